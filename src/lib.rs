@@ -1,0 +1,2 @@
+//! proxyherd.
+pub mod model;

@@ -1,0 +1,87 @@
+//! Unsigned decimal numbers, judged digit by digit.
+//!
+//! A float would call 90.00000000000000000001 ninety. Bounds here are exact
+//! whatever the number of digits.
+
+use std::cmp::Ordering;
+
+/// A decimal number without sign: digits, and optionally a point with more
+/// digits behind it. Borrowed from the text that it was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decimal<'a> {
+    whole: &'a [u8],
+    fraction: &'a [u8],
+}
+
+impl<'a> Decimal<'a> {
+    /// Reads `digits` or `digits.digits`, ASCII digits only; `None` for all
+    /// else (`.5`, `5.`, an empty text, signs, exponents).
+    pub fn parse(text: &'a [u8]) -> Option<Self> {
+        let (whole, fraction) = match text.iter().position(|&byte| byte == b'.') {
+            None => (text, &text[text.len()..]),
+            Some(point) if point + 1 < text.len() => (&text[..point], &text[point + 1..]),
+            Some(_) => return None,
+        };
+        let digits = !whole.is_empty() && all_digits(whole) && all_digits(fraction);
+        digits.then_some(Self { whole, fraction })
+    }
+
+    /// The digits before the point; at least one.
+    pub fn whole(self) -> &'a [u8] {
+        self.whole
+    }
+
+    /// The digits behind the point; empty where there is none.
+    pub fn fraction(self) -> &'a [u8] {
+        self.fraction
+    }
+
+    /// The digits before the point as a number, or `None` past 64 bits.
+    pub fn whole_number(self) -> Option<u64> {
+        self.whole.iter().try_fold(0u64, |number, digit| {
+            number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        })
+    }
+
+    /// Is this number at most `bound`? Exact for any number of digits.
+    pub fn at_most(self, bound: u64) -> bool {
+        // A number past 64 bits is past every bound.
+        match self.whole_number().map(|whole| whole.cmp(&bound)) {
+            Some(Ordering::Less) => true,
+            Some(Ordering::Equal) => self.fraction.iter().all(|&digit| digit == b'0'),
+            Some(Ordering::Greater) | None => false,
+        }
+    }
+}
+
+fn all_digits(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_with_an_inner_point_are_a_decimal() {
+        for good in ["0", "007", "1.0", "0.000", "50.5"] {
+            assert!(Decimal::parse(good.as_bytes()).is_some(), "{good}");
+        }
+        for bad in [
+            "", ".", "1.", ".1", "1.2.3", "+1", "-1", "1e3", "1,0", "٣", " 1",
+        ] {
+            assert!(Decimal::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_exact() {
+        let at_most_90 = |text: &str| Decimal::parse(text.as_bytes()).unwrap().at_most(90);
+        assert!(at_most_90("90"));
+        assert!(at_most_90("00000000000000000000000000090.000"));
+        assert!(at_most_90("89.99999999999999999999999999"));
+        assert!(!at_most_90("90.00000000000000000000000001"));
+        assert!(!at_most_90("18446744073709551616"));
+        assert!(!at_most_90("99999999999999999999999999999999999999999999"));
+    }
+}

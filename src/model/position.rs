@@ -1,0 +1,129 @@
+//! Positions: decimal degrees in ISO 6709 notation.
+
+use super::decimal::Decimal;
+
+/// Longest latitude or longitude, in bytes, its sign included.
+pub const MAX_COORDINATE_BYTES: usize = 32;
+
+/// Longest position: both coordinates and the closing `/`.
+pub const MAX_POSITION_BYTES: usize = 2 * MAX_COORDINATE_BYTES + 1;
+
+/// A latitude and a longitude as a client wrote them, such as
+/// `+34.068930-118.445127` (ISO 6709, annex H, decimal degrees), with or
+/// without the standard's closing `/`.
+///
+/// Invariant: `latitude` is the byte length of the first coordinate, and both
+/// coordinates are signed decimals within ±90 and ±180.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position<'a> {
+    text: &'a str,
+    latitude: u8,
+}
+
+impl<'a> Position<'a> {
+    /// Reads a position, or gives `None` where it breaks the protocol's rules:
+    /// both coordinates signed and at most [`MAX_COORDINATE_BYTES`] long,
+    /// digits with at most one inner point, bounds judged exactly.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let both = bytes.strip_suffix(b"/").unwrap_or(bytes);
+        let second_sign = both.iter().skip(1).position(|&b| is_sign(b))? + 1;
+        let (latitude, longitude) = both.split_at(second_sign);
+        if !is_coordinate(latitude, 90) || !is_coordinate(longitude, 180) {
+            return None;
+        }
+        Some(Self {
+            text: std::str::from_utf8(bytes).ok()?,
+            latitude: u8::try_from(second_sign).ok()?,
+        })
+    }
+
+    /// The position as the client wrote it.
+    pub fn text(self) -> &'a str {
+        self.text
+    }
+
+    /// The signed latitude as the client wrote it.
+    pub fn latitude(self) -> &'a str {
+        &self.text[..usize::from(self.latitude)]
+    }
+
+    /// The signed longitude as the client wrote it, without the closing `/`.
+    pub fn longitude(self) -> &'a str {
+        self.text[usize::from(self.latitude)..].trim_end_matches('/')
+    }
+
+    /// Latitude and longitude as the nearest floats, in degrees.
+    pub fn degrees(self) -> (f64, f64) {
+        // Signed decimals are a subset of what Rust reads as a float.
+        let float = |text: &str| text.parse().expect("a coordinate is a decimal number");
+        (float(self.latitude()), float(self.longitude()))
+    }
+}
+
+fn is_sign(byte: u8) -> bool {
+    matches!(byte, b'+' | b'-')
+}
+
+fn is_coordinate(text: &[u8], bound: u64) -> bool {
+    let Some((sign, digits)) = text.split_first() else {
+        return false;
+    };
+    is_sign(*sign)
+        && text.len() <= MAX_COORDINATE_BYTES
+        && Decimal::parse(digits).is_some_and(|degrees| degrees.at_most(bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_splits_into_its_coordinates() {
+        let position = Position::parse(b"+34.068930-118.445127/").unwrap();
+        assert_eq!(position.text(), "+34.068930-118.445127/");
+        assert_eq!(position.latitude(), "+34.068930");
+        assert_eq!(position.longitude(), "-118.445127");
+        assert_eq!(position.degrees(), (34.068930, -118.445127));
+    }
+
+    #[test]
+    fn bounds_and_forms_are_exact() {
+        for good in [
+            "+90-180",
+            "-90.000+180.000",
+            "+0-0",
+            "+00000000000000000000000000090.0+1",
+            "+1+1/",
+            "+0.00000000000000000000000000001+0",
+        ] {
+            assert!(Position::parse(good.as_bytes()).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "/",
+            "+",
+            "++",
+            "+1",
+            "34-118",
+            "+34",
+            "+34.-118",
+            "+.5-118",
+            "+34,-118",
+            "+34-",
+            "+90.00000000000000000001-118",
+            "-90.1+0",
+            "+0+180.0000001",
+            "+0-181",
+            "+34-118//",
+            "+34/-118",
+            "+34-118+5",
+            "+1e1+1",
+            "+34 -118",
+            "+34-118 ",
+            "+000000000000000000000000000000034-118",
+            "\u{ff0b}34-118",
+        ] {
+            assert!(Position::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

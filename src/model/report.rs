@@ -1,0 +1,127 @@
+//! Reports, and the total order that decides which one is newest.
+
+use std::cmp::Ordering;
+
+use super::client::ClientId;
+use super::name::is_name;
+use super::position::Position;
+use super::timestamp::{Skew, Timestamp};
+
+/// One client's place at one time, as one server heard it.
+///
+/// Valid by construction: every field is. Borrowed, because a report is read
+/// from a line, a message or the store, and copied only into the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report<'a> {
+    /// Who reported.
+    pub client: ClientId<'a>,
+    /// The server that got the report from the client.
+    pub origin: Origin<'a>,
+    /// Where the client was.
+    pub position: Position<'a>,
+    /// When, by the client's own clock.
+    pub time: Timestamp<'a>,
+    /// The origin's clock less the client's time.
+    pub skew: Skew,
+}
+
+/// The name of the server that got a report: well-formed, and maybe of a
+/// server that is no longer in any config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin<'a>(&'a str);
+
+impl<'a> Origin<'a> {
+    /// Reads a well-formed server name, or gives `None`.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        is_name(bytes).then_some(Self(text))
+    }
+
+    /// The name.
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'a> From<&'a super::name::Name> for Origin<'a> {
+    fn from(name: &'a super::name::Name) -> Self {
+        Self(name.as_str())
+    }
+}
+
+impl Report<'_> {
+    /// Which of two reports *of the same client* is newer: the greater wins, on
+    /// every server, whatever the order in which they arrive.
+    ///
+    /// The later client time; then the greater origin; then the greater position
+    /// text; then the smaller skew (so that a line sent twice to one server
+    /// changes nothing); then the greater time text. Equal means the same report.
+    pub fn newness(&self, other: &Self) -> Ordering {
+        let instants = self.time.instant().cmp(&other.time.instant());
+        instants
+            .then_with(|| self.origin.cmp(&other.origin))
+            .then_with(|| self.position.text().cmp(other.position.text()))
+            .then_with(|| other.skew.cmp(&self.skew))
+            .then_with(|| self.time.text().cmp(other.time.text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Fields = (&'static str, &'static str, &'static str, i64);
+
+    fn report((origin, position, time, skew): Fields) -> Report<'static> {
+        Report {
+            client: ClientId::parse(b"kiwi").unwrap(),
+            origin: Origin::parse(origin.as_bytes()).unwrap(),
+            position: Position::parse(position.as_bytes()).unwrap(),
+            time: Timestamp::parse(time.as_bytes()).unwrap(),
+            skew: Skew(skew),
+        }
+    }
+
+    #[test]
+    fn each_rule_decides_where_those_before_it_are_equal() {
+        for (newer, older) in [
+            (("A", "+0+0", "2", 9), ("B", "+9+9", "1.999999999", 0)),
+            (("B", "+0+0", "1", 9), ("A", "+9+9", "1", 0)),
+            (("a", "+0+0", "1", 0), ("B", "+0+0", "1", 0)),
+            (("A", "-0+0", "1", 9), ("A", "+0+0", "1", 0)),
+            (("A", "+0+0/", "1", 9), ("A", "+0+0", "1", 0)),
+            (("A", "+0+0", "1", 0), ("A", "+0+0", "1.0", 9)),
+            (("A", "+0+0", "1.0", 5), ("A", "+0+0", "1", 5)),
+            (
+                ("A", "+0+0", "1.0000000009", 5),
+                ("A", "+0+0", "1.0000000001", 5),
+            ),
+        ] {
+            let order = report(newer).newness(&report(older));
+            assert_eq!(order, Ordering::Greater, "{newer:?} {older:?}");
+        }
+    }
+
+    fn any_fields() -> impl Strategy<Value = Fields> {
+        (
+            prop::sample::select(vec!["A", "B", "a"]),
+            prop::sample::select(vec!["+0+0", "-0+0", "+0+0/"]),
+            prop::sample::select(vec!["1", "1.0", "01", "1.0000000001", "2"]),
+            -1i64..2,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_is_total(a in any_fields(), b in any_fields(), c in any_fields()) {
+            let [x, y, z] = [a, b, c].map(report);
+            prop_assert_eq!(x.newness(&y), y.newness(&x).reverse());
+            prop_assert_eq!(x.newness(&y) == Ordering::Equal, a == b);
+            if x.newness(&y).is_ge() && y.newness(&z).is_ge() {
+                prop_assert!(x.newness(&z).is_ge());
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Times: the client's own clock, the server's, and the skew between them.
+
+use std::fmt;
+
+use super::decimal::Decimal;
+
+/// Longest time, in bytes.
+pub const MAX_TIME_BYTES: usize = 32;
+
+/// Most digits of a fraction of a second.
+pub const MAX_FRACTION_DIGITS: usize = 18;
+
+/// Nanoseconds in a second.
+pub const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// A client's time as it wrote it: POSIX seconds, optionally with a fraction.
+/// Digits past the ninth of the fraction are copied and do not count.
+///
+/// Invariant: `seconds` is below 2^63 and `nanos` below 10^9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp<'a> {
+    text: &'a str,
+    seconds: u64,
+    nanos: u32,
+}
+
+impl<'a> Timestamp<'a> {
+    /// Reads a time, or gives `None` where it breaks the protocol's rules:
+    /// unsigned digits, optionally `.` and 1 to [`MAX_FRACTION_DIGITS`]
+    /// digits, [`MAX_TIME_BYTES`] in all, seconds below 2^63.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let decimal = Decimal::parse(bytes)?;
+        let seconds = decimal.whole_number()?;
+        let fits = bytes.len() <= MAX_TIME_BYTES
+            && decimal.fraction().len() <= MAX_FRACTION_DIGITS
+            && seconds < 1 << 63;
+        fits.then_some(Self {
+            text: std::str::from_utf8(bytes).ok()?,
+            seconds,
+            nanos: first_nine_digits(decimal.fraction()),
+        })
+    }
+
+    /// The time as the client wrote it.
+    pub fn text(self) -> &'a str {
+        self.text
+    }
+
+    /// Whole seconds since 1970, and the nanoseconds past them: what two times
+    /// are compared by.
+    pub fn instant(self) -> (u64, u32) {
+        (self.seconds, self.nanos)
+    }
+}
+
+fn first_nine_digits(fraction: &[u8]) -> u32 {
+    let digit = |place| {
+        fraction
+            .get(place)
+            .map_or(0, |digit| u32::from(digit - b'0'))
+    };
+    (0..9).fold(0, |nanos, place| nanos * 10 + digit(place))
+}
+
+/// A server's clock: nanoseconds since 1970, UTC. Reaches from the year 1677
+/// to 2262.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixNanos(pub i64);
+
+/// How far a server's clock was ahead of the client's when a report was taken,
+/// in whole nanoseconds. Prints as the protocol wants it: always signed, always
+/// nine decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skew(pub i64);
+
+impl Skew {
+    /// The server's clock less the client's time, exactly; `None` where the
+    /// two are more than 292 years apart, which no `max_future` permits.
+    pub fn between(server: UnixNanos, client: Timestamp<'_>) -> Option<Self> {
+        let client =
+            i128::from(client.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(client.nanos);
+        i64::try_from(i128::from(server.0) - client).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        let second = NANOS_PER_SECOND.unsigned_abs();
+        let nanos = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:09}", nanos / second, nanos % second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Timestamp<'_> {
+        Timestamp::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn times_compare_to_the_nanosecond() {
+        assert_eq!(
+            time("1621464827.959498503").instant(),
+            (1621464827, 959498503)
+        );
+        assert_eq!(time("1.5").instant(), (1, 500_000_000));
+        assert_eq!(time("1.000000001999999999").instant(), (1, 1));
+        assert_eq!(time("0009").instant(), (9, 0));
+        assert_eq!(time("9223372036854775807").instant().0, (1 << 63) - 1);
+    }
+
+    #[test]
+    fn forms_are_exact() {
+        for bad in [
+            "",
+            "-1",
+            "+1",
+            "1.",
+            ".1",
+            "1e9",
+            "1_000",
+            "9223372036854775808",
+            "99999999999999999999999",
+            "1.0000000000000000001",
+            "000000000000000000000000000000001",
+            "0x10",
+            "1.5s",
+            "inf",
+            "NaN",
+        ] {
+            assert!(Timestamp::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+        assert!(Timestamp::parse(b"00000000000000000000000000000001").is_some());
+        assert!(Timestamp::parse(b"1.000000000000000000").is_some());
+    }
+
+    #[test]
+    fn skew_is_exact_and_always_signed() {
+        let at = |server, client| Skew::between(UnixNanos(server), time(client));
+        let print = |server, client| at(server, client).unwrap().to_string();
+        assert_eq!(
+            print(1_621_464_828_223_371_889, "1621464827.959498503"),
+            "+0.263873386"
+        );
+        assert_eq!(print(1_000_000_000, "1"), "+0.000000000");
+        assert_eq!(print(1_000_000_000, "1.000000001"), "-0.000000001");
+        assert_eq!(print(0, "100.25"), "-100.250000000");
+        assert_eq!(print(i64::MAX, "0"), "+9223372036.854775807");
+        assert_eq!(at(0, "9223372037"), None);
+    }
+}
