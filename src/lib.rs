@@ -1,2 +1,3 @@
 //! proxyherd.
 pub mod model;
+pub mod text;

@@ -24,6 +24,11 @@ impl<'a> ClientId<'a> {
         std::str::from_utf8(bytes).ok().map(Self)
     }
 
+    /// An ID that was read before.
+    pub(crate) fn restore(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// The ID as the client wrote it.
     pub fn text(self) -> &'a str {
         self.0

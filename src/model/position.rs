@@ -37,6 +37,16 @@ impl<'a> Position<'a> {
         })
     }
 
+    /// A position that was read before, from its parts.
+    pub(crate) fn restore(text: &'a str, latitude: u8) -> Self {
+        Self { text, latitude }
+    }
+
+    /// How many bytes of the text are the latitude.
+    pub(crate) fn latitude_bytes(self) -> u8 {
+        self.latitude
+    }
+
     /// The position as the client wrote it.
     pub fn text(self) -> &'a str {
         self.text

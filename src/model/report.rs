@@ -37,6 +37,11 @@ impl<'a> Origin<'a> {
         is_name(bytes).then_some(Self(text))
     }
 
+    /// An origin that was read before.
+    pub(crate) fn restore(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// The name.
     pub fn text(self) -> &'a str {
         self.0

@@ -41,6 +41,15 @@ impl<'a> Timestamp<'a> {
         })
     }
 
+    /// A time that was read before, from its parts.
+    pub(crate) fn restore(text: &'a str, (seconds, nanos): (u64, u32)) -> Self {
+        Self {
+            text,
+            seconds,
+            nanos,
+        }
+    }
+
     /// The time as the client wrote it.
     pub fn text(self) -> &'a str {
         self.text
@@ -81,14 +90,59 @@ impl Skew {
             i128::from(client.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(client.nanos);
         i64::try_from(i128::from(server.0) - client).ok().map(Self)
     }
+
+    /// The skew as the protocol prints it. Written by hand, without `fmt`,
+    /// since every answer holds one.
+    pub fn text(self) -> SkewText {
+        let mut text = SkewText {
+            bytes: [0; SkewText::LONGEST],
+            start: SkewText::LONGEST,
+        };
+        let mut rest = self.0.unsigned_abs();
+        let mut digit = || {
+            let digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            (digit, rest == 0)
+        };
+        (0..9).for_each(|_| text.prepend(digit().0));
+        text.prepend(b'.');
+        loop {
+            let (digit, last) = digit();
+            text.prepend(digit);
+            if last {
+                break;
+            }
+        }
+        text.prepend(if self.0 < 0 { b'-' } else { b'+' });
+        text
+    }
 }
 
 impl fmt::Display for Skew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { '-' } else { '+' };
-        let second = NANOS_PER_SECOND.unsigned_abs();
-        let nanos = self.0.unsigned_abs();
-        write!(f, "{sign}{}.{:09}", nanos / second, nanos % second)
+        f.write_str(self.text().as_str())
+    }
+}
+
+/// A skew's decimal digits, right-aligned.
+#[derive(Clone, Copy, Debug)]
+pub struct SkewText {
+    bytes: [u8; Self::LONGEST],
+    start: usize,
+}
+
+impl SkewText {
+    /// A sign, ten digits of seconds, a point and nine decimals.
+    const LONGEST: usize = 21;
+
+    fn prepend(&mut self, byte: u8) {
+        self.start -= 1;
+        self.bytes[self.start] = byte;
+    }
+
+    /// The text, such as `+0.263873386`.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.start..]).expect("a skew prints in ASCII")
     }
 }
 
@@ -150,5 +204,6 @@ mod tests {
         assert_eq!(print(0, "100.25"), "-100.250000000");
         assert_eq!(print(i64::MAX, "0"), "+9223372036.854775807");
         assert_eq!(at(0, "9223372037"), None);
+        assert_eq!(Skew(i64::MIN).to_string(), "-9223372036.854775808");
     }
 }

@@ -1,0 +1,194 @@
+//! Lines into commands.
+
+use crate::model::client::{ClientId, is_white_space};
+use crate::model::decimal::Decimal;
+use crate::model::position::Position;
+use crate::model::timestamp::Timestamp;
+
+/// Largest radius of a WHATSAT, in kilometres.
+pub const MAX_RADIUS_KM: u64 = 50;
+
+/// Most items that a WHATSAT may want.
+pub const MAX_ITEMS: u64 = 20;
+
+/// What a client may say. Valid in form; whether the client is known and the
+/// time acceptable is not a question of form.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Command<'a> {
+    /// A client says where it is.
+    Iamat {
+        /// Who says so.
+        client: ClientId<'a>,
+        /// Where it is.
+        position: Position<'a>,
+        /// Since when, by its own clock.
+        time: Timestamp<'a>,
+    },
+    /// A client asks what is near another client, or near itself.
+    Whatsat {
+        /// Near whom.
+        client: ClientId<'a>,
+        /// How near, in kilometres, 0 to [`MAX_RADIUS_KM`].
+        radius: Decimal<'a>,
+        /// Most items wanted, 0 to [`MAX_ITEMS`].
+        most: usize,
+    },
+}
+
+impl<'a> Command<'a> {
+    /// Reads a line without its end. `None` is an invalid command, whatever is
+    /// wrong with it: the protocol has one answer for all of them.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields(line);
+        let name = fields.next()?;
+        let arguments = [fields.next()?, fields.next()?, fields.next()?];
+        match (name, fields.next()) {
+            (b"IAMAT", None) => iamat(arguments),
+            (b"WHATSAT", None) => whatsat(arguments),
+            _ => None,
+        }
+    }
+}
+
+fn iamat<'a>([client, position, time]: [&'a [u8]; 3]) -> Option<Command<'a>> {
+    Some(Command::Iamat {
+        client: ClientId::parse(client)?,
+        position: Position::parse(position)?,
+        time: Timestamp::parse(time)?,
+    })
+}
+
+fn whatsat<'a>([client, radius, most]: [&'a [u8]; 3]) -> Option<Command<'a>> {
+    let radius = Decimal::parse(radius).filter(|radius| radius.at_most(MAX_RADIUS_KM))?;
+    let most = Decimal::parse(most).filter(|most| most.fraction().is_empty())?;
+    Some(Command::Whatsat {
+        client: ClientId::parse(client)?,
+        radius,
+        most: usize::try_from(most.whole_number().filter(|&most| most <= MAX_ITEMS)?).ok()?,
+    })
+}
+
+/// The fields of a line: runs of anything but white space.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let start = self.0.iter().position(|&byte| !is_white_space(byte))?;
+        let rest = &self.0[start..];
+        let end = rest.iter().position(|&byte| is_white_space(byte));
+        let (field, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        self.0 = rest;
+        Some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn commands_are_read() {
+        let line = b"\t IAMAT \x0b kiwi\x0c+34.068930-118.445127 \r 1621464827.959498503 ";
+        let Some(Command::Iamat {
+            client,
+            position,
+            time,
+        }) = Command::parse(line)
+        else {
+            panic!("no IAMAT");
+        };
+        assert_eq!(client.text(), "kiwi");
+        assert_eq!(position.text(), "+34.068930-118.445127");
+        assert_eq!(time.text(), "1621464827.959498503");
+
+        let Some(Command::Whatsat {
+            client,
+            radius,
+            most,
+        }) = Command::parse(b"WHATSAT kiwi 10.50 05")
+        else {
+            panic!("no WHATSAT");
+        };
+        assert_eq!(client.text(), "kiwi");
+        assert_eq!(
+            (radius.whole(), radius.fraction()),
+            (&b"10"[..], &b"50"[..])
+        );
+        assert_eq!(most, 5);
+    }
+
+    #[test]
+    fn all_else_is_invalid() {
+        for bad in [
+            "",
+            " ",
+            "IAMAT",
+            "iamat kiwi +1+1 1",
+            "IAMAT kiwi +1+1",
+            "IAMAT kiwi +1+1 1 1",
+            "IAMAT\u{a0}kiwi +1+1 1",
+            "AT Riley +0.1 kiwi +1+1 1",
+            "WHATSAT kiwi 10",
+            "WHATSAT kiwi 50.0000000001 5",
+            "WHATSAT kiwi 10 21",
+            "WHATSAT kiwi -1 5",
+            "WHATSAT kiwi +1 5",
+            "WHATSAT kiwi 10 5.0",
+            "WHATSAT kiwi 10 +5",
+            "WHATSAT kiwi .5 5",
+            "WHATSAT kiwi 5. 5",
+            "WHATSAT kiwi 1e1 5",
+            "WHATSAT kiwi 10 5 5",
+            "IAMAT kiwi +1+1 1\0",
+        ] {
+            assert_eq!(Command::parse(bad.as_bytes()), None, "{bad:?}");
+        }
+        assert_eq!(Command::parse(b"IAMAT ki\xffwi +1+1 1"), None);
+    }
+
+    #[test]
+    fn bounds_of_whatsat_are_inclusive() {
+        for good in [
+            "WHATSAT k 0 0",
+            "WHATSAT k 50 20",
+            "WHATSAT k 50.000 020",
+            "WHATSAT k 0.0001 1",
+        ] {
+            assert!(Command::parse(good.as_bytes()).is_some(), "{good}");
+        }
+    }
+
+    proptest! {
+        /// What is read, printed again with single spaces, reads the same.
+        #[test]
+        fn reading_is_the_inverse_of_printing(line in prop::collection::vec(any::<u8>(), 0..120)) {
+            round_trip(&line);
+        }
+
+        #[test]
+        fn reading_is_the_inverse_of_printing_for_likely_lines(
+            line in "(IAMAT|WHATSAT|AT)[ \t]{1,2}[a-я]{1,3}[ \r]([+-][0-9]{1,3}(\\.[0-9]{1,3})?[+-][0-9]{1,3}|[0-9]{1,2}(\\.[0-9])?) [0-9]{1,11}(\\.[0-9]{1,19})?",
+        ) {
+            round_trip(line.as_bytes());
+        }
+    }
+
+    fn round_trip(line: &[u8]) {
+        if let Some(Command::Iamat {
+            client,
+            position,
+            time,
+        }) = Command::parse(line)
+        {
+            let (client, position, time) = (client.text(), position.text(), time.text());
+            let printed = format!("IAMAT {client} {position} {time}");
+            assert_eq!(Command::parse(printed.as_bytes()), Command::parse(line));
+            let fields: Vec<_> = Fields(line).collect();
+            assert_eq!(fields.join(&b' '), printed.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! A stream of bytes cut into lines.
+
+use memchr::memchr;
+
+/// What a connection that is silent may hold of a read buffer, in bytes.
+const SMALL_BUFFER: usize = 2 * 1024;
+
+/// What one read may bring at most, in bytes.
+const LARGE_BUFFER: usize = 64 * 1024;
+
+/// A line as it came, without its end (LF, or CR LF).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// All of the line.
+    Whole(&'a [u8]),
+    /// The first bytes of a line that is longer than the limit, up to it. The
+    /// rest is dropped as it comes.
+    TooLong(&'a [u8]),
+}
+
+/// The bytes that a client sent and that are no line yet.
+///
+/// Invariants: `start <= scanned <= buffer.len()`; there is no LF between
+/// `start` and `scanned`; while `skipping`, the buffer's bytes belong to a line
+/// that was already given out as too long.
+///
+/// Memory: at most 64 KiB and one line, and 2 KiB once it is told to
+/// [`rest`](Self::rest).
+#[derive(Debug)]
+pub struct Lines {
+    buffer: Vec<u8>,
+    start: usize,
+    scanned: usize,
+    limit: usize,
+    skipping: bool,
+}
+
+impl Lines {
+    /// An empty stream whose lines may be `limit` bytes long, ends not counted.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            scanned: 0,
+            limit,
+            skipping: false,
+        }
+    }
+
+    /// Where the next bytes belong: append to it, and do nothing else. Has room
+    /// for at least one byte, and for more where the last read filled it.
+    pub fn room(&mut self) -> &mut Vec<u8> {
+        self.drop_consumed();
+        let (len, capacity) = (self.buffer.len(), self.buffer.capacity());
+        if len == capacity {
+            let goal = (capacity * 2).clamp(SMALL_BUFFER, LARGE_BUFFER.max(len + SMALL_BUFFER));
+            self.buffer.reserve_exact(goal - len);
+        }
+        &mut self.buffer
+    }
+
+    /// The next line that is complete, if there is one.
+    #[allow(clippy::should_implement_trait)] // It lends from itself; an Iterator can not.
+    pub fn next(&mut self) -> Option<Line<'_>> {
+        loop {
+            let Some(ahead) = memchr(b'\n', &self.buffer[self.scanned..]) else {
+                return self.without_end();
+            };
+            let (start, end) = (self.start, self.scanned + ahead);
+            self.consume(end + 1);
+            if !std::mem::take(&mut self.skipping) {
+                let line = &self.buffer[start..end];
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                return Some(cut(line, self.limit));
+            }
+        }
+    }
+
+    /// Nothing more will come: what stands behind the last LF is a line too,
+    /// with its CR, if it has one. Call it after [`next`](Self::next) gave `None`.
+    pub fn last(&mut self) -> Option<Line<'_>> {
+        let (start, end) = (self.start, self.buffer.len());
+        self.consume(end);
+        let fresh = !std::mem::take(&mut self.skipping) && start < end;
+        fresh.then(|| cut(&self.buffer[start..end], self.limit))
+    }
+
+    /// Gives memory back that a silent connection does not need.
+    pub fn rest(&mut self) {
+        self.drop_consumed();
+        if self.buffer.capacity() > SMALL_BUFFER && self.buffer.len() <= SMALL_BUFFER {
+            self.buffer.shrink_to(SMALL_BUFFER);
+        }
+    }
+
+    /// No LF in sight: too long already, or not yet a line. A CR at the end of
+    /// the buffer may still turn out to belong to the line end.
+    fn without_end(&mut self) -> Option<Line<'_>> {
+        let (start, end) = (self.start, self.buffer.len());
+        let line = &self.buffer[start..end];
+        let counted = line.strip_suffix(b"\r").unwrap_or(line).len();
+        let too_long = !self.skipping && counted > self.limit;
+        self.skipping |= too_long;
+        if self.skipping {
+            self.consume(end);
+        } else {
+            self.scanned = end;
+        }
+        too_long.then(|| Line::TooLong(&self.buffer[start..start + self.limit]))
+    }
+
+    fn consume(&mut self, end: usize) {
+        self.start = end;
+        self.scanned = end;
+    }
+
+    fn drop_consumed(&mut self) {
+        self.buffer.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+    }
+}
+
+fn cut(line: &[u8], limit: usize) -> Line<'_> {
+    match line.get(..limit) {
+        Some(prefix) if line.len() > limit => Line::TooLong(prefix),
+        _ => Line::Whole(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Feeds `pieces` one after another and writes down what comes out: `=` and
+    /// a whole line, or `!` and the start of one that is too long.
+    fn lines_of<'a>(limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+        let mut lines = Lines::new(limit);
+        let mut seen = Vec::new();
+        for piece in pieces {
+            lines.room().extend_from_slice(piece);
+            while let Some(line) = lines.next() {
+                seen.push(note(line));
+            }
+            assert!(lines.buffer.len() - lines.start <= limit + 1);
+        }
+        seen.extend(lines.last().map(note));
+        seen
+    }
+
+    fn note(line: Line<'_>) -> Vec<u8> {
+        match line {
+            Line::Whole(line) => [b"=", line].concat(),
+            Line::TooLong(prefix) => [b"!", prefix].concat(),
+        }
+    }
+
+    #[test]
+    fn line_ends_are_lf_and_cr_lf() {
+        let seen = lines_of(9, [&b"a\nb\r\n\n\r\n\rc\r\r\nd\re\nlast\r"[..]]);
+        let want: [&[u8]; 7] = [b"=a", b"=b", b"=", b"=", b"=\rc\r", b"=d\re", b"=last\r"];
+        assert_eq!(seen, want);
+    }
+
+    #[test]
+    fn the_limit_counts_neither_lf_nor_cr_lf() {
+        assert_eq!(
+            lines_of(4, [&b"abcd\r\nabcd\nabcde\nok\n"[..]]),
+            [&b"=abcd"[..], b"=abcd", b"!abcd", b"=ok"]
+        );
+        assert_eq!(
+            lines_of(4, [&b"abcd\r"[..], b"\nabcd\r", b"\r\nok"]),
+            [&b"=abcd"[..], b"!abcd", b"=ok"]
+        );
+        assert_eq!(lines_of(4, [&b"abcd\r"[..]]), [b"!abcd"]);
+        assert_eq!(lines_of(4, [&b"abcdef"[..], b"ghi", b"jkl"]), [b"!abcd"]);
+    }
+
+    #[test]
+    fn a_line_that_never_ends_holds_no_memory() {
+        let mut lines = Lines::new(4096);
+        for _ in 0..1000 {
+            lines.room().extend_from_slice(&[b'x'; 1000]);
+            while lines.next().is_some() {}
+        }
+        lines.rest();
+        assert!(lines.buffer.capacity() <= SMALL_BUFFER);
+    }
+
+    proptest! {
+        /// However the bytes are cut into segments, the lines are the same.
+        #[test]
+        fn segments_do_not_matter(
+            bytes in prop::collection::vec(prop::sample::select(b"ab\r\n".to_vec()), 0..60),
+            cuts in prop::collection::vec(0usize..60, 0..8),
+            limit in 1usize..6,
+        ) {
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]);
+            prop_assert_eq!(lines_of(limit, pieces), lines_of(limit, [&bytes[..]]));
+        }
+    }
+}

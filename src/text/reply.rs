@@ -1,0 +1,63 @@
+//! Answers into bytes. Each function appends to what is to be sent.
+
+use crate::model::report::Report;
+
+/// `AT`, the origin, the skew, and the report's fields as the client wrote
+/// them; one line with its LF.
+pub fn at(out: &mut Vec<u8>, report: &Report<'_>) {
+    let skew = report.skew.text();
+    let fields = [
+        report.origin.text(),
+        skew.as_str(),
+        report.client.text(),
+        report.position.text(),
+        report.time.text(),
+    ];
+    out.extend_from_slice(b"AT");
+    for field in fields {
+        out.push(b' ');
+        out.extend_from_slice(field.as_bytes());
+    }
+    out.push(b'\n');
+}
+
+/// `?`, a space and an exact copy of what the client wrote; one line.
+pub fn invalid(out: &mut Vec<u8>, line: &[u8]) {
+    out.extend_from_slice(b"? ");
+    out.extend_from_slice(line);
+    out.push(b'\n');
+}
+
+/// What is near, behind its AT line: JSON that neither begins nor ends with a
+/// newline, then two newlines.
+pub fn places(out: &mut Vec<u8>, json: &str) {
+    out.extend_from_slice(json.as_bytes());
+    out.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::client::ClientId;
+    use crate::model::position::Position;
+    use crate::model::report::Origin;
+    use crate::model::timestamp::{Skew, Timestamp};
+
+    #[test]
+    fn answers_look_as_the_protocol_says() {
+        let report = Report {
+            client: ClientId::parse(b"kiwi.cs.ucla.edu").unwrap(),
+            origin: Origin::parse(b"Riley").unwrap(),
+            position: Position::parse(b"+34.068930-118.445127").unwrap(),
+            time: Timestamp::parse(b"1621464827.959498503").unwrap(),
+            skew: Skew(263_873_386),
+        };
+        let mut out = Vec::new();
+        at(&mut out, &report);
+        places(&mut out, "{\n}");
+        invalid(&mut out, b" \xffwhat? ");
+        let want: &[u8] = b"AT Riley +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 \
+            1621464827.959498503\n{\n}\n\n?  \xffwhat? \n";
+        assert_eq!(out, want);
+    }
+}
