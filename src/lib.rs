@@ -1,3 +1,4 @@
 //! proxyherd.
+pub mod herd;
 pub mod model;
 pub mod text;

@@ -1,0 +1,314 @@
+//! The order in which a store changed.
+
+use std::collections::BTreeMap;
+
+/// How many sequence numbers one segment covers.
+const SEGMENT: u64 = 1024;
+
+/// A segment with at most this many live entries keeps only those.
+const SPARSE: usize = 64;
+
+/// Stands where an entry left the feed.
+const GONE: u32 = u32::MAX;
+
+/// Where a changed record is found in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(pub(super) u32);
+
+/// One change: the record `key` got the sequence number `number`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) number: u64,
+    pub(super) key: Key,
+}
+
+/// What changed, in order; each record once, where it changed last.
+///
+/// Sequence numbers begin at 1 and have no gaps at the time that they are
+/// given; an entry leaves when its record changes again. Places are found by
+/// number and never remembered, so that no reader can hold a stale one.
+///
+/// Entries stand in segments of [`SEGMENT`] numbers: an array while many of
+/// them live, a short sorted list when few are left, nothing when none is. All
+/// operations cost a search among the segments and no more than a segment's
+/// length, so none of them ever stops to tidy the whole.
+///
+/// Invariants: every segment in `older` holds at least one live entry; the
+/// newest segment covers `last`.
+#[derive(Debug)]
+pub(super) struct Feed {
+    last: u64,
+    newest: Dense,
+    older: BTreeMap<u64, Segment>,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Dense(Dense),
+    Sparse(Vec<(u16, u32)>),
+}
+
+#[derive(Debug)]
+struct Dense {
+    keys: Box<[u32]>,
+    live: usize,
+}
+
+impl Feed {
+    pub(super) fn new() -> Self {
+        Self {
+            last: 0,
+            newest: Dense::empty(),
+            older: BTreeMap::new(),
+        }
+    }
+
+    /// The number of the newest change; 0 where nothing ever changed.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Adds a change at the end, and gives its number.
+    pub(super) fn append(&mut self, key: Key) -> u64 {
+        let (full, _) = place(self.last);
+        self.last += 1;
+        let (segment, offset) = place(self.last);
+        if segment != full {
+            self.close_newest(full);
+        }
+        self.newest.keys[usize::from(offset)] = key.0;
+        self.newest.live += 1;
+        self.last
+    }
+
+    /// Takes out the change with this number, which must be in the feed.
+    pub(super) fn remove(&mut self, number: u64) {
+        let (index, offset) = place(number);
+        if index == place(self.last).0 {
+            self.newest.remove(offset);
+            return;
+        }
+        let Some(segment) = self.older.get_mut(&index) else {
+            debug_assert!(false, "change {number} is not in the feed");
+            return;
+        };
+        segment.remove(offset);
+        if segment.live() == 0 {
+            self.older.remove(&index);
+        }
+    }
+
+    /// Appends the changes after `after` up to and with `through` to `out`, in
+    /// order, at most `most` of them.
+    pub(super) fn copy(&self, after: u64, through: u64, most: usize, out: &mut Vec<Entry>) {
+        let mut window = Window {
+            after,
+            through: through.min(self.last),
+            room: most,
+        };
+        if after >= window.through {
+            return;
+        }
+        let segments = place(after + 1).0..=place(window.through).0;
+        for (&index, segment) in self.older.range(segments) {
+            match segment {
+                Segment::Dense(dense) => window.copy(index, dense.entries(), out),
+                Segment::Sparse(list) => window.copy(index, list.iter().copied(), out),
+            }
+        }
+        window.copy(place(self.last).0, self.newest.entries(), out);
+    }
+
+    fn close_newest(&mut self, index: u64) {
+        let full = std::mem::replace(&mut self.newest, Dense::empty());
+        if full.live > 0 {
+            self.older.insert(index, Segment::Dense(full).thinned());
+        }
+    }
+}
+
+impl Segment {
+    fn live(&self) -> usize {
+        match self {
+            Self::Dense(dense) => dense.live,
+            Self::Sparse(list) => list.len(),
+        }
+    }
+
+    fn remove(&mut self, offset: u16) {
+        match self {
+            Self::Dense(dense) => {
+                dense.remove(offset);
+                if dense.live <= SPARSE {
+                    *self = Self::Sparse(dense.entries().collect());
+                }
+            }
+            Self::Sparse(list) => remove_from(list, offset),
+        }
+    }
+
+    fn thinned(self) -> Self {
+        match self {
+            Self::Dense(dense) if dense.live <= SPARSE => Self::Sparse(dense.entries().collect()),
+            other => other,
+        }
+    }
+}
+
+fn remove_from(list: &mut Vec<(u16, u32)>, offset: u16) {
+    let found = list.binary_search_by_key(&offset, |&(offset, _)| offset);
+    debug_assert!(found.is_ok(), "offset {offset} is not in the segment");
+    if let Ok(at) = found {
+        list.remove(at);
+    }
+    // A list that shrank a lot gives its memory back.
+    if list.len() * 2 <= list.capacity() {
+        list.shrink_to_fit();
+    }
+}
+
+impl Dense {
+    fn empty() -> Self {
+        Self {
+            keys: vec![GONE; SEGMENT as usize].into(),
+            live: 0,
+        }
+    }
+
+    fn remove(&mut self, offset: u16) {
+        let key = &mut self.keys[usize::from(offset)];
+        debug_assert_ne!(*key, GONE, "offset {offset} left the segment before");
+        *key = GONE;
+        self.live -= 1;
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u16, u32)> {
+        let all = (0u16..).zip(self.keys.iter().copied());
+        all.filter(|&(_, key)| key != GONE)
+    }
+}
+
+/// The part of the feed that a reader still wants.
+struct Window {
+    after: u64,
+    through: u64,
+    room: usize,
+}
+
+impl Window {
+    fn copy(
+        &mut self,
+        index: u64,
+        entries: impl Iterator<Item = (u16, u32)>,
+        out: &mut Vec<Entry>,
+    ) {
+        if self.room == 0 {
+            return;
+        }
+        let entries = entries.map(|(offset, key)| Entry {
+            number: index * SEGMENT + u64::from(offset),
+            key: Key(key),
+        });
+        let wanted = entries
+            .skip_while(|entry| entry.number <= self.after)
+            .take_while(|entry| entry.number <= self.through)
+            .take(self.room);
+        let before = out.len();
+        out.extend(wanted);
+        self.room -= out.len() - before;
+    }
+}
+
+/// A number's segment, and its place in there.
+fn place(number: u64) -> (u64, u16) {
+    // The remainder of a division by 1024 has ten bits.
+    (number / SEGMENT, (number % SEGMENT) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Record `n` changes.
+        Change(u32),
+        /// A reader asks for some of what stands behind a share of the feed.
+        Read(f64, usize),
+    }
+
+    fn any_step(records: u32) -> impl Strategy<Value = Step> {
+        prop_oneof![
+            20 => (0..records).prop_map(Step::Change),
+            1 => (0.0..1.0, 1usize..50).prop_map(|(share, most)| Step::Read(share, most)),
+        ]
+    }
+
+    /// The feed, beside a sorted map that must always hold the same.
+    #[derive(Default)]
+    struct Model {
+        numbers: std::collections::HashMap<u32, u64>,
+        changes: BTreeMap<u64, u32>,
+    }
+
+    fn change(feed: &mut Feed, model: &mut Model, record: u32) {
+        if let Some(old) = model.numbers.get(&record) {
+            feed.remove(*old);
+            model.changes.remove(old);
+        }
+        let number = feed.append(Key(record));
+        model.numbers.insert(record, number);
+        model.changes.insert(number, record);
+    }
+
+    fn check(feed: &Feed, model: &Model, after: u64, through: u64, most: usize) {
+        let mut seen = Vec::new();
+        feed.copy(after, through, most, &mut seen);
+        let model = model.changes.range(after + 1..=through.max(after + 1));
+        let want: Vec<_> = model
+            .filter(|&(&number, _)| number <= through)
+            .map(|(&number, &record)| Entry {
+                number,
+                key: Key(record),
+            })
+            .take(most)
+            .collect();
+        assert_eq!(seen, want);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_feed_is_a_sorted_map_of_the_last_changes(
+            steps in prop::collection::vec(any_step(300), 1..6000),
+        ) {
+            let (mut feed, mut model) = (Feed::new(), Model::default());
+            for step in steps {
+                match step {
+                    Step::Change(record) => change(&mut feed, &mut model, record),
+                    Step::Read(share, most) => {
+                        let after = (feed.last() as f64 * share) as u64;
+                        check(&feed, &model, after, feed.last(), most);
+                        check(&feed, &model, after / 2, after, most);
+                    }
+                }
+            }
+            check(&feed, &model, 0, u64::MAX, usize::MAX);
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_for_ever_costs_nothing_that_grows() {
+        let (mut feed, mut model) = (Feed::new(), Model::default());
+        for record in 0..10_000 {
+            change(&mut feed, &mut model, record);
+        }
+        for round in 0..1_000_000 {
+            change(&mut feed, &mut model, round % 100);
+        }
+        check(&feed, &model, 0, u64::MAX, usize::MAX);
+        assert!(feed.older.len() <= 12, "{} segments", feed.older.len());
+    }
+}

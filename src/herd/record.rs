@@ -1,0 +1,213 @@
+//! One report as the store keeps it.
+
+use std::cmp::Ordering;
+
+use crate::model::client::ClientId;
+use crate::model::position::Position;
+use crate::model::report::{Origin, Report};
+use crate::model::timestamp::{Skew, Timestamp};
+
+use super::senders::Heard;
+
+/// Texts up to this many bytes stand in the record itself: a client ID of 25
+/// bytes with the usual lengths of all else.
+const INLINE_BYTES: usize = 79;
+
+/// The newest report of one client, with its place in the feed and who is
+/// known to have it.
+///
+/// A record is two cache lines, and one allocation more where its texts do not
+/// fit. The texts stand behind one another (client, origin, position, time),
+/// so that a report is copied at once and its place costs no pointer.
+#[derive(Debug)]
+pub(super) struct Record {
+    texts: Texts,
+    lengths: Lengths,
+    latitude: u8,
+    instant: (u64, u32),
+    skew: Skew,
+    /// This report's sequence number in the feed.
+    pub(super) number: u64,
+    /// Which neighbours sent exactly this report.
+    pub(super) heard: Heard,
+}
+
+#[derive(Debug)]
+enum Texts {
+    Inline([u8; INLINE_BYTES]),
+    Boxed(Box<[u8]>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    client: u8,
+    origin: u8,
+    position: u8,
+    time: u8,
+}
+
+impl Record {
+    pub(super) fn new(report: &Report<'_>, number: u64, heard: Heard) -> Self {
+        let mut record = Self {
+            texts: Texts::Inline([0; INLINE_BYTES]),
+            lengths: Lengths::of(report),
+            latitude: 0,
+            instant: (0, 0),
+            skew: Skew(0),
+            number,
+            heard,
+        };
+        record.replace(report, number, heard);
+        record
+    }
+
+    /// Puts another report of the same client in this one's place.
+    pub(super) fn replace(&mut self, report: &Report<'_>, number: u64, heard: Heard) {
+        self.lengths = Lengths::of(report);
+        self.texts.fill(self.lengths.total(), report);
+        self.latitude = report.position.latitude_bytes();
+        self.instant = report.time.instant();
+        self.skew = report.skew;
+        self.number = number;
+        self.heard = heard;
+    }
+
+    pub(super) fn is_of(&self, client: ClientId<'_>) -> bool {
+        let length = usize::from(self.lengths.client);
+        &self.texts.bytes()[..length] == client.text().as_bytes()
+    }
+
+    pub(super) fn client_bytes(&self) -> &[u8] {
+        &self.texts.bytes()[..usize::from(self.lengths.client)]
+    }
+
+    /// Is `report` newer than this one, the same, or older?
+    pub(super) fn judge(&self, report: &Report<'_>) -> Ordering {
+        let by_time = report.time.instant().cmp(&self.instant);
+        by_time.then_with(|| report.newness(&self.report()))
+    }
+
+    pub(super) fn report(&self) -> Report<'_> {
+        let text = &self.texts.bytes()[..self.lengths.total()];
+        let text = std::str::from_utf8(text).expect("a report's texts are UTF-8");
+        let (client, text) = text.split_at(usize::from(self.lengths.client));
+        let (origin, text) = text.split_at(usize::from(self.lengths.origin));
+        let (position, time) = text.split_at(usize::from(self.lengths.position));
+        Report {
+            client: ClientId::restore(client),
+            origin: Origin::restore(origin),
+            position: Position::restore(position, self.latitude),
+            time: Timestamp::restore(time, self.instant),
+            skew: self.skew,
+        }
+    }
+}
+
+impl Texts {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline(bytes) => bytes,
+            Self::Boxed(bytes) => bytes,
+        }
+    }
+
+    /// Becomes the texts of `report`, which are `total` bytes long. Allocates
+    /// only where they neither fit inline nor are as long as what stood here.
+    fn fill(&mut self, total: usize, report: &Report<'_>) {
+        let room = match self {
+            Self::Inline(bytes) if total <= INLINE_BYTES => &mut bytes[..],
+            Self::Boxed(bytes) if total == bytes.len() => &mut bytes[..],
+            _ => self.make_room(total),
+        };
+        let mut filled = 0;
+        for text in texts_of(report) {
+            room[filled..filled + text.len()].copy_from_slice(text.as_bytes());
+            filled += text.len();
+        }
+    }
+
+    fn make_room(&mut self, total: usize) -> &mut [u8] {
+        *self = match total {
+            0..=INLINE_BYTES => Self::Inline([0; INLINE_BYTES]),
+            _ => Self::Boxed(vec![0; total].into()),
+        };
+        match self {
+            Self::Inline(bytes) => bytes,
+            Self::Boxed(bytes) => bytes,
+        }
+    }
+}
+
+impl Lengths {
+    fn of(report: &Report<'_>) -> Self {
+        // The longest text, a client ID, has 255 bytes.
+        let [client, origin, position, time] = texts_of(report)
+            .map(|text| u8::try_from(text.len()).expect("a field has at most 255 bytes"));
+        Self {
+            client,
+            origin,
+            position,
+            time,
+        }
+    }
+
+    fn total(self) -> usize {
+        [self.client, self.origin, self.position, self.time]
+            .map(usize::from)
+            .iter()
+            .sum()
+    }
+}
+
+fn texts_of<'a>(report: &Report<'a>) -> [&'a str; 4] {
+    [
+        report.client.text(),
+        report.origin.text(),
+        report.position.text(),
+        report.time.text(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report<'a>(client: &'a str, position: &'a str) -> Report<'a> {
+        Report {
+            client: ClientId::parse(client.as_bytes()).unwrap(),
+            origin: Origin::parse(b"Riley").unwrap(),
+            position: Position::parse(position.as_bytes()).unwrap(),
+            time: Timestamp::parse(b"1621464827.959498503").unwrap(),
+            skew: Skew(-5),
+        }
+    }
+
+    #[test]
+    fn a_record_gives_back_what_it_took_whatever_the_lengths() {
+        let long = "ü".repeat(127);
+        let longer = "+0".to_owned() + &"0".repeat(29) + "-1";
+        let clients = ["k", "kiwi.cs.ucla.edu", &long];
+        for client in clients {
+            let mut record = Record::new(&report(client, "+1-2"), 1, Heard::default());
+            for position in [
+                &longer,
+                "+1-2",
+                "+34.068930-118.445127",
+                &longer,
+                &longer,
+                "+2-2/",
+            ] {
+                let report = report(client, position);
+                record.replace(&report, 2, Heard::default());
+                assert_eq!(record.report(), report);
+                assert!(record.is_of(report.client));
+                assert_eq!(record.judge(&report), Ordering::Equal);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_two_cache_lines() {
+        assert_eq!(size_of::<Record>(), 128);
+    }
+}

@@ -1,0 +1,358 @@
+//! One server's part in the herd: its store, and what it answers to greetings
+//! and pushes of its neighbours.
+
+use std::fmt;
+use std::hash::RandomState;
+use std::sync::Mutex;
+
+use crate::model::name::{Name, is_name};
+use crate::model::report::Report;
+
+use super::inbox::Inbox;
+use super::senders::{Heard, Lease, Senders};
+use super::store::{Merged, Store};
+use super::{Incarnation, NeighbourId, lock};
+
+/// The version of the rules that servers follow among each other. Servers of
+/// one major version work together; any change to the rules of form by which
+/// reports are judged makes a new one.
+pub const VERSION: Version = Version { major: 1, minor: 0 };
+
+/// A version of the protocol between servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Must be equal on both sides.
+    pub major: u32,
+    /// For people to read.
+    pub minor: u32,
+}
+
+/// Who a server is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The herd that it belongs to.
+    pub herd: Name,
+    /// Its name in the herd.
+    pub name: Name,
+    /// This life of it.
+    pub incarnation: Incarnation,
+}
+
+/// How a link begins: the dialler says who it is and whom it means to reach.
+#[derive(Clone, Copy, Debug)]
+pub struct Greeting<'a> {
+    /// The protocol that the sender speaks.
+    pub version: Version,
+    /// The sender's herd.
+    pub herd: &'a str,
+    /// The sender's name.
+    pub sender: &'a str,
+    /// The sender's incarnation; 0 is none.
+    pub incarnation: u64,
+    /// The server that the sender means to reach.
+    pub receiver: &'a str,
+}
+
+/// The answer to a greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The incarnation that answers.
+    pub incarnation: Incarnation,
+    /// The last sequence number of the greeting incarnation that was applied
+    /// here; 0 where nothing was.
+    pub applied: u64,
+    /// Which neighbour greeted.
+    pub neighbour: NeighbourId,
+    /// Was this incarnation of it unknown until now? Then a link to the
+    /// neighbour had better greet again.
+    pub is_new: bool,
+}
+
+/// What a push says besides its reports: that they are all that `from` is
+/// behind, up to and with `to`.
+#[derive(Clone, Copy, Debug)]
+pub struct PushHeader<'a> {
+    /// The sender's herd.
+    pub herd: &'a str,
+    /// The sender's name.
+    pub sender: &'a str,
+    /// The sender's incarnation.
+    pub sender_incarnation: u64,
+    /// The incarnation that the sender greeted.
+    pub receiver_incarnation: u64,
+    /// The last number that the receiver acknowledged.
+    pub from: u64,
+    /// The last number that the sender considered.
+    pub to: u64,
+}
+
+/// A push that was let in. Its reports may be merged in pieces; its numbers
+/// count as applied only when it is [finished](Replica::finish_push).
+#[derive(Debug)]
+pub struct Intake {
+    /// Who pushes.
+    pub neighbour: NeighbourId,
+    incarnation: Incarnation,
+    to: u64,
+    lease: Option<Lease>,
+}
+
+/// Why a greeting or a push was refused. Nothing of it was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A field breaks a rule of form.
+    Malformed(String),
+    /// Another major version of the protocol.
+    Version(Version),
+    /// The sender belongs to another herd, which is named.
+    Herd(String),
+    /// The sender meant to reach another server, which is named.
+    Receiver(String),
+    /// The sender has the name of the server that it reached.
+    Myself,
+    /// No server of that name is in this server's config.
+    Unknown(String),
+    /// The sender is a server of the herd, but no neighbour of this one.
+    NoNeighbour(String),
+    /// The push means another incarnation of this server.
+    Restarted,
+    /// This incarnation of the sender never greeted, or long ago.
+    NotGreeted,
+    /// There are numbers between the last that was applied and the push's first.
+    Gap {
+        /// The last number that was applied.
+        applied: u64,
+        /// The number that the push begins behind.
+        from: u64,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => f.write_str(what),
+            Self::Version(version) => write!(
+                f,
+                "you speak protocol version {}.{}, this server {}.{}: major versions must be equal",
+                version.major, version.minor, VERSION.major, VERSION.minor
+            ),
+            Self::Herd(herd) => write!(f, "you belong to the herd {herd:?}, this server to another"),
+            Self::Receiver(name) => write!(
+                f,
+                "you mean to reach {name:?}, but this is another server: check the address of {name:?} in your config"
+            ),
+            Self::Myself => f.write_str(
+                "you have this server's own name: either a server dialled itself or two run under one name",
+            ),
+            Self::Unknown(name) => write!(f, "no server named {name:?} is in this server's config"),
+            Self::NoNeighbour(name) => {
+                write!(f, "{name:?} is no neighbour of this server: talks_to does not link the two")
+            }
+            Self::Restarted => f.write_str(
+                "this server is not the incarnation that you greeted, it has restarted: greet again",
+            ),
+            Self::NotGreeted => f.write_str("this incarnation of you has not greeted: greet first"),
+            Self::Gap { applied, from } => write!(
+                f,
+                "your push begins behind number {from}, but only {applied} and what was before it was applied here: greet again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// One server's part in the herd.
+///
+/// Promises, for any order of calls from any number of threads:
+/// - what is merged is the newest of all that was ever given, by the total
+///   order of reports;
+/// - a number counts as applied only when all reports up to it were merged;
+/// - a refused greeting or push changes nothing.
+#[derive(Debug)]
+pub struct Replica {
+    identity: Identity,
+    members: Vec<Name>,
+    neighbours: Vec<Name>,
+    inboxes: Vec<Mutex<Inbox>>,
+    senders: Senders,
+    store: Store,
+}
+
+impl Replica {
+    /// A server that knows nothing yet. `members` are all servers of the herd,
+    /// `neighbours` those that this one has links with; a neighbour's
+    /// [`NeighbourId`] is its place in that list. `hasher` see [`Store::new`].
+    pub fn new(
+        identity: Identity,
+        members: Vec<Name>,
+        neighbours: Vec<Name>,
+        hasher: RandomState,
+    ) -> Self {
+        Self::with_senders(identity, members, neighbours, hasher, usize::MAX)
+    }
+
+    /// As [`new`](Self::new), but tells apart at most `most_senders` senders at
+    /// a time when it avoids echoes. Fewer means more echoes, never a loss; a
+    /// simulation makes them scarce.
+    pub fn with_senders(
+        identity: Identity,
+        members: Vec<Name>,
+        neighbours: Vec<Name>,
+        hasher: RandomState,
+        most_senders: usize,
+    ) -> Self {
+        Self {
+            identity,
+            members,
+            inboxes: neighbours.iter().map(|_| Mutex::default()).collect(),
+            neighbours,
+            senders: Senders::new(most_senders),
+            store: Store::new(hasher),
+        }
+    }
+
+    /// Who this server is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The neighbours' names, in the order of their ids.
+    pub fn neighbours(&self) -> &[Name] {
+        &self.neighbours
+    }
+
+    /// What this server holds.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What this server says when it greets a neighbour.
+    pub fn greeting(&self, neighbour: NeighbourId) -> Greeting<'_> {
+        Greeting {
+            version: VERSION,
+            herd: self.identity.herd.as_str(),
+            sender: self.identity.name.as_str(),
+            incarnation: self.identity.incarnation.get(),
+            receiver: self.neighbours[neighbour.0].as_str(),
+        }
+    }
+
+    /// Judges a greeting, and remembers the incarnation that greeted.
+    pub fn welcome(&self, greeting: &Greeting<'_>) -> Result<Welcome, Refusal> {
+        if greeting.version.major != VERSION.major {
+            return Err(Refusal::Version(greeting.version));
+        }
+        let neighbour = self.who(greeting.herd, greeting.sender)?;
+        if greeting.receiver != self.identity.name.as_str() {
+            return Err(
+                well_formed("receiver", greeting.receiver).map_or_else(|e| e, Refusal::Receiver)
+            );
+        }
+        let incarnation = incarnation("incarnation", greeting.incarnation)?;
+        if self.senders.is_full() {
+            self.senders.reclaim(|heard| self.store.forget(heard));
+        }
+        let applied = lock(&self.inboxes[neighbour.0]).greet(incarnation);
+        Ok(Welcome {
+            incarnation: self.identity.incarnation,
+            applied: applied.unwrap_or(0),
+            neighbour,
+            is_new: applied.is_none(),
+        })
+    }
+
+    /// Judges a push by all but its reports, and lets it in.
+    pub fn begin_push(&self, push: &PushHeader<'_>) -> Result<Intake, Refusal> {
+        let neighbour = self.who(push.herd, push.sender)?;
+        let incarnation = incarnation("sender_incarnation", push.sender_incarnation)?;
+        if push.receiver_incarnation != self.identity.incarnation.get() {
+            return Err(Refusal::Restarted);
+        }
+        if push.from > push.to {
+            return Err(Refusal::Malformed(format!(
+                "a push can not begin behind number {} and end with {}",
+                push.from, push.to
+            )));
+        }
+        let lease = || self.senders.lease((neighbour, incarnation));
+        let opened = lock(&self.inboxes[neighbour.0]).open(incarnation, lease);
+        let (applied, lease) = opened.ok_or(Refusal::NotGreeted)?;
+        if push.from > applied {
+            let from = push.from;
+            return Err(Refusal::Gap { applied, from });
+        }
+        Ok(Intake {
+            neighbour,
+            incarnation,
+            to: push.to,
+            lease,
+        })
+    }
+
+    /// Merges some of a push's reports, and gives how many of them won.
+    pub fn merge(&self, intake: &Intake, reports: &[Report<'_>]) -> usize {
+        let heard = intake.lease.as_ref().map_or(Heard::default(), Lease::heard);
+        let wins = |report: &&Report<'_>| self.store.merge(report, heard) == Merged::Newer;
+        reports.iter().filter(wins).count()
+    }
+
+    /// All of the push was merged: gives the last number that counts as applied
+    /// now. Not to be called for a push of which a report was not merged.
+    pub fn finish_push(&self, intake: &Intake) -> Result<u64, Refusal> {
+        lock(&self.inboxes[intake.neighbour.0])
+            .advance(intake.incarnation, intake.to)
+            .ok_or(Refusal::NotGreeted)
+    }
+
+    /// How many reports that changed behind number `after` came from clients of
+    /// this server and from no neighbour. Reads the whole store.
+    pub fn own_after(&self, after: u64) -> usize {
+        self.store.unheard_after(after)
+    }
+
+    /// The bit of what this incarnation of a neighbour has sent, if it has one.
+    pub(super) fn lease_of(
+        &self,
+        neighbour: NeighbourId,
+        incarnation: Incarnation,
+    ) -> Option<Lease> {
+        self.senders.find((neighbour, incarnation))
+    }
+
+    fn who(&self, herd: &str, sender: &str) -> Result<NeighbourId, Refusal> {
+        let herd = well_formed("herd", herd)?;
+        let sender = well_formed("sender", sender)?;
+        if herd != self.identity.herd.as_str() {
+            return Err(Refusal::Herd(herd));
+        }
+        if sender == self.identity.name.as_str() {
+            return Err(Refusal::Myself);
+        }
+        let is_sender = |name: &Name| name.as_str() == sender;
+        match self.neighbours.iter().position(is_sender) {
+            Some(neighbour) => Ok(NeighbourId(neighbour)),
+            None if self.members.iter().any(is_sender) => Err(Refusal::NoNeighbour(sender)),
+            None => Err(Refusal::Unknown(sender)),
+        }
+    }
+}
+
+/// A name that is one, for refusals to quote: nothing else that a stranger
+/// wrote is repeated to anyone.
+fn well_formed(field: &str, name: &str) -> Result<String, Refusal> {
+    if is_name(name.as_bytes()) {
+        return Ok(name.to_owned());
+    }
+    Err(Refusal::Malformed(format!(
+        "{field} must be a name: ASCII letters, digits and inner hyphens, 1 to 63 of them"
+    )))
+}
+
+fn incarnation(field: &str, number: u64) -> Result<Incarnation, Refusal> {
+    Incarnation::new(number).ok_or_else(|| {
+        Refusal::Malformed(format!(
+            "{field} must be the sender's incarnation, which is never 0"
+        ))
+    })
+}
