@@ -10,6 +10,10 @@ use super::{Incarnation, NeighbourId};
 /// more.
 pub const MAX_BATCH_REPORTS: usize = 10_000;
 
+/// How large the first batches may be, until the link has shown that it bears
+/// more.
+const FIRST_ALLOWANCE: usize = 1024;
+
 /// How many changes are copied at a time under the feed's lock.
 const CHUNK: usize = 512;
 
@@ -61,7 +65,7 @@ impl Outbox {
             cursor: 0,
             scanned: 0,
             most,
-            allowance: most,
+            allowance: most.min(FIRST_ALLOWANCE),
         }
     }
 
@@ -127,8 +131,7 @@ impl Outbox {
         }
     }
 
-    /// The neighbour answered a push: all up to `applied` is there. Batches may
-    /// grow again.
+    /// The neighbour answered a push: all up to `applied` is there.
     pub fn acknowledged(&mut self, replica: &Replica, span: Span, applied: u64) {
         // It may have applied more than this push: one before whose answer was
         // lost. It can not have applied what was never sent.
@@ -139,6 +142,10 @@ impl Outbox {
         };
         self.cursor = self.cursor.max(applied);
         self.scanned = self.scanned.max(self.cursor);
+    }
+
+    /// Batches may grow: the link bore the last one with ease.
+    pub fn grow(&mut self) {
         self.allowance = (self.allowance * 2).min(self.most);
     }
 

@@ -315,21 +315,24 @@ mod tests {
     }
 
     #[test]
-    fn threads_see_numbers_without_gaps() {
+    fn readers_see_numbers_in_order_while_threads_write() {
+        const THREADS: usize = 4;
         let store = Store::new(RandomState::new());
+        let done = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let store = &store;
+            for thread in 0..THREADS {
+                let (store, done) = (&store, &done);
                 scope.spawn(move || {
                     for round in 0..5000 {
                         let client = format!("client-{}", (round * 7 + thread) % 50);
                         let time = round.to_string();
                         store.merge(&report(&client, "+1+1", &time), Heard::default());
                     }
+                    done.fetch_add(1, Relaxed);
                 });
             }
             let mut seen = 0;
-            while seen < 5000 {
+            while done.load(Relaxed) < THREADS {
                 // Whatever is not in the feed any more has moved behind `last`.
                 let last = store.last();
                 let mut entries = Vec::new();

@@ -6,7 +6,7 @@ use memchr::memchr;
 const SMALL_BUFFER: usize = 2 * 1024;
 
 /// What one read may bring at most, in bytes.
-const LARGE_BUFFER: usize = 64 * 1024;
+const LARGE_BUFFER: usize = 32 * 1024;
 
 /// A line as it came, without its end (LF, or CR LF).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Line<'a> {
 /// `start` and `scanned`; while `skipping`, the buffer's bytes belong to a line
 /// that was already given out as too long.
 ///
-/// Memory: at most 64 KiB and one line, and 2 KiB once it is told to
+/// Memory: at most 32 KiB and one line, and 2 KiB once it is told to
 /// [`rest`](Self::rest).
 #[derive(Debug)]
 pub struct Lines {
@@ -33,6 +33,8 @@ pub struct Lines {
     scanned: usize,
     limit: usize,
     skipping: bool,
+    /// How much the next read may bring: grows while reads bring all they may.
+    goal: usize,
 }
 
 impl Lines {
@@ -44,17 +46,21 @@ impl Lines {
             scanned: 0,
             limit,
             skipping: false,
+            goal: SMALL_BUFFER,
         }
     }
 
     /// Where the next bytes belong: append to it, and do nothing else. Has room
-    /// for at least one byte, and for more where the last read filled it.
+    /// for 2 KiB at least, and for more where the last read filled it.
     pub fn room(&mut self) -> &mut Vec<u8> {
+        let capacity = self.buffer.capacity();
+        if capacity > 0 && self.buffer.len() == capacity {
+            self.goal = (self.goal * 2).min(LARGE_BUFFER);
+        }
         self.drop_consumed();
-        let (len, capacity) = (self.buffer.len(), self.buffer.capacity());
-        if len == capacity {
-            let goal = (capacity * 2).clamp(SMALL_BUFFER, LARGE_BUFFER.max(len + SMALL_BUFFER));
-            self.buffer.reserve_exact(goal - len);
+        let wanted = self.goal.max(self.buffer.len() + SMALL_BUFFER);
+        if capacity < wanted {
+            self.buffer.reserve_exact(wanted - self.buffer.len());
         }
         &mut self.buffer
     }
@@ -85,11 +91,15 @@ impl Lines {
         fresh.then(|| cut(&self.buffer[start..end], self.limit))
     }
 
-    /// Gives memory back that a silent connection does not need.
+    /// Nothing more is there to be read for now: gives back the memory that a
+    /// silent connection does not need.
     pub fn rest(&mut self) {
+        if self.buffer.len() < self.goal / 4 {
+            self.goal = (self.goal / 2).max(SMALL_BUFFER);
+        }
         self.drop_consumed();
-        if self.buffer.capacity() > SMALL_BUFFER && self.buffer.len() <= SMALL_BUFFER {
-            self.buffer.shrink_to(SMALL_BUFFER);
+        if self.buffer.is_empty() && self.buffer.capacity() > SMALL_BUFFER {
+            self.buffer = Vec::new();
         }
     }
 

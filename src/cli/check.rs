@@ -1,0 +1,17 @@
+//! `proxyherd check`.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::config::Config;
+use crate::places::Places;
+
+/// Reads the config, and the operator's own places if it names some, and
+/// prints how it was understood.
+pub(super) fn check(path: &Path) -> Result<(), Box<dyn Error>> {
+    let config = Config::load(path)?;
+    Places::start(&config.places)?;
+    writeln!(io::stdout(), "{}", config.explain().trim_end())?;
+    Ok(())
+}

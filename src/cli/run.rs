@@ -1,0 +1,193 @@
+//! `proxyherd up` and `proxyherd serve`: servers run until the person, or the
+//! system, says stop.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::config::{Config, Server};
+use crate::gateway::Clock;
+use crate::log::{self, Level, Log, Router};
+use crate::places::Places;
+use crate::server::{Bound, Running};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Runs every server of the herd in this process.
+pub(super) fn up(path: &Path) -> Result<()> {
+    let config = Config::load(path)?;
+    let servers: Vec<_> = config.servers.iter().collect();
+    run(&config, &servers)
+}
+
+/// Runs one server of the herd.
+pub(super) fn serve(name: &str, path: &Path) -> Result<()> {
+    let config = Config::load(path)?;
+    run(&config, &[config.server(name)?])
+}
+
+fn run(config: &Config, servers: &[&Server]) -> Result<()> {
+    config.check_exposure(servers)?;
+    let router = Router::new();
+    log::install(&router, config.log_level)?;
+    log::log_panics(&router);
+    raise_file_limit();
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ran = runtime.block_on(run_until_stopped(config, servers, &router));
+    runtime.shutdown_background();
+    ran
+}
+
+async fn run_until_stopped(config: &Config, servers: &[&Server], router: &Router) -> Result<()> {
+    let mut stop = Stop::listen()?;
+    let places = Places::start(&config.places)?;
+    let bound = bind_all(config, servers).await?;
+    let mut running = start_all(config, bound, &places, router)?;
+    // Nobody may read it, and the herd runs all the same.
+    let _ = write!(io::stdout(), "{}", banner(config, servers));
+
+    let failure = tokio::select! {
+        () = stop.wait() => None,
+        failure = any_failed(&mut running) => Some(failure),
+    };
+    tokio::select! {
+        () = drain_all(running) => {}
+        () = stop.wait() => return Err("stopped at once, by a second signal".into()),
+    }
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
+}
+
+/// Opens all sockets before anything starts: nothing starts half.
+async fn bind_all(config: &Config, servers: &[&Server]) -> Result<Vec<Bound>> {
+    let mut bound = Vec::new();
+    for server in servers {
+        bound.push(Bound::open(config.plan(server)).await?);
+    }
+    Ok(bound)
+}
+
+fn start_all(
+    config: &Config,
+    bound: Vec<Bound>,
+    places: &Places,
+    router: &Router,
+) -> Result<Vec<Running>> {
+    let mut running = Vec::new();
+    for bound in bound {
+        let name = bound.plan().name.clone();
+        let log = match config.log_level {
+            Level::Off => Log::off(),
+            _ => Log::open(&config.log, name.as_str())?,
+        };
+        router.register(name.as_str(), &log);
+        running.push(bound.start(places.clone(), log, Clock::system())?);
+    }
+    Ok(running)
+}
+
+/// Says what listens where, and what to type next.
+fn banner(config: &Config, servers: &[&Server]) -> String {
+    let mut text = format!(
+        "proxyherd {}: herd {}\n",
+        env!("CARGO_PKG_VERSION"),
+        config.herd
+    );
+    let width = servers
+        .iter()
+        .map(|server| server.name.as_str().len())
+        .max()
+        .unwrap_or(0);
+    for server in servers {
+        let Server {
+            name,
+            bind_clients,
+            bind_peers,
+            ..
+        } = server;
+        let name = name.as_str();
+        let _ = writeln!(
+            text,
+            "  {name:width$}  clients on {bind_clients}, neighbours on {bind_peers}"
+        );
+    }
+    if config.log_level != Level::Off {
+        let _ = writeln!(text, "logs in {}", config.log.dir.display());
+    }
+    if let Some(first) = servers.first() {
+        let (host, port) = (first.clients.host(), first.clients.port());
+        let host = host.trim_matches(['[', ']']);
+        let _ = writeln!(
+            text,
+            "try, from another terminal:\n  printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503\\n\
+             WHATSAT kiwi.cs.ucla.edu 10 5\\n' | nc -N {host} {port}\nCtrl-C stops it"
+        );
+    }
+    text
+}
+
+async fn any_failed(running: &mut [Running]) -> String {
+    let mut failures: Vec<_> = running
+        .iter_mut()
+        .map(|server| Box::pin(server.failed()))
+        .collect();
+    std::future::poll_fn(|context| {
+        let mut failed = failures
+            .iter_mut()
+            .map(|failure| failure.as_mut().poll(context));
+        failed
+            .find(std::task::Poll::is_ready)
+            .unwrap_or(std::task::Poll::Pending)
+    })
+    .await
+}
+
+async fn drain_all(running: Vec<Running>) {
+    let draining: Vec<_> = running
+        .into_iter()
+        .map(|server| tokio::spawn(server.drain()))
+        .collect();
+    for drained in draining {
+        // A panic has been told by the hook.
+        let _ = drained.await;
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        let signal = tokio::select! {
+            _ = self.interrupt.recv() => "Ctrl-C",
+            _ = self.terminate.recv() => "SIGTERM",
+        };
+        info!("stops on {signal}");
+    }
+}
+
+/// Each connection takes a file descriptor, and systems hand out few of them
+/// unless they are asked for more.
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!("the limit on open files stays as it is: {error}");
+    }
+}

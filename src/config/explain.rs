@@ -1,0 +1,223 @@
+//! What `proxyherd check` prints: the herd as it was understood.
+
+use super::tell::tell;
+use super::{Config, Server};
+use crate::model::address::Address;
+use crate::model::name::Name;
+use crate::{clients, gateway, log, peers, places};
+
+/// Widest line of text that may be broken, in columns.
+const WIDTH: usize = 96;
+
+/// Narrowest column of neighbours: rather than squeeze it further, lines get
+/// wider than [`WIDTH`].
+const NARROWEST: usize = 24;
+
+impl Config {
+    /// The herd for people: its servers and links, the settings that differ
+    /// from their defaults, and the [warnings](Self::warnings). Ends in a line
+    /// end.
+    pub fn explain(&self) -> String {
+        let parts = [self.title(), self.table(), self.settings(), self.cautions()];
+        let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        shown.join("\n")
+    }
+
+    fn title(&self) -> String {
+        let ends: usize = self.servers.iter().map(|s| s.neighbours.len()).sum();
+        format!(
+            "{}: herd {} of {}, {}\n",
+            self.path.display(),
+            self.herd,
+            count(self.servers.len(), "server"),
+            count(ends / 2, "link")
+        )
+    }
+
+    fn table(&self) -> String {
+        let mut rows = vec![Row::new(["server", "clients", "peers"], "neighbours")];
+        rows.extend(self.servers.iter().flat_map(Row::of));
+        align(&rows)
+    }
+
+    fn settings(&self) -> String {
+        let changed: String = tell(self)
+            .iter()
+            .zip(tell(&self.with_default_settings()))
+            .filter(|(now, default)| now.value != default.value)
+            .map(|(now, default)| {
+                let (table, key) = (now.table, now.key);
+                format!(
+                    "  {table}.{key} = {} (default {})\n",
+                    now.value, default.value
+                )
+            })
+            .collect();
+        match changed.as_str() {
+            "" => "All settings have their defaults.\n".to_owned(),
+            _ => format!("Settings that differ from their defaults:\n{changed}"),
+        }
+    }
+
+    fn with_default_settings(&self) -> Self {
+        Self {
+            places: places::Settings::default(),
+            log: log::Settings::default(),
+            log_level: log::Level::default(),
+            clients: clients::Settings::default(),
+            gateway: gateway::Settings::default(),
+            peers: peers::Settings::default(),
+            insecure: false,
+            ..self.clone()
+        }
+    }
+
+    fn cautions(&self) -> String {
+        let caution =
+            |text: &String| wrap(&format!("Warning: {text}"), WIDTH - 2).join("\n  ") + "\n";
+        self.warnings().iter().map(caution).collect()
+    }
+}
+
+/// A row of the table of servers; its last cell may take several lines.
+struct Row {
+    cells: [String; 3],
+    rest: String,
+}
+
+impl Row {
+    fn new(cells: [&str; 3], rest: &str) -> Self {
+        Self {
+            cells: cells.map(str::to_owned),
+            rest: rest.to_owned(),
+        }
+    }
+
+    /// What others dial, and below it where the server listens if that differs.
+    fn of(server: &Server) -> Vec<Self> {
+        let row = |title: &str, clients: &Address, peers: &Address, rest: &str| {
+            Self::new([title, &clients.to_string(), &peers.to_string()], rest)
+        };
+        let neighbours: Vec<&str> = server.neighbours.iter().map(Name::as_str).collect();
+        let neighbours = match neighbours.as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        };
+        let mut rows = vec![row(
+            server.name.as_str(),
+            &server.clients,
+            &server.peers,
+            &neighbours,
+        )];
+        if (&server.bind_clients, &server.bind_peers) != (&server.clients, &server.peers) {
+            rows.push(row(
+                "  listens on",
+                &server.bind_clients,
+                &server.bind_peers,
+                "",
+            ));
+        }
+        rows
+    }
+
+    fn print(&self, widths: [usize; 3]) -> String {
+        let mut line = String::from("  ");
+        for (cell, width) in self.cells.iter().zip(widths) {
+            line += &format!("{cell:width$}  ");
+        }
+        let indent = format!("\n{:1$}", "", line.len());
+        let room = WIDTH.saturating_sub(line.len()).max(NARROWEST);
+        line += &wrap(&self.rest, room).join(&indent);
+        line.trim_end().to_owned() + "\n"
+    }
+}
+
+/// Prints rows so that their cells stand below each other.
+fn align(rows: &[Row]) -> String {
+    let widest = |i: usize| rows.iter().map(|row| row.cells[i].len()).max();
+    let widths = [0, 1, 2].map(|i| widest(i).unwrap_or(0));
+    rows.iter().map(|row| row.print(widths)).collect()
+}
+
+/// Breaks a text at its spaces into lines of at most `width` bytes, save where
+/// one word is longer.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::samples::{alone, herd, parse};
+
+    #[test]
+    fn a_herd_is_told_as_it_was_understood() {
+        let servers = herd(&[("Riley", &["Bo"]), ("Bo", &[]), ("Cy", &["Bo"])]);
+        let text =
+            servers + "bind_peers = \"[::1]:9\"\n[limits]\nidle = \"90s\"\n[log]\nkeep = 4\n";
+        assert_eq!(
+            parse(&text).explain(),
+            "\
+h: herd sample of 3 servers, 2 links
+
+  server        clients          peers            neighbours
+  Riley         127.0.0.1:12000  127.0.0.1:13000  Bo
+  Bo            127.0.0.1:12001  127.0.0.1:13001  Riley, Cy
+  Cy            127.0.0.1:12002  127.0.0.1:13002  Bo
+    listens on  127.0.0.1:12002  [::1]:9
+
+Settings that differ from their defaults:
+  limits.idle = 1m 30s (default 10m)
+"
+        );
+    }
+
+    #[test]
+    fn a_herd_of_one_is_told_in_the_singular() {
+        let told = parse(&alone()).explain();
+        assert!(
+            told.starts_with("h: herd sample of 1 server, 0 links\n"),
+            "{told}"
+        );
+        assert!(told.contains("  Riley   127.0.0.1:12000  127.0.0.1:13000  none\n"));
+        assert!(
+            told.ends_with("\nAll settings have their defaults.\n"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn long_lists_and_warnings_are_broken_into_lines() {
+        let names: Vec<String> = (10..50).map(|i| format!("server-{i}")).collect();
+        let mut servers: Vec<(&str, &[&str])> = Vec::new();
+        let others: Vec<&str> = names[1..].iter().map(String::as_str).collect();
+        servers.push((&names[0], &others));
+        servers.extend(others.iter().map(|&name| (name, &[][..])));
+        servers.push(("lonely", &[]));
+        let told = parse(&herd(&servers)).explain();
+        assert!(told.lines().all(|line| line.len() <= WIDTH), "{told}");
+        assert!(told.contains("server-49\n"), "{told}");
+        assert!(told.contains("Warning: the herd is in 2 parts"), "{told}");
+    }
+
+    #[test]
+    fn words_longer_than_a_line_stand_alone() {
+        assert_eq!(wrap("a bb cccccc d", 4), ["a bb", "cccccc", "d"]);
+        assert_eq!(wrap("", 4), [""]);
+    }
+}

@@ -1,0 +1,157 @@
+//! The shape of the file: which tables there are, and what becomes of them.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::Config;
+use super::problems::Problems;
+use super::section::{self, Section};
+use super::{servers, settings, words};
+use crate::model::name::Name;
+use crate::{clients, gateway, log, peers, places};
+
+/// Reads a whole file. Whatever is wrong goes into `problems`; `None` means
+/// that there is at least one.
+pub(super) fn read(text: &str, path: &Path, problems: &mut Problems) -> Option<Config> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    // What follows a mistake of syntax may be read wrongly: to judge it too
+    // would only confuse.
+    for error in &errors {
+        syntax(error, problems);
+    }
+    if !errors.is_empty() {
+        return None;
+    }
+    section::document(document.get_ref(), problems, |file| config(file, path))
+}
+
+fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
+    let herd = file.section("herd", "[herd]", |herd| herd.required::<Name>("name"));
+    let servers = servers::read(file);
+
+    let mut places = places::Settings::default();
+    file.section("places", "[places]", |on| {
+        settings::places(on, &mut places);
+    });
+    let (mut log, mut log_level) = (log::Settings::default(), log::Level::default());
+    file.section("log", "[log]", |on| {
+        settings::log(on, &mut log, &mut log_level);
+    });
+    let mut insecure = false;
+    file.section("security", "[security]", |on| {
+        settings::security(on, &mut insecure);
+    });
+    let (mut clients, mut gateway) = (clients::Settings::default(), gateway::Settings::default());
+    file.section("limits", "[limits]", |on| {
+        settings::limits(on, &mut clients, &mut gateway);
+    });
+    let mut peers = peers::Settings::default();
+    file.section("flooding", "[flooding]", |on| {
+        settings::flooding(on, &mut peers);
+    });
+
+    Some(Config {
+        path: path.to_owned(),
+        herd: herd?.into_inner(),
+        servers: servers?,
+        places,
+        log,
+        log_level,
+        clients,
+        gateway,
+        peers,
+        insecure,
+    })
+}
+
+fn syntax(error: &toml::de::Error, problems: &mut Problems) {
+    let span = error.span().unwrap_or_default();
+    let written = words::excerpt(problems.written(span.clone()));
+    let near = match written.as_str() {
+        "" => String::new(),
+        _ => format!(", at {written}"),
+    };
+    problems.exact(
+        span.start,
+        format!("this is no TOML: {}{near}", error.message()),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::samples::{alone, error, parse};
+
+    #[test]
+    fn every_table_is_read() {
+        let settings = r#"
+            [places]
+            file = "parks.csv"
+            timeout = "2s"
+            [log]
+            dir = "/var/log/herd"
+            level = "debug"
+            max_bytes = 0x1_0000
+            keep = 0
+            [security]
+            insecure = true
+            [limits]
+            max_line = 1_000
+            max_future = "1h 30min"
+            [flooding]
+            retries = 0
+            drain = "0s"
+        "#;
+        let config = parse(&(alone() + settings));
+        let file = Some("parks.csv".into());
+        assert_eq!(config.places.provider, places::Provider::Offline { file });
+        assert_eq!(config.places.timeout.as_secs(), 2);
+        assert_eq!(config.log.dir, Path::new("/var/log/herd"));
+        assert_eq!(config.log_level, log::Level::Debug);
+        assert_eq!((config.log.max_bytes, config.log.keep), (65_536, 0));
+        assert!(config.insecure);
+        assert_eq!(config.clients.max_line, 1000);
+        assert_eq!(config.gateway.max_future.as_secs(), 5400);
+        assert_eq!((config.peers.retries, config.peers.drain.as_secs()), (0, 0));
+        assert_eq!(config.clients.max_waiting, 16);
+    }
+
+    #[test]
+    fn other_ways_to_write_the_same_toml_are_the_same() {
+        let plain = parse(&alone());
+        let windows = format!("\u{feff}{}", alone().replace('\n', "\r\n"));
+        assert_eq!(parse(&windows), plain);
+        let inline = r#"
+            servers = [{ name = "Riley", clients = "127.0.0.1:12000", peers = '127.0.0.1:13000' }]
+            herd.name = "sample""#;
+        let mut inline = parse(inline);
+        inline.servers[0].line = plain.servers[0].line;
+        assert_eq!(inline, plain);
+    }
+
+    #[test]
+    fn an_empty_file_says_what_belongs_into_it() {
+        let missing = "h: [herd] is missing; it needs name: a name in quotes, as in \"edge-1\"\n\
+                       h: a herd needs servers: write a [[servers]] entry for each";
+        for empty in ["", "\n\n", "# nothing yet\n"] {
+            assert_eq!(error(empty), missing);
+        }
+        let without = "h:1: [herd] needs name: a name in quotes, as in \"edge-1\"";
+        assert!(error("[herd]\n[[servers]]\n").starts_with(without));
+    }
+
+    #[test]
+    fn mistakes_of_syntax_are_told_by_line_and_column_and_alone() {
+        assert_eq!(
+            error("[herd]\nnam = 1\nname = Riley\n[[servers]\n"),
+            "h:3:8: this is no TOML: string values must be quoted, expected literal string, \
+             at Riley\n\
+             h:4:11: this is no TOML: unclosed array table, expected `]`"
+        );
+        assert_eq!(
+            error("[log]\n[log]\n"),
+            "h:2:2: this is no TOML: duplicate key, at log"
+        );
+    }
+}

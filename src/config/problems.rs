@@ -1,0 +1,106 @@
+//! Gathers what is wrong in a text, so that all of it is told at once.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::error::{ConfigError, Problem};
+
+/// What was found wrong in a text so far.
+///
+/// Places are byte offsets, as the parser tells them; they become lines here.
+/// A place past the end counts as in the last line.
+pub(super) struct Problems {
+    text: String,
+    /// Where each line begins, in order.
+    lines: Vec<usize>,
+    found: Vec<(usize, Problem)>,
+}
+
+impl Problems {
+    /// Nothing is wrong in `text` yet.
+    pub(super) fn new(text: &str) -> Self {
+        let after = text.match_indices('\n').map(|(end, _)| end + 1);
+        Self {
+            text: text.to_owned(),
+            lines: std::iter::once(0).chain(after).collect(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Is nothing wrong?
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Something is wrong on the line of `at`.
+    pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
+        let line = Some(self.line(at));
+        self.push(at, line, None, message.into());
+    }
+
+    /// Something is wrong right at `at`, and the line may not show where.
+    pub(super) fn exact(&mut self, at: usize, message: impl Into<String>) {
+        let line = Some(self.line(at));
+        let column = Some(self.column(at));
+        self.push(at, line, column, message.into());
+    }
+
+    /// Something is wrong with the text as a whole.
+    pub(super) fn general(&mut self, message: impl Into<String>) {
+        self.push(0, None, None, message.into());
+    }
+
+    /// The line of a place, counted from 1.
+    pub(super) fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start <= at)
+    }
+
+    /// The text of a range as its writer wrote it.
+    pub(super) fn written(&self, range: Range<usize>) -> &str {
+        self.text.get(range).unwrap_or_default()
+    }
+
+    /// Everything that was found, in the order of the text.
+    pub(super) fn into_error(mut self, path: &Path) -> ConfigError {
+        self.found.sort_by_key(|(at, _)| *at);
+        ConfigError::Wrong {
+            path: path.to_owned(),
+            problems: self.found.into_iter().map(|(_, problem)| problem).collect(),
+        }
+    }
+
+    fn push(&mut self, at: usize, line: Option<usize>, column: Option<usize>, message: String) {
+        let problem = Problem {
+            line,
+            column,
+            message,
+        };
+        self.found.push((at, problem));
+    }
+
+    fn column(&self, at: usize) -> usize {
+        // A line's number counts from 1, and the first begins at 0.
+        let start = self.lines[self.line(at) - 1];
+        1 + self.written(start..at).chars().count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_become_lines_and_columns_in_order() {
+        let mut problems = Problems::new("é = 1\nb = é\n");
+        problems.exact(13, "last");
+        problems.add(7, "middle");
+        problems.exact(3, "first");
+        problems.general("whole");
+        problems.add(99, "past the end");
+        let text = problems.into_error(Path::new("h")).to_string();
+        assert_eq!(
+            text,
+            "h: whole\nh:1:3: first\nh:2: middle\nh:2:6: last\nh:3: past the end"
+        );
+    }
+}

@@ -1,0 +1,343 @@
+//! One table of the file while it is read.
+
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problems::Problems;
+use super::settings::{Setting, Visitor};
+use super::value::{self, FromToml, Wrong};
+use super::words;
+
+/// Hands out the values of a table by their keys.
+///
+/// The keys that were asked for are the keys that the table knows: what is
+/// left over at the end is a mistake, and no list of keys can go stale. What
+/// is wrong goes into the problems, and reading goes on, so that a second
+/// mistake is found too. A table that the file leaves out reads as empty.
+pub(super) struct Section<'a, 'p> {
+    /// What messages call it.
+    title: &'static str,
+    /// Where it begins; `None` where the file leaves it out.
+    at: Option<usize>,
+    /// `None` also where something else stands in its place.
+    table: Option<&'a DeTable<'a>>,
+    known: Vec<&'static str>,
+    problems: &'p mut Problems,
+}
+
+/// Reads a whole document with `read`, then looks for what it did not ask for.
+pub(super) fn document<'a, T>(
+    table: &'a DeTable<'a>,
+    problems: &mut Problems,
+    read: impl FnOnce(&mut Section<'a, '_>) -> T,
+) -> T {
+    Section::new("the file", Some(0), Some(table), problems).read_with(read)
+}
+
+impl<'a, 'p> Section<'a, 'p> {
+    /// The line on which the table begins, 1 where the file leaves it out.
+    pub(super) fn line(&self) -> usize {
+        self.problems.line(self.at.unwrap_or(0))
+    }
+
+    /// What is wrong so far, for checks that concern more than one value.
+    pub(super) fn problems(&mut self) -> &mut Problems {
+        self.problems
+    }
+
+    /// A value that must be there. `None` means that a problem was noted.
+    pub(super) fn required<T: FromToml>(&mut self, key: &'static str) -> Option<Spanned<T>> {
+        if let Some(value) = self.find(key) {
+            return self.read(key, value);
+        }
+        let Self { title, .. } = self;
+        let needs = format!("needs {key}: {}", T::WANTED);
+        match self.at {
+            None => self
+                .problems
+                .general(format!("{title} is missing; it {needs}")),
+            Some(at) if self.table.is_some() => self.problems.add(at, format!("{title} {needs}")),
+            // That it is no table was told already.
+            Some(_) => {}
+        }
+        None
+    }
+
+    /// A value that may be left out. `None` means that it was, or that a
+    /// problem was noted.
+    pub(super) fn optional<T: FromToml>(&mut self, key: &'static str) -> Option<Spanned<T>> {
+        let value = self.find(key)?;
+        self.read(key, value)
+    }
+
+    /// Reads the table `[key]` in this one; `title` is what messages call it.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &'static str,
+        title: &'static str,
+        read: impl FnOnce(&mut Section<'a, '_>) -> T,
+    ) -> T {
+        let value = self.find(key);
+        let table = value.and_then(|value| self.table(value, title));
+        let at = value.map(|value| value.span().start);
+        Section::new(title, at, table, self.problems).read_with(read)
+    }
+
+    /// Reads each of the tables `[[key]]` in this one; `title` is what
+    /// messages call them. `None` means that a problem was noted.
+    pub(super) fn each<T>(
+        &mut self,
+        key: &'static str,
+        title: &'static str,
+        mut read: impl FnMut(&mut Section<'a, '_>) -> T,
+    ) -> Option<Vec<T>> {
+        let Some(value) = self.find(key) else {
+            return Some(Vec::new());
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            self.not_a_table(value, title);
+            return None;
+        };
+        let mut all = Vec::new();
+        for item in items.iter() {
+            let table = Some(self.table(item, title)?);
+            let at = Some(item.span().start);
+            all.push(Section::new(title, at, table, self.problems).read_with(&mut read));
+        }
+        Some(all)
+    }
+
+    fn new(
+        title: &'static str,
+        at: Option<usize>,
+        table: Option<&'a DeTable<'a>>,
+        problems: &'p mut Problems,
+    ) -> Self {
+        Self {
+            title,
+            at,
+            table,
+            known: Vec::new(),
+            problems,
+        }
+    }
+
+    fn read_with<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let result = read(&mut self);
+        self.refuse_unknown_keys();
+        result
+    }
+
+    fn refuse_unknown_keys(&mut self) {
+        let keys = self.table.into_iter().flat_map(DeTable::keys);
+        for key in keys {
+            let name = key.get_ref().as_ref();
+            if self.known.contains(&name) {
+                continue;
+            }
+            let message = format!(
+                "{} has no key {}; it has {}{}",
+                self.title,
+                words::quoted(name),
+                words::list(self.known.iter().copied(), "and"),
+                words::did_you_mean(name, self.known.iter().copied()),
+            );
+            self.problems.add(key.span().start, message);
+        }
+    }
+
+    fn find(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.known.push(key);
+        self.table?.get(key)
+    }
+
+    fn read<T: FromToml>(
+        &mut self,
+        key: &str,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Option<Spanned<T>> {
+        match T::from_toml(value.get_ref()) {
+            Ok(read) => Some(Spanned::new(value.span(), read)),
+            Err(wrong) => {
+                self.refuse::<T>(key, value, wrong);
+                None
+            }
+        }
+    }
+
+    fn refuse<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wrong: Wrong) {
+        let why = match wrong {
+            Wrong::Value(why) => why,
+            Wrong::Type | Wrong::Range => {
+                let kind = value::kind(value.get_ref());
+                format!("must be {}, not {kind}", T::WANTED)
+            }
+        };
+        self.complain(key, value, &why);
+    }
+
+    fn complain(&mut self, key: &str, value: &Spanned<DeValue<'_>>, why: &str) {
+        let written = words::excerpt(self.problems.written(value.span()));
+        self.problems
+            .add(value.span().start, format!("{key} = {written}: {why}"));
+    }
+
+    fn table(
+        &mut self,
+        value: &'a Spanned<DeValue<'a>>,
+        title: &'static str,
+    ) -> Option<&'a DeTable<'a>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.not_a_table(value, title);
+        }
+        table
+    }
+
+    fn not_a_table(&mut self, value: &Spanned<DeValue<'_>>, title: &str) {
+        let kind = value::kind(value.get_ref());
+        let message =
+            format!("write {title} on a line of its own and its keys below it; here is {kind}");
+        self.problems.add(value.span().start, message);
+    }
+}
+
+/// Fills settings from the table.
+impl Visitor for Section<'_, '_> {
+    fn plain<T: Setting>(&mut self, key: &'static str, slot: &mut T) {
+        if let Some(value) = self.optional(key) {
+            *slot = value.into_inner();
+        }
+    }
+
+    fn bounded<T: Setting + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        slot: &mut T,
+        bounds: RangeInclusive<T>,
+    ) {
+        let Some(value) = self.find(key) else {
+            return;
+        };
+        match T::from_toml(value.get_ref()) {
+            Ok(read) if bounds.contains(&read) => *slot = read,
+            Ok(_) | Err(Wrong::Range) => {
+                let (least, most) = (bounds.start().show(), bounds.end().show());
+                let why = format!("must be from {least} to {most}");
+                self.complain(key, value, &why);
+            }
+            Err(wrong) => self.refuse::<T>(key, value, wrong),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::samples::{alone, error};
+
+    /// What is told of settings behind a right herd of eight lines.
+    fn settings(text: &str) -> String {
+        error(&(alone() + text))
+    }
+
+    #[test]
+    fn unknown_keys_are_told_with_those_that_are_known() {
+        for (text, told) in [
+            (
+                "[log]\nlvel = \"info\"",
+                "h:10: [log] has no key \"lvel\"; it has dir, level, max_bytes and keep; \
+                 did you mean \"level\"?",
+            ),
+            (
+                "[limit]",
+                "h:9: the file has no key \"limit\"; it has herd, servers, places, log, \
+                 security, limits and flooding; did you mean \"limits\"?",
+            ),
+            (
+                "colour = 3",
+                "h:9: [[servers]] has no key \"colour\"; it has name, clients, peers, \
+                 bind_clients, bind_peers and talks_to",
+            ),
+            (
+                "[places]\nprovider = \"offline\"\napi_key = \"x\"",
+                "h:11: [places] has no key \"api_key\"; it has provider, file and timeout",
+            ),
+        ] {
+            assert_eq!(settings(text), told);
+        }
+    }
+
+    #[test]
+    fn values_of_another_type_are_told_with_what_to_write() {
+        for (text, told) in [
+            (
+                "[limits]\nidle = 600",
+                "h:10: idle = 600: must be a time with its unit in quotes, as in \"500ms\", \
+                 \"10min\" or \"1day\", not a whole number",
+            ),
+            (
+                "[limits]\nmax_line = \"4096\"",
+                "h:10: max_line = \"4096\": must be a whole number without quotes, as in 4096, \
+                 not a text",
+            ),
+            (
+                "[security]\ninsecure = \"yes\"",
+                "h:10: insecure = \"yes\": must be true or false, not a text",
+            ),
+            (
+                "[log]\ndir = [\n\"a\"]",
+                "h:10: dir = [...: must be a path in quotes, as in \"logs\", not a list",
+            ),
+            (
+                "[log]\nlevel = 2026-01-01",
+                "h:10: level = 2026-01-01: must be a level in quotes, as in \"info\", not a date",
+            ),
+        ] {
+            assert_eq!(settings(text), told);
+        }
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_told_with_the_bounds() {
+        for (value, told) in [
+            ("0", "0: must be from 1 to 1000"),
+            ("-1", "-1: must be from 1 to 1000"),
+            ("1_001", "1_001: must be from 1 to 1000"),
+            (
+                "0xFFFFFFFFFFFFFFFFF",
+                "0xFFFFFFFFFFFFFFFFF: must be from 1 to 1000",
+            ),
+        ] {
+            let text = format!("[limits]\nmax_waiting = {value}");
+            assert_eq!(settings(&text), format!("h:10: max_waiting = {told}"));
+        }
+        assert_eq!(
+            settings("[flooding]\nheartbeat = \"5ms\""),
+            "h:10: heartbeat = \"5ms\": must be from 10ms to 10s"
+        );
+    }
+
+    #[test]
+    fn tables_must_be_tables() {
+        let shapes = "limits = 5\n[servers]\nname = \"a\"\n[[herd]]\n";
+        assert_eq!(
+            error(shapes),
+            "h:1: write [limits] on a line of its own and its keys below it; here is a whole number\n\
+             h:2: write [[servers]] on a line of its own and its keys below it; here is a table\n\
+             h:4: write [herd] on a line of its own and its keys below it; here is a list"
+        );
+        let mixed = "servers = [{}, 1]\nherd.name = \"a\"";
+        assert!(error(mixed).ends_with("here is a whole number"));
+    }
+
+    #[test]
+    fn every_mistake_is_told_in_the_order_of_the_file() {
+        let text = "[flooding]\ndrain = \"2min\"\nretry = 1\n[log]\nkeep = 1001\n\
+                    [limits]\nmax_clients = 0\n";
+        let told = settings(text);
+        let lines: Vec<&str> = told.lines().filter_map(|line| line.get(..5)).collect();
+        assert_eq!(lines, ["h:10:", "h:11:", "h:13:", "h:15:"], "{told}");
+    }
+}

@@ -1,0 +1,384 @@
+//! The `[[servers]]` of the file: each by itself, then all as one herd.
+
+use std::collections::{BTreeSet, HashMap};
+
+use toml::Spanned;
+
+use super::Server;
+use super::problems::Problems;
+use super::section::Section;
+use super::words;
+use crate::model::address::Address;
+use crate::model::name::Name;
+
+/// Most servers of one herd. Each holds every report, so a herd wants far
+/// fewer; and lists of so many can be gone through without an index.
+pub const MAX_SERVERS: usize = 1000;
+
+/// Reads all servers and checks that they fit together. `None` means that a
+/// problem was noted.
+pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<Server>> {
+    let entries = file.each("servers", "[[servers]]", Entry::read)?;
+    let problems = file.problems();
+    if entries.is_empty() {
+        problems.general("a herd needs servers: write a [[servers]] entry for each");
+    }
+    if entries.len() > MAX_SERVERS {
+        problems.general(format!("a herd has at most {MAX_SERVERS} servers"));
+        return None;
+    }
+    check_names(&entries, problems);
+    check_addresses(&entries, problems);
+    let links = links(&entries, problems);
+    let name = |&i: &usize| entries[i].name().cloned();
+    let neighbours: Vec<Option<Vec<Name>>> = links
+        .iter()
+        .map(|linked| linked.iter().map(name).collect())
+        .collect();
+    entries
+        .into_iter()
+        .zip(neighbours)
+        .map(|(entry, neighbours)| entry.into_server(neighbours?))
+        .collect()
+}
+
+/// An entry as far as it could be read. Where a server must have what is
+/// `None` here, a problem was noted.
+struct Entry {
+    line: usize,
+    name: Option<Spanned<Name>>,
+    clients: Option<Spanned<Address>>,
+    peers: Option<Spanned<Address>>,
+    bind_clients: Option<Spanned<Address>>,
+    bind_peers: Option<Spanned<Address>>,
+    talks_to: Vec<Spanned<String>>,
+}
+
+impl Entry {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            line: section.line(),
+            name: section.required("name"),
+            clients: section.required("clients"),
+            peers: section.required("peers"),
+            bind_clients: section.optional("bind_clients"),
+            bind_peers: section.optional("bind_peers"),
+            talks_to: section
+                .optional("talks_to")
+                .map(Spanned::into_inner)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn into_server(self, neighbours: Vec<Name>) -> Option<Server> {
+        let clients = self.clients?.into_inner();
+        let peers = self.peers?.into_inner();
+        let or = |bind: Option<Spanned<Address>>, address: &Address| {
+            bind.map_or_else(|| address.clone(), Spanned::into_inner)
+        };
+        Some(Server {
+            line: self.line,
+            name: self.name?.into_inner(),
+            bind_clients: or(self.bind_clients, &clients),
+            bind_peers: or(self.bind_peers, &peers),
+            clients,
+            peers,
+            neighbours,
+        })
+    }
+
+    fn name(&self) -> Option<&Name> {
+        self.name.as_ref().map(Spanned::get_ref)
+    }
+
+    /// What messages call it.
+    fn title(&self) -> &str {
+        self.name().map_or("a server without a name", Name::as_str)
+    }
+
+    /// The addresses that others dial, with their keys.
+    fn dialled(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>)> {
+        let clients = self.clients.iter().map(|address| ("clients", address));
+        let peers = self.peers.iter().map(|address| ("peers", address));
+        clients.chain(peers)
+    }
+}
+
+/// No two names are the same, whatever the case: a name becomes part of file
+/// names and DNS names, where case may not count.
+fn check_names(entries: &[Entry], problems: &mut Problems) {
+    let mut seen: HashMap<String, &Entry> = HashMap::new();
+    for entry in entries {
+        let Some(name) = &entry.name else { continue };
+        let folded = name.get_ref().as_str().to_ascii_lowercase();
+        let Some(first) = seen.insert(folded, entry) else {
+            continue;
+        };
+        let message = format!(
+            "name = \"{}\": the server on line {} is {} already; names must differ by more than case",
+            name.get_ref(),
+            first.line,
+            first.title(),
+        );
+        problems.add(name.span().start, message);
+    }
+}
+
+/// Who dials an address must find one server there, and of its two services
+/// the one that is meant.
+fn check_addresses(entries: &[Entry], problems: &mut Problems) {
+    let mut seen: HashMap<Spot, String> = HashMap::new();
+    for entry in entries {
+        for (key, address) in entry.dialled() {
+            let at = address.span().start;
+            let owner = format!("{key} of {} on line {}", entry.title(), problems.line(at));
+            let Some(first) = seen.insert(Spot::of(address.get_ref()), owner) else {
+                continue;
+            };
+            let message = format!(
+                "{key} = \"{}\": this is {first} already; every service needs an address of its own",
+                address.get_ref()
+            );
+            problems.add(at, message);
+        }
+        check_listeners(entry, problems);
+    }
+}
+
+/// A server cannot listen twice on one address.
+fn check_listeners(entry: &Entry, problems: &mut Problems) {
+    let clients = entry.bind_clients.as_ref().or(entry.clients.as_ref());
+    let peers = entry.bind_peers.as_ref().or(entry.peers.as_ref());
+    let (Some(clients), Some(peers)) = (clients, peers) else {
+        return;
+    };
+    // Without either, it is `clients` and `peers` that clash.
+    let told = entry.bind_clients.is_none() && entry.bind_peers.is_none();
+    if told || Spot::of(clients.get_ref()) != Spot::of(peers.get_ref()) {
+        return;
+    }
+    let message = format!(
+        "{} would listen for clients and for its neighbours on {}; each needs a port of its own",
+        entry.title(),
+        peers.get_ref()
+    );
+    problems.add(clients.span().start.max(peers.span().start), message);
+}
+
+/// An address as far as two of them can be told apart without a resolver.
+#[derive(PartialEq, Eq, Hash)]
+struct Spot(String, u16);
+
+impl Spot {
+    fn of(address: &Address) -> Self {
+        let host = match address.ip() {
+            Some(ip) => ip.to_canonical().to_string(),
+            None => address.host().to_ascii_lowercase(),
+        };
+        Self(host, address.port())
+    }
+}
+
+/// For each entry, the numbers of the entries that it has a link with.
+fn links(entries: &[Entry], problems: &mut Problems) -> Vec<BTreeSet<usize>> {
+    let mut links = vec![BTreeSet::new(); entries.len()];
+    let numbers: HashMap<&str, usize> = entries
+        .iter()
+        .enumerate()
+        .filter_map(|(i, entry)| Some((entry.name()?.as_str(), i)))
+        .collect();
+    for (i, entry) in entries.iter().enumerate() {
+        for other in &entry.talks_to {
+            match numbers.get(other.get_ref().as_str()) {
+                Some(&j) if i == j => problems.add(
+                    other.span().start,
+                    format!("talks_to of {0} names {0} itself", entry.title()),
+                ),
+                Some(&j) => {
+                    links[i].insert(j);
+                    links[j].insert(i);
+                }
+                None => tell_unknown(entries, other, problems),
+            }
+        }
+    }
+    links
+}
+
+fn tell_unknown(entries: &[Entry], other: &Spanned<String>, problems: &mut Problems) {
+    let names: Option<Vec<&str>> = entries
+        .iter()
+        .map(|entry| entry.name().map(Name::as_str))
+        .collect();
+    // The server that is meant may be the one whose name could not be read.
+    let Some(names) = names else { return };
+    let name = other.get_ref();
+    let hint = match words::did_you_mean(name, names.iter().copied()) {
+        hint if hint.is_empty() => format!("; its servers are {}", words::list(names, "and")),
+        hint => hint,
+    };
+    let message = format!(
+        "talks_to names {}, which is no server of this herd{hint}",
+        words::quoted(name),
+    );
+    problems.add(other.span().start, message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::samples::{alone, error, herd, parse};
+
+    fn neighbours(config: &Config) -> Vec<String> {
+        let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(" ");
+        let servers = config.servers.iter();
+        servers.map(|server| names(&server.neighbours)).collect()
+    }
+
+    #[test]
+    fn naming_one_side_or_both_or_twice_is_the_same_link() {
+        let once = parse(&herd(&[("A", &["C", "B"]), ("B", &[]), ("C", &["B"])]));
+        assert_eq!(neighbours(&once), ["B C", "A C", "A B"]);
+        let often: &[&str] = &["C", "B", "C"];
+        let both = parse(&herd(&[
+            ("A", often),
+            ("B", &["A", "C"]),
+            ("C", &["A", "B"]),
+        ]));
+        assert_eq!(neighbours(&both), neighbours(&once));
+    }
+
+    #[test]
+    fn talks_to_names_other_servers_of_the_herd() {
+        let talks_to: &[&str] = &["Jaques", "jaquez", "Riley", "Zed", "Jaquez"];
+        let text = herd(&[("Riley", talks_to), ("Jaquez", &[])]);
+        assert_eq!(
+            error(&text),
+            "h:7: talks_to names \"Jaques\", which is no server of this herd; \
+             did you mean \"Jaquez\"?\n\
+             h:7: talks_to names \"jaquez\", which is no server of this herd; \
+             did you mean \"Jaquez\" (case counts)?\n\
+             h:7: talks_to of Riley names Riley itself\n\
+             h:7: talks_to names \"Zed\", which is no server of this herd; \
+             its servers are Riley and Jaquez"
+        );
+    }
+
+    #[test]
+    fn a_server_whose_name_is_wrong_is_not_missed_by_others() {
+        let text = herd(&[("Riley", &["Zoe_1"]), ("Zoe_1", &[])]);
+        assert_eq!(
+            error(&text),
+            "h:10: name = \"Zoe_1\": a name is 1 to 63 ASCII letters, digits and inner hyphens"
+        );
+    }
+
+    #[test]
+    fn names_differ_by_more_than_case() {
+        let text = herd(&[("Riley", &[]), ("riley", &[]), ("Riley", &[])]);
+        assert_eq!(
+            error(&text),
+            "h:10: name = \"riley\": the server on line 3 is Riley already; \
+             names must differ by more than case\n\
+             h:16: name = \"Riley\": the server on line 9 is riley already; \
+             names must differ by more than case"
+        );
+    }
+
+    #[test]
+    fn addresses_that_others_dial_are_all_different() {
+        let two = herd(&[("A", &[]), ("B", &[])]);
+        for (old, new, told) in [
+            (
+                "13001",
+                "13000",
+                "12: peers = \"127.0.0.1:13000\": this is peers of A on line 6",
+            ),
+            (
+                "12001",
+                "12000",
+                "11: clients = \"127.0.0.1:12000\": this is clients of A on line 5",
+            ),
+            (
+                "12001",
+                "13000",
+                "11: clients = \"127.0.0.1:13000\": this is peers of A on line 6",
+            ),
+            (
+                "13001",
+                "12001",
+                "12: peers = \"127.0.0.1:12001\": this is clients of B on line 11",
+            ),
+        ] {
+            let told = format!("h:{told} already; every service needs an address of its own");
+            assert_eq!(error(&two.replace(old, new)), told);
+        }
+        let same = two
+            .replace("127.0.0.1:13000", "[::1]:13000")
+            .replace("127.0.0.1:13001", "[0:0::1]:13000");
+        assert!(error(&same).contains("this is peers of A"));
+        let same = two.replace("127.0.0.1:1300", "Edge.example.org:1300");
+        let same = same.replace("Edge.example.org:13001", "edge.example.org:13000");
+        assert!(error(&same).contains("this is peers of A"));
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port_that_can_be_dialled() {
+        for (key, port) in [("clients", 12000), ("peers", 13000)] {
+            let old = format!("{key} = \"127.0.0.1:{port}\"");
+            for (new, why) in [
+                ("127.0.0.1:0", "it needs a port from 1 to 65535"),
+                ("127.0.0.1", "it must end in a colon and a port"),
+                ("http://a:1", "an IPv6 address stands in brackets"),
+            ] {
+                let told = error(&alone().replace(&old, &format!("{key} = \"{new}\"")));
+                assert!(
+                    told.contains(&format!("{key} = \"{new}\": {why}")),
+                    "{told}"
+                );
+            }
+            let told = error(&alone().replace(&old, ""));
+            assert!(told.starts_with(&format!("h:3: [[servers]] needs {key}: an address")));
+        }
+    }
+
+    #[test]
+    fn a_server_listens_where_others_reach_it_unless_told_otherwise() {
+        let config = parse(&alone());
+        assert_eq!(config.servers[0].bind_clients, config.servers[0].clients);
+        assert_eq!(config.servers[0].bind_peers, config.servers[0].peers);
+        let config = parse(&(alone() + "bind_peers = \"box.lan:1\"\nbind_clients = \"[::]:2\""));
+        assert_eq!(config.servers[0].bind_peers.to_string(), "box.lan:1");
+        assert_eq!(config.servers[0].bind_clients.to_string(), "[::]:2");
+        assert_eq!(config.servers[0].peers.to_string(), "127.0.0.1:13000");
+    }
+
+    #[test]
+    fn a_server_cannot_listen_twice_on_one_address() {
+        let clash = "h:9: Riley would listen for clients and for its neighbours on \
+                     127.0.0.1:12000; each needs a port of its own";
+        assert_eq!(
+            error(&(alone() + "bind_peers = \"127.0.0.1:12000\"")),
+            clash
+        );
+        let everywhere = "bind_peers = \"0.0.0.0:5\"\nbind_clients = \"0.0.0.0:5\"";
+        assert!(error(&(alone() + everywhere)).starts_with("h:10: Riley would listen"));
+    }
+
+    #[test]
+    fn servers_on_different_machines_may_listen_on_the_same_port() {
+        let bind = "talks_to = []\nbind_peers = \"0.0.0.0:13000\"";
+        let text = herd(&[("A", &[]), ("B", &[])]).replace("talks_to = []", bind);
+        assert_eq!(parse(&text).servers.len(), 2);
+    }
+
+    #[test]
+    fn a_herd_has_a_bounded_number_of_servers() {
+        let names: Vec<String> = (0..=MAX_SERVERS).map(|i| format!("s{i}")).collect();
+        let servers: Vec<(&str, &[&str])> =
+            names.iter().map(|name| (name.as_str(), &[][..])).collect();
+        assert_eq!(error(&herd(&servers)), "h: a herd has at most 1000 servers");
+        assert_eq!(parse(&herd(&servers[1..])).servers.len(), MAX_SERVERS);
+    }
+}

@@ -1,0 +1,190 @@
+//! The optional settings: each is named here, once, with its bounds.
+//!
+//! Their defaults are those of the folders that own them. What each one means
+//! and what too high and too low cost stands in `config/herd.toml`; a test
+//! holds that file to the bounds and defaults here. The folders' types are
+//! taken apart field by field, so that none can be forgotten.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::value::{FromToml, Wrong};
+use crate::places::Provider;
+use crate::{clients, gateway, log, peers, places};
+
+/// Goes over the settings of one table: to fill them from a file, or to tell
+/// what they are.
+pub(super) trait Visitor {
+    /// A setting that may have any value of its type.
+    fn plain<T: Setting>(&mut self, key: &'static str, slot: &mut T);
+
+    /// A setting that may have any value within bounds, both included.
+    fn bounded<T: Setting + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        slot: &mut T,
+        bounds: RangeInclusive<T>,
+    );
+}
+
+/// The settings of `[places]`.
+pub(super) fn places(on: &mut impl Visitor, settings: &mut places::Settings) {
+    let places::Settings { provider, timeout } = settings;
+    on.plain("provider", &mut ProviderName);
+    let Provider::Offline { file } = provider;
+    on.plain("file", file);
+    let timeouts = places::MIN_TIMEOUT..=places::MAX_TIMEOUT;
+    on.bounded("timeout", timeout, timeouts);
+}
+
+/// The settings of `[log]`.
+pub(super) fn log(on: &mut impl Visitor, settings: &mut log::Settings, level: &mut log::Level) {
+    let log::Settings {
+        dir,
+        max_bytes,
+        keep,
+    } = settings;
+    on.plain("dir", dir);
+    on.plain("level", level);
+    on.bounded("max_bytes", max_bytes, log::Settings::MIN_BYTES..=TIB);
+    on.bounded("keep", keep, 0..=log::Settings::MAX_KEEP);
+}
+
+/// The settings of `[security]`.
+pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool) {
+    on.plain("insecure", insecure);
+}
+
+/// The settings of `[limits]`.
+pub(super) fn limits(
+    on: &mut impl Visitor,
+    clients: &mut clients::Settings,
+    gateway: &mut gateway::Settings,
+) {
+    let clients::Settings {
+        max_line,
+        max_connections,
+        idle,
+        write,
+        max_waiting,
+    } = clients;
+    // The longest valid command that wastes no white space has 360 bytes.
+    on.bounded("max_line", max_line, 512..=MIB);
+    on.bounded("max_connections", max_connections, 1..=1_000_000);
+    on.bounded("idle", idle, millis(100)..=days(30));
+    on.bounded("write", write, millis(100)..=secs(3600));
+    on.bounded("max_waiting", max_waiting, 1..=1000);
+    let gateway::Settings {
+        max_future,
+        max_clients,
+    } = gateway;
+    on.bounded("max_future", max_future, secs(1)..=years(100));
+    on.bounded("max_clients", max_clients, 1..=1_000_000_000);
+}
+
+/// The settings of `[flooding]`.
+pub(super) fn flooding(on: &mut impl Visitor, settings: &mut peers::Settings) {
+    let peers::Settings {
+        heartbeat,
+        attempt,
+        retries,
+        backoff_cap,
+        keep_alive,
+        keep_alive_timeout,
+        batch_reports,
+        max_pushes,
+        drain,
+    } = settings;
+    let waits = || millis(100)..=secs(60);
+    on.bounded("heartbeat", heartbeat, millis(10)..=secs(10));
+    on.bounded("attempt", attempt, waits());
+    on.bounded("retries", retries, 0..=10);
+    on.bounded("backoff_cap", backoff_cap, millis(50)..=secs(60));
+    on.bounded("keep_alive", keep_alive, waits());
+    on.bounded("keep_alive_timeout", keep_alive_timeout, waits());
+    on.bounded("batch_reports", batch_reports, 1..=10_000);
+    on.bounded("max_pushes", max_pushes, 1..=10_000);
+    on.bounded("drain", drain, secs(0)..=secs(60));
+}
+
+const MIB: usize = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// A value that a setting can have.
+pub(super) trait Setting: FromToml {
+    /// The value for people: as in the file, without its quotes.
+    fn show(&self) -> String;
+}
+
+macro_rules! shown_as_displayed {
+    ($($value:ty),*) => {$(
+        impl Setting for $value {
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+shown_as_displayed!(bool, u32, u64, usize, log::Level);
+
+impl Setting for Duration {
+    fn show(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+impl Setting for PathBuf {
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Setting for Option<PathBuf> {
+    fn show(&self) -> String {
+        self.as_ref()
+            .map_or_else(|| "none".to_owned(), Setting::show)
+    }
+}
+
+/// The name of a places provider. There is one, so it holds nothing.
+struct ProviderName;
+
+impl FromToml for ProviderName {
+    const WANTED: &'static str = r#"a provider in quotes, as in "offline""#;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        match value.as_str().ok_or(Wrong::Type)? {
+            "offline" => Ok(Self),
+            _ => Err(Wrong::Value(
+                "this version knows \"offline\" and no other provider".into(),
+            )),
+        }
+    }
+}
+
+impl Setting for ProviderName {
+    fn show(&self) -> String {
+        "offline".to_owned()
+    }
+}
+
+const fn millis(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
+const fn secs(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+const fn days(number: u64) -> Duration {
+    secs(number * 86_400)
+}
+
+/// Years of 365.25 days, as they are read from the file.
+const fn years(number: u64) -> Duration {
+    secs(number * 31_557_600)
+}

@@ -1,0 +1,142 @@
+//! Tests of `config/herd.toml`: it is the classic herd, and its comments are
+//! true.
+
+use super::tell::{Told, tell};
+use super::{Config, Server};
+use crate::{clients, gateway, log, peers, places};
+
+const SHIPPED: &str = include_str!("../../config/herd.toml");
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "config/herd.toml").unwrap()
+}
+
+/// The key that a line shows with its default, as in `# key = value`.
+fn shown_default(line: &str) -> Option<&str> {
+    let (key, _) = line.strip_prefix("# ")?.split_once(" = ")?;
+    (!key.contains(' ')).then_some(key)
+}
+
+/// The file with every default taken out of its comment.
+fn uncommented() -> String {
+    let uncomment = |line| match shown_default(line) {
+        Some(_) => &line[2..],
+        None => line,
+    };
+    SHIPPED
+        .lines()
+        .map(uncomment)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The comment that ends in the default of a setting.
+fn comment<'a>(text: &'a str, setting: &Told) -> &'a str {
+    let table = format!("\n[{}]\n", setting.table);
+    let (_, body) = text.split_once(&table).expect("the table is there");
+    let body = body.split("\n[").next().unwrap();
+    body.split("\n\n")
+        .find(|comment| comment.lines().filter_map(shown_default).eq([setting.key]))
+        .unwrap_or_else(|| {
+            panic!(
+                "{} {} has no comment of its own",
+                setting.table, setting.key
+            )
+        })
+}
+
+#[test]
+fn it_is_the_classic_herd() {
+    let config = parse(SHIPPED);
+    assert_eq!(config.herd.as_str(), "classic");
+    let told = |server: &Server| {
+        let neighbours: Vec<&str> = server.neighbours.iter().map(|name| name.as_str()).collect();
+        format!(
+            "{} {} {} {}",
+            server.name,
+            server.clients,
+            server.peers,
+            neighbours.join(",")
+        )
+    };
+    let servers: Vec<String> = config.servers.iter().map(told).collect();
+    assert_eq!(
+        servers,
+        [
+            "Riley 127.0.0.1:12000 127.0.0.1:13000 Jaquez,Juzang",
+            "Jaquez 127.0.0.1:12001 127.0.0.1:13001 Riley,Bernard",
+            "Juzang 127.0.0.1:12002 127.0.0.1:13002 Riley,Campbell,Bernard",
+            "Campbell 127.0.0.1:12003 127.0.0.1:13003 Juzang,Bernard",
+            "Bernard 127.0.0.1:12004 127.0.0.1:13004 Jaquez,Juzang,Campbell",
+        ]
+    );
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
+    assert_ne!(uncommented(), SHIPPED.trim_end());
+    for text in [SHIPPED, &uncommented()] {
+        let config = parse(text);
+        assert_eq!(config.servers, parse(SHIPPED).servers);
+        assert_eq!(config.places, places::Settings::default());
+        assert_eq!(config.log, log::Settings::default());
+        assert_eq!(config.log_level, log::Level::Info);
+        assert_eq!(config.clients, clients::Settings::default());
+        assert_eq!(config.gateway, gateway::Settings::default());
+        assert_eq!(config.peers, peers::Settings::default());
+        assert!(!config.insecure);
+    }
+}
+
+#[test]
+fn every_setting_has_a_comment_that_states_its_bounds_and_costs() {
+    for setting in tell(&parse(SHIPPED)) {
+        if setting.key == "file" {
+            // Without a default, it stands there as an example.
+            assert!(SHIPPED.contains("\n#     file = \"places.csv\"\n"));
+            continue;
+        }
+        let prose = comment(SHIPPED, &setting).replace("\n# ", " ");
+        let Some((least, most)) = &setting.bounds else {
+            continue;
+        };
+        let bounds = format!(" {least} to {most}");
+        assert!(prose.contains(&bounds), "{}: {bounds}", setting.key);
+        for cost in ["Too low", "Too high"] {
+            assert!(prose.contains(cost), "{}: {cost}", setting.key);
+        }
+    }
+}
+
+#[test]
+fn every_default_can_be_changed_and_its_bounds_are_in_force() {
+    let text = uncommented();
+    for setting in tell(&parse(SHIPPED)) {
+        let Some((least, most)) = &setting.bounds else {
+            continue;
+        };
+        let with = |value: &str| {
+            let comment = comment(SHIPPED, &setting);
+            let line = comment.lines().find(|line| shown_default(line).is_some());
+            let number = value.bytes().all(|b| b.is_ascii_digit());
+            let quote = if number { "" } else { "\"" };
+            let new = format!("{} = {quote}{value}{quote}", setting.key);
+            let text = text.replacen(&line.unwrap()[2..], &new, 1);
+            Config::parse(&text, "h").map(|config| {
+                let told = tell(&config);
+                told.into_iter()
+                    .find(|t| t.key == setting.key)
+                    .unwrap()
+                    .value
+            })
+        };
+        assert_eq!(&with(least).unwrap(), least);
+        assert_eq!(&with(most).unwrap(), most);
+        let beyond = with(&format!("9{most}")).unwrap_err().to_string();
+        assert!(
+            beyond.contains(&format!("must be from {least} to {most}")),
+            "{beyond}"
+        );
+    }
+}

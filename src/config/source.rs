@@ -1,0 +1,85 @@
+//! From a path to text.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::problems::Problems;
+
+/// Largest file, in bytes: room for thousands of servers. It bounds every
+/// list in a config, since each element takes bytes of its own.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Reads a file of UTF-8 and at most [`MAX_FILE_BYTES`].
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|cause| ConfigError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        })?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large(path));
+    }
+    String::from_utf8(bytes).map_err(|error| not_utf8(path, &error))
+}
+
+fn too_large(path: &Path) -> ConfigError {
+    let mut problems = Problems::new("");
+    problems.general(format!(
+        "this file is larger than {MAX_FILE_BYTES} bytes, which no herd needs; is it the right one?"
+    ));
+    problems.into_error(path)
+}
+
+fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
+    let valid = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes());
+    let mut problems = Problems::new(&text);
+    problems.exact(
+        valid,
+        "this is no UTF-8; save the file as UTF-8 (plain ASCII is UTF-8 too)",
+    );
+    problems.into_error(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(content: &[u8]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("herd.toml");
+        std::fs::write(&path, content).unwrap();
+        let text = read(&path).unwrap_err().to_string();
+        text.replace(&format!("{}", path.display()), "FILE")
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_so_and_names_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = read(&dir.path().join("no.toml")).unwrap_err().to_string();
+        assert!(missing.contains("no.toml: there is no such file; --config FILE names another"));
+        assert!(missing.contains("config/herd.toml"));
+        let directory = read(dir.path()).unwrap_err().to_string();
+        assert!(directory.contains("this is a directory"), "{directory}");
+    }
+
+    #[test]
+    fn other_encodings_are_found_by_line_and_column() {
+        let error = error_of(b"# caf\xc3\xa9\n# caf\xe9 ol\xe9\n");
+        assert!(error.starts_with("FILE:2:6: this is no UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_huge_file_is_not_read_to_its_end() {
+        let full = vec![b'#'; MAX_FILE_BYTES as usize + 1];
+        assert!(error_of(&full).starts_with("FILE: this file is larger than 1048576 bytes"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("herd.toml");
+        std::fs::write(&path, &full[1..]).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, MAX_FILE_BYTES);
+    }
+}

@@ -1,0 +1,167 @@
+//! What is allowed in a herd's file, and yet worth a second look.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::{Config, Server, words};
+use crate::model::name::Name;
+
+impl Config {
+    /// What somebody who runs this herd should know: a sentence or two on each
+    /// thing, without a line end. Empty for most herds.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        warnings.extend(self.partition());
+        warnings.extend(self.servers.iter().filter_map(undialable));
+        warnings.extend(self.unencrypted());
+        warnings
+    }
+
+    fn partition(&self) -> Option<String> {
+        let parts = self.parts();
+        let names: Vec<String> = parts.iter().map(|part| describe(part)).collect();
+        (parts.len() > 1).then(|| {
+            format!(
+                "the herd is in {} parts with no link between them, so no report reaches all \
+                 servers: {}. A name in talks_to joins two parts.",
+                parts.len(),
+                names.join(" | ")
+            )
+        })
+    }
+
+    /// The servers, grouped by whom their reports can reach.
+    fn parts(&self) -> Vec<Vec<&Server>> {
+        let mut parts = Vec::new();
+        let mut rest: Vec<&Server> = self.servers.iter().collect();
+        while let Some(first) = rest.first() {
+            let reached = self.reach(first);
+            let (part, others) = rest
+                .into_iter()
+                .partition(|server| reached.contains(&server.name));
+            parts.push(part);
+            rest = others;
+        }
+        parts
+    }
+
+    /// The names of all servers that a report of `start` can reach, itself too.
+    fn reach<'a>(&'a self, start: &'a Server) -> HashSet<&'a Name> {
+        let mut reached = HashSet::from([&start.name]);
+        let mut next = vec![start];
+        while let Some(server) = next.pop() {
+            let new = self
+                .neighbours(server)
+                .filter(|neighbour| reached.insert(&neighbour.name));
+            next.extend(new);
+        }
+        reached
+    }
+
+    fn unencrypted(&self) -> Option<String> {
+        let everyone: Vec<&Server> = self.servers.iter().collect();
+        let exposed = self.exposed(&everyone);
+        if exposed.is_empty() {
+            return None;
+        }
+        let addresses: BTreeSet<String> = exposed.iter().map(|e| e.address.to_string()).collect();
+        let addresses = words::list(addresses.iter().map(String::as_str), "and");
+        let refused = everyone
+            .iter()
+            .filter(|server| self.check_exposure(&[server]).is_err())
+            .map(|server| server.name.as_str());
+        Some(match self.insecure {
+            true => format!(
+                "insecure = true, and servers talk unencrypted on {addresses}: who can reach or \
+                 watch these addresses can read reports, and forge them."
+            ),
+            false => format!(
+                "without insecure = true, {} will not start: servers talk unencrypted, and \
+                 not on loopback addresses only ({addresses}).",
+                words::list(refused, "and")
+            ),
+        })
+    }
+}
+
+fn describe(part: &[&Server]) -> String {
+    match part {
+        [alone] => format!("{} (without neighbours)", alone.name),
+        many => words::list(many.iter().map(|server| server.name.as_str()), "and"),
+    }
+}
+
+/// 0.0.0.0 means every address to a listener, and to who dials it, itself.
+fn undialable(server: &Server) -> Option<String> {
+    let ip = server.peers.ip()?;
+    let dialled = ip.is_unspecified() && !server.neighbours.is_empty();
+    dialled.then(|| {
+        format!(
+            "{} is an address to listen on, and the neighbours of {} would dial it: let \
+             bind_peers be that, and peers the address at which others reach it.",
+            server.peers, server.name
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::samples::{alone, herd, parse};
+
+    #[test]
+    fn a_herd_in_one_part_on_loopback_needs_none() {
+        let chain = herd(&[("A", &["B"]), ("B", &["C"]), ("C", &[])]);
+        for text in [alone(), chain + "[security]\ninsecure = true"] {
+            assert_eq!(parse(&text).warnings(), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn parts_that_cannot_reach_each_other_are_told() {
+        let text = herd(&[
+            ("A", &["C"]),
+            ("B", &[]),
+            ("C", &["E"]),
+            ("D", &["F"]),
+            ("E", &[]),
+            ("F", &[]),
+        ]);
+        assert_eq!(
+            parse(&text).warnings(),
+            [
+                "the herd is in 3 parts with no link between them, so no report reaches all \
+              servers: A, C and E | B (without neighbours) | D and F. \
+              A name in talks_to joins two parts."
+            ]
+        );
+    }
+
+    #[test]
+    fn unencrypted_talk_is_told_with_its_addresses() {
+        let text = herd(&[("A", &["B"]), ("B", &[]), ("C", &["B"])])
+            .replace("127.0.0.1:13000", "10.0.0.1:13000");
+        assert_eq!(
+            parse(&text).warnings(),
+            [
+                "without insecure = true, A and B will not start: servers talk unencrypted, \
+              and not on loopback addresses only (10.0.0.1:13000)."
+            ]
+        );
+        assert_eq!(
+            parse(&(text + "[security]\ninsecure = true")).warnings(),
+            [
+                "insecure = true, and servers talk unencrypted on 10.0.0.1:13000: who can \
+              reach or watch these addresses can read reports, and forge them."
+            ]
+        );
+    }
+
+    #[test]
+    fn an_address_that_only_a_listener_can_use_is_told() {
+        let text = herd(&[("A", &["B"]), ("B", &[])]).replace("127.0.0.1:13001", "[::]:13001");
+        let warnings = parse(&(text + "[security]\ninsecure = true")).warnings();
+        assert!(
+            warnings[0]
+                .starts_with("[::]:13001 is an address to listen on, and the neighbours of B")
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! The state of a server's links, for all tasks of the server to see.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::herd::NeighbourId;
+use crate::model::timestamp::UnixNanos;
+
+/// One note for each link, and the bells that wake its task.
+#[derive(Debug)]
+pub struct Board(Vec<Note>);
+
+#[derive(Debug)]
+struct Note {
+    news: Notify,
+    greet: Notify,
+    state: Mutex<LinkState>,
+}
+
+/// Whether a link carries reports, since when, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkState {
+    /// Did the last greeting succeed, and every push since?
+    pub is_up: bool,
+    /// When that became so.
+    pub since: UnixNanos,
+    /// Why it is down, in words; empty for a link that is up.
+    pub reason: String,
+    /// The last of this server's numbers that the neighbour acknowledged.
+    pub cursor: u64,
+}
+
+impl Board {
+    pub(super) fn new(links: usize, now: UnixNanos) -> Self {
+        let note = || Note {
+            news: Notify::new(),
+            greet: Notify::new(),
+            state: Mutex::new(LinkState {
+                is_up: false,
+                since: now,
+                reason: "not yet dialled".to_owned(),
+                cursor: 0,
+            }),
+        };
+        Self(std::iter::repeat_with(note).take(links).collect())
+    }
+
+    /// The state of one link.
+    pub fn link(&self, neighbour: NeighbourId) -> LinkState {
+        self.state(neighbour).clone()
+    }
+
+    /// The states of all links, in the order of their ids.
+    pub fn links(&self) -> impl Iterator<Item = LinkState> {
+        (0..self.0.len()).map(|neighbour| self.link(NeighbourId(neighbour)))
+    }
+
+    /// The link is up. Gives whether it was not before.
+    pub fn set_up(&self, neighbour: NeighbourId, now: UnixNanos) -> bool {
+        let mut state = self.state(neighbour);
+        let changed = !state.is_up;
+        if changed {
+            state.is_up = true;
+            state.since = now;
+            state.reason.clear();
+        }
+        changed
+    }
+
+    /// The link is down for this reason. Gives whether that is news: it was up,
+    /// or was down for another reason.
+    pub fn set_down(&self, neighbour: NeighbourId, now: UnixNanos, reason: &str) -> bool {
+        let mut state = self.state(neighbour);
+        let changed = state.is_up || state.reason != reason;
+        if state.is_up {
+            state.is_up = false;
+            state.since = now;
+        }
+        if changed {
+            reason.clone_into(&mut state.reason);
+        }
+        changed
+    }
+
+    /// The neighbour acknowledged all up to `cursor`.
+    pub fn set_cursor(&self, neighbour: NeighbourId, cursor: u64) {
+        self.state(neighbour).cursor = cursor;
+    }
+
+    /// There is something new to send: wakes all links that wait for that. One
+    /// that is busy looks again when it is done.
+    pub fn ring_news(&self) {
+        for note in &self.0 {
+            note.news.notify_one();
+        }
+    }
+
+    /// Resolves when there may be something new to send.
+    pub fn news(&self, neighbour: NeighbourId) -> Notified<'_> {
+        self.0[neighbour.0].news.notified()
+    }
+
+    /// The neighbour has restarted: its link should greet it again at once.
+    pub fn ring_greet(&self, neighbour: NeighbourId) {
+        self.0[neighbour.0].greet.notify_one();
+    }
+
+    /// Resolves when the link should greet again.
+    pub fn greet(&self, neighbour: NeighbourId) -> Notified<'_> {
+        self.0[neighbour.0].greet.notified()
+    }
+
+    /// Held for a few reads and writes, never across an await.
+    fn state(&self, neighbour: NeighbourId) -> MutexGuard<'_, LinkState> {
+        let state = self.0[neighbour.0].state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+}

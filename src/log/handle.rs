@@ -1,0 +1,433 @@
+//! A server's log, as everybody holds it who writes to it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::queue::Queue;
+use super::rotation::LogFile;
+use super::settings::Settings;
+use super::terminal;
+use super::writer::{Tell, Writer};
+
+/// How long [`Log::flush`] waits at most.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The longest name of a server, in bytes.
+const MAX_NAME: usize = 63;
+
+/// A server's log. Clones are handles to the same log; when the last one is dropped, the
+/// writer writes what is left and ends.
+#[derive(Clone)]
+pub struct Log {
+    opened: Option<Arc<Opened>>,
+}
+
+impl Log {
+    /// Opens `NAME.log` in the directory of `settings` for the server of that name, and starts its
+    /// writer. A file that is there is appended to.
+    ///
+    /// # Errors
+    ///
+    /// If the name cannot be a file's, or the file cannot be opened, or no thread can be
+    /// had. An empty file or directory may be left behind.
+    pub fn open(settings: &Settings, server: &str) -> Result<Log, OpenError> {
+        Log::open_telling(settings, server, Box::new(terminal::tell))
+    }
+
+    /// A log that holds nothing: every call on it does nothing.
+    pub fn off() -> Log {
+        Log { opened: None }
+    }
+
+    /// Whether anything is written at all. Where it is false, lines need not be made.
+    pub fn is_on(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    /// Hands over `count` whole lines, each with its line end. Does not wait for the disk. Where the
+    /// backlog (16 MiB) is full they are dropped, and a line in the file says how many.
+    ///
+    /// A panicking thread that cannot have the lock gives up, and its lines are not counted.
+    pub fn append(&self, lines: &[u8], count: usize) {
+        debug_assert!(
+            lines.is_empty() || lines.ends_with(b"\n"),
+            "not whole lines"
+        );
+        let Some(opened) = &self.opened else { return };
+        if !lines.is_empty() {
+            opened.queue.push(lines, count);
+        }
+    }
+
+    /// Waits until everything appended before this call is in the file, at most two seconds. Gives
+    /// whether it is; it is not if the disk refuses. Blocks its thread: for the end of a process.
+    pub fn flush(&self) -> bool {
+        self.flush_within(FLUSH_LIMIT)
+    }
+
+    /// As [`Log::flush`], with a limit of the caller's.
+    pub(super) fn flush_within(&self, limit: Duration) -> bool {
+        match &self.opened {
+            Some(opened) => opened.queue.flush(limit),
+            None => true,
+        }
+    }
+
+    /// A handle that does not keep the log open. `None` for a log that is off.
+    pub(super) fn downgrade(&self) -> Option<WeakLog> {
+        let opened = self.opened.as_ref()?;
+        Some(WeakLog(Arc::downgrade(opened)))
+    }
+
+    fn open_telling(settings: &Settings, server: &str, tell: Tell) -> Result<Log, OpenError> {
+        if !is_file_name(server) {
+            return Err(OpenError::Name(server.to_owned()));
+        }
+        let path = settings.dir.join(format!("{server}.log"));
+        let file = LogFile::open(path.clone(), settings.max_bytes, settings.keep)
+            .map_err(|cause| OpenError::File { path, cause })?;
+        let queue = Arc::new(Queue::default());
+        Writer::start(server, Arc::clone(&queue), file, tell).map_err(OpenError::Thread)?;
+        Ok(Log {
+            opened: Some(Arc::new(Opened { queue })),
+        })
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() { "Log(on)" } else { "Log(off)" })
+    }
+}
+
+/// A [`Log`] that somebody else keeps open.
+#[derive(Clone, Debug)]
+pub(super) struct WeakLog(Weak<Opened>);
+
+impl WeakLog {
+    /// The log, if it is still open.
+    pub(super) fn upgrade(&self) -> Option<Log> {
+        let opened = self.0.upgrade()?;
+        Some(Log {
+            opened: Some(opened),
+        })
+    }
+}
+
+/// Why a log could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The server's name cannot be the name of a file.
+    Name(String),
+    /// The file, or its directory, could not be made or opened.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The system has no thread left for the writer.
+    Thread(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Name(name) => write!(
+                f,
+                "{name:?} cannot name a log file; a server's name is 1 to {MAX_NAME} ASCII letters, digits and hyphens"
+            ),
+            OpenError::File { path, cause } => write!(
+                f,
+                "cannot open the log {}: {cause}; name a directory that can be written to as `dir` in [log], or set `level` there to \"off\"",
+                path.display()
+            ),
+            OpenError::Thread(cause) => {
+                write!(f, "cannot start a thread to write the log: {cause}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::Name(_) => None,
+            OpenError::File { cause, .. } | OpenError::Thread(cause) => Some(cause),
+        }
+    }
+}
+
+/// No separators and no dots, so that no name leads out of the directory.
+fn is_file_name(server: &str) -> bool {
+    (1..=MAX_NAME).contains(&server.len())
+        && server
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// What clones of a [`Log`] share; dropped with the last of them.
+struct Opened {
+    queue: Arc<Queue>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+#[cfg(test)]
+impl Log {
+    /// Holds the lock that appenders need until the result is dropped.
+    pub(super) fn hold_lock(&self) -> impl Sized + '_ {
+        self.opened.as_ref().unwrap().queue.hold_lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::backlog;
+    use std::path::Path;
+    use std::sync::mpsc;
+    use std::time::Instant;
+    use std::{fs, thread};
+    use tempfile::TempDir;
+
+    fn settings(dir: &Path) -> Settings {
+        Settings {
+            dir: dir.to_owned(),
+            ..Settings::default()
+        }
+    }
+
+    fn read(dir: &Path) -> String {
+        fs::read_to_string(dir.join("Riley.log")).unwrap_or_default()
+    }
+
+    /// Waits until `condition` holds; the limit is for broken code only.
+    fn wait_until(condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < deadline, "waited in vain");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A log in `dir`, and what it tells the person at the terminal.
+    fn open_telling(dir: &Path) -> (Log, mpsc::Receiver<String>) {
+        let (tell, told) = mpsc::channel();
+        let tell = move |line: &[u8]| {
+            let _ = tell.send(String::from_utf8_lossy(line).into_owned());
+        };
+        let log = Log::open_telling(&settings(dir), "Riley", Box::new(tell)).unwrap();
+        (log, told)
+    }
+
+    #[test]
+    fn what_was_flushed_is_in_the_file() {
+        let dir = TempDir::new().unwrap();
+        let log = Log::open(&settings(dir.path()), "Riley").unwrap();
+        assert!(log.flush());
+        for n in 0..5 {
+            log.append(format!("{n}\n").as_bytes(), 1);
+            log.append(b"and\nmore\n", 2);
+            assert!(log.flush());
+            assert!(read(dir.path()).ends_with(&format!("{n}\nand\nmore\n")));
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_off_does_nothing() {
+        let log = Log::off();
+        assert!(!log.is_on());
+        log.append(b"line\n", 1);
+        assert!(log.flush());
+        assert!(log.downgrade().is_none());
+    }
+
+    #[test]
+    fn an_entry_is_in_the_file_within_a_fifth_of_a_second() {
+        let dir = TempDir::new().unwrap();
+        let log = Log::open(&settings(dir.path()), "Riley").unwrap();
+        let mut times: Vec<Duration> = (0..9)
+            .map(|n| {
+                let line = format!("entry {n}\n");
+                let start = Instant::now();
+                log.append(line.as_bytes(), 1);
+                wait_until(|| read(dir.path()).ends_with(&line));
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        // The median, as a busy machine may stop this test itself for longer.
+        assert!(times[4] < Duration::from_millis(200), "{times:?}");
+    }
+
+    #[test]
+    fn the_last_handle_writes_what_is_left() {
+        let dir = TempDir::new().unwrap();
+        let log = Log::open(&settings(dir.path()), "Riley").unwrap();
+        let weak = log.downgrade().unwrap();
+        let other = log.clone();
+        drop(log);
+        other.append(b"last words\n", 1);
+        assert!(weak.upgrade().is_some());
+        drop(other);
+        assert!(weak.upgrade().is_none());
+        wait_until(|| read(dir.path()) == "last words\n");
+    }
+
+    #[test]
+    fn a_removed_directory_is_made_again() {
+        let dir = TempDir::new().unwrap();
+        let logs = dir.path().join("deep/logs");
+        let log = Log::open(&settings(&logs), "Riley").unwrap();
+        log.append(b"one\n", 1);
+        assert!(log.flush());
+        fs::remove_dir_all(dir.path().join("deep")).unwrap();
+        log.append(b"two\n", 1);
+        assert!(log.flush());
+        assert_eq!(read(&logs), "two\n");
+    }
+
+    /// Each thread's lines are numbered; all come out whole, in order, in files of bounded length.
+    #[test]
+    fn rotation_loses_and_splits_no_line_of_many_appenders() {
+        const THREADS: usize = 4;
+        const LINES: usize = 20_000;
+        let dir = TempDir::new().unwrap();
+        let small = Settings {
+            max_bytes: 64 * 1024,
+            keep: 1000,
+            ..settings(dir.path())
+        };
+        let log = Log::open(&small, "Riley").unwrap();
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let log = log.clone();
+                scope.spawn(move || {
+                    for n in (0..LINES).step_by(2) {
+                        let lines = format!("{thread} {n}\n{thread} {}\n", n + 1);
+                        log.append(lines.as_bytes(), 2);
+                    }
+                });
+            }
+        });
+        assert!(log.flush());
+        let files = fs::read_dir(dir.path()).unwrap().count();
+        assert!(files > 5, "{files}");
+        let mut next = [0; THREADS];
+        for number in (0..files).rev() {
+            let suffix = (number > 0).then(|| format!(".{number}"));
+            let name = format!("Riley.log{}", suffix.unwrap_or_default());
+            let text = fs::read_to_string(dir.path().join(name)).unwrap();
+            assert!(text.len() <= 64 * 1024 && text.ends_with('\n'));
+            for line in text.lines() {
+                let (thread, n) = line.split_once(' ').unwrap();
+                let thread: usize = thread.parse().unwrap();
+                assert_eq!(n.parse(), Ok(next[thread]));
+                next[thread] += 1;
+            }
+        }
+        assert_eq!(next, [LINES; THREADS]);
+    }
+
+    #[test]
+    fn a_bounded_number_of_files_is_kept() {
+        let dir = TempDir::new().unwrap();
+        let small = Settings {
+            max_bytes: 1000,
+            keep: 3,
+            ..settings(dir.path())
+        };
+        let log = Log::open(&small, "Riley").unwrap();
+        log.append(&b"a line of twenty b.\n".repeat(1000), 1000);
+        assert!(log.flush());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+        assert_eq!(read(dir.path()).len(), 1000);
+    }
+
+    /// A full disk, until more lines have come than memory may hold; then it has room again.
+    #[test]
+    fn a_full_disk_costs_what_memory_cannot_hold_and_the_log_says_how_much() {
+        const LINES: u64 = 3 * (backlog::LIMIT / 1024) as u64;
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("Riley.log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let (log, told) = open_telling(dir.path());
+        for n in 0..LINES {
+            log.append(format!("{n:01023}\n").as_bytes(), 1);
+        }
+        assert!(!log.flush(), "nothing can be in the file");
+        let limit = Duration::from_secs(20);
+        let warning = told.recv_timeout(limit).unwrap();
+        assert!(warning.starts_with("warning: Riley: cannot write the log "));
+        assert!(warning.contains("No space left on device"), "{warning}");
+
+        fs::remove_file(&path).unwrap();
+        wait_until(|| log.flush());
+        log.append(b"after\n", 1);
+        assert!(log.flush());
+        let text = read(dir.path());
+        let (mut kept, mut missing) = (0, 0);
+        for line in text.lines() {
+            if let Some((_, note)) = line.split_once("Z WARN  ") {
+                let (count, _) = note.split_once(" lines are missing here").unwrap();
+                missing += count.parse::<u64>().unwrap();
+            } else if line != "after" {
+                assert_eq!(
+                    line.parse(),
+                    Ok(kept + missing),
+                    "order, and the gap's place"
+                );
+                kept += 1;
+            }
+        }
+        assert!(missing > 0, "the test did not fill the backlog");
+        assert_eq!(kept + missing, LINES);
+        assert!(text.ends_with("\nafter\n"));
+        assert!(told.try_recv().is_err(), "told once for an episode");
+    }
+
+    #[test]
+    fn a_log_closed_on_a_full_disk_says_what_is_lost() {
+        let dir = TempDir::new().unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("Riley.log")).unwrap();
+        let (log, told) = open_telling(dir.path());
+        log.append(b"one\ntwo\n", 2);
+        let start = Instant::now();
+        assert!(!log.flush());
+        assert!(start.elapsed() < FLUSH_LIMIT, "a fault ends the wait");
+        log.append(b"three\n", 1);
+        drop(log);
+        let limit = Duration::from_secs(20);
+        assert!(told.recv_timeout(limit).unwrap().contains("cannot write"));
+        let last = told.recv_timeout(limit).unwrap();
+        assert!(last.contains("up to 3 last lines"), "{last}");
+        assert!(told.recv_timeout(limit).is_err(), "the writer has ended");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_why_and_the_way_out() {
+        const LONG: &str = "a-name-of-sixty-four-letters-and-hyphens-which-is-one-too-many--";
+        let dir = TempDir::new().unwrap();
+        let open =
+            |dir: &Path, name: &str| Log::open(&settings(dir), name).unwrap_err().to_string();
+        for name in ["", "../Riley", "a.b", "a\nb", LONG] {
+            assert!(open(dir.path(), name).contains("cannot name a log file"));
+        }
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = open(&file.join("logs"), "Riley");
+        assert!(
+            error.contains("file/logs/Riley.log: Not a directory"),
+            "{error}"
+        );
+        assert!(error.contains("`dir` in [log]"), "{error}");
+    }
+}

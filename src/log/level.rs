@@ -1,0 +1,93 @@
+//! How much a log is to hold.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Which events a log holds; the transcript is written at every level but [`Level::Off`]. What
+/// belongs in it at a level belongs in it at all the later ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// No log file at all, and no transcript: whoever opens logs uses [`Log::off`](super::Log::off).
+    Off,
+    /// What needs somebody's attention now.
+    Error,
+    /// What may need it later.
+    Warn,
+    /// What a server does: connections, links, refusals.
+    #[default]
+    Info,
+    /// What is needed to find a fault, from the libraries below too.
+    Debug,
+    /// Everything that anybody in the process has to say: costs a good part of the throughput.
+    Trace,
+}
+
+impl Level {
+    /// All levels, in order.
+    pub const ALL: [Level; 6] = [
+        Level::Off,
+        Level::Error,
+        Level::Warn,
+        Level::Info,
+        Level::Debug,
+        Level::Trace,
+    ];
+
+    /// Its name in configs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Off => "off",
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Level {
+    type Err = UnknownLevel;
+
+    /// Takes one of the names, in lower case.
+    fn from_str(name: &str) -> Result<Level, UnknownLevel> {
+        let named = Level::ALL.into_iter().find(|level| level.name() == name);
+        named.ok_or_else(|| UnknownLevel(name.to_owned()))
+    }
+}
+
+/// The text that is no name of a level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownLevel(String);
+
+impl fmt::Display for UnknownLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Level::ALL.map(Level::name).join(", ");
+        write!(f, "{:?} is no log level; the levels are {names}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownLevel {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_to_their_level() {
+        for level in Level::ALL {
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        let error = "loud".parse::<Level>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"loud\" is no log level; the levels are off, error, warn, info, debug, trace"
+        );
+    }
+}

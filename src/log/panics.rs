@@ -1,0 +1,123 @@
+//! A panic as one line in the logs and on the terminal.
+
+use std::env;
+use std::panic::{self, PanicHookInfo};
+use std::thread;
+use std::time::Duration;
+
+use super::router::Router;
+
+/// How long a panic may take to reach the files: it may be the last thing that the process does.
+const FLUSH_LIMIT: Duration = Duration::from_millis(200);
+
+/// From now on a panic anywhere in the process is one error event, with its thread, place and message,
+/// and is in the logs of `router` when the hook returns, if the disk takes it within a fifth of a
+/// second. Rust's own message is printed only with `RUST_BACKTRACE` set, or while there is no
+/// subscriber of events. Call it once, after [`install`](super::install).
+pub fn log_panics(router: &Router) {
+    let router = router.clone();
+    let rusts_own = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        router.flush_within(FLUSH_LIMIT);
+        if wants_backtrace() || !tracing::enabled!(tracing::Level::ERROR) {
+            rusts_own(panic);
+        }
+    }));
+}
+
+fn report(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let place = panic.location().map(ToString::to_string);
+    tracing::error!(
+        thread = thread.name().unwrap_or("unnamed"),
+        place = place.as_deref().unwrap_or("unknown"),
+        "panicked: {}",
+        panic.payload_as_str().unwrap_or("(no message)"),
+    );
+}
+
+fn wants_backtrace() -> bool {
+    env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{AlreadyInstalled, Level, Log, Settings, install};
+    use std::process::{Command, Output};
+    use tempfile::TempDir;
+
+    /// Names the directory for the logs of the child process.
+    const DIR: &str = "PROXYHERD_TEST_PANICS_DIR";
+
+    /// What the child does. Hooks and subscribers belong to a whole process, so it has one of its own.
+    #[test]
+    #[ignore = "runs in a process that the other tests start"]
+    fn child() {
+        let Some(dir) = env::var_os(DIR) else { return };
+        let settings = Settings {
+            dir: dir.into(),
+            ..Settings::default()
+        };
+        let log = Log::open(&settings, "Riley").unwrap();
+        let router = Router::new();
+        router.register("Riley", &log);
+        install(&router, Level::Info).unwrap();
+        assert_eq!(install(&router, Level::Info), Err(AlreadyInstalled));
+        log_panics(&router);
+
+        let plain = thread::Builder::new().name("plain".to_owned());
+        let plain = plain.spawn(|| panic!("a message\nof two lines"));
+        assert!(plain.unwrap().join().is_err());
+        let its_log = log.clone();
+        let holding = thread::spawn(move || {
+            let _held = its_log.hold_lock();
+            panic!("the log's lock is held");
+        });
+        assert!(holding.join().is_err());
+        std::process::abort(); // nothing is flushed after the hook
+    }
+
+    fn run_child(dir: &TempDir, backtrace: &str) -> Output {
+        let (_, module) = module_path!().split_once("::").unwrap();
+        Command::new(env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture"])
+            .arg(format!("{module}::child"))
+            .env(DIR, dir.path())
+            .env("RUST_BACKTRACE", backtrace)
+            .env("RUST_LOG", "proxyherd=loud")
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_panic_is_one_line_and_hangs_nobody() {
+        let dir = TempDir::new().unwrap();
+        let output = run_child(&dir, "0");
+        let screen = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<_> = screen.lines().collect();
+        let [misunderstood, first, second] = lines[..] else {
+            panic!("{screen}")
+        };
+        assert!(misunderstood.starts_with("warning: RUST_LOG is not understood"));
+        let start =
+            "error: panicked: a message\\nof two lines thread=plain place=src/log/panics.rs:";
+        assert!(first.starts_with(start), "{first}");
+        assert!(second.starts_with("error: panicked: the log's lock is held "));
+
+        // The process was killed right after its second panic; the first was flushed by its hook,
+        // and the second could not be had, as its thread held the lock.
+        let log = std::fs::read_to_string(dir.path().join("Riley.log")).unwrap();
+        let start = "Z ERROR panicked: a message\\nof two lines thread=plain ";
+        assert!(log.contains(start), "{log}");
+    }
+
+    #[test]
+    fn a_backtrace_is_printed_if_asked_for() {
+        let dir = TempDir::new().unwrap();
+        let screen = String::from_utf8(run_child(&dir, "1").stderr).unwrap();
+        assert!(screen.contains("stack backtrace:"), "{screen}");
+        assert!(screen.contains("error: panicked: a message"), "{screen}");
+    }
+}

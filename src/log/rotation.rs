@@ -1,0 +1,398 @@
+//! The file at a path that others may move, remove or fill up, and its old copies.
+//!
+//! `NAME.log` grows to a limit and becomes `NAME.log.1`, which was `NAME.log.2` before that, and so on
+//! up to the number kept. Before each block the path is looked at, one system call for thousands of
+//! lines, so that what logrotate, a person or another process did to it is seen before
+//! anything is written to a file that has no name any more.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use memchr::{memchr, memrchr};
+
+/// A log file by its path. Invariants: what it wrote to one file ends with a line end, unless the
+/// disk took only part of a line; then either the rest of that line is the next thing written to
+/// that file, or the whole line is written to the next one.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    max_bytes: u64,
+    keep: usize,
+    open: Open,
+    /// Length at which the file is rotated: `max_bytes`, or more after a rotation failed.
+    full_at: u64,
+    rotation_fault: Option<io::Error>,
+}
+
+impl LogFile {
+    /// Opens `path` to append, and makes it and its directory where they are missing.
+    pub(super) fn open(path: PathBuf, max_bytes: u64, keep: usize) -> io::Result<LogFile> {
+        let open = Open::at(&path)?;
+        Ok(LogFile {
+            path,
+            max_bytes,
+            keep,
+            open,
+            full_at: max_bytes,
+            rotation_fault: None,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `lines` from the byte `done` on and moves `done` along. After an error call it again
+    /// with the same two: it goes on where it stopped. That may be in the middle of a line;
+    /// if the file is another one by then, the line is written again from its start.
+    pub(super) fn append(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
+        if self.follow_path()? {
+            *done = line_start(lines, *done);
+        }
+        self.open.end_broken_line()?;
+        while *done < lines.len() {
+            match self.fitting(lines, *done) {
+                0 => self.rotate()?,
+                piece => self.open.write(&lines[*done..][..piece], done)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a rotation failed since the last call; lines are then written to the old file all the same,
+    /// and the next rotation is tried when it has grown by the limit again.
+    pub(super) fn take_rotation_fault(&mut self) -> Option<io::Error> {
+        self.rotation_fault.take()
+    }
+
+    /// Sees to it that the open file is the one at the path, and that its length is known, whoever
+    /// changed it. Gives whether it is another one than before.
+    fn follow_path(&mut self) -> io::Result<bool> {
+        if let Ok(metadata) = fs::metadata(&self.path)
+            && identity(&metadata) == self.open.identity
+        {
+            self.open.length = metadata.len();
+            return Ok(false);
+        }
+        self.open = Open::at(&self.path)?;
+        self.full_at = self.max_bytes;
+        Ok(true)
+    }
+
+    /// How many bytes from `done` on go into the open file: whole lines up to its limit, and always
+    /// the rest of a line that it has the start of. An empty file takes a line of any length.
+    /// 0: not even one fits.
+    fn fitting(&self, lines: &[u8], done: usize) -> usize {
+        let rest = &lines[done..];
+        if !self.open.rotates {
+            return rest.len();
+        }
+        let room = self.full_at.saturating_sub(self.open.length);
+        let room = usize::try_from(room).map_or(rest.len(), |room| room.min(rest.len()));
+        let in_a_line = line_start(lines, done) != done;
+        match memrchr(b'\n', &rest[..room]) {
+            Some(end) => end + 1,
+            None if in_a_line || self.open.length == 0 => first_line(rest),
+            None => 0,
+        }
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        if let Err(fault) = shift(&self.path, self.keep) {
+            self.rotation_fault = Some(fault);
+            self.full_at = self.open.length.saturating_add(self.max_bytes.max(1));
+            return Ok(());
+        }
+        self.open = Open::at(&self.path)?;
+        self.full_at = self.max_bytes;
+        Ok(())
+    }
+}
+
+/// An open file, and what tells it from others.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    identity: (u64, u64),
+    length: u64,
+    /// Devices and pipes have no length and are not renamed.
+    rotates: bool,
+    /// It broke off in a line before it was opened, and that line has not been ended yet.
+    broken_line: bool,
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Open> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let metadata = file.metadata()?;
+        Ok(Open {
+            file,
+            identity: identity(&metadata),
+            length: metadata.len(),
+            rotates: metadata.is_file(),
+            broken_line: metadata.is_file() && ends_in_a_line(path),
+        })
+    }
+
+    /// Not done when opening: a full disk must not keep a server from starting.
+    fn end_broken_line(&mut self) -> io::Result<()> {
+        if self.broken_line {
+            self.write(b"\n", &mut 0)?;
+            self.broken_line = false;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes`, moving `done` along by what was written, also before an error.
+    fn write(&mut self, mut bytes: &[u8], done: &mut usize) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    self.length += written as u64;
+                    *done += written;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Device and inode. While a file is open no other can have the same.
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether the file breaks off in a line, as a process that was killed may leave it. What can't be
+/// read counts as whole.
+fn ends_in_a_line(path: &Path) -> bool {
+    let last_byte = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        let mut byte = [b'\n'];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut byte)?;
+        Ok(byte[0])
+    };
+    last_byte().is_ok_and(|byte| byte != b'\n')
+}
+
+/// Moves the file at `path` to number 1 and each numbered file up by one; the one past `keep` goes.
+/// Numbers are moved up to the first gap only, so the cost is in files that there are.
+fn shift(path: &Path, keep: usize) -> io::Result<()> {
+    if keep == 0 {
+        return fs::remove_file(path);
+    }
+    let is_free = |&number: &usize| fs::symlink_metadata(numbered(path, number)).is_err();
+    let last = (1..keep).find(is_free).unwrap_or(keep);
+    for number in (1..last).rev() {
+        fs::rename(numbered(path, number), numbered(path, number + 1))?;
+    }
+    fs::rename(path, numbered(path, 1))
+}
+
+/// `NAME.log.NUMBER`
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+/// Where the line begins that the byte `at` is in; `at` itself if it is the first of its line.
+fn line_start(lines: &[u8], at: usize) -> usize {
+    memrchr(b'\n', &lines[..at]).map_or(0, |end| end + 1)
+}
+
+/// Length of the first line, its end included.
+fn first_line(lines: &[u8]) -> usize {
+    memchr(b'\n', lines).map_or(lines.len(), |end| end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    fn open(dir: &TempDir, max_bytes: u64, keep: usize) -> LogFile {
+        LogFile::open(dir.path().join("Riley.log"), max_bytes, keep).unwrap()
+    }
+
+    fn append(file: &mut LogFile, lines: &str) {
+        let mut done = 0;
+        file.append(lines.as_bytes(), &mut done).unwrap();
+        assert_eq!(done, lines.len());
+    }
+
+    fn read(dir: &TempDir, name: &str) -> String {
+        fs::read_to_string(dir.path().join(name)).unwrap()
+    }
+
+    fn names(dir: &TempDir) -> Vec<String> {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn goes_on_in_the_file_that_is_there() {
+        let dir = TempDir::new().unwrap();
+        append(&mut open(&dir, 1000, 4), "one\n");
+        append(&mut open(&dir, 1000, 4), "two\n");
+        assert_eq!(read(&dir, "Riley.log"), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_half_line_of_a_killed_process_stays_a_line_of_its_own() {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("Riley.log"), "whole\nhal").unwrap();
+        append(&mut open(&dir, 1000, 4), "next\n");
+        assert_eq!(read(&dir, "Riley.log"), "whole\nhal\nnext\n");
+    }
+
+    #[test]
+    fn old_files_move_up_and_the_last_one_goes() {
+        let dir = TempDir::new().unwrap();
+        let mut file = open(&dir, 8, 2);
+        for lines in ["aa\nbb\ncc\ndd\n", "ee\n", "ff\ngg\n", "hh\n"] {
+            append(&mut file, lines);
+        }
+        assert_eq!(names(&dir), ["Riley.log", "Riley.log.1", "Riley.log.2"]);
+        assert_eq!(read(&dir, "Riley.log.2"), "cc\ndd\n");
+        assert_eq!(read(&dir, "Riley.log.1"), "ee\nff\n");
+        assert_eq!(read(&dir, "Riley.log"), "gg\nhh\n");
+    }
+
+    #[test]
+    fn keeping_none_starts_afresh() {
+        let dir = TempDir::new().unwrap();
+        let mut file = open(&dir, 8, 0);
+        append(&mut file, "aa\nbb\ncc\n");
+        assert_eq!(names(&dir), ["Riley.log"]);
+        assert_eq!(read(&dir, "Riley.log"), "cc\n");
+    }
+
+    #[test]
+    fn a_line_longer_than_a_file_has_one_for_itself() {
+        let dir = TempDir::new().unwrap();
+        let mut file = open(&dir, 8, 4);
+        append(&mut file, "a\na longer line\nb\n");
+        assert_eq!(read(&dir, "Riley.log.2"), "a\n");
+        assert_eq!(read(&dir, "Riley.log.1"), "a longer line\n");
+        assert_eq!(read(&dir, "Riley.log"), "b\n");
+    }
+
+    #[test]
+    fn a_removed_directory_is_made_again() {
+        let dir = TempDir::new().unwrap();
+        let logs = dir.path().join("logs");
+        let mut file = LogFile::open(logs.join("Riley.log"), 1000, 4).unwrap();
+        append(&mut file, "lost\n");
+        fs::remove_dir_all(&logs).unwrap();
+        append(&mut file, "kept\n");
+        assert_eq!(read(&dir, "logs/Riley.log"), "kept\n");
+    }
+
+    #[test]
+    fn a_moved_file_is_left_alone_and_a_truncated_one_has_room_again() {
+        let dir = TempDir::new().unwrap();
+        let mut file = open(&dir, 12, 4);
+        append(&mut file, "one\n");
+        fs::rename(dir.path().join("Riley.log"), dir.path().join("old")).unwrap();
+        append(&mut file, "two\nthree\n");
+        assert_eq!(read(&dir, "old"), "one\n");
+        fs::write(dir.path().join("Riley.log"), "").unwrap();
+        append(&mut file, "four\n");
+        assert_eq!(read(&dir, "Riley.log"), "four\n");
+        assert_eq!(names(&dir), ["Riley.log", "old"]);
+    }
+
+    #[test]
+    fn where_rotation_fails_lines_go_on_in_the_old_file() {
+        let dir = TempDir::new().unwrap();
+        let in_the_way = dir.path().join("Riley.log.1");
+        fs::create_dir(&in_the_way).unwrap();
+        let mut file = open(&dir, 8, 1);
+        append(&mut file, "aa\nbb\ncc\ndd\n");
+        assert!(file.take_rotation_fault().is_some());
+        assert!(file.take_rotation_fault().is_none());
+        assert_eq!(read(&dir, "Riley.log"), "aa\nbb\ncc\ndd\n");
+        fs::remove_dir(&in_the_way).unwrap();
+        append(&mut file, "ee\nff\n");
+        assert_eq!(read(&dir, "Riley.log.1"), "aa\nbb\ncc\ndd\n");
+        assert_eq!(read(&dir, "Riley.log"), "ee\nff\n");
+    }
+
+    #[test]
+    fn a_line_begun_in_one_file_is_finished_there() {
+        let dir = TempDir::new().unwrap();
+        let mut file = open(&dir, 8, 4);
+        let lines = b"one line\ntwo\n";
+        // As after an error: the disk took the first three bytes and then no more.
+        file.open.write(&lines[..3], &mut 0).unwrap();
+        file.append(lines, &mut 3).unwrap();
+        assert_eq!(read(&dir, "Riley.log.1"), "one line\n");
+        assert_eq!(read(&dir, "Riley.log"), "two\n");
+    }
+
+    #[test]
+    fn a_line_begun_in_a_file_that_is_gone_is_written_again_from_its_start() {
+        let dir = TempDir::new().unwrap();
+        let mut file = open(&dir, 1000, 4);
+        let lines = b"one\ntwo\nthree\n";
+        file.open.write(&lines[..6], &mut 0).unwrap();
+        fs::remove_file(dir.path().join("Riley.log")).unwrap();
+        file.append(lines, &mut 6).unwrap();
+        assert_eq!(read(&dir, "Riley.log"), "two\nthree\n");
+    }
+
+    #[test]
+    fn a_device_is_written_and_not_renamed() {
+        let dir = TempDir::new().unwrap();
+        std::os::unix::fs::symlink("/dev/null", dir.path().join("Riley.log")).unwrap();
+        let mut file = open(&dir, 8, 4);
+        append(&mut file, "aa\nbb\ncc\ndd\n");
+        append(&mut file, "ee\n");
+        assert_eq!(names(&dir), ["Riley.log"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_line_is_lost_or_split_and_no_file_is_too_long(
+            blocks in prop::collection::vec(prop::collection::vec("[a-z]{0,12}", 1..8), 1..8),
+            max_bytes in 1..40u64,
+        ) {
+            let dir = TempDir::new().unwrap();
+            let mut file = open(&dir, max_bytes, 1000);
+            let blocks: Vec<String> = blocks
+                .iter()
+                .map(|lines| lines.iter().map(|line| format!("{line}\n")).collect())
+                .collect();
+            for block in &blocks {
+                append(&mut file, block);
+            }
+            let mut all = String::new();
+            for number in (0..names(&dir).len()).rev() {
+                let name = if number == 0 { "Riley.log".into() } else { format!("Riley.log.{number}") };
+                let text = read(&dir, &name);
+                prop_assert!(text.ends_with('\n'));
+                prop_assert!(text.len() as u64 <= max_bytes || text.lines().count() == 1);
+                all.push_str(&text);
+            }
+            prop_assert_eq!(all, blocks.concat());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The time at the head of every entry: UTC, microseconds, fixed width.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// Where the six digits of the microseconds stand in the text.
+const MICROS: std::ops::Range<usize> = 20..26;
+
+/// A time as text, such as `2026-11-22T09:31:05.123456Z`. It keeps the text of its second, so moving
+/// it within one second rewrites six digits and does no calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    text: [u8; Stamp::LEN],
+    second: u64,
+}
+
+impl Stamp {
+    /// Length of the text in bytes.
+    pub(super) const LEN: usize = 27;
+
+    /// `unix_nanos` is nanoseconds since 1970 in UTC, cut to microseconds; before 1970 counts as 1970.
+    pub(super) fn new(unix_nanos: i64) -> Stamp {
+        let mut stamp = Stamp {
+            text: [0; Stamp::LEN],
+            second: u64::MAX, // no i64 of nanoseconds reaches it, so the first `set` writes the text
+        };
+        stamp.set(unix_nanos);
+        stamp
+    }
+
+    /// The time of the system's clock.
+    pub(super) fn now() -> Stamp {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nanos = since_1970.unwrap_or_default().as_nanos();
+        Stamp::new(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+
+    /// Moves the stamp to `unix_nanos`.
+    pub(super) fn set(&mut self, unix_nanos: i64) {
+        let nanos = u64::try_from(unix_nanos).unwrap_or(0);
+        let second = nanos / NANOS_PER_SECOND;
+        if second != self.second {
+            self.write_second(second);
+        }
+        let mut micros = nanos % NANOS_PER_SECOND / 1000;
+        for digit in self.text[MICROS].iter_mut().rev() {
+            *digit = b'0' + (micros % 10) as u8;
+            micros /= 10;
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; Stamp::LEN] {
+        &self.text
+    }
+
+    fn write_second(&mut self, second: u64) {
+        let time = UNIX_EPOCH + Duration::from_secs(second);
+        let text = humantime::format_rfc3339_micros(time);
+        write!(&mut self.text[..], "{text}")
+            .expect("years 1970 to 2262, all that an i64 of nanoseconds reaches, have four digits");
+        self.second = second;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(stamp: Stamp) -> String {
+        String::from_utf8(stamp.as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn known_times() {
+        for (nanos, expected) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (-1, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400_000_001_999, "2000-02-29T00:00:00.000001Z"),
+            (1_795_339_865_123_456_789, "2026-11-22T09:31:05.123456Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854775Z"),
+        ] {
+            assert_eq!(text(Stamp::new(nanos)), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_moved_stamp_equals_a_new_one(times in prop::collection::vec(
+            prop_oneof![any::<i64>(), 1_795_339_864_000_000_000..1_795_339_867_000_000_000i64],
+            1..20,
+        )) {
+            let mut moved = Stamp::new(0);
+            for time in times {
+                moved.set(time);
+                prop_assert_eq!(moved, Stamp::new(time));
+                let whole = UNIX_EPOCH + Duration::from_nanos(time.max(0) as u64);
+                prop_assert_eq!(text(moved), humantime::format_rfc3339_micros(whole).to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What clients and neighbours say to a server, and what it says to them, line by line.
+//!
+//! ```text
+//! 2026-11-22T09:31:05.123456Z client 127.0.0.1:50312 in  IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503
+//! 2026-11-22T09:31:05.123456Z client 127.0.0.1:50312 out AT Riley +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503
+//! 2026-11-22T09:31:05.131002Z neighbour Jaquez in  AT Bernard -0.000012021 mango.cs.ucla.edu +34.068930-118.445127 1621464828.1
+//! ```
+//!
+//! A speaker fills a page of its own and hands it to the log whole, so the log's lock is taken once
+//! for each burst of lines. An idle connection has no page; a busy one allocates one for each
+//! burst, about as large as the last one.
+
+use std::fmt::Display;
+
+use super::escape::escape_into;
+use super::handle::Log;
+use super::stamp::Stamp;
+
+/// Bytes past which a page is handed in without being asked. A page is at most this and one line.
+/// Larger: more memory for each busy connection; smaller: more turns at the log's lock.
+const PAGE: usize = 16 * 1024;
+
+/// The least that is allocated for a page: a command and its answer.
+const LEAST_PAGE: usize = 512;
+
+/// One speaker's part in the transcript: what is heard from one client or neighbour and what is said
+/// to it. Dropping it hands in what is left. On a log that is off it does and costs nothing.
+///
+/// It belongs to one task; hand it in ([`Transcript::hand_in`]) whenever that task is about to wait.
+#[derive(Debug)]
+pub struct Transcript {
+    log: Log,
+    /// ` client 127.0.0.1:50312 `, which follows the time in each line.
+    speaker: Box<[u8]>,
+    stamp: Stamp,
+    page: Vec<u8>,
+    lines: usize,
+    /// What to allocate for the next page.
+    next_page: usize,
+}
+
+impl Transcript {
+    /// The transcript of one connection of a client.
+    pub fn client(log: &Log, address: impl Display) -> Transcript {
+        Transcript::new(log, "client", address)
+    }
+
+    /// The transcript of what goes to and comes from the neighbour of that name.
+    pub fn neighbour(log: &Log, name: &str) -> Transcript {
+        Transcript::new(log, "neighbour", name)
+    }
+
+    /// Whether anything is written; where it is not, lines need not be made for it.
+    pub fn is_on(&self) -> bool {
+        self.log.is_on()
+    }
+
+    /// Sets the time of the lines that follow, in nanoseconds since 1970, UTC. Until it is called
+    /// they carry the time at which the transcript was made.
+    pub fn at(&mut self, unix_nanos: i64) {
+        if self.is_on() {
+            self.stamp.set(unix_nanos);
+        }
+    }
+
+    /// Writes down a line that came in, given without its line end.
+    pub fn heard(&mut self, line: &[u8]) {
+        self.write(b"in  ", line, b"\n");
+    }
+
+    /// Writes down a line that went out; one line end at its end is left away.
+    pub fn said(&mut self, line: &[u8]) {
+        self.write(b"out ", without_end(line), b"\n");
+    }
+
+    /// Writes down the answer to a WHATSAT: its AT line, and how many places came with it.
+    pub fn said_places(&mut self, at_line: &[u8], places: usize) {
+        if self.is_on() {
+            let noun = if places == 1 { "place" } else { "places" };
+            let end = format!(" and {places} {noun}\n");
+            self.write(b"out ", without_end(at_line), end.as_bytes());
+        }
+    }
+
+    /// Hands what was written down to the log and frees the page. Until then it is in no file, however
+    /// long that takes: call it before waiting for anything.
+    pub fn hand_in(&mut self) {
+        if self.page.is_empty() {
+            return;
+        }
+        self.log.append(&self.page, self.lines);
+        self.next_page = self.page.len().next_power_of_two().clamp(LEAST_PAGE, PAGE);
+        self.page = Vec::new();
+        self.lines = 0;
+    }
+
+    fn new(log: &Log, kind: &str, name: impl Display) -> Transcript {
+        let mut speaker = Vec::new();
+        if log.is_on() {
+            escape_into(&mut speaker, format!(" {kind} {name} ").as_bytes());
+        }
+        Transcript {
+            log: log.clone(),
+            speaker: speaker.into_boxed_slice(),
+            stamp: Stamp::now(),
+            page: Vec::new(),
+            lines: 0,
+            next_page: LEAST_PAGE,
+        }
+    }
+
+    fn write(&mut self, direction: &[u8; 4], line: &[u8], end: &[u8]) {
+        if !self.is_on() {
+            return;
+        }
+        let length = Stamp::LEN + self.speaker.len() + direction.len() + line.len() + end.len();
+        if self.page.capacity() == 0 {
+            self.page
+                .reserve(self.next_page.max(LEAST_PAGE).max(length));
+        }
+        self.page.extend_from_slice(self.stamp.as_bytes());
+        self.page.extend_from_slice(&self.speaker);
+        self.page.extend_from_slice(direction);
+        escape_into(&mut self.page, line);
+        self.page.extend_from_slice(end);
+        self.lines += 1;
+        if self.page.len() >= PAGE {
+            self.hand_in();
+        }
+    }
+}
+
+impl Drop for Transcript {
+    fn drop(&mut self) {
+        self.hand_in();
+    }
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Settings;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const NOON: i64 = 1_795_339_865_123_456_789;
+
+    fn open(dir: &TempDir) -> Log {
+        let settings = Settings {
+            dir: dir.path().to_owned(),
+            ..Settings::default()
+        };
+        Log::open(&settings, "Riley").unwrap()
+    }
+
+    fn read(dir: &TempDir, log: &Log) -> String {
+        assert!(log.flush());
+        fs::read_to_string(dir.path().join("Riley.log")).unwrap()
+    }
+
+    #[test]
+    fn lines_carry_time_speaker_and_direction() {
+        let dir = TempDir::new().unwrap();
+        let log = open(&dir);
+        let mut client = Transcript::client(&log, "127.0.0.1:50312");
+        client.at(NOON);
+        client.heard(b"IAMAT kiwi +34.0-118.4 1.5");
+        client.said(b"AT Riley +0.2 kiwi +34.0-118.4 1.5\n");
+        client.at(NOON + 1_000_000_000);
+        client.said_places(b"AT Riley +0.2 kiwi +34.0-118.4 1.5", 5);
+        client.said_places(b"AT Riley +0.2 kiwi +34.0-118.4 1.5\n", 1);
+        client.hand_in();
+        let mut neighbour = Transcript::neighbour(&log, "Jaquez");
+        neighbour.at(NOON);
+        neighbour.heard(b"AT Riley +0.2 kiwi +34.0-118.4 1.5");
+        drop(neighbour);
+        assert_eq!(
+            read(&dir, &log),
+            "2026-11-22T09:31:05.123456Z client 127.0.0.1:50312 in  IAMAT kiwi +34.0-118.4 1.5\n\
+             2026-11-22T09:31:05.123456Z client 127.0.0.1:50312 out AT Riley +0.2 kiwi +34.0-118.4 1.5\n\
+             2026-11-22T09:31:06.123456Z client 127.0.0.1:50312 out AT Riley +0.2 kiwi +34.0-118.4 1.5 and 5 places\n\
+             2026-11-22T09:31:06.123456Z client 127.0.0.1:50312 out AT Riley +0.2 kiwi +34.0-118.4 1.5 and 1 place\n\
+             2026-11-22T09:31:05.123456Z neighbour Jaquez in  AT Riley +0.2 kiwi +34.0-118.4 1.5\n"
+        );
+    }
+
+    #[test]
+    fn nobody_forges_a_line() {
+        let dir = TempDir::new().unwrap();
+        let log = open(&dir);
+        let mut client = Transcript::client(&log, "1.2.3.4:5\nforged");
+        client.at(NOON);
+        client.heard(b"a\r");
+        client.said(b"? a\n2026-11-22T09:31:05.123456Z client 9.9.9.9:9 in  b\x1b[2J\xff\n");
+        drop(client);
+        assert_eq!(
+            read(&dir, &log),
+            "2026-11-22T09:31:05.123456Z client 1.2.3.4:5\\nforged in  a\\r\n\
+             2026-11-22T09:31:05.123456Z client 1.2.3.4:5\\nforged out ? a\\n2026-11-22T09:31:05.123456Z client 9.9.9.9:9 in  b\\x1b[2J\\xff\n"
+        );
+    }
+
+    #[test]
+    fn pages_are_bounded_and_an_idle_speaker_has_none() {
+        let dir = TempDir::new().unwrap();
+        let log = open(&dir);
+        let mut client = Transcript::client(&log, "127.0.0.1:50312");
+        let line = [b'a'; 1000];
+        for _ in 0..100 {
+            client.heard(&line);
+            assert!(client.page.len() < PAGE);
+            assert!(client.page.capacity() <= 2 * PAGE);
+        }
+        client.hand_in();
+        assert_eq!(client.page.capacity(), 0);
+        assert_eq!(read(&dir, &log).lines().count(), 100);
+    }
+
+    #[test]
+    fn on_a_log_that_is_off_nothing_is_kept() {
+        let mut client = Transcript::client(&Log::off(), "127.0.0.1:50312");
+        assert!(!client.is_on());
+        client.at(NOON);
+        client.heard(b"IAMAT");
+        client.said_places(b"AT", 3);
+        assert_eq!((client.page.capacity(), client.speaker.len()), (0, 0));
+    }
+}

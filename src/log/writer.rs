@@ -1,0 +1,141 @@
+//! The thread that owns a log's file.
+//!
+//! It takes what has gathered in the queue by swapping an empty buffer for the full one, and writes
+//! that with one call. Whatever the disk does, only this thread waits for it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::backlog::{self, Block};
+use super::episode::Episode;
+use super::escape::escape_into;
+use super::queue::Queue;
+use super::rotation::LogFile;
+use super::stamp::Stamp;
+
+/// How the writer reaches the person at the terminal: with a whole line, escaped.
+pub(super) type Tell = Box<dyn Fn(&[u8]) + Send>;
+
+/// The thread that owns the file. It says what goes wrong with the log on the terminal only: an
+/// event would have to go through the log.
+pub(super) struct Writer {
+    server: String,
+    queue: Arc<Queue>,
+    file: LogFile,
+    episode: Episode,
+    tell: Tell,
+}
+
+impl Writer {
+    /// Starts the thread. It ends when `queue` is closed and empty.
+    pub(super) fn start(
+        server: &str,
+        queue: Arc<Queue>,
+        file: LogFile,
+        tell: Tell,
+    ) -> io::Result<()> {
+        let writer = Writer {
+            server: server.to_owned(),
+            queue,
+            file,
+            episode: Episode::default(),
+            tell,
+        };
+        let thread = thread::Builder::new().name(format!("log {server}"));
+        thread.spawn(|| writer.run()).map(drop)
+    }
+
+    fn run(mut self) {
+        let mut block = Block::default();
+        while self.queue.take_into(&mut block) {
+            self.note_drops(&mut block);
+            if let Err(fault) = self.write(&block.lines) {
+                self.give_up(block, &fault);
+                return;
+            }
+            self.queue.settle();
+            self.report_health(block.dropped);
+            block.clear();
+        }
+    }
+
+    /// Adds the line that says how many others are missing behind those of the block.
+    fn note_drops(&mut self, block: &mut Block) {
+        let dropped = block.dropped;
+        if dropped == 0 {
+            return;
+        }
+        block.lines.extend_from_slice(Stamp::now().as_bytes());
+        let words = format!(" WARN  {dropped} lines are missing here: the disk did not keep up\n");
+        block.lines.extend_from_slice(words.as_bytes());
+        if self.episode.trouble(Instant::now(), dropped) {
+            let limit = backlog::LIMIT / (1024 * 1024);
+            self.tell(&format!(
+                "warning: {}: the log is not written as fast as it grows; past a backlog of {limit} MiB its lines are dropped, and it says how many",
+                self.server
+            ));
+        }
+    }
+
+    /// Writes `lines` however long it takes, unless no handle is left: then it gives up at the next
+    /// fault. Appenders meanwhile fill the backlog, and nothing holds them up.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while let Err(fault) = self.file.append(lines, &mut done) {
+            if self.episode.trouble(Instant::now(), 0) {
+                self.tell(&format!(
+                    "warning: {}: cannot write the log {}: {fault}; serving goes on, and it is tried again until it works",
+                    self.server,
+                    self.file.path().display()
+                ));
+            }
+            if !self.queue.wait_to_retry() {
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a rotation that failed, or that trouble is over.
+    fn report_health(&mut self, dropped: u64) {
+        let now = Instant::now();
+        if let Some(fault) = self.file.take_rotation_fault() {
+            if self.episode.trouble(now, 0) {
+                let path = self.file.path().display();
+                self.tell(&format!(
+                    "warning: {}: cannot rename the full log {path}: {fault}; it grows on",
+                    self.server
+                ));
+            }
+        } else if dropped == 0
+            && let Some(dropped) = self.episode.fine(now)
+        {
+            self.tell(&format!(
+                "{}: the log is written again; {dropped} lines are missing",
+                self.server
+            ));
+        }
+    }
+
+    /// The last words of a log that is closed on a disk that does not take them.
+    fn give_up(&self, mut block: Block, fault: &io::Error) {
+        let mut lost = block.count + block.dropped;
+        block.clear();
+        if self.queue.take_into(&mut block) {
+            lost += block.count + block.dropped;
+        }
+        self.tell(&format!(
+            "warning: {}: up to {lost} last lines of the log are lost: {fault}",
+            self.server
+        ));
+    }
+
+    fn tell(&self, words: &str) {
+        let mut line = Vec::with_capacity(words.len() + 1);
+        escape_into(&mut line, words.as_bytes());
+        line.push(b'\n');
+        (self.tell)(&line);
+    }
+}

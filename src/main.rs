@@ -1,0 +1,5 @@
+//! The `proxyherd` program.
+
+fn main() -> std::process::ExitCode {
+    proxyherd::cli::main()
+}

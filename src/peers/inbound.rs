@@ -1,0 +1,182 @@
+//! The `Propagate` service: takes greetings and pushes of neighbours, and turns
+//! strangers away with words.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Request, Response, Status};
+use tracing::{Instrument, Span, debug, info};
+
+use crate::gateway::Gateway;
+use crate::herd::replica::{Refusal, VERSION, Welcome};
+use crate::log::{Log, Transcript};
+use crate::model::name::Name;
+use crate::model::report::Report;
+use crate::proto::propagate_server::Propagate;
+use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use crate::text::reply;
+
+use super::refusals::Refusals;
+use super::wire::{self, PushError};
+
+/// How many reports are merged before other tasks get their turn.
+const CHUNK: usize = 512;
+
+/// What neighbours call.
+#[derive(Debug)]
+pub struct Inbound {
+    gateway: Arc<Gateway>,
+    log: Log,
+    is_draining: Arc<AtomicBool>,
+    refusals: Refusals,
+    /// The server's span: calls come in on tasks that know none.
+    span: Span,
+}
+
+impl Inbound {
+    /// The service of one server, whose span it is made in. While `is_draining`
+    /// is true it takes nothing.
+    pub fn new(gateway: Arc<Gateway>, log: &Log, is_draining: Arc<AtomicBool>) -> Self {
+        Self {
+            gateway,
+            log: log.clone(),
+            is_draining,
+            refusals: Refusals::default(),
+            span: Span::current(),
+        }
+    }
+
+    fn take_greeting(&self, request: &Request<GreetRequest>) -> Result<GreetResponse, Status> {
+        self.check_draining()?;
+        let replica = self.gateway.replica();
+        let welcome = replica
+            .welcome(&wire::greeting(request.get_ref()))
+            .map_err(status)?;
+        self.note_welcome(&welcome, request);
+        Ok(wire::greet_response(replica.identity(), VERSION, &welcome))
+    }
+
+    /// Merges a push, in pieces. A call that is cancelled half-way has merged
+    /// some reports, which does no harm, and counts none as applied.
+    async fn take_push(&self, frame: &PushFrame) -> Result<PushResponse, Status> {
+        self.check_draining()?;
+        let replica = self.gateway.replica();
+        let push = wire::read_push(frame).map_err(push_status)?;
+        let intake = replica.begin_push(&push.header).map_err(status)?;
+        let reports = push.reports().map_err(push_status)?;
+        self.note_reports(&replica.neighbours()[intake.neighbour.0], &reports);
+        for chunk in reports.chunks(CHUNK) {
+            if replica.merge(&intake, chunk) > 0 {
+                self.gateway.board().ring_news();
+            }
+            if chunk.len() == CHUNK {
+                tokio::task::yield_now().await;
+            }
+        }
+        let applied_sequence = replica.finish_push(&intake).map_err(status)?;
+        Ok(PushResponse { applied_sequence })
+    }
+
+    fn judged<T, A>(
+        &self,
+        what: &str,
+        request: &Request<T>,
+        answer: Result<A, Status>,
+    ) -> Result<Response<A>, Status> {
+        // That the server shuts down is no news, and nobody's mistake.
+        if let Err(status) = &answer
+            && status.code() != Code::Unavailable
+        {
+            self.refusals.note(what, address_of(request), status);
+        }
+        answer.map(Response::new)
+    }
+
+    fn check_draining(&self) -> Result<(), Status> {
+        match self.is_draining.load(Relaxed) {
+            true => Err(Status::unavailable(
+                "this server is shutting down: try again later",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
+        let name = &self.gateway.replica().neighbours()[welcome.neighbour.0];
+        if !welcome.is_new {
+            debug!("{name} greets again");
+            return;
+        }
+        let from = address_of(request).map(|address| format!(" from {address}"));
+        info!("neighbour {name} connected{}", from.unwrap_or_default());
+        // What this incarnation of it does not have, our link must send it.
+        self.gateway.board().ring_greet(welcome.neighbour);
+    }
+
+    fn note_reports(&self, sender: &Name, reports: &[Report<'_>]) {
+        if !self.log.is_on() || reports.is_empty() {
+            return;
+        }
+        let mut transcript = Transcript::neighbour(&self.log, sender.as_str());
+        transcript.at(self.gateway.clock().now().0);
+        let mut line = Vec::new();
+        for report in reports {
+            line.clear();
+            reply::at(&mut line, report);
+            transcript.heard(line.trim_ascii_end());
+        }
+        transcript.hand_in();
+    }
+}
+
+#[tonic::async_trait]
+impl Propagate for Inbound {
+    async fn greet(
+        &self,
+        request: Request<GreetRequest>,
+    ) -> Result<Response<GreetResponse>, Status> {
+        self.span.in_scope(|| {
+            let answer = self.take_greeting(&request);
+            self.judged("a greeting", &request, answer)
+        })
+    }
+
+    async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
+        let taken = async {
+            let answer = self.take_push(request.get_ref()).await;
+            self.judged("a push", &request, answer)
+        };
+        taken.instrument(self.span.clone()).await
+    }
+}
+
+fn address_of<T>(request: &Request<T>) -> Option<SocketAddr> {
+    let info = request.extensions().get::<TcpConnectInfo>();
+    info.and_then(TcpConnectInfo::remote_addr)
+}
+
+/// The status that goes with a refusal; its words are the refusal's.
+fn status(refusal: Refusal) -> Status {
+    let words = refusal.to_string();
+    match refusal {
+        Refusal::Malformed(_) => Status::invalid_argument(words),
+        Refusal::Version(_) | Refusal::Restarted | Refusal::NotGreeted | Refusal::Gap { .. } => {
+            Status::failed_precondition(words)
+        }
+        Refusal::Herd(_)
+        | Refusal::Receiver(_)
+        | Refusal::Myself
+        | Refusal::Unknown(_)
+        | Refusal::NoNeighbour(_) => Status::permission_denied(words),
+    }
+}
+
+fn push_status(error: PushError) -> Status {
+    let words = error.to_string();
+    match error {
+        PushError::TooMany(_) => Status::resource_exhausted(words),
+        PushError::Malformed { .. } => Status::invalid_argument(words),
+    }
+}

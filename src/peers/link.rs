@@ -1,0 +1,325 @@
+//! A link: the task that keeps one neighbour up to date.
+//!
+//! It repeats one step for ever: take what stands behind the neighbour's
+//! cursor, push it as one batch, move the cursor on the acknowledgement. While
+//! one batch is on its way the next gathers in the feed, so batches grow with
+//! load by themselves, and on a quiet link a report leaves at once.
+//!
+//! A link is up from a greeting that succeeded until a call fails twice without
+//! progress, or is refused for good. A link that is down tries again for ever,
+//! with backoff, and at once when its neighbour greets as a new incarnation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tonic::Code;
+use tower::retry::backoff::{Backoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
+use tower::{Service, ServiceExt};
+use tracing::{debug, info, warn};
+
+use crate::gateway::Gateway;
+use crate::herd::outbox::{Batch, Outbox, Span};
+use crate::herd::replica::PushHeader;
+use crate::herd::{Incarnation, NeighbourId};
+use crate::log::{Log, Transcript};
+use crate::model::name::Name;
+use crate::model::report::Report;
+use crate::proto::{GreetResponse, PushFrame};
+use crate::text::reply;
+
+use super::Settings;
+use super::policy::{Answer, Call, Caller, Failure};
+use super::wire::{self, PushWriter};
+
+/// The first retry of a link that is down comes within 50 ms.
+const FIRST_PAUSE: Duration = Duration::from_millis(30);
+
+/// Calls may fail this often in a row, each time greeted again between, before
+/// the link counts as down.
+const MOST_MISSES: u32 = 2;
+
+/// One neighbour's link. [`run`](Self::run) it as a task.
+#[derive(Debug)]
+pub struct Link {
+    gateway: Arc<Gateway>,
+    neighbour: NeighbourId,
+    name: Name,
+    caller: Caller,
+    settings: Settings,
+    outbox: Outbox,
+    transcript: Transcript,
+    /// How large the last batch was, in bytes: a guess at the next.
+    batch_bytes: usize,
+}
+
+/// Why a link stopped pushing.
+enum End {
+    /// The server shuts down, and the neighbour has all that it needs.
+    Finished,
+    /// The neighbour has restarted, or did not answer: greet it, then go on.
+    GreetAgain(Miss),
+    /// Nothing will come of it for now.
+    Down(String),
+}
+
+/// Was something wrong?
+enum Miss {
+    Nothing,
+    Failed(Failure),
+}
+
+impl Link {
+    /// A link that has not greeted yet.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        neighbour: NeighbourId,
+        caller: Caller,
+        settings: &Settings,
+        log: &Log,
+    ) -> Self {
+        let name = gateway.replica().neighbours()[neighbour.0].clone();
+        Self {
+            neighbour,
+            caller,
+            outbox: Outbox::new(neighbour, settings.batch_reports),
+            transcript: Transcript::neighbour(log, name.as_str()),
+            name,
+            settings: settings.clone(),
+            batch_bytes: 0,
+            gateway,
+        }
+    }
+
+    /// Keeps the neighbour up to date until `finish` becomes true, and then
+    /// until it has all that it needs or the link is down.
+    pub async fn run(mut self, mut finish: watch::Receiver<bool>) {
+        let mut pauses = self.pauses();
+        loop {
+            let reason = match self.talk(&mut finish).await {
+                End::Finished => return,
+                End::Down(reason) => reason,
+                End::GreetAgain(_) => unreachable!("talk greets again by itself"),
+            };
+            if self.note_down(&reason) {
+                pauses = self.pauses();
+            }
+            let gateway = self.gateway.clone();
+            tokio::select! {
+                () = pauses.next_backoff() => {}
+                () = gateway.board().greet(self.neighbour) => {}
+                () = finished(&mut finish) => return,
+            }
+        }
+    }
+
+    /// Greets and pushes until the link is down or finished.
+    async fn talk(&mut self, finish: &mut watch::Receiver<bool>) -> End {
+        let mut misses = 0;
+        loop {
+            if let Err(failure) = self.greet().await {
+                return End::Down(failure.to_string());
+            }
+            self.note_up();
+            match self.push_on(finish, &mut misses).await {
+                End::GreetAgain(Miss::Nothing) => {}
+                End::GreetAgain(Miss::Failed(failure)) => {
+                    debug!("greets {} again: {failure}", self.name);
+                    misses += 1;
+                    if misses >= MOST_MISSES {
+                        return End::Down(failure.to_string());
+                    }
+                }
+                end => return end,
+            }
+        }
+    }
+
+    async fn greet(&mut self) -> Result<(), Failure> {
+        let greeting = self.gateway.replica().greeting(self.neighbour);
+        let call = Call::Greet(Arc::new(wire::greet_request(&greeting)));
+        let Answer::Greet(answer) = self.call(call).await? else {
+            unreachable!("a greeting is answered as one");
+        };
+        let incarnation = self.judge(&answer).map_err(Failure::NoAnswer)?;
+        let replica = self.gateway.replica();
+        self.outbox
+            .welcomed(replica, incarnation, answer.applied_sequence);
+        Ok(())
+    }
+
+    /// Is it the neighbour that answered?
+    fn judge(&self, answer: &GreetResponse) -> Result<Incarnation, String> {
+        let herd = self.gateway.replica().identity().herd.as_str();
+        if answer.receiver != self.name.as_str() || answer.herd != herd {
+            let (receiver, herd) = (&answer.receiver, &answer.herd);
+            return Err(format!(
+                "{receiver:?} of the herd {herd:?} answered in its place: check its address"
+            ));
+        }
+        Incarnation::new(answer.receiver_incarnation).ok_or("it named no incarnation".to_owned())
+    }
+
+    /// Pushes until something ends it. `misses` is set to 0 by every push that
+    /// succeeds.
+    async fn push_on(&mut self, finish: &mut watch::Receiver<bool>, misses: &mut u32) -> End {
+        let mut heartbeat = Instant::now() + self.settings.heartbeat;
+        loop {
+            let (mut span, mut frame) = self.next_batch();
+            if span.reports == 0 {
+                if !self.outbox.is_at_end(self.gateway.replica()) {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                match self.rest(finish, heartbeat).await {
+                    Woken::News => continue,
+                    Woken::Greet => return End::GreetAgain(Miss::Nothing),
+                    Woken::Finish => return End::Finished,
+                    Woken::Heartbeat => (span, frame) = self.next_batch(),
+                }
+            }
+            if let Err(end) = self.push(span, frame).await {
+                return end;
+            }
+            *misses = 0;
+            heartbeat = Instant::now() + self.settings.heartbeat;
+        }
+    }
+
+    /// Waits until there is a reason not to. News come before the end of the
+    /// server: it finishes only when there is none left.
+    async fn rest(&self, finish: &mut watch::Receiver<bool>, heartbeat: Instant) -> Woken {
+        let board = self.gateway.board();
+        tokio::select! {
+            biased;
+            () = board.greet(self.neighbour) => Woken::Greet,
+            () = board.news(self.neighbour) => Woken::News,
+            () = sleep_until(heartbeat) => Woken::Heartbeat,
+            () = finished(finish) => Woken::Finish,
+        }
+    }
+
+    /// The next batch, encoded: all that stands behind the cursor and fits.
+    fn next_batch(&mut self) -> (Span, PushFrame) {
+        let replica = self.gateway.replica();
+        self.transcript.at(self.gateway.clock().now().0);
+        let mut batch = Writing {
+            push: PushWriter::with_capacity(self.batch_bytes),
+            transcript: &mut self.transcript,
+            line: Vec::new(),
+        };
+        let span = self.outbox.fill(replica, &mut batch);
+        let incarnation = self.outbox.greeted().map_or(0, Incarnation::get);
+        let me = replica.identity();
+        let frame = batch.push.finish(&PushHeader {
+            herd: me.herd.as_str(),
+            sender: me.name.as_str(),
+            sender_incarnation: me.incarnation.get(),
+            receiver_incarnation: incarnation,
+            from: span.from,
+            to: span.to,
+        });
+        self.transcript.hand_in();
+        if span.reports > 0 {
+            self.batch_bytes = frame.0.len();
+        }
+        (span, frame)
+    }
+
+    async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
+        let sent = Instant::now();
+        let applied = match self.call(Call::Push(frame)).await {
+            Ok(Answer::Push(answer)) => answer.applied_sequence,
+            Ok(Answer::Greet(_)) => unreachable!("a push is answered as one"),
+            Err(failure) => return Err(self.failed(span, failure)),
+        };
+        if applied < span.to {
+            let to = span.to;
+            return Err(End::Down(format!(
+                "it acknowledged number {applied} where {to} was due"
+            )));
+        }
+        self.outbox
+            .acknowledged(self.gateway.replica(), span, applied);
+        // Only answers that come well within the limit let batches grow, so
+        // that a slow link settles at a size that it bears.
+        if sent.elapsed() < self.settings.attempt / 4 {
+            self.outbox.grow();
+        }
+        let board = self.gateway.board();
+        board.set_cursor(self.neighbour, self.outbox.cursor());
+        Ok(())
+    }
+
+    fn failed(&mut self, span: Span, failure: Failure) -> End {
+        match &failure {
+            Failure::NoAnswer(_) => self.outbox.unanswered(span),
+            Failure::Refused(status) if status.code() == Code::FailedPrecondition => {}
+            Failure::Refused(_) => return End::Down(failure.to_string()),
+        }
+        End::GreetAgain(Miss::Failed(failure))
+    }
+
+    async fn call(&mut self, call: Call) -> Result<Answer, Failure> {
+        self.caller.ready().await?.call(call).await
+    }
+
+    fn note_up(&self) {
+        let now = self.gateway.clock().now();
+        if self.gateway.board().set_up(self.neighbour, now) {
+            info!("link to {} is up", self.name);
+        }
+    }
+
+    /// Gives whether the link was up until now.
+    fn note_down(&self, reason: &str) -> bool {
+        let board = self.gateway.board();
+        let was_up = board.link(self.neighbour).is_up;
+        let now = self.gateway.clock().now();
+        if board.set_down(self.neighbour, now, reason) {
+            warn!("link to {} is down: {reason}", self.name);
+        }
+        was_up
+    }
+
+    fn pauses(&self) -> ExponentialBackoff {
+        let cap = self.settings.backoff_cap.max(FIRST_PAUSE);
+        let pauses = ExponentialBackoffMaker::new(FIRST_PAUSE, cap, 0.5, Default::default());
+        pauses
+            .expect("the first pause is not longer than the cap")
+            .make_backoff()
+    }
+}
+
+/// Why a resting link woke.
+enum Woken {
+    News,
+    Greet,
+    Heartbeat,
+    Finish,
+}
+
+/// Resolves when the server shuts down; a server that is gone counts as such.
+async fn finished(finish: &mut watch::Receiver<bool>) {
+    let _ = finish.wait_for(|&finish| finish).await;
+}
+
+/// A batch that is written down in the transcript as well.
+struct Writing<'a> {
+    push: PushWriter,
+    transcript: &'a mut Transcript,
+    line: Vec<u8>,
+}
+
+impl Batch for Writing<'_> {
+    fn add(&mut self, report: &Report<'_>) -> bool {
+        let added = self.push.add(report);
+        if added && self.transcript.is_on() {
+            self.line.clear();
+            reply::at(&mut self.line, report);
+            self.transcript.said(&self.line);
+        }
+        added
+    }
+}

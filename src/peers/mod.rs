@@ -1,0 +1,90 @@
+//! The gRPC edge: a server's links to its neighbours, and theirs to it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`link`] | one task for each neighbour: greets it and pushes what it lacks |
+//! | [`inbound`] | the `Propagate` service: takes greetings and pushes |
+//! | [`port`] | the peer port: which services it offers, and its limits |
+//! | [`policy`] | the tower stack that every call to a neighbour goes through |
+//! | [`refusals`] | what is written of the calls that were refused |
+//! | [`dial`] | the channel below that stack |
+//! | [`wire`] | messages into model types and back |
+//! | [`protobuf`] | the wire format of the one message that is read in place |
+//!
+//! The rules of replication are not here but in [`crate::herd`]; this folder
+//! gives them a network. It does not trust one: every wait has a limit, every
+//! message a size, and whatever fails is tried again at a measured pace.
+
+mod dial;
+mod inbound;
+mod link;
+mod policy;
+mod port;
+mod protobuf;
+mod refusals;
+mod wire;
+
+pub use dial::Dialler;
+pub use inbound::Inbound;
+pub use link::Link;
+pub use policy::{Answer, Call, Caller, Failure, stack};
+pub use port::{Health, Port};
+
+use std::time::Duration;
+
+use crate::herd::outbox::MAX_BATCH_REPORTS;
+
+/// How links behave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How often a quiet link sends an empty push. Default 500 ms, 10 ms to
+    /// 10 s. Too low costs calls; too high lets a neighbour's quick restart go
+    /// unnoticed for so long.
+    pub heartbeat: Duration,
+    /// Time limit of one attempt of a call. Default 2 s, 100 ms to 1 min. Too
+    /// low gives up on slow but working networks; too high finds a hanging
+    /// neighbour late.
+    pub attempt: Duration,
+    /// How often one call is quickly tried again. Default 2, at most 10. Too
+    /// low takes a link down for every hiccup; too high only delays the link's
+    /// own, slower retries.
+    pub retries: u32,
+    /// Longest pause between two tries of a link that is down. Default 1 s,
+    /// 50 ms to 1 min. Too low bothers a dead neighbour's network; too high is
+    /// how long after its return a neighbour goes without news.
+    pub backoff_cap: Duration,
+    /// Silence after which a connection is pinged. Default 1 s, 100 ms to
+    /// 1 min. Too low costs packets; with the time limit of the answer it is
+    /// how long a silent connection stays unnoticed.
+    pub keep_alive: Duration,
+    /// Time limit of the answer to such a ping. Default 2 s, 100 ms to 1 min.
+    /// Too low cuts slow but working connections.
+    pub keep_alive_timeout: Duration,
+    /// Most reports in one push. Default and at most 10,000. Too low costs
+    /// calls under load.
+    pub batch_reports: usize,
+    /// Most calls under way at a time on the peer port; further ones are
+    /// refused. Default 64, 1 to 10,000; each holds up to about 2 MiB. Too low
+    /// refuses neighbours, too high lets strangers fill the memory.
+    pub max_pushes: usize,
+    /// How long a server that shuts down waits until its neighbours have all
+    /// that it knows. Default 2 s, at most 1 min. Too low leaves reports
+    /// behind; too high delays the exit beside a neighbour that hangs.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(500),
+            attempt: Duration::from_secs(2),
+            retries: 2,
+            backoff_cap: Duration::from_secs(1),
+            keep_alive: Duration::from_secs(1),
+            keep_alive_timeout: Duration::from_secs(2),
+            batch_reports: MAX_BATCH_REPORTS,
+            max_pushes: 64,
+            drain: Duration::from_secs(2),
+        }
+    }
+}

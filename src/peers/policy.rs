@@ -1,0 +1,196 @@
+//! The tower stack that every call to a neighbour goes through.
+//!
+//! From the outside in: a time limit on the whole call; a few quick retries,
+//! with exponential backoff and jitter, under a budget; a time limit on each
+//! attempt; the call itself. That covers hiccups. Outages are the link's own
+//! affair, which tries again at a slower pace for as long as they last.
+//!
+//! Retry wraps our own [`Call`]s, which are cheap to clone, and not HTTP
+//! requests, whose bodies are not.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tower::retry::Policy;
+use tower::retry::backoff::{Backoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
+use tower::retry::budget::{Budget, TpsBudget};
+use tower::timeout::error::Elapsed;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceBuilder};
+
+use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+
+use super::Settings;
+
+/// The pauses before quick retries: short, since they are for hiccups.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A link may spend this many retries a second, and this share of its calls
+/// besides: enough for hiccups, and no storm when a neighbour is in trouble.
+const RETRIES_PER_SECOND: u32 = 5;
+const RETRIED_SHARE: f32 = 0.2;
+
+/// How long unspent retries count.
+const BUDGET_MEMORY: Duration = Duration::from_secs(10);
+
+/// A call to a neighbour. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// Begin a link.
+    Greet(Arc<GreetRequest>),
+    /// Hand over a batch.
+    Push(PushFrame),
+}
+
+/// What the neighbour answered.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To a greeting.
+    Greet(GreetResponse),
+    /// To a push.
+    Push(PushResponse),
+}
+
+/// A call that got no answer that helps.
+#[derive(Debug)]
+pub enum Failure {
+    /// The neighbour refused it, and says why.
+    Refused(Status),
+    /// Nothing came, or not in time, or something went wrong on the way. The
+    /// neighbour may have done what was asked.
+    NoAnswer(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(status) => write!(f, "refused: {}", status.message()),
+            Self::NoAnswer(cause) => f.write_str(cause),
+        }
+    }
+}
+
+impl Error for Failure {}
+
+/// Calls one neighbour.
+pub type Caller = BoxCloneSyncService<Call, Answer, Failure>;
+
+/// Puts the stack on top of `inner`, which makes one attempt of a call and
+/// fails with a [`Status`].
+pub fn stack<S>(settings: &Settings, inner: S) -> Caller
+where
+    S: Service<Call, Response = Answer, Error = Status> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let stack = ServiceBuilder::new()
+        .map_err(Failure::from)
+        .timeout(settings.attempt * 2)
+        .retry(QuickRetries::new(settings.retries))
+        .timeout(settings.attempt)
+        .service(inner);
+    BoxCloneSyncService::new(stack)
+}
+
+/// Retries what may pass by itself, a few times and soon.
+#[derive(Clone)]
+struct QuickRetries {
+    left: u32,
+    pauses: ExponentialBackoff,
+    budget: Arc<TpsBudget>,
+}
+
+impl QuickRetries {
+    fn new(retries: u32) -> Self {
+        let pauses =
+            ExponentialBackoffMaker::new(FIRST_PAUSE, LONGEST_PAUSE, 0.5, Default::default());
+        Self {
+            left: retries,
+            pauses: pauses.expect("the pauses are in order").make_backoff(),
+            budget: Arc::new(TpsBudget::new(
+                BUDGET_MEMORY,
+                RETRIES_PER_SECOND,
+                RETRIED_SHARE,
+            )),
+        }
+    }
+}
+
+impl Policy<Call, Answer, BoxError> for QuickRetries {
+    type Future = tokio::time::Sleep;
+
+    fn retry(
+        &mut self,
+        _: &mut Call,
+        result: &mut Result<Answer, BoxError>,
+    ) -> Option<Self::Future> {
+        match result {
+            Ok(_) => {
+                self.budget.deposit();
+                None
+            }
+            Err(error) if self.left > 0 && may_pass(error) && self.budget.withdraw() => {
+                self.left -= 1;
+                Some(self.pauses.next_backoff())
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn clone_request(&mut self, call: &Call) -> Option<Call> {
+        Some(call.clone())
+    }
+}
+
+/// May this pass by itself? Time limits appear as tower's own error; those of
+/// the neighbour, and a connection that broke, as a status.
+fn may_pass(error: &BoxError) -> bool {
+    let of_status = |status: &Status| {
+        matches!(
+            status.code(),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted
+        )
+    };
+    error.is::<Elapsed>() || error.downcast_ref().is_some_and(of_status)
+}
+
+impl From<BoxError> for Failure {
+    fn from(error: BoxError) -> Self {
+        match error.downcast::<Status>() {
+            Ok(status) if is_refusal(&status) => Self::Refused(*status),
+            Ok(status) => Self::NoAnswer(cause_of(&status)),
+            Err(error) if error.is::<Elapsed>() => {
+                Self::NoAnswer("no answer within the time limit".to_owned())
+            }
+            Err(error) => Self::NoAnswer(error.to_string()),
+        }
+    }
+}
+
+/// Did a neighbour decide this, rather than something on the way to it?
+fn is_refusal(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::ResourceExhausted
+            | Code::Unimplemented
+    )
+}
+
+/// The innermost cause: "connection refused" tells more than "transport error".
+fn cause_of(status: &Status) -> String {
+    let mut source = status.source();
+    let mut deepest = status.message().to_owned();
+    while let Some(error) = source {
+        deepest = error.to_string();
+        source = error.source();
+    }
+    deepest
+}

@@ -1,0 +1,131 @@
+//! The peer port: which services it offers, and its limits.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_stream::Stream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic::{Request, Status};
+use tonic_health::server::HealthReporter;
+
+use crate::proto::DESCRIPTORS;
+use crate::proto::propagate_server::PropagateServer;
+
+use super::Settings;
+use super::inbound::Inbound;
+use super::wire::MAX_PUSH_BYTES;
+
+/// How many bytes of one call may be on their way unread: a whole batch, so
+/// that it crosses in one go.
+pub(super) const STREAM_WINDOW: u32 = 2 << 20;
+
+/// The same for all calls of one connection.
+pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Calls that one connection may have under way. A link has one.
+const STREAMS_PER_CONNECTION: u32 = 64;
+
+/// The gRPC server of one peer port.
+#[derive(Debug)]
+pub struct Port {
+    inbound: Inbound,
+    settings: Settings,
+    health: HealthReporter,
+}
+
+impl Port {
+    /// A port that serves `inbound`.
+    pub fn new(inbound: Inbound, settings: &Settings) -> Self {
+        Self {
+            inbound,
+            settings: settings.clone(),
+            health: HealthReporter::new(),
+        }
+    }
+
+    /// Tells those who ask how the server is.
+    pub fn health(&self) -> Health {
+        Health(self.health.clone())
+    }
+
+    /// Serves the connections of `incoming` until `stop`, and then until the
+    /// calls under way are answered.
+    pub async fn serve<I, C>(
+        self,
+        incoming: I,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error>
+    where
+        I: Stream<Item = io::Result<C>>,
+        C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    {
+        let health = tonic_health::server::HealthService::from_health_reporter(self.health);
+        let propagate = PropagateServer::new(self.inbound)
+            .max_decoding_message_size(MAX_PUSH_BYTES)
+            .max_encoding_message_size(MAX_PUSH_BYTES);
+        Server::builder()
+            // A caller that does not finish its request must not keep its place.
+            .timeout(self.settings.attempt * 4)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(self.settings.keep_alive))
+            .http2_keepalive_timeout(Some(self.settings.keep_alive_timeout))
+            .add_service(InterceptedService::new(
+                propagate,
+                places(self.settings.max_pushes),
+            ))
+            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+            .add_service(reflection().build_v1().expect("our descriptors are whole"))
+            .add_service(
+                reflection()
+                    .build_v1alpha()
+                    .expect("our descriptors are whole"),
+            )
+            .serve_with_incoming_shutdown(incoming, stop)
+            .await
+    }
+}
+
+/// What `grpc.health.v1.Health` says, for the server as a whole (the empty
+/// name) and for `Propagate`.
+#[derive(Clone, Debug)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// The server takes calls, or does not take any more.
+    pub async fn set(&self, is_serving: bool) {
+        use tonic_health::ServingStatus::{NotServing, Serving};
+        let status = if is_serving { Serving } else { NotServing };
+        for service in ["", "proxyherd.v1.Propagate"] {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Lets in `most` calls at a time. Runs before a call's message is read, so
+/// that what waits outside holds no memory; the place is given back when the
+/// request is dropped.
+fn places(most: usize) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
+    let places = Arc::new(Semaphore::new(most));
+    move |mut request| {
+        let place = places.clone().try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted(format!(
+                "{most} calls are under way on this port: try again later"
+            ))
+        })?;
+        request.extensions_mut().insert(Arc::new(place));
+        Ok(request)
+    }
+}

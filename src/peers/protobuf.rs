@@ -1,0 +1,198 @@
+//! The protobuf wire format, as far as a push needs it: fields read in place
+//! and appended to a buffer.
+//!
+//! After <https://protobuf.dev/programming-guides/encoding/>. Fields that a
+//! reader does not know are skipped, as the format asks, so that a later minor
+//! version may add some.
+
+use std::fmt;
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    Fixed32,
+}
+
+/// The bytes are no protobuf message, or a field has another type than its
+/// definition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WireError {
+    /// The message ends within a field.
+    Truncated,
+    /// A number has more than 64 bits.
+    Overlong,
+    /// Field numbers begin at 1; groups are not used.
+    BadKey,
+    /// The field with this number has an unexpected type.
+    WrongType(u32),
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("the message ends within a field"),
+            Self::Overlong => f.write_str("a number has more than 64 bits"),
+            Self::BadKey => f.write_str("a field has no valid number and type"),
+            Self::WrongType(field) => write!(f, "field {field} is not of its defined type"),
+        }
+    }
+}
+
+/// The fields of one message, in the order in which they stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn read(&mut self) -> Result<(u32, Value<'a>), WireError> {
+        let key = self.varint()?;
+        let field = u32::try_from(key >> 3).ok().filter(|&field| field > 0);
+        let value = match key & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
+                Value::Bytes(self.bytes(length)?)
+            }
+            5 => {
+                self.array::<4>()?;
+                Value::Fixed32
+            }
+            _ => return Err(WireError::BadKey),
+        };
+        Ok((field.ok_or(WireError::BadKey)?, value))
+    }
+
+    fn varint(&mut self) -> Result<u64, WireError> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first().ok_or(WireError::Truncated)?;
+            self.0 = rest;
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(WireError::Overlong)
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<&'a [u8], WireError> {
+        let (bytes, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(WireError::Truncated)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(WireError::Truncated)?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Value<'a>), WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (!self.0.is_empty()).then(|| self.read())
+    }
+}
+
+/// A signed number from its zigzag form (`sint64`).
+pub(super) fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+/// Appends a field of type `string`, `bytes` or message.
+pub(super) fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    put_varint(out, u64::from(field << 3 | 2));
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a field of type `uint64`.
+pub(super) fn put_uint64(out: &mut Vec<u8>, field: u32, number: u64) {
+    put_varint(out, u64::from(field << 3));
+    put_varint(out, number);
+}
+
+/// Appends a field of type `sint64`.
+pub(super) fn put_sint64(out: &mut Vec<u8>, field: u32, number: i64) {
+    put_uint64(out, field, zigzag(number));
+}
+
+/// Appends a field of type `fixed64`.
+pub(super) fn put_fixed64(out: &mut Vec<u8>, field: u32, number: u64) {
+    put_varint(out, u64::from(field << 3 | 1));
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+/// How many bytes a field of type `string` takes, whose number is below 16.
+pub(super) fn bytes_len(bytes: &[u8]) -> usize {
+    1 + varint_len(bytes.len() as u64) + bytes.len()
+}
+
+/// How many bytes a field of type `sint64` takes, whose number is below 16.
+pub(super) fn sint64_len(number: i64) -> usize {
+    1 + varint_len(zigzag(number))
+}
+
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)) as u64
+}
+
+fn varint_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// Appends a number in the format's variable length.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_put_is_read(number: u64, signed: i64, bytes: Vec<u8>) {
+            let mut out = Vec::new();
+            put_uint64(&mut out, 1, number);
+            put_fixed64(&mut out, 2, number);
+            let before = out.len();
+            put_sint64(&mut out, 3, signed);
+            prop_assert_eq!(out.len() - before, sint64_len(signed));
+            let before = out.len();
+            put_bytes(&mut out, 15, &bytes);
+            prop_assert_eq!(out.len() - before, bytes_len(&bytes));
+            let fields: Result<Vec<_>, _> = Fields(&out).collect();
+            prop_assert_eq!(fields, Ok(vec![
+                (1, Value::Varint(number)),
+                (2, Value::Fixed64(number)),
+                (3, Value::Varint(zigzag(signed))),
+                (15, Value::Bytes(&bytes)),
+            ]));
+            prop_assert_eq!(unzigzag(zigzag(signed)), signed);
+        }
+
+        #[test]
+        fn garbage_never_panics_and_always_ends(bytes: Vec<u8>) {
+            let fields = Fields(&bytes).take_while(Result::is_ok).count();
+            prop_assert!(fields <= bytes.len());
+        }
+    }
+}

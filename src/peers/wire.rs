@@ -1,0 +1,395 @@
+//! Messages into model types and back; nobody else does.
+//!
+//! Greetings go through the structs that prost generates. A push does not: it
+//! is written straight from the store into the bytes that are sent, and read in
+//! place from the bytes that came, since it carries all of a herd's load.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::herd::outbox::{Batch, MAX_BATCH_REPORTS};
+use crate::herd::replica::{Greeting, Identity, PushHeader, Version, Welcome};
+use crate::model::client::ClientId;
+use crate::model::position::Position;
+use crate::model::report::{Origin, Report};
+use crate::model::timestamp::{Skew, Timestamp};
+use crate::proto::{GreetRequest, GreetResponse, PushFrame};
+
+use super::protobuf::{
+    Fields, Value, WireError, bytes_len, put_bytes, put_fixed64, put_sint64, put_uint64,
+    put_varint, sint64_len, unzigzag,
+};
+
+/// Most bytes of an encoded push, all of it: part of the protocol, since a
+/// receiver refuses more.
+pub(super) const MAX_PUSH_BYTES: usize = 1 << 20;
+
+/// What a push holds besides its reports, at most: two names of 63 bytes, four
+/// numbers, and their keys.
+const MAX_HEADER_BYTES: usize = 192;
+
+pub(super) fn greet_request(greeting: &Greeting<'_>) -> GreetRequest {
+    GreetRequest {
+        version_major: greeting.version.major,
+        version_minor: greeting.version.minor,
+        herd: greeting.herd.to_owned(),
+        sender: greeting.sender.to_owned(),
+        sender_incarnation: greeting.incarnation,
+        receiver: greeting.receiver.to_owned(),
+    }
+}
+
+pub(super) fn greeting(request: &GreetRequest) -> Greeting<'_> {
+    Greeting {
+        version: Version {
+            major: request.version_major,
+            minor: request.version_minor,
+        },
+        herd: &request.herd,
+        sender: &request.sender,
+        incarnation: request.sender_incarnation,
+        receiver: &request.receiver,
+    }
+}
+
+pub(super) fn greet_response(me: &Identity, version: Version, welcome: &Welcome) -> GreetResponse {
+    GreetResponse {
+        herd: me.herd.to_string(),
+        receiver: me.name.to_string(),
+        receiver_incarnation: welcome.incarnation.get(),
+        applied_sequence: welcome.applied,
+        version_major: version.major,
+        version_minor: version.minor,
+    }
+}
+
+/// A push being put together. Reports come first in the bytes, since how far
+/// it reaches is known only when it is full; protobuf leaves the order free.
+#[derive(Debug)]
+pub(super) struct PushWriter {
+    bytes: Vec<u8>,
+}
+
+impl PushWriter {
+    /// An empty push, with room for `capacity` bytes before it must grow.
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(capacity.min(MAX_PUSH_BYTES) + MAX_HEADER_BYTES),
+        }
+    }
+
+    pub(super) fn finish(mut self, header: &PushHeader<'_>) -> PushFrame {
+        let before = self.bytes.len();
+        put_bytes(&mut self.bytes, 1, header.herd.as_bytes());
+        put_bytes(&mut self.bytes, 2, header.sender.as_bytes());
+        put_fixed64(&mut self.bytes, 3, header.sender_incarnation);
+        put_fixed64(&mut self.bytes, 4, header.receiver_incarnation);
+        put_uint64(&mut self.bytes, 5, header.from);
+        put_uint64(&mut self.bytes, 6, header.to);
+        debug_assert!(self.bytes.len() - before <= MAX_HEADER_BYTES);
+        PushFrame(Bytes::from(self.bytes))
+    }
+}
+
+impl Batch for PushWriter {
+    fn add(&mut self, report: &Report<'_>) -> bool {
+        let texts = texts_of(report).map(str::as_bytes);
+        let length =
+            texts.iter().map(|text| bytes_len(text)).sum::<usize>() + sint64_len(report.skew.0);
+        // Key and length of the report itself take four bytes at most.
+        if self.bytes.len() + 4 + length > MAX_PUSH_BYTES - MAX_HEADER_BYTES {
+            return false;
+        }
+        put_varint(&mut self.bytes, 7 << 3 | 2);
+        put_varint(&mut self.bytes, length as u64);
+        for (field, text) in (1..).zip(texts) {
+            put_bytes(&mut self.bytes, field, text);
+        }
+        put_sint64(&mut self.bytes, 5, report.skew.0);
+        true
+    }
+}
+
+fn texts_of<'a>(report: &Report<'a>) -> [&'a str; 4] {
+    [
+        report.client.text(),
+        report.position.text(),
+        report.time.text(),
+        report.origin.text(),
+    ]
+}
+
+/// Why the bytes of a push were refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum PushError {
+    /// It holds more reports than a push may.
+    TooMany(usize),
+    /// The message, or one of its reports (counted from 1), is malformed.
+    Malformed {
+        report: Option<usize>,
+        cause: String,
+    },
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany(reports) => write!(
+                f,
+                "a push of {reports} reports: at most {MAX_BATCH_REPORTS} are taken at a time, send the rest in further pushes"
+            ),
+            Self::Malformed { report, cause } => {
+                match report {
+                    Some(number) => write!(f, "report {number} of the push is invalid: {cause}")?,
+                    None => write!(f, "the push is malformed: {cause}")?,
+                }
+                f.write_str("; nothing of the push was applied")
+            }
+        }
+    }
+}
+
+impl From<WireError> for PushError {
+    fn from(error: WireError) -> Self {
+        Self::Malformed {
+            report: None,
+            cause: error.to_string(),
+        }
+    }
+}
+
+/// What a push says besides its reports, and where those are. The reports are
+/// counted and not yet read.
+#[derive(Debug)]
+pub(super) struct Push<'a> {
+    pub(super) header: PushHeader<'a>,
+    bytes: &'a [u8],
+    reports: usize,
+}
+
+/// Reads a push's header and counts its reports.
+pub(super) fn read_push(frame: &PushFrame) -> Result<Push<'_>, PushError> {
+    let mut reports = 0;
+    let mut header = PushHeader {
+        herd: "",
+        sender: "",
+        sender_incarnation: 0,
+        receiver_incarnation: 0,
+        from: 0,
+        to: 0,
+    };
+    for field in Fields(&frame.0) {
+        match field? {
+            (1, value) => header.herd = text(1, value)?,
+            (2, value) => header.sender = text(2, value)?,
+            (3, Value::Fixed64(number)) => header.sender_incarnation = number,
+            (4, Value::Fixed64(number)) => header.receiver_incarnation = number,
+            (5, Value::Varint(number)) => header.from = number,
+            (6, Value::Varint(number)) => header.to = number,
+            (7, Value::Bytes(_)) => reports += 1,
+            (field @ 3..=7, _) => return Err(WireError::WrongType(field).into()),
+            _ => {}
+        }
+    }
+    if reports > MAX_BATCH_REPORTS {
+        return Err(PushError::TooMany(reports));
+    }
+    Ok(Push {
+        header,
+        bytes: &frame.0,
+        reports,
+    })
+}
+
+impl<'a> Push<'a> {
+    /// Reads all reports, or says which is invalid and why.
+    pub(super) fn reports(&self) -> Result<Vec<Report<'a>>, PushError> {
+        let mut reports = Vec::with_capacity(self.reports);
+        for field in Fields(self.bytes) {
+            if let (7, Value::Bytes(bytes)) = field? {
+                let report = read_report(bytes).map_err(|cause| PushError::Malformed {
+                    report: Some(reports.len() + 1),
+                    cause,
+                })?;
+                reports.push(report);
+            }
+        }
+        Ok(reports)
+    }
+}
+
+fn text(field: u32, value: Value<'_>) -> Result<&str, WireError> {
+    match value {
+        Value::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|_| WireError::WrongType(field)),
+        _ => Err(WireError::WrongType(field)),
+    }
+}
+
+fn read_report(bytes: &[u8]) -> Result<Report<'_>, String> {
+    let mut texts = [&b""[..]; 4];
+    let mut skew = 0;
+    for field in Fields(bytes) {
+        match field.map_err(|error| error.to_string())? {
+            (field @ 1..=4, Value::Bytes(text)) => texts[field as usize - 1] = text,
+            (5, Value::Varint(number)) => skew = unzigzag(number),
+            (field @ 1..=5, _) => return Err(WireError::WrongType(field).to_string()),
+            _ => {}
+        }
+    }
+    let [client, position, time, origin] = texts;
+    Ok(Report {
+        client: ClientId::parse(client)
+            .ok_or("its client must be 1 to 255 bytes of UTF-8 without white space")?,
+        position: Position::parse(position).ok_or(
+            "its position must be two signed decimals within 90 and 180 degrees, as in +34.068930-118.445127",
+        )?,
+        time: Timestamp::parse(time)
+            .ok_or("its time must be unsigned decimal seconds, as in 1621464827.959498503")?,
+        origin: Origin::parse(origin)
+            .ok_or("its origin must be a server name: ASCII letters, digits and inner hyphens")?,
+        skew: Skew(skew),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    /// What prost would make of a push, as an oracle.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct PushRequest {
+        #[prost(string, tag = "1")]
+        herd: String,
+        #[prost(string, tag = "2")]
+        sender: String,
+        #[prost(fixed64, tag = "3")]
+        sender_incarnation: u64,
+        #[prost(fixed64, tag = "4")]
+        receiver_incarnation: u64,
+        #[prost(uint64, tag = "5")]
+        from_sequence: u64,
+        #[prost(uint64, tag = "6")]
+        to_sequence: u64,
+        #[prost(message, repeated, tag = "7")]
+        reports: Vec<crate::proto::Report>,
+    }
+
+    fn message(client: &str, skew_nanos: i64) -> crate::proto::Report {
+        crate::proto::Report {
+            client: client.to_owned(),
+            position: "+34.068930-118.445127".to_owned(),
+            time: "1621464827.959498503".to_owned(),
+            origin: "Riley".to_owned(),
+            skew_nanos,
+        }
+    }
+
+    fn push(reports: Vec<crate::proto::Report>) -> PushRequest {
+        PushRequest {
+            herd: "classic".to_owned(),
+            sender: "Riley".to_owned(),
+            sender_incarnation: u64::MAX,
+            receiver_incarnation: 1,
+            from_sequence: 300,
+            to_sequence: u64::MAX,
+            reports,
+        }
+    }
+
+    fn frame(push: &PushRequest) -> PushFrame {
+        PushFrame(push.encode_to_vec().into())
+    }
+
+    #[test]
+    fn what_is_written_here_reads_as_protobuf_and_the_reverse() {
+        let theirs = push(vec![
+            message("kiwi", 263_873_386),
+            message(&"ü".repeat(127), i64::MIN),
+        ]);
+        let bytes = frame(&theirs);
+        let read = read_push(&bytes).unwrap();
+        let mut writer = PushWriter::with_capacity(0);
+        for report in read.reports().unwrap() {
+            assert!(writer.add(&report));
+        }
+        let ours = writer.finish(&read.header);
+        assert_eq!(PushRequest::decode(ours.0).unwrap(), theirs);
+    }
+
+    #[test]
+    fn a_batch_ends_before_the_size_limit() {
+        let theirs = push(vec![message(&"k".repeat(255), -1)]);
+        let bytes = frame(&theirs);
+        let read = read_push(&bytes).unwrap();
+        let report = read.reports().unwrap()[0];
+        let mut writer = PushWriter::with_capacity(0);
+        let mut reports = 0;
+        while writer.add(&report) {
+            reports += 1;
+        }
+        let size = writer.finish(&read.header).0.len();
+        assert!(reports < MAX_BATCH_REPORTS);
+        assert!(
+            (MAX_PUSH_BYTES - 1000..=MAX_PUSH_BYTES).contains(&size),
+            "{size}"
+        );
+    }
+
+    #[test]
+    fn empty_reports_by_the_million_are_counted_and_not_read() {
+        let flood = PushFrame([7 << 3 | 2, 0].repeat(500_000).into());
+        assert_eq!(read_push(&flood).unwrap_err(), PushError::TooMany(500_000));
+    }
+
+    #[test]
+    fn an_invalid_report_is_named_by_its_place_and_cause() {
+        type Spoil = fn(&mut crate::proto::Report);
+        let spoils: [(Spoil, &str); 6] = [
+            (|r| r.client.clear(), "client"),
+            (|r| r.client = "a b".to_owned(), "client"),
+            (|r| r.client = "k".repeat(256), "client"),
+            (|r| r.position = "+91+0".to_owned(), "position"),
+            (|r| r.time = "-1".to_owned(), "time"),
+            (|r| r.origin = "Ri ley".to_owned(), "origin"),
+        ];
+        for (spoil, cause) in spoils {
+            let mut bad = message("kiwi", 0);
+            spoil(&mut bad);
+            let bytes = frame(&push(vec![message("kiwi", 0), bad]));
+            let error = read_push(&bytes)
+                .unwrap()
+                .reports()
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("report 2 of the push is invalid: its "),
+                "{error}"
+            );
+            assert!(error.contains(cause), "{error}");
+        }
+    }
+
+    #[test]
+    fn cut_and_spoilt_bytes_are_refused_and_never_panic() {
+        let whole = push(vec![message("kiwi", 5); 3]).encode_to_vec();
+        for end in 0..whole.len() {
+            let cut = PushFrame(whole[..end].to_vec().into());
+            if let Ok(push) = read_push(&cut) {
+                let _ = push.reports();
+            }
+            for bit in 0..8 {
+                let mut spoilt = whole.clone();
+                spoilt[end] ^= 1 << bit;
+                if let Ok(push) = read_push(&PushFrame(spoilt.into())) {
+                    let _ = push.reports();
+                }
+            }
+        }
+        let wrong = PushFrame(vec![3 << 3, 5].into());
+        let error = read_push(&wrong).unwrap_err().to_string();
+        assert!(error.contains("field 3"), "{error}");
+    }
+}

@@ -1,0 +1,337 @@
+//! A list of places, numbered from 0, close together in memory.
+//!
+//! Invariants:
+//! - Every place in it has a name, and coordinates on the globe; no text is longer than [`MAX_TEXT_BYTES`].
+//! - A place keeps its number while places are added; [`Catalogue::arranged`] alone gives new ones.
+//! - All texts stand in one string. Where a place has the same types or vicinity as the one before it, the text is
+//!   there once: a list in the order of its regions takes a fraction of the room.
+//!
+//! It knows nothing of distance, and it does not see whether two places share an id.
+
+use std::fmt;
+
+use super::place::Place;
+
+/// The most places that one list holds.
+pub const MAX_PLACES: usize = 5_000_000;
+
+/// The longest name, id, vicinity or list of types of one place, in bytes. It bounds what one answer can grow to.
+pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// A list of valid places.
+#[derive(Default)]
+pub(super) struct Catalogue {
+    records: Vec<Record>,
+    texts: String,
+}
+
+/// Why a catalogue does not take a place; it is as it was before.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Refusal {
+    /// The place has no name.
+    NoName,
+    /// What is too long, and how many bytes it has.
+    LongText(&'static str, usize),
+    /// This is no latitude.
+    Latitude(f64),
+    /// This is no longitude.
+    Longitude(f64),
+    /// There is no room for another.
+    Full,
+}
+
+/// A place, with its texts elsewhere.
+#[derive(Clone, Copy)]
+struct Record {
+    latitude: f64,
+    longitude: f64,
+    name: Span,
+    given_id: Span,
+    types: Span,
+    vicinity: Span,
+}
+
+/// Where in the texts a text is. 16 bits do for what is at most [`MAX_TEXT_BYTES`] long.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    start: u32,
+    len: u16,
+}
+
+impl Catalogue {
+    /// Adds a place at the end and gives its number.
+    pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, Refusal> {
+        let number = self.room_for(place)?;
+        let previous = self.records.last().copied();
+        let types = previous.map_or(Span::default(), |previous| previous.types);
+        let vicinity = previous.map_or(Span::default(), |previous| previous.vicinity);
+        let record = Record {
+            // Adding zero turns a negative zero, which is the same place, into a positive one.
+            latitude: place.latitude + 0.0,
+            longitude: place.longitude + 0.0,
+            name: self.keep(place.name),
+            given_id: self.keep(place.given_id),
+            types: self.keep_again(place.types, types),
+            vicinity: self.keep_again(place.vicinity, vicinity),
+        };
+        self.records.push(record);
+        Ok(number)
+    }
+
+    /// How many places there are.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The place of this number, which [`Catalogue::push`] gave.
+    pub(super) fn get(&self, number: u32) -> Place<'_> {
+        self.records[number as usize].place(&self.texts)
+    }
+
+    /// All coordinates (latitude, longitude), in the order of the numbers.
+    pub(super) fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.records
+            .iter()
+            .map(|record| (record.latitude, record.longitude))
+    }
+
+    /// The same places with new numbers: those on one point stand side by side, by name and then by id.
+    ///
+    /// Gives back the room that was held for more places, too.
+    pub(super) fn arranged(self) -> Catalogue {
+        let Catalogue {
+            mut records,
+            mut texts,
+        } = self;
+        records.shrink_to_fit();
+        texts.shrink_to_fit();
+        records.sort_unstable_by(|a, b| {
+            a.latitude
+                .total_cmp(&b.latitude)
+                .then(a.longitude.total_cmp(&b.longitude))
+                .then_with(|| a.place(&texts).by_name_and_id(&b.place(&texts)))
+        });
+        Catalogue { records, texts }
+    }
+
+    /// The number that the place would get, if the list can take it.
+    fn room_for(&self, place: &Place<'_>) -> Result<u32, Refusal> {
+        let texts = check(place)?;
+        let room = u32::try_from(self.texts.len() + texts).is_ok();
+        match u32::try_from(self.records.len()) {
+            Ok(number) if room && self.records.len() < MAX_PLACES => Ok(number),
+            _ => Err(Refusal::Full),
+        }
+    }
+
+    fn keep(&mut self, text: &str) -> Span {
+        let start = self.texts.len();
+        self.texts.push_str(text);
+        Span {
+            start: u32::try_from(start).expect("a place is only kept when there is room for it"),
+            len: u16::try_from(text.len()).expect("only checked texts are kept"),
+        }
+    }
+
+    fn keep_again(&mut self, text: &str, previous: Span) -> Span {
+        if previous.of(&self.texts) == text {
+            return previous;
+        }
+        self.keep(text)
+    }
+}
+
+impl Record {
+    fn place<'a>(&self, texts: &'a str) -> Place<'a> {
+        Place {
+            name: self.name.of(texts),
+            latitude: self.latitude,
+            longitude: self.longitude,
+            given_id: self.given_id.of(texts),
+            types: self.types.of(texts),
+            vicinity: self.vicinity.of(texts),
+        }
+    }
+}
+
+impl Span {
+    fn of(self, texts: &str) -> &str {
+        let start = self.start as usize;
+        &texts[start..start + usize::from(self.len)]
+    }
+}
+
+/// Whether the place is valid, and how many bytes its texts have.
+fn check(place: &Place<'_>) -> Result<usize, Refusal> {
+    if place.name.is_empty() {
+        return Err(Refusal::NoName);
+    }
+    if !(-90.0..=90.0).contains(&place.latitude) {
+        return Err(Refusal::Latitude(place.latitude));
+    }
+    if !(-180.0..=180.0).contains(&place.longitude) {
+        return Err(Refusal::Longitude(place.longitude));
+    }
+    let texts = [
+        ("name", place.name),
+        ("place_id", place.given_id),
+        ("list of types", place.types),
+        ("vicinity", place.vicinity),
+    ];
+    for (what, text) in texts {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Refusal::LongText(what, text.len()));
+        }
+    }
+    Ok(texts.iter().map(|(_, text)| text.len()).sum())
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NoName => write!(f, "the name is empty: every place needs one"),
+            Refusal::LongText(what, bytes) => write!(
+                f,
+                "the {what} has {bytes} bytes: shorten it to {MAX_TEXT_BYTES} or less"
+            ),
+            Refusal::Latitude(value) => write!(
+                f,
+                "{value} is no latitude: write degrees north, from -90 to 90"
+            ),
+            Refusal::Longitude(value) => write!(
+                f,
+                "{value} is no longitude: write degrees east, from -180 to 180"
+            ),
+            Refusal::Full => write!(
+                f,
+                "these are too many places: leave some out, so that there are at most {MAX_PLACES}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAFE: Place<'static> = Place {
+        name: "Café",
+        latitude: 48.85,
+        longitude: 2.35,
+        given_id: "",
+        types: "cafe",
+        vicinity: "Paris",
+    };
+
+    #[test]
+    fn places_come_back_as_they_went_in() {
+        let bar = Place {
+            name: "Bar",
+            given_id: "7",
+            vicinity: "",
+            ..CAFE
+        };
+        let mut catalogue = Catalogue::default();
+        for (number, place) in (0..).zip([CAFE, CAFE, bar, CAFE]) {
+            assert_eq!(catalogue.push(&place), Ok(number));
+        }
+        assert_eq!(catalogue.len(), 4);
+        assert_eq!(catalogue.get(1), CAFE);
+        assert_eq!(catalogue.get(2), bar);
+        assert_eq!(catalogue.get(3), CAFE);
+        assert!(catalogue.points().all(|point| point == (48.85, 2.35)));
+    }
+
+    #[test]
+    fn the_text_of_a_region_is_there_once() {
+        let mut catalogue = Catalogue::default();
+        catalogue.push(&CAFE).unwrap();
+        let before = catalogue.texts.len();
+        catalogue.push(&CAFE).unwrap();
+        assert_eq!(catalogue.texts.len() - before, CAFE.name.len());
+    }
+
+    #[test]
+    fn places_on_one_point_are_arranged_side_by_side() {
+        let place = |name, given_id, longitude| Place {
+            name,
+            given_id,
+            longitude,
+            ..CAFE
+        };
+        let arranged = [
+            place("Zoo", "", -3.0),
+            place("Attic", "9", 2.0),
+            place("Bar", "1", 2.0),
+            place("Bar", "2", 2.0),
+            place("Bar", "0", 2.1),
+        ];
+        let mut catalogue = Catalogue::default();
+        for number in [4, 2, 0, 3, 1] {
+            catalogue.push(&arranged[number]).unwrap();
+        }
+        let catalogue = catalogue.arranged();
+        for (number, place) in (0..).zip(arranged) {
+            assert_eq!(catalogue.get(number), place);
+        }
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        let mut catalogue = Catalogue::default();
+        let null_island = Place {
+            latitude: -0.0,
+            longitude: -0.0,
+            ..CAFE
+        };
+        catalogue.push(&null_island).unwrap();
+        let place = catalogue.get(0);
+        assert!(place.latitude.is_sign_positive() && place.longitude.is_sign_positive());
+    }
+
+    #[test]
+    fn what_is_not_valid_is_refused() {
+        let long = "x".repeat(MAX_TEXT_BYTES + 1);
+        let place = |change: fn(&mut Place<'_>)| {
+            let mut place = CAFE;
+            change(&mut place);
+            place
+        };
+        let refused = [
+            (place(|p| p.name = ""), "name is empty"),
+            (place(|p| p.latitude = 90.001), "90.001 is no latitude"),
+            (place(|p| p.latitude = f64::NAN), "NaN is no latitude"),
+            (place(|p| p.longitude = -181.0), "-181 is no longitude"),
+            (place(|p| p.longitude = f64::INFINITY), "no longitude"),
+            (
+                Place {
+                    name: &long,
+                    ..CAFE
+                },
+                "the name has 1025 bytes",
+            ),
+            (
+                Place {
+                    vicinity: &long,
+                    ..CAFE
+                },
+                "vicinity has 1025",
+            ),
+        ];
+        let mut catalogue = Catalogue::default();
+        for (place, words) in refused {
+            let refusal = catalogue.push(&place).unwrap_err().to_string();
+            assert!(refusal.contains(words), "{refusal}");
+        }
+        assert_eq!(catalogue.len(), 0);
+        assert_eq!(catalogue.texts, "");
+    }
+
+    #[test]
+    fn a_full_list_takes_no_more() {
+        let mut catalogue = Catalogue::default();
+        catalogue.push(&CAFE).unwrap();
+        catalogue.records.resize(MAX_PLACES, catalogue.records[0]);
+        assert_eq!(catalogue.push(&CAFE), Err(Refusal::Full));
+    }
+}

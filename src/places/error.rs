@@ -1,0 +1,131 @@
+//! Why the places could not be made ready at start.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{MAX_FILE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT};
+
+/// Why [`Places::start`](super::Places::start) failed. Whatever the cause, nothing has been started.
+#[derive(Debug)]
+pub enum PlacesError {
+    /// The timeout in the settings is out of bounds.
+    Timeout(Duration),
+    /// The system has no thread for loading the places.
+    Thread(io::Error),
+    /// The name of the operator's file does not tell what is in it.
+    Kind {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The operator's file cannot be read.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The operator's file is larger than [`MAX_FILE_BYTES`].
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The operator's file can be read, but not as places.
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// Where in the file.
+        spot: Spot,
+        /// The cause, and what would be right.
+        problem: String,
+    },
+}
+
+/// Where in a file something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// Nowhere in particular.
+    File,
+    /// On this line, the first being 1.
+    Line(usize),
+    /// In this feature, the first being 1, which begins on this line.
+    Feature {
+        /// The number of the feature.
+        number: usize,
+        /// The number of the line.
+        line: usize,
+    },
+}
+
+impl fmt::Display for PlacesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlacesError::Timeout(given) => write!(
+                f,
+                "the timeout of places, {given:?}, is out of bounds: choose one from {MIN_TIMEOUT:?} to {MAX_TIMEOUT:?}"
+            ),
+            PlacesError::Thread(cause) => write!(
+                f,
+                "no thread could be started to load the places: {cause}; raise this user's limit on threads"
+            ),
+            PlacesError::Kind { file } => write!(
+                f,
+                "{}: what kind of file is this? Name a file of places .csv, .geojson or .json",
+                file.display()
+            ),
+            PlacesError::Unreadable { file, cause } => write!(
+                f,
+                "{}: cannot be read: {cause}; check the path, which starts at the working directory, and who may read it",
+                file.display()
+            ),
+            PlacesError::TooLarge { file } => write!(
+                f,
+                "{}: is larger than {MAX_FILE_BYTES} bytes: leave out places or columns",
+                file.display()
+            ),
+            PlacesError::Content {
+                file,
+                spot,
+                problem,
+            } => write!(f, "{}{spot}: {problem}", file.display()),
+        }
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spot::File => Ok(()),
+            Spot::Line(line) => write!(f, ", line {line}"),
+            Spot::Feature { number, line } => write!(f, ", feature {number} (line {line})"),
+        }
+    }
+}
+
+impl std::error::Error for PlacesError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PlacesError::Thread(cause) | PlacesError::Unreadable { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_where_what_and_what_would_be_right() {
+        let error = PlacesError::Content {
+            file: "parks.geojson".into(),
+            spot: Spot::Feature { number: 3, line: 9 },
+            problem: "91 is no latitude".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "parks.geojson, feature 3 (line 9): 91 is no latitude"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! An operator's own places, from a file.
+//!
+//! Its name tells what is in it: a [table] (`.csv`) or [GeoJSON](geojson) (`.geojson`, `.json`), whatever the case.
+//! The file is read whole, once. The first fault ends the reading, with the place of the fault, its cause, and what
+//! would be right: a list with a hole in it would be found out much later, by someone else.
+
+mod gathering;
+mod geojson;
+mod table;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::catalogue::Catalogue;
+use super::error::{PlacesError, Spot};
+
+/// The largest file of places, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// What is wrong in a text, and where.
+#[derive(Debug)]
+struct Problem {
+    spot: Spot,
+    words: String,
+}
+
+/// Reads a file of places.
+pub(super) fn read(path: &Path) -> Result<Catalogue, PlacesError> {
+    read_at_most(path, MAX_FILE_BYTES)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> Result<Catalogue, PlacesError> {
+    let file = path.to_owned();
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let read: fn(&str) -> Result<Catalogue, Problem> =
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("csv") => table::read,
+            Some("geojson" | "json") => geojson::read,
+            _ => return Err(PlacesError::Kind { file }),
+        };
+    let bytes = match bytes_of(path, limit) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(PlacesError::TooLarge { file }),
+        Err(cause) => return Err(PlacesError::Unreadable { file, cause }),
+    };
+    let catalogue = text_of(&bytes).and_then(read).and_then(not_empty);
+    catalogue.map_err(|Problem { spot, words }| PlacesError::Content {
+        file,
+        spot,
+        problem: words,
+    })
+}
+
+/// The content of a file, or nothing if that is more than the limit.
+fn bytes_of(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    // What a file says of its own size need not hold while it is read, or at all.
+    let read = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((read as u64 <= limit).then_some(bytes))
+}
+
+/// The bytes as text, without the mark that some programs put at its beginning.
+fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => Err(Problem {
+            spot: Spot::Line(line_of(bytes, error.valid_up_to())),
+            words: "this is not UTF-8: save the file in that encoding".to_owned(),
+        }),
+    }
+}
+
+fn not_empty(catalogue: Catalogue) -> Result<Catalogue, Problem> {
+    if catalogue.len() > 0 {
+        return Ok(catalogue);
+    }
+    Err(Problem {
+        spot: Spot::File,
+        words: "there is no place in it: write at least one".to_owned(),
+    })
+}
+
+/// The number of the line, from 1, that the byte at this offset stands on.
+fn line_of(bytes: &[u8], offset: usize) -> usize {
+    let before = bytes.iter().take(offset);
+    1 + before.filter(|&&byte| byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A file that is gone with the test.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn holding(name: &str, content: &[u8]) -> Scratch {
+            let name = format!("proxyherd-places-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::write(&path, content).unwrap();
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    fn refusal(scratch: &Scratch) -> String {
+        let error = read(&scratch.0).err().unwrap().to_string();
+        let path = scratch.0.display().to_string();
+        error.strip_prefix(&path).unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_name_tells_what_is_in_a_file() {
+        let table = b"name,lat,lon\nBar,1,2\n";
+        let geojson = br#"{"type":"FeatureCollection","features":[{"type":"Feature",
+            "geometry":{"type":"Point","coordinates":[2,1]},"properties":{"name":"Bar"}}]}"#;
+        for (name, content) in [
+            ("good.csv", &table[..]),
+            ("good.CSV", table),
+            ("good.geojson", geojson),
+            ("good.json", geojson),
+        ] {
+            let scratch = Scratch::holding(name, content);
+            let catalogue = read(&scratch.0).unwrap();
+            assert_eq!(catalogue.get(0).name, "Bar");
+            assert_eq!(catalogue.points().collect::<Vec<_>>(), [(1.0, 2.0)]);
+        }
+    }
+
+    #[test]
+    fn another_kind_of_file_is_refused() {
+        for name in ["places.txt", "places"] {
+            let error = read(Path::new(name)).err().unwrap().to_string();
+            assert!(error.contains(".csv, .geojson or .json"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_refused() {
+        let error = read(Path::new("no/such/places.csv")).err().unwrap();
+        assert!(matches!(error, PlacesError::Unreadable { .. }), "{error}");
+        assert!(error.to_string().starts_with("no/such/places.csv: "));
+    }
+
+    #[test]
+    fn a_file_past_the_limit_is_refused() {
+        let content = b"name,lat,lon\nBar,1,2\n";
+        let scratch = Scratch::holding("large.csv", content);
+        let size = content.len() as u64;
+        assert!(read_at_most(&scratch.0, size).is_ok());
+        let error = read_at_most(&scratch.0, size - 1).err().unwrap();
+        assert!(matches!(error, PlacesError::TooLarge { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_places_is_refused() {
+        let scratch = Scratch::holding("none.csv", b"name,lat,lon\n");
+        assert_eq!(
+            refusal(&scratch),
+            ": there is no place in it: write at least one"
+        );
+    }
+
+    #[test]
+    fn another_encoding_is_refused() {
+        let scratch = Scratch::holding("latin1.csv", b"name,lat,lon\nBar,1,2\nCaf\xe9,1,2\n");
+        assert_eq!(
+            refusal(&scratch),
+            ", line 3: this is not UTF-8: save the file in that encoding"
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let scratch = Scratch::holding("mark.csv", b"\xef\xbb\xbfname,lat,lon\nBar,1,2\n");
+        assert!(read(&scratch.0).is_ok());
+        let scratch = Scratch::holding("mark.json", b"\xef\xbb\xbf{");
+        assert!(refusal(&scratch).starts_with(", line 1: "));
+    }
+}

@@ -1,0 +1,227 @@
+//! A table of places: CSV with a header.
+//!
+//! Columns are found by name, whatever the case and the order: `name`, `lat` or `latitude`, `lon`, `lng` or
+//! `longitude`; and, where they are there, `place_id` or `id`, `types` (apart by `|` or `;`), `vicinity` or
+//! `address`. Other columns are passed over. Values apart by commas, quoted where they hold one (RFC 4180); white
+//! space around a value does not count.
+
+use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
+
+use super::gathering::{Gathering, types_from};
+use super::{Problem, line_of};
+use crate::places::catalogue::Catalogue;
+use crate::places::error::Spot;
+use crate::places::place::Place;
+
+/// Reads all places of a table.
+pub(super) fn read(text: &str) -> Result<Catalogue, Problem> {
+    let mut rows = ReaderBuilder::new()
+        .trim(Trim::All)
+        .from_reader(text.as_bytes());
+    let columns = rows.headers().map_err(|error| broken(text, 0, &error))?;
+    let columns = Columns::find(columns).map_err(|words| problem(text, 0, words))?;
+    let mut gathering = Gathering::default();
+    let mut row = StringRecord::new();
+    loop {
+        let offset = rows.position().byte();
+        match rows.read_record(&mut row) {
+            Ok(true) => {
+                add(&mut gathering, &columns, &row).map_err(|words| problem(text, offset, words))?
+            }
+            Ok(false) => return Ok(gathering.finish()),
+            Err(error) => return Err(broken(text, offset, &error)),
+        }
+    }
+}
+
+fn add(gathering: &mut Gathering, columns: &Columns, row: &StringRecord) -> Result<(), String> {
+    let optional = |column: Option<usize>| column.map_or("", |column| &row[column]);
+    gathering.add(&Place {
+        name: &row[columns.name],
+        latitude: degrees("latitude", &row[columns.latitude])?,
+        longitude: degrees("longitude", &row[columns.longitude])?,
+        given_id: optional(columns.id),
+        types: &types_from(optional(columns.types)),
+        vicinity: optional(columns.vicinity),
+    })
+}
+
+fn degrees(what: &str, text: &str) -> Result<f64, String> {
+    text.parse()
+        .map_err(|_| format!("the {what} {text:?} is no number: write degrees, such as 34.06893"))
+}
+
+/// Which column is what.
+struct Columns {
+    name: usize,
+    latitude: usize,
+    longitude: usize,
+    id: Option<usize>,
+    types: Option<usize>,
+    vicinity: Option<usize>,
+}
+
+impl Columns {
+    fn find(header: &StringRecord) -> Result<Columns, String> {
+        let required = |names| column(header, names)?.ok_or_else(|| missing(header, names));
+        Ok(Columns {
+            name: required(&["name"])?,
+            latitude: required(&["lat", "latitude"])?,
+            longitude: required(&["lon", "lng", "longitude"])?,
+            id: column(header, &["place_id", "id"])?,
+            types: column(header, &["types"])?,
+            vicinity: column(header, &["vicinity", "address"])?,
+        })
+    }
+}
+
+/// The one column that has one of these names.
+fn column(header: &StringRecord, names: &[&str]) -> Result<Option<usize>, String> {
+    let wanted = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
+    let mut found = (0..header.len()).filter(|&column| wanted(&header[column]));
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) => Err(format!(
+            "columns {} and {} ({} and {}) say the same thing: keep one of them",
+            first + 1,
+            second + 1,
+            &header[first],
+            &header[second]
+        )),
+        (column, _) => Ok(column),
+    }
+}
+
+fn missing(header: &StringRecord, names: &[&str]) -> String {
+    let there: Vec<&str> = header.iter().collect();
+    format!(
+        "there is no column {}: the first line names the columns, with commas between them, and here it says {:?}",
+        names.join(" or "),
+        there.join(",")
+    )
+}
+
+fn broken(text: &str, offset: u64, error: &csv::Error) -> Problem {
+    let words = match error.kind() {
+        ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!(
+            "this line has {len} values and the first line {expected_len}: write as many, and quote a value that holds a comma"
+        ),
+        _ => error.to_string(),
+    };
+    problem(text, offset, words)
+}
+
+/// A problem in the row that begins at this byte, or after blank lines there.
+fn problem(text: &str, offset: u64, words: String) -> Problem {
+    // An offset past the end of a text in memory cannot be.
+    let offset = usize::try_from(offset).unwrap_or(text.len());
+    let bytes = text.as_bytes();
+    let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+    let blank = bytes.iter().skip(offset).take_while(is_line_end).count();
+    Problem {
+        spot: Spot::Line(line_of(bytes, offset + blank)),
+        words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> (Spot, String) {
+        let problem = read(text).err().unwrap();
+        (problem.spot, problem.words)
+    }
+
+    #[test]
+    fn columns_go_by_their_names() {
+        let catalogue = read(
+            "Address,ID,rating,LNG,Latitude,Name,types\n\
+             \"1 Main St, LA\",x7,4.5,-118.25,+34.5,\" Café <3 \"\"A\"\"\",bar; food|cafe\n\
+             ,,,0,0,Nowhere,\n",
+        )
+        .unwrap();
+        assert_eq!(catalogue.len(), 2);
+        let cafe = Place {
+            name: "Café <3 \"A\"",
+            latitude: 34.5,
+            longitude: -118.25,
+            given_id: "x7",
+            types: "bar|food|cafe",
+            vicinity: "1 Main St, LA",
+        };
+        assert_eq!(catalogue.get(0), cafe);
+        let nowhere = Place {
+            name: "Nowhere",
+            latitude: 0.0,
+            longitude: 0.0,
+            given_id: "",
+            types: "",
+            vicinity: "",
+        };
+        assert_eq!(catalogue.get(1), nowhere);
+    }
+
+    #[test]
+    fn the_three_columns_are_enough() {
+        for header in ["name,lat,lon", "NAME,LAT,LNG", "name,latitude,longitude"] {
+            let catalogue = read(&format!("{header}\r\nBar,1,2\r\n")).unwrap();
+            assert_eq!(catalogue.points().collect::<Vec<_>>(), [(1.0, 2.0)]);
+        }
+    }
+
+    #[test]
+    fn a_missing_column_is_refused() {
+        for (text, names) in [
+            ("title,lat,lon\n", "name"),
+            ("name,y,lon\n", "lat or latitude"),
+            ("name,lat,x\n", "lon or lng or longitude"),
+            ("", "name"),
+        ] {
+            let (spot, words) = refusal(text);
+            assert_eq!(spot, Spot::Line(1));
+            assert!(words.contains(&format!("no column {names}:")), "{words}");
+        }
+        let (_, words) = refusal("name;lat;lon\nBar;1;2\n");
+        assert!(words.contains("with commas between them"), "{words}");
+        assert!(words.contains("\"name;lat;lon\""), "{words}");
+    }
+
+    #[test]
+    fn two_columns_for_one_thing_are_refused() {
+        let (spot, words) = refusal("name,lat,lon,Latitude\nBar,1,2,3\n");
+        assert_eq!(spot, Spot::Line(1));
+        assert!(
+            words.contains("columns 2 and 4 (lat and Latitude)"),
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_fault_is_found_on_its_line() {
+        for (row, words) in [
+            ("Bar,91,2", "91 is no latitude"),
+            ("Bar,1,180.5", "180.5 is no longitude"),
+            ("Bar,nan,2", "NaN is no latitude"),
+            ("Bar,\"34,5\",2", "the latitude \"34,5\" is no number"),
+            ("Bar,,2", "the latitude \"\" is no number"),
+            (",1,2", "the name is empty"),
+            ("Bar,1", "has 2 values and the first line 3"),
+            ("Bar,1,2,3", "has 4 values and the first line 3"),
+        ] {
+            // The quoted value spans two lines, and the line before the fault is blank.
+            let text = format!("name,lat,lon\n\"A\nB\",1,2\r\n\r\n{row}\nCafé,1,2\n");
+            let (spot, said) = refusal(&text);
+            assert_eq!(spot, Spot::Line(5), "{row}");
+            assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_comes_twice_is_refused() {
+        let (spot, words) = refusal("id,name,lat,lon\n7,Bar,1,2\n7,Café,1,2\n");
+        assert_eq!(spot, Spot::Line(3));
+        assert!(words.contains("\"7\" is also that of \"Bar\""), "{words}");
+    }
+}

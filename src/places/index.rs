@@ -1,0 +1,238 @@
+//! Which places are nearest: an R*-tree over points on the unit sphere.
+//!
+//! The chord between two points of a sphere grows with the distance along its surface, so the nearest by chord in
+//! space are the nearest on the ground, everywhere, poles and 180th meridian included. The earth is taken as a
+//! sphere of its mean radius; distances are true to about a nanometre on that sphere, which itself differs from the
+//! real earth by up to half a percent.
+//!
+//! It knows places by their numbers only. Many on one point, as where addresses were looked up by town, are one entry.
+
+use std::f64::consts::FRAC_PI_2;
+use std::ops::Range;
+
+use rstar::RTree;
+use rstar::primitives::GeomWithData;
+
+/// The mean radius of the earth (IUGG), in metres.
+const EARTH_RADIUS: f64 = 6_371_008.8;
+
+/// Added to a radius, in metres: far more than the arithmetic is off by, so that a place at exactly the radius is in.
+const ROUNDING: f64 = 1e-6;
+
+/// The places of a catalogue by where they are.
+pub(super) struct Index {
+    tree: RTree<Entry>,
+}
+
+/// A point on the unit sphere and the numbers of the places there.
+type Entry = GeomWithData<[f64; 3], Range<u32>>;
+
+/// A point that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    /// The numbers of the places on it.
+    pub(super) numbers: Range<u32>,
+    /// The square of the chord to it, in earth radii: compares as the distance does, and costs nothing more.
+    pub(super) chord_squared: f64,
+}
+
+impl Index {
+    /// Indexes places by their (latitude, longitude) in degrees, numbered as they come.
+    ///
+    /// Neighbours in the list that share a point share an entry, so it pays to have such places side by side.
+    pub(super) fn new(points: impl Iterator<Item = (f64, f64)>) -> Index {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut previous = None;
+        for (number, point) in (0..).zip(points) {
+            match entries.last_mut() {
+                Some(entry) if previous == Some(point) => entry.data.end = number + 1,
+                _ => entries.push(Entry::new(on_unit_sphere(point), number..number + 1)),
+            }
+            previous = Some(point);
+        }
+        Index {
+            tree: RTree::bulk_load(entries),
+        }
+    }
+
+    /// The nearest points within a radius in metres, nearest first: as many as it takes for `most` places, or all.
+    ///
+    /// Points exactly as far as the last one needed come along: which of them to prefer is the caller's to say.
+    pub(super) fn nearest(
+        &self,
+        latitude: f64,
+        longitude: f64,
+        radius: f64,
+        most: usize,
+    ) -> Vec<Found> {
+        let limit = chord_squared(radius + ROUNDING);
+        let from = on_unit_sphere((latitude, longitude));
+        let mut found: Vec<Found> = Vec::new();
+        let mut wanted = most;
+        let mut last = 0.0;
+        for (entry, chord_squared) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
+            // The other way round, `chord_squared > limit`, would let a NaN through.
+            let near = chord_squared <= limit;
+            if !near || wanted == 0 && chord_squared > last {
+                break;
+            }
+            let numbers = entry.data.clone();
+            wanted = wanted.saturating_sub(numbers.len());
+            last = chord_squared;
+            found.push(Found {
+                numbers,
+                chord_squared,
+            });
+        }
+        found
+    }
+}
+
+fn on_unit_sphere((latitude, longitude): (f64, f64)) -> [f64; 3] {
+    let (sin_latitude, cos_latitude) = latitude.to_radians().sin_cos();
+    let (sin_longitude, cos_longitude) = longitude.to_radians().sin_cos();
+    [
+        cos_latitude * cos_longitude,
+        cos_latitude * sin_longitude,
+        sin_latitude,
+    ]
+}
+
+/// The square of the chord, in earth radii, that spans so many metres along the ground; half the globe at most.
+fn chord_squared(metres: f64) -> f64 {
+    let half_angle = (metres / (2.0 * EARTH_RADIUS)).clamp(0.0, FRAC_PI_2);
+    (2.0 * half_angle.sin()).powi(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Great-circle distance in metres by the haversine formula, which shares nothing with the index.
+    fn haversine(a: (f64, f64), b: (f64, f64)) -> f64 {
+        let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
+        let half_lat = (lat_b - lat_a) / 2.0;
+        let half_lon = (b.1 - a.1).to_radians() / 2.0;
+        let h = half_lat.sin().powi(2) + lat_a.cos() * lat_b.cos() * half_lon.sin().powi(2);
+        2.0 * EARTH_RADIUS * h.min(1.0).sqrt().asin()
+    }
+
+    /// The numbers of the places found.
+    fn nearest(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) -> Vec<u32> {
+        let index = Index::new(points.iter().copied());
+        let found = index.nearest(from.0, from.1, radius, most);
+        found.into_iter().flat_map(|found| found.numbers).collect()
+    }
+
+    /// Points everywhere, with a liking for where things go wrong: poles, meridians, and on top of one another.
+    fn point() -> impl Strategy<Value = (f64, f64)> {
+        let latitude = prop_oneof![
+            -90.0..=90.0,
+            Just(90.0),
+            Just(-90.0),
+            89.7..=90.0,
+            -90.0..=-89.7,
+            -0.2..=0.2,
+            (-4..=4).prop_map(|steps| f64::from(steps) * 0.1),
+        ];
+        let longitude = prop_oneof![
+            -180.0..=180.0,
+            Just(180.0),
+            Just(-180.0),
+            179.8..=180.0,
+            -180.0..=-179.8,
+            -0.2..=0.2,
+            (-4..=4).prop_map(|steps| f64::from(steps) * 0.1),
+        ];
+        (latitude, longitude)
+    }
+
+    /// What every answer must be: no nearer point is left out, nothing is in twice or too far, nearest first.
+    fn check(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) {
+        // Both ways of measuring are off by less than this, in metres, at up to 50 km.
+        const OFF: f64 = 1e-5;
+        let mut numbers = nearest(points, from, radius, most);
+        let away: Vec<f64> = numbers
+            .iter()
+            .map(|&number| haversine(from, points[number as usize]))
+            .collect();
+        assert!(away.windows(2).all(|pair| pair[0] <= pair[1] + OFF));
+        assert!(away.iter().all(|&away| away <= radius + OFF));
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), away.len());
+
+        let mut all: Vec<f64> = points.iter().map(|&point| haversine(from, point)).collect();
+        all.sort_by(f64::total_cmp);
+        let surely_in = all.iter().filter(|&&away| away <= radius - OFF).count();
+        assert!(away.len() >= surely_in.min(most));
+        for (away, nearest) in away.iter().zip(&all) {
+            assert!((away - nearest).abs() <= OFF, "{away} is not {nearest}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn agrees_with_looking_at_every_point(
+            points in proptest::collection::vec(point(), 0..120),
+            from in point(),
+            radius in prop_oneof![Just(0.0), 0.0..=50_000.0, Just(50_000.0)],
+            most in 1..=20_usize,
+        ) {
+            check(&points, from, radius, most);
+        }
+    }
+
+    #[test]
+    fn one_pole_has_every_longitude() {
+        let points = [(90.0, 0.0), (90.0, 135.0), (-90.0, 0.0)];
+        assert_eq!(nearest(&points, (90.0, -77.0), 0.0, 20).len(), 2);
+    }
+
+    #[test]
+    fn the_180th_meridian_is_one_line() {
+        let points = [(0.0, 180.0), (0.0, -180.0), (0.0, -179.9)];
+        assert_eq!(nearest(&points, (0.0, 180.0), 0.0, 20).len(), 2);
+        assert_eq!(nearest(&points, (0.0, 179.9), 25_000.0, 20).len(), 3);
+    }
+
+    #[test]
+    fn a_place_at_exactly_the_radius_is_in() {
+        // A degree along the equator.
+        let radius = EARTH_RADIUS * 1_f64.to_radians();
+        let points = [(0.0, 1.0)];
+        assert_eq!(nearest(&points, (0.0, 0.0), radius, 1), [0]);
+        assert!(nearest(&points, (0.0, 0.0), radius - 1e-4, 1).is_empty());
+    }
+
+    #[test]
+    fn all_that_tie_with_the_last_wanted_are_found() {
+        let (near, far) = ((0.0, 0.0), (1.0, 1.0));
+        let points = [far, near, far, far];
+        assert_eq!(nearest(&points, near, 200_000.0, 1), [1]);
+        let mut all = nearest(&points, near, 200_000.0, 2);
+        all[1..].sort_unstable();
+        assert_eq!(all, [1, 0, 2, 3]);
+    }
+
+    #[test]
+    fn places_on_one_point_are_one_entry() {
+        let (here, there) = ((1.0, 1.0), (2.0, 2.0));
+        let index = Index::new([here, here, there, here].into_iter());
+        assert_eq!(index.tree.size(), 3);
+        let found = index.nearest(2.0, 2.0, 0.0, 20);
+        assert_eq!(found[0].numbers, 2..3);
+    }
+
+    #[test]
+    fn what_is_no_point_has_nothing_near() {
+        let points = [(0.0, 0.0), (1.0, 1.0)];
+        assert!(nearest(&points, (f64::NAN, 0.0), 50_000.0, 20).is_empty());
+        assert!(nearest(&points, (0.0, f64::INFINITY), 50_000.0, 20).is_empty());
+        assert!(nearest(&points, (0.0, 0.0), f64::NAN, 20).is_empty());
+    }
+}

@@ -1,0 +1,294 @@
+//! What is near a point, and who answers that.
+//!
+//! A server asks one [`Question`] at a time and gets an [`Answer`], always: the JSON of a Google Places Nearby
+//! Search response, in Google's own look. Who answers is the operator's choice ([`Provider`]). The offline
+//! provider needs neither network nor key: it knows the populated places of GeoNames, which are compiled into
+//! the program (`data/README.md` tells where they come from), or the places of the operator's own file.
+//!
+//! The idea behind the offline provider: on the unit sphere the straight line between two points grows with the
+//! distance along the ground, so the places stand in an ordinary three-dimensional tree, and neither the poles nor
+//! the 180th meridian are a special case.
+//!
+//! What this folder does not do: it knows nothing of clients, reports or connections, it remembers no answer, and
+//! it never sends a question anywhere that the operator did not choose.
+
+mod answer;
+mod catalogue;
+mod error;
+mod file;
+mod gazetteer;
+mod index;
+mod loading;
+mod nearby;
+mod offline;
+mod place;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+pub use answer::Answer;
+pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
+pub use error::{PlacesError, Spot};
+pub use file::MAX_FILE_BYTES;
+
+use loading::Loading;
+use offline::Offline;
+
+/// The least [`Settings::timeout`].
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// The greatest [`Settings::timeout`].
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is near this point?
+///
+/// Whoever asks has checked the bounds. Values outside of them get places that mean nothing, never a panic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// Degrees north, -90 to 90.
+    pub latitude: f64,
+    /// Degrees east, -180 to 180.
+    pub longitude: f64,
+    /// How far to look, in metres along the ground, 0 to 50,000. A place at exactly this distance counts.
+    pub radius_metres: f64,
+    /// The most places wanted, 0 to 20. With 0 nobody is asked.
+    pub most: usize,
+}
+
+/// Who answers questions, and how long one may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Who answers. Default: offline, with the places that are compiled in.
+    pub provider: Provider,
+    /// The time that one answer may take, all waiting included, before it says that it failed.
+    ///
+    /// Default 5 s, from [`MIN_TIMEOUT`] (10 ms) to [`MAX_TIMEOUT`] (60 s). Too high: where a provider hangs, a
+    /// client waits that long, and its later answers on the same connection with it. Too low: answers that a slow
+    /// provider would have given become failures.
+    pub timeout: Duration,
+}
+
+/// Someone who knows places.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Provider {
+    /// A list of places in this process's memory.
+    Offline {
+        /// The operator's own places, a `.csv`, `.geojson` or `.json` file, instead of those that are compiled in.
+        ///
+        /// Default: none. A relative path starts at the working directory. At most [`MAX_FILE_BYTES`] (1 GiB) and
+        /// [`MAX_PLACES`] (5 million places). It is read once, at start: a large file costs that much start-up
+        /// time and about 200 bytes of memory a place (5 million: 10 s and 1.1 GB); with a small one, questions from
+        /// elsewhere find nothing.
+        file: Option<PathBuf>,
+    },
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            provider: Provider::Offline { file: None },
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The answerer of questions. Clones are cheap and share everything.
+#[derive(Clone, Debug)]
+pub struct Places {
+    answerer: Answerer,
+    timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Answerer {
+    Offline(Loading<Offline>),
+}
+
+impl Places {
+    /// Makes ready to answer.
+    ///
+    /// The compiled-in places are loaded once for the whole process, on a thread of their own, and this returns at
+    /// once. An operator's file is read here and now, so that a fault in it stops the start.
+    ///
+    /// # Errors
+    ///
+    /// A timeout out of bounds, a file that cannot be read as places, or no thread to be had. Nothing is left running.
+    pub fn start(settings: &Settings) -> Result<Places, PlacesError> {
+        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&settings.timeout) {
+            return Err(PlacesError::Timeout(settings.timeout));
+        }
+        let loading = match &settings.provider {
+            Provider::Offline { file: None } => compiled_in()?,
+            Provider::Offline { file: Some(path) } => {
+                Loading::done(Offline::new(file::read(path)?))
+            }
+        };
+        Ok(Places {
+            answerer: Answerer::Offline(loading),
+            timeout: settings.timeout,
+        })
+    }
+
+    /// Answers within [`Settings::timeout`], whatever happens; a failure is an answer that says so.
+    ///
+    /// Where it has to wait it needs a tokio runtime with its timer on.
+    pub async fn nearby(&self, question: &Question) -> Answer {
+        if let Some(answer) = self.nearby_now(question) {
+            return answer;
+        }
+        let Answerer::Offline(loading) = &self.answerer;
+        match tokio::time::timeout(self.timeout, loading.wait()).await {
+            Ok(loaded) => answer_from(loaded, question),
+            Err(_) => Answer::failed("the list of places is still being loaded: ask again later"),
+        }
+    }
+
+    /// The answer, if it can be had without waiting for anyone; `None` where [`Places::nearby`] has to be asked.
+    pub fn nearby_now(&self, question: &Question) -> Option<Answer> {
+        if question.most == 0 {
+            return Some(Answer::none());
+        }
+        let Answerer::Offline(loading) = &self.answerer;
+        let loaded = loading.now()?;
+        Some(answer_from(loaded, question))
+    }
+}
+
+fn answer_from(loaded: Result<&Offline, &str>, question: &Question) -> Answer {
+    match loaded {
+        Ok(offline) => offline.answer(question),
+        Err(cause) => Answer::failed(&format!("the list of places could not be loaded: {cause}")),
+    }
+}
+
+/// The load of the compiled-in places, begun by whoever asks first.
+///
+/// What is compiled in is the same for everyone, so a process that runs several servers holds it once.
+fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
+    static SHARED: OnceLock<Loading<Offline>> = OnceLock::new();
+    if let Some(loading) = SHARED.get() {
+        return Ok(loading.clone());
+    }
+    let loading = Loading::start(|| gazetteer::read().map(Offline::new));
+    let loading = loading.map_err(PlacesError::Thread)?;
+    Ok(SHARED.get_or_init(|| loading).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const UCLA: Question = Question {
+        latitude: 34.068930,
+        longitude: -118.445127,
+        radius_metres: 10_000.0,
+        most: 20,
+    };
+
+    fn places(loading: Loading<Offline>) -> Places {
+        Places {
+            answerer: Answerer::Offline(loading),
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Places that stay unloaded until the sender sends or goes.
+    fn held_up() -> (Places, mpsc::Sender<()>) {
+        let (release, held) = mpsc::channel();
+        let loading = Loading::start(move || {
+            let _ = held.recv();
+            gazetteer::read().map(Offline::new)
+        });
+        (places(loading.unwrap()), release)
+    }
+
+    #[test]
+    fn places_go_where_tasks_go() {
+        fn goes_everywhere<T: Clone + Send + Sync + 'static>() {}
+        goes_everywhere::<Places>();
+    }
+
+    #[tokio::test]
+    async fn a_question_waits_for_the_load() {
+        let (places, release) = held_up();
+        assert_eq!(places.nearby_now(&UCLA), None);
+        let clone = places.clone();
+        let asked = tokio::spawn(async move { clone.nearby(&UCLA).await });
+        tokio::task::yield_now().await;
+        assert!(!asked.is_finished());
+        release.send(()).unwrap();
+        let answer = asked.await.unwrap();
+        assert_eq!(answer.places, 8);
+        assert_eq!(places.nearby_now(&UCLA), Some(answer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_waits_no_longer_than_the_timeout() {
+        let (places, _release) = held_up();
+        let asked = tokio::time::Instant::now();
+        let answer = places.nearby(&UCLA).await;
+        assert_eq!(asked.elapsed().as_secs(), 5);
+        let expected = "the list of places is still being loaded: ask again later";
+        assert_eq!(answer, Answer::failed(expected));
+    }
+
+    #[tokio::test]
+    async fn where_none_are_wanted_nobody_is_asked() {
+        let (places, _release) = held_up();
+        let none = Question { most: 0, ..UCLA };
+        assert_eq!(places.nearby_now(&none), Some(Answer::none()));
+        assert_eq!(places.nearby(&none).await, Answer::none());
+    }
+
+    #[tokio::test]
+    async fn a_failed_load_is_an_answer() {
+        let failed = places(Loading::start(|| Err("no such luck".to_owned())).unwrap());
+        let panicked = places(Loading::start(|| panic!("out of cheese")).unwrap());
+        for (places, cause) in [(failed, "no such luck"), (panicked, "out of cheese")] {
+            let answer = places.nearby(&UCLA).await;
+            assert_eq!(answer.places, 0);
+            assert!(answer.json.contains(cause), "{}", answer.json);
+            assert_eq!(places.nearby_now(&UCLA), Some(answer));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_compiled_in_places_are_loaded_once() {
+        let first = Places::start(&Settings::default()).unwrap();
+        let second = Places::start(&Settings::default()).unwrap();
+        assert_eq!(first.nearby(&UCLA).await.places, 8);
+        let Answerer::Offline(first) = &first.answerer;
+        let Answerer::Offline(second) = &second.answerer;
+        assert!(std::ptr::eq(
+            first.now().unwrap().unwrap(),
+            second.now().unwrap().unwrap()
+        ));
+    }
+
+    #[test]
+    fn a_timeout_out_of_bounds_is_an_error() {
+        for timeout in [Duration::ZERO, Duration::from_secs(61)] {
+            let settings = Settings {
+                timeout,
+                ..Settings::default()
+            };
+            let refusal = Places::start(&settings).unwrap_err().to_string();
+            assert!(refusal.contains("10ms to 60s"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_bad_file_stops_the_start() {
+        let settings = Settings {
+            provider: Provider::Offline {
+                file: Some("no/such/places.csv".into()),
+            },
+            ..Settings::default()
+        };
+        let refusal = Places::start(&settings).unwrap_err().to_string();
+        assert!(refusal.contains("no/such/places.csv"), "{refusal}");
+    }
+}

@@ -1,0 +1,305 @@
+//! Answers from a list of places in memory: the nearest ones, nearest first.
+//!
+//! A result has what the list says and nothing else: no ratings, no opening hours, no pictures. The distance is that
+//! to the place's one point, however large the place is.
+
+use serde::{Serialize, Serializer};
+
+use super::catalogue::Catalogue;
+use super::index::{Found, Index};
+use super::place::{Place, PlaceId};
+use super::{Answer, Question};
+
+/// A list of places and its index.
+pub(super) struct Offline {
+    catalogue: Catalogue,
+    index: Index,
+}
+
+impl Offline {
+    /// Makes the list ready to be asked.
+    pub(super) fn new(catalogue: Catalogue) -> Offline {
+        let catalogue = catalogue.arranged();
+        let index = Index::new(catalogue.points());
+        tracing::info!(places = catalogue.len(), "the list of places is loaded");
+        Offline { catalogue, index }
+    }
+
+    /// The places within the radius, nearest first; where several are as far, by name and then by id.
+    pub(super) fn answer(&self, question: &Question) -> Answer {
+        let places = self.nearest(question);
+        let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
+        Answer::found(&results)
+    }
+
+    fn nearest(&self, question: &Question) -> Vec<Place<'_>> {
+        let found = self.index.nearest(
+            question.latitude,
+            question.longitude,
+            question.radius_metres,
+            question.most,
+        );
+        let mut places: Vec<(f64, Place<'_>)> = found
+            .iter()
+            .flat_map(|found| self.places_on(found, question.most))
+            .collect();
+        places.sort_by(|(chord, place), (other_chord, other)| {
+            let nearer = chord.total_cmp(other_chord);
+            nearer.then_with(|| place.by_name_and_id(other))
+        });
+        places.truncate(question.most);
+        places.into_iter().map(|(_, place)| place).collect()
+    }
+
+    /// The first places on a point, by name and id as the catalogue is arranged; more than `most` are never needed.
+    fn places_on(&self, found: &Found, most: usize) -> impl Iterator<Item = (f64, Place<'_>)> {
+        let chord = found.chord_squared;
+        let numbers = found.numbers.clone().take(most);
+        numbers.map(move |number| (chord, self.catalogue.get(number)))
+    }
+}
+
+/// One element of `results`, its keys in alphabetical order as Google prints them.
+#[derive(Serialize)]
+struct NearbyResult<'a> {
+    geometry: Geometry,
+    name: &'a str,
+    #[serde(serialize_with = "id")]
+    place_id: PlaceId<'a>,
+    #[serde(serialize_with = "types")]
+    types: Place<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    vicinity: &'a str,
+}
+
+#[derive(Serialize)]
+struct Geometry {
+    location: Location,
+}
+
+#[derive(Serialize)]
+struct Location {
+    lat: f64,
+    lng: f64,
+}
+
+impl<'a> NearbyResult<'a> {
+    fn of(place: Place<'a>) -> NearbyResult<'a> {
+        NearbyResult {
+            geometry: Geometry {
+                location: Location {
+                    lat: place.latitude,
+                    lng: place.longitude,
+                },
+            },
+            name: place.name,
+            place_id: place.id(),
+            types: place,
+            vicinity: place.vicinity,
+        }
+    }
+}
+
+fn id<S: Serializer>(id: &PlaceId<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+fn types<S: Serializer>(place: &Place<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(place.types())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use serde_json::Value;
+
+    use super::super::gazetteer;
+    use super::*;
+
+    static WORLD: LazyLock<Offline> = LazyLock::new(|| Offline::new(gazetteer::read().unwrap()));
+
+    fn near_ucla(radius_metres: f64, most: usize) -> Question {
+        Question {
+            latitude: 34.068930,
+            longitude: -118.445127,
+            radius_metres,
+            most,
+        }
+    }
+
+    fn names(answer: &Answer) -> Vec<String> {
+        let response: Value = serde_json::from_str(&answer.json).unwrap();
+        let results = response["results"].as_array().unwrap();
+        let name = |result: &Value| result["name"].as_str().unwrap().to_owned();
+        results.iter().map(name).collect()
+    }
+
+    #[test]
+    fn these_are_near_ucla() {
+        let answer = WORLD.answer(&near_ucla(10_000.0, 20));
+        assert_eq!(answer.places, 8);
+        assert_eq!(
+            names(&answer),
+            [
+                "Westwood, Los Angeles",
+                "Century City",
+                "Beverly Hills",
+                "Santa Monica",
+                "Culver City",
+                "West Hollywood",
+                "Sherman Oaks",
+                "Marina del Rey",
+            ]
+        );
+    }
+
+    #[test]
+    fn so_many_are_near_ucla() {
+        for (radius, places) in [(10_000.0, 8), (20_000.0, 30), (50_000.0, 142)] {
+            assert_eq!(WORLD.answer(&near_ucla(radius, 1000)).places, places);
+        }
+    }
+
+    #[test]
+    fn no_more_than_wanted() {
+        let all = names(&WORLD.answer(&near_ucla(50_000.0, 20)));
+        for most in 1..=20 {
+            let answer = WORLD.answer(&near_ucla(50_000.0, most));
+            assert_eq!(answer.places, most);
+            assert_eq!(names(&answer), all[..most]);
+        }
+    }
+
+    #[test]
+    fn nothing_is_near_point_nemo() {
+        let point_nemo = Question {
+            latitude: -48.8767,
+            longitude: -123.3933,
+            ..near_ucla(50_000.0, 20)
+        };
+        assert_eq!(WORLD.answer(&point_nemo), Answer::none());
+    }
+
+    #[test]
+    fn an_answer_looks_like_this() {
+        let expected = r#"{
+   "html_attributions" : [],
+   "results" : [
+      {
+         "geometry" : {
+            "location" : {
+               "lat" : 34.05612,
+               "lng" : -118.43063
+            }
+         },
+         "name" : "Westwood, Los Angeles",
+         "place_id" : "offline-1d9bb3905664332d",
+         "types" : [
+            "locality",
+            "political"
+         ],
+         "vicinity" : "Los Angeles County, California, US"
+      }
+   ],
+   "status" : "OK"
+}"#;
+        let answer = WORLD.answer(&near_ucla(10_000.0, 1));
+        assert_eq!(answer.json, expected);
+        assert_eq!(answer.places, 1);
+    }
+
+    #[test]
+    fn what_nobody_says_is_not_there() {
+        let mut catalogue = Catalogue::default();
+        let bare = Place {
+            name: "<b>Nowhere</b>",
+            latitude: 0.0,
+            longitude: 20.0,
+            given_id: "n\"1",
+            types: "",
+            vicinity: "",
+        };
+        catalogue.push(&bare).unwrap();
+        let question = Question {
+            latitude: 0.0,
+            longitude: 20.0,
+            ..near_ucla(0.0, 1)
+        };
+        let expected = r#"{
+   "html_attributions" : [],
+   "results" : [
+      {
+         "geometry" : {
+            "location" : {
+               "lat" : 0,
+               "lng" : 20
+            }
+         },
+         "name" : "\u003cb\u003eNowhere\u003c/b\u003e",
+         "place_id" : "n\"1",
+         "types" : []
+      }
+   ],
+   "status" : "OK"
+}"#;
+        assert_eq!(Offline::new(catalogue).answer(&question).json, expected);
+    }
+
+    #[test]
+    fn of_many_places_on_one_point_the_first_by_name_are_given() {
+        let mut catalogue = Catalogue::default();
+        for letter in ('a'..='z').rev() {
+            let place = Place {
+                name: &letter.to_string(),
+                latitude: 1.0,
+                longitude: 1.0,
+                given_id: "",
+                types: "",
+                vicinity: "",
+            };
+            catalogue.push(&place).unwrap();
+        }
+        let question = Question {
+            latitude: 1.0,
+            longitude: 1.0,
+            ..near_ucla(0.0, 3)
+        };
+        let answer = Offline::new(catalogue).answer(&question);
+        assert_eq!(names(&answer), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn places_as_far_as_one_another_come_by_name_and_then_by_id() {
+        let place = |name, given_id, longitude| Place {
+            name,
+            latitude: 0.0,
+            longitude,
+            given_id,
+            types: "",
+            vicinity: "",
+        };
+        let mut catalogue = Catalogue::default();
+        for place in [
+            place("Cellar", "1", 0.1),
+            place("Bar", "4", 0.1),
+            place("Attic", "3", -0.1),
+            place("Bar", "6", -0.1),
+            place("Zoo", "2", 0.0),
+        ] {
+            catalogue.push(&place).unwrap();
+        }
+        let offline = Offline::new(catalogue);
+        let question = |most| Question {
+            latitude: 0.0,
+            longitude: 0.0,
+            ..near_ucla(50_000.0, most)
+        };
+        let all = offline.answer(&question(20));
+        assert_eq!(names(&all), ["Zoo", "Attic", "Bar", "Bar", "Cellar"]);
+        assert!(all.json.find("\"4\"") < all.json.find("\"6\""));
+        for most in 1..=4 {
+            assert_eq!(names(&offline.answer(&question(most))), names(&all)[..most]);
+        }
+    }
+}

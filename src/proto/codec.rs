@@ -1,0 +1,87 @@
+//! Messages into and out of gRPC bodies.
+
+use std::marker::PhantomData;
+
+use bytes::{Buf, BufMut};
+use tonic::Status;
+use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use super::PushFrame;
+
+/// A message that can be read from a gRPC body and written to one.
+pub trait Frame: Sized + Send + 'static {
+    /// Appends the encoded message.
+    fn write(self, body: &mut EncodeBuf<'_>);
+
+    /// Reads the message from all of `body`. What is no such message is the
+    /// caller's mistake: `INVALID_ARGUMENT`, with the cause.
+    fn read(body: &mut DecodeBuf<'_>) -> Result<Self, Status>;
+}
+
+impl<M: prost::Message + Default + 'static> Frame for M {
+    fn write(self, body: &mut EncodeBuf<'_>) {
+        self.encode(body).expect("an encode buffer grows as needed");
+    }
+
+    fn read(body: &mut DecodeBuf<'_>) -> Result<Self, Status> {
+        M::decode(body).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
+impl Frame for PushFrame {
+    fn write(self, body: &mut EncodeBuf<'_>) {
+        body.put(self.0);
+    }
+
+    fn read(body: &mut DecodeBuf<'_>) -> Result<Self, Status> {
+        Ok(Self(body.copy_to_bytes(body.remaining())))
+    }
+}
+
+/// The codec of this project's services: sends `T` and receives `U`.
+#[derive(Debug)]
+pub struct Codec<T, U>(PhantomData<fn(T) -> U>);
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: Frame, U: Frame> tonic::codec::Codec for Codec<T, U> {
+    type Encode = T;
+    type Decode = U;
+    type Encoder = Half<T>;
+    type Decoder = Half<U>;
+
+    fn encoder(&mut self) -> Half<T> {
+        Half(PhantomData)
+    }
+
+    fn decoder(&mut self) -> Half<U> {
+        Half(PhantomData)
+    }
+}
+
+/// One direction of a codec.
+#[derive(Debug)]
+pub struct Half<T>(PhantomData<fn() -> T>);
+
+impl<T: Frame> Encoder for Half<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, message: T, body: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        message.write(body);
+        Ok(())
+    }
+}
+
+impl<T: Frame> Decoder for Half<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn decode(&mut self, body: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
+        T::read(body).map(Some)
+    }
+}

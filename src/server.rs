@@ -1,0 +1,435 @@
+//! One herd server: opens its sockets, puts its parts together, runs them and
+//! drains them.
+
+use std::fmt;
+use std::hash::RandomState;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::{Instrument, Span, error, info, info_span, warn};
+
+use crate::clients::{self, Listener};
+use crate::gateway::{self, Clock, Gateway};
+use crate::herd::replica::{Identity, Replica};
+use crate::herd::{Incarnation, NeighbourId};
+use crate::log::Log;
+use crate::model::address::Address;
+use crate::model::name::Name;
+use crate::peers::{self, Dialler, Health, Inbound, Link, Port};
+use crate::places::Places;
+use crate::sockets::{self, Acceptor};
+
+/// Connections to the peer port that were accepted and not yet taken up.
+const ACCEPTED: usize = 16;
+
+/// A task that panicked is run again after this time.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+
+/// What makes one server of a herd.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The herd's name.
+    pub herd: Name,
+    /// The server's name.
+    pub name: Name,
+    /// All servers of the herd.
+    pub members: Vec<Name>,
+    /// The servers it has links with, and where to reach them.
+    pub neighbours: Vec<(Name, Address)>,
+    /// Where it listens for clients.
+    pub bind_clients: Address,
+    /// Where it listens for its neighbours.
+    pub bind_peers: Address,
+    /// Limits of the text edge.
+    pub clients: clients::Settings,
+    /// What it asks of its own clients' reports.
+    pub gateway: gateway::Settings,
+    /// How its links behave.
+    pub peers: peers::Settings,
+}
+
+/// Why a server did not start. Nothing of it runs.
+#[derive(Debug)]
+pub enum StartError {
+    /// It can not listen.
+    Bind {
+        /// Which server.
+        server: Name,
+        /// For whom it was to listen: clients or neighbours.
+        whom: &'static str,
+        /// Where.
+        address: Address,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A neighbour's address can not be dialled.
+    Dial {
+        /// Which neighbour.
+        neighbour: Name,
+        /// Where.
+        address: Address,
+        /// What is wrong with it.
+        error: tonic::transport::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind {
+                server,
+                whom,
+                address,
+                error,
+            } => {
+                write!(
+                    f,
+                    "{server} can not listen for {whom} on {address}: {error}; {}",
+                    way_out(error)
+                )
+            }
+            Self::Dial {
+                neighbour,
+                address,
+                error,
+            } => {
+                write!(
+                    f,
+                    "{neighbour} can not be dialled at {address}: {error}; correct its address in the config"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop the program that has the port (is a herd running already?), or change the port in the config"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: run this server where it has, or set bind_clients and bind_peers"
+        }
+        io::ErrorKind::PermissionDenied => "choose a port above 1023",
+        _ => "correct the address in the config",
+    }
+}
+
+/// A server whose sockets are open, and that does nothing yet.
+#[derive(Debug)]
+pub struct Bound {
+    plan: Plan,
+    clients: TcpListener,
+    peers: TcpListener,
+}
+
+impl Bound {
+    /// Opens the sockets of a server.
+    pub async fn open(plan: Plan) -> Result<Self, StartError> {
+        let clients = bind(&plan.name, "clients", &plan.bind_clients).await?;
+        let peers = bind(&plan.name, "neighbours", &plan.bind_peers).await?;
+        Ok(Self {
+            plan,
+            clients,
+            peers,
+        })
+    }
+
+    /// Where it listens for clients.
+    pub fn clients_address(&self) -> io::Result<SocketAddr> {
+        self.clients.local_addr()
+    }
+
+    /// Where it listens for its neighbours.
+    pub fn peers_address(&self) -> io::Result<SocketAddr> {
+        self.peers.local_addr()
+    }
+
+    /// Its plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Its plan, for a caller that learned the neighbours' addresses only when
+    /// their sockets were open.
+    pub fn plan_mut(&mut self) -> &mut Plan {
+        &mut self.plan
+    }
+
+    /// Starts the server, which must be within a runtime. Its tracing events go
+    /// under a span named `server`, its transcript to `log`.
+    pub fn start(self, places: Places, log: Log, clock: Clock) -> Result<Running, StartError> {
+        let span = info_span!("server", server = %self.plan.name);
+        let _entered = span.enter();
+        let gateway = Arc::new(gateway_of(&self.plan, clock));
+        let links = links(&self.plan, &gateway, &log)?;
+
+        let (drain, draining) = watch::channel(false);
+        let (finish, finishing) = watch::channel(false);
+        let (stop, stopping) = watch::channel(false);
+        let is_draining = Arc::new(AtomicBool::new(false));
+
+        let inbound = Inbound::new(gateway.clone(), &log, is_draining.clone());
+        let port = Port::new(inbound, &self.plan.peers);
+        let health = port.health();
+        let mut edges = JoinSet::new();
+        edges.spawn(serve_peers(port, health.clone(), self.peers, stopping).in_current_span());
+        let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
+        let acceptor = Acceptor::new(self.clients);
+        let clients = async move {
+            clients::serve(listener, acceptor, draining).await;
+            Ok(())
+        };
+        let mut clients_edge = JoinSet::new();
+        clients_edge.spawn(clients.in_current_span());
+
+        let mut tasks = JoinSet::new();
+        for link in links {
+            tasks.spawn(keep_running(link, finishing.clone()).in_current_span());
+        }
+        info!("started: {}", summary(&self.plan));
+        Ok(Running {
+            drain_time: self.plan.peers.drain,
+            gateway,
+            log,
+            health,
+            is_draining,
+            drain,
+            finish,
+            stop,
+            clients: clients_edge,
+            peers: edges,
+            links: tasks,
+            span: span.clone(),
+        })
+    }
+}
+
+async fn bind(
+    server: &Name,
+    whom: &'static str,
+    address: &Address,
+) -> Result<TcpListener, StartError> {
+    sockets::bind(address)
+        .await
+        .map_err(|error| StartError::Bind {
+            server: server.clone(),
+            whom,
+            address: address.clone(),
+            error,
+        })
+}
+
+fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
+    let identity = Identity {
+        herd: plan.herd.clone(),
+        name: plan.name.clone(),
+        incarnation: draw_incarnation(),
+    };
+    let neighbours = plan
+        .neighbours
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    let replica = Replica::new(
+        identity,
+        plan.members.clone(),
+        neighbours,
+        RandomState::new(),
+    );
+    Gateway::new(replica, clock, plan.gateway.clone())
+}
+
+/// A number that no other life of any server had. Hash keys are drawn from the
+/// system's source of random numbers.
+fn draw_incarnation() -> Incarnation {
+    use std::hash::BuildHasher;
+    let draw = || Incarnation::new(RandomState::new().hash_one(std::time::SystemTime::now()));
+    std::iter::repeat_with(draw)
+        .flatten()
+        .next()
+        .expect("the draws do not end")
+}
+
+/// A link as often as it takes: made anew if it should panic.
+type MakeLink = Box<dyn Fn() -> Link + Send>;
+
+fn links(plan: &Plan, gateway: &Arc<Gateway>, log: &Log) -> Result<Vec<MakeLink>, StartError> {
+    let make = |(id, (name, address)): (usize, &(Name, Address))| {
+        let caller = Dialler
+            .caller(address, &plan.peers)
+            .map_err(|error| StartError::Dial {
+                neighbour: name.clone(),
+                address: address.clone(),
+                error,
+            })?;
+        let (gateway, log, settings) = (gateway.clone(), log.clone(), plan.peers.clone());
+        let make = move || {
+            Link::new(
+                gateway.clone(),
+                NeighbourId(id),
+                caller.clone(),
+                &settings,
+                &log,
+            )
+        };
+        Ok(Box::new(make) as MakeLink)
+    };
+    plan.neighbours.iter().enumerate().map(make).collect()
+}
+
+async fn keep_running(make: MakeLink, finish: watch::Receiver<bool>) {
+    loop {
+        // A task of its own, so that a panic ends here; and in a set, so that it
+        // ends with this one.
+        let mut run = JoinSet::new();
+        run.spawn(make().run(finish.clone()).in_current_span());
+        match run.join_next().await {
+            Some(Err(panic)) => error!("a link ended by a mistake of this program: {panic}"),
+            Some(Ok(())) | None => return,
+        }
+        sleep(RESTART_PAUSE).await;
+    }
+}
+
+async fn serve_peers(
+    port: Port,
+    health: Health,
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
+    health.set(true).await;
+    let (accepted, incoming) = mpsc::channel(ACCEPTED);
+    let mut acceptor = Acceptor::new(listener);
+    let mut until = stop.clone();
+    let accept = async move {
+        loop {
+            let (stream, _) = acceptor.accept().await;
+            if accepted.send(io::Result::Ok(stream)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let stopped = async move { drop(until.wait_for(|&stop| stop).await) };
+    let serve = port.serve(ReceiverStream::new(incoming), stopped);
+    tokio::select! {
+        served = serve => served.map_err(|error| error.to_string()),
+        // Once stopped, nobody new is let in while the last calls end.
+        () = accept => Err("the peer port was closed".to_owned()),
+    }
+    .or_else(|error| {
+        if *stop.borrow_and_update() {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
+}
+
+fn summary(plan: &Plan) -> String {
+    let neighbours: Vec<_> = plan
+        .neighbours
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let talks_to = match &neighbours[..] {
+        [] => "nobody".to_owned(),
+        names => names.join(", "),
+    };
+    format!(
+        "clients on {}, neighbours on {}, talks to {talks_to}",
+        plan.bind_clients, plan.bind_peers
+    )
+}
+
+/// A server that runs. [`drain`](Self::drain) ends it well; dropping it ends it
+/// without waiting for anything.
+#[derive(Debug)]
+pub struct Running {
+    gateway: Arc<Gateway>,
+    log: Log,
+    health: Health,
+    is_draining: Arc<AtomicBool>,
+    drain: watch::Sender<bool>,
+    finish: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    clients: JoinSet<Result<(), String>>,
+    peers: JoinSet<Result<(), String>>,
+    links: JoinSet<()>,
+    drain_time: Duration,
+    span: Span,
+}
+
+impl Running {
+    /// The server's insides, for whoever watches it.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Resolves if an edge of the server ended by itself, which only a mistake
+    /// of this program can cause, and says how. May be dropped at any time.
+    pub async fn failed(&mut self) -> String {
+        let ended = tokio::select! {
+            Some(ended) = self.clients.join_next() => ended,
+            Some(ended) = self.peers.join_next() => ended,
+            else => return "it has ended".to_owned(),
+        };
+        match ended {
+            Ok(Ok(())) => "an edge of the server ended".to_owned(),
+            Ok(Err(error)) => error,
+            Err(panic) => panic.to_string(),
+        }
+    }
+
+    /// Ends the server: takes no more of clients and neighbours, answers what
+    /// was read, pushes until every neighbour that is up has all of it or the
+    /// drain time has passed. Gives how many reports of this server's own
+    /// clients no neighbour got.
+    pub async fn drain(mut self) -> usize {
+        let span = self.span.clone();
+        async {
+            let deadline = Instant::now() + self.drain_time;
+            self.is_draining.store(true, Relaxed);
+            self.health.set(false).await;
+            self.drain.send_replace(true);
+            wait_for(&mut self.clients, deadline).await;
+            self.finish.send_replace(true);
+            wait_for(&mut self.links, deadline).await;
+            self.stop.send_replace(true);
+            wait_for(&mut self.peers, deadline).await;
+            let lost = self.count_unshared();
+            match lost {
+                0 => info!("stopped"),
+                1 => warn!("stopped; 1 report reached no neighbour"),
+                _ => warn!("stopped; {lost} reports reached no neighbour"),
+            }
+            self.log.flush();
+            lost
+        }
+        .instrument(span)
+        .await
+    }
+
+    fn count_unshared(&self) -> usize {
+        let shared = self.gateway.board().links().map(|link| link.cursor).max();
+        self.gateway.replica().own_after(shared.unwrap_or(0))
+    }
+}
+
+/// Waits for tasks to end by themselves, and ends those that do not in time.
+async fn wait_for<T: 'static>(tasks: &mut JoinSet<T>, deadline: Instant) {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if timeout_at(deadline, all).await.is_err() {
+        tasks.abort_all();
+    }
+}

@@ -1,0 +1,73 @@
+//! A client: bytes out, bytes in.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use super::LIMIT;
+
+/// A connection to a server's text edge.
+pub struct Client {
+    stream: TcpStream,
+    answers: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let answers = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, answers }
+    }
+
+    /// Sends bytes as they are, in one write.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+        self
+    }
+
+    /// The next line of an answer, with its LF; what came before the end if
+    /// the server closed.
+    pub fn line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.answers.read_until(b'\n', &mut line).unwrap();
+        line
+    }
+
+    /// The next line as text, without its LF.
+    pub fn text(&mut self) -> String {
+        let line = String::from_utf8(self.line()).unwrap();
+        line.strip_suffix('\n').expect("a whole line").to_owned()
+    }
+
+    /// The next answer to a WHATSAT that the server could take: its AT line and
+    /// its JSON, each without the newlines behind it.
+    pub fn places(&mut self) -> (String, String) {
+        let at_line = self.text();
+        assert!(at_line.starts_with("AT "), "{at_line}");
+        let mut json = String::new();
+        while !json.ends_with("\n\n") {
+            json.push_str(&self.text());
+            json.push('\n');
+        }
+        (at_line, json.trim_end().to_owned())
+    }
+
+    /// Sends a line and gives the one that answers it, both without LF.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send(format!("{line}\n")).text()
+    }
+
+    /// Says that nothing more will be sent, and gives all that still comes.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        self.rest()
+    }
+
+    /// All that still comes until the server closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.answers.read_to_end(&mut rest).unwrap();
+        rest
+    }
+}

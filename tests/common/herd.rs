@@ -1,0 +1,294 @@
+//! A herd of servers in this process.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxyherd::gateway::{Clock, Gateway};
+use proxyherd::herd::NeighbourId;
+use proxyherd::log::Log;
+use proxyherd::model::address::Address;
+use proxyherd::model::client::ClientId;
+use proxyherd::model::name::Name;
+use proxyherd::places::{self, Places};
+use proxyherd::server::{Bound, Plan, Running};
+use proxyherd::{clients, gateway, peers};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Client, Mode, Proxy, eventually};
+
+/// Servers and the links between them.
+pub type Topology<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// The herd of the shipped config.
+pub const CLASSIC: Topology<'static> = (
+    &["Riley", "Jaquez", "Juzang", "Campbell", "Bernard"],
+    &[
+        ("Riley", "Jaquez"),
+        ("Riley", "Juzang"),
+        ("Jaquez", "Bernard"),
+        ("Juzang", "Bernard"),
+        ("Juzang", "Campbell"),
+        ("Campbell", "Bernard"),
+    ],
+);
+
+/// A herd whose servers can be killed, started again and cut off.
+pub struct Herd {
+    name: String,
+    members: Vec<String>,
+    links: Vec<(String, String)>,
+    /// The way from the first to the second.
+    proxies: HashMap<(String, String), Proxy>,
+    nodes: HashMap<String, Node>,
+    places: Places,
+    adjust: Box<dyn Fn(&mut Plan)>,
+    // Last, so that the proxies outlive the servers.
+    wires: Runtime,
+}
+
+/// One life of a server.
+struct Node {
+    clients: SocketAddr,
+    peers: SocketAddr,
+    gateway: Arc<Gateway>,
+    running: Option<Running>,
+    runtime: Option<Runtime>,
+}
+
+impl Herd {
+    /// A herd of which no server runs yet.
+    pub fn new((members, links): Topology<'_>) -> Self {
+        let wires = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let both_ways =
+            |&(a, b): &(&str, &str)| [(a.to_owned(), b.to_owned()), (b.to_owned(), a.to_owned())];
+        let ways = links.iter().flat_map(both_ways);
+        Self {
+            name: "test".to_owned(),
+            members: members.iter().map(|&name| name.to_owned()).collect(),
+            links: links
+                .iter()
+                .map(|&(a, b)| (a.to_owned(), b.to_owned()))
+                .collect(),
+            proxies: ways
+                .map(|way| (way, Proxy::start(wires.handle())))
+                .collect(),
+            nodes: HashMap::new(),
+            places: Places::start(&places::Settings::default()).unwrap(),
+            adjust: Box::new(|_| {}),
+            wires,
+        }
+    }
+
+    /// A herd of which every server runs and every link is up.
+    pub fn start(topology: Topology<'_>) -> Self {
+        let mut herd = Self::new(topology);
+        for name in topology.0 {
+            herd.launch(name);
+        }
+        herd.await_links();
+        herd
+    }
+
+    /// Changes the plans of servers that are launched from now on.
+    pub fn adjust(mut self, adjust: impl Fn(&mut Plan) + 'static) -> Self {
+        self.adjust = Box::new(adjust);
+        self
+    }
+
+    /// Starts a server, on ports of its own.
+    pub fn launch(&mut self, name: &str) {
+        self.launch_with(name, Clock::system(), Log::off());
+    }
+
+    pub fn launch_with(&mut self, name: &str, clock: Clock, log: Log) {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut plan = self.plan(name);
+        (self.adjust)(&mut plan);
+        let places = self.places.clone();
+        let node = runtime.block_on(async {
+            let bound = Bound::open(plan).await.unwrap();
+            let (clients, peers) = (
+                bound.clients_address().unwrap(),
+                bound.peers_address().unwrap(),
+            );
+            let running = bound.start(places, log, clock).unwrap();
+            (clients, peers, running)
+        });
+        let (clients, peers, running) = node;
+        let leads_here = self.proxies.iter().filter(|((_, to), _)| to == name);
+        leads_here.for_each(|(_, proxy)| proxy.lead_to(peers));
+        let gateway = running.gateway().clone();
+        self.nodes.insert(
+            name.to_owned(),
+            Node {
+                clients,
+                peers,
+                gateway,
+                running: Some(running),
+                runtime: Some(runtime),
+            },
+        );
+    }
+
+    /// Ends a server as SIGKILL would: sockets close, and nothing is said.
+    pub fn kill(&mut self, name: &str) {
+        let mut node = self.nodes.remove(name).expect("it runs");
+        node.end();
+    }
+
+    /// Ends a server as SIGTERM would. Gives how many reports nobody got.
+    pub fn drain(&mut self, name: &str) -> usize {
+        let mut node = self.nodes.remove(name).expect("it runs");
+        let running = node.running.take().expect("it runs");
+        let runtime = node.runtime.as_ref().expect("it runs");
+        let lost = runtime.block_on(running.drain());
+        node.end();
+        lost
+    }
+
+    pub fn kill_and_launch(&mut self, name: &str) {
+        self.kill(name);
+        self.launch(name);
+    }
+
+    /// What happens to bytes between two servers, in both directions.
+    pub fn set_link(&self, a: &str, b: &str, mode: Mode) {
+        self.set_way(a, b, mode);
+        self.set_way(b, a, mode);
+    }
+
+    /// What happens to the connections that `from` dials to `to`.
+    pub fn set_way(&self, from: &str, to: &str, mode: Mode) {
+        self.proxies[&(from.to_owned(), to.to_owned())].set_mode(mode);
+    }
+
+    /// Sets every link with just one end in `side`.
+    pub fn set_border(&self, side: &[&str], mode: Mode) {
+        for (a, b) in &self.links {
+            if side.contains(&a.as_str()) != side.contains(&b.as_str()) {
+                self.set_link(a, b, mode);
+            }
+        }
+    }
+
+    pub fn client(&self, name: &str) -> Client {
+        Client::connect(self.nodes[name].clients)
+    }
+
+    pub fn clients_address(&self, name: &str) -> SocketAddr {
+        self.nodes[name].clients
+    }
+
+    pub fn peers_address(&self, name: &str) -> SocketAddr {
+        self.nodes[name].peers
+    }
+
+    pub fn gateway(&self, name: &str) -> &Arc<Gateway> {
+        &self.nodes[name].gateway
+    }
+
+    pub fn running(&self) -> Vec<String> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    /// Is the link from `from` to `to` up, as `from` sees it?
+    pub fn is_up(&self, from: &str, to: &str) -> bool {
+        let gateway = self.gateway(from);
+        let neighbours = gateway.replica().neighbours();
+        let neighbour = neighbours
+            .iter()
+            .position(|name| name.as_str() == to)
+            .expect("a neighbour");
+        gateway.board().link(NeighbourId(neighbour)).is_up
+    }
+
+    /// Waits until every link between servers that run is up, both ways.
+    #[track_caller]
+    pub fn await_links(&self) {
+        let up = |(a, b): &(String, String)| {
+            let run = self.nodes.contains_key(a) && self.nodes.contains_key(b);
+            !run || (self.is_up(a, b) && self.is_up(b, a))
+        };
+        eventually("all links are up", || {
+            self.links.iter().all(up).then_some(())
+        });
+    }
+
+    /// The position that a server holds of a client.
+    pub fn position(&self, server: &str, client: &str) -> Option<String> {
+        let client = ClientId::parse(client.as_bytes()).expect("a client ID");
+        self.gateway(server)
+            .locate(client, |report| report.position.text().to_owned())
+    }
+
+    /// Waits until every server that runs holds this position of the client.
+    #[track_caller]
+    pub fn await_everywhere(&self, client: &str, position: &str) {
+        for server in self.nodes.keys() {
+            eventually(&format!("{server} holds {client} at {position}"), || {
+                (self.position(server, client).as_deref() == Some(position)).then_some(())
+            });
+        }
+    }
+
+    fn plan(&self, name: &str) -> Plan {
+        let parse = |name: &str| Name::parse(name).unwrap();
+        let anywhere = Address::parse("127.0.0.1:0").unwrap();
+        let mut neighbours = Vec::new();
+        for other in &self.members {
+            if let Some(proxy) = self.proxies.get(&(name.to_owned(), other.clone())) {
+                neighbours.push((parse(other), proxy.address().into()));
+            }
+        }
+        Plan {
+            herd: parse(&self.name),
+            name: parse(name),
+            members: self.members.iter().map(|name| parse(name)).collect(),
+            neighbours,
+            bind_clients: anywhere.clone(),
+            bind_peers: anywhere,
+            clients: clients::Settings::default(),
+            gateway: gateway::Settings::default(),
+            peers: quick(),
+        }
+    }
+}
+
+impl Node {
+    fn end(&mut self) {
+        // Tasks and sockets go with the runtime, at once.
+        if let Some(runtime) = self.runtime.take() {
+            let entered = runtime.enter();
+            drop(self.running.take());
+            drop(entered);
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Settings for loopback, where a silent peer is found sooner.
+fn quick() -> peers::Settings {
+    peers::Settings {
+        heartbeat: Duration::from_millis(100),
+        keep_alive: Duration::from_millis(300),
+        keep_alive_timeout: Duration::from_millis(500),
+        attempt: Duration::from_secs(1),
+        ..peers::Settings::default()
+    }
+}

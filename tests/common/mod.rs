@@ -1,0 +1,33 @@
+//! Herds to test with: real servers over real sockets, each in a runtime of its
+//! own, so that one can be killed as a process would be; and between each two
+//! of them a proxy that can be cut.
+
+#![allow(dead_code, unreachable_pub)] // Each test uses some of it.
+
+mod client;
+mod herd;
+mod proxy;
+
+pub use client::Client;
+pub use herd::{CLASSIC, Herd, Topology};
+pub use proxy::{Mode, Proxy};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take in a test. Far more than it should: it is here to
+/// end a test that hangs, and not to measure.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Asks until `check` gives something, and fails with `what` when it does not
+/// within [`LIMIT`].
+#[track_caller]
+pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
