@@ -2,7 +2,8 @@
 //! own, so that one can be killed as a process would be; and between each two
 //! of them a proxy that can be cut.
 
-#![allow(dead_code, unreachable_pub)] // Each test uses some of it.
+// Each test uses some of it, and a test may panic.
+#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
 mod client;
 mod herd;
