@@ -400,6 +400,7 @@ impl Running {
         async {
             let deadline = Instant::now() + self.drain_time;
             self.is_draining.store(true, Relaxed);
+            self.gateway.board().close();
             self.health.set(false).await;
             self.drain.send_replace(true);
             wait_for(&mut self.clients, deadline).await;

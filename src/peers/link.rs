@@ -277,8 +277,11 @@ impl Link {
         let board = self.gateway.board();
         let was_up = board.link(self.neighbour).is_up;
         let now = self.gateway.clock().now();
-        if board.set_down(self.neighbour, now, reason) {
-            warn!("link to {} is down: {reason}", self.name);
+        let is_news = board.set_down(self.neighbour, now, reason);
+        match board.is_closing() {
+            true => debug!("link to {} is down: {reason}", self.name),
+            false if is_news => warn!("link to {} is down: {reason}", self.name),
+            false => {}
         }
         was_up
     }
