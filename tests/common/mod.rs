@@ -7,11 +7,15 @@
 
 mod client;
 mod herd;
+mod process;
 mod proxy;
+mod site;
 
 pub use client::Client;
 pub use herd::{CLASSIC, Herd, Topology};
+pub use process::{Ended, PortTaken, Process};
 pub use proxy::{Mode, Proxy};
+pub use site::{Site, free_ports, loopback};
 
 use std::time::{Duration, Instant};
 
