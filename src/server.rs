@@ -410,6 +410,7 @@ impl Running {
             let lost = self.count_unshared();
             match lost {
                 0 => info!("stopped"),
+                _ if self.gateway.replica().neighbours().is_empty() => info!("stopped"),
                 1 => warn!("stopped; 1 report reached no neighbour"),
                 _ => warn!("stopped; {lost} reports reached no neighbour"),
             }

@@ -2,10 +2,10 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`listener`] | takes connections, up to the limit |
-//! | [`session`] | one connection: reads, answers in order, keeps its limits |
-//! | [`answers`] | answers in the order of their lines, while some wait |
-//! | [`desk`] | what a line does: the gateway's and the places' part in it |
+//! | `listener` | takes connections, up to the limit |
+//! | `session` | one connection: reads, answers in order, keeps its limits |
+//! | `answers` | answers in the order of their lines, while some wait |
+//! | `desk` | what a line does: the gateway's and the places' part in it |
 //!
 //! What lines and answers look like is [`crate::text`]'s; this folder moves
 //! them.

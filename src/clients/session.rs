@@ -120,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Event::Read(Ok(0)) => is_open = false,
                 Event::Read(Ok(_)) => self.last_heard = Instant::now(),
                 Event::Read(Err(error)) => return End::Broken(error),
-                Event::Settled => {}
+                Event::Settled => self.transcript.hand_in(),
                 Event::Idle => {
                     // One timer for the whole connection: it looks back when
                     // it fires, and no read has to set it anew.
