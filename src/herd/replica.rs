@@ -305,8 +305,9 @@ impl Replica {
             .ok_or(Refusal::NotGreeted)
     }
 
-    /// How many reports that changed behind number `after` came from clients of
-    /// this server and from no neighbour. Reads the whole store.
+    /// How many reports that changed behind number `after` no neighbour is known
+    /// to have sent: those of this server's own clients, and at worst some of
+    /// neighbours for which there was no bit. Reads the whole store.
     pub fn own_after(&self, after: u64) -> usize {
         self.store.unheard_after(after)
     }
