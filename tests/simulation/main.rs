@@ -41,7 +41,7 @@ use setup::Setup;
 use tally::Tally;
 
 /// How many seeds run if nobody says. A debug build takes some seconds.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 5000;
 
 /// So many seeds come upon everything that the simulation is there for.
 const ENOUGH: u64 = 2000;
