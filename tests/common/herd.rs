@@ -11,7 +11,8 @@ use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::client::ClientId;
 use proxyherd::model::name::Name;
-use proxyherd::places::{self, Places};
+use proxyherd::model::timestamp::UnixNanos;
+use proxyherd::places::{Answer, Places};
 use proxyherd::server::{Bound, Plan, Running};
 use proxyherd::{clients, gateway, peers};
 use tokio::runtime::{Builder, Runtime};
@@ -20,6 +21,9 @@ use super::{Client, Mode, Proxy, eventually};
 
 /// Servers and the links between them.
 pub type Topology<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// A herd of one server.
+pub const ALONE: Topology<'static> = (&["Riley"], &[]);
 
 /// The herd of the shipped config.
 pub const CLASSIC: Topology<'static> = (
@@ -58,7 +62,7 @@ struct Node {
 }
 
 impl Herd {
-    /// A herd of which no server runs yet.
+    /// A herd of which no server runs yet, and near which nothing is.
     pub fn new((members, links): Topology<'_>) -> Self {
         let wires = Builder::new_multi_thread()
             .worker_threads(1)
@@ -79,7 +83,7 @@ impl Herd {
                 .map(|way| (way, Proxy::start(wires.handle())))
                 .collect(),
             nodes: HashMap::new(),
-            places: Places::start(&places::Settings::default()).unwrap(),
+            places: Places::new(|_| async { Answer::none() }, Duration::from_secs(5)),
             adjust: Box::new(|_| {}),
             wires,
         }
@@ -98,6 +102,27 @@ impl Herd {
     /// Changes the plans of servers that are launched from now on.
     pub fn adjust(mut self, adjust: impl Fn(&mut Plan) + 'static) -> Self {
         self.adjust = Box::new(adjust);
+        self
+    }
+
+    /// Changes the places of servers that are launched from now on.
+    pub fn with_places(mut self, places: Places) -> Self {
+        self.places = places;
+        self
+    }
+
+    /// Riley alone, whose clock stands still at `now`.
+    pub fn alone_at(now: i64) -> Self {
+        Self::new(ALONE).launched_at(now)
+    }
+
+    /// The same herd with all its servers launched, whose clocks stand still
+    /// at `now`.
+    pub fn launched_at(mut self, now: i64) -> Self {
+        for name in self.members.clone() {
+            self.launch_with(&name, Clock::new(move || UnixNanos(now)), Log::off());
+        }
+        self.await_links();
         self
     }
 

@@ -7,10 +7,12 @@
 
 mod client;
 mod herd;
+mod places;
 mod proxy;
 
 pub use client::Client;
-pub use herd::{CLASSIC, Herd, Topology};
+pub use herd::{ALONE, CLASSIC, Herd, Topology};
+pub use places::places_from;
 pub use proxy::{Mode, Proxy};
 
 use std::time::{Duration, Instant};
