@@ -6,12 +6,18 @@
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
 mod client;
+mod fake;
 mod herd;
 mod proxy;
+mod push;
+mod stranger;
 
 pub use client::Client;
+pub use fake::{Fake, Manner, Pushed};
 pub use herd::{CLASSIC, Herd, Topology};
 pub use proxy::{Mode, Proxy};
+pub use push::{PushRequest, report};
+pub use stranger::{Life, Stranger};
 
 use std::time::{Duration, Instant};
 
