@@ -59,6 +59,10 @@ struct Ears {
 
 impl Fake {
     pub fn start(name: &str) -> Self {
+        Self::start_at(name, "127.0.0.1:0".parse().unwrap())
+    }
+
+    pub fn start_at(name: &str, address: SocketAddr) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -78,11 +82,8 @@ impl Fake {
             pushes: Mutex::default(),
             applied: Mutex::default(),
         });
-        let incoming = runtime.block_on(async {
-            TcpIncoming::bind("127.0.0.1:0".parse().unwrap())
-                .unwrap()
-                .with_nodelay(Some(true))
-        });
+        let incoming = runtime
+            .block_on(async { TcpIncoming::bind(address).unwrap().with_nodelay(Some(true)) });
         let address = incoming.local_addr().unwrap();
         let service = PropagateServer::from_arc(ears.clone());
         runtime.spawn(
