@@ -23,6 +23,8 @@ pub enum Manner {
     Takes,
     /// Takes it after so long.
     TakesAfter(Duration),
+    /// Takes it after so long for each report that it holds.
+    TakesEachAfter(Duration),
     /// Never answers.
     Hangs,
     /// Refuses it.
@@ -142,11 +144,15 @@ impl Fake {
     }
 }
 
-async fn behave(manner: Manner) -> Result<(), Status> {
+async fn behave(manner: Manner, reports: usize) -> Result<(), Status> {
     match manner {
         Manner::Takes => Ok(()),
         Manner::TakesAfter(pause) => {
             tokio::time::sleep(pause).await;
+            Ok(())
+        }
+        Manner::TakesEachAfter(pause) => {
+            tokio::time::sleep(pause * reports as u32).await;
             Ok(())
         }
         Manner::Hangs => std::future::pending().await,
@@ -184,7 +190,7 @@ impl Propagate for Ears {
             .unwrap()
             .push((Instant::now(), request));
         let manner = self.on_greeting.lock().unwrap().clone();
-        behave(manner).await?;
+        behave(manner, 0).await?;
         let applied = self.applied.lock().unwrap().get(&incarnation).copied();
         let mut answer = self.answer.lock().unwrap().clone();
         answer.receiver_incarnation = self.incarnation.load(Relaxed);
@@ -202,7 +208,7 @@ impl Propagate for Ears {
         let push = pushed.push.clone();
         self.pushes.lock().unwrap().push(pushed);
         let manner = self.on_push.lock().unwrap().clone();
-        behave(manner).await?;
+        behave(manner, push.reports.len()).await?;
         self.take(&push).map(Response::new)
     }
 }
