@@ -282,6 +282,27 @@ fn a_gap_or_a_restart_is_greeted_again_at_once_and_the_link_stays_up() {
 }
 
 #[test]
+fn a_new_life_of_the_neighbour_is_greeted_at_once_even_while_a_push_hangs() {
+    let (herd, jaquez) = pair(|peers| {
+        peers.attempt = Duration::from_secs(60);
+        peers.heartbeat = Duration::from_secs(60);
+    });
+    jaquez.on_pushes(Manner::Hangs);
+    tell(&herd, "kiwi-", 0..1);
+    await_clients(&jaquez, 1);
+    // The connection to its old life is as silent as that life.
+    jaquez.restart();
+    jaquez.on_pushes(Manner::Takes);
+    let calls = Stranger::dial(herd.peers_address("Riley"));
+    let start = Instant::now();
+    Life::new("Jaquez", jaquez.incarnation(), "Riley").greet(&calls);
+    eventually("the new life has what the old one was told", || {
+        (herd.link("Riley", "Jaquez").cursor == 1).then_some(())
+    });
+    println!("the new life has all after {:?}", start.elapsed());
+}
+
+#[test]
 fn a_far_neighbour_is_caught_up_in_few_batches_whatever_happened_before() {
     // An answer takes half as long as an attempt may.
     let attempt = Duration::from_millis(400);

@@ -198,7 +198,7 @@ impl Link {
                     Woken::Heartbeat => (span, frame) = self.next_batch(),
                 }
             }
-            if let Err(end) = self.push(span, frame).await {
+            if let Err(end) = self.push_unless_greeted(span, frame).await {
                 return end;
             }
             *misses = 0;
@@ -244,6 +244,17 @@ impl Link {
             self.batch_bytes = frame.0.len();
         }
         (span, frame)
+    }
+
+    /// Pushes, but lets go when a new life of the neighbour greets meanwhile: the
+    /// one that the push is on its way to may never answer.
+    async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
+        let (gateway, neighbour) = (self.gateway.clone(), self.neighbour);
+        tokio::select! {
+            biased;
+            pushed = self.push(span, frame) => pushed,
+            () = gateway.board().greet(neighbour) => Err(End::GreetAgain(Miss::Nothing)),
+        }
     }
 
     async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
