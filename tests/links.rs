@@ -1,6 +1,8 @@
 //! Links of a server to a neighbour that the test plays: what they say, how
 //! soon, and what they make of each answer.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -2,6 +2,8 @@
 //! how soon, how often, and when it gives up. Time is paused, so that limits
 //! can be told to the millisecond.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 mod common;
 
 use std::collections::VecDeque;

@@ -1,6 +1,8 @@
 //! The peer port against whoever may call it, over real gRPC: what is refused,
 //! with which status and which words, and that nothing of it applied.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 mod common;
 
 use std::io::{Read, Write};
@@ -8,9 +10,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{Fake, Herd, Life, Manner, PushRequest, Stranger, eventually, report};
-use proxyherd::proto::{Codec, GreetRequest, PushFrame, PushResponse};
+use proxyherd::proto::{GreetRequest, PushFrame};
 use tokio::task::JoinHandle;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 const MIB: usize = 1 << 20;
 
@@ -264,6 +266,10 @@ fn bytes_that_are_no_message_are_refused_as_such() {
         assert_refused(answer, Code::InvalidArgument, words);
     }
     assert_eq!(holdings(&herd), (0, 0));
+    for bytes in [&[0xff; 32][..], &[3 << 3 | 2, 100], &[3 << 3 | 2, 1, 0xff]] {
+        assert_refused(stranger.send("Greet", bytes), Code::InvalidArgument, "");
+    }
+    assert_refused(stranger.send("Pull", &[]), Code::Unimplemented, "");
 }
 
 #[test]
@@ -394,19 +400,6 @@ fn a_greeting_of_an_old_incarnation_never_lowers_anothers_position() {
     assert_eq!((new.greet(&stranger), old.greet(&stranger)), (4, 12));
 }
 
-/// A push whose caller never says a word of it, until the handle is aborted.
-fn unfinished(stranger: &Stranger) -> JoinHandle<Status> {
-    let mut client = tonic::client::Grpc::new(stranger.channel.clone());
-    stranger.runtime.spawn(async move {
-        client.ready().await.unwrap();
-        let path = "/proxyherd.v1.Propagate/Push".parse().unwrap();
-        let codec = Codec::<PushFrame, PushResponse>::default();
-        let nothing = Request::new(tokio_stream::pending());
-        let answer = client.client_streaming(nothing, path, codec).await;
-        answer.expect_err("nothing was asked")
-    })
-}
-
 /// Waits until a greeting ends with this code, and gives the status.
 #[track_caller]
 fn await_greeting(stranger: &Stranger, code: Code) -> Status {
@@ -428,11 +421,11 @@ fn await_greeting_while(stranger: &Stranger, code: Code, mut each: impl FnMut())
 fn calls_past_the_limit_are_refused_and_there_is_room_again_after() {
     let (_herd, stranger) = riley_with(|peers| peers.max_pushes = 3);
     for _ in 0..3 {
-        let mut held: Vec<_> = (0..3).map(|_| unfinished(&stranger)).collect();
+        let mut held: Vec<_> = (0..3).map(|_| stranger.hold("Push")).collect();
         let status = await_greeting_while(&stranger, Code::ResourceExhausted, || {
             // The greeting before may have taken the place of one of them.
             let refused = held.iter_mut().filter(|call| call.is_finished());
-            refused.for_each(|call| *call = unfinished(&stranger));
+            refused.for_each(|call| *call = stranger.hold("Push"));
         });
         assert_eq!(
             status.message(),
@@ -451,10 +444,10 @@ fn a_caller_that_never_finishes_its_request_does_not_keep_its_place() {
         peers.attempt = attempt;
     });
     let start = Instant::now();
-    let mut held = unfinished(&stranger);
+    let mut held = stranger.hold("Push");
     await_greeting_while(&stranger, Code::ResourceExhausted, || {
         if held.is_finished() {
-            held = unfinished(&stranger);
+            held = stranger.hold("Push");
         }
     });
     // It goes on holding the line: it is the server that gives up.

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxyherd::proto::propagate_client::PropagateClient;
-use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame, Report};
+use proxyherd::proto::{Codec, GreetRequest, GreetResponse, PushFrame, Report};
 use tokio::runtime::{Builder, Runtime};
-use tonic::Status;
+use tokio::task::JoinHandle;
+use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use super::{LIMIT, PushRequest};
 
@@ -45,6 +47,34 @@ impl Stranger {
     /// Gives the number that was applied.
     pub fn push(&self, push: &PushRequest) -> Result<u64, Status> {
         self.push_frame(push.frame())
+    }
+
+    /// Sends bytes as the message of a call, whatever they are.
+    pub fn send(&self, method: &str, bytes: &[u8]) -> Result<(), Status> {
+        let mut client = Grpc::new(self.channel.clone());
+        let path = format!("/proxyherd.v1.Propagate/{method}");
+        let codec = Codec::<PushFrame, PushFrame>::default();
+        let message = Request::new(PushFrame(bytes.to_vec().into()));
+        self.run(async {
+            client.ready().await.unwrap();
+            client.unary(message, path.parse().unwrap(), codec).await
+        })
+        .map(|_| ())
+    }
+
+    /// A call whose caller never says a word of it, until the handle is aborted.
+    /// Gives the status that the server ends it with.
+    pub fn hold(&self, method: &str) -> JoinHandle<Status> {
+        let mut client = Grpc::new(self.channel.clone());
+        let path = format!("/proxyherd.v1.Propagate/{method}");
+        self.runtime.spawn(async move {
+            client.ready().await.unwrap();
+            let codec = Codec::<PushFrame, PushFrame>::default();
+            let nothing = Request::new(tokio_stream::pending());
+            let path = path.parse().unwrap();
+            let answer = client.client_streaming(nothing, path, codec).await;
+            answer.expect_err("nothing was asked")
+        })
     }
 
     pub fn push_frame(&self, frame: PushFrame) -> Result<u64, Status> {
