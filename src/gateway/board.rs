@@ -28,7 +28,8 @@ pub struct LinkState {
     pub since: UnixNanos,
     /// Why it is down, in words; empty for a link that is up.
     pub reason: String,
-    /// The last of this server's numbers that the neighbour acknowledged.
+    /// The last of this server's numbers that the neighbour acknowledged, in
+    /// the life of it that was greeted last.
     pub cursor: u64,
 }
 
@@ -84,7 +85,7 @@ impl Board {
         changed
     }
 
-    /// The neighbour acknowledged all up to `cursor`.
+    /// The neighbour has acknowledged all up to `cursor`, and no more.
     pub fn set_cursor(&self, neighbour: NeighbourId, cursor: u64) {
         self.state(neighbour).cursor = cursor;
     }

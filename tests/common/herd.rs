@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxyherd::gateway::{Clock, Gateway};
+use proxyherd::gateway::{Clock, Gateway, LinkState};
 use proxyherd::herd::NeighbourId;
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
@@ -14,6 +14,7 @@ use proxyherd::model::name::Name;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Answer, Places};
 use proxyherd::server::{Bound, Plan, Running};
+use proxyherd::text::reply;
 use proxyherd::{clients, gateway, peers};
 use tokio::runtime::{Builder, Runtime};
 
@@ -47,7 +48,7 @@ pub struct Herd {
     proxies: HashMap<(String, String), Proxy>,
     nodes: HashMap<String, Node>,
     places: Places,
-    adjust: Box<dyn Fn(&mut Plan)>,
+    adjust: Box<dyn Fn(&mut Plan) + Send>,
     // Last, so that the proxies outlive the servers.
     wires: Runtime,
 }
@@ -100,7 +101,7 @@ impl Herd {
     }
 
     /// Changes the plans of servers that are launched from now on.
-    pub fn adjust(mut self, adjust: impl Fn(&mut Plan) + 'static) -> Self {
+    pub fn adjust(mut self, adjust: impl Fn(&mut Plan) + Send + 'static) -> Self {
         self.adjust = Box::new(adjust);
         self
     }
@@ -197,6 +198,12 @@ impl Herd {
         self.proxies[&(from.to_owned(), to.to_owned())].set_mode(mode);
     }
 
+    /// Where the connections that `from` dials to `to` lead, instead of to a
+    /// server of the herd.
+    pub fn lead(&self, from: &str, to: &str, address: SocketAddr) {
+        self.proxies[&(from.to_owned(), to.to_owned())].lead_to(address);
+    }
+
     /// Sets every link with just one end in `side`.
     pub fn set_border(&self, side: &[&str], mode: Mode) {
         for (a, b) in &self.links {
@@ -228,13 +235,18 @@ impl Herd {
 
     /// Is the link from `from` to `to` up, as `from` sees it?
     pub fn is_up(&self, from: &str, to: &str) -> bool {
+        self.link(from, to).is_up
+    }
+
+    /// The link from `from` to `to`, as `from` sees it.
+    pub fn link(&self, from: &str, to: &str) -> LinkState {
         let gateway = self.gateway(from);
         let neighbours = gateway.replica().neighbours();
         let neighbour = neighbours
             .iter()
             .position(|name| name.as_str() == to)
             .expect("a neighbour");
-        gateway.board().link(NeighbourId(neighbour)).is_up
+        gateway.board().link(NeighbourId(neighbour))
     }
 
     /// Waits until every link between servers that run is up, both ways.
@@ -254,6 +266,15 @@ impl Herd {
         let client = ClientId::parse(client.as_bytes()).expect("a client ID");
         self.gateway(server)
             .locate(client, |report| report.position.text().to_owned())
+    }
+
+    /// The whole report that a server holds of a client, as its AT line.
+    pub fn at_line(&self, server: &str, client: &str) -> Option<String> {
+        let client = ClientId::parse(client.as_bytes()).expect("a client ID");
+        let mut line = Vec::new();
+        self.gateway(server)
+            .locate(client, |report| reply::at(&mut line, &report))?;
+        Some(String::from_utf8(line).expect("a report is UTF-8"))
     }
 
     /// Waits until every server that runs holds this position of the client.

@@ -189,8 +189,10 @@ impl World {
         let (link, replica) = self.link_and_replica(pid, at);
         let cursor = link.outbox.cursor();
         link.outbox.acknowledged(replica, span, applied);
-        link.outbox.grow();
-        link.at_most = (link.at_most * 2).min(batch);
+        link.outbox.grow(span);
+        if span.reports >= link.at_most {
+            link.at_most = (link.at_most * 2).min(batch);
+        }
         self.check_cursor(pid, at, cursor.max(applied))
     }
 
@@ -205,7 +207,9 @@ impl World {
         link.greets |= greets;
         if let Some(span) = waiting.span {
             link.outbox.unanswered(span);
-            link.at_most = (link.at_most.min(span.reports) / 2).max(1);
+            if span.reports > 0 {
+                link.at_most = (link.at_most.min(span.reports) / 2).max(1);
+            }
         }
         self.step_within(pid, at, BACKOFF);
         self.check_outbox(pid, at)
