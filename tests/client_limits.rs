@@ -25,7 +25,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// Riley alone, with other limits.
-fn riley(adjust: impl Fn(&mut Settings) + 'static) -> Herd {
+fn riley(adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Herd {
     Herd::new(ALONE)
         .adjust(move |plan| adjust(&mut plan.clients))
         .launched_at(NOW)

@@ -310,8 +310,12 @@ impl Link {
 
     fn note_down(&self, reason: &str) {
         let now = self.gateway.clock().now();
-        if self.gateway.board().set_down(self.neighbour, now, reason) {
-            warn!("link to {} is down: {reason}", self.name);
+        let board = self.gateway.board();
+        let is_news = board.set_down(self.neighbour, now, reason);
+        match board.is_closing() {
+            true => debug!("link to {} is down: {reason}", self.name),
+            false if is_news => warn!("link to {} is down: {reason}", self.name),
+            false => {}
         }
     }
 

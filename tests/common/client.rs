@@ -1,7 +1,8 @@
 //! A client: bytes out, bytes in.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::LIMIT;
 
@@ -21,6 +22,11 @@ impl Client {
         Self { stream, answers }
     }
 
+    /// This end of the connection.
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     /// Sends bytes as they are, in one write.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
@@ -37,12 +43,31 @@ impl Client {
         bytes
     }
 
+    /// As [`send`](Self::send), to a server that may be gone.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Sends a line again and again until the server takes no more of it, and
+    /// reads nothing.
+    pub fn fill(&mut self, line: &str) {
+        let many = line.repeat(1000);
+        let limit = Some(Duration::from_millis(300));
+        self.stream.set_write_timeout(limit).unwrap();
+        while self.stream.write_all(many.as_bytes()).is_ok() {}
+    }
+
     /// The next line of an answer, with its LF; what came before the end if
     /// the server closed.
     pub fn line(&mut self) -> Vec<u8> {
+        self.try_line().unwrap()
+    }
+
+    /// As [`line`](Self::line), of a server that may be gone.
+    pub fn try_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        self.answers.read_until(b'\n', &mut line).unwrap();
-        line
+        self.answers.read_until(b'\n', &mut line)?;
+        Ok(line)
     }
 
     /// The next line as text, without its LF.
@@ -98,6 +123,13 @@ impl Client {
             Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
             _ => rest,
         }
+    }
+
+    /// Ends the connection with a reset: an answer comes, and is never read.
+    pub fn reset(mut self) {
+        self.send("answered\n");
+        let mut first = [0];
+        self.stream.peek(&mut first).unwrap();
     }
 
     /// All that still comes until the server closes.

@@ -9,16 +9,20 @@ mod client;
 mod fake;
 mod herd;
 mod places;
+mod process;
 mod proxy;
 mod push;
+mod site;
 mod stranger;
 
 pub use client::Client;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
 pub use places::places_from;
+pub use process::{Ended, PortTaken, Process};
 pub use proxy::{Mode, Proxy};
 pub use push::{PushRequest, report};
+pub use site::{Site, free_ports, loopback};
 pub use stranger::{Life, Stranger};
 
 use std::time::{Duration, Instant};
