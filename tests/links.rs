@@ -79,13 +79,6 @@ fn a_report_is_not_sent_back_to_who_sent_it_but_to_its_next_life_it_is() {
     let clients = jaquez.clients();
     assert_eq!(clients.len(), 100, "each once");
     assert!(clients.iter().all(|client| client.starts_with("own-")));
-    // The same report from both sides is known to both: nothing is said.
-    let line = herd.at_line("Riley", "own-7").unwrap();
-    let skew = line.split(' ').nth(2).unwrap().replace('.', "");
-    let mut same = report("own-7", "+1+1", "1");
-    (same.origin, same.skew_nanos) = ("Riley".to_owned(), skew.parse().unwrap());
-    assert_eq!(calls.push(&life.push(100, 101, vec![same])).unwrap(), 101);
-    assert_eq!(herd.gateway("Riley").replica().store().last(), 200);
 
     jaquez.restart();
     let clients = await_clients(&jaquez, 200);
@@ -99,6 +92,27 @@ fn a_report_is_not_sent_back_to_who_sent_it_but_to_its_next_life_it_is() {
     tell(&herd, "more-", 0..1);
     await_clients(&jaquez, 201);
     assert_eq!(jaquez.clients().len(), 301);
+}
+
+#[test]
+fn a_report_that_both_sides_heard_is_not_sent_at_all() {
+    let (mut herd, jaquez) = apart(|_| {});
+    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("not yet")));
+    herd.launch("Riley");
+    tell(&herd, "both-", 0..1);
+    let line = herd.at_line("Riley", "both-0").unwrap();
+    let skew = line.split(' ').nth(2).unwrap().replace('.', "");
+    let mut same = report("both-0", "+1+1", "1");
+    (same.origin, same.skew_nanos) = ("Riley".to_owned(), skew.parse().unwrap());
+    let calls = Stranger::dial(herd.peers_address("Riley"));
+    let mut life = Life::new("Jaquez", jaquez.incarnation(), "Riley");
+    life.greet(&calls);
+    assert_eq!(calls.push(&life.push(0, 1, vec![same])).unwrap(), 1);
+    assert_eq!(herd.gateway("Riley").replica().store().last(), 1, "no news");
+
+    tell(&herd, "own-", 0..1);
+    jaquez.on_greetings(Manner::Takes);
+    assert_eq!(await_clients(&jaquez, 1), ["own-0"]);
 }
 
 #[test]

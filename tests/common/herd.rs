@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxyherd::gateway::{Clock, Gateway, LinkState};
-use proxyherd::herd::NeighbourId;
+use proxyherd::herd::{Incarnation, NeighbourId};
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::client::ClientId;
@@ -92,12 +92,16 @@ impl Herd {
 
     /// A herd of which every server runs and every link is up.
     pub fn start(topology: Topology<'_>) -> Self {
-        let mut herd = Self::new(topology);
-        for name in topology.0 {
-            herd.launch(name);
+        Self::new(topology).launch_all()
+    }
+
+    /// Starts every server, and waits until every link is up.
+    pub fn launch_all(mut self) -> Self {
+        for name in self.members.clone() {
+            self.launch(&name);
         }
-        herd.await_links();
-        herd
+        self.await_links();
+        self
     }
 
     /// Changes the plans of servers that are launched from now on.
@@ -227,6 +231,11 @@ impl Herd {
 
     pub fn gateway(&self, name: &str) -> &Arc<Gateway> {
         &self.nodes[name].gateway
+    }
+
+    /// This life of a server.
+    pub fn incarnation(&self, name: &str) -> Incarnation {
+        self.gateway(name).replica().identity().incarnation
     }
 
     pub fn running(&self) -> Vec<String> {
