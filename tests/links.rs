@@ -447,3 +447,14 @@ fn a_drain_ends_in_time_beside_a_neighbour_that_hangs() {
     let took = start.elapsed();
     assert!((drain..drain * 4).contains(&took), "{took:?}");
 }
+
+#[test]
+fn a_neighbour_that_goes_silent_is_found_out_within_a_limit_and_a_half() {
+    let attempt = Duration::from_millis(400);
+    let (herd, jaquez) = pair(move |peers| peers.attempt = attempt);
+    jaquez.on_pushes(Manner::Hangs);
+    let silent = Instant::now();
+    await_down(&herd, "no answer within the time limit");
+    // A heartbeat may have been answered just before, and the machine be busy.
+    assert!(silent.elapsed() < attempt * 4, "{:?}", silent.elapsed());
+}

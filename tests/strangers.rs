@@ -621,3 +621,11 @@ mod reflection {
         assert_explains(v1alpha.file_descriptor_proto);
     }
 }
+
+#[test]
+fn a_connection_that_never_speaks_is_closed() {
+    let (herd, _) = riley_with(|peers| peers.attempt = Duration::from_millis(200));
+    let mut silent = TcpStream::connect(herd.peers_address("Riley")).unwrap();
+    silent.set_read_timeout(Some(common::LIMIT)).unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+}

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -52,6 +53,11 @@ impl Port {
     /// Tells those who ask how the server is.
     pub fn health(&self) -> Health {
         Health(self.health.clone())
+    }
+
+    /// How soon a connection must begin to speak.
+    pub fn first_byte(&self) -> Duration {
+        self.settings.attempt
     }
 
     /// Serves the connections of `incoming` until `stop`, and then until the
