@@ -1,4 +1,105 @@
-//! proxyherd.
+//! An application server herd: every server knows the newest report of every
+//! client, without a central database.
+//!
+//! Mobile clients say where they are (`IAMAT`) and ask what is near another
+//! client (`WHATSAT`), at any server, in lines of text over TCP. Servers flood
+//! what they learn to their neighbours over gRPC, go on when neighbours go down
+//! and take them up again when they come back. `README.md` is for people who
+//! run a herd; this page is the map for those who change it.
+//!
+//! # The idea
+//!
+//! All of replication is **one change feed for each server and one cursor for
+//! each neighbour**. A report that wins against what a server holds gets the
+//! server's next sequence number and stands at the end of its feed; the report
+//! that it replaced leaves the feed. A link to a neighbour repeats one step for
+//! ever: take what stands behind the neighbour's cursor, push it as one batch,
+//! move the cursor on the acknowledgement. Flooding a fresh report, catching up
+//! after an hour's partition and filling an empty newcomer are the same step.
+//! There is no queue for a neighbour, so nothing can overflow or be lost in one.
+//!
+//! # Floors
+//!
+//! A file imports from its own folder and from lower floors, never up, and never
+//! from another folder on its own floor; a test holds that.
+//!
+//! | floor | modules | |
+//! |---|---|---|
+//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check` |
+//! | 6 | [`config`] | `herd.toml` into settings that are already valid |
+//! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
+//! | 4 | [`clients`], [`peers`] | the text edge, and the gRPC edge |
+//! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
+//! | 2 | [`places`], [`log`] | what is near; what is written down |
+//! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
+//! | 0 | [`model`], [`proto`] | what a report is; the messages, generated |
+//!
+//! Floors 0 and 1 (the generated code aside) hold no socket, no clock, no random
+//! source and no async: time and chance come in as arguments. So the whole
+//! protocol of a herd runs in a test as a handful of values under a seeded
+//! scheduler. Each folder owns the type of its settings; [`config`] fills them.
+//!
+//! # The way of one report
+//!
+//! ```text
+//!   client                                                     neighbour
+//!     │ bytes                                                      ▲ gRPC
+//!     ▼                                                            │
+//!   clients::session                                        peers::dial
+//!     │ text::lines                                           peers::policy (tower)
+//!     ▼                                                            │ peers::wire
+//!   clients::desk                                             peers::link
+//!     │ text::command                                              │ herd::outbox
+//!     ▼                         wakes                              │
+//!   gateway ───────────────────────────────────────────────────────┤
+//!     │                                                            │
+//!     ▼                                                            │
+//!   herd::store ── wins? ──▶ herd::feed ── what is behind the cursor
+//! ```
+//!
+//! The answer goes back from the store by [`text::reply`] to the session. At
+//! the neighbour the push comes in at `peers::inbound`, goes through
+//! [`herd::replica`] into the same store, and on only if it changed something:
+//! that is how a flood ends.
+//!
+//! # Where to put your hands
+//!
+//! | to change | look at |
+//! |---|---|
+//! | what clients may say, and what they hear | [`text`], then `clients::desk` |
+//! | which report wins | [`model::report`] (and read what that means for a herd of two versions) |
+//! | what is sent to whom, and when it counts as there | [`herd`] |
+//! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link |
+//! | a message between servers | `proto/`, then `peers::wire` |
+//! | who answers what is near | [`places`] |
+//! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
+//! | what is logged | [`log`] |
+//!
+//! # What is promised
+//!
+//! On every connected topology, under any order of loss, delay, duplication,
+//! restart and partition, with clocks as they may be and processes that stop or
+//! die but do not lie:
+//!
+//! 1. **Convergence**: once links are up again and reports stop, all servers hold
+//!    the same newest report of every client.
+//! 2. **No loss while one lives**: an acknowledged report, or one that beats it,
+//!    reaches every server that some running holder of it can reach.
+//! 3. **No echo**: a report is not sent to a neighbour that sent it, unless that
+//!    neighbour has restarted since.
+//! 4. **Bounded memory**: a neighbour that is down costs nothing that grows.
+//! 5. **Nobody waits for a slow neighbour**, neither clients nor other links.
+//! 6. **Strangers are turned away**, with words.
+//!
+//! Not promised: a report whose only holder is killed before a neighbour had it
+//! is gone; nothing is stored on disk. Under lasting overload of one link its
+//! far side lags, and a client that reports more often than that lag is not
+//! heard there until the load falls. A newcomer hears live reports behind its
+//! backlog.
+//!
+//! `tests/simulation` guards 1 to 4 in the pure rules, `tests/herd.rs` 1 to 5
+//! over real gRPC, `tests/strangers.rs` the last.
+
 pub mod cli;
 pub mod clients;
 pub mod config;

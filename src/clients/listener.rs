@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tracing::{Instrument, info, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{Instrument, info};
 
 use crate::gateway::Gateway;
 use crate::log::{Log, Transcript};
 use crate::places::Places;
-use crate::sockets::Acceptor;
+use crate::sockets::{Acceptor, ConnectionLimit};
 
 use super::Settings;
 use super::desk::Desk;
@@ -21,8 +21,7 @@ pub struct Listener {
     desk: Desk,
     settings: Settings,
     log: Log,
-    places_left: Arc<Semaphore>,
-    is_full: bool,
+    limit: ConnectionLimit,
 }
 
 impl Listener {
@@ -32,20 +31,8 @@ impl Listener {
             desk: Desk { gateway, places },
             settings: settings.clone(),
             log: log.clone(),
-            places_left: Arc::new(Semaphore::new(settings.max_connections)),
-            is_full: false,
+            limit: ConnectionLimit::new(settings.max_connections, "clients are connected"),
         }
-    }
-
-    /// Takes a place for one more connection, or says (once) that none is left.
-    fn admit(&mut self) -> Option<OwnedSemaphorePermit> {
-        let place = self.places_left.clone().try_acquire_owned().ok();
-        if place.is_none() && !self.is_full {
-            let most = self.settings.max_connections;
-            warn!("{most} clients are connected: further ones are closed until some leave");
-        }
-        self.is_full = place.is_none();
-        place
     }
 }
 
@@ -60,7 +47,7 @@ pub async fn serve(mut listener: Listener, mut acceptor: Acceptor, drain: watch:
             _ = draining.wait_for(|&drain| drain) => break,
             accepted = acceptor.accept() => accepted,
         };
-        let Some(place) = listener.admit() else {
+        let Some(place) = listener.limit.take() else {
             continue;
         };
         let (stream, peer) = accepted;

@@ -2,10 +2,10 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`listener`] | takes connections, up to the limit |
-//! | [`session`] | one connection: reads, answers in order, keeps its limits |
-//! | [`answers`] | answers in the order of their lines, while some wait |
-//! | [`desk`] | what a line does: the gateway's and the places' part in it |
+//! | `listener` | takes connections, up to the limit |
+//! | `session` | one connection: reads, answers in order, keeps its limits |
+//! | `answers` | answers in the order of their lines, while some wait |
+//! | `desk` | what a line does: the gateway's and the places' part in it |
 //!
 //! What lines and answers look like is [`crate::text`]'s; this folder moves
 //! them.
@@ -19,6 +19,12 @@ pub use listener::{Listener, serve};
 
 use std::time::Duration;
 
+/// How many bytes of answers the system keeps for a client that does not read
+/// them. Enough for several answers of any kind, and few enough that a client
+/// that reads slowly is seen to read: of a larger buffer, more must be read
+/// before the system says that there is room again.
+pub const SEND_BUFFER: u32 = 128 * 1024;
+
 /// Limits of the text edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -31,8 +37,9 @@ pub struct Settings {
     /// descriptors or memory (a silent one holds less than 8 KiB, a busy one up
     /// to about 200 KiB).
     pub max_connections: usize,
-    /// A client that sends nothing for so long is disconnected. Default 10 min,
-    /// 1 s to 7 days. Too low cuts quiet clients; too high keeps dead ones.
+    /// A client that sends nothing for so long is disconnected; the time in
+    /// which it waits for places does not count. Default 10 min, 1 s to 7 days.
+    /// Too low cuts quiet clients; too high keeps dead ones.
     pub idle: Duration,
     /// A client that takes nothing of a waiting answer for so long is
     /// disconnected. Default 30 s, 100 ms to 1 h. Too low cuts clients on bad

@@ -14,11 +14,11 @@
 //! |---|---|
 //! | [`replica`] | one server's part in the herd: what it answers to greetings and pushes |
 //! | [`outbox`] | the cursor of one neighbour, and its next batch |
-//! | [`inbox`] | how far one neighbour's pushes have been applied |
+//! | `inbox` | how far one neighbour's pushes have been applied |
 //! | [`store`] | the newest report of every client |
-//! | [`feed`] | the order in which the store changed |
+//! | `feed` | the order in which the store changed |
 //! | [`senders`] | who already has a report, a bit for each |
-//! | [`record`] | one report as the store keeps it |
+//! | `record` | one report as the store keeps it |
 //!
 //! The rules hold by themselves, for any order of arrival: merging is
 //! commutative, associative and idempotent, since [`Report::newness`] is a
@@ -33,10 +33,10 @@
 //!
 //! [`Report::newness`]: crate::model::report::Report::newness
 
-pub mod feed;
-pub mod inbox;
+mod feed;
+mod inbox;
 pub mod outbox;
-pub mod record;
+mod record;
 pub mod replica;
 pub mod senders;
 pub mod store;

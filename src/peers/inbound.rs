@@ -1,12 +1,10 @@
 //! The `Propagate` service: takes greetings and pushes of neighbours, and turns
 //! strangers away with words.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, debug, info};
 
 use crate::gateway::Gateway;
@@ -18,7 +16,7 @@ use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use crate::text::reply;
 
-use super::refusals::Refusals;
+use super::incoming::OtherEnd;
 use super::wire::{self, PushError};
 
 /// How many reports are merged before other tasks get their turn.
@@ -30,7 +28,6 @@ pub struct Inbound {
     gateway: Arc<Gateway>,
     log: Log,
     is_draining: Arc<AtomicBool>,
-    refusals: Refusals,
     /// The server's span: calls come in on tasks that know none.
     span: Span,
 }
@@ -43,7 +40,6 @@ impl Inbound {
             gateway,
             log: log.clone(),
             is_draining,
-            refusals: Refusals::default(),
             span: Span::current(),
         }
     }
@@ -79,21 +75,6 @@ impl Inbound {
         Ok(PushResponse { applied_sequence })
     }
 
-    fn judged<T, A>(
-        &self,
-        what: &str,
-        request: &Request<T>,
-        answer: Result<A, Status>,
-    ) -> Result<Response<A>, Status> {
-        // That the server shuts down is no news, and nobody's mistake.
-        if let Err(status) = &answer
-            && status.code() != Code::Unavailable
-        {
-            self.refusals.note(what, address_of(request), status);
-        }
-        answer.map(Response::new)
-    }
-
     fn check_draining(&self) -> Result<(), Status> {
         match self.is_draining.load(Relaxed) {
             true => Err(Status::unavailable(
@@ -105,14 +86,17 @@ impl Inbound {
 
     fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
         let name = &self.gateway.replica().neighbours()[welcome.neighbour.0];
-        if !welcome.is_new {
-            debug!("{name} greets again");
-            return;
+        match request.extensions().get::<OtherEnd>() {
+            Some(other_end) if other_end.is_known_as(name) => {
+                info!("neighbour {name} connected from {}", other_end.address);
+            }
+            _ => debug!("{name} greets again"),
         }
-        let from = address_of(request).map(|address| format!(" from {address}"));
-        info!("neighbour {name} connected{}", from.unwrap_or_default());
-        // What this incarnation of it does not have, our link must send it.
-        self.gateway.board().ring_greet(welcome.neighbour);
+        if welcome.is_new {
+            // What this incarnation of it does not have, our link must send it.
+            let board = self.gateway.board();
+            board.ring_greet(welcome.neighbour, welcome.greeter);
+        }
     }
 
     fn note_reports(&self, sender: &Name, reports: &[Report<'_>]) {
@@ -137,24 +121,14 @@ impl Propagate for Inbound {
         &self,
         request: Request<GreetRequest>,
     ) -> Result<Response<GreetResponse>, Status> {
-        self.span.in_scope(|| {
-            let answer = self.take_greeting(&request);
-            self.judged("a greeting", &request, answer)
-        })
+        let taken = self.span.in_scope(|| self.take_greeting(&request));
+        taken.map(Response::new)
     }
 
     async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
-        let taken = async {
-            let answer = self.take_push(request.get_ref()).await;
-            self.judged("a push", &request, answer)
-        };
-        taken.instrument(self.span.clone()).await
+        let taken = self.take_push(request.get_ref());
+        taken.instrument(self.span.clone()).await.map(Response::new)
     }
-}
-
-fn address_of<T>(request: &Request<T>) -> Option<SocketAddr> {
-    let info = request.extensions().get::<TcpConnectInfo>();
-    info.and_then(TcpConnectInfo::remote_addr)
 }
 
 /// The status that goes with a refusal; its words are the refusal's.

@@ -5,23 +5,24 @@
 //! one batch is on its way the next gathers in the feed, so batches grow with
 //! load by themselves, and on a quiet link a report leaves at once.
 //!
-//! A link is up from a greeting that succeeded until a call fails twice without
-//! progress, or is refused for good. A link that is down tries again for ever,
-//! with backoff, and at once when its neighbour greets as a new incarnation.
+//! A link is up from a greeting that succeeded until a call gets no answer for
+//! all its quick retries, or is refused for good. A link that is down tries
+//! again for ever, with backoff, and at once when its neighbour greets as a new
+//! incarnation.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
-use tonic::Code;
-use tower::retry::backoff::{Backoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
+use tokio::time::{Instant, sleep, sleep_until};
+use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 
 use crate::gateway::Gateway;
 use crate::herd::outbox::{Batch, Outbox, Span};
-use crate::herd::replica::PushHeader;
+use crate::herd::replica::{PushHeader, VERSION};
 use crate::herd::{Incarnation, NeighbourId};
 use crate::log::{Log, Transcript};
 use crate::model::name::Name;
@@ -30,15 +31,13 @@ use crate::proto::{GreetResponse, PushFrame};
 use crate::text::reply;
 
 use super::Settings;
+use super::backoff::Backoff;
 use super::policy::{Answer, Call, Caller, Failure};
 use super::wire::{self, PushWriter};
 
-/// The first retry of a link that is down comes within 50 ms.
-const FIRST_PAUSE: Duration = Duration::from_millis(30);
-
-/// Calls may fail this often in a row, each time greeted again between, before
-/// the link counts as down.
-const MOST_MISSES: u32 = 2;
+/// A neighbour may refuse to go on this often in a row, each time greeted again
+/// between, before the link counts as down.
+const MOST_REFUSALS: u32 = 2;
 
 /// One neighbour's link. [`run`](Self::run) it as a task.
 #[derive(Debug)]
@@ -52,22 +51,23 @@ pub struct Link {
     transcript: Transcript,
     /// How large the last batch was, in bytes: a guess at the next.
     batch_bytes: usize,
+    /// The quickest answer since the last greeting, and with it: what a call
+    /// takes whatever its size.
+    round_trip: Duration,
+    /// Has a push succeeded since the link was down last?
+    has_progressed: bool,
 }
 
 /// Why a link stopped pushing.
 enum End {
     /// The server shuts down, and the neighbour has all that it needs.
     Finished,
-    /// The neighbour has restarted, or did not answer: greet it, then go on.
-    GreetAgain(Miss),
+    /// The neighbour has restarted: greet it, then go on.
+    GreetAgain,
+    /// The neighbour asks to be greeted, for this reason.
+    Refused(Status),
     /// Nothing will come of it for now.
     Down(String),
-}
-
-/// Was something wrong?
-enum Miss {
-    Nothing,
-    Failed(Failure),
 }
 
 impl Link {
@@ -88,6 +88,8 @@ impl Link {
             name,
             settings: settings.clone(),
             batch_bytes: 0,
+            round_trip: Duration::ZERO,
+            has_progressed: false,
             gateway,
         }
     }
@@ -95,50 +97,52 @@ impl Link {
     /// Keeps the neighbour up to date until `finish` becomes true, and then
     /// until it has all that it needs or the link is down.
     pub async fn run(mut self, mut finish: watch::Receiver<bool>) {
-        let mut pauses = self.pauses();
-        loop {
-            let reason = match self.talk(&mut finish).await {
-                End::Finished => return,
-                End::Down(reason) => reason,
-                End::GreetAgain(_) => unreachable!("talk greets again by itself"),
-            };
-            if self.note_down(&reason) {
-                pauses = self.pauses();
+        let mut backoff = Backoff::new(self.settings.backoff_cap);
+        while let Err(reason) = self.talk(&mut finish).await {
+            self.note_down(&reason);
+            // A greeting alone is no progress: a neighbour that then refuses
+            // every push is tried ever more slowly too.
+            if std::mem::take(&mut self.has_progressed) {
+                backoff.reset();
             }
-            let gateway = self.gateway.clone();
             tokio::select! {
-                () = pauses.next_backoff() => {}
-                () = gateway.board().greet(self.neighbour) => {}
+                () = sleep(backoff.pause()) => {}
+                () = self.new_incarnation() => {}
                 () = finished(&mut finish) => return,
             }
         }
     }
 
-    /// Greets and pushes until the link is down or finished.
-    async fn talk(&mut self, finish: &mut watch::Receiver<bool>) -> End {
-        let mut misses = 0;
+    /// Greets and pushes until all is done, or the link is down for a reason.
+    async fn talk(&mut self, finish: &mut watch::Receiver<bool>) -> Result<(), String> {
+        let mut refusals = 0;
         loop {
-            if let Err(failure) = self.greet().await {
-                return End::Down(failure.to_string());
-            }
+            self.greet().await.map_err(|failure| failure.to_string())?;
             self.note_up();
-            match self.push_on(finish, &mut misses).await {
-                End::GreetAgain(Miss::Nothing) => {}
-                End::GreetAgain(Miss::Failed(failure)) => {
-                    debug!("greets {} again: {failure}", self.name);
-                    misses += 1;
-                    if misses >= MOST_MISSES {
-                        return End::Down(failure.to_string());
-                    }
+            match self.push_on(finish, &mut refusals).await {
+                End::Finished => return Ok(()),
+                End::GreetAgain => {}
+                End::Refused(status) if refusals < MOST_REFUSALS => {
+                    debug!("greets {} again: {}", self.name, status.message());
                 }
-                end => return end,
+                End::Refused(status) => return Err(Failure::Refused(status).to_string()),
+                End::Down(reason) => return Err(reason),
             }
         }
+    }
+
+    /// Resolves when another incarnation of the neighbour greets than the one
+    /// that this link greeted.
+    fn new_incarnation(&self) -> impl Future<Output = ()> + use<> {
+        let (gateway, neighbour, greeted) =
+            (self.gateway.clone(), self.neighbour, self.outbox.greeted());
+        async move { gateway.board().new_incarnation(neighbour, greeted).await }
     }
 
     async fn greet(&mut self) -> Result<(), Failure> {
         let greeting = self.gateway.replica().greeting(self.neighbour);
         let call = Call::Greet(Arc::new(wire::greet_request(&greeting)));
+        let sent = Instant::now();
         let Answer::Greet(answer) = self.call(call).await? else {
             unreachable!("a greeting is answered as one");
         };
@@ -146,6 +150,8 @@ impl Link {
         let replica = self.gateway.replica();
         self.outbox
             .welcomed(replica, incarnation, answer.applied_sequence);
+        self.round_trip = sent.elapsed();
+        self.note_cursor();
         Ok(())
     }
 
@@ -153,17 +159,22 @@ impl Link {
     fn judge(&self, answer: &GreetResponse) -> Result<Incarnation, String> {
         let herd = self.gateway.replica().identity().herd.as_str();
         if answer.receiver != self.name.as_str() || answer.herd != herd {
-            let (receiver, herd) = (&answer.receiver, &answer.herd);
+            let other = wire::name_of(answer);
+            return Err(format!("{other} answered in its place: check its address"));
+        }
+        let (major, minor) = (answer.version_major, answer.version_minor);
+        if major != VERSION.major {
             return Err(format!(
-                "{receiver:?} of the herd {herd:?} answered in its place: check its address"
+                "it speaks protocol version {major}.{minor}, this server {}.{}: major versions must be equal",
+                VERSION.major, VERSION.minor
             ));
         }
         Incarnation::new(answer.receiver_incarnation).ok_or("it named no incarnation".to_owned())
     }
 
-    /// Pushes until something ends it. `misses` is set to 0 by every push that
-    /// succeeds.
-    async fn push_on(&mut self, finish: &mut watch::Receiver<bool>, misses: &mut u32) -> End {
+    /// Pushes until something ends it. `refusals` counts those in a row: every
+    /// push that succeeds sets it to 0.
+    async fn push_on(&mut self, finish: &mut watch::Receiver<bool>, refusals: &mut u32) -> End {
         let mut heartbeat = Instant::now() + self.settings.heartbeat;
         loop {
             let (mut span, mut frame) = self.next_batch();
@@ -174,15 +185,16 @@ impl Link {
                 }
                 match self.rest(finish, heartbeat).await {
                     Woken::News => continue,
-                    Woken::Greet => return End::GreetAgain(Miss::Nothing),
+                    Woken::Greet => return End::GreetAgain,
                     Woken::Finish => return End::Finished,
                     Woken::Heartbeat => (span, frame) = self.next_batch(),
                 }
             }
-            if let Err(end) = self.push(span, frame).await {
+            if let Err(end) = self.push_unless_greeted(span, frame).await {
+                *refusals += u32::from(matches!(end, End::Refused(_)));
                 return end;
             }
-            *misses = 0;
+            *refusals = 0;
             heartbeat = Instant::now() + self.settings.heartbeat;
         }
     }
@@ -190,11 +202,10 @@ impl Link {
     /// Waits until there is a reason not to. News come before the end of the
     /// server: it finishes only when there is none left.
     async fn rest(&self, finish: &mut watch::Receiver<bool>, heartbeat: Instant) -> Woken {
-        let board = self.gateway.board();
         tokio::select! {
             biased;
-            () = board.greet(self.neighbour) => Woken::Greet,
-            () = board.news(self.neighbour) => Woken::News,
+            () = self.new_incarnation() => Woken::Greet,
+            () = self.gateway.board().news(self.neighbour) => Woken::News,
             () = sleep_until(heartbeat) => Woken::Heartbeat,
             () = finished(finish) => Woken::Finish,
         }
@@ -227,6 +238,17 @@ impl Link {
         (span, frame)
     }
 
+    /// Pushes, but lets go when a new incarnation of the neighbour greets
+    /// meanwhile: the one that the push is on its way to may never answer.
+    async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
+        let greeted_anew = self.new_incarnation();
+        tokio::select! {
+            biased;
+            pushed = self.push(span, frame) => pushed,
+            () = greeted_anew => Err(End::GreetAgain),
+        }
+    }
+
     async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
         let sent = Instant::now();
         let applied = match self.call(Call::Push(frame)).await {
@@ -242,23 +264,33 @@ impl Link {
         }
         self.outbox
             .acknowledged(self.gateway.replica(), span, applied);
-        // Only answers that come well within the limit let batches grow, so
-        // that a slow link settles at a size that it bears.
-        if sent.elapsed() < self.settings.attempt / 4 {
-            self.outbox.grow();
-        }
-        let board = self.gateway.board();
-        board.set_cursor(self.neighbour, self.outbox.cursor());
+        self.has_progressed = true;
+        self.note_speed(span, sent.elapsed());
+        self.note_cursor();
         Ok(())
     }
 
-    fn failed(&mut self, span: Span, failure: Failure) -> End {
-        match &failure {
-            Failure::NoAnswer(_) => self.outbox.unanswered(span),
-            Failure::Refused(status) if status.code() == Code::FailedPrecondition => {}
-            Failure::Refused(_) => return End::Down(failure.to_string()),
+    /// Lets batches grow while their size adds little to the time of a call, so
+    /// that a slow link settles at a size that it bears, and a far one is not
+    /// taken for slow.
+    fn note_speed(&mut self, span: Span, took: Duration) {
+        self.round_trip = self.round_trip.min(took);
+        if took - self.round_trip < self.settings.attempt / 4 {
+            self.outbox.grow(span);
         }
-        End::GreetAgain(Miss::Failed(failure))
+    }
+
+    fn failed(&mut self, span: Span, failure: Failure) -> End {
+        match failure {
+            Failure::Refused(status) if status.code() == Code::FailedPrecondition => {
+                End::Refused(status)
+            }
+            Failure::Refused(_) => End::Down(failure.to_string()),
+            Failure::NoAnswer(_) => {
+                self.outbox.unanswered(span);
+                End::Down(failure.to_string())
+            }
+        }
     }
 
     async fn call(&mut self, call: Call) -> Result<Answer, Failure> {
@@ -272,26 +304,20 @@ impl Link {
         }
     }
 
-    /// Gives whether the link was up until now.
-    fn note_down(&self, reason: &str) -> bool {
-        let board = self.gateway.board();
-        let was_up = board.link(self.neighbour).is_up;
+    fn note_down(&self, reason: &str) {
         let now = self.gateway.clock().now();
+        let board = self.gateway.board();
         let is_news = board.set_down(self.neighbour, now, reason);
         match board.is_closing() {
             true => debug!("link to {} is down: {reason}", self.name),
             false if is_news => warn!("link to {} is down: {reason}", self.name),
             false => {}
         }
-        was_up
     }
 
-    fn pauses(&self) -> ExponentialBackoff {
-        let cap = self.settings.backoff_cap.max(FIRST_PAUSE);
-        let pauses = ExponentialBackoffMaker::new(FIRST_PAUSE, cap, 0.5, Default::default());
-        pauses
-            .expect("the first pause is not longer than the cap")
-            .make_backoff()
+    fn note_cursor(&self) {
+        let board = self.gateway.board();
+        board.set_cursor(self.neighbour, self.outbox.cursor());
     }
 }
 

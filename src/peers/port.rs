@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -18,6 +19,7 @@ use crate::proto::propagate_server::PropagateServer;
 
 use super::Settings;
 use super::inbound::Inbound;
+use super::refusals::Noting;
 use super::wire::MAX_PUSH_BYTES;
 
 /// How many bytes of one call may be on their way unread: a whole batch, so
@@ -53,6 +55,11 @@ impl Port {
         Health(self.health.clone())
     }
 
+    /// How soon a connection must begin to speak.
+    pub fn first_byte(&self) -> Duration {
+        self.settings.attempt
+    }
+
     /// Serves the connections of `incoming` until `stop`, and then until the
     /// calls under way are answered.
     pub async fn serve<I, C>(
@@ -68,6 +75,7 @@ impl Port {
         let propagate = PropagateServer::new(self.inbound)
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
+        let propagate = InterceptedService::new(propagate, places(self.settings.max_pushes));
         Server::builder()
             // A caller that does not finish its request must not keep its place.
             .timeout(self.settings.attempt * 4)
@@ -76,10 +84,7 @@ impl Port {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(self.settings.keep_alive))
             .http2_keepalive_timeout(Some(self.settings.keep_alive_timeout))
-            .add_service(InterceptedService::new(
-                propagate,
-                places(self.settings.max_pushes),
-            ))
+            .add_service(Noting::new(propagate))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1().expect("our descriptors are whole"))
             .add_service(

@@ -1,6 +1,6 @@
 //! A client: bytes out, bytes in.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
         let answers = BufReader::new(stream.try_clone().unwrap());
         Self { stream, answers }
@@ -30,6 +31,16 @@ impl Client {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
+    }
+
+    /// What one read gives, with room for more than any answer. Empty where the
+    /// server has closed.
+    pub fn read_once(&mut self) -> Vec<u8> {
+        assert!(self.answers.buffer().is_empty(), "lines were read before");
+        let mut bytes = vec![0; 1 << 20];
+        let read = self.answers.read(&mut bytes).unwrap();
+        bytes.truncate(read);
+        bytes
     }
 
     /// As [`send`](Self::send), to a server that may be gone.
@@ -83,10 +94,35 @@ impl Client {
         self.send(format!("{line}\n")).text()
     }
 
+    /// Says that nothing more will be sent.
+    pub fn half_close(&mut self) -> &mut Self {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        self
+    }
+
     /// Says that nothing more will be sent, and gives all that still comes.
     pub fn finish(mut self) -> Vec<u8> {
-        self.stream.shutdown(Shutdown::Write).unwrap();
-        self.rest()
+        self.half_close().rest()
+    }
+
+    /// The receiving half, of which nothing was read yet.
+    pub fn reader(self) -> impl Read {
+        self.answers
+    }
+
+    /// The sending half, for a thread of its own.
+    pub fn sender(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
+    /// All that still comes until the server closes, or cuts the connection
+    /// because something that it did not read was sent to it.
+    pub fn rest_until_cut(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match self.answers.read_to_end(&mut rest) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => rest,
+        }
     }
 
     /// Ends the connection with a reset: an answer comes, and is never read.
