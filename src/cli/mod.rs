@@ -58,12 +58,13 @@ pub fn main() -> ExitCode {
         Command::Serve { name, config } => run::serve(&name, &config.path),
         Command::Check { config } => check::check(&config.path),
     };
+    if let Err(error) = &done {
+        tell(error.as_ref());
+    }
+    log::finish_telling();
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(error.as_ref());
-            ExitCode::FAILURE
-        }
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
