@@ -67,6 +67,11 @@ pub struct OtherEnd {
 }
 
 impl OtherEnd {
+    /// Has a neighbour greeted over this connection?
+    pub(super) fn is_neighbour(&self) -> bool {
+        self.neighbour.get().is_some()
+    }
+
     /// A neighbour has greeted over this connection. Gives whether it is the
     /// first time.
     pub(super) fn is_known_as(&self, name: &Name) -> bool {
