@@ -439,7 +439,7 @@ fn calls_past_the_limit_are_refused_and_there_is_room_again_after() {
 #[test]
 fn strangers_do_not_take_the_places_of_neighbours() {
     let (herd, neighbour) = riley_with(|peers| peers.max_pushes = 3);
-    let mut life = jaquez(&neighbour);
+    let life = jaquez(&neighbour);
     let stranger = Stranger::dial(herd.peers_address("Riley"));
     let mut held: Vec<_> = (0..3).map(|_| stranger.hold("Push")).collect();
     let other = Stranger::dial(herd.peers_address("Riley"));
