@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use http::{Extensions, Request, Response};
 use tokio::time::Instant;
+use tonic::Status;
 use tonic::server::NamedService;
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, Status};
 use tower::Service;
 use tracing::{Span, warn};
+
+use super::policy::is_refusal;
 
 /// One refusal is written in this time, and those between are counted.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -64,9 +66,10 @@ where
         let call = self.service.call(request);
         Box::pin(async move {
             let response = call.await?;
-            // Of an answer that is no refusal, the status comes behind it.
+            // Of an answer that is none, the status comes behind it. That the
+            // server shuts down, or a caller hangs up, is nobody's mistake.
             if let Some(status) = Status::from_header_map(response.headers())
-                && is_news(status.code())
+                && is_refusal(&status)
             {
                 span.in_scope(|| refusals.note(what, from, &status));
             }
@@ -88,11 +91,6 @@ fn name_of(path: &str) -> &'static str {
 pub(super) fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
     let info = extensions.get::<TcpConnectInfo>();
     info.and_then(TcpConnectInfo::remote_addr)
-}
-
-/// That the server shuts down is no news, and nobody's mistake.
-fn is_news(code: Code) -> bool {
-    !matches!(code, Code::Ok | Code::Unavailable)
 }
 
 /// When a refusal was last written, and how many were not since.
