@@ -430,6 +430,18 @@ fn a_drained_server_counts_what_nobody_got() {
 }
 
 #[test]
+fn a_drain_waits_for_a_neighbour_that_takes_its_time() {
+    let (mut herd, jaquez) = pair(|_| {});
+    eventually("the link is up", || {
+        herd.is_up("Riley", "Jaquez").then_some(())
+    });
+    jaquez.on_pushes(Manner::TakesAfter(Duration::from_millis(300)));
+    tell(&herd, "kiwi-", 0..100);
+    assert_eq!(herd.drain("Riley"), 0);
+    assert_eq!(await_clients(&jaquez, 100).len(), 100);
+}
+
+#[test]
 fn a_drain_ends_in_time_beside_a_neighbour_that_hangs() {
     let drain = Duration::from_millis(500);
     let (mut herd, jaquez) = pair(move |peers| {
