@@ -22,6 +22,7 @@ mod loading;
 mod nearby;
 mod offline;
 mod place;
+mod question;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -31,6 +32,7 @@ pub use answer::Answer;
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
 pub use error::{PlacesError, Spot};
 pub use file::MAX_FILE_BYTES;
+pub use question::Question;
 
 use loading::Loading;
 use offline::Offline;
@@ -40,21 +42,6 @@ pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The greatest [`Settings::timeout`].
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What is near this point?
-///
-/// Whoever asks has checked the bounds. Values outside of them get places that mean nothing, never a panic.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Question {
-    /// Degrees north, -90 to 90.
-    pub latitude: f64,
-    /// Degrees east, -180 to 180.
-    pub longitude: f64,
-    /// How far to look, in metres along the ground, 0 to 50,000. A place at exactly this distance counts.
-    pub radius_metres: f64,
-    /// The most places wanted, 0 to 20. With 0 nobody is asked.
-    pub most: usize,
-}
 
 /// Who answers questions, and how long one may take.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,14 +166,12 @@ fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
 mod tests {
     use std::sync::mpsc;
 
+    use super::question::tests::question;
     use super::*;
 
-    const UCLA: Question = Question {
-        latitude: 34.068930,
-        longitude: -118.445127,
-        radius_metres: 10_000.0,
-        most: 20,
-    };
+    fn ucla(most: usize) -> Question {
+        question("+34.068930-118.445127", "10", most)
+    }
 
     fn places(loading: Loading<Offline>) -> Places {
         Places {
@@ -214,22 +199,22 @@ mod tests {
     #[tokio::test]
     async fn a_question_waits_for_the_load() {
         let (places, release) = held_up();
-        assert_eq!(places.nearby_now(&UCLA), None);
+        assert_eq!(places.nearby_now(&ucla(20)), None);
         let clone = places.clone();
-        let asked = tokio::spawn(async move { clone.nearby(&UCLA).await });
+        let asked = tokio::spawn(async move { clone.nearby(&ucla(20)).await });
         tokio::task::yield_now().await;
         assert!(!asked.is_finished());
         release.send(()).unwrap();
         let answer = asked.await.unwrap();
         assert_eq!(answer.places, 8);
-        assert_eq!(places.nearby_now(&UCLA), Some(answer));
+        assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_waits_no_longer_than_the_timeout() {
         let (places, _release) = held_up();
         let asked = tokio::time::Instant::now();
-        let answer = places.nearby(&UCLA).await;
+        let answer = places.nearby(&ucla(20)).await;
         assert_eq!(asked.elapsed().as_secs(), 5);
         let expected = "the list of places is still being loaded: ask again later";
         assert_eq!(answer, Answer::failed(expected));
@@ -238,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn where_none_are_wanted_nobody_is_asked() {
         let (places, _release) = held_up();
-        let none = Question { most: 0, ..UCLA };
+        let none = ucla(0);
         assert_eq!(places.nearby_now(&none), Some(Answer::none()));
         assert_eq!(places.nearby(&none).await, Answer::none());
     }
@@ -248,10 +233,10 @@ mod tests {
         let failed = places(Loading::start(|| Err("no such luck".to_owned())).unwrap());
         let panicked = places(Loading::start(|| panic!("out of cheese")).unwrap());
         for (places, cause) in [(failed, "no such luck"), (panicked, "out of cheese")] {
-            let answer = places.nearby(&UCLA).await;
+            let answer = places.nearby(&ucla(20)).await;
             assert_eq!(answer.places, 0);
             assert!(answer.json.contains(cause), "{}", answer.json);
-            assert_eq!(places.nearby_now(&UCLA), Some(answer));
+            assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
         }
     }
 
@@ -259,7 +244,7 @@ mod tests {
     async fn the_compiled_in_places_are_loaded_once() {
         let first = Places::start(&Settings::default()).unwrap();
         let second = Places::start(&Settings::default()).unwrap();
-        assert_eq!(first.nearby(&UCLA).await.places, 8);
+        assert_eq!(first.nearby(&ucla(20)).await.places, 8);
         let Answerer::Offline(first) = &first.answerer;
         let Answerer::Offline(second) = &second.answerer;
         assert!(std::ptr::eq(
