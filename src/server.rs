@@ -33,6 +33,10 @@ const ACCEPTED: usize = 16;
 /// A task that panicked is run again after this time.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
+/// What Unix systems call EMFILE: this process has opened as many files as it
+/// may.
+const NO_MORE_FILES: i32 = 24;
+
 /// What makes one server of a herd.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -121,6 +125,9 @@ fn way_out(error: &io::Error) -> &'static str {
             "this machine has no such address: run this server where it has, or set bind_clients and bind_peers"
         }
         io::ErrorKind::PermissionDenied => "choose a port above 1023",
+        _ if error.raw_os_error() == Some(NO_MORE_FILES) => {
+            "raise the limit on open files (ulimit -n)"
+        }
         _ => "correct the address in the config",
     }
 }
@@ -400,6 +407,7 @@ impl Running {
         async {
             let deadline = Instant::now() + self.drain_time;
             self.is_draining.store(true, Relaxed);
+            self.gateway.board().close();
             self.health.set(false).await;
             self.drain.send_replace(true);
             wait_for(&mut self.clients, deadline).await;

@@ -3,12 +3,14 @@
 mod check;
 mod run;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::DEFAULT_PATH;
+use crate::log;
 
 /// An application server herd: clients report where they are in lines of text,
 /// servers flood it to their neighbours over gRPC, any server answers what is
@@ -59,8 +61,18 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(error.as_ref());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what went wrong, each of its lines escaped: a path may hold anything.
+fn tell(error: &dyn Error) {
+    let mut text = b"error: ".to_vec();
+    for line in error.to_string().lines() {
+        log::escape_into(&mut text, line.as_bytes());
+        text.push(b'\n');
+    }
+    log::tell(&text);
 }

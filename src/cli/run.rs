@@ -45,12 +45,17 @@ fn run(config: &Config, servers: &[&Server]) -> Result<()> {
 }
 
 async fn run_until_stopped(config: &Config, servers: &[&Server], router: &Router) -> Result<()> {
-    let mut stop = Stop::listen()?;
     let places = Places::start(&config.places)?;
     let bound = bind_all(config, servers).await?;
-    let mut running = start_all(config, bound, &places, router)?;
-    // Nobody may read it, and the herd runs all the same.
-    let _ = write!(io::stdout(), "{}", banner(config, servers));
+    let logs = open_logs(config, servers, router)?;
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
+    // Until here there is nothing to drain, and a signal ends the process as it
+    // ends any other: a long list of places can be given up.
+    let mut stop = Stop::listen()?;
+    let mut running = start_all(bound, logs, &places)?;
+    print(banner(config, servers));
 
     let failure = tokio::select! {
         () = stop.wait() => None,
@@ -75,23 +80,35 @@ async fn bind_all(config: &Config, servers: &[&Server]) -> Result<Vec<Bound>> {
     Ok(bound)
 }
 
-fn start_all(
-    config: &Config,
-    bound: Vec<Bound>,
-    places: &Places,
-    router: &Router,
-) -> Result<Vec<Running>> {
-    let mut running = Vec::new();
-    for bound in bound {
-        let name = bound.plan().name.clone();
+/// Opens all logs before anything starts, for the same reason.
+fn open_logs(config: &Config, servers: &[&Server], router: &Router) -> Result<Vec<Log>> {
+    let mut logs = Vec::new();
+    for server in servers {
+        let name = server.name.as_str();
         let log = match config.log_level {
             Level::Off => Log::off(),
-            _ => Log::open(&config.log, name.as_str())?,
+            _ => Log::open(&config.log, name)?,
         };
-        router.register(name.as_str(), &log);
+        router.register(name, &log);
+        logs.push(log);
+    }
+    Ok(logs)
+}
+
+fn start_all(bound: Vec<Bound>, logs: Vec<Log>, places: &Places) -> Result<Vec<Running>> {
+    let mut running = Vec::new();
+    for (bound, log) in bound.into_iter().zip(logs) {
         running.push(bound.start(places.clone(), log, Clock::system())?);
     }
     Ok(running)
+}
+
+/// Prints from a thread of its own: the herd runs whether or not anybody reads
+/// it, and stops even where a terminal takes nothing.
+fn print(text: String) {
+    tokio::task::spawn_blocking(move || {
+        let _ = io::stdout().write_all(text.as_bytes());
+    });
 }
 
 /// Says what listens where, and what to type next.

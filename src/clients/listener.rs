@@ -1,9 +1,11 @@
 //! Takes clients' connections, up to the limit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tracing::{Instrument, info, warn};
 
 use crate::gateway::Gateway;
@@ -22,8 +24,11 @@ pub struct Listener {
     settings: Settings,
     log: Log,
     places_left: Arc<Semaphore>,
-    is_full: bool,
+    told_full: Option<Instant>,
 }
+
+/// That the server is full is told once in this time, not for each client.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
 
 impl Listener {
     /// The edge in front of `gateway`.
@@ -33,19 +38,26 @@ impl Listener {
             settings: settings.clone(),
             log: log.clone(),
             places_left: Arc::new(Semaphore::new(settings.max_connections)),
-            is_full: false,
+            told_full: None,
         }
     }
 
-    /// Takes a place for one more connection, or says (once) that none is left.
+    /// Takes a place for one more connection, or says that none is left.
     fn admit(&mut self) -> Option<OwnedSemaphorePermit> {
         let place = self.places_left.clone().try_acquire_owned().ok();
-        if place.is_none() && !self.is_full {
-            let most = self.settings.max_connections;
-            warn!("{most} clients are connected: further ones are closed until some leave");
+        if place.is_none() {
+            self.tell_full(Instant::now());
         }
-        self.is_full = place.is_none();
         place
+    }
+
+    fn tell_full(&mut self, now: Instant) {
+        if self.told_full.is_some_and(|told| now < told + TELL_PAUSE) {
+            return;
+        }
+        self.told_full = Some(now);
+        let most = self.settings.max_connections;
+        warn!("{most} clients are connected: further ones are closed until some leave");
     }
 }
 

@@ -31,8 +31,9 @@ pub struct Settings {
     /// descriptors or memory (a silent one holds less than 8 KiB, a busy one up
     /// to about 200 KiB).
     pub max_connections: usize,
-    /// A client that sends nothing for so long is disconnected. Default 10 min,
-    /// 1 s to 7 days. Too low cuts quiet clients; too high keeps dead ones.
+    /// A client that sends nothing for so long is disconnected; the time in
+    /// which it waits for places does not count. Default 10 min, 1 s to 7 days.
+    /// Too low cuts quiet clients; too high keeps dead ones.
     pub idle: Duration,
     /// A client that takes nothing of a waiting answer for so long is
     /// disconnected. Default 30 s, 100 ms to 1 h. Too low cuts clients on bad

@@ -22,6 +22,11 @@ use super::desk::Desk;
 /// taken.
 const MAX_HELD_BACK: usize = 64 * 1024;
 
+/// Once this many bytes of answers are ready, they are sent before more lines
+/// are taken: two thousand WHATSATs fit in one read, and their answers in tens
+/// of megabytes.
+const MAX_READY: usize = 64 * 1024;
+
 /// What a silent connection keeps of its answer buffer, in bytes.
 const SMALL_ANSWERS: usize = 1024;
 
@@ -64,9 +69,9 @@ impl fmt::Display for End {
 
 /// One client's connection: bytes in, answers out.
 ///
-/// Memory: at most a read buffer of 32 KiB and a line, their answers, and
-/// [`MAX_HELD_BACK`] or so behind questions under way; about 3 KiB in all while
-/// it is silent.
+/// Memory: at most a read buffer of 32 KiB and a line, answers of [`MAX_READY`]
+/// and one more, and [`MAX_HELD_BACK`] and one more behind questions under way;
+/// about 3 KiB in all while it is silent.
 pub(super) struct Session<S> {
     stream: S,
     desk: Desk,
@@ -74,7 +79,8 @@ pub(super) struct Session<S> {
     lines: Lines,
     answers: Answers,
     transcript: Transcript,
-    last_heard: Instant,
+    /// Since when the client has neither sent anything nor waited for places.
+    quiet_since: Instant,
 }
 
 /// What a session waited for.
@@ -94,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             settings: settings.clone(),
             answers: Answers::default(),
             transcript,
-            last_heard: Instant::now(),
+            quiet_since: Instant::now(),
         }
     }
 
@@ -103,11 +109,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) async fn run(mut self, mut drain: watch::Receiver<bool>) -> End {
         let drain = drain.wait_for(|&drain| drain);
         let mut drain = pin!(async { drop(drain.await) });
-        let mut idle = pin!(sleep_until(self.last_heard + self.settings.idle));
+        let mut idle = pin!(sleep_until(self.quiet_since + self.settings.idle));
         let mut is_open = true;
         loop {
-            self.take_lines(!is_open);
-            if let Err(end) = self.send().await {
+            if let Err(end) = self.answer(!is_open).await {
                 return end;
             }
             let is_done = self.answers.waiting() == 0;
@@ -118,48 +123,70 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             match self.wait(is_open, idle.as_mut(), drain.as_mut()).await {
                 Event::Read(Ok(0)) => is_open = false,
-                Event::Read(Ok(_)) => self.last_heard = Instant::now(),
+                Event::Read(Ok(_)) | Event::Settled => self.quiet_since = Instant::now(),
                 Event::Read(Err(error)) => return End::Broken(error),
-                Event::Settled => self.transcript.hand_in(),
                 Event::Idle => {
                     // One timer for the whole connection: it looks back when
                     // it fires, and no read has to set it anew.
-                    let silent = self.last_heard.elapsed();
-                    if is_open && silent >= self.settings.idle {
+                    let rest = self.settings.idle.saturating_sub(self.quiet());
+                    if rest.is_zero() {
                         return End::Idle;
                     }
-                    let rest = self.settings.idle.saturating_sub(silent).max(TICK);
-                    idle.as_mut().reset(Instant::now() + rest);
+                    idle.as_mut().reset(Instant::now() + rest.max(TICK));
                 }
                 Event::Drain => return self.finish().await,
             }
         }
     }
 
-    /// Takes the lines that are complete; at the end of the stream the last one
-    /// too. Stops while too much waits for places.
-    fn take_lines(&mut self, at_end: bool) {
-        if !self.may_take() {
-            return;
+    /// How long the client has been silent. Not at all while it waits for
+    /// places: it is the server's turn to say something.
+    fn quiet(&self) -> Duration {
+        match self.answers.waiting() {
+            0 => self.quiet_since.elapsed(),
+            _ => Duration::ZERO,
         }
+    }
+
+    /// Takes the lines that are complete, at the end of the stream the last one
+    /// too, and sends what is ready. Stops while too much waits for places.
+    async fn answer(&mut self, at_end: bool) -> Result<(), End> {
+        loop {
+            let is_more = self.take_lines(at_end);
+            self.send().await?;
+            if !is_more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives whether it stopped only since there is enough to be sent first.
+    fn take_lines(&mut self, at_end: bool) -> bool {
         let now = self.desk.gateway.clock().now();
         self.transcript.at(now.0);
         let mut is_news = false;
-        while self.may_take() {
+        let is_more = loop {
+            if !self.may_take() {
+                break false;
+            }
+            if self.answers.ready().len() >= MAX_READY {
+                break true;
+            }
             let line = match self.lines.next() {
                 None if at_end => self.lines.last(),
                 line => line,
             };
-            let Some(line) = line else { break };
+            let Some(line) = line else { break false };
             is_news |= self
                 .desk
                 .take(now, line, &mut self.answers, &mut self.transcript);
-        }
+        };
         // Written down before it is passed on, so that logs tell it in order.
         self.transcript.hand_in();
         if is_news {
             self.desk.gateway.board().ring_news();
         }
+        is_more
     }
 
     fn may_take(&self) -> bool {
@@ -196,9 +223,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let clock = self.desk.gateway.clock();
         tokio::select! {
             biased;
+            // First, or a client that always has more to say would put it off.
+            () = drain => Event::Drain,
             () = settle(&mut self.answers, &mut self.transcript, clock), if asks => Event::Settled,
             read = read(&mut self.stream, &mut self.lines), if reads => Event::Read(read),
-            () = drain => Event::Drain,
             () = idle => Event::Idle,
         }
     }
@@ -208,8 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn finish(mut self) -> End {
         let deadline = Instant::now() + LAST_WAIT;
         loop {
-            self.take_lines(false);
-            if let Err(end) = self.send().await {
+            if let Err(end) = self.answer(false).await {
                 return end;
             }
             if self.answers.waiting() == 0 {
@@ -261,4 +288,67 @@ async fn settle(answers: &mut Answers, transcript: &mut Transcript, clock: &Cloc
         transcript.said_places(at_line, places);
     };
     answers.settle(note).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::RandomState;
+    use std::sync::Arc;
+
+    use tokio::io::{empty, join, repeat, sink};
+
+    use super::*;
+    use crate::gateway::{self, Gateway};
+    use crate::herd::Incarnation;
+    use crate::herd::replica::{Identity, Replica};
+    use crate::log::Log;
+    use crate::model::name::Name;
+    use crate::model::timestamp::UnixNanos;
+    use crate::places::{Answer, Places};
+
+    fn session<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Session<S> {
+        let identity = Identity {
+            herd: Name::parse("test").unwrap(),
+            name: Name::parse("Riley").unwrap(),
+            incarnation: Incarnation::new(1).unwrap(),
+        };
+        let members = vec![identity.name.clone()];
+        let replica = Replica::new(identity, members, Vec::new(), RandomState::new());
+        let clock = Clock::new(|| UnixNanos(0));
+        let gateway = Gateway::new(replica, clock, gateway::Settings::default());
+        let desk = Desk {
+            gateway: Arc::new(gateway),
+            places: Places::new(|_| async { Answer::none() }, Duration::ZERO),
+        };
+        let transcript = Transcript::client(&Log::off(), "client");
+        Session::new(stream, desk, &Settings::default(), transcript)
+    }
+
+    #[tokio::test]
+    async fn answers_to_one_read_do_not_pile_up() {
+        let mut session = session(join(empty(), sink()));
+        session.lines.room().extend_from_slice(&[b'\n'; 32 * 1024]);
+        let mut answered = 0;
+        loop {
+            let is_more = session.take_lines(false);
+            let ready = session.answers.ready().len();
+            assert!(ready < MAX_READY + b"? \n".len());
+            answered += ready;
+            session.send().await.unwrap();
+            if !is_more {
+                break;
+            }
+        }
+        assert_eq!(answered, 32 * 1024 * b"? \n".len());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_always_has_more_to_say_does_not_put_off_the_end() {
+        let (drain, draining) = watch::channel(false);
+        let running = tokio::spawn(session(join(repeat(b'\n'), sink())).run(draining));
+        tokio::task::yield_now().await;
+        drain.send_replace(true);
+        let end = timeout(Duration::from_secs(10), running).await;
+        assert!(matches!(end, Ok(Ok(End::Drained))), "{end:?}");
+    }
 }

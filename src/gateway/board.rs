@@ -1,5 +1,6 @@
 //! The state of a server's links, for all tasks of the server to see.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -10,7 +11,10 @@ use crate::model::timestamp::UnixNanos;
 
 /// One note for each link, and the bells that wake its task.
 #[derive(Debug)]
-pub struct Board(Vec<Note>);
+pub struct Board {
+    notes: Vec<Note>,
+    is_closing: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Note {
@@ -28,7 +32,8 @@ pub struct LinkState {
     pub since: UnixNanos,
     /// Why it is down, in words; empty for a link that is up.
     pub reason: String,
-    /// The last of this server's numbers that the neighbour acknowledged.
+    /// The last of this server's numbers that the neighbour acknowledged, in
+    /// the life of it that was greeted last.
     pub cursor: u64,
 }
 
@@ -44,7 +49,20 @@ impl Board {
                 cursor: 0,
             }),
         };
-        Self(std::iter::repeat_with(note).take(links).collect())
+        Self {
+            notes: std::iter::repeat_with(note).take(links).collect(),
+            is_closing: AtomicBool::new(false),
+        }
+    }
+
+    /// The server shuts down: from now on it is no news that links go down.
+    pub fn close(&self) {
+        self.is_closing.store(true, Relaxed);
+    }
+
+    /// Does the server shut down?
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Relaxed)
     }
 
     /// The state of one link.
@@ -54,7 +72,7 @@ impl Board {
 
     /// The states of all links, in the order of their ids.
     pub fn links(&self) -> impl Iterator<Item = LinkState> {
-        (0..self.0.len()).map(|neighbour| self.link(NeighbourId(neighbour)))
+        (0..self.notes.len()).map(|neighbour| self.link(NeighbourId(neighbour)))
     }
 
     /// The link is up. Gives whether it was not before.
@@ -84,7 +102,7 @@ impl Board {
         changed
     }
 
-    /// The neighbour acknowledged all up to `cursor`.
+    /// The neighbour has acknowledged all up to `cursor`, and no more.
     pub fn set_cursor(&self, neighbour: NeighbourId, cursor: u64) {
         self.state(neighbour).cursor = cursor;
     }
@@ -92,29 +110,29 @@ impl Board {
     /// There is something new to send: wakes all links that wait for that. One
     /// that is busy looks again when it is done.
     pub fn ring_news(&self) {
-        for note in &self.0 {
+        for note in &self.notes {
             note.news.notify_one();
         }
     }
 
     /// Resolves when there may be something new to send.
     pub fn news(&self, neighbour: NeighbourId) -> Notified<'_> {
-        self.0[neighbour.0].news.notified()
+        self.notes[neighbour.0].news.notified()
     }
 
     /// The neighbour has restarted: its link should greet it again at once.
     pub fn ring_greet(&self, neighbour: NeighbourId) {
-        self.0[neighbour.0].greet.notify_one();
+        self.notes[neighbour.0].greet.notify_one();
     }
 
     /// Resolves when the link should greet again.
     pub fn greet(&self, neighbour: NeighbourId) -> Notified<'_> {
-        self.0[neighbour.0].greet.notified()
+        self.notes[neighbour.0].greet.notified()
     }
 
     /// Held for a few reads and writes, never across an await.
     fn state(&self, neighbour: NeighbourId) -> MutexGuard<'_, LinkState> {
-        let state = self.0[neighbour.0].state.lock();
+        let state = self.notes[neighbour.0].state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -68,6 +68,12 @@ impl Feed {
         self.last
     }
 
+    /// How many entries stand in the feed.
+    pub(super) fn entries(&self) -> usize {
+        let older = self.older.values().map(Segment::live);
+        older.sum::<usize>() + self.newest.live
+    }
+
     /// Adds a change at the end, and gives its number.
     pub(super) fn append(&mut self, key: Key) -> u64 {
         let (full, _) = place(self.last);
@@ -112,11 +118,14 @@ impl Feed {
         let segments = place(after + 1).0..=place(window.through).0;
         for (&index, segment) in self.older.range(segments) {
             match segment {
-                Segment::Dense(dense) => window.copy(index, dense.entries(), out),
+                Segment::Dense(dense) => {
+                    window.copy(index, dense.within(window.places(index)), out)
+                }
                 Segment::Sparse(list) => window.copy(index, list.iter().copied(), out),
             }
         }
-        window.copy(place(self.last).0, self.newest.entries(), out);
+        let newest = place(self.last).0;
+        window.copy(newest, self.newest.within(window.places(newest)), out);
     }
 
     fn close_newest(&mut self, index: u64) {
@@ -183,7 +192,15 @@ impl Dense {
     }
 
     fn entries(&self) -> impl Iterator<Item = (u16, u32)> {
-        let all = (0u16..).zip(self.keys.iter().copied());
+        self.within((0, u16::MAX))
+    }
+
+    /// The entries from one place up to and with another. Whoever reads the end
+    /// of the feed would otherwise walk through a whole segment.
+    fn within(&self, (first, last): (u16, u16)) -> impl Iterator<Item = (u16, u32)> {
+        let end = (usize::from(last) + 1).min(self.keys.len());
+        let keys = self.keys.get(usize::from(first)..end).unwrap_or(&[]);
+        let all = (first..).zip(keys.iter().copied());
         all.filter(|&(_, key)| key != GONE)
     }
 }
@@ -196,6 +213,15 @@ struct Window {
 }
 
 impl Window {
+    /// The first and the last place in a segment that the reader wants.
+    fn places(&self, index: u64) -> (u16, u16) {
+        let (first, from) = place(self.after + 1);
+        let (last, to) = place(self.through);
+        let from = if index == first { from } else { 0 };
+        let to = if index == last { to } else { u16::MAX };
+        (from, to)
+    }
+
     fn copy(
         &mut self,
         index: u64,

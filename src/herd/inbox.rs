@@ -60,6 +60,14 @@ impl Inbox {
         Some(position.applied)
     }
 
+    /// Gives up the bits of all incarnations but the one heard from last. Should
+    /// another of them push after all, it gets one again.
+    pub(super) fn release_all_but_last(&mut self) {
+        if let Some((_, others)) = self.0.split_last_mut() {
+            others.iter_mut().for_each(|position| position.lease = None);
+        }
+    }
+
     fn freshen(&mut self, incarnation: Incarnation) -> Option<&mut Position> {
         let at = self.0.iter().position(|p| p.incarnation == incarnation)?;
         self.0[at..].rotate_left(1);

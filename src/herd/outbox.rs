@@ -144,15 +144,20 @@ impl Outbox {
         self.scanned = self.scanned.max(self.cursor);
     }
 
-    /// Batches may grow: the link bore the last one with ease.
-    pub fn grow(&mut self) {
-        self.allowance = (self.allowance * 2).min(self.most);
+    /// The link bore a push with ease: if that was as large as it might be, the
+    /// next may be larger. A small one tells nothing of larger ones.
+    pub fn grow(&mut self, span: Span) {
+        if span.reports >= self.allowance {
+            self.allowance = (self.allowance * 2).min(self.most);
+        }
     }
 
     /// A push ended without an answer: the next one is half as large, so that a
-    /// slow link always gets some batch across.
+    /// slow link always gets some batch across. An empty one was not too large.
     pub fn unanswered(&mut self, span: Span) {
-        self.allowance = (self.allowance.min(span.reports) / 2).max(1);
+        if span.reports > 0 {
+            self.allowance = (self.allowance.min(span.reports) / 2).max(1);
+        }
     }
 }
 

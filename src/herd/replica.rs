@@ -250,10 +250,10 @@ impl Replica {
             );
         }
         let incarnation = incarnation("incarnation", greeting.incarnation)?;
-        if self.senders.is_full() {
-            self.senders.reclaim(|heard| self.store.forget(heard));
-        }
         let applied = lock(&self.inboxes[neighbour.0]).greet(incarnation);
+        if self.senders.is_full() {
+            self.free_senders();
+        }
         Ok(Welcome {
             incarnation: self.identity.incarnation,
             applied: applied.unwrap_or(0),
@@ -305,8 +305,9 @@ impl Replica {
             .ok_or(Refusal::NotGreeted)
     }
 
-    /// How many reports that changed behind number `after` came from clients of
-    /// this server and from no neighbour. Reads the whole store.
+    /// How many reports that changed behind number `after` no neighbour is known
+    /// to have sent: those of this server's own clients, and at worst some of
+    /// neighbours for which there was no bit. Reads the whole store.
     pub fn own_after(&self, after: u64) -> usize {
         self.store.unheard_after(after)
     }
@@ -318,6 +319,15 @@ impl Replica {
         incarnation: Incarnation,
     ) -> Option<Lease> {
         self.senders.find((neighbour, incarnation))
+    }
+
+    /// Takes the bits of lives that are most likely over, so that those that are
+    /// not find one.
+    fn free_senders(&self) {
+        for inbox in &self.inboxes {
+            lock(inbox).release_all_but_last();
+        }
+        self.senders.reclaim(|heard| self.store.forget(heard));
     }
 
     fn who(&self, herd: &str, sender: &str) -> Result<NeighbourId, Refusal> {
@@ -355,4 +365,102 @@ fn incarnation(field: &str, number: u64) -> Result<Incarnation, Refusal> {
             "{field} must be the sender's incarnation, which is never 0"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::herd::outbox::{Batch, Outbox};
+    use crate::model::client::ClientId;
+    use crate::model::position::Position;
+    use crate::model::report::Origin;
+    use crate::model::timestamp::{Skew, Timestamp};
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    /// Riley, between Jaquez and Juzang.
+    fn riley(most_senders: usize) -> Replica {
+        let identity = Identity {
+            herd: name("test"),
+            name: name("Riley"),
+            incarnation: Incarnation::new(9).unwrap(),
+        };
+        let neighbours = vec![name("Jaquez"), name("Juzang")];
+        let members = neighbours.clone();
+        Replica::with_senders(
+            identity,
+            members,
+            neighbours,
+            RandomState::new(),
+            most_senders,
+        )
+    }
+
+    fn report<'a>(client: &'a str, time: &'a str) -> Report<'a> {
+        Report {
+            client: ClientId::parse(client.as_bytes()).unwrap(),
+            origin: Origin::parse(b"Juzang").unwrap(),
+            position: Position::parse(b"+1+1").unwrap(),
+            time: Timestamp::parse(time.as_bytes()).unwrap(),
+            skew: Skew(0),
+        }
+    }
+
+    /// A neighbour's life begins: it greets, and pushes a report.
+    fn live(riley: &Replica, sender: &str, incarnation: u64, report: &Report<'_>) {
+        let greeting = Greeting {
+            version: VERSION,
+            herd: "test",
+            sender,
+            incarnation,
+            receiver: "Riley",
+        };
+        riley.welcome(&greeting).unwrap();
+        let header = PushHeader {
+            herd: "test",
+            sender,
+            sender_incarnation: incarnation,
+            receiver_incarnation: 9,
+            from: 0,
+            to: 1,
+        };
+        let intake = riley.begin_push(&header).unwrap();
+        riley.merge(&intake, &[*report]);
+        riley.finish_push(&intake).unwrap();
+    }
+
+    /// Takes all, and remembers of whom.
+    #[derive(Default)]
+    struct Clients(Vec<String>);
+
+    impl Batch for Clients {
+        fn add(&mut self, report: &Report<'_>) -> bool {
+            self.0.push(report.client.text().to_owned());
+            true
+        }
+    }
+
+    /// What Riley would send to a life of Jaquez.
+    fn for_jaquez(riley: &Replica, incarnation: u64) -> Vec<String> {
+        let mut outbox = Outbox::new(NeighbourId(0), 100);
+        outbox.welcomed(riley, Incarnation::new(incarnation).unwrap(), 0);
+        let mut clients = Clients::default();
+        outbox.fill(riley, &mut clients);
+        clients.0
+    }
+
+    #[test]
+    fn lives_that_are_over_keep_no_bit_from_those_that_are_not() {
+        let riley = riley(2);
+        live(&riley, "Juzang", 1, &report("plum", "1"));
+        let times: Vec<_> = (1..=10).map(|time| time.to_string()).collect();
+        for (incarnation, time) in (11..).zip(&times) {
+            live(&riley, "Jaquez", incarnation, &report("kiwi", time));
+            assert_eq!(for_jaquez(&riley, incarnation), ["plum"], "no echo");
+            let dead = incarnation - 1;
+            assert_eq!(for_jaquez(&riley, dead), ["plum", "kiwi"], "no loss");
+        }
+    }
 }

@@ -85,6 +85,12 @@ impl Store {
         lock(&self.feed).last()
     }
 
+    /// How many entries stand in the feed: one for each client, however often
+    /// it reported.
+    pub fn feed_entries(&self) -> usize {
+        lock(&self.feed).entries()
+    }
+
     /// Hands the newest report of a client to `read`, which must be quick: it
     /// runs under a lock. `None` for a client that never reported.
     pub fn find<T>(&self, client: ClientId<'_>, read: impl FnOnce(Report<'_>) -> T) -> Option<T> {

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Shows `line`, which is escaped and ends with a line end, on stderr. Never fails and never blocks
 /// for long. A stderr that is closed or refuses the write is ignored.
-pub(super) fn tell(line: &[u8]) {
+pub fn tell(line: &[u8]) {
     static STDERR: LazyLock<Terminal> = LazyLock::new(|| Terminal::new(io::stderr()));
     STDERR.tell(line);
 }

@@ -1,12 +1,10 @@
 //! The `Propagate` service: takes greetings and pushes of neighbours, and turns
 //! strangers away with words.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, debug, info};
 
 use crate::gateway::Gateway;
@@ -18,7 +16,7 @@ use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use crate::text::reply;
 
-use super::refusals::Refusals;
+use super::refusals::address_of;
 use super::wire::{self, PushError};
 
 /// How many reports are merged before other tasks get their turn.
@@ -30,7 +28,6 @@ pub struct Inbound {
     gateway: Arc<Gateway>,
     log: Log,
     is_draining: Arc<AtomicBool>,
-    refusals: Refusals,
     /// The server's span: calls come in on tasks that know none.
     span: Span,
 }
@@ -43,7 +40,6 @@ impl Inbound {
             gateway,
             log: log.clone(),
             is_draining,
-            refusals: Refusals::default(),
             span: Span::current(),
         }
     }
@@ -79,21 +75,6 @@ impl Inbound {
         Ok(PushResponse { applied_sequence })
     }
 
-    fn judged<T, A>(
-        &self,
-        what: &str,
-        request: &Request<T>,
-        answer: Result<A, Status>,
-    ) -> Result<Response<A>, Status> {
-        // That the server shuts down is no news, and nobody's mistake.
-        if let Err(status) = &answer
-            && status.code() != Code::Unavailable
-        {
-            self.refusals.note(what, address_of(request), status);
-        }
-        answer.map(Response::new)
-    }
-
     fn check_draining(&self) -> Result<(), Status> {
         match self.is_draining.load(Relaxed) {
             true => Err(Status::unavailable(
@@ -109,7 +90,7 @@ impl Inbound {
             debug!("{name} greets again");
             return;
         }
-        let from = address_of(request).map(|address| format!(" from {address}"));
+        let from = address_of(request.extensions()).map(|address| format!(" from {address}"));
         info!("neighbour {name} connected{}", from.unwrap_or_default());
         // What this incarnation of it does not have, our link must send it.
         self.gateway.board().ring_greet(welcome.neighbour);
@@ -137,24 +118,14 @@ impl Propagate for Inbound {
         &self,
         request: Request<GreetRequest>,
     ) -> Result<Response<GreetResponse>, Status> {
-        self.span.in_scope(|| {
-            let answer = self.take_greeting(&request);
-            self.judged("a greeting", &request, answer)
-        })
+        let taken = self.span.in_scope(|| self.take_greeting(&request));
+        taken.map(Response::new)
     }
 
     async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
-        let taken = async {
-            let answer = self.take_push(request.get_ref()).await;
-            self.judged("a push", &request, answer)
-        };
-        taken.instrument(self.span.clone()).await
+        let taken = self.take_push(request.get_ref());
+        taken.instrument(self.span.clone()).await.map(Response::new)
     }
-}
-
-fn address_of<T>(request: &Request<T>) -> Option<SocketAddr> {
-    let info = request.extensions().get::<TcpConnectInfo>();
-    info.and_then(TcpConnectInfo::remote_addr)
 }
 
 /// The status that goes with a refusal; its words are the refusal's.

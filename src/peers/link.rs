@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::gateway::Gateway;
 use crate::herd::outbox::{Batch, Outbox, Span};
-use crate::herd::replica::PushHeader;
+use crate::herd::replica::{PushHeader, VERSION};
 use crate::herd::{Incarnation, NeighbourId};
 use crate::log::{Log, Transcript};
 use crate::model::name::Name;
@@ -33,8 +33,9 @@ use super::Settings;
 use super::policy::{Answer, Call, Caller, Failure};
 use super::wire::{self, PushWriter};
 
-/// The first retry of a link that is down comes within 50 ms.
-const FIRST_PAUSE: Duration = Duration::from_millis(30);
+/// The first retry of a link that is down comes within 50 ms: after this pause,
+/// half as much again for jitter, and what a busy machine adds.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Calls may fail this often in a row, each time greeted again between, before
 /// the link counts as down.
@@ -52,6 +53,11 @@ pub struct Link {
     transcript: Transcript,
     /// How large the last batch was, in bytes: a guess at the next.
     batch_bytes: usize,
+    /// The quickest answer since the last greeting, and with it: what a call
+    /// takes whatever its size.
+    round_trip: Duration,
+    /// Has a push succeeded since the link was down last?
+    has_progressed: bool,
 }
 
 /// Why a link stopped pushing.
@@ -88,6 +94,8 @@ impl Link {
             name,
             settings: settings.clone(),
             batch_bytes: 0,
+            round_trip: Duration::ZERO,
+            has_progressed: false,
             gateway,
         }
     }
@@ -102,7 +110,10 @@ impl Link {
                 End::Down(reason) => reason,
                 End::GreetAgain(_) => unreachable!("talk greets again by itself"),
             };
-            if self.note_down(&reason) {
+            self.note_down(&reason);
+            // A greeting alone is no progress: a neighbour that then refuses
+            // every push is tried ever more slowly too.
+            if std::mem::take(&mut self.has_progressed) {
                 pauses = self.pauses();
             }
             let gateway = self.gateway.clone();
@@ -139,6 +150,7 @@ impl Link {
     async fn greet(&mut self) -> Result<(), Failure> {
         let greeting = self.gateway.replica().greeting(self.neighbour);
         let call = Call::Greet(Arc::new(wire::greet_request(&greeting)));
+        let sent = Instant::now();
         let Answer::Greet(answer) = self.call(call).await? else {
             unreachable!("a greeting is answered as one");
         };
@@ -146,6 +158,8 @@ impl Link {
         let replica = self.gateway.replica();
         self.outbox
             .welcomed(replica, incarnation, answer.applied_sequence);
+        self.round_trip = sent.elapsed();
+        self.note_cursor();
         Ok(())
     }
 
@@ -153,9 +167,14 @@ impl Link {
     fn judge(&self, answer: &GreetResponse) -> Result<Incarnation, String> {
         let herd = self.gateway.replica().identity().herd.as_str();
         if answer.receiver != self.name.as_str() || answer.herd != herd {
-            let (receiver, herd) = (&answer.receiver, &answer.herd);
+            let other = wire::name_of(answer);
+            return Err(format!("{other} answered in its place: check its address"));
+        }
+        let (major, minor) = (answer.version_major, answer.version_minor);
+        if major != VERSION.major {
             return Err(format!(
-                "{receiver:?} of the herd {herd:?} answered in its place: check its address"
+                "it speaks protocol version {major}.{minor}, this server {}.{}: major versions must be equal",
+                VERSION.major, VERSION.minor
             ));
         }
         Incarnation::new(answer.receiver_incarnation).ok_or("it named no incarnation".to_owned())
@@ -179,7 +198,7 @@ impl Link {
                     Woken::Heartbeat => (span, frame) = self.next_batch(),
                 }
             }
-            if let Err(end) = self.push(span, frame).await {
+            if let Err(end) = self.push_unless_greeted(span, frame).await {
                 return end;
             }
             *misses = 0;
@@ -227,6 +246,17 @@ impl Link {
         (span, frame)
     }
 
+    /// Pushes, but lets go when a new life of the neighbour greets meanwhile: the
+    /// one that the push is on its way to may never answer.
+    async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
+        let (gateway, neighbour) = (self.gateway.clone(), self.neighbour);
+        tokio::select! {
+            biased;
+            pushed = self.push(span, frame) => pushed,
+            () = gateway.board().greet(neighbour) => Err(End::GreetAgain(Miss::Nothing)),
+        }
+    }
+
     async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
         let sent = Instant::now();
         let applied = match self.call(Call::Push(frame)).await {
@@ -242,14 +272,20 @@ impl Link {
         }
         self.outbox
             .acknowledged(self.gateway.replica(), span, applied);
-        // Only answers that come well within the limit let batches grow, so
-        // that a slow link settles at a size that it bears.
-        if sent.elapsed() < self.settings.attempt / 4 {
-            self.outbox.grow();
-        }
-        let board = self.gateway.board();
-        board.set_cursor(self.neighbour, self.outbox.cursor());
+        self.has_progressed = true;
+        self.note_speed(span, sent.elapsed());
+        self.note_cursor();
         Ok(())
+    }
+
+    /// Lets batches grow while their size adds little to the time of a call, so
+    /// that a slow link settles at a size that it bears, and a far one is not
+    /// taken for slow.
+    fn note_speed(&mut self, span: Span, took: Duration) {
+        self.round_trip = self.round_trip.min(took);
+        if took - self.round_trip < self.settings.attempt / 4 {
+            self.outbox.grow(span);
+        }
     }
 
     fn failed(&mut self, span: Span, failure: Failure) -> End {
@@ -272,15 +308,20 @@ impl Link {
         }
     }
 
-    /// Gives whether the link was up until now.
-    fn note_down(&self, reason: &str) -> bool {
-        let board = self.gateway.board();
-        let was_up = board.link(self.neighbour).is_up;
+    fn note_down(&self, reason: &str) {
         let now = self.gateway.clock().now();
-        if board.set_down(self.neighbour, now, reason) {
-            warn!("link to {} is down: {reason}", self.name);
+        let board = self.gateway.board();
+        let is_news = board.set_down(self.neighbour, now, reason);
+        match board.is_closing() {
+            true => debug!("link to {} is down: {reason}", self.name),
+            false if is_news => warn!("link to {} is down: {reason}", self.name),
+            false => {}
         }
-        was_up
+    }
+
+    fn note_cursor(&self) {
+        let board = self.gateway.board();
+        board.set_cursor(self.neighbour, self.outbox.cursor());
     }
 
     fn pauses(&self) -> ExponentialBackoff {

@@ -18,6 +18,7 @@ use crate::proto::propagate_server::PropagateServer;
 
 use super::Settings;
 use super::inbound::Inbound;
+use super::refusals::Noting;
 use super::wire::MAX_PUSH_BYTES;
 
 /// How many bytes of one call may be on their way unread: a whole batch, so
@@ -68,6 +69,7 @@ impl Port {
         let propagate = PropagateServer::new(self.inbound)
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
+        let propagate = InterceptedService::new(propagate, places(self.settings.max_pushes));
         Server::builder()
             // A caller that does not finish its request must not keep its place.
             .timeout(self.settings.attempt * 4)
@@ -76,10 +78,7 @@ impl Port {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(self.settings.keep_alive))
             .http2_keepalive_timeout(Some(self.settings.keep_alive_timeout))
-            .add_service(InterceptedService::new(
-                propagate,
-                places(self.settings.max_pushes),
-            ))
+            .add_service(Noting::new(propagate))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1().expect("our descriptors are whole"))
             .add_service(
@@ -108,8 +107,13 @@ impl Health {
     }
 }
 
+/// What reflection tells, in either version: all services of the port, itself
+/// in both versions too.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
+        .include_reflection_service(false)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }

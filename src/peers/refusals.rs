@@ -1,24 +1,107 @@
 //! Refusals on the peer port, written to the log without letting whoever is
 //! refused flood it.
 
+use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::{Extensions, Request, Response};
 use tokio::time::Instant;
-use tonic::Status;
-use tracing::warn;
+use tonic::server::NamedService;
+use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Status};
+use tower::Service;
+use tracing::{Span, warn};
 
 /// One refusal is written in this time, and those between are counted.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Writes what the service inside refuses, at whatever stage: before a message
+/// was read, while it was, or when it was judged.
+#[derive(Clone, Debug)]
+pub(super) struct Noting<S> {
+    service: S,
+    refusals: Arc<Refusals>,
+    /// The server's span: calls come in on tasks that know none.
+    span: Span,
+}
+
+impl<S> Noting<S> {
+    /// In front of a service of the server in whose span this is made.
+    pub(super) fn new(service: S) -> Self {
+        Self {
+            service,
+            refusals: Arc::default(),
+            span: Span::current(),
+        }
+    }
+}
+
+impl<S: NamedService> NamedService for Noting<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, A, B> Service<Request<A>> for Noting<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let what = name_of(request.uri().path());
+        let from = address_of(request.extensions());
+        let (refusals, span) = (self.refusals.clone(), self.span.clone());
+        let call = self.service.call(request);
+        Box::pin(async move {
+            let response = call.await?;
+            // Of an answer that is no refusal, the status comes behind it.
+            if let Some(status) = Status::from_header_map(response.headers())
+                && is_news(status.code())
+            {
+                span.in_scope(|| refusals.note(what, from, &status));
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// What is called, in words that do not depend on the caller.
+fn name_of(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("Greet") => "a greeting",
+        Some("Push") => "a push",
+        _ => "a call",
+    }
+}
+
+/// Where a call came from.
+pub(super) fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
+    let info = extensions.get::<TcpConnectInfo>();
+    info.and_then(TcpConnectInfo::remote_addr)
+}
+
+/// That the server shuts down is no news, and nobody's mistake.
+fn is_news(code: Code) -> bool {
+    !matches!(code, Code::Ok | Code::Unavailable)
+}
+
 /// When a refusal was last written, and how many were not since.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
+struct Refusals(Mutex<(Option<Instant>, u64)>);
 
 impl Refusals {
     /// Writes a refusal, or counts it.
-    pub(super) fn note(&self, what: &str, from: Option<SocketAddr>, status: &Status) {
+    fn note(&self, what: &str, from: Option<SocketAddr>, status: &Status) {
         if let Some(unwritten) = self.take_turn(Instant::now()) {
             let from = from.map_or("an unknown address".to_owned(), |from| from.to_string());
             let (code, words) = (status.code(), status.message());

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::herd::outbox::{Batch, MAX_BATCH_REPORTS};
 use crate::herd::replica::{Greeting, Identity, PushHeader, Version, Welcome};
 use crate::model::client::ClientId;
+use crate::model::name::is_name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp};
@@ -61,6 +62,16 @@ pub(super) fn greet_response(me: &Identity, version: Version, welcome: &Welcome)
         applied_sequence: welcome.applied,
         version_major: version.major,
         version_minor: version.minor,
+    }
+}
+
+/// Who answered a greeting, for people to read. What is no name is not repeated:
+/// anyone may be listening at an address, and may say anything at any length.
+pub(super) fn name_of(answer: &GreetResponse) -> String {
+    let GreetResponse { receiver, herd, .. } = answer;
+    match is_name(receiver.as_bytes()) && is_name(herd.as_bytes()) {
+        true => format!("{receiver:?} of the herd {herd:?}"),
+        false => "something that is no server of a herd".to_owned(),
     }
 }
 

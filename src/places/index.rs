@@ -89,13 +89,24 @@ impl Index {
 }
 
 fn on_unit_sphere((latitude, longitude): (f64, f64)) -> [f64; 3] {
-    let (sin_latitude, cos_latitude) = latitude.to_radians().sin_cos();
-    let (sin_longitude, cos_longitude) = longitude.to_radians().sin_cos();
+    let (sin_latitude, cos_latitude) = sin_cos(latitude);
+    let (sin_longitude, cos_longitude) = sin_cos(longitude);
     [
         cos_latitude * cos_longitude,
         cos_latitude * sin_longitude,
         sin_latitude,
     ]
+}
+
+/// Sine and cosine of an angle in degrees. Exactly zero where they are: a pole has every longitude and the 180th
+/// meridian has two names, and each is one point all the same, or places there would not be as far as one another.
+fn sin_cos(degrees: f64) -> (f64, f64) {
+    let (sine, cosine) = degrees.to_radians().sin_cos();
+    match degrees.abs() {
+        180.0 => (0.0, cosine),
+        90.0 => (sine, 0.0),
+        _ => (sine, cosine),
+    }
 }
 
 /// The square of the chord, in earth radii, that spans so many metres along the ground; half the globe at most.
@@ -198,6 +209,18 @@ mod tests {
         let points = [(0.0, 180.0), (0.0, -180.0), (0.0, -179.9)];
         assert_eq!(nearest(&points, (0.0, 180.0), 0.0, 20).len(), 2);
         assert_eq!(nearest(&points, (0.0, 179.9), 25_000.0, 20).len(), 3);
+    }
+
+    #[test]
+    fn a_point_of_many_names_is_one_point() {
+        for names in [
+            [(90.0, 0.0), (90.0, 135.0), (90.0, -180.0)],
+            [(-90.0, 0.0), (-90.0, 90.0), (-90.0, 12.3)],
+            [(34.5, 180.0), (34.5, -180.0), (34.5, 180.0)],
+        ] {
+            let images = names.map(on_unit_sphere);
+            assert_eq!(images, [images[0]; 3]);
+        }
     }
 
     #[test]

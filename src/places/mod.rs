@@ -19,6 +19,7 @@ mod file;
 mod gazetteer;
 mod index;
 mod loading;
+mod made;
 mod nearby;
 mod offline;
 mod place;
@@ -35,6 +36,7 @@ pub use file::MAX_FILE_BYTES;
 pub use question::Question;
 
 use loading::Loading;
+use made::Made;
 use offline::Offline;
 
 /// The least [`Settings::timeout`].
@@ -90,6 +92,7 @@ pub struct Places {
 #[derive(Clone, Debug)]
 enum Answerer {
     Offline(Loading<Offline>),
+    Made(Made),
 }
 
 impl Places {
@@ -117,6 +120,18 @@ impl Places {
         })
     }
 
+    /// An answerer of the caller's making, for tests and simulations: `ask` is asked for every answer of which any
+    /// places are wanted, and each may take up to `timeout`, of any length.
+    pub fn new<F>(ask: impl Fn(Question) -> F + Send + Sync + 'static, timeout: Duration) -> Places
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Places {
+            answerer: Answerer::Made(Made::new(ask)),
+            timeout,
+        }
+    }
+
     /// Answers within [`Settings::timeout`], whatever happens; a failure is an answer that says so.
     ///
     /// Where it has to wait it needs a tokio runtime with its timer on.
@@ -124,10 +139,10 @@ impl Places {
         if let Some(answer) = self.nearby_now(question) {
             return answer;
         }
-        let Answerer::Offline(loading) = &self.answerer;
-        match tokio::time::timeout(self.timeout, loading.wait()).await {
-            Ok(loaded) => answer_from(loaded, question),
-            Err(_) => Answer::failed("the list of places is still being loaded: ask again later"),
+        let answer = self.answerer.answer(question);
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::failed(self.answerer.cause_of_delay()),
         }
     }
 
@@ -136,9 +151,26 @@ impl Places {
         if question.most == 0 {
             return Some(Answer::none());
         }
-        let Answerer::Offline(loading) = &self.answerer;
-        let loaded = loading.now()?;
-        Some(answer_from(loaded, question))
+        match &self.answerer {
+            Answerer::Offline(loading) => Some(answer_from(loading.now()?, question)),
+            Answerer::Made(_) => None,
+        }
+    }
+}
+
+impl Answerer {
+    async fn answer(&self, question: &Question) -> Answer {
+        match self {
+            Answerer::Offline(loading) => answer_from(loading.wait().await, question),
+            Answerer::Made(made) => made.answer(question).await,
+        }
+    }
+
+    fn cause_of_delay(&self) -> &'static str {
+        match self {
+            Answerer::Offline(_) => "the list of places is still being loaded: ask again later",
+            Answerer::Made(_) => "no answer came within the time limit: ask again later",
+        }
     }
 }
 
@@ -228,6 +260,24 @@ mod tests {
         assert_eq!(places.nearby(&none).await, Answer::none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_answerer_of_the_caller_s_making_is_asked_and_held_to_the_time_limit() {
+        let second = Duration::from_secs(1);
+        let places = Places::new(
+            move |question| async move {
+                tokio::time::sleep(second * u32::try_from(question.most).unwrap()).await;
+                Answer::failed("as made")
+            },
+            2 * second,
+        );
+        let asked = ucla;
+        assert_eq!(places.nearby_now(&asked(1)), None);
+        assert_eq!(places.nearby(&asked(1)).await, Answer::failed("as made"));
+        let late = places.nearby(&asked(3)).await;
+        assert!(late.json.contains("within the time limit"), "{}", late.json);
+        assert_eq!(places.nearby_now(&asked(0)), Some(Answer::none()));
+    }
+
     #[tokio::test]
     async fn a_failed_load_is_an_answer() {
         let failed = places(Loading::start(|| Err("no such luck".to_owned())).unwrap());
@@ -245,8 +295,11 @@ mod tests {
         let first = Places::start(&Settings::default()).unwrap();
         let second = Places::start(&Settings::default()).unwrap();
         assert_eq!(first.nearby(&ucla(20)).await.places, 8);
-        let Answerer::Offline(first) = &first.answerer;
-        let Answerer::Offline(second) = &second.answerer;
+        let (Answerer::Offline(first), Answerer::Offline(second)) =
+            (&first.answerer, &second.answerer)
+        else {
+            panic!("the default is offline");
+        };
         assert!(std::ptr::eq(
             first.now().unwrap().unwrap(),
             second.now().unwrap().unwrap()

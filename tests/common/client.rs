@@ -1,7 +1,8 @@
 //! A client: bytes out, bytes in.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::LIMIT;
 
@@ -15,9 +16,15 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
         let answers = BufReader::new(stream.try_clone().unwrap());
         Self { stream, answers }
+    }
+
+    /// This end of the connection.
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
     }
 
     /// Sends bytes as they are, in one write.
@@ -26,12 +33,41 @@ impl Client {
         self
     }
 
+    /// What one read gives, with room for more than any answer. Empty where the
+    /// server has closed.
+    pub fn read_once(&mut self) -> Vec<u8> {
+        assert!(self.answers.buffer().is_empty(), "lines were read before");
+        let mut bytes = vec![0; 1 << 20];
+        let read = self.answers.read(&mut bytes).unwrap();
+        bytes.truncate(read);
+        bytes
+    }
+
+    /// As [`send`](Self::send), to a server that may be gone.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Sends a line again and again until the server takes no more of it, and
+    /// reads nothing.
+    pub fn fill(&mut self, line: &str) {
+        let many = line.repeat(1000);
+        let limit = Some(Duration::from_millis(300));
+        self.stream.set_write_timeout(limit).unwrap();
+        while self.stream.write_all(many.as_bytes()).is_ok() {}
+    }
+
     /// The next line of an answer, with its LF; what came before the end if
     /// the server closed.
     pub fn line(&mut self) -> Vec<u8> {
+        self.try_line().unwrap()
+    }
+
+    /// As [`line`](Self::line), of a server that may be gone.
+    pub fn try_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        self.answers.read_until(b'\n', &mut line).unwrap();
-        line
+        self.answers.read_until(b'\n', &mut line)?;
+        Ok(line)
     }
 
     /// The next line as text, without its LF.
@@ -58,10 +94,42 @@ impl Client {
         self.send(format!("{line}\n")).text()
     }
 
+    /// Says that nothing more will be sent.
+    pub fn half_close(&mut self) -> &mut Self {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        self
+    }
+
     /// Says that nothing more will be sent, and gives all that still comes.
     pub fn finish(mut self) -> Vec<u8> {
-        self.stream.shutdown(Shutdown::Write).unwrap();
-        self.rest()
+        self.half_close().rest()
+    }
+
+    /// The receiving half, of which nothing was read yet.
+    pub fn reader(self) -> impl Read {
+        self.answers
+    }
+
+    /// The sending half, for a thread of its own.
+    pub fn sender(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
+    /// All that still comes until the server closes, or cuts the connection
+    /// because something that it did not read was sent to it.
+    pub fn rest_until_cut(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        match self.answers.read_to_end(&mut rest) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => rest,
+        }
+    }
+
+    /// Ends the connection with a reset: an answer comes, and is never read.
+    pub fn reset(mut self) {
+        self.send("answered\n");
+        let mut first = [0];
+        self.stream.peek(&mut first).unwrap();
     }
 
     /// All that still comes until the server closes.

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxyherd::gateway::{Clock, Gateway};
-use proxyherd::herd::NeighbourId;
+use proxyherd::gateway::{Clock, Gateway, LinkState};
+use proxyherd::herd::{Incarnation, NeighbourId};
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::client::ClientId;
 use proxyherd::model::name::Name;
-use proxyherd::places::{self, Places};
+use proxyherd::model::timestamp::UnixNanos;
+use proxyherd::places::{Answer, Places};
 use proxyherd::server::{Bound, Plan, Running};
+use proxyherd::text::reply;
 use proxyherd::{clients, gateway, peers};
 use tokio::runtime::{Builder, Runtime};
 
@@ -20,6 +22,9 @@ use super::{Client, Mode, Proxy, eventually};
 
 /// Servers and the links between them.
 pub type Topology<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// A herd of one server.
+pub const ALONE: Topology<'static> = (&["Riley"], &[]);
 
 /// The herd of the shipped config.
 pub const CLASSIC: Topology<'static> = (
@@ -43,7 +48,7 @@ pub struct Herd {
     proxies: HashMap<(String, String), Proxy>,
     nodes: HashMap<String, Node>,
     places: Places,
-    adjust: Box<dyn Fn(&mut Plan)>,
+    adjust: Box<dyn Fn(&mut Plan) + Send>,
     // Last, so that the proxies outlive the servers.
     wires: Runtime,
 }
@@ -58,7 +63,7 @@ struct Node {
 }
 
 impl Herd {
-    /// A herd of which no server runs yet.
+    /// A herd of which no server runs yet, and near which nothing is.
     pub fn new((members, links): Topology<'_>) -> Self {
         let wires = Builder::new_multi_thread()
             .worker_threads(1)
@@ -79,7 +84,7 @@ impl Herd {
                 .map(|way| (way, Proxy::start(wires.handle())))
                 .collect(),
             nodes: HashMap::new(),
-            places: Places::start(&places::Settings::default()).unwrap(),
+            places: Places::new(|_| async { Answer::none() }, Duration::from_secs(5)),
             adjust: Box::new(|_| {}),
             wires,
         }
@@ -87,17 +92,42 @@ impl Herd {
 
     /// A herd of which every server runs and every link is up.
     pub fn start(topology: Topology<'_>) -> Self {
-        let mut herd = Self::new(topology);
-        for name in topology.0 {
-            herd.launch(name);
+        Self::new(topology).launch_all()
+    }
+
+    /// Starts every server, and waits until every link is up.
+    pub fn launch_all(mut self) -> Self {
+        for name in self.members.clone() {
+            self.launch(&name);
         }
-        herd.await_links();
-        herd
+        self.await_links();
+        self
     }
 
     /// Changes the plans of servers that are launched from now on.
-    pub fn adjust(mut self, adjust: impl Fn(&mut Plan) + 'static) -> Self {
+    pub fn adjust(mut self, adjust: impl Fn(&mut Plan) + Send + 'static) -> Self {
         self.adjust = Box::new(adjust);
+        self
+    }
+
+    /// Changes the places of servers that are launched from now on.
+    pub fn with_places(mut self, places: Places) -> Self {
+        self.places = places;
+        self
+    }
+
+    /// Riley alone, whose clock stands still at `now`.
+    pub fn alone_at(now: i64) -> Self {
+        Self::new(ALONE).launched_at(now)
+    }
+
+    /// The same herd with all its servers launched, whose clocks stand still
+    /// at `now`.
+    pub fn launched_at(mut self, now: i64) -> Self {
+        for name in self.members.clone() {
+            self.launch_with(&name, Clock::new(move || UnixNanos(now)), Log::off());
+        }
+        self.await_links();
         self
     }
 
@@ -172,6 +202,12 @@ impl Herd {
         self.proxies[&(from.to_owned(), to.to_owned())].set_mode(mode);
     }
 
+    /// Where the connections that `from` dials to `to` lead, instead of to a
+    /// server of the herd.
+    pub fn lead(&self, from: &str, to: &str, address: SocketAddr) {
+        self.proxies[&(from.to_owned(), to.to_owned())].lead_to(address);
+    }
+
     /// Sets every link with just one end in `side`.
     pub fn set_border(&self, side: &[&str], mode: Mode) {
         for (a, b) in &self.links {
@@ -197,19 +233,29 @@ impl Herd {
         &self.nodes[name].gateway
     }
 
+    /// This life of a server.
+    pub fn incarnation(&self, name: &str) -> Incarnation {
+        self.gateway(name).replica().identity().incarnation
+    }
+
     pub fn running(&self) -> Vec<String> {
         self.nodes.keys().cloned().collect()
     }
 
     /// Is the link from `from` to `to` up, as `from` sees it?
     pub fn is_up(&self, from: &str, to: &str) -> bool {
+        self.link(from, to).is_up
+    }
+
+    /// The link from `from` to `to`, as `from` sees it.
+    pub fn link(&self, from: &str, to: &str) -> LinkState {
         let gateway = self.gateway(from);
         let neighbours = gateway.replica().neighbours();
         let neighbour = neighbours
             .iter()
             .position(|name| name.as_str() == to)
             .expect("a neighbour");
-        gateway.board().link(NeighbourId(neighbour)).is_up
+        gateway.board().link(NeighbourId(neighbour))
     }
 
     /// Waits until every link between servers that run is up, both ways.
@@ -229,6 +275,15 @@ impl Herd {
         let client = ClientId::parse(client.as_bytes()).expect("a client ID");
         self.gateway(server)
             .locate(client, |report| report.position.text().to_owned())
+    }
+
+    /// The whole report that a server holds of a client, as its AT line.
+    pub fn at_line(&self, server: &str, client: &str) -> Option<String> {
+        let client = ClientId::parse(client.as_bytes()).expect("a client ID");
+        let mut line = Vec::new();
+        self.gateway(server)
+            .locate(client, |report| reply::at(&mut line, &report))?;
+        Some(String::from_utf8(line).expect("a report is UTF-8"))
     }
 
     /// Waits until every server that runs holds this position of the client.

@@ -1,17 +1,29 @@
 //! Herds to test with: real servers over real sockets, each in a runtime of its
 //! own, so that one can be killed as a process would be; and between each two
-//! of them a proxy that can be cut.
+//! of them a proxy that can be cut. And the program itself, as a process.
 
 // Each test uses some of it, and a test may panic.
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
 mod client;
+mod fake;
 mod herd;
+mod places;
+mod process;
 mod proxy;
+mod push;
+mod site;
+mod stranger;
 
 pub use client::Client;
-pub use herd::{CLASSIC, Herd, Topology};
+pub use fake::{Fake, Manner, Pushed};
+pub use herd::{ALONE, CLASSIC, Herd, Topology};
+pub use places::places_from;
+pub use process::{Ended, PortTaken, Process};
 pub use proxy::{Mode, Proxy};
+pub use push::{PushRequest, report};
+pub use site::{Site, free_ports, loopback};
+pub use stranger::{Life, Stranger};
 
 use std::time::{Duration, Instant};
 

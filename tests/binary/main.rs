@@ -1,0 +1,17 @@
+//! The program as people and systems meet it: a process with arguments, files,
+//! streams and signals.
+
+// A test may panic.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod logs;
+mod mistakes;
+mod starting;
+mod stopping;
+mod surroundings;
+
+/// A time of the clients' clocks.
+const T: &str = "1621464827";

@@ -1,0 +1,183 @@
+//! The program as a process.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use super::eventually;
+
+/// The last words of a server that has started.
+const READY: &str = "Ctrl-C stops it\n";
+
+/// A running program, killed when it is dropped.
+pub struct Process {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// Another program had one of the ports first.
+pub struct PortTaken;
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts a program. Where `command` does not say otherwise, its standard
+    /// input is empty and what it prints is kept.
+    pub fn spawn(command: &mut Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::spawn_with_streams(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+
+    /// The same with the standard streams of `command`.
+    pub fn spawn_with_streams(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        Self {
+            stdout: Output::of(child.stdout.take()),
+            stderr: Output::of(child.stderr.take()),
+            child,
+        }
+    }
+
+    /// Runs a program to its end.
+    pub fn run(command: &mut Command) -> Ended {
+        Self::spawn(command).end()
+    }
+
+    /// Waits until the servers say that they run.
+    #[track_caller]
+    pub fn serving(self) -> Result<Self, PortTaken> {
+        self.once(|process| process.stdout().ends_with(READY))
+    }
+
+    /// The same for servers whose words nobody hears: waits for those in a log.
+    #[track_caller]
+    pub fn logging(self, log: &Path) -> Result<Self, PortTaken> {
+        let started = |log: String| log.contains(" INFO  started: ");
+        self.once(|_| fs::read_to_string(log).is_ok_and(started))
+    }
+
+    #[track_caller]
+    fn once(mut self, is_ready: impl Fn(&Self) -> bool) -> Result<Self, PortTaken> {
+        let is_ready = eventually("the program serves, or ends", || {
+            if is_ready(&self) {
+                return Some(true);
+            }
+            self.child.try_wait().unwrap().map(|_| false)
+        });
+        if is_ready {
+            return Ok(self);
+        }
+        let ended = self.end();
+        let unheard = ended.stderr.is_empty();
+        let taken = unheard || ended.stderr.contains("Address already in use");
+        assert!(taken, "it ended instead of serving: {ended:?}");
+        Err(PortTaken)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has told so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Waits until it has told these words.
+    #[track_caller]
+    pub fn await_stderr(&self, words: &str) {
+        eventually(&format!("{words:?} is told"), || {
+            self.stderr().contains(words).then_some(())
+        });
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Ends it as SIGKILL does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        let status = eventually("the program ends", || self.child.try_wait().unwrap());
+        Ended {
+            status,
+            stdout: self.stdout.rest(),
+            stderr: self.stderr.rest(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A stream of a program, read so that the program never waits for us.
+struct Output {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    fn of(stream: Option<impl Read + Send + 'static>) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let kept = text.clone();
+        let read = |mut stream: Box<dyn Read + Send>| {
+            thread::spawn(move || {
+                let mut piece = [0; 4096];
+                while let Ok(length @ 1..) = stream.read(&mut piece) {
+                    kept.lock().unwrap().extend_from_slice(&piece[..length]);
+                }
+            })
+        };
+        let reader = stream.map(|stream| read(Box::new(stream)));
+        Self { text, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+
+    fn rest(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+}

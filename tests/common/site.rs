@@ -1,0 +1,215 @@
+//! A directory with the config of a herd, for the program to run in.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+
+use tempfile::TempDir;
+
+use super::{Client, PortTaken, Process, Topology, eventually};
+
+/// How often a start is tried on other ports, where somebody took one between
+/// its being found free and its being used.
+const STARTS: usize = 10;
+
+/// A directory with the config of a herd, in which the program runs.
+pub struct Site {
+    dir: TempDir,
+    servers: Vec<Server>,
+}
+
+/// One server of a config.
+pub struct Server {
+    pub name: String,
+    pub clients: u16,
+    pub peers: u16,
+}
+
+impl Site {
+    /// A herd on free ports of this machine, with a few places around UCLA.
+    /// `settings` is the end of the config: whole tables.
+    pub fn new(topology: Topology<'_>, settings: &str) -> Self {
+        let own_places = match settings.contains("[places]") {
+            true => "",
+            false => "[places]\nfile = \"places.csv\"\n",
+        };
+        let site = Self::with_built_in_places(topology, &format!("{own_places}{settings}"));
+        let places =
+            "name,lat,lon\nWestwood,34.05612,-118.43063\nCentury City,34.05557,-118.41786\n";
+        fs::write(site.path("places.csv"), places).unwrap();
+        site
+    }
+
+    /// The same with the world's places, which take a while to load.
+    pub fn with_built_in_places((names, links): Topology<'_>, settings: &str) -> Self {
+        let mut ports = free_ports(2 * names.len()).into_iter();
+        let mut port = || ports.next().expect("two for each server");
+        let server = |name: &&str| Server {
+            name: (*name).to_owned(),
+            clients: port(),
+            peers: port(),
+        };
+        let servers: Vec<Server> = names.iter().map(server).collect();
+        let mut text = "[herd]\nname = \"test\"\n".to_owned();
+        for Server {
+            name,
+            clients,
+            peers,
+        } in &servers
+        {
+            let talks_to = links.iter().filter(|(from, _)| from == name);
+            let talks_to: Vec<&str> = talks_to.map(|&(_, to)| to).collect();
+            let _ = write!(
+                text,
+                "[[servers]]\nname = \"{name}\"\nclients = \"127.0.0.1:{clients}\"\n\
+                 peers = \"127.0.0.1:{peers}\"\ntalks_to = {talks_to:?}\n"
+            );
+        }
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("herd.toml"), text + settings).unwrap();
+        Self { dir, servers }
+    }
+
+    /// A site and what `start` started at it: anew, on other ports, while
+    /// somebody else takes one of them first.
+    pub fn start<T>(
+        make: impl Fn() -> Site,
+        start: impl Fn(&Site) -> Result<T, PortTaken>,
+    ) -> (Self, T) {
+        for _ in 0..STARTS {
+            let site = make();
+            if let Ok(started) = start(&site) {
+                return (site, started);
+            }
+        }
+        panic!("no free ports in {STARTS} tries");
+    }
+
+    /// A site, and its whole herd in one process.
+    pub fn up(topology: Topology<'_>, settings: &str) -> (Self, Process) {
+        let make = || Site::new(topology, settings);
+        Site::start(make, |site| site.run(&["up"]))
+    }
+
+    /// A site, and its servers in a process each.
+    pub fn serve_each(topology: Topology<'_>, settings: &str) -> (Self, Vec<Process>) {
+        let make = || Site::new(topology, settings);
+        let serve = |site: &Site| {
+            topology
+                .0
+                .iter()
+                .map(|name| site.run(&["serve", name]))
+                .collect()
+        };
+        Site::start(make, serve)
+    }
+
+    /// Runs the program until it serves.
+    pub fn run(&self, arguments: &[&str]) -> Result<Process, PortTaken> {
+        Process::spawn(&mut self.command(arguments)).serving()
+    }
+
+    /// The program with the site's config, in its directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command_alone(arguments);
+        command.args(["--config", "herd.toml"]);
+        command
+    }
+
+    /// The program in the site's directory, with nothing of this process's
+    /// environment that it would go by.
+    pub fn command_alone(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_proxyherd"));
+        command.args(arguments).current_dir(self.dir.path());
+        command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    /// A path in the site's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn config(&self) -> String {
+        fs::read_to_string(self.path("herd.toml")).unwrap()
+    }
+
+    pub fn set_config(&self, text: &str) {
+        fs::write(self.path("herd.toml"), text).unwrap();
+    }
+
+    /// What is in a server's log; empty while there is none.
+    pub fn log(&self, server: &str) -> String {
+        let path = self.path("logs").join(format!("{server}.log"));
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Waits until a server's log holds these words, and gives the first line
+    /// that does.
+    #[track_caller]
+    pub fn await_log(&self, server: &str, words: &str) -> String {
+        eventually(&format!("the log of {server} has {words:?}"), || {
+            let log = self.log(server);
+            log.lines()
+                .find(|line| line.contains(words))
+                .map(str::to_owned)
+        })
+    }
+
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    pub fn server(&self, name: &str) -> &Server {
+        let mut servers = self.servers.iter();
+        servers
+            .find(|server| server.name == name)
+            .expect("a server")
+    }
+
+    /// A client of a server that serves.
+    pub fn client(&self, server: &str) -> Client {
+        Client::connect(loopback(self.server(server).clients))
+    }
+
+    /// The AT line that a server has of a client, if it knows it.
+    pub fn report(&self, server: &str, client: &str) -> Option<String> {
+        let mut connection = self.client(server);
+        let answer = connection.ask(&format!("WHATSAT {client} 0 0"));
+        answer.starts_with("AT ").then_some(answer)
+    }
+
+    /// Waits until these servers have this AT line of a client.
+    #[track_caller]
+    pub fn await_report(&self, servers: &[&str], client: &str, at_line: &str) {
+        for server in servers {
+            eventually(&format!("{server} knows {at_line:?}"), || {
+                (self.report(server, client)? == at_line).then_some(())
+            });
+        }
+    }
+}
+
+pub fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Ports that nobody listens on now. They are below those that systems hand
+/// out by themselves, so that no connection gets one as its own end before the
+/// program listens there.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    // Two test programs at a time begin at different places.
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id().wrapping_mul(997) as u16 % COUNT;
+    let next = || FIRST + TAKEN.fetch_add(1, Relaxed).wrapping_add(start) % COUNT;
+    let is_free = |port: &u16| TcpListener::bind(loopback(*port)).is_ok();
+    std::iter::repeat_with(next)
+        .filter(is_free)
+        .take(count)
+        .collect()
+}

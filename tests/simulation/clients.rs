@@ -1,0 +1,173 @@
+//! The clients, and the ledger of all that they ever reported.
+
+use std::cmp::{Ordering, Reverse};
+use std::fmt;
+use std::sync::LazyLock;
+
+use proxyherd::model::client::ClientId;
+use proxyherd::model::position::Position;
+use proxyherd::model::report::{Origin, Report};
+use proxyherd::model::timestamp::{Skew, Timestamp};
+
+use crate::random::Random;
+use crate::topology::NAMES;
+
+/// Most clients of a schedule.
+const CLIENTS: usize = 700;
+
+/// Most seconds of the clients' clocks.
+const SECONDS: usize = 3000;
+
+/// The same second in six texts, four of which are the same time.
+const TIME_TEXTS: usize = 6;
+
+const POSITIONS: [&str; 4] = ["+0+0", "-0+0", "+0+0/", "+34.068930-118.445127"];
+
+static CLIENT_TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    // Some do not fit into a record's inner room.
+    let filler = |client| if client % 7 == 3 { 90 } else { 0 };
+    let text = |client| format!("client-{client}{}", "x".repeat(filler(client)));
+    (0..CLIENTS).map(text).collect()
+});
+
+static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let texts = |second| -> [String; TIME_TEXTS] {
+        [
+            format!("{second}"),
+            format!("0{second}"),
+            format!("{second}.0"),
+            format!("{second}.0000000009"),
+            format!("{second}.000000001"),
+            format!("{second}.5"),
+        ]
+    };
+    (0..SECONDS).flat_map(texts).collect()
+});
+
+/// A report's place in the ledger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReportId(u32);
+
+impl fmt::Debug for ReportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "r{}", self.0)
+    }
+}
+
+/// What a client says, to whatever server.
+#[derive(Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) client: usize,
+    position: &'static str,
+    time: &'static str,
+}
+
+/// Every report that a server ever took from a client. A report's skew tells
+/// its place here, so that it is found again, and compared, wherever it turns
+/// up.
+pub(crate) struct Ledger {
+    reports: Vec<(Line, usize, Report<'static>)>,
+    /// Mixes the order of skews, so that a later report may have a smaller one.
+    mix: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(random: &mut Random) -> Self {
+        Self {
+            reports: Vec::new(),
+            mix: random.pick(&[0, 1, 7]),
+        }
+    }
+
+    /// A server takes a line.
+    pub(crate) fn add(&mut self, line: Line, server: usize) -> ReportId {
+        let place = self.reports.len();
+        let report = Report {
+            client: Self::client_id(line.client),
+            origin: Origin::parse(NAMES[server].as_bytes()).expect("is a name"),
+            position: Position::parse(line.position.as_bytes()).expect("is a position"),
+            time: Timestamp::parse(line.time.as_bytes()).expect("is a time"),
+            skew: self.skew(place),
+        };
+        self.reports.push((line, server, report));
+        ReportId(place as u32)
+    }
+
+    pub(crate) fn report(&self, ReportId(place): ReportId) -> &Report<'static> {
+        &self.reports[place as usize].2
+    }
+
+    pub(crate) fn client(&self, ReportId(place): ReportId) -> usize {
+        self.reports[place as usize].0.client
+    }
+
+    /// The server that took it, by its place in the list of names.
+    pub(crate) fn origin(&self, ReportId(place): ReportId) -> usize {
+        self.reports[place as usize].1
+    }
+
+    pub(crate) fn client_id(client: usize) -> ClientId<'static> {
+        ClientId::parse(CLIENT_TEXTS[client].as_bytes()).expect("is an ID")
+    }
+
+    /// A report in short, for people to read.
+    pub(crate) fn words(&self, id: ReportId) -> String {
+        let (client, report) = (self.client(id), self.report(id));
+        let [origin, position, time] = [
+            report.origin.text(),
+            report.position.text(),
+            report.time.text(),
+        ];
+        format!("{id:?} (client {client} at {position} {time}, {origin})")
+    }
+
+    /// Finds a report that is equal to this one in every byte.
+    pub(crate) fn find(&self, report: &Report<'_>) -> Result<ReportId, String> {
+        let place = (report.skew.0 as u64) ^ self.mix;
+        match self.reports.get(place as usize) {
+            Some((.., known)) if known == report => Ok(ReportId(place as u32)),
+            _ => Err(format!("no client ever reported {report:?}")),
+        }
+    }
+
+    /// The order that the protocol promises, written down a second time.
+    pub(crate) fn newness(&self, one: ReportId, other: ReportId) -> Ordering {
+        let [one, other] = [one, other].map(|id| self.report(id));
+        let texts = |report: &Report<'static>| {
+            let (origin, position) = (report.origin.text(), report.position.text());
+            (origin, position, Reverse(report.skew.0), report.time.text())
+        };
+        let by_time = one.time.instant().cmp(&other.time.instant());
+        by_time.then_with(|| texts(one).cmp(&texts(other)))
+    }
+
+    /// What some client says next, and the report that a server would make of
+    /// it if it took it for the very one that it took before.
+    pub(crate) fn next(&self, clients: usize, random: &mut Random) -> (Line, Option<ReportId>) {
+        if !self.reports.is_empty() && random.chance(150) {
+            let again = ReportId(random.below(self.reports.len()) as u32);
+            return (self.reports[again.0 as usize].0, Some(again));
+        }
+        (self.fresh(clients, random), None)
+    }
+
+    /// A line with a time about now, or an old one.
+    fn fresh(&self, clients: usize, random: &mut Random) -> Line {
+        let now = self.reports.len() / 2;
+        let second = match random.chance(150) {
+            true => random.below(now + 1),
+            false => now + random.below(4),
+        };
+        // Mostly whole seconds, so that equal times are common.
+        let text = random.pick(&[0, 0, 0, 1, 2, 3, 4, 5]);
+        Line {
+            client: random.below(clients),
+            position: random.pick(&POSITIONS),
+            time: &TIMES[second.min(SECONDS - 1) * TIME_TEXTS + text],
+        }
+    }
+
+    fn skew(&self, place: usize) -> Skew {
+        Skew((place as u64 ^ self.mix) as i64)
+    }
+}

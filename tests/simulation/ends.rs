@@ -1,0 +1,102 @@
+//! The promises, checked when the net is quiet.
+
+use proxyherd::herd::NeighbourId;
+use proxyherd::herd::outbox::{Batch, MAX_BATCH_REPORTS, Outbox};
+use proxyherd::model::report::Report;
+
+use crate::clients::ReportId;
+use crate::model::Pid;
+use crate::process::Process;
+use crate::setup::PLENTY;
+use crate::world::{Checked, World};
+
+/// Counts what stands in a feed.
+#[derive(Default)]
+struct Count(usize);
+
+impl Batch for Count {
+    fn add(&mut self, _: &Report<'_>) -> bool {
+        self.0 += 1;
+        true
+    }
+}
+
+impl World {
+    /// The newest report of each client that any living process holds.
+    pub(crate) fn newest_held(&self) -> Vec<Option<ReportId>> {
+        let newest = |client| {
+            let held = self
+                .alive()
+                .filter_map(|process| process.model.held(client));
+            let reports = held.map(|held| held.report);
+            reports.max_by(|&one, &other| self.ledger.newness(one, other))
+        };
+        (0..self.setup.clients).map(newest).collect()
+    }
+
+    /// All servers hold the same newest report of each client, and nothing is
+    /// lost of what was held somewhere at the heal. `floor` is that.
+    pub(crate) fn check_end(&self, floor: &[Option<ReportId>]) -> Checked {
+        let newest = self.newest_held();
+        for (client, (&floor, &newest)) in floor.iter().zip(&newest).enumerate() {
+            let order = floor.map(|floor| newest.map(|it| self.ledger.newness(it, floor)));
+            if order.is_some_and(|order| order.is_none_or(|order| order.is_lt())) {
+                return Err(format!("{floor:?} was lost, {newest:?} is held"));
+            }
+            for pid in self.newest_processes() {
+                self.check_client(pid, client)?;
+                let held = self.processes[pid.0].model.held(client);
+                if held.map(|held| held.report) != newest {
+                    return Err(format!("{} does not hold {newest:?}", self.who(pid)));
+                }
+            }
+        }
+        self.alive()
+            .try_for_each(|process| self.check_bounds(process))
+    }
+
+    fn newest_processes(&self) -> impl Iterator<Item = Pid> {
+        self.living
+            .iter()
+            .filter_map(|living| living.last().copied())
+    }
+
+    /// A feed holds one entry for each client, and knows which of them no
+    /// neighbour sent.
+    fn check_bounds(&self, process: &Process) -> Checked {
+        let replica = self.replica(process.pid);
+        let mut count = Count::default();
+        Outbox::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(replica, &mut count);
+        let clients = process.model.clients();
+        let store = replica.store();
+        let found = [count.0, store.feed_entries(), store.clients()];
+        if found != [clients; 3] {
+            let who = self.who(process.pid);
+            return Err(format!("{who} counts {found:?}, not {clients} clients"));
+        }
+        let after = process.model.last() / 2;
+        let (own, expected) = (replica.own_after(after), process.model.unheard_after(after));
+        let is_exact = self.setup.senders == PLENTY
+            && (0..process.links.len()).all(|neighbour| process.model.is_exact(neighbour));
+        match own == expected || own > expected && !is_exact {
+            true => Ok(()),
+            false => Err(format!(
+                "{} counts {own} of its own, not {expected}",
+                self.who(process.pid)
+            )),
+        }
+    }
+
+    /// A change on a quiet net without faults took this many reports.
+    pub(crate) fn check_spread(&self, changed: bool, sent: u64) -> Checked {
+        let (links, servers) = (self.setup.links.len() as u64, self.setup.servers as u64);
+        let allowed = match changed {
+            true => servers - 1..=2 * links - (servers - 1),
+            false => 0..=0,
+        };
+        match allowed.contains(&sent) {
+            true => Ok(()),
+            false => Err(format!("{sent} reports were sent, not {allowed:?}")),
+        }
+    }
+}

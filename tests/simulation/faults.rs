@@ -1,0 +1,85 @@
+//! What fails, and when.
+
+use crate::model::Pid;
+use crate::network::Cut;
+use crate::queue::Event;
+use crate::setup::Fault;
+use crate::topology::NAMES;
+use crate::world::{World, note};
+
+/// Ticks between two moments at which something may fail.
+pub(crate) const FAIL_EVERY: u64 = 20;
+
+impl World {
+    /// Lets anything fail that the dice say, and comes again.
+    pub(crate) fn fail(&mut self) {
+        self.queue.push(self.now + FAIL_EVERY, Event::Fail);
+        for fault in [Fault::Cut, Fault::Partition, Fault::Crash, Fault::Pause] {
+            if !self.random.chance(self.faults.of(fault)) {
+                continue;
+            }
+            match fault {
+                Fault::Cut => self.cut(),
+                Fault::Partition => self.part(),
+                Fault::Crash => self.crash(),
+                _ => self.pause(),
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        let (one, other) = self.setup.links[self.random.below(self.setup.links.len())];
+        let (from, to) = self.random.pick(&[(one, other), (other, one)]);
+        let until = self.now + self.random.between(20, 300);
+        note!(
+            self,
+            "{} does not reach {} until {until}",
+            NAMES[from],
+            NAMES[to]
+        );
+        self.cuts.push(Cut::new(1 << from, 1 << to, until));
+    }
+
+    fn part(&mut self) {
+        let everyone = (1 << self.setup.servers) - 1;
+        let some = self.random.between(1, everyone - 1);
+        let until = self.now + self.random.between(20, 400);
+        note!(
+            self,
+            "the herd is split until {until}: {some:07b} (Riley is the last digit)"
+        );
+        self.cuts.push(Cut::new(some, everyone & !some, until));
+        self.cuts.push(Cut::new(everyone & !some, some, until));
+    }
+
+    fn crash(&mut self) {
+        if let Some((server, pid)) = self.someone() {
+            self.end(pid);
+            let rest = self.random.pick(&[0, 30, 300]);
+            let at = self.now + self.random.between(0, rest);
+            self.queue.push(at, Event::Start(server));
+        }
+    }
+
+    fn pause(&mut self) {
+        let Some((server, pid)) = self.someone() else {
+            return;
+        };
+        let until = self.now + self.random.between(10, 500);
+        note!(self, "{} stands still until {until}", self.who(pid));
+        self.processes[pid.0].paused_until = until;
+        if self.random.chance(600) {
+            let at = self.now + self.random.between(0, 40);
+            self.queue.push(at, Event::Start(server));
+        }
+    }
+
+    fn someone(&mut self) -> Option<(usize, Pid)> {
+        let server = match self.random.chance(self.setup.aim) {
+            true => self.setup.victim,
+            false => self.random.below(self.setup.servers),
+        };
+        let living = &self.living[server];
+        (!living.is_empty()).then(|| (server, self.random.pick(living)))
+    }
+}

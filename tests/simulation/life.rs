@@ -1,0 +1,161 @@
+//! The course of a schedule, from the first start to the last quiet.
+
+use proxyherd::herd::outbox::Span;
+
+use crate::clients::ReportId;
+use crate::faults::FAIL_EVERY;
+use crate::process::{Link, Process};
+use crate::queue::Event;
+use crate::setup::{Faults, Load};
+use crate::tally::Seen;
+use crate::world::{Checked, HEARTBEAT, Stage, World, note};
+
+/// A healed net must be quiet within so many ticks. Few need a tenth of them.
+const SETTLES_WITHIN: u64 = 20_000;
+
+impl World {
+    /// Runs the schedule to its end, or to the first broken promise.
+    pub(crate) fn run(&mut self) -> Checked {
+        for server in 0..self.setup.servers {
+            let at = self.random.between(0, 30);
+            self.queue.push(at, Event::Start(server));
+        }
+        match self.setup.load {
+            Load::Spaced => self.report_one_by_one()?,
+            Load::Mixed => self.storm()?,
+            Load::Burst(_) => {
+                let at = self.random.between(31, 300);
+                self.queue.push(at, Event::Burst);
+                self.storm()?;
+            }
+        }
+        let floor = self.heal()?;
+        // The last late greetings may have pushed a living sender out of a
+        // neighbour's memory, which its next heartbeat finds out.
+        self.settle(2 * HEARTBEAT)?;
+        self.check_end(&floor)?;
+        self.stay_quiet()
+    }
+
+    fn report_one_by_one(&mut self) -> Checked {
+        self.run_until(30)?;
+        self.settle(0)?;
+        for _ in 0..self.setup.reports {
+            let (before, changes) = (self.tally.of(Seen::Sent), self.changes());
+            self.report()?;
+            let changed = self.changes() > changes;
+            self.settle(0)?;
+            self.check_spread(changed, self.tally.of(Seen::Sent) - before)?;
+        }
+        Ok(())
+    }
+
+    /// How many changes there were on all servers.
+    fn changes(&self) -> u64 {
+        let lasts = self.processes.iter().map(|process| process.model.last());
+        lasts.sum()
+    }
+
+    fn storm(&mut self) -> Checked {
+        self.queue.push(1, Event::Report);
+        self.queue.push(FAIL_EVERY, Event::Fail);
+        while self.reports_left > 0 {
+            self.run_until(self.now + FAIL_EVERY)?;
+        }
+        let rest = self.random.between(0, 150);
+        self.run_until(self.now + rest)
+    }
+
+    /// Ends all faults. Gives what of each client must survive: the newest
+    /// report that any process holds now.
+    fn heal(&mut self) -> Checked<Vec<Option<ReportId>>> {
+        self.stage = Stage::Healed;
+        self.healed_at = self.now;
+        self.faults = Faults::default();
+        self.cuts.clear();
+        note!(self, "everything heals, and clients fall silent");
+        for server in 0..self.setup.servers {
+            self.heal_server(server);
+        }
+        Ok(self.newest_held())
+    }
+
+    /// Leaves one process of each server that neighbours reach, and maybe older
+    /// ones that only push.
+    fn heal_server(&mut self, server: usize) {
+        for pid in self.living[server].clone() {
+            self.processes[pid.0].paused_until = self.now;
+            self.wake_links(pid);
+        }
+        let newest = self.living[server].last().copied();
+        for pid in self.living[server].clone() {
+            if Some(pid) != newest && self.random.chance(500) {
+                self.end(pid);
+            }
+        }
+        if newest.is_none() {
+            self.start(server);
+        }
+    }
+
+    /// Runs until nothing was under way but heartbeats for some ticks.
+    fn settle(&mut self, ticks: u64) -> Checked {
+        let limit = self.now + SETTLES_WITHIN;
+        let mut settled_at = self.now;
+        while settled_at + ticks > self.now || !self.is_settled() {
+            if self.now > limit {
+                return Err(format!("not quiet within {SETTLES_WITHIN} ticks"));
+            }
+            self.run_until(self.now + 5)?;
+            if !self.is_settled() {
+                settled_at = self.now;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_settled(&self) -> bool {
+        if self.queue.is_busy() {
+            return false;
+        }
+        let is_settled = |process: &Process| {
+            let mut links = process.links.iter();
+            links.all(|link| self.is_link_settled(process, link))
+        };
+        self.alive().all(is_settled)
+    }
+
+    fn is_link_settled(&self, process: &Process, link: &Link) -> bool {
+        let replica = process.replica.as_ref();
+        // What was sent before the heal may have been lost.
+        let is_heartbeat = |span: Span| span.reports == 0 && link.sent_at > self.healed_at;
+        !link.greets
+            && link.greeted() == self.living[link.to].last().copied()
+            && replica.is_some_and(|replica| link.outbox.is_at_end(replica))
+            && link
+                .waiting
+                .is_none_or(|it| it.span.is_some_and(is_heartbeat))
+    }
+
+    fn stay_quiet(&mut self) -> Checked {
+        note!(self, "all is said");
+        self.stage = Stage::Quiet;
+        let since = self.now;
+        self.run_until(since + 3 * HEARTBEAT)?;
+        let mut links = self.alive().flat_map(|process| &process.links);
+        match links.all(|link| link.sent_at > since) {
+            true => Ok(()),
+            false => Err("a link sent no heartbeat".to_owned()),
+        }
+    }
+
+    /// A client reports, and the next one will.
+    pub(crate) fn report_and_go_on(&mut self) -> Checked {
+        if self.reports_left > 0 {
+            self.reports_left -= 1;
+            let gap = self.random.between(1, 2 * self.setup.pace);
+            self.queue.push(self.now + gap, Event::Report);
+        }
+        self.report()
+    }
+}

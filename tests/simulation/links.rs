@@ -1,0 +1,246 @@
+//! What the task of a link does: greet, then fill and push for ever.
+
+use proxyherd::herd::outbox::{Batch, Span};
+use proxyherd::herd::replica::Replica;
+use proxyherd::model::report::Report;
+
+use crate::clients::{Ledger, ReportId};
+use crate::model::Pid;
+use crate::process::{Link, Process, Waiting};
+use crate::queue::{Answer, Body, Event, Push, Request, Says};
+use crate::tally::Seen;
+use crate::topology::NAMES;
+use crate::world::{Checked, HEARTBEAT, World, note};
+
+/// A link waits so many ticks for an answer: longer than a message is ever
+/// under way both ways, merging in pieces included, where nothing fails.
+const TIME_LIMIT: u64 = 60;
+
+/// Most ticks until a link tries again after a failure.
+const BACKOFF: u64 = 30;
+
+/// A batch as it is gathered.
+struct Gathered<'a> {
+    ledger: &'a Ledger,
+    room: usize,
+    reports: Vec<ReportId>,
+    /// A report that no client ever sent, if one was offered.
+    stranger: Option<String>,
+}
+
+impl Batch for Gathered<'_> {
+    fn add(&mut self, report: &Report<'_>) -> bool {
+        if self.reports.len() == self.room {
+            return false;
+        }
+        match self.ledger.find(report) {
+            Ok(id) => self.reports.push(id),
+            Err(stranger) => self.stranger = Some(stranger),
+        }
+        true
+    }
+}
+
+impl World {
+    /// Lets all links of a process look again, each a moment later.
+    pub(crate) fn wake_links(&mut self, pid: Pid) {
+        for link in 0..self.processes[pid.0].links.len() {
+            self.step_within(pid, link, 3);
+        }
+    }
+
+    fn step_within(&mut self, pid: Pid, link: usize, ticks: u64) {
+        let at = self.now + self.random.between(0, ticks);
+        self.step_at(pid, link, at);
+    }
+
+    fn step_at(&mut self, pid: Pid, link: usize, at: u64) {
+        let next = &mut self.link(pid, link).next_step;
+        if at < *next {
+            *next = at;
+            self.queue.push(at, Event::Step(pid, link));
+        }
+    }
+
+    pub(crate) fn step(&mut self, pid: Pid, at: usize) -> Checked {
+        let now = self.now;
+        let link = self.link(pid, at);
+        // A step that was moved forward leaves its old event behind.
+        if link.next_step != now {
+            return Ok(());
+        }
+        link.next_step = u64::MAX;
+        match (&link.waiting, link.greets) {
+            (Some(_), _) => Ok(()),
+            (None, true) => self.greet(pid, at),
+            (None, false) => self.push(pid, at),
+        }
+    }
+
+    fn greet(&mut self, pid: Pid, at: usize) -> Checked {
+        let link = self.link(pid, at);
+        link.greets = false;
+        let (to, neighbour) = (NAMES[link.to], link.outbox.neighbour());
+        let own = (NAMES[self.server(pid)], pid.incarnation(), to);
+        let greeting = self.replica(pid).greeting(neighbour);
+        if (greeting.sender, greeting.incarnation, greeting.receiver) != own {
+            return Err(format!("{} greets with {greeting:?}", self.who(pid)));
+        }
+        self.request(pid, at, Body::Greeting)
+    }
+
+    fn push(&mut self, pid: Pid, at: usize) -> Checked {
+        let heartbeat_at = self.link(pid, at).sent_at + HEARTBEAT;
+        let is_due = heartbeat_at <= self.now;
+        let push = match is_due && self.random.chance(300) {
+            true => self.heartbeat(pid, at),
+            false => self.gather(pid, at)?,
+        };
+        if push.reports.is_empty() && !is_due {
+            self.step_at(pid, at, heartbeat_at);
+            return Ok(());
+        }
+        self.tally.count(Seen::Pushed);
+        self.request(pid, at, Body::Push(push))
+    }
+
+    /// A push of nothing, without a look at what there is.
+    fn heartbeat(&mut self, pid: Pid, at: usize) -> Push {
+        let link = self.link(pid, at);
+        Push {
+            greeted: link.greeted().expect("only who was greeted is pushed to"),
+            span: link.outbox.empty_span(),
+            reports: [].into(),
+        }
+    }
+
+    fn gather(&mut self, pid: Pid, at: usize) -> Checked<Push> {
+        let Process { replica, links, .. } = &mut self.processes[pid.0];
+        let replica = replica.as_ref();
+        let replica = replica.expect("what is meant for the dead was dropped");
+        let link = &mut links[at];
+        let mut batch = Gathered {
+            ledger: &self.ledger,
+            room: self.setup.room,
+            reports: Vec::new(),
+            stranger: None,
+        };
+        let span = link.outbox.fill(replica, &mut batch);
+        if let Some(stranger) = batch.stranger {
+            return Err(stranger);
+        }
+        let push = Push {
+            greeted: link.greeted().expect("only who was greeted is pushed to"),
+            span,
+            reports: batch.reports.into(),
+        };
+        self.check_batch(pid, at, &push)?;
+        Ok(push)
+    }
+
+    fn request(&mut self, pid: Pid, at: usize, body: Body) -> Checked {
+        let now = self.now;
+        let link = self.link(pid, at);
+        link.requests += 1;
+        link.sent_at = now;
+        let (number, to) = (link.requests, link.to);
+        let span = match &body {
+            Body::Greeting => None,
+            Body::Push(push) => Some(push.span),
+        };
+        link.waiting = Some(Waiting { number, span });
+        let time_out = Event::TimeOut(pid, at, number);
+        self.queue.push(now + TIME_LIMIT, time_out);
+        self.send(Request {
+            from: pid,
+            to,
+            link: at,
+            number,
+            body,
+        })
+    }
+
+    pub(crate) fn answered(&mut self, answer: Answer) -> Checked {
+        let (pid, at) = (answer.to, answer.link);
+        let Some(waiting) = self.stop_waiting(pid, at, answer.number) else {
+            self.tally.count(Seen::TooLate);
+            return Ok(());
+        };
+        match (waiting.span, answer.says) {
+            (None, Says::Welcome(welcome)) => {
+                let (link, replica) = self.link_and_replica(pid, at);
+                link.outbox
+                    .welcomed(replica, welcome.incarnation, welcome.applied);
+                self.check_cursor(pid, at, welcome.applied)?;
+            }
+            (Some(span), Says::Applied(applied)) => self.acknowledged(pid, at, span, applied)?,
+            (Some(_), Says::Refused(_)) => self.link(pid, at).greets = true,
+            _ => return Err("an answer to another question".to_owned()),
+        }
+        self.step_within(pid, at, 2);
+        self.check_outbox(pid, at)
+    }
+
+    fn acknowledged(&mut self, pid: Pid, at: usize, span: Span, applied: u64) -> Checked {
+        if applied > span.to {
+            self.tally.count(Seen::AppliedBeyond);
+        }
+        let batch = self.setup.batch;
+        let (link, replica) = self.link_and_replica(pid, at);
+        let cursor = link.outbox.cursor();
+        link.outbox.acknowledged(replica, span, applied);
+        link.outbox.grow(span);
+        if span.reports >= link.at_most {
+            link.at_most = (link.at_most * 2).min(batch);
+        }
+        self.check_cursor(pid, at, cursor.max(applied))
+    }
+
+    pub(crate) fn time_out(&mut self, pid: Pid, at: usize, number: u32) -> Checked {
+        let Some(waiting) = self.stop_waiting(pid, at, number) else {
+            return Ok(());
+        };
+        self.tally.count(Seen::NoAnswer);
+        note!(self, "{} waited for an answer in vain", self.who(pid));
+        let greets = self.random.chance(300) || waiting.span.is_none();
+        let link = self.link(pid, at);
+        link.greets |= greets;
+        if let Some(span) = waiting.span {
+            link.outbox.unanswered(span);
+            if span.reports > 0 {
+                link.at_most = (link.at_most.min(span.reports) / 2).max(1);
+            }
+        }
+        self.step_within(pid, at, BACKOFF);
+        self.check_outbox(pid, at)
+    }
+
+    /// A new incarnation of the neighbour showed up: the link greets it at
+    /// once, and sometimes does not even wait for what is under way.
+    pub(crate) fn greet_again(&mut self, pid: Pid, at: usize) {
+        let impatient = self.random.chance(500);
+        let link = self.link(pid, at);
+        link.greets = true;
+        if impatient {
+            link.waiting = None;
+        }
+        let now = self.now;
+        self.step_at(pid, at, now);
+    }
+
+    fn stop_waiting(&mut self, pid: Pid, at: usize, number: u32) -> Option<Waiting> {
+        let waiting = &mut self.link(pid, at).waiting;
+        waiting.take_if(|waiting| waiting.number == number)
+    }
+
+    fn link(&mut self, pid: Pid, at: usize) -> &mut Link {
+        &mut self.processes[pid.0].links[at]
+    }
+
+    fn link_and_replica(&mut self, pid: Pid, at: usize) -> (&mut Link, &Replica) {
+        let Process { replica, links, .. } = &mut self.processes[pid.0];
+        let replica = replica.as_ref();
+        let replica = replica.expect("what is meant for the dead was dropped");
+        (&mut links[at], replica)
+    }
+}

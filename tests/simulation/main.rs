@@ -1,0 +1,94 @@
+//! The whole protocol of a herd under a seeded scheduler: many replicas and
+//! their outboxes, one thread, no socket, no clock, no waiting.
+//!
+//! Everything is drawn from one seed: who talks with whom, how the clients
+//! report, and what fails and when. Beside each process runs a plain account of
+//! what it ought to hold (`model.rs`), and every step is compared with it
+//! (`checks.rs`); at the end everything heals, and the herd must agree and fall
+//! silent (`ends.rs`). The idea is that of FoundationDB's simulation (Zhou et
+//! al., "FoundationDB: A Distributed Unbundled Transactional Key Value Store",
+//! 2021), and that of drawing which faults there are at all is swarm testing
+//! (Groce et al., 2012).
+//!
+//! What it does not do: threads, whose interleavings inside one call are the
+//! matter of the core's own tests.
+//!
+//! | variable | does |
+//! |---|---|
+//! | `PROXYHERD_SEED=n` | runs this seed only, and prints what happened (with `--nocapture`) |
+//! | `PROXYHERD_SEEDS=n` | runs so many seeds |
+
+mod checks;
+mod clients;
+mod ends;
+mod faults;
+mod inbound;
+mod life;
+mod links;
+mod model;
+mod network;
+mod process;
+mod queue;
+mod random;
+mod setup;
+mod shrink;
+mod strangers;
+mod tally;
+mod topology;
+mod world;
+
+use setup::Setup;
+use tally::Tally;
+
+/// How many seeds run if nobody says. A debug build takes some seconds.
+const SEEDS: u64 = 5000;
+
+/// So many seeds come upon everything that the simulation is there for.
+const ENOUGH: u64 = 2000;
+
+#[test]
+fn a_herd_keeps_its_promises_under_any_schedule() {
+    if let Some(seed) = variable("PROXYHERD_SEED") {
+        return run_aloud(seed);
+    }
+    let seeds = variable("PROXYHERD_SEEDS").unwrap_or(SEEDS);
+    let mut all = Tally::default();
+    for seed in 0..seeds {
+        match shrink::run(&Setup::draw(seed)) {
+            Ok(tally) => all.add(&tally),
+            Err(failure) => fail(seed, &failure.words),
+        }
+    }
+    println!("{all:#?}");
+    assert!(
+        seeds < ENOUGH || all.is_complete(),
+        "never came up: {all:#?}"
+    );
+}
+
+fn run_aloud(seed: u64) {
+    match shrink::trace(&Setup::draw(seed)) {
+        Ok(trace) => println!("{:?}\n{}", Setup::draw(seed), trace.join("\n")),
+        Err(failure) => {
+            println!("{}\n", failure.report());
+            fail(seed, &failure.words);
+        }
+    }
+}
+
+fn fail(seed: u64, words: &str) -> ! {
+    let smallest = shrink::shrink(&Setup::draw(seed));
+    let smallest = smallest.map_or_else(String::new, |failure| failure.report());
+    panic!(
+        "{words}\nThe seed is {seed}: run it again with PROXYHERD_SEED={seed}. \
+         The smallest herd found that fails:\n{smallest}"
+    );
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
+}

@@ -1,0 +1,211 @@
+//! What one process ought to hold and to have been told: a second, plain
+//! account of it, kept beside the real one.
+
+use std::cmp::Ordering;
+
+use proxyherd::herd::replica::{PushHeader, Refusal};
+use proxyherd::herd::store::Merged;
+
+use crate::clients::{Ledger, ReportId};
+
+/// How many of a neighbour's incarnations a replica is bound to remember. Past
+/// this it may forget, and the account is no longer exact.
+const REMEMBERED: u32 = 4;
+
+/// A process, by its place in the world's list. There are at most 64, so that
+/// a set of them is a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pid(pub(crate) usize);
+
+impl Pid {
+    pub(crate) fn bit(self) -> u64 {
+        1 << self.0
+    }
+
+    /// Its incarnation, which is never 0.
+    pub(crate) fn incarnation(self) -> u64 {
+        self.0 as u64 + 1
+    }
+
+    pub(crate) fn of_incarnation(incarnation: u64) -> Self {
+        Self(incarnation as usize - 1)
+    }
+}
+
+/// One client's newest report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) report: ReportId,
+    /// Its number in the feed.
+    pub(crate) number: u64,
+    /// The processes that sent exactly this report.
+    pub(crate) from: u64,
+}
+
+/// What one process knows of another that pushes to it.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    /// The last number that was finished.
+    applied: u64,
+    /// All that the other holds up to this number was found here.
+    verified: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Model {
+    held: Vec<Option<Held>>,
+    changes: Vec<ReportId>,
+    heard: Vec<Heard>,
+    /// By the neighbour's place in the list: its incarnations that greeted.
+    met: Vec<u64>,
+}
+
+impl Model {
+    pub(crate) fn new(clients: usize, neighbours: usize) -> Self {
+        Self {
+            held: vec![None; clients],
+            met: vec![0; neighbours],
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn held(&self, client: usize) -> Option<Held> {
+        self.held[client]
+    }
+
+    /// How many clients have a report.
+    pub(crate) fn clients(&self) -> usize {
+        self.held.iter().flatten().count()
+    }
+
+    /// The number of the newest change.
+    pub(crate) fn last(&self) -> u64 {
+        self.changes.len() as u64
+    }
+
+    /// How many reports that changed behind `after` no process sent.
+    pub(crate) fn unheard_after(&self, after: u64) -> usize {
+        let unheard = |held: &&Held| held.number > after && held.from == 0;
+        self.held.iter().flatten().filter(unheard).count()
+    }
+
+    /// Merges a report; `from` is the set of those who sent it now.
+    pub(crate) fn merge(&mut self, ledger: &Ledger, report: ReportId, from: u64) -> Merged {
+        let client = ledger.client(report);
+        let order = self.held[client].map(|held| ledger.newness(report, held.report));
+        match (order, &mut self.held[client]) {
+            (Some(Ordering::Less), _) => Merged::Older,
+            (Some(Ordering::Equal), Some(held)) => {
+                held.from |= from;
+                Merged::Same
+            }
+            (_, held) => {
+                self.changes.push(report);
+                *held = Some(Held {
+                    report,
+                    number: self.changes.len() as u64,
+                    from,
+                });
+                Merged::Newer
+            }
+        }
+    }
+
+    /// Is this report, or a newer one of its client, here?
+    pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
+        let held = self.held[ledger.client(report)];
+        held.is_some_and(|held| ledger.newness(held.report, report).is_ge())
+    }
+
+    /// The reports held now that stand in the feed behind `after`, up to and
+    /// with `through`, in order.
+    pub(crate) fn current<'a>(
+        &'a self,
+        ledger: &'a Ledger,
+        after: u64,
+        through: u64,
+    ) -> impl Iterator<Item = ReportId> + 'a {
+        let span = after.min(self.last()) as usize..through.min(self.last()) as usize;
+        let numbered = (after + 1..).zip(&self.changes[span]);
+        numbered.filter_map(move |(number, &report)| {
+            let held = self.held[ledger.client(report)]?;
+            (held.number == number).then_some(report)
+        })
+    }
+
+    /// Is the account of a neighbour's incarnations exact?
+    pub(crate) fn is_exact(&self, neighbour: usize) -> bool {
+        self.met[neighbour].count_ones() <= REMEMBERED
+    }
+
+    pub(crate) fn has_met(&self, neighbour: usize, pid: Pid) -> bool {
+        self.met[neighbour] & pid.bit() != 0
+    }
+
+    pub(crate) fn meet(&mut self, neighbour: usize, pid: Pid) {
+        self.met[neighbour] |= pid.bit();
+    }
+
+    pub(crate) fn applied(&self, pid: Pid) -> u64 {
+        self.heard.get(pid.0).map_or(0, |heard| heard.applied)
+    }
+
+    /// A push up to `to` was finished: gives what counts as applied.
+    pub(crate) fn finish(&mut self, pid: Pid, to: u64) -> u64 {
+        let heard = self.heard_of(pid);
+        heard.applied = heard.applied.max(to);
+        heard.applied
+    }
+
+    /// How this process must answer a push of `pid`; only where the account
+    /// [is exact](Self::is_exact).
+    pub(crate) fn judge(
+        &self,
+        neighbour: usize,
+        (pid, own): (Pid, Pid),
+        push: &PushHeader<'_>,
+    ) -> Result<(), Refusal> {
+        let (from, applied) = (push.from, self.applied(pid));
+        if push.receiver_incarnation != own.incarnation() {
+            Err(Refusal::Restarted)
+        } else if !self.has_met(neighbour, pid) {
+            Err(Refusal::NotGreeted)
+        } else if from > applied {
+            Err(Refusal::Gap { applied, from })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Finds out that this process has all that `other` holds up to `through`,
+    /// or newer. What was found before is not looked at again: neither this
+    /// process nor the number of a report ever goes back.
+    pub(crate) fn verify(
+        &mut self,
+        ledger: &Ledger,
+        (pid, other): (Pid, &Self),
+        through: u64,
+    ) -> Result<(), String> {
+        if through > other.last() {
+            return Err(format!("number {through} was never given"));
+        }
+        let verified = self.heard_of(pid).verified;
+        if through <= verified {
+            return Ok(());
+        }
+        let mut needed = other.current(ledger, verified, through);
+        if let Some(lacking) = needed.find(|&report| !self.has(ledger, report)) {
+            return Err(format!("{lacking:?} up to number {through} is lacking"));
+        }
+        drop(needed);
+        self.heard_of(pid).verified = through;
+        Ok(())
+    }
+
+    fn heard_of(&mut self, Pid(pid): Pid) -> &mut Heard {
+        if self.heard.len() <= pid {
+            self.heard.resize(pid + 1, Heard::default());
+        }
+        &mut self.heard[pid]
+    }
+}

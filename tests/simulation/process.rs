@@ -1,0 +1,128 @@
+//! One process: one life of one server, with its links.
+
+use std::hash::RandomState;
+
+use proxyherd::herd::outbox::{Outbox, Span};
+use proxyherd::herd::replica::{Identity, Replica};
+use proxyherd::herd::{Incarnation, NeighbourId};
+use proxyherd::model::name::Name;
+
+use crate::model::{Model, Pid};
+use crate::setup::Setup;
+use crate::topology::NAMES;
+
+pub(crate) const HERD: &str = "classic";
+
+pub(crate) struct Process {
+    pub(crate) pid: Pid,
+    /// The server's place in the list of names.
+    pub(crate) server: usize,
+    /// Which life of the server this is, for people to read.
+    pub(crate) life: usize,
+    /// `None` when the process has ended.
+    pub(crate) replica: Option<Replica>,
+    pub(crate) model: Model,
+    pub(crate) links: Vec<Link>,
+    /// Stands still before this moment.
+    pub(crate) paused_until: u64,
+}
+
+/// The most reports of a link's first batches.
+const FIRST_BATCH: usize = 1024;
+
+/// The part of a process that pushes to one neighbour.
+pub(crate) struct Link {
+    /// The neighbour's place in the list of names.
+    pub(crate) to: usize,
+    pub(crate) outbox: Outbox,
+    /// Must the neighbour be greeted before anything else?
+    pub(crate) greets: bool,
+    pub(crate) waiting: Option<Waiting>,
+    /// How many requests there were.
+    pub(crate) requests: u32,
+    /// When the link means to look again whether there is anything to do.
+    pub(crate) next_step: u64,
+    /// When it last sent something.
+    pub(crate) sent_at: u64,
+    /// Most reports of the next batch, after a push without an answer.
+    pub(crate) at_most: usize,
+}
+
+/// The request that a link waits for: a push of a span, or a greeting.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) number: u32,
+    pub(crate) span: Option<Span>,
+}
+
+impl Process {
+    pub(crate) fn new(pid: Pid, server: usize, life: usize, setup: &Setup) -> Self {
+        let neighbours = neighbours(setup, server);
+        let identity = Identity {
+            herd: name(HERD),
+            name: name(NAMES[server]),
+            incarnation: Incarnation::new(pid.incarnation()).expect("is not 0"),
+        };
+        let members = NAMES[..setup.servers].iter().map(|text| name(text));
+        let names = neighbours.iter().map(|&server| name(NAMES[server]));
+        let replica = Replica::with_senders(
+            identity,
+            members.collect(),
+            names.collect(),
+            RandomState::new(),
+            setup.senders,
+        );
+        let link = |(place, &to)| Link::new(NeighbourId(place), to, setup.batch);
+        Self {
+            pid,
+            server,
+            life,
+            replica: Some(replica),
+            model: Model::new(setup.clients, neighbours.len()),
+            links: neighbours.iter().enumerate().map(link).collect(),
+            paused_until: 0,
+        }
+    }
+
+    /// The place of a server among this one's neighbours.
+    pub(crate) fn neighbour(&self, server: usize) -> usize {
+        let mut links = self.links.iter();
+        links
+            .position(|link| link.to == server)
+            .expect("requests come from neighbours only")
+    }
+}
+
+impl Link {
+    fn new(neighbour: NeighbourId, to: usize, batch: usize) -> Self {
+        Self {
+            to,
+            outbox: Outbox::new(neighbour, batch),
+            greets: true,
+            waiting: None,
+            requests: 0,
+            next_step: u64::MAX,
+            sent_at: 0,
+            at_most: batch.min(FIRST_BATCH),
+        }
+    }
+
+    /// The process that was greeted last.
+    pub(crate) fn greeted(&self) -> Option<Pid> {
+        let incarnation = self.outbox.greeted()?;
+        Some(Pid::of_incarnation(incarnation.get()))
+    }
+}
+
+fn neighbours(setup: &Setup, server: usize) -> Vec<usize> {
+    let other = |&(one, other): &(usize, usize)| match server {
+        _ if one == server => Some(other),
+        _ if other == server => Some(one),
+        _ => None,
+    };
+    setup.links.iter().filter_map(other).collect()
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("is a name")
+}

@@ -1,0 +1,167 @@
+//! Requests that no server of the herd would send: each must be refused for
+//! what is wrong with it, and change nothing.
+
+use std::mem::discriminant;
+
+use proxyherd::herd::replica::{Greeting, PushHeader, Refusal, VERSION, Version};
+
+use crate::model::Pid;
+use crate::process::HERD;
+use crate::topology::NAMES;
+use crate::world::{Checked, World};
+
+/// How often a push is followed by strangers', per mille.
+const OFTEN: u32 = 50;
+
+/// An incarnation that no process has.
+const NOBODY: u64 = 1_000_000;
+
+impl World {
+    /// Sometimes follows a push by others that are wrong in one way each.
+    pub(crate) fn probe(&mut self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+        if !self.random.chance(OFTEN) {
+            return Ok(());
+        }
+        self.probe_pushes(pid, push)?;
+        self.probe_gap(pid, push)?;
+        self.probe_greetings(pid, push)?;
+        self.check_unchanged(pid)
+    }
+
+    fn probe_pushes(&self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+        let own = pid.incarnation();
+        let good = PushHeader {
+            receiver_incarnation: own,
+            ..*push
+        };
+        let no_incarnation = PushHeader {
+            sender_incarnation: 0,
+            ..good
+        };
+        let nobody = PushHeader {
+            sender_incarnation: NOBODY,
+            ..good
+        };
+        let to_nobody = PushHeader {
+            receiver_incarnation: NOBODY,
+            ..good
+        };
+        let backwards = PushHeader {
+            from: 1,
+            to: 0,
+            ..good
+        };
+        for (push, why) in [
+            (no_incarnation, malformed()),
+            (nobody, Refusal::NotGreeted),
+            (to_nobody, Refusal::Restarted),
+            (backwards, malformed()),
+        ] {
+            let refused = self.replica(pid).begin_push(&push).map(drop);
+            self.check_refused(pid, refused, &why)?;
+        }
+        for (herd, sender, why) in self.strangers(pid) {
+            let push = PushHeader {
+                herd,
+                sender,
+                ..good
+            };
+            let refused = self.replica(pid).begin_push(&push).map(drop);
+            self.check_refused(pid, refused, &why)?;
+        }
+        Ok(())
+    }
+
+    fn probe_gap(&self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+        let sender = Pid::of_incarnation(push.sender_incarnation);
+        let process = &self.processes[pid.0];
+        let neighbour = process.neighbour(self.server(sender));
+        if !process.model.has_met(neighbour, sender) || !process.model.is_exact(neighbour) {
+            return Ok(());
+        }
+        let from = process.model.applied(sender) + 1;
+        let push = PushHeader {
+            receiver_incarnation: pid.incarnation(),
+            from,
+            to: from,
+            ..*push
+        };
+        let refused = self.replica(pid).begin_push(&push).map(drop);
+        let applied = from - 1;
+        match refused == Err(Refusal::Gap { applied, from }) {
+            true => Ok(()),
+            false => Err(format!("{} let in a gap: {refused:?}", self.who(pid))),
+        }
+    }
+
+    fn probe_greetings(&self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+        let own = NAMES[self.server(pid)];
+        let good = Greeting {
+            version: VERSION,
+            herd: HERD,
+            sender: push.sender,
+            incarnation: NOBODY,
+            receiver: own,
+        };
+        let major = VERSION.major + 1;
+        let version = Version { major, minor: 0 };
+        let other_version = Greeting { version, ..good };
+        let to_another = Greeting {
+            receiver: push.sender,
+            ..good
+        };
+        let no_incarnation = Greeting {
+            incarnation: 0,
+            ..good
+        };
+        for (greeting, why) in [
+            (other_version, Refusal::Version(version)),
+            (to_another, Refusal::Receiver(String::new())),
+            (no_incarnation, malformed()),
+        ] {
+            let refused = self.replica(pid).welcome(&greeting).map(drop);
+            self.check_refused(pid, refused, &why)?;
+        }
+        for (herd, sender, why) in self.strangers(pid) {
+            let greeting = Greeting {
+                herd,
+                sender,
+                ..good
+            };
+            let refused = self.replica(pid).welcome(&greeting).map(drop);
+            self.check_refused(pid, refused, &why)?;
+        }
+        Ok(())
+    }
+
+    /// Senders that this process does not talk with.
+    fn strangers(&self, pid: Pid) -> Vec<(&'static str, &'static str, Refusal)> {
+        let process = &self.processes[pid.0];
+        let own = NAMES[process.server];
+        let unknown = String::new;
+        let mut strangers = vec![
+            ("another", own, Refusal::Herd(unknown())),
+            ("no herd", own, malformed()),
+            (HERD, "no name", malformed()),
+            (HERD, "Nobody", Refusal::Unknown(unknown())),
+            (HERD, own, Refusal::Myself),
+        ];
+        let is_near = |server| process.links.iter().any(|link| link.to == server);
+        let mut others = (0..self.setup.servers).filter(|&server| server != process.server);
+        if let Some(far) = others.find(|&server| !is_near(server)) {
+            strangers.push((HERD, NAMES[far], Refusal::NoNeighbour(unknown())));
+        }
+        strangers
+    }
+
+    fn check_refused(&self, pid: Pid, said: Result<(), Refusal>, why: &Refusal) -> Checked {
+        match &said {
+            Err(refusal) if discriminant(refusal) == discriminant(why) => Ok(()),
+            _ => Err(format!("{} said {said:?}, not {why:?}", self.who(pid))),
+        }
+    }
+}
+
+fn malformed() -> Refusal {
+    Refusal::Malformed(String::new())
+}
