@@ -25,11 +25,12 @@ use super::terminal;
 /// The environment variable that wins over the configured level.
 const VARIABLE: &str = "RUST_LOG";
 
-/// The modules whose events are too many for a terminal: clients come and go by the thousand, and each
-/// neighbour that connects is told of by the link to it as well.
-const MANY: [&str; 2] = [
+/// The modules whose events are too many for a terminal: clients come and go by the thousand, each neighbour
+/// that connects is told of by the link to it as well, and a places provider that is down fails every question.
+const MANY: [&str; 3] = [
     concat!(env!("CARGO_CRATE_NAME"), "::clients"),
     concat!(env!("CARGO_CRATE_NAME"), "::peers::inbound"),
+    concat!(env!("CARGO_CRATE_NAME"), "::places::google"),
 ];
 
 /// Makes this the process's subscriber of tracing events.
@@ -41,7 +42,7 @@ const MANY: [&str; 2] = [
 /// where it is not of that form it is ignored with a warning. With [`Level::Off`] nothing goes to any log.
 ///
 /// Whatever the level, the terminal (stderr) shows warnings and errors of everybody, and the INFO
-/// events of this crate but for those of clients and of neighbours that connect.
+/// events of this crate but for those of clients, of neighbours that connect, and of Google.
 ///
 /// # Errors
 ///

@@ -3,7 +3,8 @@
 //! A server asks one [`Question`] at a time and gets an [`Answer`], always: the JSON of a Google Places Nearby
 //! Search response, in Google's own look. Who answers is the operator's choice ([`Provider`]). The offline
 //! provider needs neither network nor key: it knows the populated places of GeoNames, which are compiled into
-//! the program (`data/README.md` tells where they come from), or the places of the operator's own file.
+//! the program (`data/README.md` tells where they come from), or the places of the operator's own file. The other is
+//! Google itself, by its old API or its new one ([`google`]).
 //!
 //! The idea behind the offline provider: on the unit sphere the straight line between two points grows with the
 //! distance along the ground, so the places stand in an ordinary three-dimensional tree, and neither the poles nor
@@ -17,6 +18,7 @@ mod catalogue;
 mod error;
 mod file;
 mod gazetteer;
+pub mod google;
 mod index;
 mod loading;
 mod made;
@@ -25,8 +27,9 @@ mod offline;
 mod place;
 mod question;
 
+use std::env::VarError;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use answer::Answer;
@@ -35,6 +38,7 @@ pub use error::{PlacesError, Spot};
 pub use file::MAX_FILE_BYTES;
 pub use question::Question;
 
+use google::Google;
 use loading::Loading;
 use made::Made;
 use offline::Offline;
@@ -71,6 +75,8 @@ pub enum Provider {
         /// elsewhere find nothing.
         file: Option<PathBuf>,
     },
+    /// Google, which needs a key and a network, and bills.
+    Google(google::Settings),
 }
 
 impl Default for Settings {
@@ -92,6 +98,7 @@ pub struct Places {
 #[derive(Clone, Debug)]
 enum Answerer {
     Offline(Loading<Offline>),
+    Google(Arc<Google>),
     Made(Made),
 }
 
@@ -99,25 +106,36 @@ impl Places {
     /// Makes ready to answer.
     ///
     /// The compiled-in places are loaded once for the whole process, on a thread of their own, and this returns at
-    /// once. An operator's file is read here and now, so that a fault in it stops the start.
+    /// once. An operator's file is read here and now, so that a fault in it stops the start; so is a key, from the
+    /// process's environment.
     ///
     /// # Errors
     ///
-    /// A timeout out of bounds, a file that cannot be read as places, or no thread to be had. Nothing is left running.
+    /// A timeout out of bounds, a file that cannot be read as places, no key where one is needed, or no thread to be
+    /// had. Nothing is left running.
     pub fn start(settings: &Settings) -> Result<Places, PlacesError> {
-        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&settings.timeout) {
-            return Err(PlacesError::Timeout(settings.timeout));
+        Places::start_in(settings, |variable| std::env::var(variable))
+    }
+
+    /// As [`Places::start`], in an environment of the caller's making: it tells the value of a variable.
+    pub fn start_in(
+        settings: &Settings,
+        environment: impl FnOnce(&str) -> Result<String, VarError>,
+    ) -> Result<Places, PlacesError> {
+        let timeout = settings.timeout;
+        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
+            return Err(PlacesError::Timeout(timeout));
         }
-        let loading = match &settings.provider {
-            Provider::Offline { file: None } => compiled_in()?,
+        let answerer = match &settings.provider {
+            Provider::Offline { file: None } => Answerer::Offline(compiled_in()?),
             Provider::Offline { file: Some(path) } => {
-                Loading::done(Offline::new(file::read(path)?))
+                Answerer::Offline(Loading::done(Offline::new(file::read(path)?)))
+            }
+            Provider::Google(google) => {
+                Answerer::Google(Arc::new(Google::start(google, timeout, environment)?))
             }
         };
-        Ok(Places {
-            answerer: Answerer::Offline(loading),
-            timeout: settings.timeout,
-        })
+        Ok(Places { answerer, timeout })
     }
 
     /// An answerer of the caller's making, for tests and simulations: `ask` is asked for every answer of which any
@@ -134,15 +152,23 @@ impl Places {
 
     /// Answers within [`Settings::timeout`], whatever happens; a failure is an answer that says so.
     ///
-    /// Where it has to wait it needs a tokio runtime with its timer on.
+    /// Where it has to wait it needs a tokio runtime with its timer and its network on.
     pub async fn nearby(&self, question: &Question) -> Answer {
         if let Some(answer) = self.nearby_now(question) {
             return answer;
         }
-        let answer = self.answerer.answer(question);
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Answer::failed(self.answerer.cause_of_delay()),
+        match &self.answerer {
+            Answerer::Offline(loading) => {
+                let late = "the list of places is still being loaded: ask again later";
+                let answer = async { answer_from(loading.wait().await, question) };
+                self.within_the_limit(answer, late).await
+            }
+            // It keeps the limit itself: a call may be shared by many who ask.
+            Answerer::Google(google) => google.answer(question).await,
+            Answerer::Made(made) => {
+                let late = "no answer came within the time limit: ask again later";
+                self.within_the_limit(made.answer(question), late).await
+            }
         }
     }
 
@@ -153,24 +179,13 @@ impl Places {
         }
         match &self.answerer {
             Answerer::Offline(loading) => Some(answer_from(loading.now()?, question)),
-            Answerer::Made(_) => None,
-        }
-    }
-}
-
-impl Answerer {
-    async fn answer(&self, question: &Question) -> Answer {
-        match self {
-            Answerer::Offline(loading) => answer_from(loading.wait().await, question),
-            Answerer::Made(made) => made.answer(question).await,
+            Answerer::Google(_) | Answerer::Made(_) => None,
         }
     }
 
-    fn cause_of_delay(&self) -> &'static str {
-        match self {
-            Answerer::Offline(_) => "the list of places is still being loaded: ask again later",
-            Answerer::Made(_) => "no answer came within the time limit: ask again later",
-        }
+    async fn within_the_limit(&self, answer: impl Future<Output = Answer>, late: &str) -> Answer {
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        answer.unwrap_or_else(|_| Answer::failed(late))
     }
 }
 
@@ -292,8 +307,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_compiled_in_places_are_loaded_once() {
-        let first = Places::start(&Settings::default()).unwrap();
-        let second = Places::start(&Settings::default()).unwrap();
+        let patient = Settings {
+            timeout: MAX_TIMEOUT,
+            ..Settings::default()
+        };
+        let first = Places::start(&patient).unwrap();
+        let second = Places::start(&patient).unwrap();
         assert_eq!(first.nearby(&ucla(20)).await.places, 8);
         let (Answerer::Offline(first), Answerer::Offline(second)) =
             (&first.answerer, &second.answerer)
@@ -315,6 +334,31 @@ mod tests {
             };
             let refusal = Places::start(&settings).unwrap_err().to_string();
             assert!(refusal.contains("10ms to 60s"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_stops_the_start_and_names_its_variable() {
+        let mut google = google::Settings::of(google::Api::Legacy);
+        google.api_key_env = "HERD_KEY".to_owned();
+        let settings = Settings {
+            provider: Provider::Google(google),
+            ..Settings::default()
+        };
+        for (value, words) in [
+            (Err(VarError::NotPresent), "is not set"),
+            (Ok(" ".to_owned()), "is empty"),
+            (Ok("not secret".to_owned()), "can be no key"),
+        ] {
+            let environment = |variable: &str| match variable {
+                "HERD_KEY" => value,
+                _ => Ok("other".to_owned()),
+            };
+            let refusal = Places::start_in(&settings, environment).unwrap_err();
+            let refusal = refusal.to_string();
+            assert!(refusal.contains("variable HERD_KEY"), "{refusal}");
+            assert!(refusal.contains(words), "{refusal}");
+            assert!(!refusal.contains("not secret"), "{refusal}");
         }
     }
 
