@@ -143,8 +143,14 @@ pub struct Bound {
 impl Bound {
     /// Opens the sockets of a server.
     pub async fn open(plan: Plan) -> Result<Self, StartError> {
-        let clients = bind(&plan.name, "clients", &plan.bind_clients).await?;
-        let peers = bind(&plan.name, "neighbours", &plan.bind_peers).await?;
+        let clients = bind(
+            &plan.name,
+            "clients",
+            &plan.bind_clients,
+            Some(clients::SEND_BUFFER),
+        )
+        .await?;
+        let peers = bind(&plan.name, "neighbours", &plan.bind_peers, None).await?;
         Ok(Self {
             plan,
             clients,
@@ -226,15 +232,15 @@ async fn bind(
     server: &Name,
     whom: &'static str,
     address: &Address,
+    send_buffer: Option<u32>,
 ) -> Result<TcpListener, StartError> {
-    sockets::bind(address)
-        .await
-        .map_err(|error| StartError::Bind {
-            server: server.clone(),
-            whom,
-            address: address.clone(),
-            error,
-        })
+    let bound = sockets::bind(address, send_buffer).await;
+    bound.map_err(|error| StartError::Bind {
+        server: server.clone(),
+        whom,
+        address: address.clone(),
+        error,
+    })
 }
 
 fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
@@ -316,31 +322,13 @@ async fn serve_peers(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     health.set(true).await;
-    let (accepted, incoming) = mpsc::channel(ACCEPTED);
-    let mut acceptor = Acceptor::new(listener);
-    let mut until = stop.clone();
-    let accept = async move {
-        loop {
-            let (stream, _) = acceptor.accept().await;
-            if accepted.send(io::Result::Ok(stream)).await.is_err() {
-                return;
-            }
-        }
-    };
-    let stopped = async move { drop(until.wait_for(|&stop| stop).await) };
+    let (ready, incoming) = mpsc::channel(ACCEPTED);
+    let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
     let serve = port.serve(ReceiverStream::new(incoming), stopped);
     tokio::select! {
         served = serve => served.map_err(|error| error.to_string()),
-        // Once stopped, nobody new is let in while the last calls end.
-        () = accept => Err("the peer port was closed".to_owned()),
+        never = peers::accept(listener, ready) => match never {},
     }
-    .or_else(|error| {
-        if *stop.borrow_and_update() {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })
 }
 
 fn summary(plan: &Plan) -> String {

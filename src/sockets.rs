@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::model::address::Address;
@@ -14,9 +17,80 @@ use crate::model::address::Address;
 /// nobody notices once there are some again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Listens on an address; a name is resolved first.
-pub async fn bind(address: &Address) -> io::Result<TcpListener> {
-    TcpListener::bind(address.to_string()).await
+/// Connections that may wait to be accepted: all clients of a server that was
+/// away for a moment come back at once. The system may allow fewer.
+const BACKLOG: u32 = 4096;
+
+/// That a limit is reached is told once in this time, not for each connection.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
+
+/// Listens on an address; a name is resolved first. `send_buffer` is how many
+/// bytes of what is sent the system keeps for each connection; without it, the
+/// system decides.
+pub async fn bind(address: &Address, send_buffer: Option<u32>) -> io::Result<TcpListener> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for found in lookup_host(address.to_string()).await? {
+        match listen(found, send_buffer) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn listen(address: SocketAddr, send_buffer: Option<u32>) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that restarts takes its port back at once.
+    socket.set_reuseaddr(true)?;
+    if let Some(bytes) = send_buffer {
+        // Connections inherit it.
+        socket.set_send_buffer_size(bytes)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A limit on how many connections there are at a time.
+#[derive(Debug)]
+pub struct ConnectionLimit {
+    left: Arc<Semaphore>,
+    most: usize,
+    what: &'static str,
+    told: Option<Instant>,
+}
+
+impl ConnectionLimit {
+    /// At most `most`; `what` stands behind the number in the warning.
+    pub fn new(most: usize, what: &'static str) -> Self {
+        Self {
+            left: Arc::new(Semaphore::new(most)),
+            most,
+            what,
+            told: None,
+        }
+    }
+
+    /// A place for one more connection, for as long as it is held; `None` where
+    /// none is left, which is told now and then.
+    pub fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        let place = self.left.clone().try_acquire_owned().ok();
+        if place.is_none() {
+            self.tell(Instant::now());
+        }
+        place
+    }
+
+    fn tell(&mut self, now: Instant) {
+        if self.told.is_some_and(|told| now < told + TELL_PAUSE) {
+            return;
+        }
+        self.told = Some(now);
+        let (most, what) = (self.most, self.what);
+        warn!("{most} {what}: further ones are closed until some leave");
+    }
 }
 
 /// A listener, and whether it is out of resources.

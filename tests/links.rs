@@ -255,7 +255,7 @@ fn the_first_retry_of_a_link_that_is_down_comes_within_50_ms() {
     let pauses: Vec<_> = pauses.collect();
     println!("first retries after {pauses:?}");
     let soonest = pauses.iter().min().unwrap();
-    assert!((Duration::from_millis(25)..Duration::from_millis(50)).contains(soonest));
+    assert!((Duration::from_millis(20)..Duration::from_millis(50)).contains(soonest));
 }
 
 #[test]
@@ -271,7 +271,8 @@ fn a_link_without_progress_is_tried_again_ever_more_slowly() {
         (greetings.len() >= 10).then_some(greetings)
     });
     let last = greetings[9].0 - greetings[8].0;
-    assert!(last >= Duration::from_millis(350), "{last:?}");
+    // Half of the cap, or more.
+    assert!(last >= Duration::from_millis(200), "{last:?}");
     jaquez.on_pushes(Manner::Takes);
     await_clients(&jaquez, 1);
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Server};
 use crate::gateway::Clock;
-use crate::log::{self, Level, Log, Router};
+use crate::log::{self, Log, Router};
 use crate::places::Places;
 use crate::server::{Bound, Running};
 
@@ -35,16 +35,22 @@ pub(super) fn serve(name: &str, path: &Path) -> Result<()> {
 fn run(config: &Config, servers: &[&Server]) -> Result<()> {
     config.check_exposure(servers)?;
     let router = Router::new();
-    log::install(&router, config.log_level)?;
+    let is_logged = log::install(&router, config.log_level)?;
     log::log_panics(&router);
     raise_file_limit();
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ran = runtime.block_on(run_until_stopped(config, servers, &router));
+    let router = is_logged.then_some(&router);
+    let ran = runtime.block_on(run_until_stopped(config, servers, router));
     runtime.shutdown_background();
     ran
 }
 
-async fn run_until_stopped(config: &Config, servers: &[&Server], router: &Router) -> Result<()> {
+/// Runs the servers, with logs where `router` is given.
+async fn run_until_stopped(
+    config: &Config,
+    servers: &[&Server],
+    router: Option<&Router>,
+) -> Result<()> {
     let places = Places::start(&config.places)?;
     let bound = bind_all(config, servers).await?;
     let logs = open_logs(config, servers, router)?;
@@ -55,7 +61,7 @@ async fn run_until_stopped(config: &Config, servers: &[&Server], router: &Router
     // ends any other: a long list of places can be given up.
     let mut stop = Stop::listen()?;
     let mut running = start_all(bound, logs, &places)?;
-    print(banner(config, servers));
+    print(banner(config, servers, router.is_some()));
 
     let failure = tokio::select! {
         () = stop.wait() => None,
@@ -81,14 +87,15 @@ async fn bind_all(config: &Config, servers: &[&Server]) -> Result<Vec<Bound>> {
 }
 
 /// Opens all logs before anything starts, for the same reason.
-fn open_logs(config: &Config, servers: &[&Server], router: &Router) -> Result<Vec<Log>> {
+fn open_logs(config: &Config, servers: &[&Server], router: Option<&Router>) -> Result<Vec<Log>> {
     let mut logs = Vec::new();
     for server in servers {
         let name = server.name.as_str();
-        let log = match config.log_level {
-            Level::Off => Log::off(),
-            _ => Log::open(&config.log, name)?,
+        let Some(router) = router else {
+            logs.push(Log::off());
+            continue;
         };
+        let log = Log::open(&config.log, name)?;
         router.register(name, &log);
         logs.push(log);
     }
@@ -112,7 +119,7 @@ fn print(text: String) {
 }
 
 /// Says what listens where, and what to type next.
-fn banner(config: &Config, servers: &[&Server]) -> String {
+fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
     let mut text = format!(
         "proxyherd {}: herd {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -136,7 +143,7 @@ fn banner(config: &Config, servers: &[&Server]) -> String {
             "  {name:width$}  clients on {bind_clients}, neighbours on {bind_peers}"
         );
     }
-    if config.log_level != Level::Off {
+    if is_logged {
         let _ = writeln!(text, "logs in {}", config.log.dir.display());
     }
     if let Some(first) = servers.first() {

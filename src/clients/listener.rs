@@ -1,17 +1,15 @@
 //! Takes clients' connections, up to the limit.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::Instant;
-use tracing::{Instrument, info, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{Instrument, info};
 
 use crate::gateway::Gateway;
 use crate::log::{Log, Transcript};
 use crate::places::Places;
-use crate::sockets::Acceptor;
+use crate::sockets::{Acceptor, ConnectionLimit};
 
 use super::Settings;
 use super::desk::Desk;
@@ -23,12 +21,8 @@ pub struct Listener {
     desk: Desk,
     settings: Settings,
     log: Log,
-    places_left: Arc<Semaphore>,
-    told_full: Option<Instant>,
+    limit: ConnectionLimit,
 }
-
-/// That the server is full is told once in this time, not for each client.
-const TELL_PAUSE: Duration = Duration::from_secs(10);
 
 impl Listener {
     /// The edge in front of `gateway`.
@@ -37,27 +31,8 @@ impl Listener {
             desk: Desk { gateway, places },
             settings: settings.clone(),
             log: log.clone(),
-            places_left: Arc::new(Semaphore::new(settings.max_connections)),
-            told_full: None,
+            limit: ConnectionLimit::new(settings.max_connections, "clients are connected"),
         }
-    }
-
-    /// Takes a place for one more connection, or says that none is left.
-    fn admit(&mut self) -> Option<OwnedSemaphorePermit> {
-        let place = self.places_left.clone().try_acquire_owned().ok();
-        if place.is_none() {
-            self.tell_full(Instant::now());
-        }
-        place
-    }
-
-    fn tell_full(&mut self, now: Instant) {
-        if self.told_full.is_some_and(|told| now < told + TELL_PAUSE) {
-            return;
-        }
-        self.told_full = Some(now);
-        let most = self.settings.max_connections;
-        warn!("{most} clients are connected: further ones are closed until some leave");
     }
 }
 
@@ -72,7 +47,7 @@ pub async fn serve(mut listener: Listener, mut acceptor: Acceptor, drain: watch:
             _ = draining.wait_for(|&drain| drain) => break,
             accepted = acceptor.accept() => accepted,
         };
-        let Some(place) = listener.admit() else {
+        let Some(place) = listener.limit.take() else {
             continue;
         };
         let (stream, peer) = accepted;

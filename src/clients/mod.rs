@@ -19,6 +19,12 @@ pub use listener::{Listener, serve};
 
 use std::time::Duration;
 
+/// How many bytes of answers the system keeps for a client that does not read
+/// them. Enough for several answers of any kind, and few enough that a client
+/// that reads slowly is seen to read: of a larger buffer, more must be read
+/// before the system says that there is room again.
+pub const SEND_BUFFER: u32 = 128 * 1024;
+
 /// Limits of the text edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -1,12 +1,12 @@
 //! The state of a server's links, for all tasks of the server to see.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::herd::NeighbourId;
+use crate::herd::{Incarnation, NeighbourId};
 use crate::model::timestamp::UnixNanos;
 
 /// One note for each link, and the bells that wake its task.
@@ -20,6 +20,8 @@ pub struct Board {
 struct Note {
     news: Notify,
     greet: Notify,
+    /// The incarnation of the neighbour that greeted last; 0 for none.
+    incarnation: AtomicU64,
     state: Mutex<LinkState>,
 }
 
@@ -33,7 +35,7 @@ pub struct LinkState {
     /// Why it is down, in words; empty for a link that is up.
     pub reason: String,
     /// The last of this server's numbers that the neighbour acknowledged, in
-    /// the life of it that was greeted last.
+    /// the incarnation of it that was greeted last.
     pub cursor: u64,
 }
 
@@ -42,6 +44,7 @@ impl Board {
         let note = || Note {
             news: Notify::new(),
             greet: Notify::new(),
+            incarnation: AtomicU64::new(0),
             state: Mutex::new(LinkState {
                 is_up: false,
                 since: now,
@@ -120,14 +123,24 @@ impl Board {
         self.notes[neighbour.0].news.notified()
     }
 
-    /// The neighbour has restarted: its link should greet it again at once.
-    pub fn ring_greet(&self, neighbour: NeighbourId) {
-        self.notes[neighbour.0].greet.notify_one();
+    /// A new incarnation of the neighbour has greeted: its link should greet
+    /// that one too.
+    pub fn ring_greet(&self, neighbour: NeighbourId, incarnation: Incarnation) {
+        let note = &self.notes[neighbour.0];
+        note.incarnation.store(incarnation.get(), Relaxed);
+        note.greet.notify_one();
     }
 
-    /// Resolves when the link should greet again.
-    pub fn greet(&self, neighbour: NeighbourId) -> Notified<'_> {
-        self.notes[neighbour.0].greet.notified()
+    /// Resolves when another incarnation of the neighbour has greeted than
+    /// `greeted`, which is the one that its link has greeted.
+    pub async fn new_incarnation(&self, neighbour: NeighbourId, greeted: Option<Incarnation>) {
+        let note = &self.notes[neighbour.0];
+        loop {
+            note.greet.notified().await;
+            if note.incarnation.load(Relaxed) != greeted.map_or(0, Incarnation::get) {
+                return;
+            }
+        }
     }
 
     /// Held for a few reads and writes, never across an await.

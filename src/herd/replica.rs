@@ -63,6 +63,8 @@ pub struct Welcome {
     pub applied: u64,
     /// Which neighbour greeted.
     pub neighbour: NeighbourId,
+    /// The incarnation of it that greeted.
+    pub greeter: Incarnation,
     /// Was this incarnation of it unknown until now? Then a link to the
     /// neighbour had better greet again.
     pub is_new: bool,
@@ -149,7 +151,7 @@ impl fmt::Display for Refusal {
                 write!(f, "{name:?} is no neighbour of this server: talks_to does not link the two")
             }
             Self::Restarted => f.write_str(
-                "this server is not the incarnation that you greeted, it has restarted: greet again",
+                "this server is not the incarnation that you mean: it has restarted, or you have not greeted it; greet it first",
             ),
             Self::NotGreeted => f.write_str("this incarnation of you has not greeted: greet first"),
             Self::Gap { applied, from } => write!(
@@ -258,6 +260,7 @@ impl Replica {
             incarnation: self.identity.incarnation,
             applied: applied.unwrap_or(0),
             neighbour,
+            greeter: incarnation,
             is_new: applied.is_none(),
         })
     }

@@ -63,7 +63,7 @@ mod tests {
         let log = Log::open(&settings, "Riley").unwrap();
         let router = Router::new();
         router.register("Riley", &log);
-        install(&router, Level::Info).unwrap();
+        assert_eq!(install(&router, Level::Info), Ok(true));
         assert_eq!(install(&router, Level::Info), Err(AlreadyInstalled));
         log_panics(&router);
 

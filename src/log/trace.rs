@@ -27,9 +27,10 @@ const VARIABLE: &str = "RUST_LOG";
 
 /// The modules whose events are too many for a terminal: clients come and go by the thousand, each neighbour
 /// that connects is told of by the link to it as well, and a places provider that is down fails every question.
-const MANY: [&str; 3] = [
+const MANY: [&str; 4] = [
     concat!(env!("CARGO_CRATE_NAME"), "::clients"),
     concat!(env!("CARGO_CRATE_NAME"), "::peers::inbound"),
+    concat!(env!("CARGO_CRATE_NAME"), "::peers::incoming"),
     concat!(env!("CARGO_CRATE_NAME"), "::places::google"),
 ];
 
@@ -39,7 +40,10 @@ const MANY: [&str; 3] = [
 /// from warnings up, or from `level` up if that is fewer, or if it is debug or trace. An event
 /// outside any server's span goes to all logs. The environment variable `RUST_LOG` wins over
 /// `level`, in the form `warn,proxyherd=debug` (levels of targets; spans and fields cannot be named);
-/// where it is not of that form it is ignored with a warning. With [`Level::Off`] nothing goes to any log.
+/// where it is not of that form it is ignored with a warning.
+///
+/// Gives whether anything goes to logs: with [`Level::Off`], or `RUST_LOG=off`, nothing does, and
+/// there is no need to open any.
 ///
 /// Whatever the level, the terminal (stderr) shows warnings and errors of everybody, and the INFO
 /// events of this crate but for those of clients, of neighbours that connect, and of Google.
@@ -47,17 +51,25 @@ const MANY: [&str; 3] = [
 /// # Errors
 ///
 /// If there is a subscriber already; it stays.
-pub fn install(router: &Router, level: Level) -> Result<(), AlreadyInstalled> {
+pub fn install(router: &Router, level: Level) -> Result<bool, AlreadyInstalled> {
     let rules = rules(level, env::var(VARIABLE));
     let to_logs = rules
         .as_ref()
         .map_or_else(|_| targets(level), Targets::clone);
+    let is_on = says_anything(&to_logs);
     let dispatch = dispatch(router, to_logs, terminal::tell);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| AlreadyInstalled)?;
     if let Err(misunderstood) = rules {
         tracing::warn!("{misunderstood}; level {level} is used");
     }
-    Ok(())
+    Ok(is_on)
+}
+
+fn says_anything(to_logs: &Targets) -> bool {
+    let levels = to_logs.iter().map(|(_, level)| level);
+    levels
+        .chain(to_logs.default_level())
+        .any(|level| level != LevelFilter::OFF)
 }
 
 /// The process has a subscriber of tracing events already.
@@ -88,7 +100,6 @@ fn dispatch(
 /// What goes to logs, by level and what the environment says.
 fn rules(level: Level, variable: Result<String, VarError>) -> Result<Targets, Misunderstood> {
     let text = match variable {
-        _ if level == Level::Off => return Ok(targets(level)),
         Err(VarError::NotPresent) => return Ok(targets(level)),
         Err(VarError::NotUnicode(_)) => return Err(Misunderstood("it is not UTF-8".to_owned())),
         Ok(text) if text.trim().is_empty() => return Ok(targets(level)),
@@ -437,15 +448,16 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_unless_the_log_is_off_or_it_is_misunderstood() {
+    fn the_environment_wins_unless_it_is_misunderstood() {
         let set = |text: &str| Ok(text.to_owned());
         let by_level = |level| rules(level, Err(VarError::NotPresent)).unwrap();
         assert_eq!(by_level(Level::Info), targets(Level::Info));
         assert_eq!(rules(Level::Warn, set(" ")).unwrap(), targets(Level::Warn));
-        assert_eq!(
-            rules(Level::Off, set("trace")).unwrap(),
-            targets(Level::Off)
-        );
+        let is_on = |level, text| says_anything(&rules(level, set(text)).unwrap());
+        assert!(is_on(Level::Off, "error"));
+        assert!(is_on(Level::Off, "off,proxyherd=warn"));
+        assert!(!is_on(Level::Info, "off"));
+        assert!(!is_on(Level::Off, " "));
 
         let process = Process::new(rules(Level::Error, set("proxyherd=debug,h2=off")).unwrap());
         process.run(speak);

@@ -16,7 +16,7 @@ use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use crate::text::reply;
 
-use super::refusals::address_of;
+use super::incoming::OtherEnd;
 use super::wire::{self, PushError};
 
 /// How many reports are merged before other tasks get their turn.
@@ -86,14 +86,17 @@ impl Inbound {
 
     fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
         let name = &self.gateway.replica().neighbours()[welcome.neighbour.0];
-        if !welcome.is_new {
-            debug!("{name} greets again");
-            return;
+        match request.extensions().get::<OtherEnd>() {
+            Some(other_end) if other_end.is_known_as(name) => {
+                info!("neighbour {name} connected from {}", other_end.address);
+            }
+            _ => debug!("{name} greets again"),
         }
-        let from = address_of(request.extensions()).map(|address| format!(" from {address}"));
-        info!("neighbour {name} connected{}", from.unwrap_or_default());
-        // What this incarnation of it does not have, our link must send it.
-        self.gateway.board().ring_greet(welcome.neighbour);
+        if welcome.is_new {
+            // What this incarnation of it does not have, our link must send it.
+            let board = self.gateway.board();
+            board.ring_greet(welcome.neighbour, welcome.greeter);
+        }
     }
 
     fn note_reports(&self, sender: &Name, reports: &[Report<'_>]) {

@@ -5,17 +5,18 @@
 //! one batch is on its way the next gathers in the feed, so batches grow with
 //! load by themselves, and on a quiet link a report leaves at once.
 //!
-//! A link is up from a greeting that succeeded until a call fails twice without
-//! progress, or is refused for good. A link that is down tries again for ever,
-//! with backoff, and at once when its neighbour greets as a new incarnation.
+//! A link is up from a greeting that succeeded until a call gets no answer for
+//! all its quick retries, or is refused for good. A link that is down tries
+//! again for ever, with backoff, and at once when its neighbour greets as a new
+//! incarnation.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
-use tonic::Code;
-use tower::retry::backoff::{Backoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
+use tokio::time::{Instant, sleep, sleep_until};
+use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 
@@ -30,16 +31,13 @@ use crate::proto::{GreetResponse, PushFrame};
 use crate::text::reply;
 
 use super::Settings;
+use super::backoff::Backoff;
 use super::policy::{Answer, Call, Caller, Failure};
 use super::wire::{self, PushWriter};
 
-/// The first retry of a link that is down comes within 50 ms: after this pause,
-/// half as much again for jitter, and what a busy machine adds.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-
-/// Calls may fail this often in a row, each time greeted again between, before
-/// the link counts as down.
-const MOST_MISSES: u32 = 2;
+/// A neighbour may refuse to go on this often in a row, each time greeted again
+/// between, before the link counts as down.
+const MOST_REFUSALS: u32 = 2;
 
 /// One neighbour's link. [`run`](Self::run) it as a task.
 #[derive(Debug)]
@@ -64,16 +62,12 @@ pub struct Link {
 enum End {
     /// The server shuts down, and the neighbour has all that it needs.
     Finished,
-    /// The neighbour has restarted, or did not answer: greet it, then go on.
-    GreetAgain(Miss),
+    /// The neighbour has restarted: greet it, then go on.
+    GreetAgain,
+    /// The neighbour asks to be greeted, for this reason.
+    Refused(Status),
     /// Nothing will come of it for now.
     Down(String),
-}
-
-/// Was something wrong?
-enum Miss {
-    Nothing,
-    Failed(Failure),
 }
 
 impl Link {
@@ -103,48 +97,46 @@ impl Link {
     /// Keeps the neighbour up to date until `finish` becomes true, and then
     /// until it has all that it needs or the link is down.
     pub async fn run(mut self, mut finish: watch::Receiver<bool>) {
-        let mut pauses = self.pauses();
-        loop {
-            let reason = match self.talk(&mut finish).await {
-                End::Finished => return,
-                End::Down(reason) => reason,
-                End::GreetAgain(_) => unreachable!("talk greets again by itself"),
-            };
+        let mut backoff = Backoff::new(self.settings.backoff_cap);
+        while let Err(reason) = self.talk(&mut finish).await {
             self.note_down(&reason);
             // A greeting alone is no progress: a neighbour that then refuses
             // every push is tried ever more slowly too.
             if std::mem::take(&mut self.has_progressed) {
-                pauses = self.pauses();
+                backoff.reset();
             }
-            let gateway = self.gateway.clone();
             tokio::select! {
-                () = pauses.next_backoff() => {}
-                () = gateway.board().greet(self.neighbour) => {}
+                () = sleep(backoff.pause()) => {}
+                () = self.new_incarnation() => {}
                 () = finished(&mut finish) => return,
             }
         }
     }
 
-    /// Greets and pushes until the link is down or finished.
-    async fn talk(&mut self, finish: &mut watch::Receiver<bool>) -> End {
-        let mut misses = 0;
+    /// Greets and pushes until all is done, or the link is down for a reason.
+    async fn talk(&mut self, finish: &mut watch::Receiver<bool>) -> Result<(), String> {
+        let mut refusals = 0;
         loop {
-            if let Err(failure) = self.greet().await {
-                return End::Down(failure.to_string());
-            }
+            self.greet().await.map_err(|failure| failure.to_string())?;
             self.note_up();
-            match self.push_on(finish, &mut misses).await {
-                End::GreetAgain(Miss::Nothing) => {}
-                End::GreetAgain(Miss::Failed(failure)) => {
-                    debug!("greets {} again: {failure}", self.name);
-                    misses += 1;
-                    if misses >= MOST_MISSES {
-                        return End::Down(failure.to_string());
-                    }
+            match self.push_on(finish, &mut refusals).await {
+                End::Finished => return Ok(()),
+                End::GreetAgain => {}
+                End::Refused(status) if refusals < MOST_REFUSALS => {
+                    debug!("greets {} again: {}", self.name, status.message());
                 }
-                end => return end,
+                End::Refused(status) => return Err(Failure::Refused(status).to_string()),
+                End::Down(reason) => return Err(reason),
             }
         }
+    }
+
+    /// Resolves when another incarnation of the neighbour greets than the one
+    /// that this link greeted.
+    fn new_incarnation(&self) -> impl Future<Output = ()> + use<> {
+        let (gateway, neighbour, greeted) =
+            (self.gateway.clone(), self.neighbour, self.outbox.greeted());
+        async move { gateway.board().new_incarnation(neighbour, greeted).await }
     }
 
     async fn greet(&mut self) -> Result<(), Failure> {
@@ -180,9 +172,9 @@ impl Link {
         Incarnation::new(answer.receiver_incarnation).ok_or("it named no incarnation".to_owned())
     }
 
-    /// Pushes until something ends it. `misses` is set to 0 by every push that
-    /// succeeds.
-    async fn push_on(&mut self, finish: &mut watch::Receiver<bool>, misses: &mut u32) -> End {
+    /// Pushes until something ends it. `refusals` counts those in a row: every
+    /// push that succeeds sets it to 0.
+    async fn push_on(&mut self, finish: &mut watch::Receiver<bool>, refusals: &mut u32) -> End {
         let mut heartbeat = Instant::now() + self.settings.heartbeat;
         loop {
             let (mut span, mut frame) = self.next_batch();
@@ -193,15 +185,16 @@ impl Link {
                 }
                 match self.rest(finish, heartbeat).await {
                     Woken::News => continue,
-                    Woken::Greet => return End::GreetAgain(Miss::Nothing),
+                    Woken::Greet => return End::GreetAgain,
                     Woken::Finish => return End::Finished,
                     Woken::Heartbeat => (span, frame) = self.next_batch(),
                 }
             }
             if let Err(end) = self.push_unless_greeted(span, frame).await {
+                *refusals += u32::from(matches!(end, End::Refused(_)));
                 return end;
             }
-            *misses = 0;
+            *refusals = 0;
             heartbeat = Instant::now() + self.settings.heartbeat;
         }
     }
@@ -209,11 +202,10 @@ impl Link {
     /// Waits until there is a reason not to. News come before the end of the
     /// server: it finishes only when there is none left.
     async fn rest(&self, finish: &mut watch::Receiver<bool>, heartbeat: Instant) -> Woken {
-        let board = self.gateway.board();
         tokio::select! {
             biased;
-            () = board.greet(self.neighbour) => Woken::Greet,
-            () = board.news(self.neighbour) => Woken::News,
+            () = self.new_incarnation() => Woken::Greet,
+            () = self.gateway.board().news(self.neighbour) => Woken::News,
             () = sleep_until(heartbeat) => Woken::Heartbeat,
             () = finished(finish) => Woken::Finish,
         }
@@ -246,14 +238,14 @@ impl Link {
         (span, frame)
     }
 
-    /// Pushes, but lets go when a new life of the neighbour greets meanwhile: the
-    /// one that the push is on its way to may never answer.
+    /// Pushes, but lets go when a new incarnation of the neighbour greets
+    /// meanwhile: the one that the push is on its way to may never answer.
     async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
-        let (gateway, neighbour) = (self.gateway.clone(), self.neighbour);
+        let greeted_anew = self.new_incarnation();
         tokio::select! {
             biased;
             pushed = self.push(span, frame) => pushed,
-            () = gateway.board().greet(neighbour) => Err(End::GreetAgain(Miss::Nothing)),
+            () = greeted_anew => Err(End::GreetAgain),
         }
     }
 
@@ -289,12 +281,16 @@ impl Link {
     }
 
     fn failed(&mut self, span: Span, failure: Failure) -> End {
-        match &failure {
-            Failure::NoAnswer(_) => self.outbox.unanswered(span),
-            Failure::Refused(status) if status.code() == Code::FailedPrecondition => {}
-            Failure::Refused(_) => return End::Down(failure.to_string()),
+        match failure {
+            Failure::Refused(status) if status.code() == Code::FailedPrecondition => {
+                End::Refused(status)
+            }
+            Failure::Refused(_) => End::Down(failure.to_string()),
+            Failure::NoAnswer(_) => {
+                self.outbox.unanswered(span);
+                End::Down(failure.to_string())
+            }
         }
-        End::GreetAgain(Miss::Failed(failure))
     }
 
     async fn call(&mut self, call: Call) -> Result<Answer, Failure> {
@@ -322,14 +318,6 @@ impl Link {
     fn note_cursor(&self) {
         let board = self.gateway.board();
         board.set_cursor(self.neighbour, self.outbox.cursor());
-    }
-
-    fn pauses(&self) -> ExponentialBackoff {
-        let cap = self.settings.backoff_cap.max(FIRST_PAUSE);
-        let pauses = ExponentialBackoffMaker::new(FIRST_PAUSE, cap, 0.5, Default::default());
-        pauses
-            .expect("the first pause is not longer than the cap")
-            .make_backoff()
     }
 }
 

@@ -5,8 +5,10 @@
 //! | `link` | one task for each neighbour: greets it and pushes what it lacks |
 //! | `inbound` | the `Propagate` service: takes greetings and pushes |
 //! | `port` | the peer port: which services it offers, and its limits |
+//! | `incoming` | the connections behind that service |
 //! | `policy` | the tower stack that every call to a neighbour goes through |
 //! | `refusals` | what is written of the calls that were refused |
+//! | `backoff` | the pauses of a link that is down |
 //! | `dial` | the channel below that stack |
 //! | `wire` | messages into model types and back |
 //! | `protobuf` | the wire format of the one message that is read in place |
@@ -15,8 +17,10 @@
 //! gives them a network. It does not trust one: every wait has a limit, every
 //! message a size, and whatever fails is tried again at a measured pace.
 
+mod backoff;
 mod dial;
 mod inbound;
+mod incoming;
 mod link;
 mod policy;
 mod port;
@@ -26,6 +30,7 @@ mod wire;
 
 pub use dial::Dialler;
 pub use inbound::Inbound;
+pub use incoming::{Connection, OtherEnd, accept};
 pub use link::Link;
 pub use policy::{Answer, Call, Caller, Failure, stack};
 pub use port::{Health, Port};

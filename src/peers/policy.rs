@@ -88,7 +88,7 @@ where
 {
     let stack = ServiceBuilder::new()
         .map_err(Failure::from)
-        .timeout(settings.attempt * 2)
+        .timeout(settings.attempt * 3 / 2)
         .retry(QuickRetries::new(settings.retries))
         .timeout(settings.attempt)
         .service(inner);

@@ -11,10 +11,11 @@ use std::time::Duration;
 use http::{Extensions, Request, Response};
 use tokio::time::Instant;
 use tonic::server::NamedService;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tower::Service;
 use tracing::{Span, warn};
+
+use super::incoming::OtherEnd;
 
 /// One refusal is written in this time, and those between are counted.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -66,7 +67,7 @@ where
             let response = call.await?;
             // Of an answer that is no refusal, the status comes behind it.
             if let Some(status) = Status::from_header_map(response.headers())
-                && is_news(status.code())
+                && is_news(what, status.code())
             {
                 span.in_scope(|| refusals.note(what, from, &status));
             }
@@ -75,24 +76,29 @@ where
     }
 }
 
+/// What a push is called.
+const PUSH: &str = "a push";
+
 /// What is called, in words that do not depend on the caller.
 fn name_of(path: &str) -> &'static str {
     match path.rsplit('/').next() {
         Some("Greet") => "a greeting",
-        Some("Push") => "a push",
+        Some("Push") => PUSH,
         _ => "a call",
     }
 }
 
-/// Where a call came from.
-pub(super) fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
-    let info = extensions.get::<TcpConnectInfo>();
-    info.and_then(TcpConnectInfo::remote_addr)
+fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions
+        .get::<OtherEnd>()
+        .map(|other_end| other_end.address)
 }
 
-/// That the server shuts down is no news, and nobody's mistake.
-fn is_news(code: Code) -> bool {
-    !matches!(code, Code::Ok | Code::Unavailable)
+/// That the server shuts down is nobody's mistake, and that a push must begin
+/// with a greeting is how links learn of a restart.
+fn is_news(what: &str, code: Code) -> bool {
+    let is_usual = matches!((what, code), (PUSH, Code::FailedPrecondition));
+    !is_usual && !matches!(code, Code::Ok | Code::Unavailable)
 }
 
 /// When a refusal was last written, and how many were not since.

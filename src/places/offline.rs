@@ -21,7 +21,7 @@ impl Offline {
     pub(super) fn new(catalogue: Catalogue) -> Offline {
         let catalogue = catalogue.arranged();
         let index = Index::new(catalogue.points());
-        tracing::info!(places = catalogue.len(), "the list of places is loaded");
+        tracing::info!("{} places are loaded", catalogue.len());
         Offline { catalogue, index }
     }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::T;
-use crate::common::{CLASSIC, Client, Ended, LIMIT, Process, Site, Topology};
+use crate::common::{CLASSIC, Client, Ended, LIMIT, Process, Site, Topology, eventually};
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 const ALONE: Topology<'static> = (&["Riley"], &[]);
@@ -68,6 +68,32 @@ fn every_report_that_was_answered_before_sigterm_is_at_a_neighbour() {
         assert!(at_line.starts_with("AT Riley "), "{at_line}");
     }
     assert!(site.log("Riley").ends_with(" INFO  stopped\n"));
+}
+
+#[test]
+fn a_herd_whose_servers_are_restarted_one_by_one_forgets_nothing() {
+    let (site, mut servers) = Site::serve_each(CLASSIC, "");
+    for (n, name) in CLASSIC.0.iter().enumerate() {
+        let mut client = site.client(name);
+        for n in 0..100 {
+            client.send(format!("IAMAT {name}-{n} +1+1 {T}\n"));
+        }
+        for _ in 0..100 {
+            client.text();
+        }
+        servers[n].signal("TERM");
+        stopped_well(&servers.remove(n).end());
+        let restarted = eventually("it has its ports again", || site.run(&["serve", name]).ok());
+        servers.insert(n, restarted);
+    }
+    for server in CLASSIC.0 {
+        for name in CLASSIC.0 {
+            for n in 0..100 {
+                let id = format!("{name}-{n}");
+                eventually(&format!("{server} knows {id}"), || site.report(server, &id));
+            }
+        }
+    }
 }
 
 #[test]
