@@ -74,5 +74,5 @@ fn tell(error: &dyn Error) {
         log::escape_into(&mut text, line.as_bytes());
         text.push(b'\n');
     }
-    log::tell(&text);
+    log::tell_at_last(&text);
 }

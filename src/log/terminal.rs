@@ -18,11 +18,24 @@ const QUEUE: usize = 256;
 /// How long a message waits to be out, once for each time that the terminal gets stuck.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// How long a process that ends waits for its last words to be out. On a busy machine the thread that
+/// writes them may not run at once, and what is not out then is lost.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+static STDERR: LazyLock<Terminal> = LazyLock::new(|| Terminal::new(io::stderr()));
+
 /// Shows `line`, which is escaped and ends with a line end, on stderr. Never fails and never blocks
 /// for long. A stderr that is closed or refuses the write is ignored.
-pub fn tell(line: &[u8]) {
-    static STDERR: LazyLock<Terminal> = LazyLock::new(|| Terminal::new(io::stderr()));
+pub(super) fn tell(line: &[u8]) {
     STDERR.tell(line);
+}
+
+/// As [`tell`], for whoever ends the process next: waits longer, up to a second.
+pub fn tell_at_last(line: &[u8]) {
+    if let Some(is_out) = STDERR.hand_over(line) {
+        // Nothing is left to try where it is not.
+        let _ = is_out.recv_timeout(LAST_PATIENCE);
+    }
 }
 
 /// A thread that writes messages one by one, and how it fares.
@@ -57,13 +70,20 @@ impl Terminal {
     }
 
     fn tell(&self, line: &[u8]) {
+        if let Some(is_out) = self.hand_over(line) {
+            self.wait_for(&is_out);
+        }
+    }
+
+    /// Gives what ends when the line is out, if it is on its way.
+    fn hand_over(&self, line: &[u8]) -> Option<Receiver<()>> {
         let (out, is_out) = mpsc::channel();
         let message = Message {
             line: line.to_vec(),
             _out: out,
         };
         match self.queue.try_send(message) {
-            Ok(()) => self.wait_for(&is_out),
+            Ok(()) => return Some(is_out),
             Err(TrySendError::Full(_)) => {
                 self.health.missed.fetch_add(1, Relaxed);
             }
@@ -71,6 +91,7 @@ impl Terminal {
                 let _ = io::stderr().write_all(line);
             }
         }
+        None
     }
 
     fn wait_for(&self, is_out: &Receiver<()>) {
