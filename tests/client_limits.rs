@@ -76,7 +76,7 @@ impl Asked {
 /// An answer that tells which question it is of.
 fn answer_to(question: &Question) -> Answer {
     Answer {
-        json: json_of(question.radius_metres / 1000.0),
+        json: json_of(question.radius_metres() / 1000.0),
         places: 1,
     }
 }
@@ -117,7 +117,7 @@ fn an_at_line_is_fixed_when_its_line_is_taken_however_long_the_places_take() {
     client.send(iamat("kiwi", "+1+1")).text();
     client.send("WHATSAT kiwi 7 1\n");
     let (question, tell) = asked.next();
-    assert_eq!((question.latitude, question.longitude), (1.0, 1.0));
+    assert_eq!(question.degrees(), (1.0, 1.0));
     herd.client("Riley").send(iamat("kiwi", "-2-2")).text();
     tell.send(answer_to(&question)).unwrap();
     assert_eq!(client.places().0, at_line("kiwi", "+1+1"));

@@ -73,16 +73,10 @@ impl Desk {
         transcript: &mut Transcript,
     ) -> Option<()> {
         let mut at_line = Vec::new();
-        let (latitude, longitude) = self.gateway.locate(client, |report| {
+        let question = self.gateway.locate(client, |report| {
             reply::at(&mut at_line, &report);
-            report.position.degrees()
+            Question::new(report.position, radius, most)
         })?;
-        let question = Question {
-            latitude,
-            longitude,
-            radius_metres: radius.to_f64() * 1000.0,
-            most,
-        };
         match self.places.nearby_now(&question) {
             Some(answer) => {
                 transcript.said_places(&at_line, answer.places);

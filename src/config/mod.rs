@@ -27,6 +27,7 @@ mod file;
 #[cfg(test)]
 mod fuzz;
 mod problems;
+mod provider;
 #[cfg(test)]
 mod samples;
 mod section;

@@ -170,6 +170,11 @@ impl<'a, 'p> Section<'a, 'p> {
     fn refuse<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wrong: Wrong) {
         let why = match wrong {
             Wrong::Value(why) => why,
+            Wrong::Secret(why) => {
+                self.problems
+                    .add(value.span().start, format!("{key}: {why}"));
+                return;
+            }
             Wrong::Type | Wrong::Range => {
                 let kind = value::kind(value.get_ref());
                 format!("must be {}, not {kind}", T::WANTED)
@@ -262,7 +267,8 @@ mod tests {
             ),
             (
                 "[places]\nprovider = \"offline\"\napi_key = \"x\"",
-                "h:11: [places] has no key \"api_key\"; it has provider, file and timeout",
+                "h:11: [places] has no key \"api_key\"; it has provider, file, \
+                 base_url, api_key_env, fields and timeout; did you mean \"api_key_env\"?",
             ),
         ] {
             assert_eq!(settings(text), told);

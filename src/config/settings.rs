@@ -9,10 +9,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::de::DeValue;
-
-use super::value::{FromToml, Wrong};
-use crate::places::Provider;
+use super::provider;
+use super::value::FromToml;
 use crate::{clients, gateway, log, peers, places};
 
 /// Goes over the settings of one table: to fill them from a file, or to tell
@@ -33,9 +31,7 @@ pub(super) trait Visitor {
 /// The settings of `[places]`.
 pub(super) fn places(on: &mut impl Visitor, settings: &mut places::Settings) {
     let places::Settings { provider, timeout } = settings;
-    on.plain("provider", &mut ProviderName);
-    let Provider::Offline { file } = provider;
-    on.plain("file", file);
+    provider::provider(on, provider);
     let timeouts = places::MIN_TIMEOUT..=places::MAX_TIMEOUT;
     on.bounded("timeout", timeout, timeouts);
 }
@@ -147,28 +143,6 @@ impl Setting for Option<PathBuf> {
     fn show(&self) -> String {
         self.as_ref()
             .map_or_else(|| "none".to_owned(), Setting::show)
-    }
-}
-
-/// The name of a places provider. There is one, so it holds nothing.
-struct ProviderName;
-
-impl FromToml for ProviderName {
-    const WANTED: &'static str = r#"a provider in quotes, as in "offline""#;
-
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        match value.as_str().ok_or(Wrong::Type)? {
-            "offline" => Ok(Self),
-            _ => Err(Wrong::Value(
-                "this version knows \"offline\" and no other provider".into(),
-            )),
-        }
-    }
-}
-
-impl Setting for ProviderName {
-    fn show(&self) -> String {
-        "offline".to_owned()
     }
 }
 

@@ -3,6 +3,8 @@
 
 use super::tell::{Told, tell};
 use super::{Config, Server};
+use crate::places::Provider;
+use crate::places::google::{Api, Fields};
 use crate::{clients, gateway, log, peers, places};
 
 const SHIPPED: &str = include_str!("../../config/herd.toml");
@@ -92,9 +94,9 @@ fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
 #[test]
 fn every_setting_has_a_comment_that_states_its_bounds_and_costs() {
     for setting in tell(&parse(SHIPPED)) {
-        if setting.key == "file" {
-            // Without a default, it stands there as an example.
-            assert!(SHIPPED.contains("\n#     file = \"places.csv\"\n"));
+        if ["file", "base_url", "fields"].contains(&setting.key) {
+            // Without a default that could be written down, it stands there as an example.
+            assert!(SHIPPED.contains(&format!("\n#     {} = ", setting.key)));
             continue;
         }
         let prose = comment(SHIPPED, &setting).replace("\n# ", " ");
@@ -107,6 +109,32 @@ fn every_setting_has_a_comment_that_states_its_bounds_and_costs() {
             assert!(prose.contains(cost), "{}: {cost}", setting.key);
         }
     }
+}
+
+/// The file with every example of `[places]` taken out of its comment.
+fn with_examples() -> String {
+    let (before, places) = SHIPPED.split_once("[places]\n").unwrap();
+    format!("{before}[places]\n{}", places.replace("\n#     ", "\n"))
+}
+
+#[test]
+fn the_example_of_fields_names_all_but_the_dear_ones() {
+    let text = with_examples().replace("[places]\n", "[places]\nprovider = \"google-new\"\n");
+    let Provider::Google(google) = parse(&text).places.provider else {
+        panic!("another provider");
+    };
+    let dear = [
+        "currentOpeningHours",
+        "priceLevel",
+        "rating",
+        "userRatingCount",
+    ];
+    let cheap = Fields::names().filter(|name| !dear.contains(name));
+    assert_eq!(google.api, Api::New(Fields::parse(cheap).unwrap()));
+    assert!(google.base_url.is_some());
+    let file = Some("places.csv".into());
+    let offline = parse(&with_examples()).places.provider;
+    assert_eq!(offline, Provider::Offline { file });
 }
 
 #[test]

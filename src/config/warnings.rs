@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{Config, Server, words};
 use crate::model::name::Name;
+use crate::places::Provider;
 
 impl Config {
     /// What somebody who runs this herd should know: a sentence or two on each
@@ -13,7 +14,19 @@ impl Config {
         warnings.extend(self.partition());
         warnings.extend(self.servers.iter().filter_map(undialable));
         warnings.extend(self.unencrypted());
+        warnings.extend(self.key_in_clear());
         warnings
+    }
+
+    fn key_in_clear(&self) -> Option<String> {
+        let Provider::Google(google) = &self.places.provider else {
+            return None;
+        };
+        let url = google.base_url.as_ref().filter(|url| !url.is_private())?;
+        Some(format!(
+            "the key for the places provider travels unencrypted to {url}, and who can watch \
+             it on its way can use it: begin base_url with https."
+        ))
     }
 
     fn partition(&self) -> Option<String> {
@@ -163,5 +176,26 @@ mod tests {
             warnings[0]
                 .starts_with("[::]:13001 is an address to listen on, and the neighbours of B")
         );
+    }
+
+    #[test]
+    fn a_key_that_travels_in_clear_is_told() {
+        let with = |provider: &str, url: &str| {
+            let places = format!("[places]\nprovider = \"{provider}\"\nbase_url = \"{url}\"\n");
+            parse(&(alone() + &places)).warnings()
+        };
+        for provider in ["google", "google-new"] {
+            let warnings = with(provider, "http://places.example.org");
+            assert_eq!(
+                warnings,
+                ["the key for the places provider travels unencrypted to \
+                  http://places.example.org, and who can watch it on its way can use it: begin \
+                  base_url with https."]
+            );
+            for url in ["http://127.0.0.1:8080", "https://places.example.org"] {
+                assert!(with(provider, url).is_empty(), "{url}");
+            }
+        }
+        assert!(with("offline", "http://places.example.org").is_empty());
     }
 }

@@ -25,12 +25,13 @@ use super::terminal;
 /// The environment variable that wins over the configured level.
 const VARIABLE: &str = "RUST_LOG";
 
-/// The modules whose events are too many for a terminal: clients come and go by the thousand, and each
-/// neighbour that connects is told of by the link to it as well.
-const MANY: [&str; 3] = [
+/// The modules whose events are too many for a terminal: clients come and go by the thousand, each neighbour
+/// that connects is told of by the link to it as well, and a places provider that is down fails every question.
+const MANY: [&str; 4] = [
     concat!(env!("CARGO_CRATE_NAME"), "::clients"),
     concat!(env!("CARGO_CRATE_NAME"), "::peers::inbound"),
     concat!(env!("CARGO_CRATE_NAME"), "::peers::incoming"),
+    concat!(env!("CARGO_CRATE_NAME"), "::places::google"),
 ];
 
 /// Makes this the process's subscriber of tracing events.
@@ -45,7 +46,7 @@ const MANY: [&str; 3] = [
 /// there is no need to open any.
 ///
 /// Whatever the level, the terminal (stderr) shows warnings and errors of everybody, and the INFO
-/// events of this crate but for those of clients and of neighbours that connect.
+/// events of this crate but for those of clients, of neighbours that connect, and of Google.
 ///
 /// # Errors
 ///

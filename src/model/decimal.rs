@@ -9,7 +9,6 @@ use std::cmp::Ordering;
 /// digits behind it. Borrowed from the text that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decimal<'a> {
-    text: &'a [u8],
     whole: &'a [u8],
     fraction: &'a [u8],
 }
@@ -24,11 +23,7 @@ impl<'a> Decimal<'a> {
             Some(_) => return None,
         };
         let digits = !whole.is_empty() && all_digits(whole) && all_digits(fraction);
-        digits.then_some(Self {
-            text,
-            whole,
-            fraction,
-        })
+        digits.then_some(Self { whole, fraction })
     }
 
     /// The digits before the point; at least one.
@@ -46,12 +41,6 @@ impl<'a> Decimal<'a> {
         self.whole.iter().try_fold(0u64, |number, digit| {
             number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
         })
-    }
-
-    /// The nearest float.
-    pub fn to_f64(self) -> f64 {
-        let text = std::str::from_utf8(self.text).expect("digits are ASCII");
-        text.parse().expect("a decimal number reads as a float")
     }
 
     /// Is this number at most `bound`? Exact for any number of digits.

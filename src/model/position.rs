@@ -61,13 +61,6 @@ impl<'a> Position<'a> {
     pub fn longitude(self) -> &'a str {
         self.text[usize::from(self.latitude)..].trim_end_matches('/')
     }
-
-    /// Latitude and longitude as the nearest floats, in degrees.
-    pub fn degrees(self) -> (f64, f64) {
-        // Signed decimals are a subset of what Rust reads as a float.
-        let float = |text: &str| text.parse().expect("a coordinate is a decimal number");
-        (float(self.latitude()), float(self.longitude()))
-    }
 }
 
 fn is_sign(byte: u8) -> bool {
@@ -93,7 +86,6 @@ mod tests {
         assert_eq!(position.text(), "+34.068930-118.445127/");
         assert_eq!(position.latitude(), "+34.068930");
         assert_eq!(position.longitude(), "-118.445127");
-        assert_eq!(position.degrees(), (34.068930, -118.445127));
     }
 
     #[test]

@@ -24,7 +24,12 @@ impl Answer {
         Answer::of_status("UNKNOWN_ERROR", Some(cause))
     }
 
-    /// The places found, nearest first; [`Answer::none`] where there are none.
+    /// The provider would not answer: its own status, and its message where it gave one.
+    pub(super) fn refused(status: &str, message: Option<&str>) -> Answer {
+        Answer::of_status(status, message)
+    }
+
+    /// The places found, in the provider's order; [`Answer::none`] where there are none.
     pub(super) fn found<P: Serialize>(places: &[P]) -> Answer {
         if places.is_empty() {
             return Answer::none();

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::google::NoKey;
 use super::{MAX_FILE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT};
 
 /// Why [`Places::start`](super::Places::start) failed. Whatever the cause, nothing has been started.
@@ -12,6 +13,15 @@ use super::{MAX_FILE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT};
 pub enum PlacesError {
     /// The timeout in the settings is out of bounds.
     Timeout(Duration),
+    /// There is no key for a provider that needs one.
+    Key {
+        /// The environment variable that was to hold it.
+        variable: String,
+        /// What is wrong with it.
+        why: NoKey,
+    },
+    /// Nothing can be asked by HTTP, for this reason.
+    Http(String),
     /// The system has no thread for loading the places.
     Thread(io::Error),
     /// The name of the operator's file does not tell what is in it.
@@ -64,6 +74,17 @@ impl fmt::Display for PlacesError {
             PlacesError::Timeout(given) => write!(
                 f,
                 "the timeout of places, {given:?}, is out of bounds: choose one from {MIN_TIMEOUT:?} to {MAX_TIMEOUT:?}"
+            ),
+            PlacesError::Key { variable, why } => write!(
+                f,
+                "the environment variable {variable}, which is to hold the key for the places provider, {why}: \
+                 put your key for Google's Places API there, name another variable as api_key_env under [places], \
+                 or set provider = \"offline\" there, which needs none"
+            ),
+            PlacesError::Http(cause) => write!(
+                f,
+                "the places provider can not be asked by HTTP: {cause}; set provider = \"offline\" under [places], \
+                 which needs no network"
             ),
             PlacesError::Thread(cause) => write!(
                 f,

@@ -3,7 +3,8 @@
 //! A server asks one [`Question`] at a time and gets an [`Answer`], always: the JSON of a Google Places Nearby
 //! Search response, in Google's own look. Who answers is the operator's choice ([`Provider`]). The offline
 //! provider needs neither network nor key: it knows the populated places of GeoNames, which are compiled into
-//! the program (`data/README.md` tells where they come from), or the places of the operator's own file.
+//! the program (`data/README.md` tells where they come from), or the places of the operator's own file. The other is
+//! Google itself, by its old API or its new one ([`google`]).
 //!
 //! The idea behind the offline provider: on the unit sphere the straight line between two points grows with the
 //! distance along the ground, so the places stand in an ordinary three-dimensional tree, and neither the poles nor
@@ -17,22 +18,27 @@ mod catalogue;
 mod error;
 mod file;
 mod gazetteer;
+pub mod google;
 mod index;
 mod loading;
 mod made;
 mod nearby;
 mod offline;
 mod place;
+mod question;
 
+use std::env::VarError;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use answer::Answer;
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
 pub use error::{PlacesError, Spot};
 pub use file::MAX_FILE_BYTES;
+pub use question::Question;
 
+use google::Google;
 use loading::Loading;
 use made::Made;
 use offline::Offline;
@@ -42,21 +48,6 @@ pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The greatest [`Settings::timeout`].
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What is near this point?
-///
-/// Whoever asks has checked the bounds. Values outside of them get places that mean nothing, never a panic.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Question {
-    /// Degrees north, -90 to 90.
-    pub latitude: f64,
-    /// Degrees east, -180 to 180.
-    pub longitude: f64,
-    /// How far to look, in metres along the ground, 0 to 50,000. A place at exactly this distance counts.
-    pub radius_metres: f64,
-    /// The most places wanted, 0 to 20. With 0 nobody is asked.
-    pub most: usize,
-}
 
 /// Who answers questions, and how long one may take.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +75,8 @@ pub enum Provider {
         /// elsewhere find nothing.
         file: Option<PathBuf>,
     },
+    /// Google, which needs a key and a network, and bills.
+    Google(google::Settings),
 }
 
 impl Default for Settings {
@@ -105,6 +98,7 @@ pub struct Places {
 #[derive(Clone, Debug)]
 enum Answerer {
     Offline(Loading<Offline>),
+    Google(Arc<Google>),
     Made(Made),
 }
 
@@ -112,25 +106,36 @@ impl Places {
     /// Makes ready to answer.
     ///
     /// The compiled-in places are loaded once for the whole process, on a thread of their own, and this returns at
-    /// once. An operator's file is read here and now, so that a fault in it stops the start.
+    /// once. An operator's file is read here and now, so that a fault in it stops the start; so is a key, from the
+    /// process's environment.
     ///
     /// # Errors
     ///
-    /// A timeout out of bounds, a file that cannot be read as places, or no thread to be had. Nothing is left running.
+    /// A timeout out of bounds, a file that cannot be read as places, no key where one is needed, or no thread to be
+    /// had. Nothing is left running.
     pub fn start(settings: &Settings) -> Result<Places, PlacesError> {
-        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&settings.timeout) {
-            return Err(PlacesError::Timeout(settings.timeout));
+        Places::start_in(settings, |variable| std::env::var(variable))
+    }
+
+    /// As [`Places::start`], in an environment of the caller's making: it tells the value of a variable.
+    pub fn start_in(
+        settings: &Settings,
+        environment: impl FnOnce(&str) -> Result<String, VarError>,
+    ) -> Result<Places, PlacesError> {
+        let timeout = settings.timeout;
+        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
+            return Err(PlacesError::Timeout(timeout));
         }
-        let loading = match &settings.provider {
-            Provider::Offline { file: None } => compiled_in()?,
+        let answerer = match &settings.provider {
+            Provider::Offline { file: None } => Answerer::Offline(compiled_in()?),
             Provider::Offline { file: Some(path) } => {
-                Loading::done(Offline::new(file::read(path)?))
+                Answerer::Offline(Loading::done(Offline::new(file::read(path)?)))
+            }
+            Provider::Google(google) => {
+                Answerer::Google(Arc::new(Google::start(google, timeout, environment)?))
             }
         };
-        Ok(Places {
-            answerer: Answerer::Offline(loading),
-            timeout: settings.timeout,
-        })
+        Ok(Places { answerer, timeout })
     }
 
     /// An answerer of the caller's making, for tests and simulations: `ask` is asked for every answer of which any
@@ -147,15 +152,23 @@ impl Places {
 
     /// Answers within [`Settings::timeout`], whatever happens; a failure is an answer that says so.
     ///
-    /// Where it has to wait it needs a tokio runtime with its timer on.
+    /// Where it has to wait it needs a tokio runtime with its timer and its network on.
     pub async fn nearby(&self, question: &Question) -> Answer {
         if let Some(answer) = self.nearby_now(question) {
             return answer;
         }
-        let answer = self.answerer.answer(question);
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Answer::failed(self.answerer.cause_of_delay()),
+        match &self.answerer {
+            Answerer::Offline(loading) => {
+                let late = "the list of places is still being loaded: ask again later";
+                let answer = async { answer_from(loading.wait().await, question) };
+                self.within_the_limit(answer, late).await
+            }
+            // It keeps the limit itself: a call may be shared by many who ask.
+            Answerer::Google(google) => google.answer(question).await,
+            Answerer::Made(made) => {
+                let late = "no answer came within the time limit: ask again later";
+                self.within_the_limit(made.answer(question), late).await
+            }
         }
     }
 
@@ -166,24 +179,13 @@ impl Places {
         }
         match &self.answerer {
             Answerer::Offline(loading) => Some(answer_from(loading.now()?, question)),
-            Answerer::Made(_) => None,
-        }
-    }
-}
-
-impl Answerer {
-    async fn answer(&self, question: &Question) -> Answer {
-        match self {
-            Answerer::Offline(loading) => answer_from(loading.wait().await, question),
-            Answerer::Made(made) => made.answer(question).await,
+            Answerer::Google(_) | Answerer::Made(_) => None,
         }
     }
 
-    fn cause_of_delay(&self) -> &'static str {
-        match self {
-            Answerer::Offline(_) => "the list of places is still being loaded: ask again later",
-            Answerer::Made(_) => "no answer came within the time limit: ask again later",
-        }
+    async fn within_the_limit(&self, answer: impl Future<Output = Answer>, late: &str) -> Answer {
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        answer.unwrap_or_else(|_| Answer::failed(late))
     }
 }
 
@@ -211,14 +213,12 @@ fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
 mod tests {
     use std::sync::mpsc;
 
+    use super::question::tests::question;
     use super::*;
 
-    const UCLA: Question = Question {
-        latitude: 34.068930,
-        longitude: -118.445127,
-        radius_metres: 10_000.0,
-        most: 20,
-    };
+    fn ucla(most: usize) -> Question {
+        question("+34.068930-118.445127", "10", most)
+    }
 
     /// Places that are waited for as long as a busy machine takes to load them.
     fn places(loading: Loading<Offline>) -> Places {
@@ -247,22 +247,22 @@ mod tests {
     #[tokio::test]
     async fn a_question_waits_for_the_load() {
         let (places, release) = held_up();
-        assert_eq!(places.nearby_now(&UCLA), None);
+        assert_eq!(places.nearby_now(&ucla(20)), None);
         let clone = places.clone();
-        let asked = tokio::spawn(async move { clone.nearby(&UCLA).await });
+        let asked = tokio::spawn(async move { clone.nearby(&ucla(20)).await });
         tokio::task::yield_now().await;
         assert!(!asked.is_finished());
         release.send(()).unwrap();
         let answer = asked.await.unwrap();
         assert_eq!(answer.places, 8);
-        assert_eq!(places.nearby_now(&UCLA), Some(answer));
+        assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_waits_no_longer_than_the_timeout() {
         let (places, _release) = held_up();
         let asked = tokio::time::Instant::now();
-        let answer = places.nearby(&UCLA).await;
+        let answer = places.nearby(&ucla(20)).await;
         assert_eq!(asked.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
         let expected = "the list of places is still being loaded: ask again later";
         assert_eq!(answer, Answer::failed(expected));
@@ -271,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn where_none_are_wanted_nobody_is_asked() {
         let (places, _release) = held_up();
-        let none = Question { most: 0, ..UCLA };
+        let none = ucla(0);
         assert_eq!(places.nearby_now(&none), Some(Answer::none()));
         assert_eq!(places.nearby(&none).await, Answer::none());
     }
@@ -286,7 +286,7 @@ mod tests {
             },
             2 * second,
         );
-        let asked = |most| Question { most, ..UCLA };
+        let asked = ucla;
         assert_eq!(places.nearby_now(&asked(1)), None);
         assert_eq!(places.nearby(&asked(1)).await, Answer::failed("as made"));
         let late = places.nearby(&asked(3)).await;
@@ -299,10 +299,10 @@ mod tests {
         let failed = places(Loading::start(|| Err("no such luck".to_owned())).unwrap());
         let panicked = places(Loading::start(|| panic!("out of cheese")).unwrap());
         for (places, cause) in [(failed, "no such luck"), (panicked, "out of cheese")] {
-            let answer = places.nearby(&UCLA).await;
+            let answer = places.nearby(&ucla(20)).await;
             assert_eq!(answer.places, 0);
             assert!(answer.json.contains(cause), "{}", answer.json);
-            assert_eq!(places.nearby_now(&UCLA), Some(answer));
+            assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
         }
     }
 
@@ -314,7 +314,7 @@ mod tests {
         };
         let first = Places::start(&patient).unwrap();
         let second = Places::start(&patient).unwrap();
-        assert_eq!(first.nearby(&UCLA).await.places, 8);
+        assert_eq!(first.nearby(&ucla(20)).await.places, 8);
         let (Answerer::Offline(first), Answerer::Offline(second)) =
             (&first.answerer, &second.answerer)
         else {
@@ -335,6 +335,31 @@ mod tests {
             };
             let refusal = Places::start(&settings).unwrap_err().to_string();
             assert!(refusal.contains("10ms to 60s"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_stops_the_start_and_names_its_variable() {
+        let mut google = google::Settings::of(google::Api::Legacy);
+        google.api_key_env = "HERD_KEY".to_owned();
+        let settings = Settings {
+            provider: Provider::Google(google),
+            ..Settings::default()
+        };
+        for (value, words) in [
+            (Err(VarError::NotPresent), "is not set"),
+            (Ok(" ".to_owned()), "is empty"),
+            (Ok("not secret".to_owned()), "can be no key"),
+        ] {
+            let environment = |variable: &str| match variable {
+                "HERD_KEY" => value,
+                _ => Ok("other".to_owned()),
+            };
+            let refusal = Places::start_in(&settings, environment).unwrap_err();
+            let refusal = refusal.to_string();
+            assert!(refusal.contains("variable HERD_KEY"), "{refusal}");
+            assert!(refusal.contains(words), "{refusal}");
+            assert!(!refusal.contains("not secret"), "{refusal}");
         }
     }
 

@@ -33,12 +33,11 @@ impl Offline {
     }
 
     fn nearest(&self, question: &Question) -> Vec<Place<'_>> {
-        let found = self.index.nearest(
-            question.latitude,
-            question.longitude,
-            question.radius_metres,
-            question.most,
-        );
+        let (latitude, longitude) = question.degrees();
+        let radius = question.radius_metres();
+        let found = self
+            .index
+            .nearest(latitude, longitude, radius, question.most);
         let mut places: Vec<(f64, Place<'_>)> = found
             .iter()
             .flat_map(|found| self.places_on(found, question.most))
@@ -115,17 +114,13 @@ mod tests {
     use serde_json::Value;
 
     use super::super::gazetteer;
+    use super::super::question::tests::question;
     use super::*;
 
     static WORLD: LazyLock<Offline> = LazyLock::new(|| Offline::new(gazetteer::read().unwrap()));
 
-    fn near_ucla(radius_metres: f64, most: usize) -> Question {
-        Question {
-            latitude: 34.068930,
-            longitude: -118.445127,
-            radius_metres,
-            most,
-        }
+    fn near_ucla(radius_km: &str, most: usize) -> Question {
+        question("+34.068930-118.445127", radius_km, most)
     }
 
     fn names(answer: &Answer) -> Vec<String> {
@@ -137,7 +132,7 @@ mod tests {
 
     #[test]
     fn these_are_near_ucla() {
-        let answer = WORLD.answer(&near_ucla(10_000.0, 20));
+        let answer = WORLD.answer(&near_ucla("10", 20));
         assert_eq!(answer.places, 8);
         assert_eq!(
             names(&answer),
@@ -156,16 +151,16 @@ mod tests {
 
     #[test]
     fn so_many_are_near_ucla() {
-        for (radius, places) in [(10_000.0, 8), (20_000.0, 30), (50_000.0, 142)] {
+        for (radius, places) in [("10", 8), ("20", 30), ("50", 142)] {
             assert_eq!(WORLD.answer(&near_ucla(radius, 1000)).places, places);
         }
     }
 
     #[test]
     fn no_more_than_wanted() {
-        let all = names(&WORLD.answer(&near_ucla(50_000.0, 20)));
+        let all = names(&WORLD.answer(&near_ucla("50", 20)));
         for most in 1..=20 {
-            let answer = WORLD.answer(&near_ucla(50_000.0, most));
+            let answer = WORLD.answer(&near_ucla("50", most));
             assert_eq!(answer.places, most);
             assert_eq!(names(&answer), all[..most]);
         }
@@ -173,11 +168,7 @@ mod tests {
 
     #[test]
     fn nothing_is_near_point_nemo() {
-        let point_nemo = Question {
-            latitude: -48.8767,
-            longitude: -123.3933,
-            ..near_ucla(50_000.0, 20)
-        };
+        let point_nemo = question("-48.8767-123.3933", "50", 20);
         assert_eq!(WORLD.answer(&point_nemo), Answer::none());
     }
 
@@ -204,7 +195,7 @@ mod tests {
    ],
    "status" : "OK"
 }"#;
-        let answer = WORLD.answer(&near_ucla(10_000.0, 1));
+        let answer = WORLD.answer(&near_ucla("10", 1));
         assert_eq!(answer.json, expected);
         assert_eq!(answer.places, 1);
     }
@@ -221,11 +212,7 @@ mod tests {
             vicinity: "",
         };
         catalogue.push(&bare).unwrap();
-        let question = Question {
-            latitude: 0.0,
-            longitude: 20.0,
-            ..near_ucla(0.0, 1)
-        };
+        let question = question("+0+20", "0", 1);
         let expected = r#"{
    "html_attributions" : [],
    "results" : [
@@ -260,11 +247,7 @@ mod tests {
             };
             catalogue.push(&place).unwrap();
         }
-        let question = Question {
-            latitude: 1.0,
-            longitude: 1.0,
-            ..near_ucla(0.0, 3)
-        };
+        let question = question("+1+1", "0", 3);
         let answer = Offline::new(catalogue).answer(&question);
         assert_eq!(names(&answer), ["a", "b", "c"]);
     }
@@ -290,11 +273,7 @@ mod tests {
             catalogue.push(&place).unwrap();
         }
         let offline = Offline::new(catalogue);
-        let question = |most| Question {
-            latitude: 0.0,
-            longitude: 0.0,
-            ..near_ucla(50_000.0, most)
-        };
+        let question = |most| question("+0+0", "50", most);
         let all = offline.answer(&question(20));
         assert_eq!(names(&all), ["Zoo", "Attic", "Bar", "Bar", "Cellar"]);
         assert!(all.json.find("\"4\"") < all.json.find("\"6\""));

@@ -1,0 +1,127 @@
+//! Where a provider is: a URL that paths are appended to.
+
+use std::fmt;
+
+use reqwest::Url;
+
+/// `https://HOST[:PORT][/PATH]`, or `http` for those who know what they do.
+///
+/// Invariant: it has a host, no user, password, query or fragment, and no `/` at its end but that of an empty path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(Url);
+
+impl BaseUrl {
+    /// Reads a URL, or says what is wrong with it, in words that do not repeat it: it may hold a password.
+    pub fn parse(text: &str) -> Result<BaseUrl, String> {
+        let mut url = Url::parse(text).map_err(|error| format!("this is no URL: {error}"))?;
+        if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+            return Err("a URL begins with https:// or http://, then a host".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("leave out user and password: the key is all that is sent".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(
+                "leave out what begins with ? or #: only a host and a path make sense".to_owned(),
+            );
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(BaseUrl(url))
+    }
+
+    /// Does what is sent there stay secret, or on this machine?
+    pub fn is_private(&self) -> bool {
+        self.0.scheme() == "https" || self.is_loopback()
+    }
+
+    /// Is it on this machine? A DNS name other than `localhost` counts as elsewhere.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        ip.map_or(host == "localhost", |ip| ip.is_loopback())
+    }
+
+    /// The URL of a path, which begins with `/`.
+    pub(super) fn at(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        url
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_appended() {
+        for (base, url) in [
+            (
+                "https://maps.googleapis.com",
+                "https://maps.googleapis.com/a:b",
+            ),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/a:b"),
+            (
+                "https://example.org/google//",
+                "https://example.org/google/a:b",
+            ),
+        ] {
+            assert_eq!(BaseUrl::parse(base).unwrap().at("/a:b").as_str(), url);
+        }
+    }
+
+    #[test]
+    fn it_is_shown_without_a_slash_at_its_end() {
+        let shown = |text| BaseUrl::parse(text).unwrap().to_string();
+        assert_eq!(
+            shown("https://maps.googleapis.com/"),
+            "https://maps.googleapis.com"
+        );
+        assert_eq!(shown("http://[::1]:80/x/"), "http://[::1]/x");
+    }
+
+    #[test]
+    fn what_is_no_base_is_refused_without_being_repeated() {
+        for (text, words) in [
+            ("", "no URL"),
+            ("maps.googleapis.com", "no URL"),
+            ("ftp://example.org", "https://"),
+            ("file:///etc", "https://"),
+            ("https://user@example.org", "user"),
+            ("https://:secret@example.org", "user"),
+            ("https://example.org?key=secret", "leave out"),
+            ("https://example.org/#", "leave out"),
+        ] {
+            let refusal = BaseUrl::parse(text).unwrap_err();
+            assert!(refusal.contains(words), "{text}: {refusal}");
+            assert!(!refusal.contains("secret"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_the_machine_in_clear_is_known() {
+        let private = |text| BaseUrl::parse(text).unwrap().is_private();
+        for text in [
+            "https://example.org",
+            "http://localhost:1",
+            "http://127.9.0.1",
+            "http://[::1]:8080",
+        ] {
+            assert!(private(text), "{text}");
+        }
+        for text in [
+            "http://example.org",
+            "http://10.0.0.1",
+            "http://localhost.example.org",
+        ] {
+            assert!(!private(text), "{text}");
+        }
+    }
+}

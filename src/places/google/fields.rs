@@ -1,0 +1,137 @@
+//! Which fields of a place the Places API is asked for.
+//!
+//! Google bills a call by the dearest field in its mask, so an operator may ask for fewer. The mask goes down to the
+//! leaves that are used: opening hours come as one `openNow`, not as a week's table.
+
+use std::fmt;
+
+/// Every field that is used, by Google's name, and what asks for it. An answer is made of nothing else.
+const KNOWN: [(&str, &[&str]); 16] = [
+    ("businessStatus", &["businessStatus"]),
+    ("currentOpeningHours", &["currentOpeningHours.openNow"]),
+    ("displayName", &["displayName.text"]),
+    ("formattedAddress", &["formattedAddress"]),
+    ("iconBackgroundColor", &["iconBackgroundColor"]),
+    ("iconMaskBaseUri", &["iconMaskBaseUri"]),
+    ("id", &["id"]),
+    ("location", &["location"]),
+    (
+        "photos",
+        &[
+            "photos.authorAttributions.displayName",
+            "photos.authorAttributions.uri",
+            "photos.heightPx",
+            "photos.name",
+            "photos.widthPx",
+        ],
+    ),
+    ("plusCode", &["plusCode"]),
+    ("priceLevel", &["priceLevel"]),
+    ("rating", &["rating"]),
+    ("shortFormattedAddress", &["shortFormattedAddress"]),
+    ("types", &["types"]),
+    ("userRatingCount", &["userRatingCount"]),
+    ("viewport", &["viewport"]),
+];
+
+/// The fields to ask for.
+///
+/// Invariant: at least one; each is known, stands there once, and in the order of [`Fields::names`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields(Vec<&'static str>);
+
+/// Why a list of names is none of fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoFields {
+    /// There is no name in it.
+    Empty,
+    /// This is no name of a field that could be used.
+    Unknown(String),
+}
+
+impl Fields {
+    /// The names there are.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KNOWN.iter().map(|(name, _)| *name)
+    }
+
+    /// The fields of these names, in any order.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Fields, NoFields> {
+        let mut wanted = Vec::new();
+        for name in names {
+            if !Fields::names().any(|known| known == name) {
+                return Err(NoFields::Unknown(name.to_owned()));
+            }
+            wanted.push(name);
+        }
+        let fields: Vec<_> = Fields::names()
+            .filter(|name| wanted.contains(name))
+            .collect();
+        match fields.is_empty() {
+            true => Err(NoFields::Empty),
+            false => Ok(Fields(fields)),
+        }
+    }
+
+    /// What goes into the header `X-Goog-FieldMask`.
+    pub(super) fn mask(&self) -> String {
+        let wanted = KNOWN.iter().filter(|(name, _)| self.0.contains(name));
+        let paths = wanted.flat_map(|(_, paths)| *paths);
+        let paths: Vec<String> = paths.map(|path| format!("places.{path}")).collect();
+        paths.join(",")
+    }
+}
+
+/// All that are used.
+impl Default for Fields {
+    fn default() -> Fields {
+        Fields(Fields::names().collect())
+    }
+}
+
+/// Their names, or `all`.
+impl fmt::Display for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self == Fields::default() {
+            true => f.write_str("all"),
+            false => f.write_str(&self.0.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_names_what_is_used_and_nothing_else() {
+        assert_eq!(
+            Fields::default().mask(),
+            "places.businessStatus,places.currentOpeningHours.openNow,places.displayName.text,\
+             places.formattedAddress,places.iconBackgroundColor,places.iconMaskBaseUri,places.id,\
+             places.location,places.photos.authorAttributions.displayName,\
+             places.photos.authorAttributions.uri,places.photos.heightPx,places.photos.name,\
+             places.photos.widthPx,places.plusCode,places.priceLevel,places.rating,\
+             places.shortFormattedAddress,places.types,places.userRatingCount,places.viewport"
+        );
+    }
+
+    #[test]
+    fn a_list_trims_the_mask_in_whatever_order() {
+        let fields = Fields::parse(["location", "id", "location"]).unwrap();
+        assert_eq!(fields.mask(), "places.id,places.location");
+        assert_eq!(fields.to_string(), "id, location");
+        let all: Vec<_> = Fields::names().collect();
+        assert_eq!(Fields::parse(all.into_iter().rev()), Ok(Fields::default()));
+        assert_eq!(Fields::default().to_string(), "all");
+    }
+
+    #[test]
+    fn what_is_no_field_is_refused() {
+        assert_eq!(Fields::parse([]), Err(NoFields::Empty));
+        for name in ["*", "reviews", "Id", "places.id", ""] {
+            let refusal = Fields::parse(["id", name]);
+            assert_eq!(refusal, Err(NoFields::Unknown(name.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Equal questions that are under way at the same time share one call.
+//!
+//! A call runs in a task of its own, so that no asker who leaves, or who is slow to look, holds it up for the others.
+//! When the last of its askers has left it ends. Once it is answered it is forgotten: the next who asks begins anew.
+//! The idea is Go's `singleflight`.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use super::super::{Answer, Question};
+
+/// Where the askers of one call wait for its answer.
+type Board = watch::Sender<Option<Answer>>;
+
+/// The calls under way: as many as there are different questions that somebody waits for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flights(Arc<Mutex<HashMap<Question, Board>>>);
+
+impl Flights {
+    /// The answer of the call that is under way for this question, or of `call`, which then is.
+    ///
+    /// Needs a tokio runtime. The answer may come sooner than the caller's own call would have been due, since another
+    /// began it.
+    pub(super) async fn join<F>(&self, question: &Question, call: impl FnOnce() -> F) -> Answer
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let mut told = self.board(question, call);
+        match told.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(answer)) => answer.clone(),
+            _ => Answer::failed("the call ended by a mistake of this program"),
+        }
+    }
+
+    fn board<F>(
+        &self,
+        question: &Question,
+        call: impl FnOnce() -> F,
+    ) -> watch::Receiver<Option<Answer>>
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let mut under_way = self.lock();
+        if let Some(board) = under_way.get(question) {
+            return board.subscribe();
+        }
+        let (board, told) = watch::channel(None);
+        under_way.insert(question.clone(), board.clone());
+        let flight = Flight {
+            flights: self.clone(),
+            question: question.clone(),
+            board,
+        };
+        tokio::spawn(flight.run(call()).in_current_span());
+        told
+    }
+
+    // Nothing that is done under the lock can leave it half done, so what a panic left is as good as ever. It is held
+    // for a look or a change of the map, and never across an await.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Question, Board>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One call. Dropped, it is no longer under way.
+struct Flight {
+    flights: Flights,
+    question: Question,
+    board: Board,
+}
+
+impl Flight {
+    async fn run(self, call: impl Future<Output = Answer>) {
+        tokio::select! {
+            biased;
+            answer = call => {
+                // Forgotten first: who asks after an answer was given asks anew.
+                self.forget();
+                self.board.send_replace(Some(answer));
+            }
+            () = self.abandoned() => {}
+        }
+    }
+
+    /// Resolves when nobody waits any more and nobody can join.
+    async fn abandoned(&self) {
+        loop {
+            self.board.closed().await;
+            let mut under_way = self.flights.lock();
+            // Somebody may have joined before the lock was had.
+            if self.board.receiver_count() == 0 {
+                under_way.remove(&self.question);
+                return;
+            }
+        }
+    }
+
+    fn forget(&self) {
+        let mut under_way = self.flights.lock();
+        let is_this = |board: &Board| board.same_channel(&self.board);
+        if under_way.get(&self.question).is_some_and(is_this) {
+            under_way.remove(&self.question);
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+    use tokio::task::{JoinHandle, yield_now};
+
+    use super::super::super::question::tests::question;
+    use super::*;
+
+    /// Calls that are answered when the test says so, and counted.
+    #[derive(Clone, Default)]
+    struct Calls {
+        flights: Flights,
+        begun: Arc<AtomicUsize>,
+        ended: Arc<AtomicUsize>,
+        release: Arc<Notify>,
+    }
+
+    impl Calls {
+        fn ask(&self, question: Question) -> JoinHandle<Answer> {
+            let calls = self.clone();
+            tokio::spawn(async move {
+                let call = || calls.clone().call();
+                calls.flights.join(&question, call).await
+            })
+        }
+
+        async fn call(self) -> Answer {
+            struct Ended(Arc<AtomicUsize>);
+            impl Drop for Ended {
+                fn drop(&mut self) {
+                    self.0.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            let number = self.begun.fetch_add(1, Ordering::SeqCst);
+            let _ended = Ended(self.ended.clone());
+            self.release.notified().await;
+            Answer::failed(&number.to_string())
+        }
+
+        fn begun(&self) -> usize {
+            self.begun.load(Ordering::SeqCst)
+        }
+
+        fn under_way(&self) -> usize {
+            self.flights.lock().len()
+        }
+    }
+
+    /// Lets every task do what it can. Tests run on one thread, so a few turns are enough.
+    async fn settle() {
+        for _ in 0..20 {
+            yield_now().await;
+        }
+    }
+
+    fn near(longitude: &str) -> Question {
+        question(&format!("+1+{longitude}"), "1", 1)
+    }
+
+    async fn answer(asked: JoinHandle<Answer>) -> Answer {
+        let limit = Duration::from_secs(10);
+        tokio::time::timeout(limit, asked).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn equal_questions_share_one_call_and_others_do_not() {
+        let calls = Calls::default();
+        let asked: Vec<_> = (0..40).map(|_| calls.ask(near("1"))).collect();
+        let other = calls.ask(near("2"));
+        settle().await;
+        assert_eq!((calls.begun(), calls.under_way()), (2, 2));
+        calls.release.notify_waiters();
+        for asked in asked {
+            assert_eq!(answer(asked).await, Answer::failed("0"));
+        }
+        assert_eq!(answer(other).await, Answer::failed("1"));
+        assert_eq!(calls.under_way(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_forgotten() {
+        let calls = Calls::default();
+        for number in ["0", "1", "2"] {
+            let asked = calls.ask(near("1"));
+            settle().await;
+            calls.release.notify_waiters();
+            assert_eq!(answer(asked).await, Answer::failed(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_who_leaves_does_not_take_the_call_along() {
+        let calls = Calls::default();
+        let first = calls.ask(near("1"));
+        settle().await;
+        let second = calls.ask(near("1"));
+        settle().await;
+        first.abort();
+        settle().await;
+        calls.release.notify_waiters();
+        assert_eq!(answer(second).await, Answer::failed("0"));
+        assert_eq!(calls.begun(), 1);
+    }
+
+    #[tokio::test]
+    async fn when_the_last_has_left_the_call_ends() {
+        let calls = Calls::default();
+        let asked = [calls.ask(near("1")), calls.ask(near("1"))];
+        settle().await;
+        asked.iter().for_each(JoinHandle::abort);
+        settle().await;
+        assert_eq!(calls.ended.load(Ordering::SeqCst), 1);
+        assert_eq!(calls.under_way(), 0);
+        let again = calls.ask(near("1"));
+        settle().await;
+        assert_eq!(calls.begun(), 2);
+        calls.release.notify_waiters();
+        assert_eq!(answer(again).await, Answer::failed("1"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_answered_and_forgotten() {
+        let flights = Flights::default();
+        let question = near("1");
+        let broken = flights.join(&question, || async { panic!("out of cheese") });
+        let said = broken.await.json;
+        assert!(said.contains("mistake of this program"), "{said}");
+        let whole = flights.join(&question, || async { Answer::none() });
+        assert_eq!(whole.await, Answer::none());
+    }
+}

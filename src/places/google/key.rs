@@ -1,0 +1,136 @@
+//! The operator's key to Google's API, and where it may go: into requests, and nowhere else.
+//!
+//! It cannot be printed: there is no `Display`, `Debug` hides it, the header that carries it is marked as sensitive,
+//! which is what keeps HTTP libraries from printing it, and words from elsewhere are cleaned of it.
+
+use std::env::VarError;
+use std::fmt;
+
+use reqwest::header::HeaderValue;
+
+/// Stands where a key stood.
+const BLOT: &str = "(key)";
+
+/// A key that is fit for a header and a URL.
+///
+/// Invariant: at least one character, all of them visible ASCII.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Key(String);
+
+/// Why there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKey {
+    /// The environment variable is not there.
+    Missing,
+    /// It is there and empty.
+    Empty,
+    /// What is in it can be no key: a key is visible ASCII without white space.
+    Unfit,
+}
+
+impl Key {
+    /// The key in what the environment says. White space around it is not part of it.
+    pub(super) fn from_environment(value: Result<String, VarError>) -> Result<Key, NoKey> {
+        let value = value.map_err(|error| match error {
+            VarError::NotPresent => NoKey::Missing,
+            VarError::NotUnicode(_) => NoKey::Unfit,
+        })?;
+        match value.trim() {
+            "" => Err(NoKey::Empty),
+            key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Key(key.to_owned())),
+            _ => Err(NoKey::Unfit),
+        }
+    }
+
+    /// The value of a header.
+    pub(super) fn header(&self) -> HeaderValue {
+        let mut header = HeaderValue::from_str(&self.0).expect("visible ASCII is fit for a header");
+        header.set_sensitive(true);
+        header
+    }
+
+    /// The value of a parameter in a URL.
+    pub(super) fn parameter(&self) -> String {
+        let escape = |byte: u8| match byte {
+            b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        };
+        self.0.bytes().map(escape).collect()
+    }
+
+    /// Do these words repeat the key?
+    pub(super) fn is_in(&self, words: &str) -> bool {
+        words.contains(&self.0) || words.contains(&self.parameter())
+    }
+
+    /// Words of somebody else, without the key in them.
+    pub(super) fn blot_out(&self, words: &str) -> String {
+        words
+            .replace(&self.0, BLOT)
+            .replace(&self.parameter(), BLOT)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key{BLOT}")
+    }
+}
+
+impl fmt::Display for NoKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoKey::Missing => "is not set",
+            NoKey::Empty => "is empty",
+            NoKey::Unfit => {
+                "holds what can be no key (a key has no white space and only visible ASCII)"
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::from_environment(Ok(text.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn what_can_be_no_key_is_refused() {
+        let read = |text: &str| Key::from_environment(Ok(text.to_owned()));
+        assert_eq!(read(" \n"), Err(NoKey::Empty));
+        assert_eq!(read("two words"), Err(NoKey::Unfit));
+        assert_eq!(read("schlüssel"), Err(NoKey::Unfit));
+        assert_eq!(
+            Key::from_environment(Err(VarError::NotPresent)),
+            Err(NoKey::Missing)
+        );
+        assert_eq!(read("AIza-x_9\r\n"), Ok(key("AIza-x_9")));
+    }
+
+    #[test]
+    fn nothing_prints_a_key() {
+        let key = key("AIza-secret");
+        assert_eq!(format!("{key:?}"), "Key(key)");
+        assert_eq!(format!("{:?}", key.header()), "Sensitive");
+        assert_eq!(key.header().as_bytes(), b"AIza-secret");
+    }
+
+    #[test]
+    fn a_key_fits_into_a_url() {
+        assert_eq!(key("AIza-x_9.~").parameter(), "AIza-x_9.~");
+        assert_eq!(key("a&b=c+/%#").parameter(), "a%26b%3Dc%2B%2F%25%23");
+    }
+
+    #[test]
+    fn words_are_cleaned_of_the_key() {
+        let words = "no: k&y, twice k&y, and in a URL ?key=k%26y";
+        assert_eq!(
+            key("k&y").blot_out(words),
+            "no: (key), twice (key), and in a URL ?key=(key)"
+        );
+    }
+}

@@ -1,0 +1,226 @@
+//! Nearby Search (legacy): the question in a URL, the answer in the format that clients know.
+//!
+//! `GET {base}/maps/api/place/nearbysearch/json?location=LAT,LNG&radius=METRES&key=KEY`. What Google sends is passed on
+//! as it is, but for places that were not wanted and white space. Google answers a radius of 0 as it sees fit, with
+//! `INVALID_REQUEST` where it takes it for missing; it is asked all the same, since the question is the client's.
+//!
+//! Google's page: "Nearby Search (Legacy)".
+
+use reqwest::{Method, Request};
+use serde_json::value::RawValue;
+
+use super::super::{Answer, Question};
+use super::base_url::BaseUrl;
+use super::http::Reply;
+use super::key::Key;
+use super::members::{Members, elements, is_key};
+use super::note_refusal;
+use super::reprint;
+
+/// Where the provider is, unless the operator says otherwise.
+pub(super) const BASE_URL: &str = "https://maps.googleapis.com";
+
+const PATH: &str = "/maps/api/place/nearbysearch/json";
+
+/// The key is in the URL here, so nobody may print the request.
+pub(super) fn request(base: &BaseUrl, key: &Key, question: &Question) -> Request {
+    let mut url = base.at(PATH);
+    url.set_query(Some(&format!(
+        "location={},{}&radius={}&key={}",
+        question.latitude(),
+        question.longitude(),
+        question.radius(),
+        key.parameter()
+    )));
+    Request::new(Method::GET, url)
+}
+
+/// What a reply means to one who wants at most so many places; or in words why it is no response.
+pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<Answer, String> {
+    let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
+    let status = members.text("status").ok_or("it has no status")?;
+    let is_answer = matches!(status.as_str(), "OK" | "ZERO_RESULTS");
+    if !is_answer {
+        return Ok(refused(&members, &status, most, key));
+    }
+    if !reply.status.is_success() {
+        return Err("its status does not fit".to_owned());
+    }
+    match passed_on(&members, most)? {
+        empty if status == "OK" && empty.places == 0 => Ok(Answer::none()),
+        answer => Ok(answer),
+    }
+}
+
+/// The response as it is, in Google's look, with no more places than are wanted.
+fn passed_on(members: &Members<'_>, most: usize) -> Result<Answer, String> {
+    let results = members.get("results").and_then(elements);
+    let mut results = results.ok_or("it has no list of results")?;
+    results.truncate(most);
+    let json = reprint::print(&with_results(members, &results)).map_err(|no| no.to_string())?;
+    Ok(Answer {
+        json,
+        places: results.len(),
+    })
+}
+
+/// The same object with other results in their place.
+fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
+    let results: Vec<&str> = results.iter().map(|result| result.get()).collect();
+    let results = format!("[{}]", results.join(","));
+    let member = |(key, value): &(&RawValue, &RawValue)| match is_key(key, "results") {
+        true => format!("{}:{results}", key.get()),
+        false => format!("{}:{}", key.get(), value.get()),
+    };
+    let all: Vec<String> = members.0.iter().map(member).collect();
+    format!("{{{}}}", all.join(","))
+}
+
+/// An error is passed on as it is too, unless it is not whole, or repeats the key: as it is, or in its message behind
+/// escapes. Then its status and its message are, cleaned.
+fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> Answer {
+    let message = members.text("error_message").unwrap_or_default();
+    let cleaned = key.blot_out(&message);
+    note_refusal(&key.blot_out(status), &cleaned);
+    match passed_on(members, most) {
+        Ok(answer) if !key.is_in(&answer.json) && cleaned == message => answer,
+        _ => {
+            let told = (!cleaned.is_empty()).then_some(cleaned.as_str());
+            Answer::refused(&key.blot_out(status), told)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::StatusCode;
+
+    use super::super::super::question::tests::question;
+    use super::*;
+
+    fn key() -> Key {
+        Key::from_environment(Ok("AIza-test&key".to_owned())).unwrap()
+    }
+
+    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<Answer, String> {
+        let body = body.as_bytes().to_vec();
+        super::read(&Reply { status, body }, most, &key())
+    }
+
+    fn read(body: &str, most: usize) -> Result<Answer, String> {
+        read_at(StatusCode::OK, body, most)
+    }
+
+    #[test]
+    fn a_question_is_a_url_with_the_client_s_digits() {
+        let url = |position, radius| {
+            let base = BaseUrl::parse("https://example.org/g/").unwrap();
+            let request = request(&base, &key(), &question(position, radius, 5));
+            assert_eq!(request.method(), Method::GET);
+            request.url().to_string()
+        };
+        assert_eq!(
+            url("+34.068930-118.445127", "0.5"),
+            "https://example.org/g/maps/api/place/nearbysearch/json\
+             ?location=34.068930,-118.445127&radius=500&key=AIza-test%26key"
+        );
+        assert!(url("-0+00.10/", "0").contains("?location=-0,00.10&radius=0&key="));
+    }
+
+    #[test]
+    fn a_response_is_passed_on_and_cut() {
+        let body = r#"{"next_page_token":"Cu<","results":[{"b":1.0,"a":-0},{"x":2},[]],
+            "status":"OK","html_attributions":["<a>"],"news":{"q":1e9}}"#;
+        let expected = r#"{
+   "next_page_token" : "Cu\u003c",
+   "results" : [
+      {
+         "b" : 1.0,
+         "a" : -0
+      },
+      {
+         "x" : 2
+      }
+   ],
+   "status" : "OK",
+   "html_attributions" : [
+      "\u003ca\u003e"
+   ],
+   "news" : {
+      "q" : 1e9
+   }
+}"#;
+        let answer = read(body, 2).unwrap();
+        assert_eq!(answer.json, expected);
+        assert_eq!(answer.places, 2);
+        assert_eq!(read(body, 20).unwrap().places, 3);
+    }
+
+    #[test]
+    fn where_nothing_is_found_the_status_says_so() {
+        let none = r#"{"html_attributions":[],"results":[],"status":"ZERO_RESULTS"}"#;
+        assert_eq!(read(none, 5), Ok(Answer::none()));
+        assert_eq!(
+            read(&none.replace("ZERO_RESULTS", "OK"), 5),
+            Ok(Answer::none())
+        );
+    }
+
+    #[test]
+    fn google_s_errors_are_passed_on() {
+        let body = r#"{"html_attributions":[],"error_message":"Slow down.","results":[],
+            "status":"OVER_QUERY_LIMIT","info":1}"#;
+        let expected = r#"{
+   "html_attributions" : [],
+   "error_message" : "Slow down.",
+   "results" : [],
+   "status" : "OVER_QUERY_LIMIT",
+   "info" : 1
+}"#;
+        for status in [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS] {
+            assert_eq!(read_at(status, body, 5).unwrap().json, expected);
+        }
+        let bare = read(r#"{"status":"REQUEST_DENIED"}"#, 5);
+        assert_eq!(bare, Ok(Answer::refused("REQUEST_DENIED", None)));
+    }
+
+    #[test]
+    fn an_error_that_repeats_the_key_is_cleaned() {
+        for said in ["AIza-test&key", "AIza-test%26key", r"\u0041Iza-test&key"] {
+            let body = format!(
+                r#"{{"results":[],"error_message":"The key {said} is bad.","status":"REQUEST_DENIED"}}"#
+            );
+            let cleaned = Answer::refused("REQUEST_DENIED", Some("The key (key) is bad."));
+            assert_eq!(read(&body, 5), Ok(cleaned));
+        }
+    }
+
+    #[test]
+    fn what_is_no_response_is_told_without_being_quoted() {
+        let deep = format!(
+            r#"{{"status":"OK","results":[1],"x":{}{}}}"#,
+            "[".repeat(1000),
+            "]".repeat(1000)
+        );
+        for body in [
+            "",
+            "<html>oops</html>",
+            "{}",
+            "[]",
+            r#"{"results":[]}"#,
+            r#"{"status":"OK"}"#,
+            r#"{"status":"OK","results":{}}"#,
+            r#"{"status":7,"results":[]}"#,
+            r#"{"status":"OK","status":"OK","results":[]}"#,
+            r#"{"status":"OK","results":[],"results":[]}"#,
+            r#"{"status":"OK","results":[1"#,
+            &deep,
+        ] {
+            let cause = read(body, 5).unwrap_err();
+            assert!(!cause.contains("oops"), "{cause}");
+        }
+        let fits = r#"{"status":"OK","results":[1]}"#;
+        assert!(read_at(StatusCode::BAD_GATEWAY, fits, 5).is_err());
+        assert!(read(fits, 5).is_ok());
+    }
+}

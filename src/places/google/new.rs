@@ -1,0 +1,238 @@
+//! The Places API (new): the question as JSON, the answer turned into the format that clients know.
+//!
+//! `POST {base}/v1/places:searchNearby`, the key and the mask of fields in headers. A radius of 0 is asked like any
+//! other: Google's reference allows it, its guide does not, and its answer counts.
+//!
+//! Google's page: "Nearby Search (New)".
+
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Method, Request};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::{Answer, Question};
+use super::base_url::BaseUrl;
+use super::fields::Fields;
+use super::http::Reply;
+use super::key::Key;
+use super::members::{Members, elements};
+use super::note_refusal;
+use super::translate::{NearbyResult, Place};
+
+/// Where the provider is, unless the operator says otherwise.
+pub(super) const BASE_URL: &str = "https://places.googleapis.com";
+
+const PATH: &str = "/v1/places:searchNearby";
+
+const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
+
+/// Asks for these fields of the places.
+pub(super) fn request(base: &BaseUrl, key: &Key, fields: &Fields, question: &Question) -> Request {
+    let mut request = Request::new(Method::POST, base.at(PATH));
+    let mask = HeaderValue::from_str(&fields.mask());
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(KEY, key.header());
+    headers.insert(FIELD_MASK, mask.expect("names of fields are ASCII"));
+    *request.body_mut() = Some(body(question).into());
+    request
+}
+
+fn body(question: &Question) -> String {
+    let latitude = json_number(question.latitude());
+    let longitude = json_number(question.longitude());
+    format!(
+        "{{\"locationRestriction\":{{\"circle\":{{\
+         \"center\":{{\"latitude\":{latitude},\"longitude\":{longitude}}},\"radius\":{}}}}},\
+         \"maxResultCount\":{}}}",
+        question.radius(),
+        question.most
+    )
+}
+
+/// JSON knows no leading zeros; the other digits stay.
+fn json_number(digits: &str) -> String {
+    let (sign, digits) = match digits.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", digits),
+    };
+    let significant = digits.trim_start_matches('0');
+    let zero = match significant.starts_with(|c: char| c.is_ascii_digit()) {
+        true => "",
+        false => "0",
+    };
+    format!("{sign}{zero}{significant}")
+}
+
+/// What a reply means to one who wants at most so many places; or in words why it is no response.
+pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<Answer, String> {
+    let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
+    if let Some(error) = members.get("error") {
+        return refused(error, key);
+    }
+    if !reply.status.is_success() {
+        return Err("it tells no error".to_owned());
+    }
+    match members.get("places") {
+        // So the API says that nothing was found.
+        None if members.0.is_empty() => Ok(Answer::none()),
+        None => Err("it has no list of places".to_owned()),
+        Some(places) => found(places, most),
+    }
+}
+
+fn found(places: &RawValue, most: usize) -> Result<Answer, String> {
+    let mut places = elements(places).ok_or("its places are no list")?;
+    places.truncate(most);
+    let places: Result<Vec<Place<'_>>, _> = places
+        .into_iter()
+        .map(|place| serde_json::from_str(place.get()))
+        .collect();
+    let places = places.map_err(|_| "its places are not as the API describes them")?;
+    let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
+    Ok(Answer::found(&results))
+}
+
+fn refused(error: &RawValue, key: &Key) -> Result<Answer, String> {
+    let error: ApiError = serde_json::from_str(error.get())
+        .map_err(|_| "its error is not as the API describes it".to_owned())?;
+    let status = match error.status.as_deref() {
+        Some("INVALID_ARGUMENT") => "INVALID_REQUEST",
+        Some("PERMISSION_DENIED" | "UNAUTHENTICATED") => "REQUEST_DENIED",
+        Some("RESOURCE_EXHAUSTED") => "OVER_QUERY_LIMIT",
+        _ => "UNKNOWN_ERROR",
+    };
+    let message = error.message.or(error.status);
+    let message = message.unwrap_or_else(|| "an error without a message".to_owned());
+    let message = key.blot_out(&message);
+    note_refusal(status, &message);
+    Ok(Answer::refused(status, Some(&message)))
+}
+
+/// `error` in a response.
+#[derive(Deserialize)]
+struct ApiError {
+    message: Option<String>,
+    status: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::StatusCode;
+
+    use super::super::super::question::tests::question;
+    use super::*;
+
+    fn key() -> Key {
+        Key::from_environment(Ok("AIza-test".to_owned())).unwrap()
+    }
+
+    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<Answer, String> {
+        let body = body.as_bytes().to_vec();
+        super::read(&Reply { status, body }, most, &key())
+    }
+
+    fn read(body: &str, most: usize) -> Result<Answer, String> {
+        read_at(StatusCode::OK, body, most)
+    }
+
+    fn sent(position: &str, radius_km: &str) -> String {
+        let base = BaseUrl::parse(BASE_URL).unwrap();
+        let fields = Fields::parse(["id", "types"]).unwrap();
+        let question = question(position, radius_km, 5);
+        let request = request(&base, &key(), &fields, &question);
+        assert_eq!(request.method(), Method::POST);
+        let url = "https://places.googleapis.com/v1/places:searchNearby";
+        assert_eq!(request.url().as_str(), url);
+        let header = |name| request.headers()[name].to_str().unwrap();
+        assert_eq!(header("X-Goog-Api-Key"), "AIza-test");
+        assert_eq!(header("X-Goog-FieldMask"), "places.id,places.types");
+        assert_eq!(header("Content-Type"), "application/json");
+        let body = request.body().unwrap().as_bytes().unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_question_is_json_with_the_client_s_digits() {
+        assert_eq!(
+            sent("+34.068930-118.445127", "0.0001"),
+            r#"{"locationRestriction":{"circle":{"center":{"latitude":34.068930,"longitude":-118.445127},"radius":0.1}},"maxResultCount":5}"#
+        );
+        for (position, center) in [
+            ("+000-00", r#"{"latitude":0,"longitude":-0}"#),
+            ("-007.10+00.50", r#"{"latitude":-7.10,"longitude":0.50}"#),
+            ("+10-100.000", r#"{"latitude":10,"longitude":-100.000}"#),
+            (
+                "+0.00000000000000000000000000001+1",
+                r#"{"latitude":0.00000000000000000000000000001,"longitude":1}"#,
+            ),
+        ] {
+            let body = sent(position, "50");
+            assert!(body.contains(center), "{body}");
+            assert!(body.contains("\"radius\":50000}"), "{body}");
+            let _: serde_json::Value = serde_json::from_str(&body).unwrap();
+        }
+    }
+
+    #[test]
+    fn places_are_cut_to_the_wanted_number() {
+        let body = r#"{"places":[{"id":"a"},{"id":"b"},{"id":"c"}]}"#;
+        assert_eq!(read(body, 2).unwrap().places, 2);
+        assert_eq!(read(body, 20).unwrap().places, 3);
+    }
+
+    #[test]
+    fn none_found_is_zero_results() {
+        assert_eq!(read("{}", 5), Ok(Answer::none()));
+        assert_eq!(read(r#"{"places":[]}"#, 5), Ok(Answer::none()));
+    }
+
+    #[test]
+    fn errors_get_the_older_names() {
+        for (status, legacy) in [
+            ("INVALID_ARGUMENT", "INVALID_REQUEST"),
+            ("PERMISSION_DENIED", "REQUEST_DENIED"),
+            ("UNAUTHENTICATED", "REQUEST_DENIED"),
+            ("RESOURCE_EXHAUSTED", "OVER_QUERY_LIMIT"),
+            ("NOT_FOUND", "UNKNOWN_ERROR"),
+            ("INTERNAL", "UNKNOWN_ERROR"),
+        ] {
+            let body = format!(
+                r#"{{"error":{{"code":400,"message":"So <not>, AIza-test.","status":"{status}","details":[{{}}]}}}}"#
+            );
+            let expected = Answer::refused(legacy, Some("So <not>, (key)."));
+            assert_eq!(read_at(StatusCode::BAD_REQUEST, &body, 5), Ok(expected));
+        }
+        let bare = read_at(
+            StatusCode::FORBIDDEN,
+            r#"{"error":{"status":"UNAVAILABLE"}}"#,
+            5,
+        );
+        assert_eq!(
+            bare,
+            Ok(Answer::refused("UNKNOWN_ERROR", Some("UNAVAILABLE")))
+        );
+    }
+
+    #[test]
+    fn what_is_no_response_is_told() {
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            r#"{"status":"OK"}"#,
+            r#"{"places":{}}"#,
+            r#"{"places":[1]}"#,
+            r#"{"places":[{"id":1}]}"#,
+            r#"{"places":[{"id":"a","id":"b"}]}"#,
+            r#"{"places":[{"rating":"4"}]}"#,
+            r#"{"places":[],"places":[]}"#,
+            r#"{"error":"no"}"#,
+        ] {
+            assert!(read(body, 5).is_err(), "{body}");
+        }
+        assert!(read_at(StatusCode::BAD_GATEWAY, "{}", 5).is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! What is asked: near which point, how far, how many.
+//!
+//! It holds digits, not floats: a provider elsewhere is asked with the digits that the client wrote, however many, and
+//! a float is made of them only where somebody calculates.
+
+use crate::model::decimal::Decimal;
+use crate::model::position::Position;
+
+/// What is near this point?
+///
+/// Two questions are equal if their digits are: then one answer does for both.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Latitude, longitude and radius, one behind the other: every WHATSAT makes a question, so it is one allocation.
+    digits: String,
+    /// Where the latitude ends.
+    latitude: usize,
+    /// Where the longitude ends.
+    longitude: usize,
+    /// The most places wanted, 0 to 20. With 0 nobody is asked.
+    pub most: usize,
+}
+
+impl Question {
+    /// What is within `radius_km`, 0 to 50 kilometres along the ground, of this position? A place at exactly this
+    /// distance counts. A radius out of bounds gets places that mean nothing, never a panic.
+    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, most: usize) -> Question {
+        let mut digits = String::with_capacity(USUAL_BYTES);
+        digits.push_str(position.latitude().trim_start_matches('+'));
+        let latitude = digits.len();
+        digits.push_str(position.longitude().trim_start_matches('+'));
+        let longitude = digits.len();
+        push_thousandfold(&mut digits, radius_km);
+        Question {
+            digits,
+            latitude,
+            longitude,
+            most,
+        }
+    }
+
+    /// Degrees north as the client wrote them, without a plus sign: `34.068930`, `-0`, `007.10`.
+    pub fn latitude(&self) -> &str {
+        &self.digits[..self.latitude]
+    }
+
+    /// Degrees east, written like the latitude.
+    pub fn longitude(&self) -> &str {
+        &self.digits[self.latitude..self.longitude]
+    }
+
+    /// How far to look in metres, in the fewest digits that say exactly what the client wrote: `500` for 0.50 km.
+    pub fn radius(&self) -> &str {
+        &self.digits[self.longitude..]
+    }
+
+    /// Latitude and longitude as the nearest floats.
+    pub fn degrees(&self) -> (f64, f64) {
+        (float(self.latitude()), float(self.longitude()))
+    }
+
+    /// The radius in metres as the nearest float.
+    pub fn radius_metres(&self) -> f64 {
+        float(self.radius())
+    }
+}
+
+/// Room for two coordinates of nine decimals and a radius.
+const USUAL_BYTES: usize = 32;
+
+fn float(digits: &str) -> f64 {
+    digits
+        .parse()
+        .expect("a question is made of decimal numbers, which read as floats")
+}
+
+/// Appends the number times 1000: its point three places further right, and no zero that says nothing.
+fn push_thousandfold(text: &mut String, number: Decimal<'_>) {
+    let zeros = number.fraction().iter().rev();
+    let significant = number.fraction().len() - zeros.take_while(|&&digit| digit == b'0').count();
+    let fraction = &number.fraction()[..significant];
+    let (thousandths, rest) = fraction.split_at(fraction.len().min(3));
+    let padding = &b"000"[thousandths.len()..];
+    let whole = number.whole().iter().chain(thousandths).chain(padding);
+    let start = text.len();
+    text.extend(
+        whole
+            .skip_while(|&&digit| digit == b'0')
+            .map(|&digit| char::from(digit)),
+    );
+    if text.len() == start {
+        text.push('0');
+    }
+    if !rest.is_empty() {
+        text.push('.');
+        text.extend(rest.iter().map(|&digit| char::from(digit)));
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A question in the client's own digits.
+    pub(in crate::places) fn question(position: &str, radius_km: &str, most: usize) -> Question {
+        let position = Position::parse(position.as_bytes()).unwrap();
+        Question::new(
+            position,
+            Decimal::parse(radius_km.as_bytes()).unwrap(),
+            most,
+        )
+    }
+
+    #[test]
+    fn coordinates_keep_their_digits() {
+        for (position, latitude, longitude) in [
+            ("+34.068930-118.445127", "34.068930", "-118.445127"),
+            ("-0+0/", "-0", "0"),
+            ("-007.10+000", "-007.10", "000"),
+            (
+                "+0.0000000000000000000000000001-180.000",
+                "0.0000000000000000000000000001",
+                "-180.000",
+            ),
+        ] {
+            let question = question(position, "1", 1);
+            assert_eq!(question.latitude(), latitude);
+            assert_eq!(question.longitude(), longitude);
+        }
+        let ucla = question("+34.068930-118.445127", "10", 5);
+        assert_eq!(ucla.degrees(), (34.068930, -118.445127));
+        assert_eq!(ucla.radius_metres(), 10_000.0);
+    }
+
+    #[test]
+    fn a_radius_becomes_metres_exactly() {
+        for (km, metres) in [
+            ("10", "10000"),
+            ("50.000", "50000"),
+            ("0.5", "500"),
+            ("0.50", "500"),
+            ("0.0001", "0.1"),
+            ("1.2345", "1234.5"),
+            ("1.23450", "1234.5"),
+            ("00012.040", "12040"),
+            ("0", "0"),
+            ("000.000", "0"),
+            ("0.0000000000000000000001", "0.0000000000000000001"),
+            (
+                "0.1000000000000000055511151231257827",
+                "100.0000000000000055511151231257827",
+            ),
+        ] {
+            assert_eq!(question("+0+0", km, 1).radius(), metres, "{km}");
+        }
+    }
+
+    #[test]
+    fn equal_digits_are_an_equal_question() {
+        let asked = question("+1.5+2", "0.5", 3);
+        assert_eq!(asked, question("+1.5+2/", "00.500", 3));
+        assert_ne!(asked, question("+1.50+2", "0.5", 3));
+        assert_ne!(asked, question("+1.5+2", "0.5", 4));
+        assert_ne!(question("+1+12", "1", 3), question("+1+1", "21", 3));
+    }
+
+    proptest! {
+        #[test]
+        fn metres_are_a_thousand_times_the_kilometres(km in "[0-9]{1,3}(\\.[0-9]{1,9})?") {
+            let metres = question("+0+0", &km, 1).radius_metres();
+            let expected = km.parse::<f64>().unwrap() * 1000.0;
+            prop_assert!((metres - expected).abs() <= expected * 1e-12, "{metres} {expected}");
+        }
+    }
+}
