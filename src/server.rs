@@ -322,12 +322,13 @@ async fn serve_peers(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     health.set(true).await;
+    let first_byte = port.first_byte();
     let (ready, incoming) = mpsc::channel(ACCEPTED);
     let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
     let serve = port.serve(ReceiverStream::new(incoming), stopped);
     tokio::select! {
         served = serve => served.map_err(|error| error.to_string()),
-        never = peers::accept(listener, ready) => match never {},
+        never = peers::accept(listener, first_byte, ready) => match never {},
     }
 }
 

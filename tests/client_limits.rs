@@ -7,7 +7,7 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -293,9 +293,10 @@ fn dawdle(herd: &Herd, idle: Duration) -> Option<String> {
 #[test]
 fn to_wait_for_an_answer_is_not_to_be_idle() {
     let idle = millis(200);
+    let takes = idle * 5 / 2;
     let places = Places::new(
         move |question| async move {
-            tokio::time::sleep(idle * 3).await;
+            tokio::time::sleep(takes).await;
             answer_to(&question)
         },
         LIMIT,
@@ -305,15 +306,14 @@ fn to_wait_for_an_answer_is_not_to_be_idle() {
         .adjust(move |plan| plan.clients.idle = idle)
         .launched_at(NOW);
     let mut client = herd.client("Riley");
-    client
+    let asked = Instant::now();
+    let at = client
         .send(iamat("kiwi", "+1+1") + "WHATSAT kiwi 7 1\n")
         .text();
-    let (_, json) = client.places();
-    assert_eq!(json, json_of(7.0));
-    let answered = Instant::now();
-    assert_eq!(client.ask("x"), "? x");
+    assert_eq!(client.places(), (at, json_of(7.0)));
+    // Only from then on is it silent.
     assert_eq!(client.rest(), b"");
-    assert!(answered.elapsed() >= idle);
+    assert!(asked.elapsed() >= takes + idle);
 }
 
 #[test]
@@ -447,22 +447,42 @@ fn lines_may_be_as_long_as_the_config_says() {
 #[test]
 fn a_server_that_shuts_down_answers_what_it_read_and_questions_that_wait_with_an_error() {
     let (places, asked) = slow_places();
-    let mut herd = riley_asking(places);
+    let mut herd = Herd::new(ALONE)
+        .with_places(places)
+        .adjust(|plan| plan.clients.max_waiting = 2)
+        .launched_at(NOW);
     let mut client = herd.client("Riley");
     client.send(iamat("kiwi", "+1+1")).text();
-    client.send("WHATSAT kiwi 7 1\nWHATSAT kiwi 8 1\nwhat?\nnever ended");
-    let _first = asked.next();
-    let (second, tell) = asked.next();
+    let ask = |km| format!("WHATSAT kiwi {km} 1\n");
+    client.send([ask(0), ask(1), ask(2)].concat() + "what?\nnever ended");
+    let (_first, (second, tell)) = (asked.next(), asked.next());
     tell.send(answer_to(&second)).unwrap();
+
+    // What comes too late to be read takes back nothing of what was said.
+    let (address, mut sender) = (herd.clients_address("Riley"), client.sender());
+    let late = thread::spawn(move || {
+        eventually("nobody is let in any more", || {
+            TcpStream::connect(address).is_err().then_some(())
+        });
+        sender.write_all(b" and never read\nwhat?\n").unwrap();
+    });
     herd.drain("Riley");
-    let (at, json) = client.places();
-    assert_eq!(at, at_line("kiwi", "+1+1"));
-    assert!(
-        json.ends_with("   \"status\" : \"UNKNOWN_ERROR\"\n}"),
-        "{json}"
-    );
-    assert!(json.contains("shutting down"), "{json}");
-    assert_eq!(client.places(), (at, json_of(8.0)));
+    late.join().unwrap();
+
+    for answered in [false, true, false] {
+        let (at, json) = client.places();
+        assert_eq!(at, at_line("kiwi", "+1+1"));
+        match answered {
+            true => assert_eq!(json, json_of(1.0)),
+            false => {
+                assert!(json.contains("the server is shutting down"), "{json}");
+                assert!(
+                    json.ends_with("   \"status\" : \"UNKNOWN_ERROR\"\n}"),
+                    "{json}"
+                );
+            }
+        }
+    }
     assert_eq!(client.text(), "? what?");
     assert_eq!(client.rest(), b"");
 }

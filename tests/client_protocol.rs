@@ -155,12 +155,18 @@ fn one_cr_before_lf_belongs_to_the_line_end_and_any_other_to_the_line() {
 fn a_cr_and_its_lf_may_come_in_two_segments() {
     let herd = riley();
     let mut client = herd.client("Riley");
-    for _ in 0..20 {
-        client.send("x\r");
-        // Another client's answer tells that the server has looked meanwhile.
-        assert_eq!(herd.client("Riley").ask("y"), "? y");
-        client.send("\n");
-        assert_eq!(shown(client.line()), shown("? x\n"));
+    for (line, answer) in [
+        ("x", "? x"),
+        (KIWI, AT_KIWI),
+        (&format!("{KIWI:<MAX_LINE$}"), AT_KIWI),
+    ] {
+        for _ in 0..10 {
+            client.send(format!("{line}\r"));
+            // Another client's answer tells that the server has looked meanwhile.
+            assert_eq!(herd.client("Riley").ask("y"), "? y");
+            client.send("\n");
+            assert_eq!(client.text(), answer);
+        }
     }
 }
 

@@ -206,6 +206,15 @@ fn converse(client: &mut Client, name: &str, go_on: &AtomicBool) -> (usize, Dura
     (rounds, longest)
 }
 
+/// Ends conversations when it is dropped, also by a test that fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
 #[test]
 fn clients_of_others_notice_nothing_while_each_server_in_turn_is_restarted() {
     let mut herd = Herd::start(CLASSIC);
@@ -215,6 +224,7 @@ fn clients_of_others_notice_nothing_while_each_server_in_turn_is_restarted() {
         let mut clients: Vec<_> = others.iter().map(|name| herd.client(name)).collect();
         let go_on = AtomicBool::new(true);
         std::thread::scope(|scope| {
+            let stop = Stop(&go_on);
             let talk = |(client, server)| {
                 let (name, go_on) = (format!("at-{server}-{turn}"), &go_on);
                 scope.spawn(move || converse(client, &name, go_on))
@@ -227,7 +237,7 @@ fn clients_of_others_notice_nothing_while_each_server_in_turn_is_restarted() {
             herd.launch(restarted);
             herd.await_links();
             herd.await_everywhere(&format!("last-{turn}"), "+2+2");
-            go_on.store(false, Relaxed);
+            drop(stop);
             for talk in talks {
                 let (rounds, wait) = talk.join().unwrap();
                 assert!(rounds > 0);

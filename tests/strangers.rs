@@ -437,6 +437,27 @@ fn calls_past_the_limit_are_refused_and_there_is_room_again_after() {
 }
 
 #[test]
+fn strangers_do_not_take_the_places_of_neighbours() {
+    let (herd, neighbour) = riley_with(|peers| peers.max_pushes = 3);
+    let life = jaquez(&neighbour);
+    let stranger = Stranger::dial(herd.peers_address("Riley"));
+    let mut held: Vec<_> = (0..3).map(|_| stranger.hold("Push")).collect();
+    let other = Stranger::dial(herd.peers_address("Riley"));
+    eventually("strangers have taken all places that they may", || {
+        // This call may have taken the place of one of them.
+        let refused = held.iter_mut().filter(|call| call.is_finished());
+        refused.for_each(|call| *call = stranger.hold("Push"));
+        let status = other.send("Push", b"").unwrap_err();
+        (status.code() == Code::ResourceExhausted).then_some(())
+    });
+    for (number, time) in (1..).zip(["1", "2", "3"]) {
+        let push = life.push(number - 1, number, vec![report("kiwi", "+1+1", time)]);
+        assert_eq!(neighbour.push(&push).unwrap(), number);
+    }
+    held.iter().for_each(JoinHandle::abort);
+}
+
+#[test]
 fn a_caller_that_never_finishes_its_request_does_not_keep_its_place() {
     let attempt = Duration::from_millis(100);
     let (_herd, stranger) = riley_with(move |peers| {
@@ -620,4 +641,12 @@ mod reflection {
         );
         assert_explains(v1alpha.file_descriptor_proto);
     }
+}
+
+#[test]
+fn a_connection_that_never_speaks_is_closed() {
+    let (herd, _) = riley_with(|peers| peers.attempt = Duration::from_millis(200));
+    let mut silent = TcpStream::connect(herd.peers_address("Riley")).unwrap();
+    silent.set_read_timeout(Some(common::LIMIT)).unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
 }

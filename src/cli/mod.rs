@@ -58,12 +58,13 @@ pub fn main() -> ExitCode {
         Command::Serve { name, config } => run::serve(&name, &config.path),
         Command::Check { config } => check::check(&config.path),
     };
+    if let Err(error) = &done {
+        tell(error.as_ref());
+    }
+    log::finish_telling();
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(error.as_ref());
-            ExitCode::FAILURE
-        }
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -74,5 +75,5 @@ fn tell(error: &dyn Error) {
         log::escape_into(&mut text, line.as_bytes());
         text.push(b'\n');
     }
-    log::tell_at_last(&text);
+    log::tell(&text);
 }

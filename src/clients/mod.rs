@@ -28,7 +28,7 @@ pub const SEND_BUFFER: u32 = 128 * 1024;
 /// Limits of the text edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Longest line in bytes, its end not counted. Default 4096, 512 to 64 KiB.
+    /// Longest line in bytes, its end not counted. Default 4096, 512 to 1 MiB.
     /// Too low refuses valid commands; too high costs that much memory for each
     /// connection that sends a line slowly.
     pub max_line: usize,
@@ -38,15 +38,15 @@ pub struct Settings {
     /// to about 200 KiB).
     pub max_connections: usize,
     /// A client that sends nothing for so long is disconnected; the time in
-    /// which it waits for places does not count. Default 10 min, 1 s to 7 days.
-    /// Too low cuts quiet clients; too high keeps dead ones.
+    /// which it waits for places does not count. Default 10 min, 100 ms to
+    /// 30 days. Too low cuts quiet clients; too high keeps dead ones.
     pub idle: Duration,
     /// A client that takes nothing of a waiting answer for so long is
     /// disconnected. Default 30 s, 100 ms to 1 h. Too low cuts clients on bad
     /// networks; too high keeps answers for those that never read.
     pub write: Duration,
     /// Most WHATSATs of one connection that wait for places side by side; past
-    /// that its further lines wait too. Default 16, 1 to 1024. Too low slows a
+    /// that its further lines wait too. Default 16, 1 to 1000. Too low slows a
     /// client that asks much over one connection; too high lets it crowd out
     /// others at the places provider.
     pub max_waiting: usize,

@@ -28,7 +28,7 @@ const MAX_HELD_BACK: usize = 64 * 1024;
 const MAX_READY: usize = 64 * 1024;
 
 /// What a silent connection keeps of its answer buffer, in bytes.
-const SMALL_ANSWERS: usize = 1024;
+const SMALL_ANSWERS: usize = 2 * 1024;
 
 /// How long a server that shuts down waits for a client to close its side, so
 /// that closing does not take the last answers back on their way.
@@ -71,7 +71,7 @@ impl fmt::Display for End {
 ///
 /// Memory: at most a read buffer of 32 KiB and a line, answers of [`MAX_READY`]
 /// and one more, and [`MAX_HELD_BACK`] and one more behind questions under way;
-/// about 3 KiB in all while it is silent.
+/// about 4 KiB in all while it is silent.
 pub(super) struct Session<S> {
     stream: S,
     desk: Desk,

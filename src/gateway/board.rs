@@ -28,7 +28,7 @@ struct Note {
 /// Whether a link carries reports, since when, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkState {
-    /// Did the last greeting succeed, and every push since?
+    /// Did the last push succeed?
     pub is_up: bool,
     /// When that became so.
     pub since: UnixNanos,
@@ -90,19 +90,16 @@ impl Board {
         changed
     }
 
-    /// The link is down for this reason. Gives whether that is news: it was up,
-    /// or was down for another reason.
-    pub fn set_down(&self, neighbour: NeighbourId, now: UnixNanos, reason: &str) -> bool {
+    /// The link is down for this reason. Gives what it was before.
+    pub fn set_down(&self, neighbour: NeighbourId, now: UnixNanos, reason: &str) -> LinkState {
         let mut state = self.state(neighbour);
-        let changed = state.is_up || state.reason != reason;
+        let before = state.clone();
         if state.is_up {
             state.is_up = false;
             state.since = now;
         }
-        if changed {
-            reason.clone_into(&mut state.reason);
-        }
-        changed
+        reason.clone_into(&mut state.reason);
+        before
     }
 
     /// The neighbour has acknowledged all up to `cursor`, and no more.

@@ -121,12 +121,11 @@ impl Store {
         let mut shard = lock(&self.shards[at]);
         match shard.find(hash, report.client) {
             Some(slot) => Ok(self.replace(&mut shard.records[slot], key(at, slot), report, heard)),
-            None if self.clients() >= most_clients => Err(Full),
             None => {
+                self.count_client(most_clients)?;
                 let key = key(at, shard.records.len());
                 let number = lock(&self.feed).append(key);
                 shard.insert(hash, Record::new(report, number, heard), &self.hasher);
-                self.clients.fetch_add(1, Relaxed);
                 Ok(Merged::Newer)
             }
         }
@@ -187,6 +186,12 @@ impl Store {
                 Merged::Newer
             }
         }
+    }
+
+    fn count_client(&self, most: usize) -> Result<(), Full> {
+        let one_more = |clients| (clients < most).then_some(clients + 1);
+        let counted = self.clients.fetch_update(Relaxed, Relaxed, one_more);
+        counted.map(drop).map_err(|_| Full)
     }
 
     fn hash(&self, client: ClientId<'_>) -> u64 {

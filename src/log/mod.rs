@@ -58,6 +58,6 @@ pub use level::{Level, UnknownLevel};
 pub use panics::log_panics;
 pub use router::Router;
 pub use settings::Settings;
-pub use terminal::tell_at_last;
+pub use terminal::{finish_telling, tell};
 pub use trace::{AlreadyInstalled, install};
 pub use transcript::Transcript;

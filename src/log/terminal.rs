@@ -18,24 +18,21 @@ const QUEUE: usize = 256;
 /// How long a message waits to be out, once for each time that the terminal gets stuck.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How long a process that ends waits for its last words to be out. On a busy machine the thread that
-/// writes them may not run at once, and what is not out then is lost.
+/// How long a process waits at its end for all of them to be out. Much shorter: on a busy machine its
+/// last words, an error perhaps, are lost with it. Longer: it does not end while a terminal is stuck.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 static STDERR: LazyLock<Terminal> = LazyLock::new(|| Terminal::new(io::stderr()));
 
 /// Shows `line`, which is escaped and ends with a line end, on stderr. Never fails and never blocks
 /// for long. A stderr that is closed or refuses the write is ignored.
-pub(super) fn tell(line: &[u8]) {
+pub fn tell(line: &[u8]) {
     STDERR.tell(line);
 }
 
-/// As [`tell`], for whoever ends the process next: waits longer, up to a second.
-pub fn tell_at_last(line: &[u8]) {
-    if let Some(is_out) = STDERR.hand_over(line) {
-        // Nothing is left to try where it is not.
-        let _ = is_out.recv_timeout(LAST_PATIENCE);
-    }
+/// Waits until all that was told is out, at most a second: for the end of a process.
+pub fn finish_telling() {
+    STDERR.finish();
 }
 
 /// A thread that writes messages one by one, and how it fares.
@@ -48,6 +45,18 @@ struct Message {
     line: Vec<u8>,
     /// Dropped when the line is out, which is what its teller waits for.
     _out: Sender<()>,
+}
+
+impl Message {
+    /// A message, and what ends when it is out.
+    fn new(line: &[u8]) -> (Message, Receiver<()>) {
+        let (out, is_out) = mpsc::channel();
+        let message = Message {
+            line: line.to_vec(),
+            _out: out,
+        };
+        (message, is_out)
+    }
 }
 
 #[derive(Default)]
@@ -70,20 +79,9 @@ impl Terminal {
     }
 
     fn tell(&self, line: &[u8]) {
-        if let Some(is_out) = self.hand_over(line) {
-            self.wait_for(&is_out);
-        }
-    }
-
-    /// Gives what ends when the line is out, if it is on its way.
-    fn hand_over(&self, line: &[u8]) -> Option<Receiver<()>> {
-        let (out, is_out) = mpsc::channel();
-        let message = Message {
-            line: line.to_vec(),
-            _out: out,
-        };
+        let (message, is_out) = Message::new(line);
         match self.queue.try_send(message) {
-            Ok(()) => return Some(is_out),
+            Ok(()) => self.wait_for(&is_out),
             Err(TrySendError::Full(_)) => {
                 self.health.missed.fetch_add(1, Relaxed);
             }
@@ -91,7 +89,14 @@ impl Terminal {
                 let _ = io::stderr().write_all(line);
             }
         }
-        None
+    }
+
+    fn finish(&self) {
+        let (last, is_out) = Message::new(b"");
+        // Where the queue is full the terminal is stuck, and not for long only.
+        if self.queue.try_send(last).is_ok() {
+            let _ = is_out.recv_timeout(LAST_PATIENCE);
+        }
     }
 
     fn wait_for(&self, is_out: &Receiver<()>) {
@@ -149,11 +154,34 @@ mod tests {
 
     #[test]
     fn a_message_is_out_when_it_was_told() {
+        let is_out_when_told = |_| {
+            let screen = Screen::default();
+            let terminal = Terminal::new(screen.clone());
+            terminal.tell(b"one\n");
+            terminal.tell(b"two\n");
+            screen.text() == "one\ntwo\n"
+        };
+        // A busy machine may keep the terminal's thread from its turn for longer than is waited.
+        assert!((0..10).any(is_out_when_told));
+    }
+
+    #[test]
+    fn at_the_end_slow_words_are_waited_for_and_stuck_ones_given_up() {
         let screen = Screen::default();
         let terminal = Terminal::new(screen.clone());
+        let gate = screen.gate.lock().unwrap();
+        let start = Instant::now();
         terminal.tell(b"one\n");
-        terminal.tell(b"two\n");
-        assert_eq!(screen.text(), "one\ntwo\n");
+        terminal.finish();
+        assert!(start.elapsed() >= LAST_PATIENCE);
+        assert!(start.elapsed() < LAST_PATIENCE * 5, "{:?}", start.elapsed());
+        assert_eq!(screen.text(), "");
+        thread::scope(|scope| {
+            let finished = scope.spawn(|| terminal.finish());
+            drop(gate);
+            finished.join().unwrap();
+            assert_eq!(screen.text(), "one\n");
+        });
     }
 
     #[test]

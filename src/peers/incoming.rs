@@ -23,14 +23,12 @@ use crate::sockets::{Acceptor, ConnectionLimit};
 /// operators, and a bound for strangers.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// A connection whose first byte does not come in this time is closed. Whoever
-/// speaks HTTP/2 speaks first.
-const FIRST_BYTE: Duration = Duration::from_secs(5);
-
-/// Hands the connections of `listener` on, as they begin to speak. Must run in
-/// the server's span.
+/// Hands the connections of `listener` on, as they begin to speak; closes those
+/// that do not within `first_byte`, since whoever speaks HTTP/2 speaks first.
+/// Must run in the server's span.
 pub async fn accept(
     listener: TcpListener,
+    first_byte: Duration,
     ready: mpsc::Sender<io::Result<Connection<TcpStream>>>,
 ) -> Infallible {
     let mut acceptor = Acceptor::new(listener);
@@ -39,15 +37,15 @@ pub async fn accept(
         let (stream, address) = acceptor.accept().await;
         let Some(place) = limit.take() else { continue };
         let ready = ready.clone();
-        let first_byte = async move {
-            if let Ok(Ok(())) = timeout(FIRST_BYTE, stream.readable()).await {
+        let hand_on = async move {
+            if let Ok(Ok(1)) = timeout(first_byte, stream.peek(&mut [0])).await {
                 // Fails only when the port is closed.
                 let _ = ready
                     .send(Ok(Connection::new(stream, address, place)))
                     .await;
             }
         };
-        tokio::spawn(first_byte.in_current_span());
+        tokio::spawn(hand_on.in_current_span());
     }
 }
 
@@ -69,6 +67,11 @@ pub struct OtherEnd {
 }
 
 impl OtherEnd {
+    /// Has a neighbour greeted over this connection?
+    pub(super) fn is_neighbour(&self) -> bool {
+        self.neighbour.get().is_some()
+    }
+
     /// A neighbour has greeted over this connection. Gives whether it is the
     /// first time.
     pub(super) fn is_known_as(&self, name: &Name) -> bool {

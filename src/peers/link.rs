@@ -5,8 +5,8 @@
 //! one batch is on its way the next gathers in the feed, so batches grow with
 //! load by themselves, and on a quiet link a report leaves at once.
 //!
-//! A link is up from a greeting that succeeded until a call gets no answer for
-//! all its quick retries, or is refused for good. A link that is down tries
+//! A link is up from a push that succeeded until a call gets no answer for all
+//! its quick retries, or is refused for good. A link that is down tries
 //! again for ever, with backoff, and at once when its neighbour greets as a new
 //! incarnation.
 
@@ -39,6 +39,10 @@ use super::wire::{self, PushWriter};
 /// between, before the link counts as down.
 const MOST_REFUSALS: u32 = 2;
 
+/// That a link is down for yet another reason is told once in this time: some
+/// troubles have many faces.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
+
 /// One neighbour's link. [`run`](Self::run) it as a task.
 #[derive(Debug)]
 pub struct Link {
@@ -56,6 +60,8 @@ pub struct Link {
     round_trip: Duration,
     /// Has a push succeeded since the link was down last?
     has_progressed: bool,
+    /// When it was last told that the link is down.
+    told_down: Option<Instant>,
 }
 
 /// Why a link stopped pushing.
@@ -90,6 +96,7 @@ impl Link {
             batch_bytes: 0,
             round_trip: Duration::ZERO,
             has_progressed: false,
+            told_down: None,
             gateway,
         }
     }
@@ -118,7 +125,6 @@ impl Link {
         let mut refusals = 0;
         loop {
             self.greet().await.map_err(|failure| failure.to_string())?;
-            self.note_up();
             match self.push_on(finish, &mut refusals).await {
                 End::Finished => return Ok(()),
                 End::GreetAgain => {}
@@ -175,7 +181,9 @@ impl Link {
     /// Pushes until something ends it. `refusals` counts those in a row: every
     /// push that succeeds sets it to 0.
     async fn push_on(&mut self, finish: &mut watch::Receiver<bool>, refusals: &mut u32) -> End {
-        let mut heartbeat = Instant::now() + self.settings.heartbeat;
+        // The first push comes at once, if only as a heartbeat: it is what shows
+        // that the link is up.
+        let mut heartbeat = Instant::now();
         loop {
             let (mut span, mut frame) = self.next_batch();
             if span.reports == 0 {
@@ -265,6 +273,7 @@ impl Link {
         self.outbox
             .acknowledged(self.gateway.replica(), span, applied);
         self.has_progressed = true;
+        self.note_up();
         self.note_speed(span, sent.elapsed());
         self.note_cursor();
         Ok(())
@@ -304,15 +313,20 @@ impl Link {
         }
     }
 
-    fn note_down(&self, reason: &str) {
+    fn note_down(&mut self, reason: &str) {
         let now = self.gateway.clock().now();
         let board = self.gateway.board();
-        let is_news = board.set_down(self.neighbour, now, reason);
-        match board.is_closing() {
-            true => debug!("link to {} is down: {reason}", self.name),
-            false if is_news => warn!("link to {} is down: {reason}", self.name),
-            false => {}
+        let before = board.set_down(self.neighbour, now, reason);
+        let is_due = self
+            .told_down
+            .is_none_or(|told| told.elapsed() > TELL_PAUSE);
+        let is_other = before.reason != reason && is_due;
+        if board.is_closing() || !(before.is_up || is_other) {
+            debug!("link to {} is down: {reason}", self.name);
+            return;
         }
+        self.told_down = Some(Instant::now());
+        warn!("link to {} is down: {reason}", self.name);
     }
 
     fn note_cursor(&self) {

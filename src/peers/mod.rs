@@ -46,9 +46,10 @@ pub struct Settings {
     /// 10 s. Too low costs calls; too high lets a neighbour's quick restart go
     /// unnoticed for so long.
     pub heartbeat: Duration,
-    /// Time limit of one attempt of a call. Default 2 s, 100 ms to 1 min. Too
-    /// low gives up on slow but working networks; too high finds a hanging
-    /// neighbour late.
+    /// Time limit of one attempt of a call; of the whole call, quick retries
+    /// included, half as much again; and of the silence before the first byte on
+    /// the peer port. Default 2 s, 100 ms to 1 min. Too low gives up on slow but
+    /// working networks; too high finds a hanging neighbour late.
     pub attempt: Duration,
     /// How often one call is quickly tried again. Default 2, at most 10. Too
     /// low takes a link down for every hiccup; too high only delays the link's
@@ -68,9 +69,10 @@ pub struct Settings {
     /// Most reports in one push. Default and at most 10,000. Too low costs
     /// calls under load.
     pub batch_reports: usize,
-    /// Most calls under way at a time on the peer port; further ones are
-    /// refused. Default 64, 1 to 10,000; each holds up to about 2 MiB. Too low
-    /// refuses neighbours, too high lets strangers fill the memory.
+    /// Most calls under way at a time on the peer port, for neighbours and for
+    /// all others each; further ones are refused. Default 64, 1 to 10,000; each
+    /// holds up to about 2 MiB. Too low refuses neighbours, too high lets
+    /// strangers fill the memory.
     pub max_pushes: usize,
     /// How long a server that shuts down waits until its neighbours have all
     /// that it knows. Default 2 s, at most 1 min. Too low leaves reports

@@ -170,8 +170,9 @@ impl From<BoxError> for Failure {
     }
 }
 
-/// Did a neighbour decide this, rather than something on the way to it?
-fn is_refusal(status: &Status) -> bool {
+/// Did the server that was called decide this, rather than something on the way
+/// to it?
+pub(super) fn is_refusal(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::InvalidArgument

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -18,6 +19,7 @@ use crate::proto::propagate_server::PropagateServer;
 
 use super::Settings;
 use super::inbound::Inbound;
+use super::incoming::OtherEnd;
 use super::refusals::Noting;
 use super::wire::MAX_PUSH_BYTES;
 
@@ -52,6 +54,11 @@ impl Port {
     /// Tells those who ask how the server is.
     pub fn health(&self) -> Health {
         Health(self.health.clone())
+    }
+
+    /// How soon a connection must begin to speak.
+    pub fn first_byte(&self) -> Duration {
+        self.settings.attempt
     }
 
     /// Serves the connections of `incoming` until `stop`, and then until the
@@ -118,12 +125,18 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Lets in `most` calls at a time. Runs before a call's message is read, so
-/// that what waits outside holds no memory; the place is given back when the
-/// request is dropped.
+/// Lets in `most` calls at a time over connections on which a neighbour has
+/// greeted, and as many over all others, so that strangers do not take the
+/// places of neighbours. Runs before a call's message is read, so that what
+/// waits outside holds no memory; the place is given back when the request is
+/// dropped.
 fn places(most: usize) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
-    let places = Arc::new(Semaphore::new(most));
+    let neighbours = Arc::new(Semaphore::new(most));
+    let others = Arc::new(Semaphore::new(most));
     move |mut request| {
+        let other_end = request.extensions().get::<OtherEnd>();
+        let is_neighbour = other_end.is_some_and(OtherEnd::is_neighbour);
+        let places = if is_neighbour { &neighbours } else { &others };
         let place = places.clone().try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!(
                 "{most} calls are under way on this port: try again later"

@@ -16,6 +16,7 @@ use tower::Service;
 use tracing::{Span, warn};
 
 use super::incoming::OtherEnd;
+use super::policy::is_refusal;
 
 /// One refusal is written in this time, and those between are counted.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -67,7 +68,7 @@ where
             let response = call.await?;
             // Of an answer that is no refusal, the status comes behind it.
             if let Some(status) = Status::from_header_map(response.headers())
-                && is_news(what, status.code())
+                && is_news(what, &status)
             {
                 span.in_scope(|| refusals.note(what, from, &status));
             }
@@ -94,11 +95,11 @@ fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
         .map(|other_end| other_end.address)
 }
 
-/// That the server shuts down is nobody's mistake, and that a push must begin
-/// with a greeting is how links learn of a restart.
-fn is_news(what: &str, code: Code) -> bool {
-    let is_usual = matches!((what, code), (PUSH, Code::FailedPrecondition));
-    !is_usual && !matches!(code, Code::Ok | Code::Unavailable)
+/// That a push must begin with a greeting is how links learn of a restart. And
+/// that the server shuts down, or a caller hangs up, is no refusal.
+fn is_news(what: &str, status: &Status) -> bool {
+    let is_usual = what == PUSH && status.code() == Code::FailedPrecondition;
+    is_refusal(status) && !is_usual
 }
 
 /// When a refusal was last written, and how many were not since.

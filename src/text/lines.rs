@@ -24,7 +24,7 @@ pub enum Line<'a> {
 /// `start` and `scanned`; while `skipping`, the buffer's bytes belong to a line
 /// that was already given out as too long.
 ///
-/// Memory: at most 32 KiB and one line, and 2 KiB once it is told to
+/// Memory: at most 32 KiB and one line, and 4 KiB once it is told to
 /// [`rest`](Self::rest).
 #[derive(Debug)]
 pub struct Lines {
@@ -51,17 +51,14 @@ impl Lines {
     }
 
     /// Where the next bytes belong: append to it, and do nothing else. Has room
-    /// for 2 KiB at least, and for more where the last read filled it.
+    /// for 2 KiB at least, and for more where reads filled it.
     pub fn room(&mut self) -> &mut Vec<u8> {
         let capacity = self.buffer.capacity();
         if capacity > 0 && self.buffer.len() == capacity {
             self.goal = (self.goal * 2).min(LARGE_BUFFER);
         }
         self.drop_consumed();
-        let wanted = self.goal.max(self.buffer.len() + SMALL_BUFFER);
-        if capacity < wanted {
-            self.buffer.reserve_exact(wanted - self.buffer.len());
-        }
+        self.buffer.reserve_exact(self.goal);
         &mut self.buffer
     }
 
@@ -98,7 +95,8 @@ impl Lines {
             self.goal = (self.goal / 2).max(SMALL_BUFFER);
         }
         self.drop_consumed();
-        if self.buffer.is_empty() && self.buffer.capacity() > SMALL_BUFFER {
+        // Twice the goal: where half a line was left over, the buffer has grown.
+        if self.buffer.is_empty() && self.buffer.capacity() > 2 * SMALL_BUFFER {
             self.buffer = Vec::new();
         }
     }

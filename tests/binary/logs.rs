@@ -143,6 +143,11 @@ fn connections_come_and_go_with_the_reason() {
     servers.pop().expect("Jaquez").kill();
     let down = site.await_log("Riley", "link to Jaquez is down: ");
     assert!(words(&down).starts_with("WARN  "), "{down}");
+    let gone = site.await_log("Riley", " is gone: it closed the connection");
+    assert!(
+        words(&gone).starts_with("INFO  neighbour Jaquez from 127.0.0.1:"),
+        "{gone}"
+    );
     let riley = servers.pop().expect("Riley");
     riley.signal("TERM");
     assert_eq!(riley.end().status.code(), Some(0));

@@ -1,10 +1,10 @@
 //! `up`, `serve` and `check`, where all is well.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::T;
-use crate::common::{CLASSIC, Client, Process, Site, eventually};
+use crate::common::{CLASSIC, Client, LIMIT, Process, Site, eventually, within};
 
 const PAIR: (&[&str], &[(&str, &str)]) = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
@@ -35,6 +35,11 @@ fn up_says_what_listens_where_and_what_to_type() {
 fn the_example_that_up_prints_works() {
     let make = || Site::with_built_in_places(CLASSIC, "");
     let (_site, process) = Site::start(make, |site| site.run(&["up"]));
+    // A debug build on a busy machine takes its time for all the world's places.
+    within(LIMIT * 5, "the places are loaded", || {
+        let told = process.stderr();
+        told.contains(" places are loaded\n").then_some(())
+    });
     let told = process.stdout();
     let example = told.lines().find_map(|line| line.strip_prefix("  printf "));
     let (lines, connection) = example.unwrap().split_once(" | nc -N ").unwrap();
@@ -138,17 +143,18 @@ fn a_server_without_its_neighbours_serves_and_says_which_links_are_down() {
 
 #[test]
 fn servers_that_start_together_are_soon_linked() {
-    // The best of three, as others may keep this machine busy.
-    let times = (0..3).map(|_| {
+    let take = |_| {
         let (_site, process) = Site::up(CLASSIC, "");
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         eventually("all twelve ends of links are up", || {
             let told = process.stderr();
             (told.matches(" is up\n").count() == 12).then_some(start.elapsed())
         })
-    });
-    let best = times.min().unwrap();
-    assert!(best < Duration::from_millis(300), "{best:?}");
+    };
+    // Others may keep this machine busy, so that one try shows nothing.
+    let soon = |time: &Duration| *time < Duration::from_millis(300);
+    let times: Vec<Duration> = (0..10).map(take).take_while(|time| !soon(time)).collect();
+    assert!(times.len() < 10, "{times:?}");
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn a_question_under_way_when_the_server_stops_is_answered_whole() {
 /// Nobody answers a server that the system has stopped, and nothing closes.
 fn frozen_neighbour(settings: &str) -> (Site, Process, Process) {
     let (site, riley, jaquez) = pair(settings);
-    jaquez.signal("STOP");
+    jaquez.freeze();
     site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
     (site, riley, jaquez)
 }

@@ -34,13 +34,19 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 /// Asks until `check` gives something, and fails with `what` when it does not
 /// within [`LIMIT`].
 #[track_caller]
-pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    within(LIMIT, what, check)
+}
+
+/// As [`eventually`], with a limit of the caller's.
+#[track_caller]
+pub fn within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = check() {
             return found;
         }
-        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -118,6 +118,27 @@ impl Process {
         );
     }
 
+    /// Stops it as Ctrl-Z does: nothing closes, and nobody answers. Waits until
+    /// all of its threads stand still, which takes them a moment.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let states = format!(
+            "cat /proc/{0}/task/*/status 2>/dev/null || echo \"State: $(ps -o state= -p {0})\"",
+            self.id()
+        );
+        eventually("it stands still", || {
+            let told = Command::new("sh").args(["-c", &states]).output().unwrap();
+            let told = String::from_utf8_lossy(&told.stdout).into_owned();
+            let threads: Vec<&str> = told
+                .lines()
+                .filter_map(|line| line.strip_prefix("State:"))
+                .collect();
+            let stand = |state: &&str| state.trim_start().starts_with('T');
+            (!threads.is_empty() && threads.iter().all(stand)).then_some(())
+        });
+    }
+
     /// Ends it as SIGKILL does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::eventually;
+
 /// What a proxy does with the connections through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -44,8 +46,15 @@ impl Proxy {
         self.address
     }
 
+    /// Sets what happens to bytes. A cut has happened when this returns.
+    #[track_caller]
     pub fn set_mode(&self, mode: Mode) {
         self.mode.send_replace(mode);
+        if mode == Mode::Cut {
+            // Each connection listens for the mode as long as it stands.
+            let closed = || (self.mode.receiver_count() == 0).then_some(());
+            eventually("all connections are closed", closed);
+        }
     }
 
     /// Where connections lead from now on.
