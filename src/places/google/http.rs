@@ -27,8 +27,9 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 use super::base_url::BaseUrl;
 
 /// The most calls of this process that are under way at a time; further ones wait. Higher: a burst of questions opens
-/// more connections and meets the provider's limit sooner. Lower: slow answers hold up others.
-pub const MAX_CALLS: usize = 16;
+/// more connections and meets the provider's limit sooner. Lower: slow answers hold up others; it is twice what one
+/// client's connection may have waiting by default.
+pub const MAX_CALLS: usize = 32;
 
 /// The largest response that is read, in bytes. Twenty places of the new API with all their photos are about a tenth.
 pub const MAX_BODY_BYTES: usize = 2 << 20;
