@@ -7,7 +7,7 @@ use crate::log::Transcript;
 use crate::model::client::ClientId;
 use crate::model::decimal::Decimal;
 use crate::model::timestamp::UnixNanos;
-use crate::places::{Places, Question};
+use crate::places::{Answer, Places, Question};
 use crate::text::command::Command;
 use crate::text::lines::Line;
 use crate::text::reply;
@@ -21,47 +21,49 @@ pub(super) struct Desk {
     pub(super) places: Places,
 }
 
+/// Where one connection's answers go, and what is written down of them.
+pub(super) struct Page<'a> {
+    pub(super) answers: &'a mut Answers,
+    pub(super) transcript: &'a mut Transcript,
+}
+
 impl Desk {
     /// Takes one line: it has its effect now, and its answer goes behind those
     /// before it. Gives whether there is something new for neighbours.
-    pub(super) fn take(
-        &self,
-        now: UnixNanos,
-        line: Line<'_>,
-        answers: &mut Answers,
-        transcript: &mut Transcript,
-    ) -> bool {
+    pub(super) fn take(&self, now: UnixNanos, line: Line<'_>, page: &mut Page<'_>) -> bool {
         let (Line::Whole(bytes) | Line::TooLong(bytes)) = line;
-        transcript.heard(bytes);
-        let command = match line {
-            Line::Whole(bytes) => Command::parse(bytes),
+        page.transcript.heard(bytes);
+        let is_news = match line {
+            Line::Whole(bytes) => self.obey(now, bytes, page),
             Line::TooLong(_) => None,
         };
-        let done = match command {
-            Some(Command::Iamat {
+        is_news.unwrap_or_else(|| {
+            page.say(|out| reply::invalid(out, bytes));
+            false
+        })
+    }
+
+    /// As [`take`](Self::take); `None`, and no answer, for an invalid command.
+    fn obey(&self, now: UnixNanos, line: &[u8], page: &mut Page<'_>) -> Option<bool> {
+        match Command::parse(line)? {
+            Command::Iamat {
                 client,
                 position,
                 time,
-            }) => self
-                .gateway
-                .iamat(now, client, position, time)
-                .map(|taken| {
-                    say(answers, transcript, |out| reply::at(out, &taken.report));
-                    taken.is_news
-                }),
-            Some(Command::Whatsat {
+            } => {
+                let taken = self.gateway.iamat(now, client, position, time)?;
+                page.say(|out| reply::at(out, &taken.report));
+                Some(taken.is_news)
+            }
+            Command::Whatsat {
                 client,
                 radius,
                 most,
-            }) => self
-                .whatsat(client, radius, most, answers, transcript)
-                .map(|()| false),
-            None => None,
-        };
-        done.unwrap_or_else(|| {
-            say(answers, transcript, |out| reply::invalid(out, bytes));
-            false
-        })
+            } => {
+                self.whatsat(client, radius, most, page)?;
+                Some(false)
+            }
+        }
     }
 
     fn whatsat(
@@ -69,8 +71,7 @@ impl Desk {
         client: ClientId<'_>,
         radius: Decimal<'_>,
         most: usize,
-        answers: &mut Answers,
-        transcript: &mut Transcript,
+        page: &mut Page<'_>,
     ) -> Option<()> {
         let mut at_line = Vec::new();
         let question = self.gateway.locate(client, |report| {
@@ -78,28 +79,31 @@ impl Desk {
             Question::new(report.position, radius, most)
         })?;
         match self.places.nearby_now(&question) {
-            Some(answer) => {
-                transcript.said_places(&at_line, answer.places);
-                let out = answers.next();
-                out.extend_from_slice(&at_line);
-                reply::places(out, &answer.json);
-            }
+            Some(answer) => page.say_places(&at_line, &answer),
             None => {
                 let places = self.places.clone();
-                answers.wait(
-                    at_line,
-                    Box::pin(async move { places.nearby(&question).await }),
-                );
+                let asking = async move { places.nearby(&question).await };
+                page.answers.wait(at_line, Box::pin(asking));
             }
         }
         Some(())
     }
 }
 
-/// Appends an answer of one line, and writes it into the transcript.
-fn say(answers: &mut Answers, transcript: &mut Transcript, write: impl FnOnce(&mut Vec<u8>)) {
-    let out = answers.next();
-    let start = out.len();
-    write(out);
-    transcript.said(&out[start..]);
+impl Page<'_> {
+    /// Appends an answer of one line.
+    fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let out = self.answers.next();
+        let start = out.len();
+        write(out);
+        self.transcript.said(&out[start..]);
+    }
+
+    /// Appends the answer to a WHATSAT.
+    fn say_places(&mut self, at_line: &[u8], answer: &Answer) {
+        self.transcript.said_places(at_line, answer.places);
+        let out = self.answers.next();
+        out.extend_from_slice(at_line);
+        reply::places(out, &answer.json);
+    }
 }

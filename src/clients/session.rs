@@ -16,7 +16,7 @@ use crate::text::lines::Lines;
 
 use super::Settings;
 use super::answers::Answers;
-use super::desk::Desk;
+use super::desk::{Desk, Page};
 
 /// While this many bytes of answers wait behind a question, no more lines are
 /// taken.
@@ -177,9 +177,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 line => line,
             };
             let Some(line) = line else { break false };
-            is_news |= self
-                .desk
-                .take(now, line, &mut self.answers, &mut self.transcript);
+            let mut page = Page {
+                answers: &mut self.answers,
+                transcript: &mut self.transcript,
+            };
+            is_news |= self.desk.take(now, line, &mut page);
         };
         // Written down before it is passed on, so that logs tell it in order.
         self.transcript.hand_in();
