@@ -69,7 +69,7 @@
 //! | what clients may say, and what they hear | [`text`], then `clients::desk` |
 //! | which report wins | [`model::report`] (and read what that means for a herd of two versions) |
 //! | what is sent to whom, and when it counts as there | [`herd`] |
-//! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link |
+//! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
