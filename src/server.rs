@@ -6,7 +6,6 @@ use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -23,7 +22,7 @@ use crate::herd::{Incarnation, NeighbourId};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::peers::{self, Dialler, Health, Inbound, Link, Port};
+use crate::peers::{self, Health, Inbound, Link, Port};
 use crate::places::Places;
 use crate::sockets::{self, Acceptor};
 
@@ -173,12 +172,6 @@ impl Bound {
         &self.plan
     }
 
-    /// Its plan, for a caller that learned the neighbours' addresses only when
-    /// their sockets were open.
-    pub fn plan_mut(&mut self) -> &mut Plan {
-        &mut self.plan
-    }
-
     /// Starts the server, which must be within a runtime. Its tracing events go
     /// under a span named `server`, its transcript to `log`.
     pub fn start(self, places: Places, log: Log, clock: Clock) -> Result<Running, StartError> {
@@ -190,9 +183,8 @@ impl Bound {
         let (drain, draining) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
         let (stop, stopping) = watch::channel(false);
-        let is_draining = Arc::new(AtomicBool::new(false));
 
-        let inbound = Inbound::new(gateway.clone(), &log, is_draining.clone());
+        let inbound = Inbound::new(gateway.clone(), &log);
         let port = Port::new(inbound, &self.plan.peers);
         let health = port.health();
         let mut edges = JoinSet::new();
@@ -216,7 +208,6 @@ impl Bound {
             gateway,
             log,
             health,
-            is_draining,
             drain,
             finish,
             stop,
@@ -279,13 +270,11 @@ type MakeLink = Box<dyn Fn() -> Link + Send>;
 
 fn links(plan: &Plan, gateway: &Arc<Gateway>, log: &Log) -> Result<Vec<MakeLink>, StartError> {
     let make = |(id, (name, address)): (usize, &(Name, Address))| {
-        let caller = Dialler
-            .caller(address, &plan.peers)
-            .map_err(|error| StartError::Dial {
-                neighbour: name.clone(),
-                address: address.clone(),
-                error,
-            })?;
+        let caller = peers::dial(address, &plan.peers).map_err(|error| StartError::Dial {
+            neighbour: name.clone(),
+            address: address.clone(),
+            error,
+        })?;
         let (gateway, log, settings) = (gateway.clone(), log.clone(), plan.peers.clone());
         let make = move || {
             Link::new(
@@ -355,7 +344,6 @@ pub struct Running {
     gateway: Arc<Gateway>,
     log: Log,
     health: Health,
-    is_draining: Arc<AtomicBool>,
     drain: watch::Sender<bool>,
     finish: watch::Sender<bool>,
     stop: watch::Sender<bool>,
@@ -395,7 +383,6 @@ impl Running {
         let span = self.span.clone();
         async {
             let deadline = Instant::now() + self.drain_time;
-            self.is_draining.store(true, Relaxed);
             self.gateway.board().close();
             self.health.set(false).await;
             self.drain.send_replace(true);

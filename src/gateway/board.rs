@@ -58,7 +58,8 @@ impl Board {
         }
     }
 
-    /// The server shuts down: from now on it is no news that links go down.
+    /// The server shuts down: from now on it takes nothing of neighbours, and
+    /// that links go down is no news.
     pub fn close(&self) {
         self.is_closing.store(true, Relaxed);
     }

@@ -10,17 +10,11 @@ use crate::proto::propagate_client::PropagateClient;
 use super::policy::{Answer, Call, Caller, stack};
 use super::{Settings, port};
 
-/// Makes channels to neighbours. A simulation puts another network below.
-#[derive(Clone, Debug, Default)]
-pub struct Dialler;
-
-impl Dialler {
-    /// A caller for the server at `address`, through the tower stack. Dials at
-    /// the first call. Must be called within a runtime.
-    pub fn caller(&self, address: &Address, settings: &Settings) -> Result<Caller, Error> {
-        let channel = endpoint(address, settings)?.connect_lazy();
-        Ok(caller(channel, settings))
-    }
+/// A caller for the server at `address`, through the tower stack. Dials at the
+/// first call. Must be called within a runtime.
+pub fn dial(address: &Address, settings: &Settings) -> Result<Caller, Error> {
+    let channel = endpoint(address, settings)?.connect_lazy();
+    Ok(caller(channel, settings))
 }
 
 /// Where and how to dial. A DNS name is resolved anew at each dial.

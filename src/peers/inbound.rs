@@ -2,7 +2,6 @@
 //! strangers away with words.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, debug, info};
@@ -27,19 +26,17 @@ const CHUNK: usize = 512;
 pub struct Inbound {
     gateway: Arc<Gateway>,
     log: Log,
-    is_draining: Arc<AtomicBool>,
     /// The server's span: calls come in on tasks that know none.
     span: Span,
 }
 
 impl Inbound {
-    /// The service of one server, whose span it is made in. While `is_draining`
-    /// is true it takes nothing.
-    pub fn new(gateway: Arc<Gateway>, log: &Log, is_draining: Arc<AtomicBool>) -> Self {
+    /// The service of one server, whose span it is made in. Once the server's
+    /// board is closed it takes nothing.
+    pub fn new(gateway: Arc<Gateway>, log: &Log) -> Self {
         Self {
             gateway,
             log: log.clone(),
-            is_draining,
             span: Span::current(),
         }
     }
@@ -76,7 +73,7 @@ impl Inbound {
     }
 
     fn check_draining(&self) -> Result<(), Status> {
-        match self.is_draining.load(Relaxed) {
+        match self.gateway.board().is_closing() {
             true => Err(Status::unavailable(
                 "this server is shutting down: try again later",
             )),

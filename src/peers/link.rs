@@ -185,7 +185,7 @@ impl Link {
         // that the link is up.
         let mut heartbeat = Instant::now();
         loop {
-            let (mut span, mut frame) = self.next_batch();
+            let (span, frame) = self.next_batch();
             if span.reports == 0 {
                 if !self.outbox.is_at_end(self.gateway.replica()) {
                     tokio::task::yield_now().await;
@@ -195,7 +195,7 @@ impl Link {
                     Woken::News => continue,
                     Woken::Greet => return End::GreetAgain,
                     Woken::Finish => return End::Finished,
-                    Woken::Heartbeat => (span, frame) = self.next_batch(),
+                    Woken::Heartbeat => {}
                 }
             }
             if let Err(end) = self.push_unless_greeted(span, frame).await {
