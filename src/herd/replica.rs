@@ -324,8 +324,8 @@ impl Replica {
         self.senders.find((neighbour, incarnation))
     }
 
-    /// Takes the bits of lives that are most likely over, so that those that are
-    /// not find one.
+    /// Takes the bits of incarnations that are most likely over, so that those
+    /// that are not find one.
     fn free_senders(&self) {
         for inbox in &self.inboxes {
             lock(inbox).release_all_but_last();

@@ -48,6 +48,15 @@ fn broken_pipe() -> PipeWriter {
     io::pipe().unwrap().1
 }
 
+/// A herd with nothing to read, whose other streams are as `streams` sets them.
+fn up(make: impl Fn() -> Site, streams: impl Fn(&mut Command)) -> (Site, Process) {
+    Site::start(make, |site| {
+        let mut command = site.command(&["up"]);
+        streams(command.stdin(Stdio::null()));
+        Process::spawn_with_streams(&mut command).logging(&site.path(LOG))
+    })
+}
+
 #[test]
 fn the_limit_on_open_files_is_raised() {
     let make = || Site::new(ALONE, "");
@@ -105,13 +114,8 @@ fn closed_streams_do_not_matter() {
 #[test]
 fn streams_that_broke_do_not_matter() {
     let make = || Site::new(PAIR, "");
-    let (site, process) = Site::start(make, |site| {
-        let mut command = site.command(&["up"]);
-        command
-            .stdin(Stdio::null())
-            .stdout(broken_pipe())
-            .stderr(broken_pipe());
-        Process::spawn_with_streams(&mut command).logging(&site.path(LOG))
+    let (site, process) = up(make, |command| {
+        command.stdout(broken_pipe()).stderr(broken_pipe());
     });
     serves(&site);
     process.signal("TERM");
@@ -122,11 +126,9 @@ fn streams_that_broke_do_not_matter() {
 fn a_terminal_that_shows_nothing_holds_nobody_up() {
     let (reader, writer) = full_pipe();
     let make = || Site::new(CLASSIC, "");
-    let (site, process) = Site::start(make, |site| {
-        let mut command = site.command(&["up"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+    let (site, process) = up(make, |command| {
+        command.stdout(Stdio::null());
         command.stderr(writer.try_clone().unwrap());
-        Process::spawn_with_streams(&mut command).logging(&site.path(LOG))
     });
     serves(&site);
     process.signal("TERM");
@@ -138,11 +140,9 @@ fn a_terminal_that_shows_nothing_holds_nobody_up() {
 fn words_that_nobody_takes_do_not_keep_it_from_stopping() {
     let (reader, writer) = full_pipe();
     let make = || Site::new(ALONE, "");
-    let (site, process) = Site::start(make, |site| {
-        let mut command = site.command(&["up"]);
-        command.stdin(Stdio::null()).stderr(Stdio::null());
+    let (site, process) = up(make, |command| {
+        command.stderr(Stdio::null());
         command.stdout(writer.try_clone().unwrap());
-        Process::spawn_with_streams(&mut command).logging(&site.path(LOG))
     });
     serves(&site);
     process.signal("TERM");
@@ -154,11 +154,9 @@ fn words_that_nobody_takes_do_not_keep_it_from_stopping() {
 fn a_second_signal_ends_it_even_beside_a_terminal_that_shows_nothing() {
     let (reader, writer) = full_pipe();
     let make = || Site::new(PAIR, "[flooding]\ndrain = \"1m\"\n");
-    let (site, process) = Site::start(make, |site| {
-        let mut command = site.command(&["up"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+    let (site, process) = up(make, |command| {
+        command.stdout(Stdio::null());
         command.stderr(writer.try_clone().unwrap());
-        Process::spawn_with_streams(&mut command).logging(&site.path(LOG))
     });
     // A client that reads nothing keeps the server waiting.
     let mut client = site.client("Riley");
