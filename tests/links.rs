@@ -282,7 +282,11 @@ fn a_gap_or_a_restart_is_greeted_again_at_once_and_the_link_stays_up() {
     let (herd, jaquez) = pair(|_| {});
     tell(&herd, "kiwi-", 0..3);
     await_clients(&jaquez, 3);
-    let since = herd.link("Riley", "Jaquez").since;
+    // Their push arrived; its answer may still be on its way.
+    let since = eventually("the link is up", || {
+        let link = herd.link("Riley", "Jaquez");
+        link.is_up.then_some(link.since)
+    });
     for life in 2..=4 {
         jaquez.restart();
         eventually("all is sent to the new life", || {
