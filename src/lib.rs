@@ -69,6 +69,7 @@
 //! | what clients may say, and what they hear | [`text`], then `clients::desk` |
 //! | which report wins | [`model::report`] (and read what that means for a herd of two versions) |
 //! | what is sent to whom, and when it counts as there | [`herd`] |
+//! | what is hidden and forgotten | [`herd::expiry`], `gateway::forgetting` |
 //! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
@@ -91,6 +92,9 @@
 //! 5. **Nobody waits for a slow neighbour**, neither clients nor other links.
 //! 6. **Strangers are turned away**, with words.
 //!
+//! Where `expire_after` is set, reports past it are hidden and, a day later,
+//! forgotten ([`herd::expiry`]); promise 1 then is about all that is not.
+//!
 //! Not promised: a report whose only holder is killed before a neighbour had it
 //! is gone; nothing is stored on disk. Under lasting overload of one link its
 //! far side lags, and a client that reports more often than that lag is not
@@ -98,7 +102,8 @@
 //! backlog.
 //!
 //! `tests/simulation` guards 1 to 4 in the pure rules, `tests/herd.rs` and
-//! `tests/links.rs` 1 to 5 over real gRPC, `tests/strangers.rs` the last.
+//! `tests/links.rs` 1 to 5 over real gRPC, `tests/strangers.rs` the last;
+//! `tests/expiry.rs` what is forgotten.
 
 pub mod cli;
 pub mod clients;

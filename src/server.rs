@@ -1,6 +1,7 @@
 //! One herd server: opens its sockets, puts its parts together, runs them and
 //! drains them.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::RandomState;
 use std::io;
@@ -17,6 +18,7 @@ use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use crate::clients::{self, Listener};
 use crate::gateway::{self, Clock, Gateway};
+use crate::herd::expiry::Expiry;
 use crate::herd::replica::{Identity, Replica};
 use crate::herd::{Incarnation, NeighbourId};
 use crate::log::Log;
@@ -202,6 +204,10 @@ impl Bound {
         for link in links {
             tasks.spawn(keep_running(link, finishing.clone()).in_current_span());
         }
+        let mut upkeep = JoinSet::new();
+        if self.plan.gateway.expire_after.is_some() {
+            upkeep.spawn(gateway::keep_forgetting(gateway.clone()).in_current_span());
+        }
         info!("started: {}", summary(&self.plan));
         Ok(Running {
             drain_time: self.plan.peers.drain,
@@ -214,6 +220,7 @@ impl Bound {
             clients: clients_edge,
             peers: edges,
             links: tasks,
+            _upkeep: upkeep,
             span: span.clone(),
         })
     }
@@ -251,6 +258,7 @@ fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
         neighbours,
         RandomState::new(),
     );
+    let replica = replica.with_expiry(plan.gateway.expire_after.map(Expiry::new));
     Gateway::new(replica, clock, plan.gateway.clone())
 }
 
@@ -350,6 +358,8 @@ pub struct Running {
     clients: JoinSet<Result<(), String>>,
     peers: JoinSet<Result<(), String>>,
     links: JoinSet<()>,
+    /// Ends with the server.
+    _upkeep: JoinSet<Infallible>,
     drain_time: Duration,
     span: Span,
 }

@@ -99,6 +99,7 @@ mod tests {
             [limits]
             max_line = 1_000
             max_future = "1h 30min"
+            expire_after = "2days"
             [flooding]
             retries = 0
             drain = "0s"
@@ -113,6 +114,8 @@ mod tests {
         assert!(config.insecure);
         assert_eq!(config.clients.max_line, 1000);
         assert_eq!(config.gateway.max_future.as_secs(), 5400);
+        let expire_after = config.gateway.expire_after;
+        assert_eq!(expire_after.map(|after| after.as_secs()), Some(172_800));
         assert_eq!((config.peers.retries, config.peers.drain.as_secs()), (0, 0));
         assert_eq!(config.clients.max_waiting, 16);
     }

@@ -1,12 +1,13 @@
 //! One table of the file while it is read.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problems::Problems;
-use super::settings::{Setting, Visitor};
+use super::settings::{OFF, Setting, Visitor};
 use super::value::{self, FromToml, Wrong};
 use super::words;
 
@@ -189,6 +190,28 @@ impl<'a, 'p> Section<'a, 'p> {
             .add(value.span().start, format!("{key} = {written}: {why}"));
     }
 
+    /// Reads a value within bounds; `or_what` is what else it may be, for
+    /// people.
+    fn read_bounded<T: Setting + PartialOrd>(
+        &mut self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        slot: &mut T,
+        bounds: RangeInclusive<T>,
+        or_what: &str,
+    ) {
+        match T::from_toml(value.get_ref()) {
+            Ok(read) if bounds.contains(&read) => *slot = read,
+            Ok(_) | Err(Wrong::Range) => {
+                let (least, most) = (bounds.start().show(), bounds.end().show());
+                let why = format!("must be from {least} to {most}{or_what}");
+                self.complain(key, value, &why);
+            }
+            Err(Wrong::Value(why)) => self.complain(key, value, &(why + or_what)),
+            Err(wrong) => self.refuse::<T>(key, value, wrong),
+        }
+    }
+
     fn table(
         &mut self,
         value: &'a Spanned<DeValue<'a>>,
@@ -223,18 +246,28 @@ impl Visitor for Section<'_, '_> {
         slot: &mut T,
         bounds: RangeInclusive<T>,
     ) {
+        if let Some(value) = self.find(key) {
+            self.read_bounded(key, value, slot, bounds, "");
+        }
+    }
+
+    fn bounded_or_off(
+        &mut self,
+        key: &'static str,
+        slot: &mut Option<Duration>,
+        bounds: RangeInclusive<Duration>,
+    ) {
         let Some(value) = self.find(key) else {
             return;
         };
-        match T::from_toml(value.get_ref()) {
-            Ok(read) if bounds.contains(&read) => *slot = read,
-            Ok(_) | Err(Wrong::Range) => {
-                let (least, most) = (bounds.start().show(), bounds.end().show());
-                let why = format!("must be from {least} to {most}");
-                self.complain(key, value, &why);
-            }
-            Err(wrong) => self.refuse::<T>(key, value, wrong),
+        if value.get_ref().as_str() == Some(OFF) {
+            *slot = None;
+            return;
         }
+        let mut time = Duration::ZERO;
+        let or_off = format!(", or \"{OFF}\"");
+        self.read_bounded(key, value, &mut time, bounds, &or_off);
+        *slot = Some(time);
     }
 }
 
@@ -322,6 +355,10 @@ mod tests {
         assert_eq!(
             settings("[flooding]\nheartbeat = \"5ms\""),
             "h:10: heartbeat = \"5ms\": must be from 10ms to 10s"
+        );
+        assert_eq!(
+            settings("[limits]\nexpire_after = \"5ms\""),
+            "h:10: expire_after = \"5ms\": must be from 1s to 100years, or \"off\""
         );
     }
 

@@ -26,7 +26,18 @@ pub(super) trait Visitor {
         slot: &mut T,
         bounds: RangeInclusive<T>,
     );
+
+    /// A time within bounds, or `"off"`.
+    fn bounded_or_off(
+        &mut self,
+        key: &'static str,
+        slot: &mut Option<Duration>,
+        bounds: RangeInclusive<Duration>,
+    );
 }
+
+/// The value of a time that a setting does without.
+pub(super) const OFF: &str = "off";
 
 /// The settings of `[places]`.
 pub(super) fn places(on: &mut impl Visitor, settings: &mut places::Settings) {
@@ -76,9 +87,11 @@ pub(super) fn limits(
     let gateway::Settings {
         max_future,
         max_clients,
+        expire_after,
     } = gateway;
     on.bounded("max_future", max_future, secs(1)..=years(100));
     on.bounded("max_clients", max_clients, 1..=1_000_000_000);
+    on.bounded_or_off("expire_after", expire_after, secs(1)..=years(100));
 }
 
 /// The settings of `[flooding]`.

@@ -1,9 +1,10 @@
 //! The settings of a config as people read them.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::Config;
-use super::settings::{self, Setting, Visitor};
+use super::settings::{self, OFF, Setting, Visitor};
 
 /// One setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,5 +72,16 @@ impl Visitor for Teller {
     ) {
         let bounds = (bounds.start().show(), bounds.end().show());
         self.push(key, slot.show(), Some(bounds));
+    }
+
+    fn bounded_or_off(
+        &mut self,
+        key: &'static str,
+        slot: &mut Option<Duration>,
+        bounds: RangeInclusive<Duration>,
+    ) {
+        let value = slot.map_or_else(|| OFF.to_owned(), |time| time.show());
+        let bounds = (bounds.start().show(), bounds.end().show());
+        self.push(key, value, Some(bounds));
     }
 }

@@ -6,16 +6,20 @@
 //! and wakes the links; that is all the translation there is.
 
 mod board;
+mod forgetting;
 
 pub use board::{Board, LinkState};
+pub use forgetting::keep_forgetting;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::herd::replica::Replica;
-use crate::herd::senders::Heard;
-use crate::herd::store::Merged;
+use crate::herd::store::{Full, Merged};
+use crate::log::Seldom;
 use crate::model::client::ClientId;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
@@ -35,6 +39,11 @@ pub struct Settings {
     /// ones. Default ten million, about 1.6 GB. Too low refuses new clients;
     /// too high lets whoever can connect fill the memory.
     pub max_clients: usize,
+    /// After how long by its client's time a report is hidden from answers; a
+    /// day later it is forgotten. Default never, 1 s to 100 years, the same on
+    /// all servers of a herd. Too low hides clients that report seldom; too
+    /// high keeps the memory of those that are gone.
+    pub expire_after: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -42,6 +51,7 @@ impl Default for Settings {
         Self {
             max_future: Duration::from_secs(24 * 60 * 60),
             max_clients: 10_000_000,
+            expire_after: None,
         }
     }
 }
@@ -85,7 +95,11 @@ pub struct Gateway {
     clock: Clock,
     settings: Settings,
     board: Board,
+    full: Seldom,
 }
+
+/// That there is no room for new clients is told once in this time.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
 
 /// A report that a client's line became.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +119,7 @@ impl Gateway {
             clock,
             settings,
             board,
+            full: Seldom::new(TELL_PAUSE),
         }
     }
 
@@ -140,22 +155,45 @@ impl Gateway {
             time,
             skew: Skew::between(now, time).filter(|skew| self.is_acceptable(*skew))?,
         };
-        let store = self.replica.store();
-        let merged = store.admit(&report, Heard::default(), self.settings.max_clients);
-        let is_news = merged.ok()? == Merged::Newer;
-        Some(Taken { report, is_news })
+        let most = self.settings.max_clients;
+        match self.replica.admit(&report, now, most) {
+            Ok(merged) => Some(Taken {
+                report,
+                is_news: merged == Merged::Newer,
+            }),
+            Err(Full) => {
+                self.tell_full();
+                None
+            }
+        }
+    }
+
+    /// How many IAMATs of new clients were refused since there were too many.
+    pub fn turned_away(&self) -> u64 {
+        self.full.count()
     }
 
     /// Hands the newest report of a client to `read`; `None` if the server has
-    /// none. `read` must be quick, see [`Store::find`].
+    /// none, or one that is hidden by now. `read` must be quick, see
+    /// [`Store::find`].
     ///
     /// [`Store::find`]: crate::herd::store::Store::find
     pub fn locate<T>(&self, client: ClientId<'_>, read: impl FnOnce(Report<'_>) -> T) -> Option<T> {
-        self.replica.store().find(client, read)
+        self.replica.locate(client, || self.clock.now(), read)
     }
 
     fn is_acceptable(&self, skew: Skew) -> bool {
         skew.0 >= -nanos(self.settings.max_future)
+    }
+
+    fn tell_full(&self) {
+        if self.full.turn().is_some() {
+            let (most, refused) = (self.settings.max_clients, self.turned_away());
+            warn!(
+                "{most} clients are known: IAMATs of new ones are refused ({refused} so far); \
+                 raise max_clients, or let expire_after make room"
+            );
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! | [`outbox`] | the cursor of one neighbour, and its next batch |
 //! | `inbox` | how far one neighbour's pushes have been applied |
 //! | [`store`] | the newest report of every client |
+//! | [`expiry`] | when a report is too old to be shown, and to be kept |
 //! | `feed` | the order in which the store changed |
 //! | [`senders`] | who already has a report, a bit for each |
 //! | `record` | one report as the store keeps it |
@@ -33,6 +34,7 @@
 //!
 //! [`Report::newness`]: crate::model::report::Report::newness
 
+pub mod expiry;
 mod feed;
 mod inbox;
 pub mod outbox;

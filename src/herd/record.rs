@@ -26,7 +26,7 @@ pub(super) struct Record {
     latitude: u8,
     instant: (u64, u32),
     skew: Skew,
-    /// This report's sequence number in the feed.
+    /// This report's sequence number in the feed; 0 in a vacant place.
     pub(super) number: u64,
     /// Which neighbours sent exactly this report.
     pub(super) heard: Heard,
@@ -38,7 +38,7 @@ enum Texts {
     Boxed(Box<[u8]>),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Lengths {
     client: u8,
     origin: u8,
@@ -70,6 +70,19 @@ impl Record {
         self.skew = report.skew;
         self.number = number;
         self.heard = heard;
+    }
+
+    /// Forgets the report and leaves a vacant place, for another client's.
+    pub(super) fn vacate(&mut self) {
+        self.texts = Texts::Inline([0; INLINE_BYTES]);
+        self.lengths = Lengths::default();
+        self.number = 0;
+        self.heard = Heard::default();
+    }
+
+    /// Is no report here?
+    pub(super) fn is_vacant(&self) -> bool {
+        self.number == 0
     }
 
     pub(super) fn is_of(&self, client: ClientId<'_>) -> bool {

@@ -4,13 +4,17 @@
 use std::fmt;
 use std::hash::RandomState;
 use std::sync::Mutex;
+use std::time::Duration;
 
+use crate::model::client::ClientId;
 use crate::model::name::{Name, is_name};
 use crate::model::report::Report;
+use crate::model::timestamp::UnixNanos;
 
+use super::expiry::Expiry;
 use super::inbox::Inbox;
 use super::senders::{Heard, Lease, Senders};
-use super::store::{Merged, Store};
+use super::store::{Full, Merged, Store, Walk};
 use super::{Incarnation, NeighbourId, lock};
 
 /// The version of the rules that servers follow among each other. Servers of
@@ -51,6 +55,9 @@ pub struct Greeting<'a> {
     pub incarnation: u64,
     /// The server that the sender means to reach.
     pub receiver: &'a str,
+    /// When the sender hides and forgets reports, for the receiver to compare;
+    /// `None` where it never does.
+    pub expire_after: Option<Duration>,
 }
 
 /// The answer to a greeting.
@@ -179,6 +186,7 @@ pub struct Replica {
     inboxes: Vec<Mutex<Inbox>>,
     senders: Senders,
     store: Store,
+    expiry: Option<Expiry>,
 }
 
 impl Replica {
@@ -211,7 +219,14 @@ impl Replica {
             neighbours,
             senders: Senders::new(most_senders),
             store: Store::new(hasher),
+            expiry: None,
         }
+    }
+
+    /// The same server, which hides and forgets old reports.
+    pub fn with_expiry(mut self, expiry: Option<Expiry>) -> Self {
+        self.expiry = expiry;
+        self
     }
 
     /// Who this server is.
@@ -222,6 +237,11 @@ impl Replica {
     /// The neighbours' names, in the order of their ids.
     pub fn neighbours(&self) -> &[Name] {
         &self.neighbours
+    }
+
+    /// When this server hides and forgets reports; `None` where it never does.
+    pub fn expire_after(&self) -> Option<Duration> {
+        self.expiry.map(Expiry::after)
     }
 
     /// What this server holds.
@@ -237,7 +257,48 @@ impl Replica {
             sender: self.identity.name.as_str(),
             incarnation: self.identity.incarnation.get(),
             receiver: self.neighbours[neighbour.0].as_str(),
+            expire_after: self.expire_after(),
         }
+    }
+
+    /// Takes a report that a client of this server made at `now`, if it is the
+    /// newest and not too old to be kept; see [`Store::admit`].
+    pub fn admit(
+        &self,
+        report: &Report<'_>,
+        now: UnixNanos,
+        most_clients: usize,
+    ) -> Result<Merged, Full> {
+        if self.forgets(report, now) {
+            return Ok(Merged::Older);
+        }
+        self.store.admit(report, Heard::default(), most_clients)
+    }
+
+    /// Hands the newest report of a client to `read`, which must be quick (see
+    /// [`Store::find`]); `None` where there is none, or one that is hidden at
+    /// the time that `now` gives.
+    pub fn locate<T>(
+        &self,
+        client: ClientId<'_>,
+        now: impl FnOnce() -> UnixNanos,
+        read: impl FnOnce(Report<'_>) -> T,
+    ) -> Option<T> {
+        // The time is asked for only where it matters.
+        let bound = self.expiry.map(|expiry| (expiry, now()));
+        let is_shown =
+            |report: &Report<'_>| bound.is_none_or(|(expiry, now)| !expiry.hides(report.time, now));
+        let found = self
+            .store
+            .find(client, |report| is_shown(&report).then(|| read(report)));
+        found.flatten()
+    }
+
+    /// Takes out those of some records that are too old to be kept at `now`, as
+    /// a walk through all of them comes to each. Gives how many.
+    pub fn forget_some(&self, walk: &mut Walk, some: usize, now: UnixNanos) -> usize {
+        let is_over = |report: &Report<'_>| self.forgets(report, now);
+        self.store.forget_some(walk, some, is_over)
     }
 
     /// Judges a greeting, and remembers the incarnation that greeted.
@@ -293,10 +354,13 @@ impl Replica {
         })
     }
 
-    /// Merges some of a push's reports, and gives how many of them won.
-    pub fn merge(&self, intake: &Intake, reports: &[Report<'_>]) -> usize {
+    /// Merges some of a push's reports at `now`, and gives how many of them won.
+    /// One that is too old to be kept is dropped, and counts as merged.
+    pub fn merge(&self, intake: &Intake, reports: &[Report<'_>], now: UnixNanos) -> usize {
         let heard = intake.lease.as_ref().map_or(Heard::default(), Lease::heard);
-        let wins = |report: &&Report<'_>| self.store.merge(report, heard) == Merged::Newer;
+        let wins = |report: &&Report<'_>| {
+            !self.forgets(report, now) && self.store.merge(report, heard) == Merged::Newer
+        };
         reports.iter().filter(wins).count()
     }
 
@@ -322,6 +386,11 @@ impl Replica {
         incarnation: Incarnation,
     ) -> Option<Lease> {
         self.senders.find((neighbour, incarnation))
+    }
+
+    fn forgets(&self, report: &Report<'_>, now: UnixNanos) -> bool {
+        self.expiry
+            .is_some_and(|expiry| expiry.forgets(report.time, now))
     }
 
     /// Takes the bits of incarnations that are most likely over, so that those
@@ -419,6 +488,7 @@ mod tests {
             sender,
             incarnation,
             receiver: "Riley",
+            expire_after: None,
         };
         riley.welcome(&greeting).unwrap();
         let header = PushHeader {
@@ -430,7 +500,7 @@ mod tests {
             to: 1,
         };
         let intake = riley.begin_push(&header).unwrap();
-        riley.merge(&intake, &[*report]);
+        riley.merge(&intake, &[*report], UnixNanos(0));
         riley.finish_push(&intake).unwrap();
     }
 

@@ -45,7 +45,8 @@ pub struct Full;
 /// order of locks is always shard, then feed.
 ///
 /// Memory: about 160 bytes for each client with an ID of usual length, index
-/// and feed included. Grows with the number of clients and with nothing else.
+/// and feed included. Grows with the number of clients and with nothing else;
+/// what a client leaves that is forgotten serves the next new one.
 #[derive(Debug)]
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
@@ -54,11 +55,21 @@ pub struct Store {
     hasher: RandomState,
 }
 
-/// Some of the records. `index` finds a client's place in `records`.
+/// Some of the records. `index` finds a client's place in `records`, where
+/// those in `vacant` are free for others: places never move, since the feed
+/// names them.
 #[derive(Debug, Default)]
 struct Shard {
     index: HashTable<u32>,
     records: Vec<Record>,
+    vacant: Vec<u32>,
+}
+
+/// How far a walk through all records has come. It begins again where it ends.
+#[derive(Debug, Default)]
+pub struct Walk {
+    shard: usize,
+    slot: usize,
 }
 
 impl Store {
@@ -123,7 +134,7 @@ impl Store {
             Some(slot) => Ok(self.replace(&mut shard.records[slot], key(at, slot), report, heard)),
             None => {
                 self.count_client(most_clients)?;
-                let key = key(at, shard.records.len());
+                let key = key(at, shard.next_slot());
                 let number = lock(&self.feed).append(key);
                 shard.insert(hash, Record::new(report, number, heard), &self.hasher);
                 Ok(Merged::Newer)
@@ -138,6 +149,45 @@ impl Store {
                 record.heard.remove(heard);
             }
         }
+    }
+
+    /// How many looks a walk takes that sees at most `some` records in each.
+    pub fn looks(&self, some: usize) -> usize {
+        // In each shard the last look may see fewer.
+        SHARDS + self.clients() / some
+    }
+
+    /// Looks at some records, `some` of the shard that the walk has come to, and
+    /// takes out those that `is_over` says. Gives how many. Whoever walks on
+    /// looks at every record again and again.
+    pub(super) fn forget_some(
+        &self,
+        walk: &mut Walk,
+        some: usize,
+        is_over: impl Fn(&Report<'_>) -> bool,
+    ) -> usize {
+        let mut shard = lock(&self.shards[walk.shard]);
+        let end = shard.records.len().min(walk.slot + some);
+        let is_over = |&slot: &usize| {
+            let record = &shard.records[slot];
+            !record.is_vacant() && is_over(&record.report())
+        };
+        let over: Vec<usize> = (walk.slot..end).filter(is_over).collect();
+        *walk = match end == shard.records.len() {
+            true => Walk {
+                shard: (walk.shard + 1) % SHARDS,
+                slot: 0,
+            },
+            false => Walk { slot: end, ..*walk },
+        };
+        for &slot in &over {
+            let record = &shard.records[slot];
+            lock(&self.feed).remove(record.number);
+            let hash = self.hasher.hash_one(record.client_bytes());
+            shard.remove(hash, slot);
+        }
+        self.clients.fetch_sub(over.len(), Relaxed);
+        over.len()
     }
 
     /// Copies where to find the changes after `after` up to and with
@@ -205,7 +255,26 @@ impl Shard {
         self.index.find(hash, is_it).map(|&slot| slot as usize)
     }
 
+    /// Where the next new client's record will stand.
+    fn next_slot(&self) -> usize {
+        let vacant = self.vacant.last();
+        vacant.map_or(self.records.len(), |&slot| slot as usize)
+    }
+
     fn insert(&mut self, hash: u64, record: Record, hasher: &RandomState) {
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                self.records[slot as usize] = record;
+                slot
+            }
+            None => self.push(record),
+        };
+        let records = &self.records;
+        let rehash = |&slot: &u32| hasher.hash_one(records[slot as usize].client_bytes());
+        self.index.insert_unique(hash, slot, rehash);
+    }
+
+    fn push(&mut self, record: Record) -> u32 {
         // A full vector grows by an eighth: doubling would waste a third of
         // the memory, and moving is cheap where it is rare.
         if self.records.len() == self.records.capacity() {
@@ -213,9 +282,18 @@ impl Shard {
         }
         let slot = u32::try_from(self.records.len()).expect("key() found room for this slot");
         self.records.push(record);
-        let records = &self.records;
-        let rehash = |&slot: &u32| hasher.hash_one(records[slot as usize].client_bytes());
-        self.index.insert_unique(hash, slot, rehash);
+        slot
+    }
+
+    /// Takes out the record at `slot`, whose client has this hash.
+    fn remove(&mut self, hash: u64, slot: usize) {
+        let found = self.index.find_entry(hash, |&it| it as usize == slot);
+        debug_assert!(found.is_ok(), "slot {slot} is not in the index");
+        if let Ok(entry) = found {
+            let (slot, _) = entry.remove();
+            self.records[slot as usize].vacate();
+            self.vacant.push(slot);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span, debug, info};
 
 use crate::gateway::Gateway;
-use crate::herd::replica::{Refusal, VERSION, Welcome};
+use crate::herd::replica::{Refusal, Welcome};
 use crate::log::{Log, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
@@ -48,7 +48,7 @@ impl Inbound {
             .welcome(&wire::greeting(request.get_ref()))
             .map_err(status)?;
         self.note_welcome(&welcome, request);
-        Ok(wire::greet_response(replica.identity(), VERSION, &welcome))
+        Ok(wire::greet_response(replica, &welcome))
     }
 
     /// Merges a push, in pieces. A call that is cancelled half-way has merged
@@ -61,7 +61,8 @@ impl Inbound {
         let reports = push.reports().map_err(push_status)?;
         self.note_reports(&replica.neighbours()[intake.neighbour.0], &reports);
         for chunk in reports.chunks(CHUNK) {
-            if replica.merge(&intake, chunk) > 0 {
+            let now = self.gateway.clock().now();
+            if replica.merge(&intake, chunk, now) > 0 {
                 self.gateway.board().ring_news();
             }
             if chunk.len() == CHUNK {

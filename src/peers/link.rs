@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use humantime::format_duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
@@ -58,6 +59,8 @@ pub struct Link {
     /// The quickest answer since the last greeting, and with it: what a call
     /// takes whatever its size.
     round_trip: Duration,
+    /// When the neighbour forgets reports, by its last answer to a greeting.
+    expiry: Option<Option<Duration>>,
     /// Has a push succeeded since the link was down last?
     has_progressed: bool,
     /// When it was last told that the link is down.
@@ -95,6 +98,7 @@ impl Link {
             settings: settings.clone(),
             batch_bytes: 0,
             round_trip: Duration::ZERO,
+            expiry: None,
             has_progressed: false,
             told_down: None,
             gateway,
@@ -158,7 +162,26 @@ impl Link {
             .welcomed(replica, incarnation, answer.applied_sequence);
         self.round_trip = sent.elapsed();
         self.note_cursor();
+        self.compare_expiry(wire::expire_after(&answer));
         Ok(())
+    }
+
+    /// Servers that forget at different times answer differently for ever.
+    fn compare_expiry(&mut self, theirs: Option<Duration>) {
+        let ours = self.gateway.replica().expire_after();
+        if self.expiry.replace(theirs) == Some(theirs) || theirs == ours {
+            return;
+        }
+        let words = |after: Option<Duration>| {
+            after.map_or("off".to_owned(), |after| format_duration(after).to_string())
+        };
+        warn!(
+            "{} has expire_after at {}, this server at {}: set it alike on all servers, or they \
+             show clients different positions",
+            self.name,
+            words(theirs),
+            words(ours)
+        );
     }
 
     /// Is it the neighbour that answered?

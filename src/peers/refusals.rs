@@ -4,16 +4,17 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Extensions, Request, Response};
-use tokio::time::Instant;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower::Service;
 use tracing::{Span, warn};
+
+use crate::log::Seldom;
 
 use super::incoming::OtherEnd;
 use super::policy::is_refusal;
@@ -102,14 +103,20 @@ fn is_news(what: &str, status: &Status) -> bool {
     is_refusal(status) && !is_usual
 }
 
-/// When a refusal was last written, and how many were not since.
-#[derive(Debug, Default)]
-struct Refusals(Mutex<(Option<Instant>, u64)>);
+/// What was refused on one port.
+#[derive(Debug)]
+struct Refusals(Seldom);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Seldom::new(PAUSE))
+    }
+}
 
 impl Refusals {
     /// Writes a refusal, or counts it.
     fn note(&self, what: &str, from: Option<SocketAddr>, status: &Status) {
-        if let Some(unwritten) = self.take_turn(Instant::now()) {
+        if let Some(unwritten) = self.0.turn() {
             let from = from.map_or("an unknown address".to_owned(), |from| from.to_string());
             let (code, words) = (status.code(), status.message());
             let others = match unwritten {
@@ -118,34 +125,5 @@ impl Refusals {
             };
             warn!("refused {what} from {from}: {code:?}: {words}{others}");
         }
-    }
-
-    /// How many went unwritten, if it is time to write one.
-    fn take_turn(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, unwritten) = &mut *state;
-        if last.is_some_and(|last| now < last + PAUSE) {
-            *unwritten += 1;
-            return None;
-        }
-        *last = Some(now);
-        Some(std::mem::take(unwritten))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_refusal_a_second_is_written_and_the_rest_counted() {
-        let refusals = Refusals::default();
-        let start = Instant::now();
-        assert_eq!(refusals.take_turn(start), Some(0));
-        for _ in 0..1000 {
-            assert_eq!(refusals.take_turn(start + PAUSE / 2), None);
-        }
-        assert_eq!(refusals.take_turn(start + PAUSE), Some(1000));
-        assert_eq!(refusals.take_turn(start + PAUSE * 2), Some(0));
     }
 }

@@ -5,11 +5,12 @@
 //! place from the bytes that came, since it carries all of a herd's load.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::herd::outbox::{Batch, MAX_BATCH_REPORTS};
-use crate::herd::replica::{Greeting, Identity, PushHeader, Version, Welcome};
+use crate::herd::replica::{Greeting, PushHeader, Replica, VERSION, Version, Welcome};
 use crate::model::client::ClientId;
 use crate::model::name::is_name;
 use crate::model::position::Position;
@@ -38,6 +39,7 @@ pub(super) fn greet_request(greeting: &Greeting<'_>) -> GreetRequest {
         sender: greeting.sender.to_owned(),
         sender_incarnation: greeting.incarnation,
         receiver: greeting.receiver.to_owned(),
+        expire_after_nanos: nanos(greeting.expire_after),
     }
 }
 
@@ -51,18 +53,36 @@ pub(super) fn greeting(request: &GreetRequest) -> Greeting<'_> {
         sender: &request.sender,
         incarnation: request.sender_incarnation,
         receiver: &request.receiver,
+        expire_after: duration(request.expire_after_nanos),
     }
 }
 
-pub(super) fn greet_response(me: &Identity, version: Version, welcome: &Welcome) -> GreetResponse {
+pub(super) fn greet_response(replica: &Replica, welcome: &Welcome) -> GreetResponse {
+    let me = replica.identity();
     GreetResponse {
         herd: me.herd.to_string(),
         receiver: me.name.to_string(),
         receiver_incarnation: welcome.incarnation.get(),
         applied_sequence: welcome.applied,
-        version_major: version.major,
-        version_minor: version.minor,
+        version_major: VERSION.major,
+        version_minor: VERSION.minor,
+        expire_after_nanos: nanos(replica.expire_after()),
     }
+}
+
+/// When the server that answered forgets reports.
+pub(super) fn expire_after(answer: &GreetResponse) -> Option<Duration> {
+    duration(answer.expire_after_nanos)
+}
+
+/// 0 stands for never. The config's longest time is far below what fits.
+fn nanos(expire_after: Option<Duration>) -> u64 {
+    let nanos = |after: Duration| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+    expire_after.map_or(0, nanos)
+}
+
+fn duration(nanos: u64) -> Option<Duration> {
+    (nanos > 0).then(|| Duration::from_nanos(nanos))
 }
 
 /// Who answered a greeting, for people to read. What is no name is not repeated:

@@ -120,6 +120,7 @@ impl Life {
             sender: self.sender.clone(),
             sender_incarnation: self.incarnation,
             receiver: self.receiver.clone(),
+            expire_after_nanos: 0,
         }
     }
 

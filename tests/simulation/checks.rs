@@ -171,6 +171,9 @@ impl World {
         let mut newer = 0;
         for &report in reports {
             let model = &mut self.processes[pid.0].model;
+            if model.forgets(&self.ledger, report) {
+                self.tally.count(Seen::Dropped);
+            }
             match model.merge(&self.ledger, report, from.bit()) {
                 Merged::Newer => newer += 1,
                 Merged::Same => self.tally.count(Seen::Same),

@@ -93,6 +93,11 @@ impl Ledger {
         ReportId(place as u32)
     }
 
+    /// How far the clients' clocks have come.
+    pub(crate) fn seconds(&self) -> usize {
+        self.reports.len() / 2
+    }
+
     pub(crate) fn report(&self, ReportId(place): ReportId) -> &Report<'static> {
         &self.reports[place as usize].2
     }
@@ -153,7 +158,7 @@ impl Ledger {
 
     /// A line with a time about now, or an old one.
     fn fresh(&self, clients: usize, random: &mut Random) -> Line {
-        let now = self.reports.len() / 2;
+        let now = self.seconds();
         let second = match random.chance(150) {
             true => random.below(now + 1),
             false => now + random.below(4),

@@ -36,29 +36,47 @@ impl World {
 
     /// All servers hold the same newest report of each client, and nothing is
     /// lost of what was held somewhere at the heal. `floor` is that.
-    pub(crate) fn check_end(&self, floor: &[Option<ReportId>]) -> Checked {
+    pub(crate) fn check_end(&mut self, floor: &[Option<ReportId>]) -> Checked {
+        self.sweep()?;
         let newest = self.newest_held();
         for (client, (&floor, &newest)) in floor.iter().zip(&newest).enumerate() {
+            // What some server may have forgotten, all of them hide.
+            let floor = floor.filter(|&floor| !self.is_forgotten_somewhere(floor));
             let order = floor.map(|floor| newest.map(|it| self.ledger.newness(it, floor)));
             if order.is_some_and(|order| order.is_none_or(|order| order.is_lt())) {
                 return Err(format!("{floor:?} was lost, {newest:?} is held"));
             }
-            for pid in self.newest_processes() {
-                self.check_client(pid, client)?;
-                let held = self.processes[pid.0].model.held(client);
-                if held.map(|held| held.report) != newest {
-                    return Err(format!("{} does not hold {newest:?}", self.who(pid)));
-                }
-            }
+            self.check_agreement(client, newest)?;
         }
         self.alive()
             .try_for_each(|process| self.check_bounds(process))
     }
 
-    fn newest_processes(&self) -> impl Iterator<Item = Pid> {
-        self.living
-            .iter()
-            .filter_map(|living| living.last().copied())
+    /// All servers hold this report of a client, or show none.
+    fn check_agreement(&mut self, client: usize, newest: Option<ReportId>) -> Checked {
+        let is_kept = newest.is_none_or(|newest| !self.is_forgotten_somewhere(newest));
+        for pid in self.newest_processes() {
+            self.check_client(pid, client)?;
+            let held = self.processes[pid.0].model.held(client);
+            let shown = self.check_shown(pid, client)?;
+            if is_kept && held.map(|held| held.report) != newest {
+                return Err(format!("{} does not hold {newest:?}", self.who(pid)));
+            }
+            if !is_kept && shown.is_some() {
+                return Err(format!("{} shows {shown:?}", self.who(pid)));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_forgotten_somewhere(&self, report: ReportId) -> bool {
+        let mut models = self.alive().map(|process| &process.model);
+        models.any(|model| model.forgets(&self.ledger, report))
+    }
+
+    fn newest_processes(&self) -> Vec<Pid> {
+        let newest = self.living.iter().filter_map(|living| living.last());
+        newest.copied().collect()
     }
 
     /// A feed holds one entry for each client, and knows which of them no

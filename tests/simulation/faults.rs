@@ -5,7 +5,7 @@ use crate::network::Cut;
 use crate::queue::Event;
 use crate::setup::Fault;
 use crate::topology::NAMES;
-use crate::world::{World, note};
+use crate::world::{Checked, World, note};
 
 /// Ticks between two moments at which something may fail.
 pub(crate) const FAIL_EVERY: u64 = 20;
@@ -24,6 +24,14 @@ impl World {
                 Fault::Crash => self.crash(),
                 _ => self.pause(),
             }
+        }
+    }
+
+    /// In a herd that forgets, all servers look through what they hold.
+    pub(crate) fn sweep_now_and_then(&mut self) -> Checked {
+        match self.setup.expiring.is_some() && self.random.chance(500) {
+            true => self.sweep(),
+            false => Ok(()),
         }
     }
 

@@ -2,7 +2,6 @@
 //! pushes of neighbours.
 
 use proxyherd::herd::replica::{Greeting, PushHeader, Refusal, VERSION};
-use proxyherd::herd::senders::Heard;
 use proxyherd::model::report::Report;
 
 use crate::model::Pid;
@@ -50,10 +49,13 @@ impl World {
         let (line, again) = self.ledger.next(self.setup.clients, &mut self.random);
         let again = again.filter(|&id| self.ledger.origin(id) == server && self.random.chance(500));
         let id = again.unwrap_or_else(|| self.ledger.add(line, server));
+        let now = self.clock(pid);
         let process = &mut self.processes[pid.0];
         let replica = process.replica.as_ref().expect("who is reached is alive");
         let report = self.ledger.report(id);
-        let merged = replica.store().merge(report, Heard::default());
+        let merged = replica
+            .admit(report, now, usize::MAX)
+            .expect("there is room");
         let expected = process.model.merge(&self.ledger, id, 0);
         let client = line.client;
         note!(
@@ -67,7 +69,8 @@ impl World {
             return Err(format!("merging said {merged:?}, not {expected:?}"));
         }
         self.wake_links(pid);
-        self.check_client(pid, client)
+        self.check_client(pid, client)?;
+        self.check_shown(pid, client).map(drop)
     }
 
     pub(crate) fn greeted(&mut self, pid: Pid, request: Request) -> Checked {
@@ -78,6 +81,7 @@ impl World {
             sender: NAMES[self.server(request.from)],
             incarnation: request.from.incarnation(),
             receiver: NAMES[request.to],
+            expire_after: None,
         };
         let welcome = replica.welcome(&greeting).map_err(|e| e.to_string())?;
         self.check_welcome(pid, request.from, &welcome)?;
@@ -155,7 +159,8 @@ impl World {
     fn merge(&mut self, taking: &mut Taking, piece: usize) -> Checked {
         let ids = &taking.push.reports[taking.merged..taking.merged + piece];
         let reports: Vec<Report<'_>> = ids.iter().map(|&id| *self.ledger.report(id)).collect();
-        let won = self.replica(taking.by).merge(&taking.intake, &reports);
+        let now = self.clock(taking.by);
+        let won = self.replica(taking.by).merge(&taking.intake, &reports, now);
         taking.merged += piece;
         self.check_merged(taking.by, taking.request.from, ids, won)?;
         if won > 0 {

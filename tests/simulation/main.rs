@@ -21,6 +21,7 @@
 mod checks;
 mod clients;
 mod ends;
+mod expiry;
 mod faults;
 mod inbound;
 mod life;
@@ -37,11 +38,13 @@ mod tally;
 mod topology;
 mod world;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use setup::Setup;
 use tally::Tally;
 
-/// How many seeds run if nobody says. A debug build takes some seconds.
-const SEEDS: u64 = 5000;
+/// How many seeds run if nobody says: some twenty seconds on two cores.
+const SEEDS: u64 = 20_000;
 
 /// So many seeds come upon everything that the simulation is there for.
 const ENOUGH: u64 = 2000;
@@ -52,18 +55,41 @@ fn a_herd_keeps_its_promises_under_any_schedule() {
         return run_aloud(seed);
     }
     let seeds = variable("PROXYHERD_SEEDS").unwrap_or(SEEDS);
-    let mut all = Tally::default();
-    for seed in 0..seeds {
-        match shrink::run(&Setup::draw(seed)) {
-            Ok(tally) => all.add(&tally),
-            Err(failure) => fail(seed, &failure.words),
-        }
-    }
+    let all = run_all(seeds).unwrap_or_else(|(seed, words)| fail(seed, &words));
     println!("{all:#?}");
     assert!(
         seeds < ENOUGH || all.is_complete(),
         "never came up: {all:#?}"
     );
+}
+
+/// Runs so many seeds on all cores. Gives what they came upon, or one that
+/// failed and its words.
+fn run_all(seeds: u64) -> Result<Tally, (u64, String)> {
+    let next = AtomicU64::new(0);
+    let run_some = || {
+        let mut some = Tally::default();
+        let drawn = std::iter::repeat_with(|| next.fetch_add(1, Relaxed));
+        for seed in drawn.take_while(|&seed| seed < seeds) {
+            match shrink::run(&Setup::draw(seed)) {
+                Ok(tally) => some.add(&tally),
+                Err(failure) => {
+                    next.store(seeds, Relaxed);
+                    return Err((seed, failure.words));
+                }
+            }
+        }
+        Ok(some)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(run_some)).collect();
+        let mut all = Tally::default();
+        for thread in threads {
+            all.add(&thread.join().expect("panics are caught and told")?);
+        }
+        Ok(all)
+    })
 }
 
 fn run_aloud(seed: u64) {

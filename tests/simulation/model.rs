@@ -7,6 +7,7 @@ use proxyherd::herd::replica::{PushHeader, Refusal};
 use proxyherd::herd::store::Merged;
 
 use crate::clients::{Ledger, ReportId};
+use crate::expiry::Sight;
 
 /// How many of a neighbour's incarnations a replica is bound to remember. Past
 /// this it may forget, and the account is no longer exact.
@@ -58,13 +59,15 @@ pub(crate) struct Model {
     heard: Vec<Heard>,
     /// By the neighbour's place in the list: its incarnations that greeted.
     met: Vec<u64>,
+    sight: Option<Sight>,
 }
 
 impl Model {
-    pub(crate) fn new(clients: usize, neighbours: usize) -> Self {
+    pub(crate) fn new(clients: usize, neighbours: usize, sight: Option<Sight>) -> Self {
         Self {
             held: vec![None; clients],
             met: vec![0; neighbours],
+            sight,
             ..Self::default()
         }
     }
@@ -91,6 +94,9 @@ impl Model {
 
     /// Merges a report; `from` is the set of those who sent it now.
     pub(crate) fn merge(&mut self, ledger: &Ledger, report: ReportId, from: u64) -> Merged {
+        if self.forgets(ledger, report) {
+            return Merged::Older;
+        }
         let client = ledger.client(report);
         let order = self.held[client].map(|held| ledger.newness(report, held.report));
         match (order, &mut self.held[client]) {
@@ -111,10 +117,28 @@ impl Model {
         }
     }
 
-    /// Is this report, or a newer one of its client, here?
+    /// Is this report, or a newer one of its client, here? What is too old to be
+    /// kept counts as such.
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
         let held = self.held[ledger.client(report)];
-        held.is_some_and(|held| ledger.newness(held.report, report).is_ge())
+        self.forgets(ledger, report)
+            || held.is_some_and(|held| ledger.newness(held.report, report).is_ge())
+    }
+
+    pub(crate) fn forgets(&self, ledger: &Ledger, report: ReportId) -> bool {
+        self.sight
+            .is_some_and(|sight| sight.forgets(ledger, report))
+    }
+
+    /// Forgets what is too old, and gives how many that were.
+    pub(crate) fn forget_old(&mut self, ledger: &Ledger) -> usize {
+        let before = self.clients();
+        let sight = self.sight;
+        let is_kept = |held: &Held| sight.is_none_or(|sight| !sight.forgets(ledger, held.report));
+        for held in &mut self.held {
+            *held = held.filter(is_kept);
+        }
+        before - self.clients()
     }
 
     /// The reports held now that stand in the feed behind `after`, up to and

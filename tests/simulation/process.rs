@@ -7,6 +7,7 @@ use proxyherd::herd::replica::{Identity, Replica};
 use proxyherd::herd::{Incarnation, NeighbourId};
 use proxyherd::model::name::Name;
 
+use crate::expiry::{Expiring, Sight};
 use crate::model::{Model, Pid};
 use crate::setup::Setup;
 use crate::topology::NAMES;
@@ -56,7 +57,12 @@ pub(crate) struct Waiting {
 }
 
 impl Process {
-    pub(crate) fn new(pid: Pid, server: usize, life: usize, setup: &Setup) -> Self {
+    pub(crate) fn new(
+        pid: Pid,
+        (server, sight): (usize, Option<Sight>),
+        life: usize,
+        setup: &Setup,
+    ) -> Self {
         let neighbours = neighbours(setup, server);
         let identity = Identity {
             herd: name(HERD),
@@ -72,13 +78,15 @@ impl Process {
             RandomState::new(),
             setup.senders,
         );
+        let expiring = setup.expiring.as_ref();
+        let replica = replica.with_expiry(expiring.map(Expiring::rule));
         let link = |(place, &to)| Link::new(NeighbourId(place), to, setup.batch);
         Self {
             pid,
             server,
             life,
             replica: Some(replica),
-            model: Model::new(setup.clients, neighbours.len()),
+            model: Model::new(setup.clients, neighbours.len(), sight),
             links: neighbours.iter().enumerate().map(link).collect(),
             paused_until: 0,
         }

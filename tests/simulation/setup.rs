@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::expiry::Expiring;
 use crate::random::Random;
 use crate::topology::{self, Link};
 
@@ -128,6 +129,8 @@ pub(crate) struct Setup {
     pub(crate) pace: u64,
     pub(crate) load: Load,
     pub(crate) faults: Faults,
+    /// Do servers forget old reports?
+    pub(crate) expiring: Option<Expiring>,
     /// The server that fails most often,
     pub(crate) victim: usize,
     /// and how often that it is it, per mille.
@@ -153,6 +156,7 @@ impl Setup {
             pace: random.between(1, 25),
             load: Load::Mixed,
             faults: Faults::draw(&mut random),
+            expiring: None,
             victim: random.below(servers),
             aim: 500,
         };
@@ -160,6 +164,7 @@ impl Setup {
             0..8 => setup.make_spaced(),
             8..10 => setup.make_burst(&mut random),
             10..18 => setup.make_churn(&mut random),
+            18..30 => setup.expiring = Some(Expiring::draw(servers, &mut random)),
             _ => {}
         }
         setup
@@ -216,6 +221,9 @@ impl Setup {
         }
         if matches!(self.load, Load::Burst(_)) {
             add(&|setup| setup.load = Load::Mixed);
+        }
+        if self.expiring.is_some() {
+            add(&|setup| setup.expiring = None);
         }
         if self.clients > 1 {
             add(&|setup| setup.clients /= 2);

@@ -102,6 +102,7 @@ impl World {
             sender: push.sender,
             incarnation: NOBODY,
             receiver: own,
+            expire_after: None,
         };
         let major = VERSION.major + 1;
         let version = Version { major, minor: 0 };

@@ -45,9 +45,15 @@ pub(crate) enum Seen {
     Forgetful,
     /// A feed went past its first segment.
     LongFeed,
+    /// A report was dropped as it came, since it was too old,
+    Dropped,
+    /// was forgotten,
+    Forgotten,
+    /// or was not shown.
+    Hidden,
 }
 
-const ALL: [Seen; 20] = [
+const ALL: [Seen; 23] = [
     Seen::FromClient,
     Seen::Newer,
     Seen::Same,
@@ -68,6 +74,9 @@ const ALL: [Seen; 20] = [
     Seen::Cancelled,
     Seen::Forgetful,
     Seen::LongFeed,
+    Seen::Dropped,
+    Seen::Forgotten,
+    Seen::Hidden,
 ];
 
 #[derive(Clone, Default)]

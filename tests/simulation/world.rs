@@ -107,7 +107,10 @@ impl World {
             Event::Start(server) if self.stage == Stage::Storm => self.start(server),
             Event::Report if self.stage == Stage::Storm => return self.report_and_go_on(),
             Event::Burst if self.stage == Stage::Storm => return self.burst(),
-            Event::Fail if self.stage == Stage::Storm => self.fail(),
+            Event::Fail if self.stage == Stage::Storm => {
+                self.fail();
+                return self.sweep_now_and_then();
+            }
             Event::Start(_) | Event::Report | Event::Burst | Event::Fail => {}
             Event::Step(pid, link) => return self.step(pid, link),
             Event::TimeOut(pid, link, number) => return self.time_out(pid, link, number),
@@ -147,7 +150,8 @@ impl World {
         }
         let pid = Pid(self.processes.len());
         let lives = self.processes.iter().filter(|p| p.server == server).count();
-        let process = Process::new(pid, server, lives + 1, &self.setup);
+        let place = (server, self.sight(server));
+        let process = Process::new(pid, place, lives + 1, &self.setup);
         self.processes.push(process);
         self.living[server].push(pid);
         note!(

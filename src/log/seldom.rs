@@ -1,0 +1,75 @@
+//! Events that come in floods, told one by one at a measured pace.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Lets one of many like events be told in a while, and counts them all.
+#[derive(Debug)]
+pub struct Seldom {
+    pause: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    told: Option<Instant>,
+    untold: u64,
+    count: u64,
+}
+
+impl Seldom {
+    /// One event is told in `pause`.
+    pub fn new(pause: Duration) -> Self {
+        Self {
+            pause,
+            state: Mutex::default(),
+        }
+    }
+
+    /// There is one more event. If it is its turn to be told: how many were not
+    /// since the last one that was.
+    pub fn turn(&self) -> Option<u64> {
+        self.turn_at(Instant::now())
+    }
+
+    /// How many events there were.
+    pub fn count(&self) -> u64 {
+        self.state().count
+    }
+
+    fn turn_at(&self, now: Instant) -> Option<u64> {
+        let mut state = self.state();
+        state.count += 1;
+        if state.told.is_some_and(|told| now < told + self.pause) {
+            state.untold += 1;
+            return None;
+        }
+        state.told = Some(now);
+        Some(std::mem::take(&mut state.untold))
+    }
+
+    /// Held for a few reads and writes.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_a_pause_is_told_and_the_rest_counted() {
+        let pause = Duration::from_secs(1);
+        let (seldom, start) = (Seldom::new(pause), Instant::now());
+        assert_eq!(seldom.turn_at(start), Some(0));
+        for _ in 0..1000 {
+            assert_eq!(seldom.turn_at(start + pause / 2), None);
+        }
+        assert_eq!(seldom.turn_at(start + pause), Some(1000));
+        assert_eq!(seldom.turn_at(start + pause * 2), Some(0));
+        assert_eq!(seldom.count(), 1003);
+    }
+}
