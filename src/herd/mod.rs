@@ -18,6 +18,7 @@
 //! | [`store`] | the newest report of every client |
 //! | [`expiry`] | when a report is too old to be shown, and to be kept |
 //! | `feed` | the order in which the store changed |
+//! | [`tail`] | a reader of the feed that is no neighbour |
 //! | [`senders`] | who already has a report, a bit for each |
 //! | `record` | one report as the store keeps it |
 //!
@@ -42,6 +43,7 @@ mod record;
 pub mod replica;
 pub mod senders;
 pub mod store;
+pub mod tail;
 
 use std::fmt;
 use std::num::NonZeroU64;

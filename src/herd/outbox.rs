@@ -1,9 +1,12 @@
 //! The cursor of one neighbour, and its next batch.
 
+use std::ops::ControlFlow;
+
 use crate::model::report::Report;
 
 use super::replica::Replica;
 use super::senders::{Heard, Lease};
+use super::tail::walk;
 use super::{Incarnation, NeighbourId};
 
 /// Most reports in one batch: part of the protocol, since a receiver refuses
@@ -13,9 +16,6 @@ pub const MAX_BATCH_REPORTS: usize = 10_000;
 /// How large the first batches may be, until the link has shown that it bears
 /// more.
 const FIRST_ALLOWANCE: usize = 1024;
-
-/// How many changes are copied at a time under the feed's lock.
-const CHUNK: usize = 512;
 
 /// How many changes one batch looks at, at most, so that a long run of reports
 /// that the neighbour sent itself does not hold a thread.
@@ -172,53 +172,18 @@ impl Filling<'_> {
     /// Gives the last number that was dealt with, and how many reports went
     /// into the batch.
     fn fill(&self, after: u64, batch: &mut impl Batch) -> (u64, usize) {
-        // What changes from here on is left for the next batch: it stands
-        // behind `through`, even if it stood before it when this began.
-        let through = self.replica.store().last();
-        let (mut done, mut reports) = (after, 0);
-        let mut chunk = Vec::with_capacity(CHUNK);
-        for _ in 0..MAX_CONSIDERED / CHUNK {
-            chunk.clear();
-            self.replica
-                .store()
-                .changes(done, through, CHUNK, &mut chunk);
-            if chunk.is_empty() {
-                return (through, reports);
+        let mut reports = 0;
+        let store = self.replica.store();
+        let (to, _) = walk(store, after, MAX_CONSIDERED, |_, held| {
+            if held.heard.includes(self.has) {
+                return ControlFlow::Continue(());
             }
-            for &entry in &chunk {
-                let taken = self.replica.store().read(entry, |report, heard| {
-                    self.take(&report, heard, reports, batch)
-                });
-                match taken {
-                    Some(Taken::Full) => return (done, reports),
-                    Some(Taken::Added) => reports += 1,
-                    Some(Taken::Skipped) | None => {}
-                }
-                done = entry.number;
+            if reports == self.most || !batch.add(&held.report) {
+                return ControlFlow::Break(());
             }
-        }
-        (done, reports)
+            reports += 1;
+            ControlFlow::Continue(())
+        });
+        (to, reports)
     }
-
-    fn take(
-        &self,
-        report: &Report<'_>,
-        heard: Heard,
-        reports: usize,
-        batch: &mut impl Batch,
-    ) -> Taken {
-        if heard.includes(self.has) {
-            return Taken::Skipped;
-        }
-        if reports < self.most && batch.add(report) {
-            return Taken::Added;
-        }
-        Taken::Full
-    }
-}
-
-enum Taken {
-    Added,
-    Skipped,
-    Full,
 }

@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use crate::model::client::ClientId;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
-use crate::model::timestamp::{Skew, Timestamp};
+use crate::model::timestamp::{NANOS_PER_SECOND, Skew, Timestamp, UnixNanos};
 
+use super::NeighbourId;
 use super::senders::Heard;
 
 /// Texts up to this many bytes stand in the record itself: a client ID of 25
@@ -24,13 +25,56 @@ pub(super) struct Record {
     texts: Texts,
     lengths: Lengths,
     latitude: u8,
-    instant: (u64, u32),
+    seconds: u64,
+    nanos: u32,
     skew: Skew,
+    /// When this server learned of it: milliseconds after its origin did.
+    delay: i32,
+    /// The neighbour that it came from, or [`OWN_CLIENT`].
+    from: u16,
     /// This report's sequence number in the feed; 0 in a vacant place.
     pub(super) number: u64,
     /// Which neighbours sent exactly this report.
     pub(super) heard: Heard,
 }
+
+/// How a server came to know a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// When, by its own clock. A record keeps it to the millisecond, up to 24
+    /// days from when the report's origin took it.
+    pub at: UnixNanos,
+    /// The neighbour that sent it first; `None` for a client of its own.
+    pub from: Option<NeighbourId>,
+}
+
+/// A report as it is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// The report.
+    pub report: Report<'a>,
+    /// Who sent exactly this report.
+    pub heard: Heard,
+    /// Its number in the feed.
+    pub number: u64,
+    delay: i32,
+    from: u16,
+}
+
+impl Held<'_> {
+    /// When and from whom it was learned.
+    pub fn learned(&self) -> Learned {
+        let delay = i128::from(self.delay) * NANOS_PER_MILLI;
+        let from = (self.from != OWN_CLIENT).then(|| NeighbourId(usize::from(self.from)));
+        Learned {
+            at: UnixNanos(saturate(taken_at(&self.report) + delay)),
+            from,
+        }
+    }
+}
+
+/// Stands for the neighbour where there is none.
+const OWN_CLIENT: u16 = u16::MAX;
 
 #[derive(Debug)]
 enum Texts {
@@ -47,27 +91,38 @@ struct Lengths {
 }
 
 impl Record {
-    pub(super) fn new(report: &Report<'_>, number: u64, heard: Heard) -> Self {
+    pub(super) fn new(report: &Report<'_>, number: u64, heard: Heard, learned: Learned) -> Self {
         let mut record = Self {
             texts: Texts::Inline([0; INLINE_BYTES]),
             lengths: Lengths::of(report),
             latitude: 0,
-            instant: (0, 0),
+            seconds: 0,
+            nanos: 0,
             skew: Skew(0),
+            delay: 0,
+            from: OWN_CLIENT,
             number,
             heard,
         };
-        record.replace(report, number, heard);
+        record.replace(report, number, heard, learned);
         record
     }
 
     /// Puts another report of the same client in this one's place.
-    pub(super) fn replace(&mut self, report: &Report<'_>, number: u64, heard: Heard) {
+    pub(super) fn replace(
+        &mut self,
+        report: &Report<'_>,
+        number: u64,
+        heard: Heard,
+        learned: Learned,
+    ) {
         self.lengths = Lengths::of(report);
         self.texts.fill(self.lengths.total(), report);
         self.latitude = report.position.latitude_bytes();
-        self.instant = report.time.instant();
+        (self.seconds, self.nanos) = report.time.instant();
         self.skew = report.skew;
+        self.delay = delay(report, learned.at);
+        self.from = number_of(learned.from);
         self.number = number;
         self.heard = heard;
     }
@@ -96,7 +151,7 @@ impl Record {
 
     /// Is `report` newer than this one, the same, or older?
     pub(super) fn judge(&self, report: &Report<'_>) -> Ordering {
-        let by_time = report.time.instant().cmp(&self.instant);
+        let by_time = report.time.instant().cmp(&(self.seconds, self.nanos));
         by_time.then_with(|| report.newness(&self.report()))
     }
 
@@ -110,10 +165,44 @@ impl Record {
             client: ClientId::restore(client),
             origin: Origin::restore(origin),
             position: Position::restore(position, self.latitude),
-            time: Timestamp::restore(time, self.instant),
+            time: Timestamp::restore(time, (self.seconds, self.nanos)),
             skew: self.skew,
         }
     }
+
+    pub(super) fn held(&self) -> Held<'_> {
+        Held {
+            report: self.report(),
+            heard: self.heard,
+            number: self.number,
+            delay: self.delay,
+            from: self.from,
+        }
+    }
+}
+
+const NANOS_PER_MILLI: i128 = 1_000_000;
+
+/// When a report's origin took it, by the origin's clock, in nanoseconds.
+fn taken_at(report: &Report<'_>) -> i128 {
+    let (seconds, nanos) = report.time.instant();
+    i128::from(seconds) * i128::from(NANOS_PER_SECOND)
+        + i128::from(nanos)
+        + i128::from(report.skew.0)
+}
+
+fn delay(report: &Report<'_>, learned_at: UnixNanos) -> i32 {
+    let millis = (i128::from(learned_at.0) - taken_at(report)) / NANOS_PER_MILLI;
+    millis.clamp(i128::from(i32::MIN), i128::from(i32::MAX)) as i32
+}
+
+fn saturate(nanos: i128) -> i64 {
+    nanos.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
+
+/// A neighbour past what fits is not told apart from a client.
+fn number_of(neighbour: Option<NeighbourId>) -> u16 {
+    neighbour.map_or(OWN_CLIENT, |id| u16::try_from(id.0).unwrap_or(OWN_CLIENT))
 }
 
 impl Texts {
@@ -195,13 +284,39 @@ mod tests {
         }
     }
 
+    const LEARNED: Learned = Learned {
+        at: UnixNanos(1_621_464_829_000_000_000),
+        from: Some(NeighbourId(3)),
+    };
+
+    #[test]
+    fn a_record_knows_how_it_was_learned() {
+        let report = report("k", "+1-2");
+        let held = |learned| {
+            let record = Record::new(&report, 1, Heard::default(), learned);
+            record.held().learned()
+        };
+        let at = |nanos| Learned {
+            at: UnixNanos(nanos),
+            from: None,
+        };
+        // The origin took it at 1621464827.959498498.
+        let taken = 1_621_464_827_959_498_498;
+        assert_eq!(held(at(taken)), at(taken), "exact for an own client");
+        assert_eq!(held(at(taken + 1_999_999)), at(taken + 1_000_000));
+        assert_eq!(held(at(taken - 5_000_000)), at(taken - 5_000_000));
+        assert_eq!(held(LEARNED).from, LEARNED.from);
+        let far = held(at(i64::MAX)).at.0;
+        assert_eq!(far, taken + i64::from(i32::MAX) * 1_000_000);
+    }
+
     #[test]
     fn a_record_gives_back_what_it_took_whatever_the_lengths() {
         let long = "ü".repeat(127);
         let longer = "+0".to_owned() + &"0".repeat(29) + "-1";
         let clients = ["k", "kiwi.cs.ucla.edu", &long];
         for client in clients {
-            let mut record = Record::new(&report(client, "+1-2"), 1, Heard::default());
+            let mut record = Record::new(&report(client, "+1-2"), 1, Heard::default(), LEARNED);
             for position in [
                 &longer,
                 "+1-2",
@@ -211,7 +326,7 @@ mod tests {
                 "+2-2/",
             ] {
                 let report = report(client, position);
-                record.replace(&report, 2, Heard::default());
+                record.replace(&report, 2, Heard::default(), LEARNED);
                 assert_eq!(record.report(), report);
                 assert!(record.is_of(report.client));
                 assert_eq!(record.judge(&report), Ordering::Equal);

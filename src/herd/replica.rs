@@ -14,7 +14,7 @@ use crate::model::timestamp::UnixNanos;
 use super::expiry::Expiry;
 use super::inbox::Inbox;
 use super::senders::{Heard, Lease, Senders};
-use super::store::{Full, Merged, Store, Walk};
+use super::store::{Full, Learned, Merged, Store, Walk};
 use super::{Incarnation, NeighbourId, lock};
 
 /// The version of the rules that servers follow among each other. Servers of
@@ -104,6 +104,27 @@ pub struct Intake {
     incarnation: Incarnation,
     to: u64,
     lease: Option<Lease>,
+}
+
+/// What became of reports that were merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many won: they are new here.
+    pub newer: usize,
+    /// How many were known to the last byte: the price of a flood.
+    pub same: usize,
+    /// How many were older than what is held.
+    pub older: usize,
+}
+
+impl Tally {
+    fn add(&mut self, merged: Merged) {
+        match merged {
+            Merged::Newer => self.newer += 1,
+            Merged::Same => self.same += 1,
+            Merged::Older => self.older += 1,
+        }
+    }
 }
 
 /// Why a greeting or a push was refused. Nothing of it was applied.
@@ -272,7 +293,12 @@ impl Replica {
         if self.forgets(report, now) {
             return Ok(Merged::Older);
         }
-        self.store.admit(report, Heard::default(), most_clients)
+        let learned = Learned {
+            at: now,
+            from: None,
+        };
+        self.store
+            .admit(report, Heard::default(), learned, most_clients)
     }
 
     /// Hands the newest report of a client to `read`, which must be quick (see
@@ -354,14 +380,21 @@ impl Replica {
         })
     }
 
-    /// Merges some of a push's reports at `now`, and gives how many of them won.
-    /// One that is too old to be kept is dropped, and counts as merged.
-    pub fn merge(&self, intake: &Intake, reports: &[Report<'_>], now: UnixNanos) -> usize {
+    /// Merges some of a push's reports at `now`, and gives what became of them.
+    /// One that is too old to be kept is dropped, and counts as older.
+    pub fn merge(&self, intake: &Intake, reports: &[Report<'_>], now: UnixNanos) -> Tally {
         let heard = intake.lease.as_ref().map_or(Heard::default(), Lease::heard);
-        let wins = |report: &&Report<'_>| {
-            !self.forgets(report, now) && self.store.merge(report, heard) == Merged::Newer
+        let learned = Learned {
+            at: now,
+            from: Some(intake.neighbour),
         };
-        reports.iter().filter(wins).count()
+        let merge = |report| match self.forgets(report, now) {
+            true => Merged::Older,
+            false => self.store.merge(report, heard, learned),
+        };
+        let mut tally = Tally::default();
+        reports.iter().for_each(|report| tally.add(merge(report)));
+        tally
     }
 
     /// All of the push was merged: gives the last number that counts as applied

@@ -13,6 +13,7 @@ use crate::model::report::Report;
 use super::feed::{Entry, Feed, Key};
 use super::lock;
 use super::record::Record;
+pub use super::record::{Held, Learned};
 use super::senders::Heard;
 
 /// How many shards the records are spread over: enough that threads seldom
@@ -112,10 +113,19 @@ impl Store {
             .map(|slot| read(shard.records[slot].report()))
     }
 
+    /// Hands all that is known of a client's newest report to `read`, as
+    /// [`find`](Self::find) does.
+    pub fn inspect<T>(&self, client: ClientId<'_>, read: impl FnOnce(Held<'_>) -> T) -> Option<T> {
+        let hash = self.hash(client);
+        let shard = lock(&self.shards[shard_of(hash)]);
+        let slot = shard.find(hash, client)?;
+        Some(read(shard.records[slot].held()))
+    }
+
     /// Takes a report if it is newer than what is held. `heard` is who sent it,
     /// and is remembered if the report is now the newest, be it new or known.
-    pub fn merge(&self, report: &Report<'_>, heard: Heard) -> Merged {
-        self.admit(report, heard, usize::MAX)
+    pub fn merge(&self, report: &Report<'_>, heard: Heard, learned: Learned) -> Merged {
+        self.admit(report, heard, learned, usize::MAX)
             .unwrap_or(Merged::Older)
     }
 
@@ -125,18 +135,23 @@ impl Store {
         &self,
         report: &Report<'_>,
         heard: Heard,
+        learned: Learned,
         most_clients: usize,
     ) -> Result<Merged, Full> {
         let hash = self.hash(report.client);
         let at = shard_of(hash);
         let mut shard = lock(&self.shards[at]);
         match shard.find(hash, report.client) {
-            Some(slot) => Ok(self.replace(&mut shard.records[slot], key(at, slot), report, heard)),
+            Some(slot) => {
+                let record = &mut shard.records[slot];
+                Ok(self.replace(record, key(at, slot), report, (heard, learned)))
+            }
             None => {
                 self.count_client(most_clients)?;
                 let key = key(at, shard.next_slot());
                 let number = lock(&self.feed).append(key);
-                shard.insert(hash, Record::new(report, number, heard), &self.hasher);
+                let record = Record::new(report, number, heard, learned);
+                shard.insert(hash, record, &self.hasher);
                 Ok(Merged::Newer)
             }
         }
@@ -198,15 +213,11 @@ impl Store {
 
     /// Hands the record of a change to `read`, unless the record has changed
     /// again since: then it stands further behind in the feed.
-    pub(super) fn read<T>(
-        &self,
-        entry: Entry,
-        read: impl FnOnce(Report<'_>, Heard) -> T,
-    ) -> Option<T> {
+    pub(super) fn read<T>(&self, entry: Entry, read: impl FnOnce(Held<'_>) -> T) -> Option<T> {
         let (shard, slot) = parts(entry.key);
         let shard = lock(&self.shards[shard]);
         let record = &shard.records[slot];
-        (record.number == entry.number).then(|| read(record.report(), record.heard))
+        (record.number == entry.number).then(|| read(record.held()))
     }
 
     /// How many reports changed after `after` that no neighbour sent.
@@ -219,7 +230,13 @@ impl Store {
         self.shards.iter().map(count).sum()
     }
 
-    fn replace(&self, record: &mut Record, key: Key, report: &Report<'_>, heard: Heard) -> Merged {
+    fn replace(
+        &self,
+        record: &mut Record,
+        key: Key,
+        report: &Report<'_>,
+        (heard, learned): (Heard, Learned),
+    ) -> Merged {
         match record.judge(report) {
             Ordering::Less => Merged::Older,
             Ordering::Equal => {
@@ -232,7 +249,7 @@ impl Store {
                     feed.remove(record.number);
                     feed.append(key)
                 };
-                record.replace(report, number, heard);
+                record.replace(report, number, heard, learned);
                 Merged::Newer
             }
         }
@@ -319,7 +336,7 @@ mod tests {
     use super::*;
     use crate::model::position::Position;
     use crate::model::report::Origin;
-    use crate::model::timestamp::{Skew, Timestamp};
+    use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
 
     fn report<'a>(client: &'a str, position: &'a str, time: &'a str) -> Report<'a> {
         Report {
@@ -331,10 +348,20 @@ mod tests {
         }
     }
 
+    const LEARNED: Learned = Learned {
+        at: UnixNanos(0),
+        from: None,
+    };
+
+    fn merge(store: &Store, report: &Report<'_>) -> Merged {
+        store.merge(report, Heard::default(), LEARNED)
+    }
+
     fn all(store: &Store) -> Vec<(String, String, String)> {
         let mut entries = Vec::new();
         store.changes(0, u64::MAX, usize::MAX, &mut entries);
-        let texts = |r: Report<'_>, _| {
+        let texts = |held: Held<'_>| {
+            let r = held.report;
             [r.client.text(), r.position.text(), r.time.text()]
                 .map(str::to_owned)
                 .into()
@@ -350,7 +377,7 @@ mod tests {
     #[test]
     fn the_newest_wins_and_says_so() {
         let store = Store::new(RandomState::new());
-        let merge = |position, time| store.merge(&report("k", position, time), Heard::default());
+        let merge = |position, time| merge(&store, &report("k", position, time));
         assert_eq!(merge("+1+1", "5"), Merged::Newer);
         assert_eq!(merge("+1+1", "5"), Merged::Same);
         assert_eq!(merge("+9+9", "4"), Merged::Older);
@@ -369,14 +396,12 @@ mod tests {
     #[test]
     fn a_full_store_takes_reports_of_those_it_knows() {
         let store = Store::new(RandomState::new());
-        let admit = |client, time| store.admit(&report(client, "+1+1", time), Heard::default(), 1);
+        let admit =
+            |client, time| store.admit(&report(client, "+1+1", time), Heard::default(), LEARNED, 1);
         assert_eq!(admit("a", "1"), Ok(Merged::Newer));
         assert_eq!(admit("b", "1"), Err(Full));
         assert_eq!(admit("a", "2"), Ok(Merged::Newer));
-        assert_eq!(
-            store.merge(&report("b", "+1+1", "1"), Heard::default()),
-            Merged::Newer
-        );
+        assert_eq!(merge(&store, &report("b", "+1+1", "1")), Merged::Newer);
     }
 
     fn any_reports() -> impl Strategy<Value = Vec<(&'static str, &'static str, &'static str)>> {
@@ -395,7 +420,7 @@ mod tests {
             let [one, other] = [reports, shuffled].map(|reports| {
                 let store = Store::new(RandomState::new());
                 for (client, position, time) in reports {
-                    store.merge(&report(client, position, time), Heard::default());
+                    merge(&store, &report(client, position, time));
                 }
                 all(&store)
             });
@@ -415,7 +440,7 @@ mod tests {
                     for round in 0..5000 {
                         let client = format!("client-{}", (round * 7 + thread) % 50);
                         let time = round.to_string();
-                        store.merge(&report(&client, "+1+1", &time), Heard::default());
+                        merge(store, &report(&client, "+1+1", &time));
                     }
                     done.fetch_add(1, Relaxed);
                 });

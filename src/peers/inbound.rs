@@ -62,7 +62,7 @@ impl Inbound {
         self.note_reports(&replica.neighbours()[intake.neighbour.0], &reports);
         for chunk in reports.chunks(CHUNK) {
             let now = self.gateway.clock().now();
-            if replica.merge(&intake, chunk, now) > 0 {
+            if replica.merge(&intake, chunk, now).newer > 0 {
                 self.gateway.board().ring_news();
             }
             if chunk.len() == CHUNK {

@@ -160,7 +160,10 @@ impl World {
         let ids = &taking.push.reports[taking.merged..taking.merged + piece];
         let reports: Vec<Report<'_>> = ids.iter().map(|&id| *self.ledger.report(id)).collect();
         let now = self.clock(taking.by);
-        let won = self.replica(taking.by).merge(&taking.intake, &reports, now);
+        let won = self
+            .replica(taking.by)
+            .merge(&taking.intake, &reports, now)
+            .newer;
         taking.merged += piece;
         self.check_merged(taking.by, taking.request.from, ids, won)?;
         if won > 0 {
