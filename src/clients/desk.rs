@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Outcomes, Refused};
 use crate::log::Transcript;
 use crate::model::client::ClientId;
 use crate::model::decimal::Decimal;
@@ -25,6 +25,7 @@ pub(super) struct Desk {
 pub(super) struct Page<'a> {
     pub(super) answers: &'a mut Answers,
     pub(super) transcript: &'a mut Transcript,
+    pub(super) counted: &'a mut Outcomes,
 }
 
 impl Desk {
@@ -33,9 +34,16 @@ impl Desk {
     pub(super) fn take(&self, now: UnixNanos, line: Line<'_>, page: &mut Page<'_>) -> bool {
         let (Line::Whole(bytes) | Line::TooLong(bytes)) = line;
         page.transcript.heard(bytes);
-        let is_news = match line {
-            Line::Whole(bytes) => self.obey(now, bytes, page),
+        let command = match line {
+            Line::Whole(bytes) => Command::parse(bytes),
             Line::TooLong(_) => None,
+        };
+        let is_news = match command {
+            Some(command) => self.obey(now, command, page),
+            None => {
+                page.counted.malformed += 1;
+                None
+            }
         };
         is_news.unwrap_or_else(|| {
             page.say(|out| reply::invalid(out, bytes));
@@ -43,15 +51,24 @@ impl Desk {
         })
     }
 
-    /// As [`take`](Self::take); `None`, and no answer, for an invalid command.
-    fn obey(&self, now: UnixNanos, line: &[u8], page: &mut Page<'_>) -> Option<bool> {
-        match Command::parse(line)? {
+    /// As [`take`](Self::take); `None`, and no answer, for a command that is
+    /// invalid after all.
+    fn obey(&self, now: UnixNanos, command: Command<'_>, page: &mut Page<'_>) -> Option<bool> {
+        match command {
             Command::Iamat {
                 client,
                 position,
                 time,
             } => {
-                let taken = self.gateway.iamat(now, client, position, time)?;
+                let taken = self.gateway.iamat(now, client, position, time);
+                let count = match &taken {
+                    Ok(taken) if taken.is_news => &mut page.counted.accepted,
+                    Ok(_) => &mut page.counted.stale,
+                    Err(Refused::Future) => &mut page.counted.from_the_future,
+                    Err(Refused::Full) => &mut page.counted.past_the_limit,
+                };
+                *count += 1;
+                let taken = taken.ok()?;
                 page.say(|out| reply::at(out, &taken.report));
                 Some(taken.is_news)
             }
@@ -60,8 +77,12 @@ impl Desk {
                 radius,
                 most,
             } => {
-                self.whatsat(client, radius, most, page)?;
-                Some(false)
+                let located = self.whatsat(client, radius, most, page);
+                match located {
+                    Some(()) => page.counted.located += 1,
+                    None => page.counted.unknown += 1,
+                }
+                located.map(|()| false)
             }
         }
     }

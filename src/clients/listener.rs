@@ -47,10 +47,13 @@ pub async fn serve(mut listener: Listener, mut acceptor: Acceptor, drain: watch:
             _ = draining.wait_for(|&drain| drain) => break,
             accepted = acceptor.accept() => accepted,
         };
+        let gateway = &listener.desk.gateway;
         let Some(place) = listener.limit.take() else {
+            gateway.counts().turned_away().add(1);
             continue;
         };
         let (stream, peer) = accepted;
+        let connected = gateway.connect();
         info!("client {peer} connected");
         let transcript = Transcript::client(&listener.log, peer);
         let session = Session::new(
@@ -63,7 +66,7 @@ pub async fn serve(mut listener: Listener, mut acceptor: Acceptor, drain: watch:
         let run = async move {
             let end = Session::<TcpStream>::run(session, drain).await;
             info!("client {peer} is gone: {end}");
-            drop((place, alive));
+            drop((place, connected, alive));
         };
         tokio::spawn(run.in_current_span());
     }

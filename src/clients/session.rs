@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
-use crate::gateway::Clock;
+use crate::gateway::{Clock, Outcomes};
 use crate::log::Transcript;
 use crate::text::lines::Lines;
 
@@ -152,19 +152,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// too, and sends what is ready. Stops while too much waits for places.
     async fn answer(&mut self, at_end: bool) -> Result<(), End> {
         loop {
-            let is_more = self.take_lines(at_end);
+            let taken = Instant::now();
+            let (is_more, counted) = self.take_lines(at_end);
             self.send().await?;
+            let counts = self.desk.gateway.counts();
+            counts.add_lines(&counted, taken.elapsed());
             if !is_more {
                 return Ok(());
             }
         }
     }
 
-    /// Gives whether it stopped only since there is enough to be sent first.
-    fn take_lines(&mut self, at_end: bool) -> bool {
+    /// Gives whether it stopped only since there is enough to be sent first, and
+    /// what became of the lines.
+    fn take_lines(&mut self, at_end: bool) -> (bool, Outcomes) {
         let now = self.desk.gateway.clock().now();
         self.transcript.at(now.0);
-        let mut is_news = false;
+        let (mut is_news, mut counted) = (false, Outcomes::default());
         let is_more = loop {
             if !self.may_take() {
                 break false;
@@ -180,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let mut page = Page {
                 answers: &mut self.answers,
                 transcript: &mut self.transcript,
+                counted: &mut counted,
             };
             is_news |= self.desk.take(now, line, &mut page);
         };
@@ -188,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if is_news {
             self.desk.gateway.board().ring_news();
         }
-        is_more
+        (is_more, counted)
     }
 
     fn may_take(&self) -> bool {
@@ -332,7 +337,7 @@ mod tests {
         session.lines.room().extend_from_slice(&[b'\n'; 32 * 1024]);
         let mut answered = 0;
         loop {
-            let is_more = session.take_lines(false);
+            let (is_more, _) = session.take_lines(false);
             let ready = session.answers.ready().len();
             assert!(ready < MAX_READY + b"? \n".len());
             answered += ready;

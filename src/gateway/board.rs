@@ -2,12 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::herd::replica::Tally;
 use crate::herd::{Incarnation, NeighbourId};
 use crate::model::timestamp::UnixNanos;
+
+use super::counts::Counter;
+use super::histogram::Histogram;
 
 /// One note for each link, and the bells that wake its task.
 #[derive(Debug)]
@@ -23,6 +28,54 @@ struct Note {
     /// The incarnation of the neighbour that greeted last; 0 for none.
     incarnation: AtomicU64,
     state: Mutex<LinkState>,
+    traffic: Traffic,
+}
+
+/// What went over a link since the server started, in both directions.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Pushes that the neighbour acknowledged, heartbeats included.
+    pub batches_sent: Counter,
+    /// Reports in those.
+    pub reports_sent: Counter,
+    /// Calls that got no answer that helps.
+    pub calls_failed: Counter,
+    /// How long the neighbour took to acknowledge a push.
+    pub round_trips: Histogram,
+    /// The last of those, in nanoseconds; 0 before the first.
+    last_round_trip: AtomicU64,
+    /// Pushes of the neighbour that were applied, heartbeats included.
+    pub batches_received: Counter,
+    /// Reports in those that were new here,
+    pub received_newer: Counter,
+    /// that were known to the last byte: what the flood's redundancy costs,
+    pub received_same: Counter,
+    /// and that were older than what was held.
+    pub received_older: Counter,
+}
+
+impl Traffic {
+    /// The neighbour acknowledged a push of so many reports after so long.
+    pub fn sent(&self, reports: usize, round_trip: Duration) {
+        self.batches_sent.add(1);
+        self.reports_sent.add(reports as u64);
+        self.round_trips.observe(round_trip, 1);
+        let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+        self.last_round_trip.store(nanos, Relaxed);
+    }
+
+    /// How long the last acknowledged push took.
+    pub fn last_round_trip(&self) -> Option<Duration> {
+        let nanos = self.last_round_trip.load(Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    /// Reports of the neighbour were merged.
+    pub fn received(&self, tally: Tally) {
+        self.received_newer.add(tally.newer as u64);
+        self.received_same.add(tally.same as u64);
+        self.received_older.add(tally.older as u64);
+    }
 }
 
 /// Whether a link carries reports, since when, and why.
@@ -51,6 +104,7 @@ impl Board {
                 reason: "not yet dialled".to_owned(),
                 cursor: 0,
             }),
+            traffic: Traffic::default(),
         };
         Self {
             notes: std::iter::repeat_with(note).take(links).collect(),
@@ -77,6 +131,11 @@ impl Board {
     /// The states of all links, in the order of their ids.
     pub fn links(&self) -> impl Iterator<Item = LinkState> {
         (0..self.notes.len()).map(|neighbour| self.link(NeighbourId(neighbour)))
+    }
+
+    /// What went over one link.
+    pub fn traffic(&self, neighbour: NeighbourId) -> &Traffic {
+        &self.notes[neighbour.0].traffic
     }
 
     /// The link is up. Gives whether it was not before.

@@ -1,15 +1,19 @@
-//! What the edges of one server share: its replica, its clock and the board of
-//! its links.
+//! What the edges of one server share: its replica, its clock, the board of its
+//! links and the counts of what it did.
 //!
 //! Clients speak lines of text, servers speak gRPC, and neither edge knows the
 //! other. Both hand reports to the gateway, which takes them into the replica
 //! and wakes the links; that is all the translation there is.
 
 mod board;
+mod counts;
 mod forgetting;
+mod histogram;
 
-pub use board::{Board, LinkState};
+pub use board::{Board, LinkState, Traffic};
+pub use counts::{Counter, Counts, Outcomes};
 pub use forgetting::keep_forgetting;
+pub use histogram::Histogram;
 
 use std::fmt;
 use std::sync::Arc;
@@ -95,7 +99,27 @@ pub struct Gateway {
     clock: Clock,
     settings: Settings,
     board: Board,
+    counts: Counts,
     full: Seldom,
+}
+
+/// Why an IAMAT of valid form was refused. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Its time is too far in the server's future.
+    Future,
+    /// Its client is new, and the server knows as many as it may.
+    Full,
+}
+
+/// A client that is connected, until this is dropped.
+#[derive(Debug)]
+pub struct Connected(Arc<Gateway>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.counts.note_left();
+    }
 }
 
 /// That there is no room for new clients is told once in this time.
@@ -119,6 +143,7 @@ impl Gateway {
             clock,
             settings,
             board,
+            counts: Counts::default(),
             full: Seldom::new(TELL_PAUSE),
         }
     }
@@ -138,39 +163,46 @@ impl Gateway {
         &self.board
     }
 
-    /// A client says, at `now`, where it is. `None` if its time is too far in
-    /// the future or the server knows too many clients already; nothing changed
-    /// then. Wakes no link: callers do, once for all that they take in a row.
+    /// What the server has done.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// A client is connected, for as long as what this gives is held.
+    pub fn connect(self: &Arc<Self>) -> Connected {
+        self.counts.note_connected();
+        Connected(self.clone())
+    }
+
+    /// A client says, at `now`, where it is. Wakes no link, and counts nothing:
+    /// callers do, once for all that they take in a row.
     pub fn iamat<'a>(
         &'a self,
         now: UnixNanos,
         client: ClientId<'a>,
         position: Position<'a>,
         time: Timestamp<'a>,
-    ) -> Option<Taken<'a>> {
+    ) -> Result<Taken<'a>, Refused> {
         let report = Report {
             client,
             origin: Origin::from(&self.replica.identity().name),
             position,
             time,
-            skew: Skew::between(now, time).filter(|skew| self.is_acceptable(*skew))?,
+            skew: Skew::between(now, time)
+                .filter(|skew| self.is_acceptable(*skew))
+                .ok_or(Refused::Future)?,
         };
         let most = self.settings.max_clients;
         match self.replica.admit(&report, now, most) {
-            Ok(merged) => Some(Taken {
+            Ok(merged) => Ok(Taken {
                 report,
                 is_news: merged == Merged::Newer,
             }),
             Err(Full) => {
                 self.tell_full();
-                None
+                Err(Refused::Full)
             }
         }
-    }
-
-    /// How many IAMATs of new clients were refused since there were too many.
-    pub fn turned_away(&self) -> u64 {
-        self.full.count()
     }
 
     /// Hands the newest report of a client to `read`; `None` if the server has
@@ -188,7 +220,7 @@ impl Gateway {
 
     fn tell_full(&self) {
         if self.full.turn().is_some() {
-            let (most, refused) = (self.settings.max_clients, self.turned_away());
+            let (most, refused) = (self.settings.max_clients, self.full.count());
             warn!(
                 "{most} clients are known: IAMATs of new ones are refused ({refused} so far); \
                  raise max_clients, or let expire_after make room"

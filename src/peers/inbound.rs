@@ -41,6 +41,11 @@ impl Inbound {
         }
     }
 
+    /// The server behind it.
+    pub(super) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
     fn take_greeting(&self, request: &Request<GreetRequest>) -> Result<GreetResponse, Status> {
         self.check_draining()?;
         let replica = self.gateway.replica();
@@ -60,9 +65,12 @@ impl Inbound {
         let intake = replica.begin_push(&push.header).map_err(status)?;
         let reports = push.reports().map_err(push_status)?;
         self.note_reports(&replica.neighbours()[intake.neighbour.0], &reports);
+        let traffic = self.gateway.board().traffic(intake.neighbour);
         for chunk in reports.chunks(CHUNK) {
             let now = self.gateway.clock().now();
-            if replica.merge(&intake, chunk, now).newer > 0 {
+            let tally = replica.merge(&intake, chunk, now);
+            traffic.received(tally);
+            if tally.newer > 0 {
                 self.gateway.board().ring_news();
             }
             if chunk.len() == CHUNK {
@@ -70,6 +78,7 @@ impl Inbound {
             }
         }
         let applied_sequence = replica.finish_push(&intake).map_err(status)?;
+        traffic.batches_received.add(1);
         Ok(PushResponse { applied_sequence })
     }
 

@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Traffic};
 use crate::herd::outbox::{Batch, Outbox, Span};
 use crate::herd::replica::{PushHeader, VERSION};
 use crate::herd::{Incarnation, NeighbourId};
@@ -297,7 +297,9 @@ impl Link {
             .acknowledged(self.gateway.replica(), span, applied);
         self.has_progressed = true;
         self.note_up();
-        self.note_speed(span, sent.elapsed());
+        let took = sent.elapsed();
+        self.traffic().sent(span.reports, took);
+        self.note_speed(span, took);
         self.note_cursor();
         Ok(())
     }
@@ -313,6 +315,7 @@ impl Link {
     }
 
     fn failed(&mut self, span: Span, failure: Failure) -> End {
+        self.traffic().calls_failed.add(1);
         match failure {
             Failure::Refused(status) if status.code() == Code::FailedPrecondition => {
                 End::Refused(status)
@@ -327,6 +330,10 @@ impl Link {
 
     async fn call(&mut self, call: Call) -> Result<Answer, Failure> {
         self.caller.ready().await?.call(call).await
+    }
+
+    fn traffic(&self) -> &Traffic {
+        self.gateway.board().traffic(self.neighbour)
     }
 
     fn note_up(&self) {

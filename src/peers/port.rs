@@ -73,6 +73,7 @@ impl Port {
         C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
     {
         let health = tonic_health::server::HealthService::from_health_reporter(self.health);
+        let gateway = self.inbound.gateway().clone();
         let propagate = PropagateServer::new(self.inbound)
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
@@ -85,7 +86,7 @@ impl Port {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(self.settings.keep_alive))
             .http2_keepalive_timeout(Some(self.settings.keep_alive_timeout))
-            .add_service(Noting::new(propagate))
+            .add_service(Noting::new(propagate, gateway))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1().expect("our descriptors are whole"))
             .add_service(

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use tower::Service;
 use tracing::{Span, warn};
 
+use crate::gateway::Gateway;
 use crate::log::Seldom;
 
 use super::incoming::OtherEnd;
@@ -22,22 +23,24 @@ use super::policy::is_refusal;
 /// One refusal is written in this time, and those between are counted.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Writes what the service inside refuses, at whatever stage: before a message
+/// Counts and writes what the service inside refuses, at whatever stage: before a message
 /// was read, while it was, or when it was judged.
 #[derive(Clone, Debug)]
 pub(super) struct Noting<S> {
     service: S,
     refusals: Arc<Refusals>,
+    gateway: Arc<Gateway>,
     /// The server's span: calls come in on tasks that know none.
     span: Span,
 }
 
 impl<S> Noting<S> {
     /// In front of a service of the server in whose span this is made.
-    pub(super) fn new(service: S) -> Self {
+    pub(super) fn new(service: S, gateway: Arc<Gateway>) -> Self {
         Self {
             service,
             refusals: Arc::default(),
+            gateway,
             span: Span::current(),
         }
     }
@@ -63,7 +66,8 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let what = name_of(request.uri().path());
         let from = address_of(request.extensions());
-        let (refusals, span) = (self.refusals.clone(), self.span.clone());
+        let (refusals, gateway) = (self.refusals.clone(), self.gateway.clone());
+        let span = self.span.clone();
         let call = self.service.call(request);
         Box::pin(async move {
             let response = call.await?;
@@ -71,6 +75,7 @@ where
             if let Some(status) = Status::from_header_map(response.headers())
                 && is_news(what, &status)
             {
+                gateway.counts().refused_calls().add(1);
                 span.in_scope(|| refusals.note(what, from, &status));
             }
             Ok(response)

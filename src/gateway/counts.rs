@@ -1,0 +1,139 @@
+//! What a server has done since it started.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::histogram::Histogram;
+
+/// One number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, more: u64) {
+        // Most kinds of things do not happen most of the time.
+        if more > 0 {
+            self.0.fetch_add(more, Relaxed);
+        }
+    }
+
+    /// What it has come to.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What became of the lines of clients. A connection counts those of one read
+/// here, and hands them in together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// IAMATs whose report is the newest of its client.
+    pub accepted: u64,
+    /// IAMATs that were answered and changed nothing: the server knew as much.
+    pub stale: u64,
+    /// IAMATs whose time was too far in the future.
+    pub from_the_future: u64,
+    /// IAMATs of new clients, while the server knew as many as it may.
+    pub past_the_limit: u64,
+    /// WHATSATs that were answered with a report.
+    pub located: u64,
+    /// WHATSATs about a client of which the server has no report to show.
+    pub unknown: u64,
+    /// Lines that are no valid command by their form.
+    pub malformed: u64,
+}
+
+impl Outcomes {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        let Self {
+            accepted,
+            stale,
+            from_the_future,
+            past_the_limit,
+            located,
+            unknown,
+            malformed,
+        } = self;
+        accepted + stale + from_the_future + past_the_limit + located + unknown + malformed
+    }
+}
+
+/// What a server has done for its clients since it started. What it did for
+/// its neighbours stands on the [`Board`](super::Board).
+#[derive(Debug, Default)]
+pub struct Counts {
+    accepted: Counter,
+    stale: Counter,
+    from_the_future: Counter,
+    past_the_limit: Counter,
+    located: Counter,
+    unknown: Counter,
+    malformed: Counter,
+    requests: Histogram,
+    connected: Counter,
+    left: Counter,
+    turned_away: Counter,
+    refused_calls: Counter,
+}
+
+impl Counts {
+    /// Some lines were taken, and their answers written `took` after that.
+    pub fn add_lines(&self, lines: &Outcomes, took: Duration) {
+        self.accepted.add(lines.accepted);
+        self.stale.add(lines.stale);
+        self.from_the_future.add(lines.from_the_future);
+        self.past_the_limit.add(lines.past_the_limit);
+        self.located.add(lines.located);
+        self.unknown.add(lines.unknown);
+        self.malformed.add(lines.malformed);
+        self.requests.observe(took, lines.total());
+    }
+
+    /// What became of all lines.
+    pub fn lines(&self) -> Outcomes {
+        Outcomes {
+            accepted: self.accepted.get(),
+            stale: self.stale.get(),
+            from_the_future: self.from_the_future.get(),
+            past_the_limit: self.past_the_limit.get(),
+            located: self.located.get(),
+            unknown: self.unknown.get(),
+            malformed: self.malformed.get(),
+        }
+    }
+
+    /// How long lines took, from being taken to their answers being written.
+    pub fn requests(&self) -> &Histogram {
+        &self.requests
+    }
+
+    pub(super) fn note_connected(&self) {
+        self.connected.add(1);
+    }
+
+    pub(super) fn note_left(&self) {
+        self.left.add(1);
+    }
+
+    /// How many clients are connected now.
+    pub fn connections(&self) -> u64 {
+        self.connected.get().saturating_sub(self.left.get())
+    }
+
+    /// How many clients were ever connected.
+    pub fn connections_ever(&self) -> u64 {
+        self.connected.get()
+    }
+
+    /// Connections of clients that were closed since there were too many.
+    pub fn turned_away(&self) -> &Counter {
+        &self.turned_away
+    }
+
+    /// Greetings and pushes that were refused.
+    pub fn refused_calls(&self) -> &Counter {
+        &self.refused_calls
+    }
+}
