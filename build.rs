@@ -6,7 +6,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 1] = ["proto/proxyherd/v1/propagate.proto"];
+const FILES: [&str; 2] = [
+    "proto/proxyherd/v1/propagate.proto",
+    "proto/proxyherd/v1/operator.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
