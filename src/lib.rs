@@ -101,9 +101,10 @@
 //! heard there until the load falls. A newcomer hears live reports behind its
 //! backlog.
 //!
-//! `tests/simulation` guards 1 to 4 in the pure rules, `tests/herd.rs` and
-//! `tests/links.rs` 1 to 5 over real gRPC, `tests/strangers.rs` the last;
-//! `tests/expiry.rs` what is forgotten.
+//! `tests/simulation` guards 1 to 4 in the pure rules, `tests/turmoil` 1 to 3 in
+//! whole servers on a simulated network, `tests/herd.rs` and `tests/links.rs`
+//! 1 to 5 over real gRPC, `tests/strangers.rs` the last; `tests/expiry.rs` what
+//! is forgotten.
 
 pub mod cli;
 pub mod clients;

@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use crate::clients::{self, Listener};
@@ -24,9 +24,9 @@ use crate::herd::{Incarnation, NeighbourId};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::peers::{self, Health, Inbound, Link, Port};
+use crate::peers::{self, Connect, Health, Inbound, Link, Port};
 use crate::places::Places;
-use crate::sockets::{self, Acceptor};
+use crate::sockets::{self, Acceptor, Listen};
 
 /// Connections to the peer port that were accepted and not yet taken up.
 const ACCEPTED: usize = 16;
@@ -135,14 +135,15 @@ fn way_out(error: &io::Error) -> &'static str {
 
 /// A server whose sockets are open, and that does nothing yet.
 #[derive(Debug)]
-pub struct Bound {
+pub struct Bound<L = Acceptor> {
     plan: Plan,
-    clients: TcpListener,
-    peers: TcpListener,
+    clients: L,
+    peers: L,
+    connect: Connect,
 }
 
 impl Bound {
-    /// Opens the sockets of a server.
+    /// Opens the TCP sockets of a server.
     pub async fn open(plan: Plan) -> Result<Self, StartError> {
         let clients = bind(
             &plan.name,
@@ -152,21 +153,30 @@ impl Bound {
         )
         .await?;
         let peers = bind(&plan.name, "neighbours", &plan.bind_peers, None).await?;
-        Ok(Self {
-            plan,
-            clients,
-            peers,
-        })
+        Ok(Self::on(plan, clients, peers, Endpoint::connect_lazy))
     }
 
     /// Where it listens for clients.
     pub fn clients_address(&self) -> io::Result<SocketAddr> {
-        self.clients.local_addr()
+        self.clients.local_address()
     }
 
     /// Where it listens for its neighbours.
     pub fn peers_address(&self) -> io::Result<SocketAddr> {
-        self.peers.local_addr()
+        self.peers.local_address()
+    }
+}
+
+impl<L: Listen> Bound<L> {
+    /// A server on sockets of the caller's making, which need not be TCP's:
+    /// where its clients come in, where its neighbours do, and its way to them.
+    pub fn on(plan: Plan, clients: L, peers: L, connect: Connect) -> Self {
+        Self {
+            plan,
+            clients,
+            peers,
+            connect,
+        }
     }
 
     /// Its plan.
@@ -180,7 +190,7 @@ impl Bound {
         let span = info_span!("server", server = %self.plan.name);
         let _entered = span.enter();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
-        let links = links(&self.plan, &gateway, &log)?;
+        let links = links(&self.plan, self.connect, &gateway, &log)?;
 
         let (drain, draining) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
@@ -192,9 +202,8 @@ impl Bound {
         let mut edges = JoinSet::new();
         edges.spawn(serve_peers(port, health.clone(), self.peers, stopping).in_current_span());
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
-        let acceptor = Acceptor::new(self.clients);
         let clients = async move {
-            clients::serve(listener, acceptor, draining).await;
+            clients::serve(listener, self.clients, draining).await;
             Ok(())
         };
         let mut clients_edge = JoinSet::new();
@@ -231,9 +240,9 @@ async fn bind(
     whom: &'static str,
     address: &Address,
     send_buffer: Option<u32>,
-) -> Result<TcpListener, StartError> {
+) -> Result<Acceptor, StartError> {
     let bound = sockets::bind(address, send_buffer).await;
-    bound.map_err(|error| StartError::Bind {
+    bound.map(Acceptor::new).map_err(|error| StartError::Bind {
         server: server.clone(),
         whom,
         address: address.clone(),
@@ -276,9 +285,15 @@ fn draw_incarnation() -> Incarnation {
 /// A link as often as it takes: made anew if it should panic.
 type MakeLink = Box<dyn Fn() -> Link + Send>;
 
-fn links(plan: &Plan, gateway: &Arc<Gateway>, log: &Log) -> Result<Vec<MakeLink>, StartError> {
+fn links(
+    plan: &Plan,
+    connect: Connect,
+    gateway: &Arc<Gateway>,
+    log: &Log,
+) -> Result<Vec<MakeLink>, StartError> {
     let make = |(id, (name, address)): (usize, &(Name, Address))| {
-        let caller = peers::dial(address, &plan.peers).map_err(|error| StartError::Dial {
+        let caller = peers::dial(address, &plan.peers, connect);
+        let caller = caller.map_err(|error| StartError::Dial {
             neighbour: name.clone(),
             address: address.clone(),
             error,
@@ -315,7 +330,7 @@ async fn keep_running(make: MakeLink, finish: watch::Receiver<bool>) {
 async fn serve_peers(
     port: Port,
     health: Health,
-    listener: TcpListener,
+    listener: impl Listen,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     health.set(true).await;

@@ -1,10 +1,16 @@
 //! Listening sockets that go on listening, whatever happens.
+//!
+//! The edges take connections through [`Listen`] and [`Stream`], so that a whole
+//! server also runs over a network that a test makes up. TCP is what the program
+//! uses, through [`Acceptor`].
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -23,6 +29,28 @@ const BACKLOG: u32 = 4096;
 
 /// That a limit is reached is told once in this time, not for each connection.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
+
+/// Where connections come from.
+pub trait Listen: Send + 'static {
+    /// What a connection is.
+    type Stream: Stream;
+
+    /// The next connection, and the address of its other end. Never fails.
+    fn accept(&mut self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;
+}
+
+/// A connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Waits for the first byte and leaves it to be read. Gives whether there is
+    /// one: not where the other end closed, or the connection broke, before.
+    fn has_spoken(&mut self) -> impl Future<Output = bool> + Send;
+}
+
+impl Stream for TcpStream {
+    async fn has_spoken(&mut self) -> bool {
+        matches!(self.peek(&mut [0]).await, Ok(1))
+    }
+}
 
 /// Listens on an address; a name is resolved first. `send_buffer` is how many
 /// bytes of what is sent the system keeps for each connection; without it, the
@@ -93,7 +121,7 @@ impl ConnectionLimit {
     }
 }
 
-/// A listener, and whether it is out of resources.
+/// A TCP listener, and whether it is out of resources.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
@@ -109,10 +137,33 @@ impl Acceptor {
         }
     }
 
-    /// The next connection, without Nagle's delay. Never fails: a connection
-    /// that was gone before it was accepted is passed over, and where the
-    /// system has nothing left it tries again after a pause, and says so once.
-    pub async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+    /// Where it listens.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    fn note_starved(&mut self, error: &io::Error) {
+        if !self.is_starved {
+            warn!("can not accept connections for now: {error}");
+        }
+        self.is_starved = true;
+    }
+
+    fn note_relief(&mut self) {
+        if self.is_starved {
+            info!("accepts connections again");
+        }
+        self.is_starved = false;
+    }
+}
+
+impl Listen for Acceptor {
+    type Stream = TcpStream;
+
+    /// The next connection, without Nagle's delay. A connection that was gone
+    /// before it was accepted is passed over, and where the system has nothing
+    /// left it tries again after a pause, and says so once.
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
@@ -128,20 +179,6 @@ impl Acceptor {
                 }
             }
         }
-    }
-
-    fn note_starved(&mut self, error: &io::Error) {
-        if !self.is_starved {
-            warn!("can not accept connections for now: {error}");
-        }
-        self.is_starved = true;
-    }
-
-    fn note_relief(&mut self) {
-        if self.is_starved {
-            info!("accepts connections again");
-        }
-        self.is_starved = false;
     }
 }
 

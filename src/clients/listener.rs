@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, info};
 
 use crate::gateway::Gateway;
 use crate::log::{Log, Transcript};
 use crate::places::Places;
-use crate::sockets::{Acceptor, ConnectionLimit};
+use crate::sockets::{ConnectionLimit, Listen};
 
 use super::Settings;
 use super::desk::Desk;
@@ -38,14 +37,14 @@ impl Listener {
 
 /// Serves clients until `drain` becomes true, and returns when all of them have
 /// the answers to what was read of them.
-pub async fn serve(mut listener: Listener, mut acceptor: Acceptor, drain: watch::Receiver<bool>) {
+pub async fn serve(mut listener: Listener, mut socket: impl Listen, drain: watch::Receiver<bool>) {
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let mut draining = drain.clone();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = draining.wait_for(|&drain| drain) => break,
-            accepted = acceptor.accept() => accepted,
+            accepted = socket.accept() => accepted,
         };
         let gateway = &listener.desk.gateway;
         let Some(place) = listener.limit.take() else {
@@ -64,13 +63,13 @@ pub async fn serve(mut listener: Listener, mut acceptor: Acceptor, drain: watch:
         );
         let (drain, alive) = (drain.clone(), alive.clone());
         let run = async move {
-            let end = Session::<TcpStream>::run(session, drain).await;
+            let end = session.run(drain).await;
             info!("client {peer} is gone: {end}");
             drop((place, connected, alive));
         };
         tokio::spawn(run.in_current_span());
     }
-    drop((acceptor, alive));
+    drop((socket, alive));
     // Nothing is ever sent: this resolves when the last session has ended.
     all_gone.recv().await;
 }

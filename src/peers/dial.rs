@@ -10,10 +10,14 @@ use crate::proto::propagate_client::PropagateClient;
 use super::policy::{Answer, Call, Caller, stack};
 use super::{Settings, port};
 
-/// A caller for the server at `address`, through the tower stack. Dials at the
-/// first call. Must be called within a runtime.
-pub fn dial(address: &Address, settings: &Settings) -> Result<Caller, Error> {
-    let channel = endpoint(address, settings)?.connect_lazy();
+/// How a channel is made of where and how to dial: one that dials when it is
+/// first needed. [`Endpoint::connect_lazy`] is such a way, by TCP.
+pub type Connect = fn(&Endpoint) -> Channel;
+
+/// A caller for the server at `address`, through the tower stack. Must be called
+/// within a runtime.
+pub fn dial(address: &Address, settings: &Settings, connect: Connect) -> Result<Caller, Error> {
+    let channel = connect(&endpoint(address, settings)?);
     Ok(caller(channel, settings))
 }
 

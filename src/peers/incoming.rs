@@ -10,14 +10,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tonic::transport::server::Connected;
 use tracing::{Instrument, Span, info};
 
 use crate::model::name::Name;
-use crate::sockets::{Acceptor, ConnectionLimit};
+use crate::sockets::{ConnectionLimit, Listen, Stream};
 
 /// Most connections to a peer port. A neighbour has one; the rest is for
 /// operators, and a bound for strangers.
@@ -26,19 +25,18 @@ const MAX_CONNECTIONS: usize = 1024;
 /// Hands the connections of `listener` on, as they begin to speak; closes those
 /// that do not within `first_byte`, since whoever speaks HTTP/2 speaks first.
 /// Must run in the server's span.
-pub async fn accept(
-    listener: TcpListener,
+pub async fn accept<L: Listen>(
+    mut listener: L,
     first_byte: Duration,
-    ready: mpsc::Sender<io::Result<Connection<TcpStream>>>,
+    ready: mpsc::Sender<io::Result<Connection<L::Stream>>>,
 ) -> Infallible {
-    let mut acceptor = Acceptor::new(listener);
     let mut limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
     loop {
-        let (stream, address) = acceptor.accept().await;
+        let (mut stream, address) = listener.accept().await;
         let Some(place) = limit.take() else { continue };
         let ready = ready.clone();
         let hand_on = async move {
-            if let Ok(Ok(1)) = timeout(first_byte, stream.peek(&mut [0])).await {
+            if let Ok(true) = timeout(first_byte, stream.has_spoken()).await {
                 // Fails only when the port is closed.
                 let _ = ready
                     .send(Ok(Connection::new(stream, address, place)))

@@ -28,7 +28,7 @@ mod protobuf;
 mod refusals;
 mod wire;
 
-pub use dial::dial;
+pub use dial::{Connect, dial};
 pub use inbound::Inbound;
 pub use incoming::{Connection, OtherEnd, accept};
 pub use link::Link;

@@ -1,0 +1,110 @@
+//! The simulated network, as the product wants it.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper_util::rt::TokioIo;
+use proxyherd::sockets::{Listen, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+use turmoil::net::{TcpListener, TcpStream};
+
+use crate::setup::CLIENT_MARK;
+
+thread_local! {
+    static REPORTS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many reports servers have sent to each other in the simulations of this
+/// thread. Few are missed: those whose client ID was cut between two writes.
+pub(crate) fn reports_sent() -> u64 {
+    REPORTS.get()
+}
+
+/// Where one server listens.
+pub(crate) struct Socket(TcpListener);
+
+impl Socket {
+    pub(crate) async fn bind(port: u16) -> io::Result<Self> {
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+            .await
+            .map(Self)
+    }
+}
+
+impl Listen for Socket {
+    type Stream = Wire;
+
+    async fn accept(&mut self) -> (Wire, SocketAddr) {
+        let (stream, peer) = self.0.accept().await.expect("turmoil always accepts");
+        let counts = false;
+        (Wire { stream, counts }, peer)
+    }
+}
+
+/// The way from one server to another.
+pub(crate) fn connect(endpoint: &Endpoint) -> Channel {
+    endpoint.connect_with_connector_lazy(service_fn(|uri: Uri| async move {
+        let host = uri.host().expect("an address has a host").to_owned();
+        let port = uri.port_u16().expect("an address has a port");
+        let stream = TcpStream::connect((host, port)).await?;
+        let counts = true;
+        io::Result::Ok(TokioIo::new(Wire { stream, counts }))
+    }))
+}
+
+/// A connection, which counts the reports that are sent over it where servers
+/// push.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    counts: bool,
+}
+
+impl Stream for Wire {
+    async fn has_spoken(&mut self) -> bool {
+        matches!(self.stream.peek(&mut [0]).await, Ok(1))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let (true, Poll::Ready(Ok(written))) = (self.counts, &written) {
+            REPORTS.set(REPORTS.get() + marks(&bytes[..*written]));
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Messages of gRPC hold texts as they are.
+fn marks(bytes: &[u8]) -> u64 {
+    let mark = CLIENT_MARK.as_bytes();
+    let found = bytes.windows(mark.len()).filter(|part| *part == mark);
+    found.count() as u64
+}
