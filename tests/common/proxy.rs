@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,6 +45,7 @@ pub struct Proxy {
     address: SocketAddr,
     order: Arc<watch::Sender<Order>>,
     target: Arc<watch::Sender<Option<SocketAddr>>>,
+    said: Arc<AtomicU64>,
 }
 
 /// What connections are told to do.
@@ -59,6 +61,8 @@ struct Order {
 struct Orders {
     orders: watch::Receiver<Order>,
     left_before: usize,
+    /// What diallers say is counted here.
+    said: Arc<AtomicU64>,
 }
 
 /// One of the two directions of a connection.
@@ -89,6 +93,7 @@ impl Proxy {
             address: listener.local_addr().unwrap(),
             order: Arc::new(watch::Sender::new(Order { mode, left })),
             target: Arc::new(watch::Sender::new(None)),
+            said: Arc::default(),
         };
         runtime.spawn(proxy.clone().serve(listener));
         proxy
@@ -119,6 +124,11 @@ impl Proxy {
         self.target.send_replace(Some(target));
     }
 
+    /// How many bytes diallers have said so far.
+    pub fn said(&self) -> u64 {
+        self.said.load(Relaxed)
+    }
+
     async fn serve(self, listener: TcpListener) {
         loop {
             let (near, _) = listener.accept().await.unwrap();
@@ -127,6 +137,7 @@ impl Proxy {
             let orders = Orders {
                 orders,
                 left_before,
+                said: self.said.clone(),
             };
             tokio::spawn(self.clone().hold(near, orders));
         }
@@ -220,6 +231,9 @@ async fn take(
         };
         if read == 0 {
             return Ok(());
+        }
+        if way == Way::There {
+            orders.said.fetch_add(read as u64, Relaxed);
         }
         let bytes = (Instant::now() + mode.delay(), buffer[..read].to_vec());
         let sent = under_way.send(bytes).await;

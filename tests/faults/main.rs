@@ -7,4 +7,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod calls;
+mod changes;
+mod clocks;
+mod load;
+mod networks;
 mod proxies;
+mod relay;
+mod slow;
+mod twins;
+mod versions;
+
+/// A time of the clients' clocks.
+const T: &str = "1621464827";
