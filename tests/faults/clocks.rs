@@ -85,7 +85,8 @@ fn skews_follow_a_clock_that_steps_and_the_order_of_reports_does_not() {
     }
 }
 
-/// How much `A` says to `B` in half a second, in which it has five heartbeats.
+/// How much `A` says to `B` in half a second, in which it has five heartbeats of
+/// less than a hundred bytes; fewer where the machine is busy.
 fn chatter(herd: &Herd) -> u64 {
     let before = herd.said("A", "B");
     std::thread::sleep(Duration::from_millis(500));
@@ -97,7 +98,6 @@ fn timers_do_not_notice_a_clock_that_steps() {
     let hands = Hands::at(NOW);
     let mut herd = pair(&hands, &hands);
     let since = herd.link("A", "B").since;
-    let usual = chatter(&herd);
     for step in [-HOUR, 2 * HOUR] {
         let mut client = herd.client("A");
         let connected = Instant::now();
@@ -108,8 +108,8 @@ fn timers_do_not_notice_a_clock_that_steps() {
         assert!(idle >= Duration::from_millis(990), "{idle:?}");
         assert!(idle < Duration::from_secs(3), "{idle:?}");
         let heartbeats = chatter(&herd);
-        println!("after a step of {step} ns: {heartbeats} bytes said, before it {usual}");
-        assert!((usual / 3..usual * 3).contains(&heartbeats));
+        println!("after a step of {step} ns: {heartbeats} bytes said");
+        assert!((1..2_000).contains(&heartbeats), "{heartbeats} bytes");
         assert!(herd.is_up("A", "B") && herd.is_up("B", "A"));
         assert_eq!(herd.link("A", "B").since, since, "it never was down");
     }

@@ -13,6 +13,10 @@ use crate::common::{Client, Herd, LIMIT};
 /// Clients of each server who report in turn.
 const CLIENTS: usize = 20;
 
+/// Each talks for so many rounds at least, so that one long wait in a short talk
+/// is not one in a hundred.
+const ROUNDS: usize = 150;
+
 /// A few hundred rounds a second, and no more: others use this machine.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -88,7 +92,7 @@ fn talk(mut client: Client, server: &str, turn: usize, go_on: &AtomicBool) -> Ta
         assert_eq!(client.places().0, line);
         talk.waits.push(start.elapsed());
         talk.last.insert(name, line);
-        if !go_on.load(Relaxed) {
+        if round >= ROUNDS && !go_on.load(Relaxed) {
             break;
         }
         std::thread::sleep(PAUSE);

@@ -156,6 +156,7 @@ fn a_throttle_lets_so_much_through() {
     let took = time(&mut line, 200_000);
     println!("200 kB took {took:?}");
     let due = Duration::from_millis(400);
-    // The last chunk arrives before its time has passed.
-    assert!((due * 9 / 10..due * 3).contains(&took), "{took:?}");
+    // The last chunk arrives before its time has passed; a machine that is busy
+    // lets each of them wait.
+    assert!((due * 9 / 10..due * 15).contains(&took), "{took:?}");
 }
