@@ -101,10 +101,23 @@
 //! heard there until the load falls. A newcomer hears live reports behind its
 //! backlog.
 //!
-//! `tests/simulation` guards 1 to 4 in the pure rules, `tests/turmoil` 1 to 3 in
-//! whole servers on a simulated network, `tests/herd.rs` and `tests/links.rs`
-//! 1 to 5 over real gRPC, `tests/strangers.rs` the last; `tests/expiry.rs` what
-//! is forgotten.
+//! # Who guards what
+//!
+//! The same promises are tested at four distances from the code: the pure rules
+//! under a seeded scheduler (`tests/simulation`), whole servers on a simulated
+//! network and in simulated time (`tests/turmoil`), herds in one process over
+//! real gRPC (`tests/herd.rs`, `tests/links.rs`, `tests/faults`), and processes
+//! that are killed, stopped and cut off under load (`tests/processes`).
+//!
+//! | promise | tests |
+//! |---|---|
+//! | 1 convergence | all four; `tests/faults` fault by fault, `tests/expiry.rs` for what is forgotten |
+//! | 2 no loss while one lives | all four; `tests/binary/stopping.rs` for a drain under load |
+//! | 3 no echo | `tests/simulation` at every step, `tests/links.rs` on the wire, `tests/faults/twins.rs` for two processes of one name |
+//! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
+//! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
+//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/refusals.rs`, `tests/fuzz` |
+//! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 
 pub mod cli;
 pub mod clients;

@@ -8,7 +8,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use common::{CLASSIC, Client, Fake, Herd, Manner, Mode};
+use common::{CLASSIC, Client, Dice, Fake, Herd, Manner, Mode};
 use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
 use proxyherd::model::timestamp::UnixNanos;
@@ -333,18 +333,6 @@ fn a_drain_counts_what_nobody_got() {
     herd.client("A").ask(&format!("IAMAT late +1+1 {T}"));
     herd.client("A").ask(&format!("IAMAT shared +2+2 {T}.1"));
     assert_eq!(herd.drain("A"), 2);
-}
-
-/// A xorshift generator: enough to choose by, and the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides as u64) as usize
-    }
 }
 
 /// One thing that may happen to the five, other than that clients report.

@@ -186,6 +186,13 @@ impl Herd {
         lost
     }
 
+    /// Calls a server that runs `aside` from now on, so that another of its name
+    /// can be launched beside it. It goes on under the old name.
+    pub fn step_aside(&mut self, name: &str, aside: &str) {
+        let node = self.nodes.remove(name).expect("it runs");
+        self.nodes.insert(aside.to_owned(), node);
+    }
+
     pub fn kill_and_launch(&mut self, name: &str) {
         self.kill(name);
         self.launch(name);
@@ -197,6 +204,12 @@ impl Herd {
         self.set_way(b, a, mode);
     }
 
+    /// Lets bytes pass from `from` to `to`, whoever dialled, and none back.
+    pub fn set_one_way(&self, from: &str, to: &str) {
+        self.set_way(from, to, Mode::OnlyThere);
+        self.set_way(to, from, Mode::OnlyBack);
+    }
+
     /// What happens to the connections that `from` dials to `to`.
     pub fn set_way(&self, from: &str, to: &str, mode: Mode) {
         self.proxies[&(from.to_owned(), to.to_owned())].set_mode(mode);
@@ -206,6 +219,11 @@ impl Herd {
     /// server of the herd.
     pub fn lead(&self, from: &str, to: &str, address: SocketAddr) {
         self.proxies[&(from.to_owned(), to.to_owned())].lead_to(address);
+    }
+
+    /// How many bytes `from` has sent to `to` over connections that it dialled.
+    pub fn said(&self, from: &str, to: &str) -> u64 {
+        self.proxies[&(from.to_owned(), to.to_owned())].said()
     }
 
     /// Sets every link with just one end in `side`.
@@ -284,6 +302,12 @@ impl Herd {
         self.gateway(server)
             .locate(client, |report| reply::at(&mut line, &report))?;
         Some(String::from_utf8(line).expect("a report is UTF-8"))
+    }
+
+    /// Ends the connections that `from` dials to `to`, for it to dial anew.
+    pub fn redial(&self, from: &str, to: &str) {
+        self.set_way(from, to, Mode::Cut);
+        self.set_way(from, to, Mode::Pass);
     }
 
     /// Waits until every server that runs holds this position of the client.

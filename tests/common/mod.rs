@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
 mod client;
+mod dice;
 mod fake;
 mod herd;
 mod places;
@@ -16,6 +17,7 @@ mod site;
 mod stranger;
 
 pub use client::Client;
+pub use dice::Dice;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
 pub use places::places_from;

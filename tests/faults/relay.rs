@@ -1,0 +1,141 @@
+//! Stands between two servers and passes their calls on; some it spoils.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use proxyherd::proto::propagate_client::PropagateClient;
+use proxyherd::proto::propagate_server::{Propagate, PropagateServer};
+use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use tokio::runtime::Handle;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status};
+
+use crate::common::Dice;
+
+/// How late the second copy of a push comes.
+const LATE: Duration = Duration::from_millis(50);
+
+/// A gRPC server that calls another to answer.
+pub(crate) struct Relay {
+    address: SocketAddr,
+    calls: Arc<Calls>,
+}
+
+struct Calls {
+    to: PropagateClient<Channel>,
+    dice: Mutex<Dice>,
+    made: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy)]
+enum Fate {
+    Passes,
+    /// It passes, and comes once more when others have overtaken it.
+    ComesAgainLate,
+    /// It fails on the way there.
+    Fails,
+    /// It is done, and its answer fails on the way back.
+    LosesItsAnswer,
+    /// As a broken connection ends it: nothing that is worth a quick retry.
+    Breaks,
+    Hangs,
+}
+
+impl Relay {
+    /// A relay to the server at `to`.
+    pub(crate) fn start(runtime: &Handle, to: SocketAddr, seed: u64) -> Self {
+        let _within = runtime.enter();
+        let endpoint = Endpoint::from_shared(format!("http://{to}")).unwrap();
+        let calls = Arc::new(Calls {
+            to: PropagateClient::new(endpoint.tcp_nodelay(true).connect_lazy()),
+            dice: Mutex::new(Dice(seed)),
+            made: AtomicUsize::new(0),
+            failed: AtomicUsize::new(0),
+        });
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        let incoming = TcpIncoming::bind(anywhere)
+            .unwrap()
+            .with_nodelay(Some(true));
+        let address = incoming.local_addr().unwrap();
+        let service = PropagateServer::from_arc(calls.clone());
+        runtime.spawn(
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming),
+        );
+        Self { address, calls }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many calls there were, and how many of them failed.
+    pub(crate) fn calls(&self) -> (usize, usize) {
+        (
+            self.calls.made.load(Relaxed),
+            self.calls.failed.load(Relaxed),
+        )
+    }
+}
+
+impl Calls {
+    fn fate(&self) -> Fate {
+        self.made.fetch_add(1, Relaxed);
+        let fate = match self.dice.lock().unwrap().roll(100) {
+            0..10 => Fate::Fails,
+            10..20 => Fate::LosesItsAnswer,
+            20..29 => Fate::Breaks,
+            29 => Fate::Hangs,
+            30..50 => Fate::ComesAgainLate,
+            _ => return Fate::Passes,
+        };
+        let fails = !matches!(fate, Fate::ComesAgainLate);
+        self.failed.fetch_add(usize::from(fails), Relaxed);
+        fate
+    }
+}
+
+/// Makes the call as its fate will have it.
+async fn suffer<T>(fate: Fate, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match fate {
+        Fate::Passes | Fate::ComesAgainLate => call.await,
+        Fate::Fails => Err(Status::unavailable("failed on the way there")),
+        Fate::LosesItsAnswer => {
+            call.await?;
+            Err(Status::unavailable("failed on the way back"))
+        }
+        Fate::Breaks => Err(Status::internal("broken on the way")),
+        Fate::Hangs => std::future::pending().await,
+    }
+}
+
+#[tonic::async_trait]
+impl Propagate for Calls {
+    async fn greet(
+        &self,
+        request: Request<GreetRequest>,
+    ) -> Result<Response<GreetResponse>, Status> {
+        let mut to = self.to.clone();
+        suffer(self.fate(), to.greet(request.into_inner())).await
+    }
+
+    async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
+        let (fate, frame, mut to) = (self.fate(), request.into_inner(), self.to.clone());
+        if let Fate::ComesAgainLate = fate {
+            let (frame, mut to) = (frame.clone(), to.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(LATE).await;
+                // It may be refused by then: another life may have been greeted.
+                let _ = to.push(frame).await;
+            });
+        }
+        suffer(fate, to.push(frame)).await
+    }
+}
