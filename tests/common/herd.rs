@@ -197,6 +197,12 @@ impl Herd {
         self.set_way(b, a, mode);
     }
 
+    /// Lets bytes pass from `from` to `to`, whoever dialled, and none back.
+    pub fn set_one_way(&self, from: &str, to: &str) {
+        self.set_way(from, to, Mode::OnlyThere);
+        self.set_way(to, from, Mode::OnlyBack);
+    }
+
     /// What happens to the connections that `from` dials to `to`.
     pub fn set_way(&self, from: &str, to: &str, mode: Mode) {
         self.proxies[&(from.to_owned(), to.to_owned())].set_mode(mode);
