@@ -98,7 +98,8 @@
 //! backlog.
 //!
 //! `tests/simulation` guards 1 to 4 in the pure rules, `tests/herd.rs` and
-//! `tests/links.rs` 1 to 5 over real gRPC, `tests/strangers.rs` the last.
+//! `tests/links.rs` 1 to 5 over real gRPC, `tests/processes` 1, 2 and 5 with
+//! the program as people run it, `tests/strangers.rs` the last.
 
 pub mod cli;
 pub mod clients;
