@@ -10,7 +10,7 @@ use crate::herd::NAMES;
 use crate::life::{Life, Ports};
 use crate::plan::{Fault, Kind, Plan};
 use crate::random::Random;
-use crate::talk::{End, Talk};
+use crate::talk;
 use crate::tally::Tally;
 use crate::world::World;
 
@@ -110,7 +110,7 @@ impl<'a> Driver<'a> {
             let (crowd, random) = (&self.world.crowd, &mut self.random);
             let newcomers = (0..FIRST / NAMES.len()).map(|_| crowd.newcomer(random));
             let newcomers = newcomers.collect();
-            self.say(&life, newcomers)?;
+            talk::say_all(self.world, &life, newcomers)?;
         }
         ends::agree(self.world)
     }
@@ -329,7 +329,8 @@ impl<'a> Driver<'a> {
             .iter()
             .map(|report| Ask::Whatsat(report.client.clone()));
         self.world.tally.lock().unwrap().drained += reports.len();
-        self.say(heir, asks.collect())
+        let said = talk::say_all(self.world, heir, asks.collect());
+        said.map(drop)
             .map_err(|words| format!("after {} had stopped: {words}", dead.name))
     }
 
@@ -381,18 +382,6 @@ impl<'a> Driver<'a> {
         let way = &self.world.herd.ways()[way];
         self.note(format!("from {} to {}: {mode:?}", way.from, way.to));
         way.set(mode);
-    }
-
-    fn say(&self, life: &Life, asks: Vec<Ask>) -> Result<(), String> {
-        let words = |end| match end {
-            End::Over => format!("{} has ended", life.name),
-            End::Broken(words) => words,
-        };
-        let mut talk = Talk::begin(self.world, life).map_err(words)?;
-        for asks in asks.chunks(ends::BREATH) {
-            talk.say(asks.to_vec()).map_err(words)?;
-        }
-        Ok(())
     }
 
     fn current(&self, server: usize) -> Arc<Life> {

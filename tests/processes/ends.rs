@@ -5,19 +5,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crowd::Ask;
+use crate::life::Life;
 use crate::report::Report;
-use crate::talk::{End, Talk};
+use crate::talk;
 use crate::world::World;
-
-/// How many questions are asked in one breath.
-pub(crate) const BREATH: usize = 100;
 
 /// How long a herd may take to agree once all is well. It should be two seconds
 /// or so; this is for a machine that is busy with other things.
-const AGREEMENT: Duration = Duration::from_secs(10);
+const AGREEMENT: Duration = Duration::from_secs(30);
 
 /// How long it may go on sending reports after that.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// When nothing was written for so long, nobody has anything more to say. Longer
 /// than the pause between two heartbeats.
@@ -32,12 +30,14 @@ pub(crate) fn agree(world: &World) -> Result<(), String> {
     let start = Instant::now();
     let mut clients = world.crowd.names();
     loop {
-        // What was agreed may be overturned while others are asked for.
-        if clients.is_empty() && still_agree(world).is_ok() {
+        clients = disagreed(world, &clients)?;
+        if clients.is_empty() {
+            // What was agreed may be overturned while others are asked for.
+            clients = disagreed(world, &world.crowd.names())?;
+        }
+        if clients.is_empty() {
             return Ok(());
         }
-        let views = views(world, &clients)?;
-        clients = disagreed(&clients, &views);
         if start.elapsed() > AGREEMENT {
             return Err(quarrel(world, &clients));
         }
@@ -47,11 +47,10 @@ pub(crate) fn agree(world: &World) -> Result<(), String> {
 
 /// All servers answer the same for every client, at the first time of asking.
 pub(crate) fn still_agree(world: &World) -> Result<(), String> {
-    let clients = world.crowd.names();
-    let views = views(world, &clients)?;
-    match disagreed(&clients, &views) {
-        clients if clients.is_empty() => Ok(()),
-        clients => Err(quarrel(world, &clients)),
+    let clients = disagreed(world, &world.crowd.names())?;
+    match clients.is_empty() {
+        true => Ok(()),
+        false => Err(quarrel(world, &clients)),
     }
 }
 
@@ -73,32 +72,19 @@ pub(crate) fn fall_silent(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-fn views(world: &World, clients: &[String]) -> Result<Vec<View>, String> {
+/// The clients that not all servers answer the same for.
+fn disagreed(world: &World, clients: &[String]) -> Result<Vec<String>, String> {
     let lives = world.herd.lives();
-    let mut views = Vec::new();
-    for life in &lives {
-        let view = || -> Result<View, End> {
-            let mut talk = Talk::begin(world, life)?;
-            let mut view = Vec::new();
-            for clients in clients.chunks(BREATH) {
-                let asks = clients.iter().map(|client| Ask::Whatsat(client.clone()));
-                view.extend(talk.say(asks.collect())?);
-            }
-            Ok(view)
-        };
-        views.push(view().map_err(|end| match end {
-            End::Over => format!("{} has ended", life.name),
-            End::Broken(words) => words,
-        })?);
-    }
-    Ok(views)
-}
-
-/// The clients that not all views agree about.
-fn disagreed(clients: &[String], views: &[View]) -> Vec<String> {
+    let views = lives.iter().map(|life| view(world, life, clients));
+    let views = views.collect::<Result<Vec<View>, String>>()?;
     let differ = |place: usize| views.iter().any(|view| view[place] != views[0][place]);
     let places = (0..clients.len()).filter(|&place| differ(place));
-    places.map(|place| clients[place].clone()).collect()
+    Ok(places.map(|place| clients[place].clone()).collect())
+}
+
+fn view(world: &World, life: &Life, clients: &[String]) -> Result<View, String> {
+    let asks = clients.iter().map(|client| Ask::Whatsat(client.clone()));
+    talk::say_all(world, life, asks.collect())
 }
 
 /// Who says what of the first clients about which servers differ.

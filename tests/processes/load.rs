@@ -25,7 +25,7 @@ const RUSHING: u64 = 6;
 const RUSH: usize = 50;
 
 /// Longest pause between two breaths, in milliseconds.
-const PAUSE: u64 = 9;
+const PAUSE: u64 = 15;
 
 #[derive(Default)]
 pub(crate) struct Load(Mutex<Vec<JoinHandle<()>>>);

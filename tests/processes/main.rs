@@ -50,30 +50,47 @@ use world::World;
 const SEEDS: u64 = 2;
 
 /// The longest that an answer of a server may take that runs. A hundred times
-/// what is usual: the machine may be busy with other tests.
+/// what is usual.
 const SLOWEST_ANSWER: Duration = Duration::from_secs(1);
+
+/// A machine that is busy with other things is slow here and there; a server
+/// that waits for its neighbours is so each time that a plan is carried out.
+const TIMES_SLOW: usize = 3;
 
 #[test]
 fn a_herd_of_processes_keeps_its_promises_while_it_is_broken() {
     if let Some(seed) = variable("PROXYHERD_SEED") {
-        run(seed, true);
+        run_at_speed(seed, true);
         return;
     }
     let mut all = Tally::default();
     for seed in 0..variable("PROXYHERD_SEEDS").unwrap_or(SEEDS) {
-        all.add(&run(seed, false));
+        all.add(&run_at_speed(seed, false));
     }
     assert!(all.is_complete(), "never came up: {all:#?}");
 }
 
-/// Runs one seed, and gives what it came upon.
-fn run(seed: u64, aloud: bool) -> Tally {
+/// Runs one seed, and again if answers were slow, and gives what it came upon.
+fn run_at_speed(seed: u64, aloud: bool) -> Tally {
+    for _ in 0..TIMES_SLOW {
+        let (tally, slowest) = run(seed, aloud);
+        if slowest <= SLOWEST_ANSWER {
+            return tally;
+        }
+    }
+    panic!(
+        "seed {seed}: each of {TIMES_SLOW} times a server that ran took more than {SLOWEST_ANSWER:?} for an answer"
+    );
+}
+
+/// Runs one seed, and gives what it came upon and how long the slowest answer
+/// took.
+fn run(seed: u64, aloud: bool) -> (Tally, Duration) {
     println!("seed {seed}");
     let world = World::start();
     let _end = AtLast(&world);
     let mut driver = Driver::new(&world, seed);
     let ran = driver.run();
-    let ran = ran.and_then(|()| world.speed.judge(SLOWEST_ANSWER));
     let (trace, tally) = (driver.trace(), driver.tally());
     if aloud {
         println!("{trace}");
@@ -88,7 +105,7 @@ fn run(seed: u64, aloud: bool) -> Tally {
             world.herd.directory().display()
         );
     }
-    tally
+    (tally, world.speed.at(1.0))
 }
 
 /// Ends a run, however it ended: no process is left behind.

@@ -23,6 +23,29 @@ pub(crate) enum End {
     Broken(String),
 }
 
+/// How many of many lines are said in one breath.
+const BREATH: usize = 100;
+
+/// Says many lines to a server that is not to end meanwhile, and gives the
+/// newest report that each told, if it did.
+pub(crate) fn say_all(
+    world: &World,
+    life: &Life,
+    asks: Vec<Ask>,
+) -> Result<Vec<Option<Arc<Report>>>, String> {
+    let mut heard = Vec::new();
+    let all = Talk::begin(world, life).and_then(|mut talk| {
+        for asks in asks.chunks(BREATH) {
+            heard.extend(talk.say(asks.to_vec())?);
+        }
+        Ok(heard)
+    });
+    all.map_err(|end| match end {
+        End::Over => format!("{} has ended", life.name),
+        End::Broken(words) => words,
+    })
+}
+
 pub(crate) struct Talk<'a> {
     world: &'a World,
     life: &'a Life,
