@@ -1,0 +1,94 @@
+//! AT lines, read and put in order: a second, plain account of both, which
+//! shares nothing with the product's.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
+
+/// What an AT line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) origin: String,
+    /// In nanoseconds.
+    pub(crate) skew: i128,
+    pub(crate) client: String,
+    pub(crate) position: String,
+    pub(crate) time: String,
+}
+
+impl Report {
+    /// Reads a line that is exactly as AT lines are.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let ["AT", origin, skew, client, position, time] = fields[..] else {
+            return None;
+        };
+        let (sign, size) = match skew.split_at_checked(1)? {
+            ("+", size) => (1, size),
+            ("-", size) => (-1, size),
+            _ => return None,
+        };
+        let report = Self {
+            origin: origin.to_owned(),
+            skew: sign * nanos(size),
+            client: client.to_owned(),
+            position: position.to_owned(),
+            time: time.to_owned(),
+        };
+        (report.to_string() == line).then_some(report)
+    }
+
+    /// Which of two reports of one client is newer, as PROTOCOL.md has it.
+    pub(crate) fn newness(&self, other: &Self) -> Ordering {
+        let time = nanos(&self.time).cmp(&nanos(&other.time));
+        time.then_with(|| self.origin.cmp(&other.origin))
+            .then_with(|| self.position.cmp(&other.position))
+            .then_with(|| other.skew.cmp(&self.skew))
+            .then_with(|| self.time.cmp(&other.time))
+    }
+
+    /// What the origin's clock showed when it took the line, in nanoseconds
+    /// since 1970.
+    pub(crate) fn clock(&self) -> i128 {
+        nanos(&self.time) + self.skew
+    }
+
+    /// The IAMAT that it must have come from, and where it was sent.
+    pub(crate) fn cause(&self) -> String {
+        cause(&self.origin, &self.client, &self.position, &self.time)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.skew < 0 { '-' } else { '+' };
+        let (seconds, nanos) = (
+            self.skew.abs() / NANOS_PER_SECOND,
+            self.skew.abs() % NANOS_PER_SECOND,
+        );
+        write!(
+            f,
+            "AT {} {sign}{seconds}.{nanos:09} {} {} {}",
+            self.origin, self.client, self.position, self.time
+        )
+    }
+}
+
+/// A line and the server that it was sent to.
+pub(crate) fn cause(server: &str, client: &str, position: &str, time: &str) -> String {
+    format!("{server} {client} {position} {time}")
+}
+
+/// Seconds in decimals as nanoseconds; what stands behind the ninth decimal does
+/// not count.
+pub(crate) fn nanos(seconds: &str) -> i128 {
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    let nine: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    let number = |digits: &str| digits.parse::<i128>().unwrap_or(-1);
+    number(whole) * NANOS_PER_SECOND + number(&nine)
+}
