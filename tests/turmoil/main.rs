@@ -42,7 +42,7 @@ use run::Outcome;
 use setup::Setup;
 
 /// How many seeds run if nobody says.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 24;
 
 /// Why a check failed, if it did.
 type Checked = Result<(), String>;

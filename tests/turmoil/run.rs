@@ -225,6 +225,7 @@ impl Run {
             let line = call.iamat(report);
             expect_answers(call.say(vec![line]).await?)
         });
+        self.time_spread()?;
         self.await_agreement()?;
         self.pass(REST)?;
         self.agree()?;
@@ -234,6 +235,38 @@ impl Run {
             sent if allowed.contains(&(sent as usize)) => Ok(()),
             sent => Err(format!("one report was sent {sent} times, not {allowed:?}")),
         }
+    }
+
+    /// On a quiet net news does not wait for a heartbeat. It may wait, at each
+    /// hop, for the answer to one.
+    fn time_spread(&mut self) -> Checked {
+        let setup = self.herd.setup.clone();
+        let last = |herd: &Herd, server| herd.gateway(server).map(|it| it.replica().store().last());
+        let all = |herd: &Herd| -> Vec<_> {
+            (0..setup.servers)
+                .map(|server| last(herd, server))
+                .collect()
+        };
+        let before = all(&self.herd);
+        let news = |herd: &Herd| {
+            all(herd)
+                .iter()
+                .zip(&before)
+                .filter(|(now, then)| now > then)
+                .count()
+        };
+        while news(&self.herd) == 0 {
+            self.step()?;
+        }
+        let hop = 3 * setup.latency.1 + 4 * setup.tick;
+        let limit = self.sim.elapsed() + hop * (setup.servers as u32 - 1);
+        while news(&self.herd) < setup.servers {
+            self.step()?;
+            if self.sim.elapsed() > limit {
+                return Err(format!("news takes longer than {hop:?} a hop"));
+            }
+        }
+        Ok(())
     }
 
     /// Every server says of every client what all hold.

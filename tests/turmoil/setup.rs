@@ -64,7 +64,7 @@ impl Setup {
             latency: (millis(random.between(tick, longest)), millis(longest)),
             loss: random.pick(&[0.0, 0.0, 0.0005, 0.005]),
             tick: millis(tick),
-            chaos: millis(random.between(2_000, 10_000)),
+            chaos: millis(random.between(2_000, 6_000)),
             rates: Kind::draw_rates(random),
             peers: draw_settings(longest, random),
         }
@@ -81,7 +81,7 @@ impl Setup {
         let peers = &self.peers;
         let silence = peers.keep_alive + peers.keep_alive_timeout;
         let call = peers.attempt * 3 / 2;
-        silence + 2 * call + peers.backoff_cap + 20 * self.latency.1 + Duration::from_secs(1)
+        silence + call + peers.backoff_cap + 20 * self.latency.1
     }
 
     pub(crate) fn plan(&self, server: usize) -> Plan {
