@@ -24,10 +24,9 @@ impl Histogram {
         if things == 0 {
             return;
         }
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         // A bucket holds what is up to and with its bound.
-        let exact = took.subsec_nanos() % 1000 == 0;
-        let bucket = BOUNDS.partition_point(|&bound| bound < micros || bound == micros && !exact);
+        let bucket = BOUNDS.partition_point(|&micros| micros * 1000 < nanos);
         self.buckets[bucket].fetch_add(things, Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos.saturating_mul(things), Relaxed);
