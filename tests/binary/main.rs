@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod disks;
 mod logs;
 mod mistakes;
 mod starting;
