@@ -8,6 +8,7 @@
 mod common;
 
 mod disks;
+mod files;
 mod logs;
 mod mistakes;
 mod starting;
