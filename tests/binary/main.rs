@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod crowds;
 mod disks;
 mod files;
 mod logs;
