@@ -52,7 +52,7 @@ fn split(mut bytes: &[u8], limit: usize, mut next: impl FnMut(usize) -> usize) -
         while let Some(line) = lines.next() {
             seen.push(note(line));
         }
-        if length % 3 == 0 {
+        if length.is_multiple_of(3) {
             lines.rest();
         }
     }

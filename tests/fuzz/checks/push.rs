@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use proxyherd::model::client::ClientId;
 use proxyherd::proto::Report;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::reference::{is_client, is_name, position, time};
 use super::server::{HERD, JAQUEZ, JAQUEZ_INCARNATION, RILEYS_INCARNATION, Server};
@@ -69,18 +69,7 @@ pub(crate) fn check(bytes: &[u8]) {
         }
         (Err(status), None) => {
             assert_eq!((server.store().clients(), server.store().last()), (0, 0));
-            let malformed = push.as_ref().map_or(true, |push| is_for_riley(push));
-            let codes = match push {
-                Ok(ref push) if push.reports.len() > MOST => [Code::ResourceExhausted; 2],
-                // The header may be refused before the fault is come upon.
-                Err(_) => return assert_ne!(status.code(), Code::Internal),
-                Ok(_) if malformed => [Code::InvalidArgument; 2],
-                Ok(_) => [Code::PermissionDenied, Code::FailedPrecondition],
-            };
-            let told = status.code();
-            let form = told == Code::InvalidArgument && push.is_ok_and(|push| !has_form(&push));
-            assert!(form || codes.contains(&told), "{status:?}");
-            assert!(!status.message().contains(char::is_control), "{status:?}");
+            check_refusal(status, push.as_ref().ok());
         }
         (answer, wanted) => panic!("{answer:?} to {push:?}, of which to be taken: {wanted:?}"),
     }
@@ -88,6 +77,31 @@ pub(crate) fn check(bytes: &[u8]) {
     let before = server.store().last();
     assert_eq!(server.push(bytes).ok(), answer.ok());
     assert_eq!(server.store().last(), before);
+}
+
+/// The status tells who is wrong: the message, or the one who sent it. `push` is
+/// `None` where the bytes are none: then the header may be refused before the
+/// fault is come upon.
+fn check_refusal(status: &Status, push: Option<&PushRequest>) {
+    assert!(!status.message().contains(char::is_control), "{status:?}");
+    let codes = match push {
+        None => &[
+            Code::InvalidArgument,
+            Code::ResourceExhausted,
+            Code::PermissionDenied,
+            Code::FailedPrecondition,
+        ][..],
+        Some(push) if push.reports.len() > MOST => &[Code::ResourceExhausted],
+        Some(push) if is_for_riley(push) => &[Code::InvalidArgument],
+        Some(push) if has_form(push) => &[Code::PermissionDenied, Code::FailedPrecondition],
+        // The first that is found wrong is told.
+        Some(_) => &[
+            Code::InvalidArgument,
+            Code::PermissionDenied,
+            Code::FailedPrecondition,
+        ],
+    };
+    assert!(codes.contains(&status.code()), "{status:?}");
 }
 
 fn has_form(push: &PushRequest) -> bool {

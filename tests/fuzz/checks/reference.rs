@@ -31,7 +31,7 @@ pub(super) fn decimal(text: &str) -> Option<(&str, Option<&str>)> {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (text, None),
     };
-    let digits = |text: &str| !text.is_empty() && text.chars().all(|c| matches!(c, '0'..='9'));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     (digits(whole) && fraction.is_none_or(digits)).then_some((whole, fraction))
 }
 
