@@ -124,19 +124,18 @@ fn ten_thousand_idle_connections_cost_little_and_hold_nobody_up() {
 #[test]
 fn two_hundred_connects_a_second_hold_nobody_up() {
     const EACH: Duration = Duration::from_millis(5);
-    const TIME: Duration = Duration::from_secs(3);
+    const CONNECTS: u32 = 600;
     let (site, process, address) = riley("");
     let mut normal = site.client("Riley");
     let before = open_files(process.id());
     let connecting = thread::spawn(move || {
         let start = Instant::now();
-        let mut connects = 0;
-        while start.elapsed() < TIME {
+        for connects in 1..=CONNECTS {
             greet(&connect(address));
-            connects += 1;
             thread::sleep((EACH * connects).saturating_sub(start.elapsed()));
         }
-        connects
+        // Longer than three seconds where the machine has no more to give.
+        start.elapsed()
     });
     let mut all = Vec::new();
     while !connecting.is_finished() {
@@ -145,10 +144,8 @@ fn two_hundred_connects_a_second_hold_nobody_up() {
     }
     all.sort();
     served_well(&all);
-    let connects = connecting.join().unwrap();
-    println!("{connects} connects in {TIME:?}");
-    // A busy machine may not make all 600 of them.
-    assert!(connects > 200, "{connects}");
+    let took = connecting.join().unwrap();
+    println!("{CONNECTS} connects in {took:?}");
     eventually("all of their files are closed", || {
         (open_files(process.id()) <= before).then_some(())
     });
