@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::log::Seldom;
 use crate::model::address::Address;
 
 /// How long an accept loop pauses when the system has nothing left to accept
@@ -87,7 +87,7 @@ pub struct ConnectionLimit {
     left: Arc<Semaphore>,
     most: usize,
     what: &'static str,
-    told: Option<Instant>,
+    full: Seldom,
 }
 
 impl ConnectionLimit {
@@ -97,27 +97,25 @@ impl ConnectionLimit {
             left: Arc::new(Semaphore::new(most)),
             most,
             what,
-            told: None,
+            full: Seldom::new(TELL_PAUSE),
         }
     }
 
     /// A place for one more connection, for as long as it is held; `None` where
     /// none is left, which is told now and then.
-    pub fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+    pub fn take(&self) -> Option<OwnedSemaphorePermit> {
         let place = self.left.clone().try_acquire_owned().ok();
         if place.is_none() {
-            self.tell(Instant::now());
+            self.tell();
         }
         place
     }
 
-    fn tell(&mut self, now: Instant) {
-        if self.told.is_some_and(|told| now < told + TELL_PAUSE) {
-            return;
+    fn tell(&self) {
+        if self.full.turn().is_some() {
+            let (most, what) = (self.most, self.what);
+            warn!("{most} {what}: further ones are closed until some leave");
         }
-        self.told = Some(now);
-        let (most, what) = (self.most, self.what);
-        warn!("{most} {what}: further ones are closed until some leave");
     }
 }
 
@@ -126,6 +124,9 @@ impl ConnectionLimit {
 pub struct Acceptor {
     listener: TcpListener,
     is_starved: bool,
+    /// Was it told that it is? Trouble may come and go many times a second.
+    is_told: bool,
+    starved: Seldom,
 }
 
 impl Acceptor {
@@ -134,6 +135,8 @@ impl Acceptor {
         Self {
             listener,
             is_starved: false,
+            is_told: false,
+            starved: Seldom::new(TELL_PAUSE),
         }
     }
 
@@ -143,14 +146,18 @@ impl Acceptor {
     }
 
     fn note_starved(&mut self, error: &io::Error) {
-        if !self.is_starved {
-            warn!("can not accept connections for now: {error}");
+        if self.is_starved {
+            return;
         }
         self.is_starved = true;
+        self.is_told = self.starved.turn().is_some();
+        if self.is_told {
+            warn!("can not accept connections for now: {error}");
+        }
     }
 
     fn note_relief(&mut self) {
-        if self.is_starved {
+        if self.is_starved && self.is_told {
             info!("accepts connections again");
         }
         self.is_starved = false;

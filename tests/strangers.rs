@@ -650,3 +650,48 @@ fn a_connection_that_never_speaks_is_closed() {
     silent.set_read_timeout(Some(common::LIMIT)).unwrap();
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
 }
+
+#[test]
+fn hundreds_of_strangers_hold_up_no_neighbour() {
+    let (herd, first) = riley_with(|peers| peers.attempt = Duration::from_secs(30));
+    let address = herd.peers_address("Riley");
+    let manners: [&[u8]; 5] = [
+        // Silent; begins and goes no further; noise; another protocol; HTTP/2 that
+        // never asks for anything.
+        b"",
+        b"PRI * HTTP/2.0\r\n",
+        b"\xff\0\xff\0 noise",
+        b"GET / HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    ];
+    let strangers: Vec<_> = (0..600)
+        .map(|number| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(manners[number % manners.len()]).unwrap();
+            stream
+        })
+        .collect();
+    let callers: Vec<_> = (0..4).map(|_| Stranger::dial(address)).collect();
+    let held: Vec<_> = callers
+        .iter()
+        .flat_map(|caller| (0..15).map(|_| caller.hold("Push")))
+        .collect();
+    // A neighbour that was here before them, and one that comes now: until it has
+    // greeted, it shares the places for calls with strangers, who left it some.
+    let life = jaquez(&first);
+    let late = Stranger::dial(address);
+    for (number, through) in (1..).zip([&first, &late, &first, &late]) {
+        let asked = Instant::now();
+        let mut greeting = life.clone();
+        greeting.greet(through);
+        let push = greeting.push(0, number, vec![report("kiwi", "+1+1", &number.to_string())]);
+        assert_eq!(through.push(&push).unwrap(), number);
+        assert!(
+            asked.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+    held.iter().for_each(JoinHandle::abort);
+    drop(strangers);
+}

@@ -1,6 +1,7 @@
 //! What a person types.
 
 mod check;
+mod files;
 mod run;
 
 use std::error::Error;

@@ -11,6 +11,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::files;
 use crate::config::{Config, Server};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
@@ -37,10 +38,10 @@ fn run(config: &Config, servers: &[&Server]) -> Result<()> {
     let router = Router::new();
     let is_logged = log::install(&router, config.log_level)?;
     log::log_panics(&router);
-    raise_file_limit();
+    let most_clients = most_clients(servers.len());
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     let router = is_logged.then_some(&router);
-    let ran = runtime.block_on(run_until_stopped(config, servers, router));
+    let ran = runtime.block_on(run_until_stopped(config, servers, router, most_clients));
     runtime.shutdown_background();
     ran
 }
@@ -50,12 +51,20 @@ async fn run_until_stopped(
     config: &Config,
     servers: &[&Server],
     router: Option<&Router>,
+    most_clients: usize,
 ) -> Result<()> {
     let places = Places::start(&config.places)?;
-    let bound = bind_all(config, servers).await?;
+    let bound = bind_all(config, servers, most_clients).await?;
     let logs = open_logs(config, servers, router)?;
     for warning in config.warnings() {
         warn!("{warning}");
+    }
+    if most_clients < config.clients.max_connections {
+        info!(
+            "the limit on open files leaves room for {most_clients} clients of each server; \
+             raise it (ulimit -n) to have the {} that the config allows",
+            config.clients.max_connections
+        );
     }
     // Until here there is nothing to drain, and a signal ends the process as it
     // ends any other: a long list of places can be given up.
@@ -78,10 +87,12 @@ async fn run_until_stopped(
 }
 
 /// Opens all sockets before anything starts: nothing starts half.
-async fn bind_all(config: &Config, servers: &[&Server]) -> Result<Vec<Bound>> {
+async fn bind_all(config: &Config, servers: &[&Server], most_clients: usize) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for server in servers {
-        bound.push(Bound::open(config.plan(server)).await?);
+        let mut plan = config.plan(server);
+        plan.clients.max_connections = plan.clients.max_connections.min(most_clients);
+        bound.push(Bound::open(plan).await?);
     }
     Ok(bound)
 }
@@ -208,10 +219,14 @@ impl Stop {
     }
 }
 
-/// Each connection takes a file descriptor, and systems hand out few of them
-/// unless they are asked for more.
-fn raise_file_limit() {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!("the limit on open files stays as it is: {error}");
+/// How many clients each server can have at a time, by the system's limit on
+/// open files, which is raised as far as it goes.
+fn most_clients(servers: usize) -> usize {
+    match files::raise_limit() {
+        Ok(files) => files::clients_of_each(files, servers),
+        Err(error) => {
+            warn!("the limit on open files stays as it is: {error}");
+            usize::MAX
+        }
     }
 }

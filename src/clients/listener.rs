@@ -37,7 +37,7 @@ impl Listener {
 
 /// Serves clients until `drain` becomes true, and returns when all of them have
 /// the answers to what was read of them.
-pub async fn serve(mut listener: Listener, mut socket: impl Listen, drain: watch::Receiver<bool>) {
+pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Receiver<bool>) {
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let mut draining = drain.clone();
     loop {

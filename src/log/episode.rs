@@ -21,6 +21,12 @@ impl Episode {
         self.last_trouble.replace(now).is_none()
     }
 
+    /// How long from `now` on all must be well for the episode to be over. `None` where there is none.
+    pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
+        let quiet_since = self.last_trouble?;
+        Some(QUIET.saturating_sub(now.saturating_duration_since(quiet_since)))
+    }
+
     /// All is well at `now`. If that ends an episode, how many lines it cost.
     pub(super) fn fine(&mut self, now: Instant) -> Option<u64> {
         let quiet_since = self.last_trouble?;
@@ -42,11 +48,14 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut episode = Episode::default();
         assert_eq!(episode.fine(at(0)), None);
+        assert_eq!(episode.rest(at(0)), None);
         assert!(episode.trouble(at(1), 0));
         assert!(!episode.trouble(at(2), 5));
         assert_eq!(episode.fine(at(3)), None);
         assert!(!episode.trouble(at(8), 7));
         assert_eq!(episode.fine(at(17)), None);
+        assert_eq!(episode.rest(at(17)), Some(Duration::from_secs(1)));
+        assert_eq!(episode.rest(at(19)), Some(Duration::ZERO));
         assert_eq!(episode.fine(at(18)), Some(12));
         assert_eq!(episode.fine(at(19)), None);
         assert!(episode.trouble(at(20), 0));

@@ -85,12 +85,13 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits for lines, lets more gather, and moves them into `block`, which is empty. False if there
-    /// are none and none can come.
-    pub(super) fn take_into(&self, block: &mut Block) -> bool {
-        let nothing = |state: &mut State| state.backlog.is_empty() && !state.closed;
-        let state = self.work.wait_while(self.lock(), nothing);
-        let state = state.unwrap_or_else(PoisonError::into_inner);
+    /// Waits for lines, up to `limit` where there is one, lets more gather, and moves them into
+    /// `block`, which is empty, and stays so if none came in time. False if there are none and none
+    /// can come.
+    pub(super) fn take_into(&self, block: &mut Block, limit: Option<Duration>) -> bool {
+        let Some(state) = self.wait_for_lines(limit) else {
+            return true;
+        };
         let mut state = self.wait_unless_hurried(state, GATHER);
         if state.backlog.is_empty() {
             return false;
@@ -118,6 +119,18 @@ impl Queue {
         }
         drop(self.wait_unless_hurried(state, RETRY));
         true
+    }
+
+    /// `None` once the limit is over; a queue that is closed is not waited for.
+    fn wait_for_lines(&self, limit: Option<Duration>) -> Option<MutexGuard<'_, State>> {
+        let nothing = |state: &mut State| state.backlog.is_empty() && !state.closed;
+        let Some(limit) = limit else {
+            let state = self.work.wait_while(self.lock(), nothing);
+            return Some(state.unwrap_or_else(PoisonError::into_inner));
+        };
+        let waited = self.work.wait_timeout_while(self.lock(), limit, nothing);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!waited.timed_out()).then_some(state)
     }
 
     fn wait_unless_hurried<'a>(

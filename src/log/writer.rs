@@ -49,7 +49,11 @@ impl Writer {
 
     fn run(mut self) {
         let mut block = Block::default();
-        while self.queue.take_into(&mut block) {
+        // The end of trouble is told even where no line comes any more.
+        while self
+            .queue
+            .take_into(&mut block, self.episode.rest(Instant::now()))
+        {
             self.note_drops(&mut block);
             if let Err(fault) = self.write(&block.lines) {
                 self.give_up(block, &fault);
@@ -123,7 +127,7 @@ impl Writer {
     fn give_up(&self, mut block: Block, fault: &io::Error) {
         let mut lost = block.count + block.dropped;
         block.clear();
-        if self.queue.take_into(&mut block) {
+        if self.queue.take_into(&mut block, None) {
             lost += block.count + block.dropped;
         }
         self.tell(&format!(

@@ -30,7 +30,7 @@ pub async fn accept<L: Listen>(
     first_byte: Duration,
     ready: mpsc::Sender<io::Result<Connection<L::Stream>>>,
 ) -> Infallible {
-    let mut limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
+    let limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
     loop {
         let (mut stream, address) = listener.accept().await;
         let Some(place) = limit.take() else { continue };

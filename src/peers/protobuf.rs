@@ -7,6 +7,13 @@
 
 use std::fmt;
 
+/// How many groups may be within each other: as many as other readers take.
+const MAX_DEPTH: usize = 100;
+
+/// The types of a field that begins a group, and of the one that ends it.
+const GROUP: u8 = 3;
+const GROUP_END: u8 = 4;
+
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
@@ -14,6 +21,7 @@ pub(super) enum Value<'a> {
     Fixed64(u64),
     Bytes(&'a [u8]),
     Fixed32,
+    Group,
 }
 
 /// The bytes are no protobuf message, or a field has another type than its
@@ -24,8 +32,10 @@ pub(super) enum WireError {
     Truncated,
     /// A number has more than 64 bits.
     Overlong,
-    /// Field numbers begin at 1; groups are not used.
+    /// Field numbers are 1 to 2^29 - 1, and a group ends where it began.
     BadKey,
+    /// There are groups within groups within groups.
+    TooDeep,
     /// The field with this number has an unexpected type.
     WrongType(u32),
 }
@@ -36,6 +46,7 @@ impl fmt::Display for WireError {
             Self::Truncated => f.write_str("the message ends within a field"),
             Self::Overlong => f.write_str("a number has more than 64 bits"),
             Self::BadKey => f.write_str("a field has no valid number and type"),
+            Self::TooDeep => write!(f, "more than {MAX_DEPTH} groups are within each other"),
             Self::WrongType(field) => write!(f, "field {field} is not of its defined type"),
         }
     }
@@ -47,9 +58,28 @@ pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn read(&mut self) -> Result<(u32, Value<'a>), WireError> {
-        let key = self.varint()?;
-        let field = u32::try_from(key >> 3).ok().filter(|&field| field > 0);
-        let value = match key & 7 {
+        let (field, kind) = self.key()?;
+        let value = match kind {
+            GROUP => {
+                self.skip_group(field, MAX_DEPTH)?;
+                Value::Group
+            }
+            kind => self.value(kind)?,
+        };
+        Ok((field, value))
+    }
+
+    /// A field's number, and the type of what follows.
+    fn key(&mut self) -> Result<(u32, u8), WireError> {
+        let key = u32::try_from(self.varint()?).map_err(|_| WireError::BadKey)?;
+        match key >> 3 {
+            0 => Err(WireError::BadKey),
+            field => Ok((field, (key & 7) as u8)),
+        }
+    }
+
+    fn value(&mut self, kind: u8) -> Result<Value<'a>, WireError> {
+        Ok(match kind {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
@@ -61,8 +91,22 @@ impl<'a> Fields<'a> {
                 Value::Fixed32
             }
             _ => return Err(WireError::BadKey),
-        };
-        Ok((field.ok_or(WireError::BadKey)?, value))
+        })
+    }
+
+    /// Passes over the rest of a group, with groups in it up to `depth`. No
+    /// message here has one, and a later version's must be skipped.
+    fn skip_group(&mut self, field: u32, depth: usize) -> Result<(), WireError> {
+        let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
+        loop {
+            match self.key()? {
+                (end, GROUP_END) if end == field => return Ok(()),
+                (inner, GROUP) => self.skip_group(inner, depth)?,
+                (_, kind) => {
+                    self.value(kind)?;
+                }
+            }
+        }
     }
 
     fn varint(&mut self) -> Result<u64, WireError> {

@@ -7,6 +7,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod crowds;
+mod disks;
+mod files;
 mod logs;
 mod mistakes;
 mod starting;

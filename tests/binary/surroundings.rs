@@ -17,7 +17,7 @@ const ALONE: Topology<'static> = (&["Riley"], &[]);
 const LOG: &str = "logs/Riley.log";
 
 /// The program, run by a shell that prepares it: `$@` in `script` is it.
-fn through_shell(site: &Site, script: &str, arguments: &[&str]) -> Command {
+pub(crate) fn through_shell(site: &Site, script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_proxyherd")]);
     command.args(arguments).args(["--config", "herd.toml"]);

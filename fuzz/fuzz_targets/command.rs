@@ -1,0 +1,8 @@
+//! libFuzzer's inputs for the check of that name.
+
+#![no_main]
+
+#[path = "../../tests/fuzz/checks/mod.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::command::check(bytes));

@@ -1,0 +1,63 @@
+//! A greeting: taken if it names the right herd, a neighbour, this server and
+//! this protocol, and never remembered otherwise.
+
+use prost::Message;
+use proxyherd::proto::{GreetRequest, GreetResponse};
+use tonic::Code;
+
+use super::reference::is_name;
+use super::server::{BERNARD, HERD, JAQUEZ, RILEY, RILEYS_INCARNATION, Server};
+
+/// Bytes that came as a greeting.
+pub(crate) fn check(bytes: &[u8]) {
+    // What is no message is refused by the codec, before anybody sees it.
+    let Ok(greeting) = GreetRequest::decode(bytes) else {
+        return;
+    };
+    let server = Server::new();
+    let answer = server.greet(greeting.clone());
+    let (status, expected) = match (&answer, reference(&greeting)) {
+        (Ok(answer), None) => return check_welcome(answer),
+        (Err(status), Some(expected)) => (status, expected),
+        (answer, expected) => panic!("{answer:?} to {greeting:?}, not {expected:?}"),
+    };
+    assert!(
+        expected.contains(&status.code()),
+        "{status:?} to {greeting:?}"
+    );
+    let words = status.message();
+    assert!(!words.contains(char::is_control), "{words:?}");
+    for text in [&greeting.herd, &greeting.sender, &greeting.receiver] {
+        // A text of a letter or two may stand in any words.
+        assert!(
+            is_name(text) || text.len() < 4 || !words.contains(text.as_str()),
+            "{words:?}"
+        );
+    }
+}
+
+/// `None` for a greeting that is welcome.
+fn reference(greeting: &GreetRequest) -> Option<Vec<Code>> {
+    let names = [&greeting.herd, &greeting.sender, &greeting.receiver];
+    let mut codes = Vec::new();
+    if names.iter().any(|name| !is_name(name)) || greeting.sender_incarnation == 0 {
+        codes.push(Code::InvalidArgument);
+    }
+    if greeting.version_major != 1 {
+        codes.push(Code::FailedPrecondition);
+    }
+    let [herd, sender, receiver] = names.map(String::as_str);
+    let stranger = sender != JAQUEZ || sender == BERNARD || sender == RILEY;
+    if herd != HERD || stranger || receiver != RILEY {
+        codes.push(Code::PermissionDenied);
+    }
+    (!codes.is_empty()).then_some(codes)
+}
+
+fn check_welcome(answer: &GreetResponse) {
+    assert_eq!((&*answer.herd, &*answer.receiver), (HERD, RILEY));
+    assert_eq!(answer.receiver_incarnation, RILEYS_INCARNATION);
+    assert_eq!(answer.applied_sequence, 0);
+    let again = GreetResponse::decode(&answer.encode_to_vec()[..]).unwrap();
+    assert_eq!(&again, answer);
+}

@@ -1,0 +1,164 @@
+//! A push into reports: taken if prost can decode it and every rule of form
+//! holds, and then the newest report of each client stands in the store.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use proxyherd::model::client::ClientId;
+use proxyherd::proto::Report;
+use tonic::{Code, Status};
+
+use super::reference::{is_client, is_name, position, time};
+use super::server::{HERD, JAQUEZ, JAQUEZ_INCARNATION, RILEYS_INCARNATION, Server};
+
+/// Most reports of a push.
+const MOST: usize = 10_000;
+
+/// `PushRequest` of `proto/`, as prost would have it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PushRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) herd: String,
+    #[prost(string, tag = "2")]
+    pub(crate) sender: String,
+    #[prost(fixed64, tag = "3")]
+    pub(crate) sender_incarnation: u64,
+    #[prost(fixed64, tag = "4")]
+    pub(crate) receiver_incarnation: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) from_sequence: u64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) to_sequence: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) reports: Vec<Report>,
+}
+
+/// A push that Riley takes, without reports.
+pub(crate) fn heartbeat() -> PushRequest {
+    PushRequest {
+        herd: HERD.to_owned(),
+        sender: JAQUEZ.to_owned(),
+        sender_incarnation: JAQUEZ_INCARNATION,
+        receiver_incarnation: RILEYS_INCARNATION,
+        from_sequence: 0,
+        to_sequence: 3,
+        reports: Vec::new(),
+    }
+}
+
+/// Bytes that came as a push.
+pub(crate) fn check(bytes: &[u8]) {
+    let server = Server::greeted();
+    let answer = server.push(bytes);
+    let push = PushRequest::decode(bytes);
+    // Readers differ in how deep they follow.
+    if push
+        .as_ref()
+        .is_err_and(|error| error.to_string().contains("recursion limit"))
+    {
+        return;
+    }
+    let wanted = push
+        .as_ref()
+        .ok()
+        .filter(|push| is_for_riley(push) && is_valid(push));
+    match (&answer, wanted) {
+        (Ok(applied), Some(push)) => {
+            assert_eq!(*applied, push.to_sequence);
+            compare(&server, &push.reports);
+        }
+        (Err(status), None) => {
+            assert_eq!((server.store().clients(), server.store().last()), (0, 0));
+            check_refusal(status, push.as_ref().ok());
+        }
+        (answer, wanted) => panic!("{answer:?} to {push:?}, of which to be taken: {wanted:?}"),
+    }
+    // The same again is answered as it was, and changes nothing.
+    let before = server.store().last();
+    assert_eq!(server.push(bytes).ok(), answer.ok());
+    assert_eq!(server.store().last(), before);
+}
+
+/// The status tells who is wrong: the message, or the one who sent it. `push` is
+/// `None` where the bytes are none: then the header may be refused before the
+/// fault is come upon.
+fn check_refusal(status: &Status, push: Option<&PushRequest>) {
+    assert!(!status.message().contains(char::is_control), "{status:?}");
+    let codes = match push {
+        None => &[
+            Code::InvalidArgument,
+            Code::ResourceExhausted,
+            Code::PermissionDenied,
+            Code::FailedPrecondition,
+        ][..],
+        Some(push) if push.reports.len() > MOST => &[Code::ResourceExhausted],
+        Some(push) if is_for_riley(push) => &[Code::InvalidArgument],
+        Some(push) if has_form(push) => &[Code::PermissionDenied, Code::FailedPrecondition],
+        // The first that is found wrong is told.
+        Some(_) => &[
+            Code::InvalidArgument,
+            Code::PermissionDenied,
+            Code::FailedPrecondition,
+        ],
+    };
+    assert!(codes.contains(&status.code()), "{status:?}");
+}
+
+fn has_form(push: &PushRequest) -> bool {
+    is_name(&push.herd)
+        && is_name(&push.sender)
+        && push.sender_incarnation != 0
+        && push.from_sequence <= push.to_sequence
+}
+
+fn is_for_riley(push: &PushRequest) -> bool {
+    let heartbeat = heartbeat();
+    has_form(push)
+        && (&push.herd, &push.sender) == (&heartbeat.herd, &heartbeat.sender)
+        && push.sender_incarnation == JAQUEZ_INCARNATION
+        && push.receiver_incarnation == RILEYS_INCARNATION
+        && push.from_sequence == 0
+}
+
+fn is_valid(push: &PushRequest) -> bool {
+    push.reports.len() <= MOST && push.reports.iter().all(is_valid_report)
+}
+
+fn is_valid_report(report: &Report) -> bool {
+    is_client(&report.client)
+        && position(&report.position).is_some()
+        && time(&report.time).is_some()
+        && is_name(&report.origin)
+}
+
+/// The store holds the newest report of each client, and nothing else.
+fn compare(server: &Server, reports: &[Report]) {
+    let mut newest: BTreeMap<&str, &Report> = BTreeMap::new();
+    for report in reports {
+        let known = newest.entry(&report.client).or_insert(report);
+        if order(report) > order(known) {
+            *known = report;
+        }
+    }
+    assert_eq!(server.store().clients(), newest.len());
+    for (client, expected) in newest {
+        let id = ClientId::parse(client.as_bytes()).unwrap();
+        let stored = server.store().find(id, |stored| Report {
+            client: stored.client.text().to_owned(),
+            position: stored.position.text().to_owned(),
+            time: stored.time.text().to_owned(),
+            origin: stored.origin.text().to_owned(),
+            skew_nanos: stored.skew.0,
+        });
+        assert_eq!(stored.as_ref(), Some(expected));
+    }
+}
+
+/// Greater is newer, by the words of PROTOCOL.md.
+fn order(report: &Report) -> impl Ord {
+    let (seconds, nanos) = time(&report.time).unwrap();
+    let instant = (seconds.len(), seconds, nanos);
+    let smaller_skew = -i128::from(report.skew_nanos);
+    let texts = (report.origin.clone(), report.position.clone());
+    (instant, texts, smaller_skew, report.time.clone())
+}

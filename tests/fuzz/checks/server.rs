@@ -1,0 +1,94 @@
+//! The gRPC service of a server, called as tonic calls it, without a network.
+
+use std::hash::RandomState;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use proxyherd::gateway::{self, Clock, Gateway};
+use proxyherd::herd::Incarnation;
+use proxyherd::herd::replica::{Identity, Replica};
+use proxyherd::herd::store::Store;
+use proxyherd::log::Log;
+use proxyherd::model::name::Name;
+use proxyherd::model::timestamp::UnixNanos;
+use proxyherd::peers::Inbound;
+use proxyherd::proto::propagate_server::Propagate;
+use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame};
+use tonic::{Request, Status};
+
+pub(super) const HERD: &str = "test";
+pub(super) const RILEY: &str = "Riley";
+pub(super) const RILEYS_INCARNATION: u64 = 7;
+/// Riley's neighbour.
+pub(super) const JAQUEZ: &str = "Jaquez";
+pub(super) const JAQUEZ_INCARNATION: u64 = 11;
+/// A server of the herd that is no neighbour of Riley.
+pub(super) const BERNARD: &str = "Bernard";
+
+/// Riley.
+pub(super) struct Server {
+    gateway: Arc<Gateway>,
+    inbound: Inbound,
+}
+
+impl Server {
+    pub(super) fn new() -> Self {
+        let name = |text| Name::parse(text).unwrap();
+        let identity = Identity {
+            herd: name(HERD),
+            name: name(RILEY),
+            incarnation: Incarnation::new(RILEYS_INCARNATION).unwrap(),
+        };
+        let members = [RILEY, JAQUEZ, BERNARD].map(name).to_vec();
+        let neighbours = vec![name(JAQUEZ)];
+        let replica = Replica::new(identity, members, neighbours, RandomState::new());
+        let clock = Clock::new(|| UnixNanos(0));
+        let gateway = Arc::new(Gateway::new(replica, clock, gateway::Settings::default()));
+        let inbound = Inbound::new(gateway.clone(), &Log::off());
+        Self { gateway, inbound }
+    }
+
+    /// A server that Jaquez has greeted.
+    pub(super) fn greeted() -> Self {
+        let server = Self::new();
+        let greeting = GreetRequest {
+            version_major: 1,
+            herd: HERD.to_owned(),
+            sender: JAQUEZ.to_owned(),
+            sender_incarnation: JAQUEZ_INCARNATION,
+            receiver: RILEY.to_owned(),
+            ..GreetRequest::default()
+        };
+        server.greet(greeting).unwrap();
+        server
+    }
+
+    pub(super) fn greet(&self, greeting: GreetRequest) -> Result<GreetResponse, Status> {
+        let answer = run(self.inbound.greet(Request::new(greeting)));
+        answer.map(tonic::Response::into_inner)
+    }
+
+    /// Gives the number that counts as applied.
+    pub(super) fn push(&self, bytes: &[u8]) -> Result<u64, Status> {
+        let frame = PushFrame(bytes.to_vec().into());
+        let answer = run(self.inbound.push(Request::new(frame)));
+        answer.map(|answer| answer.into_inner().applied_sequence)
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.gateway.replica().store()
+    }
+}
+
+/// Runs what waits for nothing but its next turn.
+fn run<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..1000 {
+        if let Poll::Ready(answer) = call.as_mut().poll(&mut context) {
+            return answer;
+        }
+    }
+    panic!("it waits for something");
+}
