@@ -25,8 +25,8 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check` |
-//! | 6 | [`config`] | `herd.toml` into settings that are already valid |
+//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, `bench` |
+//! | 6 | [`config`], [`bench`] | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
 //! | 4 | [`clients`], [`peers`] | the text edge, and the gRPC edge |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
@@ -100,6 +100,7 @@
 //! `tests/simulation` guards 1 to 4 in the pure rules, `tests/herd.rs` and
 //! `tests/links.rs` 1 to 5 over real gRPC, `tests/strangers.rs` the last.
 
+pub mod bench;
 pub mod cli;
 pub mod clients;
 pub mod config;
