@@ -17,6 +17,13 @@ places the edges and the status of each answer, and all of the JSON of one in 64
 The checks need each client to report through this bench only: give another
 --prefix to each of two benches that aim at one herd at the same time.
 
+The JSON holds load, spread and settled, each null where it was not measured, and
+faults. Of a load: all, iamat, whatsat and each of servers have sent, answered,
+per_second and latency_us; those times, and the spread's everywhere_us,
+resolution_us and us of each server, have count, min, mean, p50, p90, p99, p999
+and max in microseconds. settled.everywhere_seconds is null where reports were
+lacking. good tells in one word what the exit code does.
+
 Exits with 0 if every answer was right, all came, no connection broke and, where
 it was looked for, every report was found in time; with 1 if not, or if there was
 no load at all; with 2 if the command line makes no sense. Ctrl-C ends the load
@@ -32,33 +39,38 @@ Examples:
 /// The options of a measurement; those that say which servers aside.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
-    /// A server to aim at, instead of those of the config; may be repeated.
-    /// Anything that speaks the line protocol will do
+    /// A server to aim at, instead of those of the config; may be
+    /// repeated. Anything that speaks the line protocol will do
+    #[arg(verbatim_doc_comment)]
     #[arg(long = "server", value_name = "HOST:PORT", value_parser = address)]
     pub servers: Vec<Address>,
     /// Connections, shared out evenly among the servers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     #[arg(default_value_t = 50)]
     pub connections: u32,
-    /// Requests of one connection that may be unanswered. Without --rate they
-    /// go in batches of that size: one write, then all of the answers [default:
-    /// 1, with --rate 256]
+    /// Requests of one connection that may be unanswered. Without
+    /// --rate they go in batches of that size: one write, then all of
+    /// the answers [default: 1; with --rate: 256]
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub pipeline: Option<u32>,
-    /// End after so many requests (with --spread: reports), those of the warm-up
-    /// not counted
+    /// End after so many requests (with --spread alone: reports), those
+    /// of the warm-up not counted
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(conflicts_with = "seconds")]
     pub requests: Option<u64>,
-    /// End after so long, the warm-up not counted [default: 10; with --spread
-    /// alone: 1000 reports]
+    /// End after so long, the warm-up not counted [default: 10; with
+    /// --spread alone: after 1000 reports]
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
     pub seconds: Option<Duration>,
     /// Load that does not count, before the load that does
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1")]
     pub warmup: Duration,
-    /// Clients that report and are asked for, each by one connection. Every one
-    /// reports once before the warm-up
+    /// Clients that report and are asked for, each by one connection.
+    /// Every one reports once before the warm-up
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub clients: u32,
@@ -69,7 +81,9 @@ pub struct Arguments {
     /// What client IDs begin with; a number follows
     #[arg(long, value_name = "TEXT", value_parser = prefix, default_value = "bench-")]
     pub prefix: String,
-    /// How much of the load asks what is near, in percent; the rest reports
+    /// How much of the load asks what is near, in percent; the rest
+    /// reports
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "0")]
     pub whatsat: f64,
     /// Radius of those questions, in km: 0 to 50
@@ -80,32 +94,37 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=20))]
     #[arg(default_value_t = 5)]
     pub most: u32,
-    /// Open loop: so many requests a second over all connections, each sent when
-    /// it is due, whether or not those before it are answered. Its latency
-    /// counts from then
+    /// Open loop: so many requests a second over all connections, each
+    /// sent when it is due, whether or not those before it are answered
+    /// (up to --pipeline of one connection). Its latency counts from
+    /// when it was due
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub rate: Option<u64>,
     /// Threads that make the load
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     #[arg(default_value_t = 1)]
     pub threads: u32,
-    /// A request without an answer for so long ends its connection; a report
-    /// that is not everywhere after so long is late
+    /// A request without an answer for so long ends its connection; a
+    /// report that is not everywhere after so long is late
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "SECONDS", value_parser = some_seconds, default_value = "5")]
     pub timeout: Duration,
     /// Count lines and do not look at them: for servers that only echo
     #[arg(long, conflicts_with_all = ["verify", "spread"])]
     pub unchecked: bool,
-    /// After the load, look for the newest report of every client at every
-    /// server [default: where there are several servers]
+    /// After the load, look for the newest report of every client at
+    /// every server [default: where there are several servers]
+    #[arg(verbatim_doc_comment)]
     #[arg(long)]
     pub verify: bool,
-    /// Do not
+    /// Do not look for them
     #[arg(long, conflicts_with = "verify")]
     pub no_verify: bool,
-    /// Measure how long a report takes to be known at each of the other servers:
-    /// one report at a time, through one server after the other, while all of the
-    /// others are asked for it without a pause
+    /// Measure how long a report takes to be known at each of the other
+    /// servers: one report at a time, at one server after the other, while
+    /// all of the others are asked for it without a pause
+    #[arg(verbatim_doc_comment)]
     #[arg(long)]
     pub spread: bool,
     /// Measure the spread while the load runs, and not by itself

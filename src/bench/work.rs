@@ -19,6 +19,8 @@ pub(super) enum Work {
         pacing: Pacing,
         /// How many requests of one connection may be unanswered.
         pipeline: usize,
+        /// All that was due has had its turn.
+        is_over: bool,
     },
 }
 
@@ -39,7 +41,9 @@ impl Work {
         match self {
             Self::Introduce => introduce(to, now, unix, desk),
             Self::Closed(closed) => closed.hand_out(to, now, unix, desk),
-            Self::Open { pacing, pipeline } => {
+            Self::Open {
+                pacing, pipeline, ..
+            } => {
                 while to.window.len() < *pipeline {
                     let due = pacing.due(to.index, to.turn);
                     let Some(due) = due.filter(|due| due.at <= now) else {
@@ -63,7 +67,7 @@ impl Work {
         match self {
             Self::Introduce => false,
             Self::Closed(closed) => closed.left == 0 || now >= closed.end,
-            Self::Open { pacing, .. } => now >= pacing.end(),
+            Self::Open { is_over, .. } => *is_over,
         }
     }
 }

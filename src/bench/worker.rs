@@ -113,6 +113,7 @@ impl Worker {
             return Work::Open {
                 pacing,
                 pipeline: load.pipeline,
+                is_over: false,
             };
         }
         let (end, left) = match load.length {
@@ -134,6 +135,7 @@ impl Worker {
             self.send(place, work);
         }
         loop {
+            let wait = self.follow(work)?;
             let now = self.shared.clock.now();
             let is_over = self.shared.is_stopped() || work.is_over(now);
             if is_over || matches!(work, Work::Introduce) {
@@ -145,10 +147,6 @@ impl Worker {
             if self.open == 0 {
                 return Ok(());
             }
-            let wait = match work {
-                Work::Open { pacing, .. } if !is_over => self.follow(*pacing, work, now)?,
-                _ => TICK,
-            };
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
@@ -197,14 +195,20 @@ impl Worker {
         self.connections[place].end(broken, &mut self.desk);
     }
 
-    /// Sends what is due on the schedule. Gives how long to wait for what is
-    /// due next.
-    fn follow(&mut self, pacing: Pacing, work: &mut Work, now: u64) -> io::Result<Duration> {
-        loop {
-            let connection = &self.connections[self.next];
-            let Some(due) = pacing.due(connection.index, self.turn) else {
-                return Ok(TICK);
-            };
+    /// Sends what is due, where there is a schedule. Gives how long to wait for
+    /// what is due next.
+    fn follow(&mut self, work: &mut Work) -> io::Result<Duration> {
+        let Work::Open {
+            pacing, is_over, ..
+        } = work
+        else {
+            return Ok(TICK);
+        };
+        let (pacing, was_over, now) = (*pacing, *is_over, self.shared.clock.now());
+        if was_over || self.shared.is_stopped() {
+            return Ok(TICK);
+        }
+        while let Some(due) = pacing.due(self.connections[self.next].index, self.turn) {
             if due.at > now {
                 let wait = due.at.saturating_sub(self.shared.clock.now());
                 return self.timer.set(Duration::from_nanos(wait), TICK);
@@ -215,6 +219,11 @@ impl Worker {
                 (self.next, self.turn) = (0, self.turn + 1);
             }
         }
+        let rest = pacing.end().saturating_sub(now);
+        if let Work::Open { is_over, .. } = work {
+            *is_over = rest == 0;
+        }
+        Ok(TICK.min(Duration::from_nanos(rest)))
     }
 
     /// What is not done for each answer: shows how far things are, and gives
