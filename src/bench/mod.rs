@@ -146,29 +146,36 @@ fn measure(settings: &Settings, shared: &Arc<Shared>) -> Result<Measured, BenchE
     });
     let load = settings.load.as_ref();
     let loaded = load.map(|load| load::run(settings, load, shared));
-    shared_end(loaded.as_ref(), shared);
+    if matches!(loaded, Some(Err(_))) {
+        // One that could not begin ends the spread beneath it too.
+        shared.end_load();
+    }
     let loaded = loaded.transpose()?;
     let spread = spreading.map(|thread| {
         thread
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
-    let mut loaded = loaded;
-    let settled = loaded.as_mut().filter(|_| settings.verifies).map(|loaded| {
-        let names: Vec<_> = (loaded.tally.servers.iter())
-            .map(|server| server.name.clone())
-            .collect();
-        let reported = loaded.reported.clone();
-        settle::settle(settings, reported, &names, loaded.ended, shared)
-    });
+    let sought = loaded.as_ref().filter(|_| settings.verifies);
+    let settled = sought.and_then(|loaded| find_all(settings, loaded, shared));
     Ok((loaded, spread.transpose()?, settled))
 }
 
-/// A load that could not begin ends the spread beneath it too.
-fn shared_end(loaded: Option<&Result<load::Loaded, BenchError>>, shared: &Shared) {
-    if matches!(loaded, Some(Err(_))) {
-        shared.end_load();
+/// Looks for every report everywhere, unless somebody wants the results now.
+fn find_all(
+    settings: &Settings,
+    loaded: &load::Loaded,
+    shared: &Shared,
+) -> Option<Vec<settle::Settled>> {
+    if shared.is_stopped() {
+        return None;
     }
+    let servers = loaded.tally.servers.iter();
+    let names: Vec<_> = servers.map(|server| server.name.clone()).collect();
+    let reported = loaded.reported.clone();
+    let settled = settle::settle(settings, reported, &names, loaded.ended, shared);
+    // What was not asked for is neither there nor lacking.
+    (!shared.is_stopped()).then_some(settled)
 }
 
 /// Shows how far things are, and ends them early on Ctrl-C or SIGTERM.

@@ -67,19 +67,13 @@ impl Outcome<'_> {
     pub(super) fn complaint(&self) -> Option<String> {
         let faults = self.faults();
         let late = self.spread.as_ref().map_or(0, |spread| spread.late);
-        // Whoever stops early does not wait for reports to be everywhere.
-        let lacking = if self.stopped_early {
-            0
-        } else {
-            self.lacking()
-        };
         let counted = [
             (faults.wrong, "answers were wrong"),
             (faults.missing, "requests were not answered"),
             (faults.unexpected, "lines came unasked"),
             (faults.broken, "connections broke"),
             (late, "reports were not everywhere in time"),
-            (lacking, "reports were not where they should be"),
+            (self.lacking(), "reports were not where they should be"),
         ];
         let told = counted.iter().filter(|(count, _)| *count > 0);
         let mut told: Vec<String> = told

@@ -1,8 +1,6 @@
 //! Against servers of ours.
 
-use std::time::Duration;
-
-use super::common::{CLASSIC, Process, Site, Topology, eventually};
+use super::common::{CLASSIC, Process, Site, Topology};
 use super::{assert_code, parse};
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
@@ -87,22 +85,4 @@ fn the_spread_of_reports_is_told_for_each_server_and_for_all() {
         assert_eq!(server["name"], *name);
         assert_eq!(server["us"]["count"], 20);
     }
-}
-
-#[test]
-fn ctrl_c_ends_a_load_early_and_tells_what_was_measured() {
-    let (site, _herd) = Site::up(PAIR, "");
-    let words = ["bench", "--seconds", "1000", "--warmup", "0", "--json"];
-    let process = Process::spawn(&mut site.command(&words));
-    // There is nothing to see of it where nobody looks at a terminal.
-    std::thread::sleep(Duration::from_millis(500));
-    eventually("it was asked for something", || {
-        site.log("Riley").contains("IAMAT bench-").then_some(())
-    });
-    process.signal("INT");
-    let ended = process.end();
-    assert_code(&ended, 0);
-    let told = parse(&ended);
-    assert_eq!(told["stopped_early"], true);
-    assert!(told["load"]["all"]["answered"].as_u64() > Some(0));
 }

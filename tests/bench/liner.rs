@@ -31,6 +31,7 @@ pub(crate) enum Does {
 /// A server that ends with the test.
 pub(crate) struct Liner {
     pub(crate) address: String,
+    state: Arc<State>,
 }
 
 type Decide = Box<dyn Fn(usize, &str) -> Does + Send + Sync>;
@@ -54,14 +55,20 @@ impl Liner {
             newest: Mutex::default(),
             stall: Mutex::default(),
         });
+        let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, state) = (stream.unwrap(), state.clone());
+                let (stream, state) = (stream.unwrap(), shared.clone());
                 // It ends when the bench closes, in whatever way.
                 thread::spawn(move || serve(&stream, &state));
             }
         });
-        Self { address }
+        Self { address, state }
+    }
+
+    /// How many lines have come.
+    pub(crate) fn lines(&self) -> usize {
+        self.state.lines.load(Relaxed)
     }
 }
 

@@ -12,6 +12,7 @@ mod herd;
 mod latency;
 mod liner;
 mod mistakes;
+mod stopping;
 
 use std::process::Command;
 
