@@ -26,7 +26,7 @@
 //! | floor | modules | |
 //! |---|---|---|
 //! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, `bench` |
-//! | 6 | [`config`], [`bench`] | `herd.toml` into settings that are already valid; a load, and what came of it |
+//! | 6 | [`config`], [`bench`](mod@bench) | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
 //! | 4 | [`clients`], [`peers`] | the text edge, and the gRPC edge |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
