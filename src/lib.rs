@@ -25,8 +25,8 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check` |
-//! | 6 | [`config`] | `herd.toml` into settings that are already valid |
+//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, `bench` |
+//! | 6 | [`config`], [`bench`](mod@bench) | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
 //! | 4 | [`clients`], [`peers`] | the text edge, and the gRPC edge |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
@@ -119,6 +119,7 @@
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/refusals.rs`, `tests/fuzz` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 
+pub mod bench;
 pub mod cli;
 pub mod clients;
 pub mod config;

@@ -1,5 +1,6 @@
 //! What a person types.
 
+mod bench;
 mod check;
 mod files;
 mod run;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::NOTES;
 use crate::config::DEFAULT_PATH;
 use crate::log;
 
@@ -42,6 +44,14 @@ enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Load a herd, or any servers of the line protocol, and measure them
+    #[command(after_long_help = NOTES)]
+    Bench {
+        #[command(flatten)]
+        config: ConfigPath,
+        #[command(flatten)]
+        arguments: Box<bench::Arguments>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Up { config } => run::up(&config.path),
         Command::Serve { name, config } => run::serve(&name, &config.path),
         Command::Check { config } => check::check(&config.path),
+        Command::Bench { config, arguments } => bench::bench(&config.path, &arguments),
     };
     if let Err(error) = &done {
         tell(error.as_ref());

@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 9] = [
     &["gateway", "sockets"],
     &["clients", "peers", "operator"],
     &["server"],
-    &["config"],
+    &["config", "bench"],
     &["cli"],
     // The roof: they open the house and hold nothing.
     &["main", "lib"],

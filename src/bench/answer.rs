@@ -1,0 +1,178 @@
+//! Is this the answer? Pure: bytes in, a verdict out.
+
+use std::fmt;
+
+use memchr::{memchr, memmem};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// What is wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// `? ` and a copy.
+    Refused,
+    /// Not `AT NAME SKEW` and three fields.
+    NoAtLine,
+    /// An AT line with other fields than those of the report.
+    OtherFields,
+    /// Not a sign, digits, a point and nine digits.
+    Skew,
+    /// The server called itself something else before.
+    OtherName,
+    /// What should be places is no JSON object with results.
+    NoPlaces,
+    /// More places than were wanted.
+    TooManyPlaces,
+    /// Places with a status that tells of a failure.
+    Status,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "the server took it for an invalid command",
+            Self::NoAtLine => "that is no AT line",
+            Self::OtherFields => "its fields are not those of the newest report",
+            Self::Skew => "its skew is not a sign, digits, a point and nine digits",
+            Self::OtherName => "the server had another name before",
+            Self::NoPlaces => "what follows the AT line is no JSON with places",
+            Self::TooManyPlaces => "there are more places than were wanted",
+            Self::Status => "the status of the places is neither OK nor ZERO_RESULTS",
+        })
+    }
+}
+
+/// Where the answer's first line ends, its LF not counted.
+pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
+    memchr(b'\n', bytes)
+}
+
+/// Takes `AT NAME SKEW` and `fields` apart, a line without its LF. Gives the
+/// name.
+pub(super) fn at_line<'a>(line: &'a [u8], fields: &[u8]) -> Result<&'a [u8], Wrong> {
+    let Some(rest) = line.strip_prefix(b"AT ") else {
+        return Err(match line.starts_with(b"?") {
+            true => Wrong::Refused,
+            false => Wrong::NoAtLine,
+        });
+    };
+    let Some(head) = rest.strip_suffix(fields) else {
+        return Err(Wrong::OtherFields);
+    };
+    let space = head.iter().position(|&byte| byte == b' ');
+    let space = space.filter(|&space| space > 0).ok_or(Wrong::NoAtLine)?;
+    let (name, skew) = head.split_at(space);
+    match is_skew(&skew[1..]) {
+        true => Ok(name),
+        false => Err(Wrong::Skew),
+    }
+}
+
+fn is_skew(text: &[u8]) -> bool {
+    let Some((whole, decimals)) = text.split_last_chunk::<9>().filter(|(w, _)| w.len() >= 3) else {
+        return false;
+    };
+    let (sign, seconds) = (whole[0], &whole[1..whole.len() - 1]);
+    matches!(sign, b'+' | b'-')
+        && whole.last() == Some(&b'.')
+        && seconds.iter().all(u8::is_ascii_digit)
+        && decimals.iter().all(u8::is_ascii_digit)
+}
+
+/// How long the places behind an AT line are, with their two newlines.
+pub(super) fn places_length(bytes: &[u8]) -> Option<usize> {
+    memmem::find(bytes, b"\n\n").map(|end| end + 2)
+}
+
+/// Looks at the places' edges and status: cheap enough for each answer.
+pub(super) fn places_look_right(json: &[u8]) -> Result<(), Wrong> {
+    let json = json.trim_ascii();
+    if !(json.starts_with(b"{") && json.ends_with(b"}")) {
+        return Err(Wrong::NoPlaces);
+    }
+    // Google's keys stand in alphabetical order, so that it is the last one.
+    let at = memmem::rfind(json, b"\"status\"").ok_or(Wrong::NoPlaces)?;
+    let value = json[at + b"\"status\"".len()..].trim_ascii_start();
+    let value = value.strip_prefix(b":").ok_or(Wrong::NoPlaces)?;
+    let value = value.trim_ascii_start();
+    match value.starts_with(b"\"OK\"") || value.starts_with(b"\"ZERO_RESULTS\"") {
+        true => Ok(()),
+        false => Err(Wrong::Status),
+    }
+}
+
+/// What the places must hold; unknown keys are anybody's.
+#[derive(Deserialize)]
+struct Places {
+    results: Vec<IgnoredAny>,
+    #[serde(rename = "status")]
+    _status: String,
+}
+
+/// Reads all of the places: dearer than what a server needs to write them.
+pub(super) fn places_are_right(json: &[u8], most: u32) -> Result<(), Wrong> {
+    let places: Places = serde_json::from_slice(json).map_err(|_| Wrong::NoPlaces)?;
+    match places.results.len() <= most as usize {
+        true => Ok(()),
+        false => Err(Wrong::TooManyPlaces),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_lines_are_checked_to_the_byte() {
+        let check = |line: &str| at_line(line.as_bytes(), b" kiwi +1-2 3.5").map(<[u8]>::to_vec);
+        let right = "AT Riley +0.263873386 kiwi +1-2 3.5";
+        assert_eq!(check(right).unwrap(), b"Riley");
+        assert!(check("AT a -17.000000000 kiwi +1-2 3.5").is_ok());
+        for (wrong, why) in [
+            ("? IAMAT kiwi +1-2 3.5", Wrong::Refused),
+            ("", Wrong::NoAtLine),
+            ("at Riley +0.263873386 kiwi +1-2 3.5", Wrong::NoAtLine),
+            ("AT Riley kiwi +1-2 3.5", Wrong::NoAtLine),
+            ("AT  +0.263873386 kiwi +1-2 3.5", Wrong::NoAtLine),
+            ("AT Riley +0.263873386 kiwi +1-2 3.50", Wrong::OtherFields),
+            ("AT Riley +0.263873386 Kiwi +1-2 3.5", Wrong::OtherFields),
+            ("AT Riley +0.26387338 kiwi +1-2 3.5", Wrong::Skew),
+            ("AT Riley +.263873386 kiwi +1-2 3.5", Wrong::Skew),
+            ("AT Riley 10.263873386 kiwi +1-2 3.5", Wrong::Skew),
+            ("AT Riley +0,263873386 kiwi +1-2 3.5", Wrong::Skew),
+            ("AT Riley +0x263873386 kiwi +1-2 3.5", Wrong::Skew),
+            ("AT Riley +1 .263873386 kiwi +1-2 3.5", Wrong::Skew),
+            ("AT Riley  +0.263873386 kiwi +1-2 3.5", Wrong::Skew),
+        ] {
+            assert_eq!(check(wrong), Err(why), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn places_are_json_with_results_and_a_good_status() {
+        let look = |json: &str| places_look_right(json.as_bytes());
+        assert_eq!(look("{\"results\": [], \"status\" : \"OK\"}\n\n"), Ok(()));
+        assert_eq!(look("{\"status\":\"ZERO_RESULTS\"}"), Ok(()));
+        assert_eq!(look("{\"status\":\"UNKNOWN_ERROR\"}"), Err(Wrong::Status));
+        assert_eq!(look("[]"), Err(Wrong::NoPlaces));
+        assert_eq!(look("{\"status\"}"), Err(Wrong::NoPlaces));
+
+        let read = |json: &str| places_are_right(json.as_bytes(), 1);
+        assert_eq!(read("{\"results\": [{}], \"status\": \"OK\"}\n\n"), Ok(()));
+        assert_eq!(
+            read("{\"results\": [{},{}], \"status\": \"OK\"}"),
+            Err(Wrong::TooManyPlaces)
+        );
+        assert_eq!(
+            read("{\"results\": [}, \"status\": \"OK\"}"),
+            Err(Wrong::NoPlaces)
+        );
+        assert_eq!(read("{\"status\": \"OK\"}"), Err(Wrong::NoPlaces));
+    }
+
+    #[test]
+    fn places_end_at_two_newlines() {
+        assert_eq!(places_length(b"{\n}\n\nAT"), Some(5));
+        assert_eq!(places_length(b"{\n}\n"), None);
+    }
+}

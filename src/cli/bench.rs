@@ -1,0 +1,30 @@
+//! `proxyherd bench`.
+
+use std::error::Error;
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use crate::bench::{self, Settings};
+use crate::config::Config;
+
+pub(super) use crate::bench::Arguments;
+
+/// Measures the servers that the arguments name, or those of the config.
+/// Exits with 2 where the arguments contradict each other.
+pub(super) fn bench(path: &Path, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let servers = match arguments.servers.as_slice() {
+        [] => Config::load(path)?
+            .servers
+            .into_iter()
+            .map(|server| server.clients)
+            .collect(),
+        named => named.to_vec(),
+    };
+    let settings = Settings::new(arguments, servers).unwrap_or_else(|words| {
+        let mut command = super::Arguments::command();
+        command.error(ErrorKind::ValueValidation, words).exit()
+    });
+    Ok(bench::run(&settings)?)
+}
