@@ -32,7 +32,7 @@
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
 //! | 2 | [`places`], [`log`] | what is near; what is written down |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
-//! | 0 | [`model`], [`proto`] | what a report is; the messages, generated |
+//! | 0 | [`model`], [`proto`], [`measure`] | what a report is; the messages, generated; counters |
 //!
 //! Floors 0 and 1 (the generated code aside) hold no socket, no clock, no random
 //! source and no async: time and chance come in as arguments. So the whole
@@ -111,6 +111,7 @@ pub mod config;
 pub mod gateway;
 pub mod herd;
 pub mod log;
+pub mod measure;
 pub mod model;
 pub mod peers;
 pub mod places;

@@ -9,10 +9,8 @@ use tokio::sync::futures::Notified;
 
 use crate::herd::replica::Tally;
 use crate::herd::{Incarnation, NeighbourId};
+use crate::measure::{Counter, Histogram};
 use crate::model::timestamp::UnixNanos;
-
-use super::counts::Counter;
-use super::histogram::Histogram;
 
 /// One note for each link, and the bells that wake its task.
 #[derive(Debug)]

@@ -8,12 +8,10 @@
 mod board;
 mod counts;
 mod forgetting;
-mod histogram;
 
 pub use board::{Board, LinkState, Traffic};
-pub use counts::{Counter, Counts, Outcomes};
+pub use counts::{Counts, Outcomes};
 pub use forgetting::keep_forgetting;
-pub use histogram::Histogram;
 
 use std::fmt;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use source::{modules, paths};
 
 /// What stands on each floor, from the ground up. The ground floors are pure.
 const FLOORS: [&[&str]; 9] = [
-    &["model", "proto"],
+    &["model", "proto", "measure"],
     &["text", "herd"],
     &["places", "log"],
     &["gateway", "sockets"],
