@@ -6,7 +6,8 @@
 Starts PROGRAM as the server Riley of a herd of two, and is the other server
 itself. It has no .proto file and no generated code: all that it knows of
 the peer port, its services, messages and fields, it learns from reflection
-(v1alpha, which older tools ask). Needs grpcio and grpcio-reflection.
+(v1alpha, which older tools ask). Needs grpcio and grpcio-reflection; with
+xxhash it works out the sums of digests too.
 """
 
 import pathlib
@@ -21,6 +22,11 @@ from google.protobuf import descriptor_pool, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+
+try:
+    import xxhash
+except ImportError:
+    xxhash = None
 
 LIMIT = 20  # seconds that anything may take
 CONFIG = """
@@ -104,6 +110,7 @@ def describe(port):
         port.services()
         >= {
             "proxyherd.v1.Propagate",
+            "proxyherd.v1.Operator",
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
@@ -117,7 +124,7 @@ def describe(port):
 
 
 def health(port):
-    for name in ["", "proxyherd.v1.Propagate"]:
+    for name in ["", "proxyherd.v1.Propagate", "proxyherd.v1.Operator"]:
         answer = port.call("grpc.health.v1.Health/Check", service=name)
         check(f"the health of {name!r} is SERVING", answer.status == 1)
 
@@ -180,6 +187,44 @@ def push(port, clients, incarnation):
     check(f"clients are answered from it: {answer}", answer == line)
 
 
+def operate(port, clients, incarnation):
+    """What operators ask, of a server that holds the report of `push`."""
+    path = "proxyherd.v1.Operator/"
+    line = "AT Python +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503"
+    status = port.call(path + "GetStatus")
+    check(f"it says how it is: {status.name} of {status.herd}", status.incarnation == incarnation)
+    link = status.links[0]
+    known = (link.neighbour, link.batches_received, link.received_newer, link.received_duplicate)
+    check("and what came over its link", known == ("Python", 2, 1, 1))
+
+    known = port.call(path + "Locate", client="kiwi.cs.ucla.edu").known
+    check("it tells a report", known.report.position == "+34.068930-118.445127")
+    check("and how it learned of it", (known.learned_from, known.sequence) == ("Python", 1))
+    refusal = port.refusal(path + "Locate", client="nobody")
+    check(f"of nobody it says: {refusal[1]}", refusal[0] == grpc.StatusCode.NOT_FOUND)
+
+    ucla = port.message("proxyherd.v1.Point", latitude=34.07, longitude=-118.45)
+    near = port.call(path + "Nearby", point=ucla, radius_meters=1000).clients
+    check("it finds who is near", [it.known.report.client for it in near] == ["kiwi.cs.ucla.edu"])
+    check(f"{near[0].distance_meters:.1f} m away", 463 < near[0].distance_meters < 466)
+
+    bucket = port.call(path + "Digest").buckets[0]
+    check("it sums up what it holds", (bucket.clients, len(bucket.sum)) == (1, 16))
+    if xxhash:
+        want = xxhash.xxh3_128_digest(line.encode())
+        check(f"and the sum is that of the AT line: {want.hex()}", bucket.sum == want)
+        parts = port.call(path + "Digest", buckets=4096).buckets
+        place = xxhash.xxh3_64_intdigest(b"kiwi.cs.ucla.edu") >> 52
+        check("in the bucket of the client's hash", parts[place].sum == want)
+
+    told = port.call(path + "Watch", present=True)
+    first = next(told)
+    check("who watches is told what there is", first.reports[0] == known and first.up_to_date)
+    ask(clients, "IAMAT plum +1+1 1")
+    check("and what comes", next(told).reports[0].report.client == "plum")
+    return told
+
+
 def main(program):
     clients, peers, *unused = free_ports(4)
     with tempfile.TemporaryDirectory() as folder:
@@ -196,11 +241,19 @@ def main(program):
             port = Port(f"127.0.0.1:{peers}")
             describe(port)
             health(port)
-            push(port, clients, greet(port))
+            incarnation = greet(port)
+            push(port, clients, incarnation)
+            watch = operate(port, clients, incarnation)
             told = (answer.status for answer in port.call("grpc.health.v1.Health/Watch"))
             check("who watches its health is told SERVING", next(told) == 1)
             server.send_signal(signal.SIGTERM)
             check("and NOT_SERVING when it is told to stop", next(told) == 2)
+            try:
+                next(watch)
+                raise AssertionError("a watch goes on behind the end")
+            except grpc.RpcError as error:
+                ended = error.code() == grpc.StatusCode.UNAVAILABLE
+                check(f"who watches reports is sent away: {error.details()}", ended)
             check("and it stops well", server.wait(LIMIT) == 0)
         finally:
             server.kill()

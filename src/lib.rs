@@ -28,14 +28,14 @@
 //! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, `bench` |
 //! | 6 | [`config`], [`bench`](mod@bench) | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
-//! | 4 | [`clients`], [`peers`] | the text edge, and the gRPC edge |
+//! | 4 | [`clients`], [`peers`], [`operators`] | the text edge, the gRPC edge, and what operators ask |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
-//! | 2 | [`places`], [`log`] | what is near; what is written down |
+//! | 2 | [`places`], [`log`], [`views`] | what is near; what is written down; what is worked out from reports |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
-//! | 0 | [`model`], [`proto`] | what a report is; the messages, generated |
+//! | 0 | [`model`], [`proto`], [`measure`] | what a report is; the messages, generated; counters |
 //!
-//! Floors 0 and 1 (the generated code aside) hold no socket, no clock, no random
-//! source and no async: time and chance come in as arguments. So the whole
+//! Floors 0 and 1 (the generated code aside) and [`views`] hold no socket, no
+//! clock, no random source and no async: time and chance come in as arguments. So the whole
 //! protocol of a herd runs in a test as a handful of values under a seeded
 //! scheduler. Each folder owns the type of its settings; [`config`] fills them.
 //!
@@ -73,6 +73,7 @@
 //! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
+//! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
 //!
@@ -118,6 +119,7 @@
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/refusals.rs`, `tests/fuzz` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
+//! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |
 
 pub mod bench;
 pub mod cli;
@@ -126,10 +128,13 @@ pub mod config;
 pub mod gateway;
 pub mod herd;
 pub mod log;
+pub mod measure;
 pub mod model;
+pub mod operators;
 pub mod peers;
 pub mod places;
 pub mod proto;
 pub mod server;
 pub mod sockets;
 pub mod text;
+pub mod views;

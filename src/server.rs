@@ -24,12 +24,17 @@ use crate::herd::{Incarnation, NeighbourId};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
+use crate::operators::Operators;
 use crate::peers::{self, Connect, Health, Inbound, Link, Port};
 use crate::places::Places;
 use crate::sockets::{self, Acceptor, Listen};
 
 /// Connections to the peer port that were accepted and not yet taken up.
 const ACCEPTED: usize = 16;
+
+/// How long a server that has nothing left to do waits for the calls under way:
+/// they are answered at once, but a caller may never read its answer.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// A task that panicked is run again after this time.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
@@ -197,7 +202,9 @@ impl<L: Listen> Bound<L> {
         let (stop, stopping) = watch::channel(false);
 
         let inbound = Inbound::new(gateway.clone(), &log);
-        let port = Port::new(inbound, &self.plan.peers);
+        let places = places.with_own_counts();
+        let operators = Operators::service(gateway.clone(), places.clone());
+        let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
         edges.spawn(serve_peers(port, health.clone(), self.peers, stopping).in_current_span());
@@ -415,7 +422,7 @@ impl Running {
             self.finish.send_replace(true);
             wait_for(&mut self.links, deadline).await;
             self.stop.send_replace(true);
-            wait_for(&mut self.peers, deadline).await;
+            wait_for(&mut self.peers, deadline.min(Instant::now() + LAST_ANSWERS)).await;
             let lost = self.count_unshared();
             match lost {
                 0 => info!("stopped"),

@@ -512,9 +512,9 @@ mod draining {
     }
 
     #[test]
-    fn health_is_told_of_the_server_and_of_propagate_and_of_nothing_else() {
+    fn health_is_told_of_the_server_and_of_its_services_and_of_nothing_else() {
         let (_herd, stranger) = riley();
-        for service in ["", "proxyherd.v1.Propagate"] {
+        for service in ["", "proxyherd.v1.Propagate", "proxyherd.v1.Operator"] {
             assert_eq!(health(&stranger, service).unwrap(), ServingStatus::Serving);
         }
         assert_refused(health(&stranger, "Propagate"), Code::NotFound, "");
@@ -616,7 +616,11 @@ mod reflection {
     #[test]
     fn it_lists_the_services_and_explains_them_in_both_of_its_versions() {
         let (_herd, stranger) = riley();
-        let offered = ["grpc.health.v1.Health", "proxyherd.v1.Propagate"];
+        let offered = [
+            "grpc.health.v1.Health",
+            "proxyherd.v1.Propagate",
+            "proxyherd.v1.Operator",
+        ];
 
         let services = ask!(v1, &stranger, ListServices(""), ListServicesResponse).service;
         let names: Vec<_> = services.iter().map(|service| &*service.name).collect();

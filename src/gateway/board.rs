@@ -1,6 +1,6 @@
 //! The state of a server's links, for all tasks of the server to see.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,16 +9,18 @@ use tokio::sync::futures::Notified;
 
 use crate::herd::replica::Tally;
 use crate::herd::{Incarnation, NeighbourId};
+use crate::measure::{Counter, Histogram};
 use crate::model::timestamp::UnixNanos;
-
-use super::counts::Counter;
-use super::histogram::Histogram;
 
 /// One note for each link, and the bells that wake its task.
 #[derive(Debug)]
 pub struct Board {
     notes: Vec<Note>,
     is_closing: AtomicBool,
+    closed: Notify,
+    /// How many watch, for each of whom the bell is rung.
+    watchers: AtomicUsize,
+    watchers_bell: Notify,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,9 @@ impl Board {
         Self {
             notes: std::iter::repeat_with(note).take(links).collect(),
             is_closing: AtomicBool::new(false),
+            closed: Notify::new(),
+            watchers: AtomicUsize::new(0),
+            watchers_bell: Notify::new(),
         }
     }
 
@@ -116,11 +121,21 @@ impl Board {
     /// that links go down is no news.
     pub fn close(&self) {
         self.is_closing.store(true, Relaxed);
+        self.closed.notify_waiters();
     }
 
     /// Does the server shut down?
     pub fn is_closing(&self) -> bool {
         self.is_closing.load(Relaxed)
+    }
+
+    /// Resolves when the server shuts down.
+    pub async fn closed(&self) {
+        // Rung from here on, whenever it is first waited for.
+        let closed = self.closed.notified();
+        if !self.is_closing() {
+            closed.await;
+        }
     }
 
     /// The state of one link.
@@ -167,12 +182,31 @@ impl Board {
         self.state(neighbour).cursor = cursor;
     }
 
-    /// There is something new to send: wakes all links that wait for that. One
-    /// that is busy looks again when it is done.
+    /// There is something new to send: wakes all links that wait for that, and
+    /// all watchers. One that is busy looks again when it is done.
     pub fn ring_news(&self) {
         for note in &self.notes {
             note.news.notify_one();
         }
+        // Whoever counted itself before it looked into the feed is seen here by
+        // all that is in the feed after that: the feed's lock is between.
+        if self.watchers.load(Relaxed) > 0 {
+            self.watchers_bell.notify_waiters();
+        }
+    }
+
+    /// Somebody watches from now on, or does no more.
+    pub(super) fn count_watcher(&self, comes: bool) {
+        match comes {
+            true => self.watchers.fetch_add(1, Relaxed),
+            false => self.watchers.fetch_sub(1, Relaxed),
+        };
+    }
+
+    /// Resolves when there may be something new to tell to watchers, from this
+    /// call on.
+    pub(super) fn news_for_watchers(&self) -> Notified<'_> {
+        self.watchers_bell.notified()
     }
 
     /// Resolves when there may be something new to send.

@@ -8,17 +8,18 @@
 mod board;
 mod counts;
 mod forgetting;
-mod histogram;
+mod lag;
 
 pub use board::{Board, LinkState, Traffic};
-pub use counts::{Counter, Counts, Outcomes};
+pub use counts::{Counts, Outcomes};
 pub use forgetting::keep_forgetting;
-pub use histogram::Histogram;
+pub use lag::Lag;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::futures::Notified;
 use tracing::warn;
 
 use crate::herd::replica::Replica;
@@ -122,6 +123,23 @@ impl Drop for Connected {
     }
 }
 
+/// Somebody who is told of news, until this is dropped.
+#[derive(Debug)]
+pub struct Watching(Arc<Gateway>);
+
+impl Watching {
+    /// Resolves when there may be news, from this call on.
+    pub fn news(&self) -> Notified<'_> {
+        self.0.board.news_for_watchers()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.board.count_watcher(false);
+    }
+}
+
 /// That there is no room for new clients is told once in this time.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
 
@@ -172,6 +190,13 @@ impl Gateway {
     pub fn connect(self: &Arc<Self>) -> Connected {
         self.counts.note_connected();
         Connected(self.clone())
+    }
+
+    /// Somebody is told of news, for as long as what this gives is held. Nobody
+    /// else pays for it.
+    pub fn watch(self: &Arc<Self>) -> Watching {
+        self.board.count_watcher(true);
+        Watching(self.clone())
     }
 
     /// A client says, at `now`, where it is. Wakes no link, and counts nothing:

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::client::ClientId;
 use crate::model::name::{Name, is_name};
 use crate::model::report::Report;
-use crate::model::timestamp::UnixNanos;
+use crate::model::timestamp::{Timestamp, UnixNanos};
 
 use super::expiry::Expiry;
 use super::inbox::Inbox;
@@ -265,6 +265,16 @@ impl Replica {
         self.expiry.map(Expiry::after)
     }
 
+    /// The rule by which it does.
+    pub fn expiry(&self) -> Option<Expiry> {
+        self.expiry
+    }
+
+    /// Is a report with this time shown to nobody at `now`?
+    pub fn hides(&self, time: Timestamp<'_>, now: UnixNanos) -> bool {
+        self.expiry.is_some_and(|expiry| expiry.hides(time, now))
+    }
+
     /// What this server holds.
     pub fn store(&self) -> &Store {
         &self.store
@@ -479,7 +489,7 @@ mod tests {
     use crate::model::client::ClientId;
     use crate::model::position::Position;
     use crate::model::report::Origin;
-    use crate::model::timestamp::{Skew, Timestamp};
+    use crate::model::timestamp::Skew;
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()

@@ -15,6 +15,7 @@ use super::lock;
 use super::record::Record;
 pub use super::record::{Held, Learned};
 use super::senders::Heard;
+use super::tail::Slot;
 
 /// How many shards the records are spread over: enough that threads seldom
 /// meet in one, few enough that empty ones cost nothing to speak of.
@@ -73,6 +74,23 @@ pub struct Walk {
     slot: usize,
 }
 
+impl Walk {
+    /// Goes on to `slot` of its shard, which has so many.
+    fn go_on(&mut self, slot: usize, slots: usize) {
+        *self = match slot == slots {
+            true => Self {
+                shard: (self.shard + 1) % SHARDS,
+                slot: 0,
+            },
+            false => Self { slot, ..*self },
+        };
+    }
+
+    fn is_at_start(&self) -> bool {
+        (self.shard, self.slot) == (0, 0)
+    }
+}
+
 impl Store {
     /// An empty store. `hasher` spreads the clients; clients choose their IDs,
     /// so its keys should be such as they can not guess.
@@ -120,6 +138,31 @@ impl Store {
         let shard = lock(&self.shards[shard_of(hash)]);
         let slot = shard.find(hash, client)?;
         Some(read(shard.records[slot].held()))
+    }
+
+    /// Hands what is held at a slot to `read`, as [`find`](Self::find) does;
+    /// `None` where no client's report is.
+    pub fn at<T>(&self, slot: Slot, read: impl FnOnce(Held<'_>) -> T) -> Option<T> {
+        let (shard, slot) = parts(Key(slot.0));
+        let shard = lock(&self.shards[shard]);
+        let record = shard.records.get(slot)?;
+        (!record.is_vacant()).then(|| read(record.held()))
+    }
+
+    /// Hands some records to `each`, which must be quick: `some` of the shard
+    /// that the walk has come to. Gives whether it has come to the end. A walk
+    /// from the beginning to the end meets every client that is known all the
+    /// while, once.
+    pub fn read_some(&self, walk: &mut Walk, some: usize, mut each: impl FnMut(Held<'_>)) -> bool {
+        let shard = lock(&self.shards[walk.shard]);
+        let end = shard.records.len().min(walk.slot + some);
+        for record in &shard.records[walk.slot.min(end)..end] {
+            if !record.is_vacant() {
+                each(record.held());
+            }
+        }
+        walk.go_on(end, shard.records.len());
+        walk.is_at_start()
     }
 
     /// Takes a report if it is newer than what is held. `heard` is who sent it,
@@ -188,13 +231,7 @@ impl Store {
             !record.is_vacant() && is_over(&record.report())
         };
         let over: Vec<usize> = (walk.slot..end).filter(is_over).collect();
-        *walk = match end == shard.records.len() {
-            true => Walk {
-                shard: (walk.shard + 1) % SHARDS,
-                slot: 0,
-            },
-            false => Walk { slot: end, ..*walk },
-        };
+        walk.go_on(end, shard.records.len());
         for &slot in &over {
             let record = &shard.records[slot];
             lock(&self.feed).remove(record.number);

@@ -17,4 +17,5 @@ pub mod decimal;
 pub mod name;
 pub mod position;
 pub mod report;
+pub mod sphere;
 pub mod timestamp;

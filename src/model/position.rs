@@ -61,6 +61,18 @@ impl<'a> Position<'a> {
     pub fn longitude(self) -> &'a str {
         self.text[usize::from(self.latitude)..].trim_end_matches('/')
     }
+
+    /// Latitude and longitude as the nearest floats, for whoever calculates:
+    /// the coordinates themselves are never compared through these.
+    pub fn degrees(self) -> (f64, f64) {
+        (float(self.latitude()), float(self.longitude()))
+    }
+}
+
+fn float(coordinate: &str) -> f64 {
+    coordinate
+        .parse()
+        .expect("a coordinate is a signed decimal number, which reads as a float")
 }
 
 fn is_sign(byte: u8) -> bool {
@@ -86,6 +98,7 @@ mod tests {
         assert_eq!(position.text(), "+34.068930-118.445127/");
         assert_eq!(position.latitude(), "+34.068930");
         assert_eq!(position.longitude(), "-118.445127");
+        assert_eq!(position.degrees(), (34.068930, -118.445127));
     }
 
     #[test]

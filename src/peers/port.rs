@@ -1,5 +1,6 @@
 //! The peer port: which services it offers, and its limits.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -8,11 +9,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_stream::Stream;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 use tonic_health::server::HealthReporter;
+use tower::Service;
 
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
@@ -38,7 +43,9 @@ const STREAMS_PER_CONNECTION: u32 = 64;
 pub struct Port {
     inbound: Inbound,
     settings: Settings,
-    health: HealthReporter,
+    places: Places,
+    beside: Routes,
+    health: Health,
 }
 
 impl Port {
@@ -47,13 +54,36 @@ impl Port {
         Self {
             inbound,
             settings: settings.clone(),
-            health: HealthReporter::new(),
+            places: Places::new(settings.max_pushes),
+            beside: Routes::default(),
+            health: Health {
+                reporter: HealthReporter::new(),
+                services: vec!["", "proxyherd.v1.Propagate"],
+            },
         }
+    }
+
+    /// The same port, which serves another service too. Its calls take the
+    /// places of calls as others do; what it refuses is nobody's news.
+    pub fn beside<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let service = InterceptedService::new(service, self.places.interceptor());
+        self.beside = self.beside.add_service(service);
+        self.health.services.push(S::NAME);
+        self
     }
 
     /// Tells those who ask how the server is.
     pub fn health(&self) -> Health {
-        Health(self.health.clone())
+        self.health.clone()
     }
 
     /// How soon a connection must begin to speak.
@@ -72,12 +102,13 @@ impl Port {
         I: Stream<Item = io::Result<C>>,
         C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
     {
-        let health = tonic_health::server::HealthService::from_health_reporter(self.health);
+        let health =
+            tonic_health::server::HealthService::from_health_reporter(self.health.reporter);
         let gateway = self.inbound.gateway().clone();
         let propagate = PropagateServer::new(self.inbound)
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
-        let propagate = InterceptedService::new(propagate, places(self.settings.max_pushes));
+        let propagate = InterceptedService::new(propagate, self.places.interceptor());
         Server::builder()
             // A caller that does not finish its request must not keep its place.
             .timeout(self.settings.attempt * 4)
@@ -86,6 +117,7 @@ impl Port {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(self.settings.keep_alive))
             .http2_keepalive_timeout(Some(self.settings.keep_alive_timeout))
+            .add_routes(self.beside)
             .add_service(Noting::new(propagate, gateway))
             .add_service(tonic_health::pb::health_server::HealthServer::new(health))
             .add_service(reflection().build_v1().expect("our descriptors are whole"))
@@ -100,17 +132,20 @@ impl Port {
 }
 
 /// What `grpc.health.v1.Health` says, for the server as a whole (the empty
-/// name) and for `Propagate`.
+/// name) and for each of its services.
 #[derive(Clone, Debug)]
-pub struct Health(HealthReporter);
+pub struct Health {
+    reporter: HealthReporter,
+    services: Vec<&'static str>,
+}
 
 impl Health {
     /// The server takes calls, or does not take any more.
     pub async fn set(&self, is_serving: bool) {
         use tonic_health::ServingStatus::{NotServing, Serving};
         let status = if is_serving { Serving } else { NotServing };
-        for service in ["", "proxyherd.v1.Propagate"] {
-            self.0.set_service_status(service, status).await;
+        for service in &self.services {
+            self.reporter.set_service_status(*service, status).await;
         }
     }
 }
@@ -126,19 +161,41 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Lets in `most` calls at a time over connections on which a neighbour has
+/// Lets in so many calls at a time over connections on which a neighbour has
 /// greeted, and as many over all others, so that strangers do not take the
-/// places of neighbours. Runs before a call's message is read, so that what
-/// waits outside holds no memory; the place is given back when the request is
-/// dropped.
-fn places(most: usize) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
-    let neighbours = Arc::new(Semaphore::new(most));
-    let others = Arc::new(Semaphore::new(most));
-    move |mut request| {
+/// places of neighbours.
+#[derive(Clone, Debug)]
+struct Places {
+    most: usize,
+    neighbours: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            neighbours: Arc::new(Semaphore::new(most)),
+            others: Arc::new(Semaphore::new(most)),
+        }
+    }
+
+    /// Runs before a call's message is read, so that what waits outside holds no
+    /// memory; the place is given back when the request is dropped.
+    fn interceptor(&self) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone + use<> {
+        let places = self.clone();
+        move |request| places.let_in(request)
+    }
+
+    fn let_in(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let other_end = request.extensions().get::<OtherEnd>();
         let is_neighbour = other_end.is_some_and(OtherEnd::is_neighbour);
-        let places = if is_neighbour { &neighbours } else { &others };
+        let places = match is_neighbour {
+            true => &self.neighbours,
+            false => &self.others,
+        };
         let place = places.clone().try_acquire_owned().map_err(|_| {
+            let most = self.most;
             Status::resource_exhausted(format!(
                 "{most} calls are under way on this port: try again later"
             ))

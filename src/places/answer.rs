@@ -1,6 +1,6 @@
 //! The answer to a question: a Nearby Search response, whoever gave it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::nearby;
 
@@ -42,6 +42,13 @@ impl Answer {
         })
     }
 
+    /// Did the provider fail to answer?
+    pub(super) fn is_failure(&self) -> bool {
+        self.places == 0
+            && serde_json::from_str::<Status>(&self.json)
+                .is_ok_and(|it| !matches!(it.status.as_str(), "OK" | "ZERO_RESULTS"))
+    }
+
     fn of_status(status: &str, error_message: Option<&str>) -> Answer {
         Answer::of::<()>(&Response {
             error_message,
@@ -69,9 +76,23 @@ struct Response<'a, P> {
     status: &'a str,
 }
 
+/// What a response says of how it came about.
+#[derive(Deserialize)]
+struct Status {
+    status: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_from_an_answer() {
+        assert!(Answer::failed("late").is_failure());
+        assert!(Answer::refused("OVER_QUERY_LIMIT", None).is_failure());
+        assert!(!Answer::none().is_failure());
+        assert!(!Answer::found(&["here"]).is_failure());
+    }
 
     #[test]
     fn none_is_zero_results() {

@@ -1,23 +1,15 @@
 //! Which places are nearest: an R*-tree over points on the unit sphere.
 //!
-//! The chord between two points of a sphere grows with the distance along its surface, so the nearest by chord in
-//! space are the nearest on the ground, everywhere, poles and 180th meridian included. The earth is taken as a
-//! sphere of its mean radius; distances are true to about a nanometre on that sphere, which itself differs from the
-//! real earth by up to half a percent.
+//! The nearest by chord in space are the nearest on the ground; [`sphere`](crate::model::sphere) tells why.
 //!
 //! It knows places by their numbers only. Many on one point, as where addresses were looked up by town, are one entry.
 
-use std::f64::consts::FRAC_PI_2;
 use std::ops::Range;
 
 use rstar::RTree;
 use rstar::primitives::GeomWithData;
 
-/// The mean radius of the earth (IUGG), in metres.
-const EARTH_RADIUS: f64 = 6_371_008.8;
-
-/// Added to a radius, in metres: far more than the arithmetic is off by, so that a place at exactly the radius is in.
-const ROUNDING: f64 = 1e-6;
+use crate::model::sphere::{on_unit_sphere, reach_squared};
 
 /// The places of a catalogue by where they are.
 pub(super) struct Index {
@@ -65,7 +57,7 @@ impl Index {
         radius: f64,
         most: usize,
     ) -> Vec<Found> {
-        let limit = chord_squared(radius + ROUNDING);
+        let limit = reach_squared(radius);
         let from = on_unit_sphere((latitude, longitude));
         let mut found: Vec<Found> = Vec::new();
         let mut wanted = most;
@@ -88,38 +80,12 @@ impl Index {
     }
 }
 
-fn on_unit_sphere((latitude, longitude): (f64, f64)) -> [f64; 3] {
-    let (sin_latitude, cos_latitude) = sin_cos(latitude);
-    let (sin_longitude, cos_longitude) = sin_cos(longitude);
-    [
-        cos_latitude * cos_longitude,
-        cos_latitude * sin_longitude,
-        sin_latitude,
-    ]
-}
-
-/// Sine and cosine of an angle in degrees. Exactly zero where they are: a pole has every longitude and the 180th
-/// meridian has two names, and each is one point all the same, or places there would not be as far as one another.
-fn sin_cos(degrees: f64) -> (f64, f64) {
-    let (sine, cosine) = degrees.to_radians().sin_cos();
-    match degrees.abs() {
-        180.0 => (0.0, cosine),
-        90.0 => (sine, 0.0),
-        _ => (sine, cosine),
-    }
-}
-
-/// The square of the chord, in earth radii, that spans so many metres along the ground; half the globe at most.
-fn chord_squared(metres: f64) -> f64 {
-    let half_angle = (metres / (2.0 * EARTH_RADIUS)).clamp(0.0, FRAC_PI_2);
-    (2.0 * half_angle.sin()).powi(2)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::sphere::EARTH_RADIUS;
 
     /// Great-circle distance in metres by the haversine formula, which shares nothing with the index.
     fn haversine(a: (f64, f64), b: (f64, f64)) -> f64 {
@@ -209,18 +175,6 @@ mod tests {
         let points = [(0.0, 180.0), (0.0, -180.0), (0.0, -179.9)];
         assert_eq!(nearest(&points, (0.0, 180.0), 0.0, 20).len(), 2);
         assert_eq!(nearest(&points, (0.0, 179.9), 25_000.0, 20).len(), 3);
-    }
-
-    #[test]
-    fn a_point_of_many_names_is_one_point() {
-        for names in [
-            [(90.0, 0.0), (90.0, 135.0), (90.0, -180.0)],
-            [(-90.0, 0.0), (-90.0, 90.0), (-90.0, 12.3)],
-            [(34.5, 180.0), (34.5, -180.0), (34.5, 180.0)],
-        ] {
-            let images = names.map(on_unit_sphere);
-            assert_eq!(images, [images[0]; 3]);
-        }
     }
 
     #[test]

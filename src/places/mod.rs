@@ -15,6 +15,7 @@
 
 mod answer;
 mod catalogue;
+mod counts;
 mod error;
 mod file;
 mod gazetteer;
@@ -30,10 +31,11 @@ mod question;
 use std::env::VarError;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use answer::Answer;
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
+pub use counts::Counts;
 pub use error::{PlacesError, Spot};
 pub use file::MAX_FILE_BYTES;
 pub use question::Question;
@@ -93,6 +95,7 @@ impl Default for Settings {
 pub struct Places {
     answerer: Answerer,
     timeout: Duration,
+    counts: Arc<Counts>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,7 +138,7 @@ impl Places {
                 Answerer::Google(Arc::new(Google::start(google, timeout, environment)?))
             }
         };
-        Ok(Places { answerer, timeout })
+        Ok(Places::of(answerer, timeout))
     }
 
     /// An answerer of the caller's making, for tests and simulations: `ask` is asked for every answer of which any
@@ -144,9 +147,25 @@ impl Places {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        Places {
-            answerer: Answerer::Made(Made::new(ask)),
-            timeout,
+        Places::of(Answerer::Made(Made::new(ask)), timeout)
+    }
+
+    /// The same answerer, whose answers are counted anew and apart.
+    pub fn with_own_counts(&self) -> Places {
+        Places::of(self.answerer.clone(), self.timeout)
+    }
+
+    /// What came of the questions of this answerer and of its clones.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Who answers, as in the config: `offline`, `google` or `google-new`; or `made`, by the caller.
+    pub fn provider(&self) -> &'static str {
+        match &self.answerer {
+            Answerer::Offline(_) => "offline",
+            Answerer::Google(google) => google.name(),
+            Answerer::Made(_) => "made",
         }
     }
 
@@ -157,6 +176,13 @@ impl Places {
         if let Some(answer) = self.nearby_now(question) {
             return answer;
         }
+        let asked = Instant::now();
+        let answer = self.wait_for(question).await;
+        self.counts.note(&answer, asked.elapsed());
+        answer
+    }
+
+    async fn wait_for(&self, question: &Question) -> Answer {
         match &self.answerer {
             Answerer::Offline(loading) => {
                 let late = "the list of places is still being loaded: ask again later";
@@ -178,8 +204,21 @@ impl Places {
             return Some(Answer::none());
         }
         match &self.answerer {
-            Answerer::Offline(loading) => Some(answer_from(loading.now()?, question)),
+            Answerer::Offline(loading) => {
+                let (asked, loaded) = (Instant::now(), loading.now()?);
+                let answer = answer_from(loaded, question);
+                self.counts.note(&answer, asked.elapsed());
+                Some(answer)
+            }
             Answerer::Google(_) | Answerer::Made(_) => None,
+        }
+    }
+
+    fn of(answerer: Answerer, timeout: Duration) -> Places {
+        Places {
+            answerer,
+            timeout,
+            counts: Arc::default(),
         }
     }
 
@@ -222,10 +261,7 @@ mod tests {
 
     /// Places that are waited for as long as a busy machine takes to load them.
     fn places(loading: Loading<Offline>) -> Places {
-        Places {
-            answerer: Answerer::Offline(loading),
-            timeout: MAX_TIMEOUT,
-        }
+        Places::of(Answerer::Offline(loading), MAX_TIMEOUT)
     }
 
     /// Places that stay unloaded until the sender sends or goes.
@@ -255,7 +291,15 @@ mod tests {
         release.send(()).unwrap();
         let answer = asked.await.unwrap();
         assert_eq!(answer.places, 8);
+        assert_eq!(places.counts().answered(), 1);
         assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
+        assert_eq!(places.nearby_now(&ucla(0)), Some(Answer::none()));
+        assert_eq!(
+            places.counts().answered(),
+            2,
+            "with none wanted nobody is asked"
+        );
+        assert_eq!(places.with_own_counts().counts().answered(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
 //! The messages and services of `proto/`, as Rust: generated code, and the one
 //! message that stays bytes.
 //!
-//! Nothing here knows what a message means. `peers::wire` turns messages into
-//! model types and back, and nobody else does.
+//! Nothing here knows what a message means. `peers::wire` turns messages of
+//! servers into model types and back, `operators::wire` those of operators, and
+//! nobody else does.
 
 mod codec;
 mod push;
@@ -16,7 +17,12 @@ mod generated {
 }
 
 pub use generated::{
-    GreetRequest, GreetResponse, PushResponse, Report, propagate_client, propagate_server,
+    Bucket, Circle, ClientStatus, DigestRequest, DigestResponse, GetStatusRequest,
+    GetStatusResponse, GreetRequest, GreetResponse, KnownReport, LinkStatus, ListClientsRequest,
+    ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
+    NearbyResponse, PlacesStatus, Point, PushResponse, Report, Resume, WatchRequest, WatchResponse,
+    nearby_request, operator_client, operator_server, propagate_client, propagate_server,
+    watch_request,
 };
 
 /// All of `proto/` compiled, comments included: what reflection serves.

@@ -3,12 +3,16 @@
 use proxyherd::herd::NeighbourId;
 use proxyherd::herd::outbox::{Batch, MAX_BATCH_REPORTS, Outbox};
 use proxyherd::model::report::Report;
+use proxyherd::views::digest::{Buckets, Digest, RANGES};
 
 use crate::clients::ReportId;
 use crate::model::Pid;
 use crate::process::Process;
 use crate::setup::PLENTY;
 use crate::world::{Checked, World};
+
+/// Of so many seeds, one compares digests: they take a while to set up.
+const DIGESTED: u64 = 4;
 
 /// Counts what stands in a feed.
 #[derive(Default)]
@@ -48,8 +52,36 @@ impl World {
             }
             self.check_agreement(client, newest)?;
         }
+        self.check_digests()?;
         self.alive()
             .try_for_each(|process| self.check_bounds(process))
+    }
+
+    /// All servers have equal digests, whatever the order in which they came to
+    /// hold what they hold. By the latest of their clocks, that is: what one of
+    /// them has forgotten, it hides.
+    fn check_digests(&self) -> Checked {
+        if !self.setup.seed.is_multiple_of(DIGESTED) {
+            return Ok(());
+        }
+        let processes = self.newest_processes();
+        let now = processes.iter().map(|&pid| self.clock(pid)).max();
+        let all = Buckets::new(0, u64::MAX, RANGES).expect("each range holds hashes");
+        let sums = |pid: &Pid| {
+            let mut digest = Digest::default();
+            digest.catch_up(self.replica(*pid), now.expect("a herd has servers"));
+            digest.sums(all)
+        };
+        let mut all_sums = processes.iter().map(sums);
+        let first = all_sums.next();
+        match all_sums.position(|sums| Some(&sums) != first.as_ref()) {
+            None => Ok(()),
+            Some(other) => Err(format!(
+                "the digests of {} and {} differ",
+                self.who(processes[0]),
+                self.who(processes[other + 1])
+            )),
+        }
     }
 
     /// All servers hold this report of a client, or show none.

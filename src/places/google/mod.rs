@@ -110,6 +110,14 @@ impl Google {
         })
     }
 
+    /// The API's name, as in the config.
+    pub(super) fn name(&self) -> &'static str {
+        match self.api {
+            Api::Legacy => "google",
+            Api::New(_) => "google-new",
+        }
+    }
+
     /// The answer to a question with which at least one place is wanted, within the time limit.
     pub(super) async fn answer(self: &Arc<Google>, question: &Question) -> Answer {
         let call = || {

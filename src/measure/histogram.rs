@@ -28,7 +28,6 @@ impl Histogram {
         // A bucket holds what is up to and with its bound.
         let bucket = BOUNDS.partition_point(|&micros| micros * 1000 < nanos);
         self.buckets[bucket].fetch_add(things, Relaxed);
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos.saturating_mul(things), Relaxed);
     }
 

@@ -1,0 +1,54 @@
+//! Which reports a watcher wants.
+
+use tonic::Status;
+
+use crate::model::report::Report;
+use crate::model::sphere::{chord_squared, on_unit_sphere, reach_squared};
+use crate::proto::{Circle, watch_request};
+
+use super::wire::{self, invalid};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Filter {
+    All,
+    Client(String),
+    Prefix(String),
+    /// A point on the unit sphere, and the square of the longest chord.
+    Circle([f64; 3], f64),
+}
+
+impl Filter {
+    pub(super) fn read(wanted: Option<watch_request::Filter>) -> Result<Self, Status> {
+        Ok(match wanted {
+            None => Self::All,
+            Some(watch_request::Filter::Client(id)) => {
+                Self::Client(wire::client("client", &id)?.text().to_owned())
+            }
+            Some(watch_request::Filter::Prefix(prefix)) => Self::Prefix(prefix),
+            Some(watch_request::Filter::Circle(circle)) => Self::circle(circle)?,
+        })
+    }
+
+    fn circle(circle: Circle) -> Result<Self, Status> {
+        let center = wire::degrees("circle.center", circle.center)?;
+        let radius = circle.radius_meters;
+        if !(radius.is_finite() && radius > 0.0) {
+            return Err(invalid(
+                "circle.radius_meters must be a number of metres, more than 0",
+            ));
+        }
+        Ok(Self::Circle(on_unit_sphere(center), reach_squared(radius)))
+    }
+
+    pub(super) fn wants(&self, report: &Report<'_>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Client(id) => report.client.text() == id,
+            Self::Prefix(prefix) => report.client.text().starts_with(prefix),
+            Self::Circle(center, reach) => {
+                let point = on_unit_sphere(report.position.degrees());
+                chord_squared(*center, point) <= *reach
+            }
+        }
+    }
+}

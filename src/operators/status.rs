@@ -1,0 +1,75 @@
+//! How the server is.
+
+use tokio::time::Instant;
+
+use crate::gateway::{Gateway, Outcomes};
+use crate::herd::NeighbourId;
+use crate::places::Places;
+use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus};
+
+use super::wire::{duration, timestamp};
+
+pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> GetStatusResponse {
+    let (replica, counts) = (gateway.replica(), gateway.counts());
+    let me = replica.identity();
+    let links = (0..replica.neighbours().len()).map(NeighbourId);
+    GetStatusResponse {
+        name: me.name.to_string(),
+        herd: me.herd.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        incarnation: me.incarnation.get(),
+        uptime: Some(duration(started.elapsed())),
+        now: Some(timestamp(gateway.clock().now())),
+        expire_after: replica.expire_after().map(duration),
+        clients: replica.store().clients() as u64,
+        last_sequence: replica.store().last(),
+        client_lines: Some(client_lines(&counts.lines())),
+        connections: counts.connections(),
+        connections_accepted: counts.connections_ever(),
+        connections_refused: counts.turned_away().get(),
+        calls_refused: counts.refused_calls().get(),
+        places: Some(PlacesStatus {
+            provider: places.provider().to_owned(),
+            answered: places.counts().answered(),
+            failed: places.counts().failed(),
+        }),
+        links: links.map(|link| link_status(gateway, link)).collect(),
+        draining: gateway.board().is_closing(),
+    }
+}
+
+fn client_lines(lines: &Outcomes) -> ClientStatus {
+    ClientStatus {
+        accepted: lines.accepted,
+        stale: lines.stale,
+        refused: lines.from_the_future + lines.past_the_limit,
+        located: lines.located,
+        unknown: lines.unknown,
+        malformed: lines.malformed,
+    }
+}
+
+fn link_status(gateway: &Gateway, neighbour: NeighbourId) -> LinkStatus {
+    let (state, traffic) = (
+        gateway.board().link(neighbour),
+        gateway.board().traffic(neighbour),
+    );
+    let lag = gateway.lag(neighbour);
+    LinkStatus {
+        neighbour: gateway.replica().neighbours()[neighbour.0].to_string(),
+        up: state.is_up,
+        since: Some(timestamp(state.since)),
+        reason: state.reason,
+        cursor: state.cursor,
+        lag_reports: lag.reports,
+        lag: lag.oldest.map(duration),
+        batches_sent: traffic.batches_sent.get(),
+        reports_sent: traffic.reports_sent.get(),
+        calls_failed: traffic.calls_failed.get(),
+        batches_received: traffic.batches_received.get(),
+        received_newer: traffic.received_newer.get(),
+        received_duplicate: traffic.received_same.get(),
+        received_older: traffic.received_older.get(),
+        last_round_trip: traffic.last_round_trip().map(duration),
+    }
+}

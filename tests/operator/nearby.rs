@@ -1,0 +1,213 @@
+//! Which clients are near, held against a formula that shares nothing with the
+//! index.
+
+use super::*;
+
+const EARTH_RADIUS: f64 = 6_371_008.8;
+
+/// Great-circle distance in metres, by the haversine formula.
+fn haversine(a: (f64, f64), b: (f64, f64)) -> f64 {
+    let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
+    let half_lat = (lat_b - lat_a) / 2.0;
+    let half_lon = (b.1 - a.1).to_radians() / 2.0;
+    let h = half_lat.sin().powi(2) + lat_a.cos() * lat_b.cos() * half_lon.sin().powi(2);
+    2.0 * EARTH_RADIUS * h.min(1.0).sqrt().asin()
+}
+
+/// Clients everywhere, many of them where things go wrong.
+fn everywhere() -> BTreeMap<String, (f64, f64)> {
+    let mut state = 7u64;
+    let mut draw = move |bound: f64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        ((state >> 33) as f64 / f64::from(1u32 << 31) * 2.0 - 1.0) * bound
+    };
+    let mut points = Vec::new();
+    for _ in 0..300 {
+        points.push((draw(90.0), draw(180.0)));
+        points.push((draw(2.0), 180.0 - draw(2.0).abs()));
+        points.push((draw(2.0), -180.0 + draw(2.0).abs()));
+        points.push((90.0 - draw(2.0).abs(), draw(180.0)));
+        points.push((-90.0 + draw(2.0).abs(), draw(180.0)));
+    }
+    points.extend([
+        (90.0, 0.0),
+        (90.0, 90.0),
+        (-90.0, 5.0),
+        (0.0, 180.0),
+        (0.0, -180.0),
+    ]);
+    let rounded = |degrees: f64| (degrees * 1e6).round() / 1e6;
+    let named = points.into_iter().enumerate();
+    named
+        .map(|(n, (lat, lon))| (format!("c{n}"), (rounded(lat), rounded(lon))))
+        .collect()
+}
+
+fn line(id: &str, (lat, lon): (f64, f64), time: u32) -> String {
+    format!("IAMAT {id} {lat:+.6}{lon:+.6} {time}")
+}
+
+fn near(from: (f64, f64), radius: f64, limit: u32) -> NearbyRequest {
+    NearbyRequest {
+        center: Some(Center::Point(Point {
+            latitude: from.0,
+            longitude: from.1,
+        })),
+        radius_meters: radius,
+        limit,
+    }
+}
+
+#[track_caller]
+fn check(
+    operator: &Operator,
+    clients: &BTreeMap<String, (f64, f64)>,
+    from: (f64, f64),
+    (radius, limit): (f64, u32),
+) {
+    // Both ways of measuring are off by less than this, in metres, but near
+    // the other side of the earth.
+    const OFF: f64 = 1e-3;
+    let found = operator.nearby(near(from, radius, limit)).unwrap();
+    let reach = if radius == 0.0 { f64::INFINITY } else { radius };
+    let most = if limit == 0 { 100 } else { limit as usize };
+    let mut all: Vec<f64> = clients.values().map(|&at| haversine(from, at)).collect();
+    all.sort_by(f64::total_cmp);
+    let surely_in = all.iter().filter(|&&away| away <= reach - OFF).count();
+    assert!(found.len() >= surely_in.min(most) && found.len() <= most);
+    let ids: BTreeSet<_> = found
+        .iter()
+        .map(|it| id_of(it.known.as_ref().unwrap()))
+        .collect();
+    assert_eq!(ids.len(), found.len(), "each once");
+    for (it, nearest) in found.iter().zip(&all) {
+        let id = id_of(it.known.as_ref().unwrap());
+        let away = haversine(from, clients[id]);
+        assert!((away - it.distance_meters).abs() <= OFF, "{id}");
+        assert!((away - nearest).abs() <= OFF, "{id} is not the next");
+        assert!(it.distance_meters <= reach + OFF, "{id} is too far");
+    }
+    for two in found.windows(2) {
+        let id = |it: &NearbyClient| id_of(it.known.as_ref().unwrap()).to_owned();
+        let key = |it: &NearbyClient| (it.distance_meters, id(it));
+        assert!(key(&two[0]) < key(&two[1]), "{two:?}");
+    }
+}
+
+#[test]
+fn it_agrees_with_haversine_everywhere_and_keeps_up() {
+    let herd = Herd::start(ALONE);
+    let operator = Operator::of(&herd, "Riley");
+    let mut client = herd.client("Riley");
+    let mut clients = everywhere();
+    let centers = [
+        (0.0, 0.0),
+        (90.0, 0.0),
+        (-90.0, 77.0),
+        (0.0, 180.0),
+        (0.5, -179.5),
+        (89.9, -135.0),
+        (34.06893, -118.445127),
+    ];
+    for time in 1..4 {
+        // All move at first, then some.
+        let moved = clients.iter_mut().enumerate();
+        let moved = moved.filter(|(n, _)| time == 1 || n % 7 == 0);
+        let lines: Vec<_> = moved
+            .map(|(_, (id, at))| {
+                if time > 1 {
+                    at.0 = -at.0;
+                }
+                line(id, *at, time)
+            })
+            .collect();
+        tell_all(&mut client, &lines);
+        for from in centers {
+            for bounds in [(50_000.0, 20), (500_000.0, 0), (0.0, 300), (5e6, 10_000)] {
+                check(&operator, &clients, from, bounds);
+            }
+        }
+    }
+}
+
+#[test]
+fn near_a_client_is_everyone_but_itself_and_of_two_as_far_the_first_by_id() {
+    let herd = Herd::start(ALONE);
+    let operator = Operator::of(&herd, "Riley");
+    let mut client = herd.client("Riley");
+    for id in ["d", "b", "me", "a", "c"] {
+        client.ask(&format!("IAMAT {id} +0+180 1"));
+    }
+    client.ask("IAMAT far +0-179 1");
+    let me = |radius_meters, limit| {
+        let request = NearbyRequest {
+            center: Some(Center::Client("me".to_owned())),
+            radius_meters,
+            limit,
+        };
+        let found = operator.nearby(request).unwrap().into_iter();
+        let ids = found.map(|it| id_of(&it.known.unwrap()).to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(me(0.0, 0), ["a", "b", "c", "d", "far"]);
+    assert_eq!(me(0.0, 2), ["a", "b"]);
+    // A degree along the equator, and a tenth of a millimetre less.
+    let degree = EARTH_RADIUS * 1f64.to_radians();
+    assert_eq!(me(degree, 0), ["a", "b", "c", "d", "far"]);
+    assert_eq!(me(degree - 1e-4, 0), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn hidden_reports_are_nowhere() {
+    let (herd, now) = forgetful();
+    let operator = Operator::of(&herd, "Riley");
+    herd.client("Riley").ask("IAMAT kiwi +1+1 100");
+    herd.client("Riley").ask("IAMAT plum +1+1 101");
+    let count = || operator.nearby(near((0.0, 0.0), 0.0, 0)).unwrap().len();
+    assert_eq!(count(), 2);
+    now.store(110 * SECOND + 1, SeqCst);
+    assert_eq!(count(), 1);
+    let request = NearbyRequest {
+        center: Some(Center::Client("kiwi".to_owned())),
+        ..NearbyRequest::default()
+    };
+    assert_refused(operator.nearby(request), Code::NotFound, "is hidden");
+    // The clock goes back, and it is shown again.
+    now.store(110 * SECOND, SeqCst);
+    assert_eq!(count(), 2);
+}
+
+#[test]
+fn what_it_can_not_do_it_says() {
+    let herd = Herd::start(ALONE);
+    let operator = Operator::of(&herd, "Riley");
+    let origin = (0.0, 0.0);
+    let no_center = NearbyRequest::default();
+    assert_invalid(operator.nearby(no_center), "center is missing");
+    for from in [
+        (90.1, 0.0),
+        (0.0, -180.1),
+        (f64::NAN, 0.0),
+        (0.0, f64::INFINITY),
+    ] {
+        let words = "point must have a latitude from -90 to 90";
+        assert_invalid(operator.nearby(near(from, 0.0, 0)), words);
+    }
+    for radius in [-1.0, f64::NAN, f64::INFINITY] {
+        let words = "radius_meters must be a number of metres";
+        assert_invalid(operator.nearby(near(origin, radius, 0)), words);
+    }
+    let words = "limit must be at most 10000";
+    assert_invalid(operator.nearby(near(origin, 0.0, 10_001)), words);
+    let nobody = NearbyRequest {
+        center: Some(Center::Client("nobody".to_owned())),
+        ..NearbyRequest::default()
+    };
+    assert_refused(
+        operator.nearby(nobody),
+        Code::NotFound,
+        "no report of that client",
+    );
+}

@@ -1,0 +1,104 @@
+//! How a server is, as it tells it.
+
+use super::*;
+
+#[test]
+fn it_tells_what_became_of_every_line_and_of_every_link() {
+    let herd = Herd::start(PAIR);
+    let operator = Operator::of(&herd, "Riley");
+    let mut client = herd.client("Riley");
+    let lines = [
+        ("IAMAT kiwi +1+1 5", "AT "),
+        ("IAMAT kiwi +1+1 6", "AT "),
+        ("IAMAT kiwi +1+1 4", "AT "),
+        ("IAMAT kiwi +1+1 99999999999", "? "),
+        ("WHATSAT nobody 1 1", "? "),
+        ("what?", "? "),
+    ];
+    for (line, answer) in lines {
+        assert!(client.ask(line).starts_with(answer), "{line}");
+    }
+    client.send("WHATSAT kiwi 1 1\nWHATSAT kiwi 1 0\n");
+    client.places();
+    client.places();
+    let status = eventually("the lines are counted and the report is there", || {
+        let status = operator.status();
+        let lines = status.client_lines.unwrap();
+        let is_there = status.links[0].lag_reports == 0 && status.links[0].reports_sent > 0;
+        (is_there && lines.located == 2).then_some(status)
+    });
+    assert_eq!((&*status.name, &*status.herd), ("Riley", "test"));
+    assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+    assert_eq!(status.incarnation, herd.incarnation("Riley").get());
+    assert!(nanos(status.uptime) > 0 && status.now.unwrap().seconds > 1_700_000_000);
+    assert_eq!(status.expire_after, None);
+    assert_eq!((status.clients, status.last_sequence), (1, 2));
+    assert!(!status.draining);
+
+    let lines = status.client_lines.unwrap();
+    assert_eq!((lines.accepted, lines.stale, lines.refused), (2, 1, 1));
+    assert_eq!((lines.located, lines.unknown, lines.malformed), (2, 1, 1));
+    assert_eq!((status.connections, status.connections_accepted), (1, 1));
+    assert_eq!((status.connections_refused, status.calls_refused), (0, 0));
+    let places = status.places.unwrap();
+    // With none wanted nobody is asked.
+    assert_eq!((places.answered, places.failed), (1, 0));
+    assert_eq!(places.provider, "made");
+
+    let link = &status.links[0];
+    assert_eq!(
+        (&*link.neighbour, link.up, &*link.reason),
+        ("Jaquez", true, "")
+    );
+    assert_eq!((link.cursor, link.lag), (2, None));
+    assert!(link.since.is_some() && nanos(link.last_round_trip) > 0);
+    assert!(link.batches_sent >= 1 && (1..=2).contains(&link.reports_sent));
+
+    let jaquez = Operator::of(&herd, "Jaquez");
+    let link = jaquez.link();
+    assert_eq!(link.neighbour, "Riley");
+    assert_eq!(link.received_newer, status.links[0].reports_sent);
+    assert_eq!((link.received_duplicate, link.received_older), (0, 0));
+    assert!(link.batches_received > 0);
+    assert_eq!(jaquez.status().places.unwrap().answered, 0);
+}
+
+#[test]
+fn lag_is_told_while_a_neighbour_is_stalled_and_ends_when_it_is_not() {
+    let herd = Herd::start(PAIR);
+    let operator = Operator::of(&herd, "Riley");
+    herd.set_link("Riley", "Jaquez", Mode::Stall);
+    let mut client = herd.client("Riley");
+    for line in ["IAMAT a +1+1 1", "IAMAT b +1+1 1", "IAMAT c +1+1 1"] {
+        client.ask(line);
+    }
+    let link = operator.link();
+    assert_eq!(link.lag_reports, 3, "{link:?}");
+    let lag = nanos(link.lag);
+    eventually("the lag grows, and the link is down", || {
+        let link = operator.link();
+        let is_down = !link.up && !link.reason.is_empty() && link.calls_failed > 0;
+        (is_down && nanos(link.lag) > lag + SECOND / 10).then_some(())
+    });
+    // However often one client reports, it is one report that is missing.
+    for time in 2..50 {
+        client.ask(&format!("IAMAT a +1+1 {time}"));
+    }
+    assert_eq!(operator.link().lag_reports, 3);
+    herd.set_link("Riley", "Jaquez", Mode::Pass);
+    eventually("there is no lag any more", || {
+        let link = operator.link();
+        (link.up && link.lag_reports == 0 && link.lag.is_none()).then_some(())
+    });
+}
+
+#[test]
+fn a_hidden_report_counts_among_the_clients_still() {
+    let (herd, now) = forgetful();
+    herd.client("Riley").ask("IAMAT kiwi +1+1 100");
+    now.store(200 * SECOND, SeqCst);
+    let status = Operator::of(&herd, "Riley").status();
+    assert_eq!(status.clients, 1);
+    assert_eq!(nanos(status.expire_after), 10 * SECOND);
+    assert_eq!(status.now.unwrap().seconds, 200);
+}
