@@ -25,7 +25,7 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check` |
+//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, and the questions of operators |
 //! | 6 | [`config`] | `herd.toml` into settings that are already valid |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
 //! | 4 | [`clients`], [`peers`] | the text edge, and the gRPC edge |
@@ -75,6 +75,7 @@
 //! | who answers what is near | [`places`] |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
+//! | what operators ask, and how it is shown | `proto/proxyherd/v1/operator.proto`, then `cli::ask` |
 //!
 //! # What is promised
 //!
@@ -103,7 +104,8 @@
 //!
 //! `tests/simulation` guards 1 to 4 in the pure rules, `tests/herd.rs` and
 //! `tests/links.rs` 1 to 5 over real gRPC, `tests/strangers.rs` the last;
-//! `tests/expiry.rs` what is forgotten.
+//! `tests/expiry.rs` what is forgotten. `tests/commands` holds the commands of
+//! operators to what they say.
 
 pub mod cli;
 pub mod clients;
