@@ -25,7 +25,7 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, `bench` |
+//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, `bench`, and the questions of operators |
 //! | 6 | [`config`], [`bench`](mod@bench) | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
 //! | 4 | [`clients`], [`peers`], [`operators`] | the text edge, the gRPC edge, and what operators ask |
@@ -76,6 +76,7 @@
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
+//! | what operators ask, and how it is shown | `proto/proxyherd/v1/operator.proto`, then `cli::ask` |
 //!
 //! # What is promised
 //!
@@ -120,6 +121,7 @@
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/refusals.rs`, `tests/fuzz` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 //! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |
+//! | what the commands of operators say | `tests/commands` |
 
 pub mod bench;
 pub mod cli;

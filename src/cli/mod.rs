@@ -1,5 +1,6 @@
 //! What a person types.
 
+mod ask;
 mod bench;
 mod check;
 mod files;
@@ -52,6 +53,8 @@ enum Command {
         #[command(flatten)]
         arguments: Box<bench::Arguments>,
     },
+    #[command(flatten)]
+    Ask(ask::Question),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,19 +67,25 @@ struct ConfigPath {
 /// Does what the command line asks. Exits with 0 if that went well, 1 if it did
 /// not, 2 if the command line makes no sense.
 pub fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Up { config } => run::up(&config.path),
-        Command::Serve { name, config } => run::serve(&name, &config.path),
-        Command::Check { config } => check::check(&config.path),
-        Command::Bench { config, arguments } => bench::bench(&config.path, &arguments),
+    let code = match Arguments::parse().command {
+        Command::Up { config } => code(run::up(&config.path)),
+        Command::Serve { name, config } => code(run::serve(&name, &config.path)),
+        Command::Check { config } => code(check::check(&config.path)),
+        Command::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
+        Command::Ask(question) => question.ask(),
     };
-    if let Err(error) = &done {
-        tell(error.as_ref());
-    }
     log::finish_telling();
+    code
+}
+
+/// Tells what went wrong, if something did.
+fn code(done: Result<(), Box<dyn Error>>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            tell(error.as_ref());
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -1,0 +1,17 @@
+//! The commands that ask a herd, as people and scripts meet them: a process with
+//! arguments, output and an exit code, against servers that the test plays and
+//! against a herd that runs.
+
+// A test may panic.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod asking;
+mod locate;
+mod nearby;
+mod operator;
+mod status;
+mod verify;
+mod watch;
