@@ -68,9 +68,9 @@ pub(super) async fn find(survey: &Survey) -> Differences {
             ..compare(first, second)
         })
     };
-    let found: Result<_, (Server, Failure)> = found.await;
+    let found: Result<_, Box<(Server, Failure)>> = found.await;
     found.unwrap_or_else(|failed| Differences {
-        failed: Some(failed),
+        failed: Some(*failed),
         ..Differences::default()
     })
 }
@@ -125,7 +125,7 @@ async fn look(
     servers: &[Server],
     runs: &[Run],
     until: Option<Instant>,
-) -> Result<(BTreeMap<String, Held>, usize), (Server, Failure)> {
+) -> Result<(BTreeMap<String, Held>, usize), Box<(Server, Failure)>> {
     let mut differing = BTreeMap::new();
     for (i, run) in runs.iter().enumerate() {
         if i > 0 && until.is_some_and(|until| Instant::now() >= until) {
@@ -142,10 +142,10 @@ async fn look(
 fn differences(
     servers: &[Server],
     lists: Vec<Result<Vec<Report>, Failure>>,
-) -> Result<BTreeMap<String, Held>, (Server, Failure)> {
+) -> Result<BTreeMap<String, Held>, Box<(Server, Failure)>> {
     let mut held: BTreeMap<String, Held> = BTreeMap::new();
     for (i, reports) in lists.into_iter().enumerate() {
-        for report in reports.map_err(|failure| (servers[i].clone(), failure))? {
+        for report in reports.map_err(|failure| Box::new((servers[i].clone(), failure)))? {
             let client = held.entry(report.client.clone());
             client.or_insert_with(|| vec![None; servers.len()])[i] = Some(report);
         }
