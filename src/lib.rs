@@ -119,3 +119,4 @@ pub mod proto;
 pub mod server;
 pub mod sockets;
 pub mod text;
+pub mod tls;

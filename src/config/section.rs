@@ -48,6 +48,11 @@ impl<'a, 'p> Section<'a, 'p> {
         self.problems
     }
 
+    /// The table as a whole is wrong.
+    pub(super) fn add(&mut self, message: impl Into<String>) {
+        self.problems.add(self.at.unwrap_or(0), message);
+    }
+
     /// A value that must be there. `None` means that a problem was noted.
     pub(super) fn required<T: FromToml>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         if let Some(value) = self.find(key) {

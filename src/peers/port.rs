@@ -13,11 +13,15 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 use tonic_health::server::HealthReporter;
+use tower::layer::layer_fn;
 
+use crate::model::name::Name;
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
+use crate::tls::Holder;
 
 use super::Settings;
+use super::admission::Admission;
 use super::inbound::Inbound;
 use super::incoming::OtherEnd;
 use super::refusals::Noting;
@@ -77,8 +81,12 @@ impl Port {
         let propagate = PropagateServer::new(self.inbound)
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
-        let propagate = InterceptedService::new(propagate, places(self.settings.max_pushes));
+        let herd = gateway.replica().identity().herd.clone();
+        let places = places(self.settings.max_pushes, herd);
+        let propagate = InterceptedService::new(propagate, places);
+        let admission = Admission::new(gateway.clone());
         Server::builder()
+            .layer(layer_fn(move |services| admission.before(services)))
             // A caller that does not finish its request must not keep its place.
             .timeout(self.settings.attempt * 4)
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -126,17 +134,23 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Lets in `most` calls at a time over connections on which a neighbour has
-/// greeted, and as many over all others, so that strangers do not take the
+/// Lets in `most` calls at a time over connections of servers of `herd` by their
+/// certificate, or on which a neighbour has greeted, and as many over all others, so that strangers do not take the
 /// places of neighbours. Runs before a call's message is read, so that what
 /// waits outside holds no memory; the place is given back when the request is
 /// dropped.
-fn places(most: usize) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
+fn places(
+    most: usize,
+    herd: Name,
+) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
     let neighbours = Arc::new(Semaphore::new(most));
     let others = Arc::new(Semaphore::new(most));
     move |mut request| {
         let other_end = request.extensions().get::<OtherEnd>();
-        let is_neighbour = other_end.is_some_and(OtherEnd::is_neighbour);
+        let is_neighbour = other_end.is_some_and(|other_end| {
+            let is_server = |holder: &Holder| holder.is_server_of(&herd);
+            other_end.is_neighbour() || other_end.holder().is_some_and(is_server)
+        });
         let places = if is_neighbour { &neighbours } else { &others };
         let place = places.clone().try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!(

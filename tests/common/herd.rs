@@ -312,6 +312,8 @@ impl Herd {
             neighbours,
             bind_clients: anywhere.clone(),
             bind_peers: anywhere,
+            tls: None,
+            clients_tls: None,
             clients: clients::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: quick(),

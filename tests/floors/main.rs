@@ -17,7 +17,7 @@ use source::{modules, paths};
 const FLOORS: [&[&str]; 9] = [
     &["model", "proto"],
     &["text", "herd"],
-    &["places", "log"],
+    &["places", "log", "tls"],
     &["gateway", "sockets"],
     &["clients", "peers", "operator"],
     &["server"],
