@@ -25,12 +25,12 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check` |
+//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `certs`, `check` |
 //! | 6 | [`config`] | `herd.toml` into settings that are already valid |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
 //! | 4 | [`clients`], [`peers`] | the text edge, and the gRPC edge |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
-//! | 2 | [`places`], [`log`] | what is near; what is written down |
+//! | 2 | [`places`], [`log`], [`tls`] | what is near; what is written down; who is who |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
 //! | 0 | [`model`], [`proto`] | what a report is; the messages, generated |
 //!
@@ -73,6 +73,7 @@
 //! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
+//! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
 //!
@@ -103,8 +104,8 @@
 //!
 //! `tests/simulation` guards 1 to 4 in the pure rules, `tests/turmoil` 1 to 3 in
 //! whole servers on a simulated network, `tests/herd.rs` and `tests/links.rs`
-//! 1 to 5 over real gRPC, `tests/strangers.rs` the last; `tests/expiry.rs` what
-//! is forgotten.
+//! 1 to 5 over real gRPC, `tests/strangers.rs` and `tests/tls` the last;
+//! `tests/expiry.rs` what is forgotten.
 
 pub mod cli;
 pub mod clients;

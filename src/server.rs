@@ -374,7 +374,9 @@ fn links<L>(
         let caller = peers::dial(address, &plan.peers, |endpoint| match &bound.tls {
             Some(credentials) => {
                 let whom = Subject::server(name, &plan.herd);
-                peers::secure_channel(endpoint, credentials, &whom)
+                // Of three round trips, two are for TLS.
+                let endpoint = endpoint.clone().connect_timeout(plan.peers.attempt * 2);
+                peers::secure_channel(&endpoint, credentials, &whom)
             }
             None => (bound.connect)(endpoint),
         });

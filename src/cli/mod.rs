@@ -1,5 +1,6 @@
 //! What a person types.
 
+mod certs;
 mod check;
 mod run;
 
@@ -36,6 +37,11 @@ enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Make what a herd needs for TLS: a CA and a certificate for each server
+    ///
+    /// What is there already stays as it is, and is told. Private keys are never
+    /// overwritten.
+    Certs(certs::Arguments),
     /// Say whether the config is right, and how it was understood
     Check {
         #[command(flatten)]
@@ -46,7 +52,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigPath {
     /// The file that describes the herd
-    #[arg(long = "config", value_name = "FILE", default_value = DEFAULT_PATH)]
+    #[arg(long = "config", global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
     path: PathBuf,
 }
 
@@ -56,6 +62,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Up { config } => run::up(&config.path),
         Command::Serve { name, config } => run::serve(&name, &config.path),
+        Command::Certs(arguments) => certs::certs(&arguments),
         Command::Check { config } => check::check(&config.path),
     };
     if let Err(error) = &done {

@@ -111,7 +111,9 @@ impl Entry {
         let clients = self.clients.iter().map(|address| ("clients", address));
         let peers = self.peers.iter().map(|address| ("peers", address));
         let tls = self.clients_tls.iter();
-        clients.chain(peers).chain(tls.map(|address| ("clients_tls", address)))
+        clients
+            .chain(peers)
+            .chain(tls.map(|address| ("clients_tls", address)))
     }
 
     /// Where it listens, and for whom.
@@ -186,7 +188,9 @@ fn check_listeners(entry: &Entry, problems: &mut Problems) {
     let mut seen: Vec<(&str, &Spanned<Address>)> = Vec::new();
     for (whom, address) in entry.listens() {
         let spot = Spot::of(address.get_ref());
-        let first = seen.iter().find(|(_, other)| Spot::of(other.get_ref()) == spot);
+        let first = seen
+            .iter()
+            .find(|(_, other)| Spot::of(other.get_ref()) == spot);
         if let Some((first, other)) = first {
             let message = format!(
                 "{} would listen for {first} and for {whom} on {}; each needs a port of its own",

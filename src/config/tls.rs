@@ -136,7 +136,10 @@ mod tests {
             assert_eq!(plan.tls.is_some(), security == LINKS);
             let told = config.explain();
             assert!(told.contains("with TLS  "), "{told}");
-            assert!(told.contains("listens, with TLS, on  0.0.0.0:8\n"), "{told}");
+            assert!(
+                told.contains("listens, with TLS, on  0.0.0.0:8\n"),
+                "{told}"
+            );
         }
     }
 

@@ -67,9 +67,9 @@ async fn reach(
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(443))).await?;
     stream.set_nodelay(true)?;
-    let config = credentials.client_config().ok_or_else(|| {
-        io::Error::other("these credentials are for clients, and dial nobody")
-    })?;
+    let config = credentials
+        .client_config()
+        .ok_or_else(|| io::Error::other("these credentials are for clients, and dial nobody"))?;
     let name = tls::server_name(whom).map_err(io::Error::other)?;
     let connected = TlsConnector::from(config).connect(name, stream).await;
     let mut stream = connected.map_err(|error| told(&error))?;
@@ -77,7 +77,9 @@ async fn reach(
     // What the server makes of our certificate it says behind the handshake; and
     // the first word in HTTP/2 is its own.
     match stream.fill_buf().await.map_err(|error| told(&error))? {
-        [] => Err(io::Error::other("it closed the connection after the TLS handshake")),
+        [] => Err(io::Error::other(
+            "it closed the connection after the TLS handshake",
+        )),
         _ => Ok(stream),
     }
 }

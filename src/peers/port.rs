@@ -139,10 +139,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 /// places of neighbours. Runs before a call's message is read, so that what
 /// waits outside holds no memory; the place is given back when the request is
 /// dropped.
-fn places(
-    most: usize,
-    herd: Name,
-) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
+fn places(most: usize, herd: Name) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone {
     let neighbours = Arc::new(Semaphore::new(most));
     let others = Arc::new(Semaphore::new(most));
     move |mut request| {

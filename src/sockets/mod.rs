@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use crate::model::address::Address;
 
 pub use handshakes::Handshakes;
-pub use secure::{Door, HANDSHAKE, Secured, SecureAcceptor};
+pub use secure::{Door, HANDSHAKE, SecureAcceptor, Secured};
 
 /// How long an accept loop pauses when the system has nothing left to accept
 /// with, such as file descriptors: long enough not to spin, short enough that

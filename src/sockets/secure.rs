@@ -178,10 +178,7 @@ fn take_through<S: Stream>(
 
 fn tell(refusals: &Seldom, peer: SocketAddr, words: &str) {
     if let Some(untold) = refusals.turn() {
-        info!(
-            "client {peer} did not get in: {words}{}",
-            unwritten(untold)
-        );
+        info!("client {peer} did not get in: {words}{}", unwritten(untold));
     }
 }
 

@@ -243,7 +243,9 @@ impl Trust {
             )));
         }
         let name = server_name(server).map_err(|error| wrong(error.to_string()))?;
-        let dialled = self.servers.verify_server_cert(own, between, &name, &[], now);
+        let dialled = self
+            .servers
+            .verify_server_cert(own, between, &name, &[], now);
         ignore_dates(dialled.map(drop)).map_err(wrong)
     }
 
@@ -315,7 +317,9 @@ fn expiries(
         let path = path.to_owned();
         Some(Expiry { path, at })
     };
-    let own = chain.first().and_then(|own| expiry(&files.own.certificate, own));
+    let own = chain
+        .first()
+        .and_then(|own| expiry(&files.own.certificate, own));
     let last = chain.last();
     let issuers = authorities
         .iter()

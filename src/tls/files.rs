@@ -143,6 +143,12 @@ pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(SystemTime, 
     ))
 }
 
+/// The public key of a certificate, without what says of which kind it is.
+pub(super) fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.public_key().subject_public_key.data.to_vec())
+}
+
 /// Is `ca` named as the issuer of `certificate`?
 pub(super) fn is_issuer(ca: &CertificateDer<'_>, certificate: &CertificateDer<'_>) -> bool {
     let (ca, certificate) = (

@@ -12,7 +12,8 @@
 //! | `credentials` | what those files make of a server |
 //! | `watch` | reads them again when they change, tells when they expire |
 //! | `words` | why a handshake failed |
-//! | `issue` | makes certificates, for a first try-out or a small herd |
+//! | `inspect` | what a certificate in a file says |
+//! | [`issue`] | makes certificates, for a first try-out or a small herd |
 //!
 //! Promises:
 //!
@@ -28,12 +29,15 @@
 
 mod credentials;
 mod files;
+mod inspect;
+pub mod issue;
 mod subject;
 mod watch;
 mod words;
 
 pub use credentials::{Credentials, server_name};
 pub use files::{FileError, Files, Pair};
+pub use inspect::{Found, inspect};
 pub use subject::{Holder, Subject, repeat};
 pub use watch::keep_current;
-pub use words::refusal;
+pub use words::{moment, refusal};

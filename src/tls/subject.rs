@@ -73,6 +73,11 @@ impl Subject {
         &self.name
     }
 
+    /// Is it an operator, and no server?
+    pub fn is_operator(&self) -> bool {
+        self.is_operator
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.is_operator == other.is_operator
             && is_same(&self.name, other.name.as_str())
@@ -113,7 +118,14 @@ impl Holder {
             GeneralName::DNSName(dns_name) => Subject::parse(dns_name),
             _ => None,
         };
-        Self(names.value.general_names.iter().filter_map(subject).collect())
+        Self(
+            names
+                .value
+                .general_names
+                .iter()
+                .filter_map(subject)
+                .collect(),
+        )
     }
 
     /// Is it for this server or operator?

@@ -92,8 +92,8 @@ fn date(time: UnixTime) -> String {
     moment(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
 }
 
-/// A time, for people.
-pub(super) fn moment(time: SystemTime) -> String {
+/// A time, for people: UTC, to the second.
+pub fn moment(time: SystemTime) -> String {
     // Only years past 9999 can not be written so.
     let end = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     format_rfc3339_seconds(time.min(end)).to_string()

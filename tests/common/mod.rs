@@ -8,6 +8,7 @@
 mod client;
 mod fake;
 mod herd;
+mod pki;
 mod places;
 mod process;
 mod proxy;
@@ -18,6 +19,9 @@ mod stranger;
 pub use client::Client;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
+pub use pki::{
+    Pki, call_as, certificates, client_config, days, operator, reach, server, server_config,
+};
 pub use places::places_from;
 pub use process::{Ended, PortTaken, Process};
 pub use proxy::{Mode, Proxy};
