@@ -26,7 +26,7 @@ impl Histogram {
         }
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         // A bucket holds what is up to and with its bound.
-        let exact = took.subsec_nanos() % 1000 == 0;
+        let exact = took.subsec_nanos().is_multiple_of(1000);
         let bucket = BOUNDS.partition_point(|&bound| bound < micros || bound == micros && !exact);
         self.buckets[bucket].fetch_add(things, Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
