@@ -27,8 +27,8 @@ impl Config {
             column: None,
             message: "servers talk unencrypted; give them certificates under [security] \
                       (`proxyherd certs` makes some), or, if you trust every network between \
-                      them, write insecure = true there; only loopback addresses, as in \
-                      127.0.0.1:13000, need neither"
+                      them, write insecure = true under [security]; only loopback \
+                      addresses, as in 127.0.0.1:13000, need neither"
                 .into(),
         });
         Err(ConfigError::Wrong {
@@ -101,7 +101,7 @@ mod tests {
 
     const WAY_OUT: &str = "h: servers talk unencrypted; give them certificates under [security] \
         (`proxyherd certs` makes some), or, if you trust every network between them, write \
-        insecure = true there; only loopback addresses, as in 127.0.0.1:13000, need neither";
+        insecure = true under [security]; only loopback addresses, as in 127.0.0.1:13000, need neither";
 
     /// Riley and Jaquez talk, Bernard talks with Jaquez; Riley's peers address
     /// is elsewhere.

@@ -301,7 +301,7 @@ mod tests {
             (
                 "colour = 3",
                 "h:9: [[servers]] has no key \"colour\"; it has name, clients, peers, \
-                 bind_clients, bind_peers and talks_to",
+                 clients_tls, bind_clients, bind_peers, bind_clients_tls and talks_to",
             ),
             (
                 "[places]\nprovider = \"offline\"\napi_key = \"x\"",
