@@ -161,12 +161,15 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
             name,
             bind_clients,
             bind_peers,
+            bind_clients_tls,
             ..
         } = server;
         let name = name.as_str();
+        let with_tls = bind_clients_tls.as_ref();
+        let with_tls = with_tls.map_or(String::new(), |tls| format!(" (with TLS on {tls})"));
         let _ = writeln!(
             text,
-            "  {name:width$}  clients on {bind_clients}, neighbours on {bind_peers}"
+            "  {name:width$}  clients on {bind_clients}{with_tls}, neighbours on {bind_peers}"
         );
     }
     if is_logged {
