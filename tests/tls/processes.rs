@@ -71,6 +71,40 @@ fn a_herd_of_processes_runs_on_what_certs_makes_and_an_operator_may_ask_it() {
 }
 
 #[test]
+fn the_commands_of_operators_show_a_certificate_and_nobody_is_asked_without() {
+    let (site, _servers) = Site::start(
+        || with_certs(PAIR),
+        |site| {
+            let serve = |name: &&str| site.run(&["serve", name]);
+            PAIR.0.iter().map(serve).collect::<Result<Vec<_>, _>>()
+        },
+    );
+    let at_line = site.client("Riley").ask("IAMAT kiwi +34.0-118.4 1");
+    site.await_report(PAIR.0, "kiwi", &at_line);
+    done(certs(&site, &["operator", "alice"]));
+    let ask = |question: &[&str], own: &[&str]| {
+        Process::run(&mut site.command(&[question, own].concat()))
+    };
+    let shown = |name: &str| ["pem", "key"].map(|end| format!("certs/operators/{name}.{end}"));
+    let [certificate, key] = shown("alice");
+    let own = ["--certificate", &certificate, "--key", &key];
+    let proven = done(ask(&["verify"], &own));
+    assert!(proven.contains("all 2 servers hold the same"), "{proven}");
+    assert!(done(ask(&["locate", "kiwi"], &own)).contains(&at_line));
+
+    let without = ask(&["status"], &[]);
+    assert_eq!(without.status.code(), Some(2), "{without:?}");
+    assert!(
+        without.stderr.contains("proxyherd certs operator"),
+        "{without:?}"
+    );
+    let [certificate, key] = shown("nobody");
+    let missing = ask(&["status"], &["--certificate", &certificate, "--key", &key]);
+    assert_eq!(missing.status.code(), Some(2), "{missing:?}");
+    assert!(missing.stderr.contains("nobody.pem"), "{missing:?}");
+}
+
+#[test]
 fn certs_makes_what_is_missing_and_leaves_what_is_there() {
     let site = Site::new(PAIR, "");
     let made = done(certs(&site, &[]));
