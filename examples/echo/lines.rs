@@ -1,11 +1,4 @@
-//! The floor beneath any server of lines: one thread, one poll, and an answer
-//! as long as an AT line for each line that comes. It reads nothing of what it
-//! is sent but the line ends.
-//!
-//! ```sh
-//! cargo run --release --example echo -- 127.0.0.1:12100
-//! proxyherd bench --server 127.0.0.1:12100 --unchecked --pipeline 16
-//! ```
+//! Lines in, lines out.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -23,14 +16,11 @@ const READ_BUFFER: usize = 64 * 1024;
 
 const LISTENER: Token = Token(usize::MAX);
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1);
-    let address = address.ok_or("usage: echo HOST:PORT")?.parse()?;
-    let mut listener = TcpListener::bind(address)?;
+/// Answers whoever connects, until something fails.
+pub(crate) fn serve(mut listener: TcpListener) -> Result<(), Box<dyn Error>> {
     let mut poll = Poll::new()?;
     poll.registry()
         .register(&mut listener, LISTENER, Interest::READABLE)?;
-    println!("echo on {}", listener.local_addr()?);
 
     let mut clients: Vec<Option<Client>> = Vec::new();
     let mut events = Events::with_capacity(1024);

@@ -1,0 +1,86 @@
+//! Whole servers in this process, without a log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxyherd::gateway::{self, Clock, Gateway};
+use proxyherd::log::Log;
+use proxyherd::model::address::Address;
+use proxyherd::model::name::Name;
+use proxyherd::places::{Answer, Places};
+use proxyherd::server::{Bound, Plan, Running};
+use proxyherd::{clients, peers};
+use tokio::runtime::{Builder, Runtime};
+
+/// A server with a thread of its own, until it is dropped.
+pub(crate) struct Server {
+    pub(crate) clients: SocketAddr,
+    pub(crate) peers: SocketAddr,
+    pub(crate) gateway: Arc<Gateway>,
+    running: Option<Running>,
+    runtime: Runtime,
+}
+
+impl Server {
+    pub(crate) fn start(name: &str, neighbours: &[(&str, SocketAddr)]) -> Self {
+        Self::start_on(([127, 0, 0, 1], 0).into(), name, neighbours)
+    }
+
+    /// With its neighbours coming in at `peers`.
+    pub(crate) fn start_on(
+        peers: SocketAddr,
+        name: &str,
+        neighbours: &[(&str, SocketAddr)],
+    ) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let entered = runtime.enter();
+        let bound = runtime
+            .block_on(Bound::open(plan(peers, name, neighbours)))
+            .unwrap();
+        let clients = bound.clients_address().unwrap();
+        let peers = bound.peers_address().unwrap();
+        let places = Places::new(|_| async { Answer::none() }, Duration::from_secs(1));
+        let running = bound.start(places, Log::off(), Clock::system()).unwrap();
+        drop(entered);
+        Self {
+            clients,
+            peers,
+            gateway: running.gateway().clone(),
+            running: Some(running),
+            runtime,
+        }
+    }
+}
+
+impl Drop for Server {
+    /// It goes at once, and drains nothing.
+    fn drop(&mut self) {
+        let _entered = self.runtime.enter();
+        drop(self.running.take());
+    }
+}
+
+fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Plan {
+    let parse = |name| Name::parse(name).unwrap();
+    Plan {
+        herd: parse("bench"),
+        name: parse(name),
+        members: ["Riley", "Jaquez"].map(parse).to_vec(),
+        neighbours: neighbours
+            .iter()
+            .map(|&(name, address)| (parse(name), address.into()))
+            .collect(),
+        bind_clients: Address::parse("127.0.0.1:0").unwrap(),
+        bind_peers: peers.into(),
+        clients: clients::Settings::default(),
+        gateway: gateway::Settings::default(),
+        peers: peers::Settings::default(),
+        tls: None,
+        clients_tls: None,
+    }
+}

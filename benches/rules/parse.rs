@@ -1,0 +1,51 @@
+//! The line protocol: bytes into lines and commands, reports into answers.
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
+use proxyherd::text::command::Command;
+use proxyherd::text::lines::Lines;
+use proxyherd::text::reply;
+
+use crate::samples::{TIME, report};
+
+const IAMAT: &[u8] = b"IAMAT bench-00000000000000 +34.068930-118.445127 1621464827.959498503\n";
+
+/// How many lines come in one read.
+const LINES: usize = 256;
+
+#[divan::bench(args = [
+    "IAMAT bench-00000000000000 +34.068930-118.445127 1621464827.959498503",
+    "WHATSAT bench-00000000000000 10 5",
+    "IAMAT bench-00000000000000 +34.068930-118.445127 yesterday",
+])]
+fn command(bencher: Bencher<'_, '_>, line: &str) {
+    bencher
+        .counter(ItemsCount::new(1_usize))
+        .bench(|| Command::parse(black_box(line.as_bytes())).is_some());
+}
+
+/// Lines of a stream, found and not looked into.
+#[divan::bench]
+fn lines(bencher: Bencher<'_, '_>) {
+    let stream = IAMAT.repeat(LINES);
+    let mut lines = Lines::new(4096);
+    bencher
+        .counter(ItemsCount::new(LINES))
+        .counter(BytesCount::of_slice(&stream))
+        .bench_local(|| {
+            lines.room().extend_from_slice(&stream);
+            while let Some(line) = lines.next() {
+                black_box(line);
+            }
+        });
+}
+
+#[divan::bench]
+fn answer(bencher: Bencher<'_, '_>) {
+    let report = report("bench-00000000000000", TIME);
+    let mut out = Vec::new();
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        out.clear();
+        reply::at(&mut out, black_box(&report));
+    });
+}

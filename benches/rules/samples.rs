@@ -1,0 +1,66 @@
+//! Reports of many clients, and servers that hold them.
+
+use std::hash::RandomState;
+use std::sync::Arc;
+
+use proxyherd::gateway::{self, Clock, Gateway};
+use proxyherd::herd::Incarnation;
+use proxyherd::herd::replica::{Identity, Replica};
+use proxyherd::model::client::ClientId;
+use proxyherd::model::name::Name;
+use proxyherd::model::position::Position;
+use proxyherd::model::report::{Origin, Report};
+use proxyherd::model::timestamp::{Skew, Timestamp, UnixNanos};
+
+/// How many clients a server knows here: more than any cache holds.
+pub(crate) const CLIENTS: usize = 100_000;
+
+pub(crate) const POSITION: &str = "+34.068930-118.445127";
+pub(crate) const TIME: &str = "1621464827.959498503";
+
+/// IDs of 20 bytes.
+pub(crate) fn ids() -> Vec<String> {
+    (0..CLIENTS).map(|n| format!("bench-{n:014}")).collect()
+}
+
+/// A client's report, somewhere near UCLA.
+pub(crate) fn report<'a>(client: &'a str, time: &'a str) -> Report<'a> {
+    Report {
+        client: ClientId::parse(client.as_bytes()).unwrap(),
+        origin: Origin::parse(b"Riley").unwrap(),
+        position: Position::parse(POSITION.as_bytes()).unwrap(),
+        time: Timestamp::parse(time.as_bytes()).unwrap(),
+        skew: Skew(12_345),
+    }
+}
+
+/// One of two neighbours, Riley and Jaquez, that knows nothing yet.
+pub(crate) fn server(name: &str) -> Arc<Gateway> {
+    let parse = |name| Name::parse(name).unwrap();
+    let members = ["Riley", "Jaquez"];
+    let me = members.iter().position(|&member| member == name).unwrap();
+    let identity = Identity {
+        herd: parse("bench"),
+        name: parse(name),
+        incarnation: Incarnation::new(1 + me as u64).unwrap(),
+    };
+    let neighbours = vec![parse(members[1 - me])];
+    let members = members.map(parse).to_vec();
+    let replica = Replica::new(identity, members, neighbours, RandomState::new());
+    let clock = Clock::new(|| UnixNanos(0));
+    Arc::new(Gateway::new(replica, clock, gateway::Settings::default()))
+}
+
+/// Riley, to whom each client has reported.
+pub(crate) fn full_server() -> Arc<Gateway> {
+    let riley = server("Riley");
+    for id in ids() {
+        admit(riley.replica(), &report(&id, TIME));
+    }
+    riley
+}
+
+/// A client reports.
+pub(crate) fn admit(replica: &Replica, report: &Report<'_>) {
+    replica.admit(report, UnixNanos(0), usize::MAX).unwrap();
+}
