@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
+use crate::admin::{self, Admin};
 use crate::clients::{self, Listener};
 use crate::gateway::{self, Clock, Gateway};
 use crate::herd::expiry::Expiry;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub bind_clients: Address,
     /// Where it listens for its neighbours.
     pub bind_peers: Address,
+    /// Where it tells how it is, if anywhere.
+    pub bind_admin: Option<Address>,
     /// Limits of the text edge.
     pub clients: clients::Settings,
     /// What it asks of its own clients' reports.
@@ -73,7 +76,7 @@ pub enum StartError {
     Bind {
         /// Which server.
         server: Name,
-        /// For whom it was to listen: clients or neighbours.
+        /// For whom it was to listen: clients, neighbours or admin.
         whom: &'static str,
         /// Where.
         address: Address,
@@ -128,7 +131,7 @@ fn way_out(error: &io::Error) -> &'static str {
             "stop the program that has the port (is a herd running already?), or change the port in the config"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: run this server where it has, or set bind_clients and bind_peers"
+            "this machine has no such address: run this server where it has, or set bind_clients, bind_peers and bind_admin"
         }
         io::ErrorKind::PermissionDenied => "choose a port above 1023",
         _ if error.raw_os_error() == Some(NO_MORE_FILES) => {
@@ -144,6 +147,7 @@ pub struct Bound<L = Acceptor> {
     plan: Plan,
     clients: L,
     peers: L,
+    admin: Option<L>,
     connect: Connect,
 }
 
@@ -158,7 +162,12 @@ impl Bound {
         )
         .await?;
         let peers = bind(&plan.name, "neighbours", &plan.bind_peers, None).await?;
-        Ok(Self::on(plan, clients, peers, Endpoint::connect_lazy))
+        let admin = match &plan.bind_admin {
+            Some(address) => Some(bind(&plan.name, "admin", address, None).await?),
+            None => None,
+        };
+        let on_two = Self::on(plan, clients, peers, Endpoint::connect_lazy);
+        Ok(Self { admin, ..on_two })
     }
 
     /// Where it listens for clients.
@@ -170,16 +179,23 @@ impl Bound {
     pub fn peers_address(&self) -> io::Result<SocketAddr> {
         self.peers.local_address()
     }
+
+    /// Where it tells how it is; `None` where nowhere.
+    pub fn admin_address(&self) -> Option<io::Result<SocketAddr>> {
+        self.admin.as_ref().map(Acceptor::local_address)
+    }
 }
 
 impl<L: Listen> Bound<L> {
     /// A server on sockets of the caller's making, which need not be TCP's:
     /// where its clients come in, where its neighbours do, and its way to them.
+    /// It tells nobody how it is.
     pub fn on(plan: Plan, clients: L, peers: L, connect: Connect) -> Self {
         Self {
             plan,
             clients,
             peers,
+            admin: None,
             connect,
         }
     }
@@ -208,6 +224,12 @@ impl<L: Listen> Bound<L> {
         let health = port.health();
         let mut edges = JoinSet::new();
         edges.spawn(serve_peers(port, health.clone(), self.peers, stopping).in_current_span());
+        let mut upkeep = JoinSet::new();
+        if let Some(socket) = self.admin {
+            let most = self.plan.clients.max_connections;
+            let admin = Admin::new(gateway.clone(), places.clone(), log.clone(), most);
+            upkeep.spawn(admin::serve(admin, socket).in_current_span());
+        }
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
         let clients = async move {
             clients::serve(listener, self.clients, draining).await;
@@ -220,7 +242,6 @@ impl<L: Listen> Bound<L> {
         for link in links {
             tasks.spawn(keep_running(link, finishing.clone()).in_current_span());
         }
-        let mut upkeep = JoinSet::new();
         if self.plan.gateway.expire_after.is_some() {
             upkeep.spawn(gateway::keep_forgetting(gateway.clone()).in_current_span());
         }
@@ -361,8 +382,10 @@ fn summary(plan: &Plan) -> String {
         [] => "nobody".to_owned(),
         names => names.join(", "),
     };
+    let admin = plan.bind_admin.as_ref();
+    let admin = admin.map_or(String::new(), |address| format!("admin on {address}, "));
     format!(
-        "clients on {}, neighbours on {}, talks to {talks_to}",
+        "clients on {}, neighbours on {}, {admin}talks to {talks_to}",
         plan.bind_clients, plan.bind_peers
     )
 }

@@ -146,12 +146,16 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
             name,
             bind_clients,
             bind_peers,
+            bind_admin,
             ..
         } = server;
         let name = name.as_str();
         let _ = writeln!(
             text,
-            "  {name:width$}  clients on {bind_clients}, neighbours on {bind_peers}"
+            "  {name:width$}  clients on {bind_clients}, neighbours on {bind_peers}{}",
+            bind_admin
+                .as_ref()
+                .map_or(String::new(), |address| format!(", admin on {address}"))
         );
     }
     if is_logged {

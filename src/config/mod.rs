@@ -88,7 +88,7 @@ pub struct Server {
     pub line: usize,
     /// Its name.
     pub name: Name,
-    /// Where clients reach it. Like all four addresses, not with port 0.
+    /// Where clients reach it. Like all of these addresses, not with port 0.
     pub clients: Address,
     /// Where its neighbours reach it.
     pub peers: Address,
@@ -97,6 +97,10 @@ pub struct Server {
     /// Where it listens for its neighbours: `peers`, where the file says
     /// nothing.
     pub bind_peers: Address,
+    /// Where monitoring reaches it; `None` where nobody may ask how it is.
+    pub admin: Option<Address>,
+    /// Where it listens for that: `admin`, where the file says nothing.
+    pub bind_admin: Option<Address>,
     /// The servers it has a link with, whichever side of the link names the
     /// other; in the order of the file, each once, never itself.
     pub neighbours: Vec<Name>,
@@ -147,6 +151,7 @@ impl Config {
             neighbours: self.neighbours(server).map(address).collect(),
             bind_clients: server.bind_clients.clone(),
             bind_peers: server.bind_peers.clone(),
+            bind_admin: server.bind_admin.clone(),
             clients: self.clients.clone(),
             gateway: self.gateway.clone(),
             peers: self.peers.clone(),

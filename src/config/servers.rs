@@ -29,6 +29,7 @@ pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<Server>> {
     }
     check_names(&entries, problems);
     check_addresses(&entries, problems);
+    check_admin(&entries, problems);
     let links = links(&entries, problems);
     let name = |&i: &usize| entries[i].name().cloned();
     let neighbours: Vec<Option<Vec<Name>>> = links
@@ -51,6 +52,8 @@ struct Entry {
     peers: Option<Spanned<Address>>,
     bind_clients: Option<Spanned<Address>>,
     bind_peers: Option<Spanned<Address>>,
+    admin: Option<Spanned<Address>>,
+    bind_admin: Option<Spanned<Address>>,
     talks_to: Vec<Spanned<String>>,
 }
 
@@ -63,6 +66,8 @@ impl Entry {
             peers: section.required("peers"),
             bind_clients: section.optional("bind_clients"),
             bind_peers: section.optional("bind_peers"),
+            admin: section.optional("admin"),
+            bind_admin: section.optional("bind_admin"),
             talks_to: section
                 .optional("talks_to")
                 .map(Spanned::into_inner)
@@ -73,6 +78,7 @@ impl Entry {
     fn into_server(self, neighbours: Vec<Name>) -> Option<Server> {
         let clients = self.clients?.into_inner();
         let peers = self.peers?.into_inner();
+        let admin = self.admin.map(Spanned::into_inner);
         let or = |bind: Option<Spanned<Address>>, address: &Address| {
             bind.map_or_else(|| address.clone(), Spanned::into_inner)
         };
@@ -81,8 +87,10 @@ impl Entry {
             name: self.name?.into_inner(),
             bind_clients: or(self.bind_clients, &clients),
             bind_peers: or(self.bind_peers, &peers),
+            bind_admin: admin.as_ref().map(|admin| or(self.bind_admin, admin)),
             clients,
             peers,
+            admin,
             neighbours,
         })
     }
@@ -100,7 +108,22 @@ impl Entry {
     fn dialled(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>)> {
         let clients = self.clients.iter().map(|address| ("clients", address));
         let peers = self.peers.iter().map(|address| ("peers", address));
-        clients.chain(peers)
+        let admin = self.admin.iter().map(|address| ("admin", address));
+        clients.chain(peers).chain(admin)
+    }
+
+    /// Where it listens: for whom, on what, and whether that has a key of its
+    /// own, which begins with `bind_`.
+    fn listeners(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>, bool)> {
+        let each = [
+            ("clients", &self.bind_clients, &self.clients),
+            ("its neighbours", &self.bind_peers, &self.peers),
+            ("admin", &self.bind_admin, &self.admin),
+        ];
+        each.into_iter().filter_map(|(whom, bind, address)| {
+            let own = bind.as_ref().map(|bind| (whom, bind, true));
+            own.or_else(|| Some((whom, address.as_ref()?, false)))
+        })
     }
 }
 
@@ -147,22 +170,38 @@ fn check_addresses(entries: &[Entry], problems: &mut Problems) {
 
 /// A server cannot listen twice on one address.
 fn check_listeners(entry: &Entry, problems: &mut Problems) {
-    let clients = entry.bind_clients.as_ref().or(entry.clients.as_ref());
-    let peers = entry.bind_peers.as_ref().or(entry.peers.as_ref());
-    let (Some(clients), Some(peers)) = (clients, peers) else {
-        return;
-    };
-    // Without either, it is `clients` and `peers` that clash.
-    let told = entry.bind_clients.is_none() && entry.bind_peers.is_none();
-    if told || Spot::of(clients.get_ref()) != Spot::of(peers.get_ref()) {
-        return;
+    let mut seen: HashMap<Spot, (&str, &Spanned<Address>, bool)> = HashMap::new();
+    for (whom, address, is_own) in entry.listeners() {
+        let this = (whom, address, is_own);
+        let Some((first, other, other_is_own)) = seen.insert(Spot::of(address.get_ref()), this)
+        else {
+            continue;
+        };
+        // Without a key of their own, what others dial has clashed already.
+        if !is_own && !other_is_own {
+            continue;
+        }
+        let message = format!(
+            "{} would listen for {first} and for {whom} on {}; each needs a port of its own",
+            entry.title(),
+            address.get_ref()
+        );
+        problems.add(other.span().start.max(address.span().start), message);
     }
-    let message = format!(
-        "{} would listen for clients and for its neighbours on {}; each needs a port of its own",
-        entry.title(),
-        peers.get_ref()
-    );
-    problems.add(clients.span().start.max(peers.span().start), message);
+}
+
+/// Where to listen for nobody is a mistake.
+fn check_admin(entries: &[Entry], problems: &mut Problems) {
+    for entry in entries {
+        if let (None, Some(bind)) = (&entry.admin, &entry.bind_admin) {
+            let message = format!(
+                "bind_admin says where {} listens for admin, and it has no admin: \
+                 write admin = \"HOST:PORT\", where monitoring reaches it",
+                entry.title()
+            );
+            problems.add(bind.span().start, message);
+        }
+    }
 }
 
 /// An address as far as two of them can be told apart without a resolver.
@@ -364,6 +403,40 @@ mod tests {
         );
         let everywhere = "bind_peers = \"0.0.0.0:5\"\nbind_clients = \"0.0.0.0:5\"";
         assert!(error(&(alone() + everywhere)).starts_with("h:10: Riley would listen"));
+    }
+
+    #[test]
+    fn a_server_tells_how_it_is_only_where_the_file_says() {
+        let config = parse(&alone());
+        assert_eq!(config.servers[0].admin, None);
+        assert_eq!(config.plan(&config.servers[0]).bind_admin, None);
+        let shown = |text: &str| {
+            let server = parse(&(alone() + text)).servers.remove(0);
+            [server.admin, server.bind_admin].map(|address| address.unwrap().to_string())
+        };
+        assert_eq!(shown("admin = \"a.lan:1\""), ["a.lan:1", "a.lan:1"]);
+        let both = "admin = \"a.lan:1\"\nbind_admin = \"0.0.0.0:2\"";
+        assert_eq!(shown(both), ["a.lan:1", "0.0.0.0:2"]);
+        assert_eq!(
+            error(&(alone() + "bind_admin = \"[::]:2\"")),
+            "h:9: bind_admin says where Riley listens for admin, and it has no admin: \
+             write admin = \"HOST:PORT\", where monitoring reaches it"
+        );
+    }
+
+    #[test]
+    fn admin_needs_an_address_of_its_own() {
+        assert_eq!(
+            error(&(alone() + "admin = \"127.0.0.1:13000\"")),
+            "h:9: admin = \"127.0.0.1:13000\": this is peers of Riley on line 6 already; \
+             every service needs an address of its own"
+        );
+        let clash = "admin = \"127.0.0.1:9\"\nbind_admin = \"127.0.0.1:13000\"";
+        assert_eq!(
+            error(&(alone() + clash)),
+            "h:10: Riley would listen for its neighbours and for admin on 127.0.0.1:13000; \
+             each needs a port of its own"
+        );
     }
 
     #[test]

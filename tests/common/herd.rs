@@ -57,6 +57,7 @@ pub struct Herd {
 struct Node {
     clients: SocketAddr,
     peers: SocketAddr,
+    admin: Option<SocketAddr>,
     gateway: Arc<Gateway>,
     running: Option<Running>,
     runtime: Option<Runtime>,
@@ -151,10 +152,11 @@ impl Herd {
                 bound.clients_address().unwrap(),
                 bound.peers_address().unwrap(),
             );
+            let admin = bound.admin_address().map(Result::unwrap);
             let running = bound.start(places, log, clock).unwrap();
-            (clients, peers, running)
+            (clients, peers, admin, running)
         });
-        let (clients, peers, running) = node;
+        let (clients, peers, admin, running) = node;
         let leads_here = self.proxies.iter().filter(|((_, to), _)| to == name);
         leads_here.for_each(|(_, proxy)| proxy.lead_to(peers));
         let gateway = running.gateway().clone();
@@ -163,6 +165,7 @@ impl Herd {
             Node {
                 clients,
                 peers,
+                admin,
                 gateway,
                 running: Some(running),
                 runtime: Some(runtime),
@@ -245,6 +248,12 @@ impl Herd {
 
     pub fn peers_address(&self, name: &str) -> SocketAddr {
         self.nodes[name].peers
+    }
+
+    /// Where a server tells how it is, if [`adjust`](Self::adjust) says that
+    /// it does.
+    pub fn admin_address(&self, name: &str) -> SocketAddr {
+        self.nodes[name].admin.expect("an admin port")
     }
 
     pub fn gateway(&self, name: &str) -> &Arc<Gateway> {
@@ -336,6 +345,7 @@ impl Herd {
             neighbours,
             bind_clients: anywhere.clone(),
             bind_peers: anywhere,
+            bind_admin: None,
             clients: clients::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: quick(),
