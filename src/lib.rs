@@ -28,7 +28,7 @@
 //! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `certs`, `check`, `bench`, and the questions of operators |
 //! | 6 | [`config`], [`bench`](mod@bench) | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
-//! | 4 | [`clients`], [`peers`], [`operators`] | the text edge, the gRPC edge, and what operators ask |
+//! | 4 | [`clients`], [`peers`], [`operators`], [`admin`] | the text edge, the gRPC edge, what operators ask, and what monitoring reads |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
 //! | 2 | [`places`], [`log`], [`tls`], [`views`] | what is near; what is written down; who is who; what is worked out from reports |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
@@ -77,6 +77,7 @@
 //! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
+//! | what is measured | [`measure`] and whoever counts, then `admin::page`, `config/alerts.yml` and `config/grafana.json` |
 //! | what operators ask, and how it is shown | `proto/proxyherd/v1/operator.proto`, then `cli::ask` |
 //!
 //! # What is promised
@@ -123,7 +124,9 @@
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 //! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |
 //! | what the commands of operators say | `tests/commands` |
+//! | what monitoring reads, and what its rules and panels ask for | `tests/admin` |
 
+pub mod admin;
 pub mod bench;
 pub mod cli;
 pub mod clients;

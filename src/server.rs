@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
+use crate::admin::{self, Admin};
 use crate::clients::{self, Listener};
 use crate::gateway::{self, Clock, Gateway};
 use crate::herd::expiry::Expiry;
@@ -65,6 +66,8 @@ pub struct Plan {
     pub tls: Option<tls::Files>,
     /// Where it listens for clients with TLS besides, and what it shows them.
     pub clients_tls: Option<(Address, tls::Pair)>,
+    /// Where it tells how it is, if anywhere.
+    pub bind_admin: Option<Address>,
     /// Limits of the text edge.
     pub clients: clients::Settings,
     /// What it asks of its own clients' reports.
@@ -80,7 +83,7 @@ pub enum StartError {
     Bind {
         /// Which server.
         server: Name,
-        /// For whom it was to listen: clients or neighbours.
+        /// For whom it was to listen: clients, neighbours or admin.
         whom: &'static str,
         /// Where.
         address: Address,
@@ -145,7 +148,7 @@ fn way_out(error: &io::Error) -> &'static str {
             "stop the program that has the port (is a herd running already?), or change the port in the config"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: run this server where it has, or set bind_clients and bind_peers"
+            "this machine has no such address: run this server where it has, or set bind_clients, bind_peers and bind_admin"
         }
         io::ErrorKind::PermissionDenied => "choose a port above 1023",
         _ if error.raw_os_error() == Some(NO_MORE_FILES) => {
@@ -162,6 +165,7 @@ pub struct Bound<L = Acceptor> {
     clients: L,
     clients_tls: Option<(L, Arc<Credentials>)>,
     peers: L,
+    admin: Option<L>,
     connect: Connect,
     tls: Option<Arc<Credentials>>,
 }
@@ -181,7 +185,12 @@ impl Bound {
             None => None,
         };
         let peers = bind(name, "neighbours", &plan.bind_peers, None).await?;
+        let admin = match &plan.bind_admin {
+            Some(address) => Some(bind(name, "admin", address, None).await?),
+            None => None,
+        };
         Ok(Self {
+            admin,
             clients_tls,
             tls,
             ..Self::on(plan, clients, peers, Endpoint::connect_lazy)
@@ -203,18 +212,25 @@ impl Bound {
     pub fn peers_address(&self) -> io::Result<SocketAddr> {
         self.peers.local_address()
     }
+
+    /// Where it tells how it is; `None` where nowhere.
+    pub fn admin_address(&self) -> Option<io::Result<SocketAddr>> {
+        self.admin.as_ref().map(Acceptor::local_address)
+    }
 }
 
 impl<L: Listen> Bound<L> {
     /// A server on sockets of the caller's making, which need not be TCP's:
     /// where its clients come in, where its neighbours do, and its way to them.
-    /// All of it without TLS, whatever the plan says.
+    /// All of it without TLS, whatever the plan says, and it tells nobody how it
+    /// is.
     pub fn on(plan: Plan, clients: L, peers: L, connect: Connect) -> Self {
         Self {
             plan,
             clients,
             clients_tls: None,
             peers,
+            admin: None,
             connect,
             tls: None,
         }
@@ -245,6 +261,12 @@ impl<L: Listen> Bound<L> {
         let mut edges = JoinSet::new();
         let peers = serve_peers(port, health.clone(), self.peers, self.tls.clone(), stopping);
         edges.spawn(peers.in_current_span());
+        let mut upkeep = JoinSet::new();
+        if let Some(socket) = self.admin {
+            let most = self.plan.clients.max_connections;
+            let admin = Admin::new(gateway.clone(), places.clone(), log.clone(), most);
+            upkeep.spawn(admin::serve(admin, socket).in_current_span());
+        }
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
         let in_clear = serve_clients(listener.clone(), self.clients, draining.clone());
@@ -260,7 +282,6 @@ impl<L: Listen> Bound<L> {
         for link in links {
             tasks.spawn(keep_running(link, finishing.clone()).in_current_span());
         }
-        let mut upkeep = JoinSet::new();
         if self.plan.gateway.expire_after.is_some() {
             upkeep.spawn(gateway::keep_forgetting(gateway.clone()).in_current_span());
         }
@@ -451,8 +472,10 @@ fn summary(plan: &Plan) -> String {
     let clients_tls = plan.clients_tls.as_ref();
     let clients_tls = clients_tls.map(|(address, _)| format!(" and with TLS on {address}"));
     let with_tls = if plan.tls.is_some() { " with TLS" } else { "" };
+    let admin = plan.bind_admin.as_ref();
+    let admin = admin.map_or(String::new(), |address| format!("admin on {address}, "));
     format!(
-        "clients on {}{}, neighbours{with_tls} on {}, talks to {talks_to}",
+        "clients on {}{}, neighbours{with_tls} on {}, {admin}talks to {talks_to}",
         plan.bind_clients,
         clients_tls.unwrap_or_default(),
         plan.bind_peers

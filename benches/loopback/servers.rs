@@ -82,5 +82,6 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Pla
         peers: peers::Settings::default(),
         tls: None,
         clients_tls: None,
+        bind_admin: None,
     }
 }

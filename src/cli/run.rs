@@ -162,6 +162,7 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
             bind_clients,
             bind_peers,
             bind_clients_tls,
+            bind_admin,
             ..
         } = server;
         let name = name.as_str();
@@ -169,7 +170,10 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
         let with_tls = with_tls.map_or(String::new(), |tls| format!(" (with TLS on {tls})"));
         let _ = writeln!(
             text,
-            "  {name:width$}  clients on {bind_clients}{with_tls}, neighbours on {bind_peers}"
+            "  {name:width$}  clients on {bind_clients}{with_tls}, neighbours on {bind_peers}{}",
+            bind_admin
+                .as_ref()
+                .map_or(String::new(), |address| format!(", admin on {address}"))
         );
     }
     if is_logged {

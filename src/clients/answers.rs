@@ -1,9 +1,12 @@
-//! Answers in the order of their lines, while some of them wait for places.
+//! Answers in the order of their lines, while some of them wait for places, and
+//! how long each line has waited for its own.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+
+use tokio::time::Instant;
 
 use crate::places::Answer;
 use crate::text::reply;
@@ -15,17 +18,33 @@ pub(super) type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
 ///
 /// Invariant: `ready` goes before all of `waiting`, and the first of `waiting`
 /// is not answered yet.
-#[derive(Default)]
 pub(super) struct Answers {
-    ready: Vec<u8>,
+    ready: Text,
     waiting: VecDeque<Waiting>,
+    /// When the lines that are taken now were taken.
+    now: Instant,
+}
+
+/// Answers, and when the lines were taken that they answer.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    lines: Vec<Taken>,
+}
+
+/// So many lines were taken then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) at: Instant,
+    pub(super) lines: u64,
 }
 
 /// A WHATSAT that waits for places, and the answers behind it.
 struct Waiting {
     at_line: Vec<u8>,
+    taken: Instant,
     state: State,
-    behind: Vec<u8>,
+    behind: Text,
 }
 
 enum State {
@@ -33,21 +52,52 @@ enum State {
     Answered(Answer),
 }
 
+impl Text {
+    /// One more line, taken at `at`, is answered behind what is here.
+    fn answer(&mut self, at: Instant, lines: u64) {
+        match self.lines.last_mut() {
+            Some(last) if last.at == at => last.lines += lines,
+            _ => self.lines.push(Taken { at, lines }),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.bytes.len() + self.lines.len() * size_of::<Taken>()
+    }
+}
+
 impl Answers {
-    /// Where the next answer belongs: append to it.
+    /// Nothing is to be told yet.
+    pub(super) fn new() -> Self {
+        Self {
+            ready: Text::default(),
+            waiting: VecDeque::new(),
+            now: Instant::now(),
+        }
+    }
+
+    /// The next lines are taken `now`.
+    pub(super) fn taken(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Where the answer to the next line belongs: append to it.
     pub(super) fn next(&mut self) -> &mut Vec<u8> {
-        match self.waiting.back_mut() {
+        let text = match self.waiting.back_mut() {
             Some(last) => &mut last.behind,
             None => &mut self.ready,
-        }
+        };
+        text.answer(self.now, 1);
+        &mut text.bytes
     }
 
     /// The next answer is `at_line` and what comes of `asking`.
     pub(super) fn wait(&mut self, at_line: Vec<u8>, asking: Asking) {
         self.waiting.push_back(Waiting {
             at_line,
+            taken: self.now,
             state: State::Asking(asking),
-            behind: Vec::new(),
+            behind: Text::default(),
         });
     }
 
@@ -56,17 +106,25 @@ impl Answers {
         self.waiting.len()
     }
 
-    /// How many bytes are held back by questions under way.
+    /// How many bytes of memory are held back by questions under way.
     pub(super) fn held_back(&self) -> usize {
         self.waiting
             .iter()
-            .map(|waiting| waiting.behind.len())
+            .map(|waiting| waiting.behind.memory())
             .sum()
     }
 
-    /// What may be sent now. Clear it when it was.
-    pub(super) fn ready(&mut self) -> &mut Vec<u8> {
-        &mut self.ready
+    /// What may be sent now.
+    pub(super) fn ready(&self) -> &[u8] {
+        &self.ready.bytes
+    }
+
+    /// All that was ready was sent. Gives which lines that answered; keeps room
+    /// for `room` bytes.
+    pub(super) fn sent(&mut self, room: usize) -> impl Iterator<Item = Taken> {
+        self.ready.bytes.clear();
+        self.ready.bytes.shrink_to(room);
+        self.ready.lines.drain(..)
     }
 
     /// Resolves when a question has been answered that made something ready,
@@ -110,15 +168,21 @@ impl Answers {
         while let Some(Waiting {
             state: State::Answered(answer),
             at_line,
+            taken,
             behind,
         }) = self
             .waiting
             .pop_front_if(|first| matches!(first.state, State::Answered(_)))
         {
             note(&at_line, answer.places);
-            self.ready.extend_from_slice(&at_line);
-            reply::places(&mut self.ready, &answer.json);
-            self.ready.extend_from_slice(&behind);
+            let Text { bytes, .. } = &mut self.ready;
+            bytes.extend_from_slice(&at_line);
+            reply::places(bytes, &answer.json);
+            bytes.extend_from_slice(&behind.bytes);
+            self.ready.answer(taken, 1);
+            for Taken { at, lines } in behind.lines {
+                self.ready.answer(at, lines);
+            }
             released = true;
         }
         released
@@ -127,6 +191,8 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::sync::oneshot;
 
     use super::*;
@@ -147,14 +213,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_holds_back_only_what_is_behind_it() {
-        let mut answers = Answers::default();
+        let mut answers = Answers::new();
         answers.next().extend_from_slice(b"before\n");
         let first = question(&mut answers, "first");
         answers.next().extend_from_slice(b"between\n");
         let second = question(&mut answers, "second");
         answers.next().extend_from_slice(b"behind\n");
         assert_eq!(answers.ready(), b"before\n");
-        answers.ready().clear();
+        assert_eq!(answers.sent(0).count(), 1);
 
         second.send(answer("{2}")).unwrap();
         let nothing = tokio::time::timeout(Default::default(), answers.settle(|_, _| {})).await;
@@ -175,13 +241,36 @@ mod tests {
         assert_eq!(answers.waiting(), 0);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn every_line_counts_once_from_when_it_was_taken() {
+        let mut answers = Answers::new();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let taken = |at, lines| Taken { at, lines };
+        answers.taken(after(1));
+        answers.next();
+        answers.next();
+        let asked = question(&mut answers, "kiwi");
+        answers.next();
+        answers.taken(after(2));
+        answers.next();
+        let sent: Vec<_> = answers.sent(0).collect();
+        assert_eq!(sent, [taken(after(1), 2)]);
+
+        asked.send(answer("{}")).unwrap();
+        answers.settle(|_, _| {}).await;
+        let sent: Vec<_> = answers.sent(0).collect();
+        assert_eq!(sent, [taken(after(1), 2), taken(after(2), 1)]);
+        assert_eq!(answers.sent(0).count(), 0);
+    }
+
     #[tokio::test]
     async fn giving_up_answers_all() {
-        let mut answers = Answers::default();
+        let mut answers = Answers::new();
         let _never = question(&mut answers, "first");
         answers.next().extend_from_slice(b"behind\n");
         answers.give_up("shutting down", |_, _| {});
-        let ready = String::from_utf8(answers.ready().clone()).unwrap();
+        let ready = String::from_utf8(answers.ready().to_vec()).unwrap();
         assert!(ready.starts_with("AT first\n{"), "{ready}");
         assert!(ready.contains("UNKNOWN_ERROR"), "{ready}");
         assert!(ready.ends_with("}\n\nbehind\n"), "{ready}");

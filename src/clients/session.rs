@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             desk,
             lines: Lines::new(settings.max_line),
             settings: settings.clone(),
-            answers: Answers::default(),
+            answers: Answers::new(),
             transcript,
             quiet_since: Instant::now(),
         }
@@ -152,20 +152,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// too, and sends what is ready. Stops while too much waits for places.
     async fn answer(&mut self, at_end: bool) -> Result<(), End> {
         loop {
-            let taken = Instant::now();
-            let (is_more, counted) = self.take_lines(at_end);
+            let is_more = self.take_lines(at_end);
             self.send().await?;
-            let counts = self.desk.gateway.counts();
-            counts.add_lines(&counted, taken.elapsed());
             if !is_more {
                 return Ok(());
             }
         }
     }
 
-    /// Gives whether it stopped only since there is enough to be sent first, and
-    /// what became of the lines.
-    fn take_lines(&mut self, at_end: bool) -> (bool, Outcomes) {
+    /// Gives whether it stopped only since there is enough to be sent first.
+    fn take_lines(&mut self, at_end: bool) -> bool {
+        self.answers.taken(Instant::now());
         let now = self.desk.gateway.clock().now();
         self.transcript.at(now.0);
         let (mut is_news, mut counted) = (false, Outcomes::default());
@@ -193,7 +190,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if is_news {
             self.desk.gateway.board().ring_news();
         }
-        (is_more, counted)
+        self.desk.gateway.counts().add_lines(&counted);
+        is_more
     }
 
     fn may_take(&self) -> bool {
@@ -202,7 +200,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             || (waiting < self.settings.max_waiting && self.answers.held_back() < MAX_HELD_BACK)
     }
 
-    /// Sends what is ready, all of it in one write where the client reads.
+    /// Sends what is ready, all of it in one write where the client reads, and
+    /// counts how long its lines took.
     async fn send(&mut self) -> Result<(), End> {
         let ready = self.answers.ready();
         let mut sent = 0;
@@ -219,9 +218,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(flushed) => flushed.map_err(End::Broken)?,
             Err(_) => return Err(End::Unread),
         }
-        ready.clear();
-        ready.shrink_to(SMALL_ANSWERS);
+        self.count_sent();
         Ok(())
+    }
+
+    fn count_sent(&mut self) {
+        let requests = self.desk.gateway.counts().requests();
+        let now = Instant::now();
+        for taken in self.answers.sent(SMALL_ANSWERS) {
+            requests.observe(now - taken.at, taken.lines);
+        }
     }
 
     /// Waits for whatever is next. Reads only while it may take what it reads.
@@ -342,7 +348,7 @@ mod tests {
         session.lines.room().extend_from_slice(&[b'\n'; 32 * 1024]);
         let mut answered = 0;
         loop {
-            let (is_more, _) = session.take_lines(false);
+            let is_more = session.take_lines(false);
             let ready = session.answers.ready().len();
             assert!(ready < MAX_READY + b"? \n".len());
             answered += ready;

@@ -35,8 +35,14 @@ impl Config {
     }
 
     fn table(&self) -> String {
-        let mut rows = vec![Row::new(["server", "clients", "peers"], "neighbours")];
+        let mut rows = vec![Row::new(
+            ["server", "clients", "peers", "admin"],
+            "neighbours",
+        )];
         rows.extend(self.servers.iter().flat_map(Row::of));
+        if self.servers.iter().all(|server| server.admin.is_none()) {
+            rows.iter_mut().for_each(|row| drop(row.cells.pop()));
+        }
         align(&rows)
     }
 
@@ -82,58 +88,60 @@ impl Config {
 
 /// A row of the table of servers; its last cell may take several lines.
 struct Row {
-    cells: [String; 3],
+    cells: Vec<String>,
     rest: String,
 }
 
 impl Row {
-    fn new(cells: [&str; 3], rest: &str) -> Self {
+    fn new(cells: [&str; 4], rest: &str) -> Self {
         Self {
-            cells: cells.map(str::to_owned),
+            cells: cells.map(str::to_owned).into(),
             rest: rest.to_owned(),
         }
     }
 
     /// What others dial, and below it where the server listens if that differs.
     fn of(server: &Server) -> Vec<Self> {
-        let row = |title: &str, clients: &Address, peers: &Address, rest: &str| {
-            Self::new([title, &clients.to_string(), &peers.to_string()], rest)
+        let row = |title: &str, [clients, peers, admin]: [Option<&Address>; 3], rest: &str| {
+            let shown = |address: Option<&Address>| address.map_or("-".into(), Address::to_string);
+            let [clients, peers, admin] = [clients, peers, admin].map(shown);
+            Self::new([title, &clients, &peers, &admin], rest)
         };
         let neighbours: Vec<&str> = server.neighbours.iter().map(Name::as_str).collect();
         let neighbours = match neighbours.as_slice() {
             [] => "none".to_owned(),
             names => names.join(", "),
         };
-        let mut rows = vec![row(
-            server.name.as_str(),
-            &server.clients,
-            &server.peers,
-            &neighbours,
-        )];
+        let dialled = [
+            Some(&server.clients),
+            Some(&server.peers),
+            server.admin.as_ref(),
+        ];
+        let bound = [
+            Some(&server.bind_clients),
+            Some(&server.bind_peers),
+            server.bind_admin.as_ref(),
+        ];
+        let mut rows = vec![row(server.name.as_str(), dialled, &neighbours)];
         if let Some(clients_tls) = &server.clients_tls {
             let title = "  with TLS".to_owned();
-            rows.push(Self::new([&title, &clients_tls.to_string(), ""], ""));
+            rows.push(Self::new([&title, &clients_tls.to_string(), "", ""], ""));
         }
-        if (&server.bind_clients, &server.bind_peers) != (&server.clients, &server.peers) {
-            rows.push(row(
-                "  listens on",
-                &server.bind_clients,
-                &server.bind_peers,
-                "",
-            ));
+        if bound != dialled {
+            rows.push(row("  listens on", bound, ""));
         }
         if let Some(bind) = &server.bind_clients_tls
             && server.clients_tls.as_ref() != Some(bind)
         {
             let title = "  listens, with TLS, on".to_owned();
-            rows.push(Self::new([&title, &bind.to_string(), ""], ""));
+            rows.push(Self::new([&title, &bind.to_string(), "", ""], ""));
         }
         rows
     }
 
-    fn print(&self, widths: [usize; 3]) -> String {
+    fn print(&self, widths: &[usize]) -> String {
         let mut line = String::from("  ");
-        for (cell, width) in self.cells.iter().zip(widths) {
+        for (cell, &width) in self.cells.iter().zip(widths) {
             line += &format!("{cell:width$}  ");
         }
         let indent = format!("\n{:1$}", "", line.len());
@@ -146,8 +154,9 @@ impl Row {
 /// Prints rows so that their cells stand below each other.
 fn align(rows: &[Row]) -> String {
     let widest = |i: usize| rows.iter().map(|row| row.cells[i].len()).max();
-    let widths = [0, 1, 2].map(|i| widest(i).unwrap_or(0));
-    rows.iter().map(|row| row.print(widths)).collect()
+    let cells = rows.first().map_or(0, |row| row.cells.len());
+    let widths: Vec<usize> = (0..cells).filter_map(widest).collect();
+    rows.iter().map(|row| row.print(&widths)).collect()
 }
 
 /// Breaks a text at its spaces into lines of at most `width` bytes, save where
@@ -196,6 +205,19 @@ Settings that differ from their defaults:
   limits.idle = 1m 30s (default 10m)
 "
         );
+    }
+
+    #[test]
+    fn where_monitoring_asks_is_told_if_any_server_has_that() {
+        let text = herd(&[("A", &["B"]), ("B", &[])]);
+        let told = parse(&(text + "admin = \"b.lan:9\"\nbind_admin = \"[::]:9\"")).explain();
+        let table = "
+  server        clients          peers            admin    neighbours
+  A             127.0.0.1:12000  127.0.0.1:13000  -        B
+  B             127.0.0.1:12001  127.0.0.1:13001  b.lan:9  A
+    listens on  127.0.0.1:12001  127.0.0.1:13001  [::]:9
+";
+        assert!(told.contains(table), "{told}");
     }
 
     #[test]

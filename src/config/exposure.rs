@@ -4,6 +4,10 @@
 //! file for many machines names addresses of all kinds, and most of them
 //! concern other machines: what counts is where the servers that run here
 //! listen, and whom they dial.
+//!
+//! It is about reports, which can be read and forged. The admin port tells
+//! names of servers and numbers and takes nothing, and it is open only where the
+//! file says so: it may be wherever monitoring is, and does not count here.
 
 use super::error::{ConfigError, Problem};
 use super::{Config, Server};

@@ -92,7 +92,7 @@ pub struct Server {
     pub line: usize,
     /// Its name.
     pub name: Name,
-    /// Where clients reach it. Like all addresses here, not with port 0.
+    /// Where clients reach it. Like all of these addresses, not with port 0.
     pub clients: Address,
     /// Where its neighbours reach it.
     pub peers: Address,
@@ -105,6 +105,10 @@ pub struct Server {
     /// Where it listens for its neighbours: `peers`, where the file says
     /// nothing.
     pub bind_peers: Address,
+    /// Where monitoring reaches it; `None` where nobody may ask how it is.
+    pub admin: Option<Address>,
+    /// Where it listens for that: `admin`, where the file says nothing.
+    pub bind_admin: Option<Address>,
     /// The servers it has a link with, whichever side of the link names the
     /// other; in the order of the file, each once, never itself.
     pub neighbours: Vec<Name>,
@@ -157,6 +161,7 @@ impl Config {
             bind_peers: server.bind_peers.clone(),
             tls: self.tls.links_of(&server.name),
             clients_tls: self.clients_tls(server),
+            bind_admin: server.bind_admin.clone(),
             clients: self.clients.clone(),
             gateway: self.gateway.clone(),
             peers: self.peers.clone(),

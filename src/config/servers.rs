@@ -29,6 +29,7 @@ pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<Server>> {
     }
     check_names(&entries, problems);
     check_addresses(&entries, problems);
+    check_admin(&entries, problems);
     let links = links(&entries, problems);
     let name = |&i: &usize| entries[i].name().cloned();
     let neighbours: Vec<Option<Vec<Name>>> = links
@@ -53,6 +54,8 @@ struct Entry {
     bind_clients: Option<Spanned<Address>>,
     bind_peers: Option<Spanned<Address>>,
     bind_clients_tls: Option<Spanned<Address>>,
+    admin: Option<Spanned<Address>>,
+    bind_admin: Option<Spanned<Address>>,
     talks_to: Vec<Spanned<String>>,
 }
 
@@ -67,6 +70,8 @@ impl Entry {
             bind_clients: section.optional("bind_clients"),
             bind_peers: section.optional("bind_peers"),
             bind_clients_tls: section.optional("bind_clients_tls"),
+            admin: section.optional("admin"),
+            bind_admin: section.optional("bind_admin"),
             talks_to: section
                 .optional("talks_to")
                 .map(Spanned::into_inner)
@@ -78,6 +83,7 @@ impl Entry {
         let clients = self.clients?.into_inner();
         let peers = self.peers?.into_inner();
         let clients_tls = self.clients_tls.map(Spanned::into_inner);
+        let admin = self.admin.map(Spanned::into_inner);
         let or = |bind: Option<Spanned<Address>>, address: &Address| {
             bind.map_or_else(|| address.clone(), Spanned::into_inner)
         };
@@ -91,8 +97,10 @@ impl Entry {
                 _ => clients_tls.clone(),
             },
             clients_tls,
+            bind_admin: admin.as_ref().map(|admin| or(self.bind_admin, admin)),
             clients,
             peers,
+            admin,
             neighbours,
         })
     }
@@ -111,30 +119,28 @@ impl Entry {
         let clients = self.clients.iter().map(|address| ("clients", address));
         let peers = self.peers.iter().map(|address| ("peers", address));
         let tls = self.clients_tls.iter();
-        clients
-            .chain(peers)
-            .chain(tls.map(|address| ("clients_tls", address)))
+        let tls = tls.map(|address| ("clients_tls", address));
+        let admin = self.admin.iter().map(|address| ("admin", address));
+        clients.chain(peers).chain(tls).chain(admin)
     }
 
-    /// Where it listens, and for whom.
-    fn listens(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>)> {
-        let clients = self.bind_clients.as_ref().or(self.clients.as_ref());
-        let peers = self.bind_peers.as_ref().or(self.peers.as_ref());
-        let tls = self.clients_tls.as_ref();
-        let tls = tls.map(|tls| self.bind_clients_tls.as_ref().unwrap_or(tls));
-        [
-            ("clients", clients),
-            ("its neighbours", peers),
-            ("clients with TLS", tls),
-        ]
-        .into_iter()
-        .filter_map(|(whom, address)| Some((whom, address?)))
-    }
-
-    fn says_where_it_listens(&self) -> bool {
-        [&self.bind_clients, &self.bind_peers, &self.bind_clients_tls]
-            .iter()
-            .any(|bind| bind.is_some())
+    /// Where it listens: for whom, on what, and whether that has a key of its
+    /// own, which begins with `bind_`.
+    fn listeners(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>, bool)> {
+        let each = [
+            ("clients", &self.bind_clients, &self.clients),
+            ("its neighbours", &self.bind_peers, &self.peers),
+            (
+                "clients with TLS",
+                &self.bind_clients_tls,
+                &self.clients_tls,
+            ),
+            ("admin", &self.bind_admin, &self.admin),
+        ];
+        each.into_iter().filter_map(|(whom, bind, address)| {
+            let own = bind.as_ref().map(|bind| (whom, bind, true));
+            own.or_else(|| Some((whom, address.as_ref()?, false)))
+        })
     }
 }
 
@@ -181,25 +187,37 @@ fn check_addresses(entries: &[Entry], problems: &mut Problems) {
 
 /// A server cannot listen twice on one address.
 fn check_listeners(entry: &Entry, problems: &mut Problems) {
-    // Without such a key, it is the addresses that others dial that clash.
-    if !entry.says_where_it_listens() {
-        return;
-    }
-    let mut seen: Vec<(&str, &Spanned<Address>)> = Vec::new();
-    for (whom, address) in entry.listens() {
-        let spot = Spot::of(address.get_ref());
-        let first = seen
-            .iter()
-            .find(|(_, other)| Spot::of(other.get_ref()) == spot);
-        if let Some((first, other)) = first {
-            let message = format!(
-                "{} would listen for {first} and for {whom} on {}; each needs a port of its own",
-                entry.title(),
-                address.get_ref()
-            );
-            problems.add(other.span().start.max(address.span().start), message);
+    let mut seen: HashMap<Spot, (&str, &Spanned<Address>, bool)> = HashMap::new();
+    for (whom, address, is_own) in entry.listeners() {
+        let this = (whom, address, is_own);
+        let Some((first, other, other_is_own)) = seen.insert(Spot::of(address.get_ref()), this)
+        else {
+            continue;
+        };
+        // Without a key of their own, what others dial has clashed already.
+        if !is_own && !other_is_own {
+            continue;
         }
-        seen.push((whom, address));
+        let message = format!(
+            "{} would listen for {first} and for {whom} on {}; each needs a port of its own",
+            entry.title(),
+            address.get_ref()
+        );
+        problems.add(other.span().start.max(address.span().start), message);
+    }
+}
+
+/// Where to listen for nobody is a mistake.
+fn check_admin(entries: &[Entry], problems: &mut Problems) {
+    for entry in entries {
+        if let (None, Some(bind)) = (&entry.admin, &entry.bind_admin) {
+            let message = format!(
+                "bind_admin says where {} listens for admin, and it has no admin: \
+                 write admin = \"HOST:PORT\", where monitoring reaches it",
+                entry.title()
+            );
+            problems.add(bind.span().start, message);
+        }
     }
 }
 
@@ -402,6 +420,40 @@ mod tests {
         );
         let everywhere = "bind_peers = \"0.0.0.0:5\"\nbind_clients = \"0.0.0.0:5\"";
         assert!(error(&(alone() + everywhere)).starts_with("h:10: Riley would listen"));
+    }
+
+    #[test]
+    fn a_server_tells_how_it_is_only_where_the_file_says() {
+        let config = parse(&alone());
+        assert_eq!(config.servers[0].admin, None);
+        assert_eq!(config.plan(&config.servers[0]).bind_admin, None);
+        let shown = |text: &str| {
+            let server = parse(&(alone() + text)).servers.remove(0);
+            [server.admin, server.bind_admin].map(|address| address.unwrap().to_string())
+        };
+        assert_eq!(shown("admin = \"a.lan:1\""), ["a.lan:1", "a.lan:1"]);
+        let both = "admin = \"a.lan:1\"\nbind_admin = \"0.0.0.0:2\"";
+        assert_eq!(shown(both), ["a.lan:1", "0.0.0.0:2"]);
+        assert_eq!(
+            error(&(alone() + "bind_admin = \"[::]:2\"")),
+            "h:9: bind_admin says where Riley listens for admin, and it has no admin: \
+             write admin = \"HOST:PORT\", where monitoring reaches it"
+        );
+    }
+
+    #[test]
+    fn admin_needs_an_address_of_its_own() {
+        assert_eq!(
+            error(&(alone() + "admin = \"127.0.0.1:13000\"")),
+            "h:9: admin = \"127.0.0.1:13000\": this is peers of Riley on line 6 already; \
+             every service needs an address of its own"
+        );
+        let clash = "admin = \"127.0.0.1:9\"\nbind_admin = \"127.0.0.1:13000\"";
+        assert_eq!(
+            error(&(alone() + clash)),
+            "h:10: Riley would listen for its neighbours and for admin on 127.0.0.1:13000; \
+             each needs a port of its own"
+        );
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct LinkState {
     /// The last of this server's numbers that the neighbour acknowledged, in
     /// the incarnation of it that was greeted last.
     pub cursor: u64,
+    /// How often it went up or down.
+    pub changes: u64,
 }
 
 impl Board {
@@ -105,6 +107,7 @@ impl Board {
                 since: now,
                 reason: "not yet dialled".to_owned(),
                 cursor: 0,
+                changes: 0,
             }),
             traffic: Traffic::default(),
         };
@@ -161,6 +164,7 @@ impl Board {
             state.is_up = true;
             state.since = now;
             state.reason.clear();
+            state.changes += 1;
         }
         changed
     }
@@ -172,6 +176,7 @@ impl Board {
         if state.is_up {
             state.is_up = false;
             state.since = now;
+            state.changes += 1;
         }
         reason.clone_into(&mut state.reason);
         before

@@ -1,7 +1,5 @@
 //! What a server has done since it started.
 
-use std::time::Duration;
-
 use crate::measure::{Counter, Histogram};
 
 /// What became of the lines of clients. A connection counts those of one read
@@ -24,22 +22,6 @@ pub struct Outcomes {
     pub malformed: u64,
 }
 
-impl Outcomes {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        let Self {
-            accepted,
-            stale,
-            from_the_future,
-            past_the_limit,
-            located,
-            unknown,
-            malformed,
-        } = self;
-        accepted + stale + from_the_future + past_the_limit + located + unknown + malformed
-    }
-}
-
 /// What a server has done for its clients since it started. What it did for
 /// its neighbours stands on the [`Board`](super::Board).
 #[derive(Debug, Default)]
@@ -59,8 +41,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Some lines were taken, and their answers written `took` after that.
-    pub fn add_lines(&self, lines: &Outcomes, took: Duration) {
+    /// Some lines were taken.
+    pub fn add_lines(&self, lines: &Outcomes) {
         self.accepted.add(lines.accepted);
         self.stale.add(lines.stale);
         self.from_the_future.add(lines.from_the_future);
@@ -68,7 +50,6 @@ impl Counts {
         self.located.add(lines.located);
         self.unknown.add(lines.unknown);
         self.malformed.add(lines.malformed);
-        self.requests.observe(took, lines.total());
     }
 
     /// What became of all lines.
@@ -84,7 +65,9 @@ impl Counts {
         }
     }
 
-    /// How long lines took, from being taken to their answers being written.
+    /// How long lines took, from being taken to their answers being written,
+    /// places and what they held back included. A line whose answer could not
+    /// be written is not in it.
     pub fn requests(&self) -> &Histogram {
         &self.requests
     }

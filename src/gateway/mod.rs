@@ -166,6 +166,11 @@ impl Gateway {
         }
     }
 
+    /// What it asks of its clients' reports.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The server's part in the herd.
     pub fn replica(&self) -> &Replica {
         &self.replica

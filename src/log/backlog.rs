@@ -51,6 +51,8 @@ pub(super) enum Pushed {
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     filling: Block,
+    /// How many lines did not fit, ever.
+    dropped: u64,
 }
 
 impl Backlog {
@@ -63,6 +65,7 @@ impl Backlog {
         if self.filling.dropped > 0 || after > LIMIT {
             let first = self.is_empty();
             self.filling.dropped += count as u64;
+            self.dropped += count as u64;
             return if first {
                 Pushed::First
             } else {
@@ -81,6 +84,11 @@ impl Backlog {
     /// Whether there is nothing to write, not even that lines are missing.
     pub(super) fn is_empty(&self) -> bool {
         self.filling.lines.is_empty() && self.filling.dropped == 0
+    }
+
+    /// How many lines did not fit since it was made.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Moves what waits into `block`, whose (empty) buffer is filled next.
@@ -133,6 +141,7 @@ mod tests {
         assert_eq!(block.lines.len(), LIMIT - 1);
         assert_eq!(block.dropped, 2);
         assert_eq!(backlog.push(b"fits again\n", 1), Pushed::First);
+        assert_eq!(backlog.dropped(), 2);
     }
 
     #[test]

@@ -62,6 +62,12 @@ impl Log {
         }
     }
 
+    /// How many lines were dropped since the log was opened.
+    pub fn dropped(&self) -> u64 {
+        let opened = self.opened.as_ref();
+        opened.map_or(0, |opened| opened.queue.dropped())
+    }
+
     /// Waits until everything appended before this call is in the file, at most two seconds. Gives
     /// whether it is; it is not if the disk refuses. Blocks its thread: for the end of a process.
     pub fn flush(&self) -> bool {

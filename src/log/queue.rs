@@ -77,6 +77,11 @@ impl Queue {
         state.settled >= target
     }
 
+    /// How many lines found the backlog full, ever.
+    pub(super) fn dropped(&self) -> u64 {
+        locks::lock(&self.state).map_or(0, |state| state.backlog.dropped())
+    }
+
     /// Says that nothing more will be pushed.
     pub(super) fn close(&self) {
         if let Some(mut state) = locks::lock(&self.state) {

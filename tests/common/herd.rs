@@ -58,6 +58,7 @@ struct Node {
     clients: SocketAddr,
     clients_tls: Option<SocketAddr>,
     peers: SocketAddr,
+    admin: Option<SocketAddr>,
     gateway: Arc<Gateway>,
     running: Option<Running>,
     runtime: Option<Runtime>,
@@ -153,10 +154,11 @@ impl Herd {
                 bound.peers_address().unwrap(),
             );
             let clients_tls = bound.clients_tls_address().map(Result::unwrap);
+            let admin = bound.admin_address().map(Result::unwrap);
             let running = bound.start(places, log, clock).unwrap();
-            (clients, clients_tls, peers, running)
+            (clients, clients_tls, peers, admin, running)
         });
-        let (clients, clients_tls, peers, running) = node;
+        let (clients, clients_tls, peers, admin, running) = node;
         let leads_here = self.proxies.iter().filter(|((_, to), _)| to == name);
         leads_here.for_each(|(_, proxy)| proxy.lead_to(peers));
         let gateway = running.gateway().clone();
@@ -166,6 +168,7 @@ impl Herd {
                 clients,
                 clients_tls,
                 peers,
+                admin,
                 gateway,
                 running: Some(running),
                 runtime: Some(runtime),
@@ -253,6 +256,12 @@ impl Herd {
 
     pub fn peers_address(&self, name: &str) -> SocketAddr {
         self.nodes[name].peers
+    }
+
+    /// Where a server tells how it is, if [`adjust`](Self::adjust) says that
+    /// it does.
+    pub fn admin_address(&self, name: &str) -> SocketAddr {
+        self.nodes[name].admin.expect("an admin port")
     }
 
     pub fn gateway(&self, name: &str) -> &Arc<Gateway> {
@@ -346,6 +355,7 @@ impl Herd {
             bind_peers: anywhere,
             tls: None,
             clients_tls: None,
+            bind_admin: None,
             clients: clients::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: quick(),

@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 9] = [
     &["text", "herd"],
     &["places", "log", "tls", "views"],
     &["gateway", "sockets"],
-    &["clients", "peers", "operators"],
+    &["clients", "peers", "operators", "admin"],
     &["server"],
     &["config", "bench"],
     &["cli"],

@@ -100,6 +100,7 @@ impl Setup {
             bind_peers: here(PEERS_PORT),
             tls: None,
             clients_tls: None,
+            bind_admin: None,
             clients: clients::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: self.peers.clone(),

@@ -1,0 +1,347 @@
+//! `/metrics`: which series there are, and where each comes from.
+//!
+//! A family's name says its unit, and a counter's ends in `_total`. Labels have
+//! few values, all known before: reasons and results that stand here, and the
+//! neighbours of the config. What has no such bound, such as a client, an
+//! address or an incarnation, is no label.
+
+use crate::gateway::Gateway;
+use crate::herd::NeighbourId;
+use crate::log::Log;
+use crate::model::timestamp::UnixNanos;
+use crate::places::Places;
+
+use super::format::Kind::{Counter, Gauge};
+use super::format::Text;
+use super::process;
+
+/// Where the numbers of one server stand.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) gateway: std::sync::Arc<Gateway>,
+    pub(super) places: Places,
+    pub(super) log: Log,
+    /// Most clients that may be connected.
+    pub(super) most_connections: usize,
+    /// When the server started.
+    pub(super) started: UnixNanos,
+}
+
+impl Sources {
+    /// All series, in the text format. Takes a moment, mostly for `/proc`.
+    pub(super) fn page(&self) -> String {
+        let mut text = Text::default();
+        self.server(&mut text);
+        self.reports(&mut text);
+        self.lines(&mut text);
+        self.connections(&mut text);
+        self.links(&mut text);
+        self.sent(&mut text);
+        self.received(&mut text);
+        self.places(&mut text);
+        this_process(&mut text);
+        text.finish()
+    }
+
+    fn server(&self, text: &mut Text) {
+        let me = self.gateway.replica().identity();
+        let labels = [
+            ("herd", me.herd.as_str()),
+            ("name", me.name.as_str()),
+            ("version", env!("CARGO_PKG_VERSION")),
+        ];
+        text.family(Gauge, "proxyherd_info", "Which server this is; always 1.")
+            .sample(&labels, 1);
+        text.single(
+            Gauge,
+            "proxyherd_start_time_seconds",
+            "When the server started, in seconds since 1970 by its own clock.",
+            self.started.0 as f64 / 1e9,
+        );
+        text.single(
+            Gauge,
+            "proxyherd_draining",
+            "1 while the server shuts down, else 0.",
+            u8::from(self.gateway.board().is_closing()),
+        );
+        text.single(
+            Counter,
+            "proxyherd_log_lines_dropped_total",
+            "Lines that are missing in the log, since the disk did not keep up.",
+            self.log.dropped(),
+        );
+    }
+
+    fn reports(&self, text: &mut Text) {
+        let store = self.gateway.replica().store();
+        text.single(
+            Gauge,
+            "proxyherd_clients",
+            "Clients of which the server holds a report, hidden ones included.",
+            store.clients(),
+        );
+        text.single(
+            Gauge,
+            "proxyherd_clients_limit",
+            "How many clients the server may know before it refuses reports of new ones (max_clients).",
+            self.gateway.settings().max_clients,
+        );
+        text.single(
+            Gauge,
+            "proxyherd_feed_entries",
+            "Entries of the change feed: one for each client.",
+            store.feed_entries(),
+        );
+        text.single(
+            Counter,
+            "proxyherd_changes_total",
+            "Reports that were new here, whoever sent them: the feed's last number.",
+            store.last(),
+        );
+    }
+
+    fn lines(&self, text: &mut Text) {
+        let lines = self.gateway.counts().lines();
+        text.family(
+            Counter,
+            "proxyherd_client_reports_total",
+            "IAMAT lines, by what became of them: accepted; stale, when the server knew as much; refused by max_future or by max_clients.",
+        )
+        .sample(&[("result", "accepted")], lines.accepted)
+        .sample(&[("result", "stale")], lines.stale)
+        .sample(&[("result", "refused_max_future")], lines.from_the_future)
+        .sample(&[("result", "refused_max_clients")], lines.past_the_limit);
+        text.family(
+            Counter,
+            "proxyherd_client_questions_total",
+            "WHATSAT lines: of clients that are known, and of others.",
+        )
+        .sample(&[("result", "located")], lines.located)
+        .sample(&[("result", "unknown")], lines.unknown);
+        text.single(
+            Counter,
+            "proxyherd_client_lines_malformed_total",
+            "Lines that are no valid command by their form.",
+            lines.malformed,
+        );
+        text.histograms(
+            "proxyherd_client_request_seconds",
+            "From taking a client's line to having written its answer, the wait for places included.",
+        )
+        .histogram(&[], self.gateway.counts().requests());
+    }
+
+    fn connections(&self, text: &mut Text) {
+        let counts = self.gateway.counts();
+        text.single(
+            Gauge,
+            "proxyherd_client_connections",
+            "Clients that are connected.",
+            counts.connections(),
+        );
+        text.single(
+            Gauge,
+            "proxyherd_client_connections_limit",
+            "How many clients may be connected (max_connections, or fewer where the system permits few open files).",
+            self.most_connections,
+        );
+        text.single(
+            Counter,
+            "proxyherd_client_connections_accepted_total",
+            "Connections of clients that were taken.",
+            counts.connections_ever(),
+        );
+        text.single(
+            Counter,
+            "proxyherd_client_connections_refused_total",
+            "Connections of clients that were closed since there were too many.",
+            counts.turned_away().get(),
+        );
+        text.single(
+            Counter,
+            "proxyherd_peer_calls_refused_total",
+            "Greetings and pushes that were refused.",
+            counts.refused_calls().get(),
+        );
+    }
+
+    /// Every link of this server, with its neighbour's name.
+    fn each_link(&self) -> impl Iterator<Item = (NeighbourId, &str)> {
+        let names = self.gateway.replica().neighbours().iter();
+        names
+            .enumerate()
+            .map(|(id, name)| (NeighbourId(id), name.as_str()))
+    }
+
+    fn links(&self, text: &mut Text) {
+        let states: Vec<_> = self.gateway.board().links().collect();
+        let lags: Vec<_> = self
+            .each_link()
+            .map(|(id, _)| self.gateway.lag(id))
+            .collect();
+        self.by_link(
+            text,
+            (
+                Gauge,
+                "proxyherd_link_up",
+                "1 while pushes to the neighbour succeed, else 0.",
+            ),
+            |link| u8::from(states[link.0].is_up),
+        );
+        self.by_link(
+            text,
+            (
+                Counter,
+                "proxyherd_link_state_changes_total",
+                "How often the link went up or down.",
+            ),
+            |link| states[link.0].changes,
+        );
+        self.by_link(
+            text,
+            (
+                Gauge,
+                "proxyherd_link_lag_reports",
+                "Reports that the neighbour has not acknowledged, at most: some may have come from it.",
+            ),
+            |link| lags[link.0].reports,
+        );
+        self.by_link(
+            text,
+            (
+                Gauge,
+                "proxyherd_link_lag_seconds",
+                "How long the oldest of them has been here; 0 where there is none.",
+            ),
+            |link| lags[link.0].oldest.unwrap_or_default().as_secs_f64(),
+        );
+    }
+
+    fn sent(&self, text: &mut Text) {
+        let board = self.gateway.board();
+        self.by_link(
+            text,
+            (
+                Counter,
+                "proxyherd_link_batches_sent_total",
+                "Pushes that the neighbour acknowledged, heartbeats included.",
+            ),
+            |link| board.traffic(link).batches_sent.get(),
+        );
+        self.by_link(
+            text,
+            (
+                Counter,
+                "proxyherd_link_reports_sent_total",
+                "Reports in those.",
+            ),
+            |link| board.traffic(link).reports_sent.get(),
+        );
+        self.by_link(
+            text,
+            (
+                Counter,
+                "proxyherd_link_calls_failed_total",
+                "Pushes that got no answer that helps, quick retries included.",
+            ),
+            |link| board.traffic(link).calls_failed.get(),
+        );
+        let mut family = text.histograms(
+            "proxyherd_link_push_seconds",
+            "From sending a push to its acknowledgement, quick retries included.",
+        );
+        for (link, name) in self.each_link() {
+            family.histogram(&[("neighbour", name)], &board.traffic(link).round_trips);
+        }
+    }
+
+    fn received(&self, text: &mut Text) {
+        let board = self.gateway.board();
+        self.by_link(
+            text,
+            (
+                Counter,
+                "proxyherd_link_batches_received_total",
+                "Pushes of the neighbour that were applied, heartbeats included.",
+            ),
+            |link| board.traffic(link).batches_received.get(),
+        );
+        let mut family = text.family(
+            Counter,
+            "proxyherd_link_reports_received_total",
+            "Reports in those: newer than what was held; duplicate, known to the last byte; older.",
+        );
+        for (link, name) in self.each_link() {
+            let traffic = board.traffic(link);
+            let labels = |result| [("neighbour", name), ("result", result)];
+            family
+                .sample(&labels("newer"), traffic.received_newer.get())
+                .sample(&labels("duplicate"), traffic.received_same.get())
+                .sample(&labels("older"), traffic.received_older.get());
+        }
+    }
+
+    fn by_link<T: std::fmt::Display>(
+        &self,
+        text: &mut Text,
+        (kind, name, help): (super::format::Kind, &'static str, &'static str),
+        value: impl Fn(NeighbourId) -> T,
+    ) {
+        let mut family = text.family(kind, name, help);
+        for (link, neighbour) in self.each_link() {
+            family.sample(&[("neighbour", neighbour)], value(link));
+        }
+    }
+
+    fn places(&self, text: &mut Text) {
+        let counts = self.places.counts();
+        text.family(
+            Counter,
+            "proxyherd_places_answers_total",
+            "Questions to the places provider: answered, and failed.",
+        )
+        .sample(&[("result", "answered")], counts.answered())
+        .sample(&[("result", "failed")], counts.failed());
+        text.histograms(
+            "proxyherd_places_seconds",
+            "How long the places provider took, failures included.",
+        )
+        .histogram(&[], counts.took());
+    }
+}
+
+/// What servers that share a process (`up`) all tell alike.
+fn this_process(text: &mut Text) {
+    if let Some(bytes) = process::resident_bytes() {
+        text.single(
+            Gauge,
+            "proxyherd_process_resident_memory_bytes",
+            "Memory of the process.",
+            bytes,
+        );
+    }
+    if let Some(seconds) = process::cpu_seconds() {
+        text.single(
+            Counter,
+            "proxyherd_process_cpu_seconds_total",
+            "Time that processors worked for the process.",
+            seconds,
+        );
+    }
+    if let Some(files) = process::open_files() {
+        text.single(
+            Gauge,
+            "proxyherd_process_open_files",
+            "Files, connections among them, that the process has open.",
+            files,
+        );
+    }
+    if let Some(files) = process::most_files() {
+        text.single(
+            Gauge,
+            "proxyherd_process_open_files_limit",
+            "How many it may have open.",
+            files,
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! The admin port of one server: takes connections, one request each, and
+//! answers by path.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::gateway::Gateway;
+use crate::log::Log;
+use crate::places::Places;
+use crate::sockets::{ConnectionLimit, Listen, Stream};
+
+use super::page::Sources;
+
+/// Most connections at a time. Those who scrape have one each.
+const MAX_CONNECTIONS: usize = 16;
+
+/// How long a connection may take, from being accepted to its answer being
+/// read. Who scrapes gives up after ten seconds by default.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+
+/// Longest head of a request, in bytes: the least that the library can be held
+/// to.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
+
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const WORDS: &str = "text/plain; charset=utf-8";
+
+/// The admin port of one server.
+#[derive(Clone, Debug)]
+pub struct Admin(Arc<Sources>);
+
+impl Admin {
+    /// A port that tells of a server that starts now: of what it counts, of its
+    /// own places and of its log. `most_connections` is how many clients it
+    /// takes.
+    pub fn new(gateway: Arc<Gateway>, places: Places, log: Log, most_connections: usize) -> Self {
+        let started = gateway.clock().now();
+        Self(Arc::new(Sources {
+            gateway,
+            places,
+            log,
+            most_connections,
+            started,
+        }))
+    }
+
+    async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refusal = words(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "everything here is read: use GET or HEAD",
+            );
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            refusal.headers_mut().insert(ALLOW, allowed);
+            return refusal;
+        }
+        match request.uri().path() {
+            "/metrics" => self.metrics().await,
+            "/healthz" => words(StatusCode::OK, "the server runs"),
+            "/readyz" => self.readiness(),
+            _ => words(
+                StatusCode::NOT_FOUND,
+                "there is nothing here: ask for /metrics, /healthz or /readyz",
+            ),
+        }
+    }
+
+    async fn metrics(&self) -> Response<String> {
+        let sources = self.0.clone();
+        match tokio::task::spawn_blocking(move || sources.page()).await {
+            Ok(page) => response(StatusCode::OK, METRICS, page),
+            Err(_) => words(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the page could not be put together: the server's log says why",
+            ),
+        }
+    }
+
+    /// A server is ready from when it listens, which is before this port
+    /// answers, until it shuts down. That its links are down is no reason: it
+    /// serves clients all the same.
+    fn readiness(&self) -> Response<String> {
+        match self.0.gateway.board().is_closing() {
+            false => words(StatusCode::OK, "the server takes clients"),
+            true => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server shuts down and takes no more clients",
+            ),
+        }
+    }
+}
+
+/// Serves `listener` for ever. Must run in the server's span.
+pub async fn serve(admin: Admin, mut listener: impl Listen) -> Infallible {
+    let limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the admin port");
+    loop {
+        let (stream, _) = listener.accept().await;
+        if let Some(place) = limit.take() {
+            let answer = answer_one(admin.clone(), stream, place);
+            tokio::spawn(answer.in_current_span());
+        }
+    }
+}
+
+/// Answers one request, and closes: so nobody keeps a place by silence, and one
+/// time limit bounds slow writers and slow readers alike.
+async fn answer_one(admin: Admin, stream: impl Stream, _place: OwnedSemaphorePermit) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let admin = &admin;
+        async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    // However it ended, there is nobody left to tell.
+    let _ = timeout(CONNECTION_TIME, connection).await;
+}
+
+fn words(status: StatusCode, words: &str) -> Response<String> {
+    response(status, WORDS, format!("{words}\n"))
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

@@ -1,0 +1,29 @@
+//! The admin port, over raw HTTP: what monitoring reads, that it is right, and
+//! that whoever reads slowly harms nobody.
+
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod counting;
+mod http;
+mod links;
+mod page;
+mod shipped;
+
+use common::{ALONE, Herd, Topology};
+use proxyherd::model::address::Address;
+use proxyherd::server::Plan;
+
+const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+
+/// Lets a server tell how it is, on a port of its own.
+fn tell(plan: &mut Plan) {
+    plan.bind_admin = Some(Address::parse("127.0.0.1:0").unwrap());
+}
+
+/// A herd that runs, and whose servers all tell how they are.
+fn herd(topology: Topology<'_>) -> Herd {
+    Herd::new(topology).adjust(tell).launch_all()
+}
