@@ -296,7 +296,7 @@ mod tests {
             (
                 "colour = 3",
                 "h:9: [[servers]] has no key \"colour\"; it has name, clients, peers, \
-                 bind_clients, bind_peers and talks_to",
+                 bind_clients, bind_peers, admin, bind_admin and talks_to",
             ),
             (
                 "[places]\nprovider = \"offline\"\napi_key = \"x\"",
