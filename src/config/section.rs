@@ -301,7 +301,8 @@ mod tests {
             (
                 "colour = 3",
                 "h:9: [[servers]] has no key \"colour\"; it has name, clients, peers, \
-                 clients_tls, bind_clients, bind_peers, bind_clients_tls and talks_to",
+                 clients_tls, bind_clients, bind_peers, bind_clients_tls, admin, bind_admin and \
+                 talks_to",
             ),
             (
                 "[places]\nprovider = \"offline\"\napi_key = \"x\"",

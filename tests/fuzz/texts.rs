@@ -76,6 +76,8 @@ const OF_CONFIGS: &[&str] = &[
     "talks_to = ",
     "name = ",
     "bind_peers = ",
+    "admin = ",
+    "bind_admin = ",
     "1979-05-27",
     "é",
     "\0",
