@@ -25,12 +25,12 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `check`, `bench`, and the questions of operators |
+//! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `certs`, `check`, `bench`, and the questions of operators |
 //! | 6 | [`config`], [`bench`](mod@bench) | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
 //! | 4 | [`clients`], [`peers`], [`operators`] | the text edge, the gRPC edge, and what operators ask |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
-//! | 2 | [`places`], [`log`], [`views`] | what is near; what is written down; what is worked out from reports |
+//! | 2 | [`places`], [`log`], [`tls`], [`views`] | what is near; what is written down; who is who; what is worked out from reports |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
 //! | 0 | [`model`], [`proto`], [`measure`] | what a report is; the messages, generated; counters |
 //!
@@ -74,6 +74,7 @@
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
+//! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
 //! | what operators ask, and how it is shown | `proto/proxyherd/v1/operator.proto`, then `cli::ask` |
@@ -118,7 +119,7 @@
 //! | 3 no echo | `tests/simulation` at every step, `tests/links.rs` on the wire, `tests/faults/twins.rs` for two processes of one name |
 //! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
-//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/refusals.rs`, `tests/fuzz` |
+//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 //! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |
 //! | what the commands of operators say | `tests/commands` |
@@ -139,4 +140,5 @@ pub mod proto;
 pub mod server;
 pub mod sockets;
 pub mod text;
+pub mod tls;
 pub mod views;

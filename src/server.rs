@@ -27,7 +27,8 @@ use crate::model::name::Name;
 use crate::operators::Operators;
 use crate::peers::{self, Connect, Health, Inbound, Link, Port};
 use crate::places::Places;
-use crate::sockets::{self, Acceptor, Listen};
+use crate::sockets::{self, Acceptor, Door, Listen, SecureAcceptor};
+use crate::tls::{self, Credentials, Subject};
 
 /// Connections to the peer port that were accepted and not yet taken up.
 const ACCEPTED: usize = 16;
@@ -35,6 +36,8 @@ const ACCEPTED: usize = 16;
 /// How long a server that has nothing left to do waits for the calls under way:
 /// they are answered at once, but a caller may never read its answer.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// How long a client may take over its TLS handshake.
+const CLIENTS_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A task that panicked is run again after this time.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
@@ -58,6 +61,10 @@ pub struct Plan {
     pub bind_clients: Address,
     /// Where it listens for its neighbours.
     pub bind_peers: Address,
+    /// Its part in TLS between servers, if they use it.
+    pub tls: Option<tls::Files>,
+    /// Where it listens for clients with TLS besides, and what it shows them.
+    pub clients_tls: Option<(Address, tls::Pair)>,
     /// Limits of the text edge.
     pub clients: clients::Settings,
     /// What it asks of its own clients' reports.
@@ -79,6 +86,13 @@ pub enum StartError {
         address: Address,
         /// What the system says.
         error: io::Error,
+    },
+    /// A certificate, or what belongs to it, can not be used.
+    Tls {
+        /// Which server.
+        server: Name,
+        /// The file, and what is wrong with it.
+        error: tls::FileError,
     },
     /// A neighbour's address can not be dialled.
     Dial {
@@ -105,6 +119,9 @@ impl fmt::Display for StartError {
                     "{server} can not listen for {whom} on {address}: {error}; {}",
                     way_out(error)
                 )
+            }
+            Self::Tls { server, error } => {
+                write!(f, "{server} can not use its part of [security]: {error}")
             }
             Self::Dial {
                 neighbour,
@@ -143,22 +160,38 @@ fn way_out(error: &io::Error) -> &'static str {
 pub struct Bound<L = Acceptor> {
     plan: Plan,
     clients: L,
+    clients_tls: Option<(L, Arc<Credentials>)>,
     peers: L,
     connect: Connect,
+    tls: Option<Arc<Credentials>>,
 }
 
 impl Bound {
-    /// Opens the TCP sockets of a server.
+    /// Reads the certificates of a server and opens its TCP sockets.
     pub async fn open(plan: Plan) -> Result<Self, StartError> {
-        let clients = bind(
-            &plan.name,
-            "clients",
-            &plan.bind_clients,
-            Some(clients::SEND_BUFFER),
-        )
-        .await?;
-        let peers = bind(&plan.name, "neighbours", &plan.bind_peers, None).await?;
-        Ok(Self::on(plan, clients, peers, Endpoint::connect_lazy))
+        let name = &plan.name;
+        let for_clients = |address| bind(name, "clients", address, Some(clients::SEND_BUFFER));
+        let tls = credentials(&plan)?;
+        let clients = for_clients(&plan.bind_clients).await?;
+        let clients_tls = match &plan.clients_tls {
+            Some((address, pair)) => {
+                let shown = loaded(name, Credentials::for_clients(pair.clone()))?;
+                Some((for_clients(address).await?, shown))
+            }
+            None => None,
+        };
+        let peers = bind(name, "neighbours", &plan.bind_peers, None).await?;
+        Ok(Self {
+            clients_tls,
+            tls,
+            ..Self::on(plan, clients, peers, Endpoint::connect_lazy)
+        })
+    }
+
+    /// Where it listens for clients with TLS, if it does.
+    pub fn clients_tls_address(&self) -> Option<io::Result<SocketAddr>> {
+        let listener = self.clients_tls.as_ref();
+        listener.map(|(listener, _)| listener.local_address())
     }
 
     /// Where it listens for clients.
@@ -175,12 +208,15 @@ impl Bound {
 impl<L: Listen> Bound<L> {
     /// A server on sockets of the caller's making, which need not be TCP's:
     /// where its clients come in, where its neighbours do, and its way to them.
+    /// All of it without TLS, whatever the plan says.
     pub fn on(plan: Plan, clients: L, peers: L, connect: Connect) -> Self {
         Self {
             plan,
             clients,
+            clients_tls: None,
             peers,
             connect,
+            tls: None,
         }
     }
 
@@ -195,7 +231,7 @@ impl<L: Listen> Bound<L> {
         let span = info_span!("server", server = %self.plan.name);
         let _entered = span.enter();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
-        let links = links(&self.plan, self.connect, &gateway, &log)?;
+        let links = links(&self, &gateway, &log)?;
 
         let (drain, draining) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
@@ -207,14 +243,18 @@ impl<L: Listen> Bound<L> {
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
-        edges.spawn(serve_peers(port, health.clone(), self.peers, stopping).in_current_span());
+        let peers = serve_peers(port, health.clone(), self.peers, self.tls.clone(), stopping);
+        edges.spawn(peers.in_current_span());
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
-        let clients = async move {
-            clients::serve(listener, self.clients, draining).await;
-            Ok(())
-        };
         let mut clients_edge = JoinSet::new();
-        clients_edge.spawn(clients.in_current_span());
+        let in_clear = serve_clients(listener.clone(), self.clients, draining.clone());
+        clients_edge.spawn(in_clear.in_current_span());
+        let mut shown = None;
+        if let Some((socket, credentials)) = self.clients_tls {
+            shown = Some(credentials.clone());
+            let socket = SecureAcceptor::new(socket, clients_door(credentials, &self.plan.clients));
+            clients_edge.spawn(serve_clients(listener, socket, draining).in_current_span());
+        }
 
         let mut tasks = JoinSet::new();
         for link in links {
@@ -223,6 +263,9 @@ impl<L: Listen> Bound<L> {
         let mut upkeep = JoinSet::new();
         if self.plan.gateway.expire_after.is_some() {
             upkeep.spawn(gateway::keep_forgetting(gateway.clone()).in_current_span());
+        }
+        for credentials in self.tls.into_iter().chain(shown) {
+            upkeep.spawn(tls::keep_current(credentials).in_current_span());
         }
         info!("started: {}", summary(&self.plan));
         Ok(Running {
@@ -240,6 +283,41 @@ impl<L: Listen> Bound<L> {
             span: span.clone(),
         })
     }
+}
+
+/// What a server needs for TLS with its neighbours, if they use it.
+fn credentials(plan: &Plan) -> Result<Option<Arc<Credentials>>, StartError> {
+    let Some(files) = &plan.tls else {
+        return Ok(None);
+    };
+    let server = Subject::server(&plan.name, &plan.herd);
+    loaded(&plan.name, Credentials::of_server(files.clone(), server)).map(Some)
+}
+
+fn loaded(
+    server: &Name,
+    credentials: Result<Credentials, tls::FileError>,
+) -> Result<Arc<Credentials>, StartError> {
+    let server = server.clone();
+    let told = |error| StartError::Tls { server, error };
+    credentials.map(Arc::new).map_err(told)
+}
+
+fn clients_door(credentials: Arc<Credentials>, settings: &clients::Settings) -> Door {
+    Door {
+        credentials,
+        limit: settings.idle.min(CLIENTS_HANDSHAKE),
+        farewell: b"",
+    }
+}
+
+async fn serve_clients(
+    listener: Listener,
+    socket: impl Listen,
+    draining: watch::Receiver<bool>,
+) -> Result<(), String> {
+    clients::serve(listener, socket, draining).await;
+    Ok(())
 }
 
 async fn bind(
@@ -292,14 +370,22 @@ fn draw_incarnation() -> Incarnation {
 /// A link as often as it takes: made anew if it should panic.
 type MakeLink = Box<dyn Fn() -> Link + Send>;
 
-fn links(
-    plan: &Plan,
-    connect: Connect,
+fn links<L>(
+    bound: &Bound<L>,
     gateway: &Arc<Gateway>,
     log: &Log,
 ) -> Result<Vec<MakeLink>, StartError> {
+    let plan = &bound.plan;
     let make = |(id, (name, address)): (usize, &(Name, Address))| {
-        let caller = peers::dial(address, &plan.peers, connect);
+        let caller = peers::dial(address, &plan.peers, |endpoint| match &bound.tls {
+            Some(credentials) => {
+                let whom = Subject::server(name, &plan.herd);
+                // Of three round trips, two are for TLS.
+                let endpoint = endpoint.clone().connect_timeout(plan.peers.attempt * 2);
+                peers::secure_channel(&endpoint, credentials, &whom)
+            }
+            None => (bound.connect)(endpoint),
+        });
         let caller = caller.map_err(|error| StartError::Dial {
             neighbour: name.clone(),
             address: address.clone(),
@@ -338,6 +424,7 @@ async fn serve_peers(
     port: Port,
     health: Health,
     listener: impl Listen,
+    tls: Option<Arc<Credentials>>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     health.set(true).await;
@@ -347,7 +434,7 @@ async fn serve_peers(
     let serve = port.serve(ReceiverStream::new(incoming), stopped);
     tokio::select! {
         served = serve => served.map_err(|error| error.to_string()),
-        never = peers::accept(listener, first_byte, ready) => match never {},
+        never = peers::accept(listener, first_byte, tls, ready) => match never {},
     }
 }
 
@@ -361,9 +448,14 @@ fn summary(plan: &Plan) -> String {
         [] => "nobody".to_owned(),
         names => names.join(", "),
     };
+    let clients_tls = plan.clients_tls.as_ref();
+    let clients_tls = clients_tls.map(|(address, _)| format!(" and with TLS on {address}"));
+    let with_tls = if plan.tls.is_some() { " with TLS" } else { "" };
     format!(
-        "clients on {}, neighbours on {}, talks to {talks_to}",
-        plan.bind_clients, plan.bind_peers
+        "clients on {}{}, neighbours{with_tls} on {}, talks to {talks_to}",
+        plan.bind_clients,
+        clients_tls.unwrap_or_default(),
+        plan.bind_peers
     )
 }
 

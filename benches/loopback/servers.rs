@@ -80,5 +80,7 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Pla
         clients: clients::Settings::default(),
         gateway: gateway::Settings::default(),
         peers: peers::Settings::default(),
+        tls: None,
+        clients_tls: None,
     }
 }

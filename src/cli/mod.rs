@@ -2,6 +2,7 @@
 
 mod ask;
 mod bench;
+mod certs;
 mod check;
 mod files;
 mod run;
@@ -40,6 +41,11 @@ enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Make what a herd needs for TLS: a CA and a certificate for each server
+    ///
+    /// What is there already stays as it is, and is told. Private keys are never
+    /// overwritten.
+    Certs(certs::Arguments),
     /// Say whether the config is right, and how it was understood
     Check {
         #[command(flatten)]
@@ -60,7 +66,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigPath {
     /// The file that describes the herd
-    #[arg(long = "config", value_name = "FILE", default_value = DEFAULT_PATH)]
+    #[arg(long = "config", global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
     path: PathBuf,
 }
 
@@ -70,6 +76,7 @@ pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Up { config } => code(run::up(&config.path)),
         Command::Serve { name, config } => code(run::serve(&name, &config.path)),
+        Command::Certs(arguments) => code(certs::certs(&arguments)),
         Command::Check { config } => code(check::check(&config.path)),
         Command::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
         Command::Ask(question) => question.ask(),

@@ -14,8 +14,8 @@ use super::Settings;
 use super::desk::Desk;
 use super::session::Session;
 
-/// The text edge of one server.
-#[derive(Debug)]
+/// The text edge of one server. Its clones share the limit on connections.
+#[derive(Clone, Debug)]
 pub struct Listener {
     desk: Desk,
     settings: Settings,

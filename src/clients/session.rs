@@ -214,6 +214,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Err(_) => return Err(End::Unread),
             }
         }
+        // TLS keeps a few KiB back while the client does not read.
+        match timeout(self.settings.write, self.stream.flush()).await {
+            Ok(flushed) => flushed.map_err(End::Broken)?,
+            Err(_) => return Err(End::Unread),
+        }
         ready.clear();
         ready.shrink_to(SMALL_ANSWERS);
         Ok(())

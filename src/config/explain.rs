@@ -1,7 +1,7 @@
 //! What `proxyherd check` prints: the herd as it was understood.
 
 use super::tell::tell;
-use super::{Config, Server};
+use super::{Config, Server, Tls};
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::{clients, gateway, log, peers, places};
@@ -68,6 +68,7 @@ impl Config {
             gateway: gateway::Settings::default(),
             peers: peers::Settings::default(),
             insecure: false,
+            tls: Tls::default(),
             ..self.clone()
         }
     }
@@ -109,6 +110,10 @@ impl Row {
             &server.peers,
             &neighbours,
         )];
+        if let Some(clients_tls) = &server.clients_tls {
+            let title = "  with TLS".to_owned();
+            rows.push(Self::new([&title, &clients_tls.to_string(), ""], ""));
+        }
         if (&server.bind_clients, &server.bind_peers) != (&server.clients, &server.peers) {
             rows.push(row(
                 "  listens on",
@@ -116,6 +121,12 @@ impl Row {
                 &server.bind_peers,
                 "",
             ));
+        }
+        if let Some(bind) = &server.bind_clients_tls
+            && server.clients_tls.as_ref() != Some(bind)
+        {
+            let title = "  listens, with TLS, on".to_owned();
+            rows.push(Self::new([&title, &bind.to_string(), ""], ""));
         }
         rows
     }

@@ -1,6 +1,6 @@
 //! The rule on talk between servers that leaves the machine.
 //!
-//! Servers talk unencrypted, so by default they talk over loopback only. A
+//! Without TLS servers talk unencrypted, and by default over loopback only. A
 //! file for many machines names addresses of all kinds, and most of them
 //! concern other machines: what counts is where the servers that run here
 //! listen, and whom they dial.
@@ -10,24 +10,25 @@ use super::{Config, Server};
 use crate::model::address::Address;
 
 impl Config {
-    /// May `running` run, all in one process or each alone? They may if the
-    /// file says `insecure = true`, or if they listen for their neighbours and
-    /// dial them on loopback addresses only. A DNS name other than `localhost`
+    /// May `running` run, all in one process or each alone? They may if they use
+    /// TLS, if the file says `insecure = true`, or if they listen for their
+    /// neighbours and dial them on loopback addresses only. A DNS name other than `localhost`
     /// counts as leaving the machine.
     ///
     /// Fails with each address that is in the way.
     pub fn check_exposure(&self, running: &[&Server]) -> Result<(), ConfigError> {
         let exposed = self.exposed(running);
-        if self.insecure || exposed.is_empty() {
+        if self.tls.is_on() || self.insecure || exposed.is_empty() {
             return Ok(());
         }
         let mut problems: Vec<Problem> = exposed.iter().map(Exposed::problem).collect();
         problems.push(Problem {
             line: None,
             column: None,
-            message: "servers talk unencrypted; if you trust every network between them, \
-                      write insecure = true under [security], else give them \
-                      loopback addresses, as in 127.0.0.1:13000"
+            message: "servers talk unencrypted; give them certificates under [security] \
+                      (`proxyherd certs` makes some), or, if you trust every network between \
+                      them, write insecure = true under [security]; only loopback \
+                      addresses, as in 127.0.0.1:13000, need neither"
                 .into(),
         });
         Err(ConfigError::Wrong {
@@ -98,9 +99,9 @@ mod tests {
     use super::*;
     use crate::config::samples::{herd, parse};
 
-    const WAY_OUT: &str = "h: servers talk unencrypted; if you trust every network between them, \
-        write insecure = true under [security], else give them loopback addresses, \
-        as in 127.0.0.1:13000";
+    const WAY_OUT: &str = "h: servers talk unencrypted; give them certificates under [security] \
+        (`proxyherd certs` makes some), or, if you trust every network between them, write \
+        insecure = true under [security]; only loopback addresses, as in 127.0.0.1:13000, need neither";
 
     /// Riley and Jaquez talk, Bernard talks with Jaquez; Riley's peers address
     /// is elsewhere.
@@ -161,6 +162,14 @@ mod tests {
         let told = judge(&text, &["Jaquez"]).unwrap_err();
         assert!(told.contains("\nh:9: Jaquez listens for its neighbours on 0.0.0.0:13001, "));
         assert_eq!(judge(&text, &["Bernard"]), Ok(()));
+    }
+
+    #[test]
+    fn tls_allows_it_all() {
+        let tls = "[security]\nca = \"ca.pem\"\ncertificate = \"{name}.pem\"\nkey = \"k\"\n";
+        let text = chain() + tls;
+        assert_eq!(judge(&text, &["Riley", "Jaquez", "Bernard"]), Ok(()));
+        assert_eq!(parse(&text).warnings(), Vec::<String>::new());
     }
 
     #[test]

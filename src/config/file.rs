@@ -7,6 +7,7 @@ use toml::de::DeTable;
 use super::Config;
 use super::problems::Problems;
 use super::section::{self, Section};
+use super::tls::Tls;
 use super::{servers, settings, words};
 use crate::model::name::Name;
 use crate::{clients, gateway, log, peers, places};
@@ -38,10 +39,14 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
     file.section("log", "[log]", |on| {
         settings::log(on, &mut log, &mut log_level);
     });
-    let mut insecure = false;
+    let (mut insecure, mut tls) = (false, Tls::default());
     file.section("security", "[security]", |on| {
-        settings::security(on, &mut insecure);
+        settings::security(on, &mut insecure, &mut tls);
+        tls.check(on);
     });
+    if let Some(servers) = &servers {
+        tls.check_clients(servers, file.problems());
+    }
     let (mut clients, mut gateway) = (clients::Settings::default(), gateway::Settings::default());
     file.section("limits", "[limits]", |on| {
         settings::limits(on, &mut clients, &mut gateway);
@@ -62,6 +67,7 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         gateway,
         peers,
         insecure,
+        tls,
     })
 }
 

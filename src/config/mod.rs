@@ -37,6 +37,7 @@ mod settings;
 mod shipped;
 mod source;
 mod tell;
+mod tls;
 mod value;
 mod warnings;
 mod words;
@@ -46,11 +47,12 @@ use std::path::{Path, PathBuf};
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::server::Plan;
-use crate::{clients, gateway, log, peers, places};
+use crate::{clients, gateway, log, peers, places, tls as files};
 
 pub use error::{ConfigError, Problem};
 pub use servers::MAX_SERVERS;
 pub use source::MAX_FILE_BYTES;
+pub use tls::Tls;
 
 /// The file that is read when no other is named.
 pub const DEFAULT_PATH: &str = "config/herd.toml";
@@ -79,6 +81,8 @@ pub struct Config {
     pub peers: peers::Settings,
     /// May servers talk unencrypted on other than loopback addresses?
     pub insecure: bool,
+    /// The files of certificates and keys.
+    pub tls: Tls,
 }
 
 /// One server of the herd.
@@ -88,12 +92,16 @@ pub struct Server {
     pub line: usize,
     /// Its name.
     pub name: Name,
-    /// Where clients reach it. Like all four addresses, not with port 0.
+    /// Where clients reach it. Like all addresses here, not with port 0.
     pub clients: Address,
     /// Where its neighbours reach it.
     pub peers: Address,
     /// Where it listens for clients: `clients`, where the file says nothing.
     pub bind_clients: Address,
+    /// Where clients reach it with TLS, if they do.
+    pub clients_tls: Option<Address>,
+    /// Where it listens for those: `clients_tls`, where the file says nothing.
+    pub bind_clients_tls: Option<Address>,
     /// Where it listens for its neighbours: `peers`, where the file says
     /// nothing.
     pub bind_peers: Address,
@@ -147,10 +155,18 @@ impl Config {
             neighbours: self.neighbours(server).map(address).collect(),
             bind_clients: server.bind_clients.clone(),
             bind_peers: server.bind_peers.clone(),
+            tls: self.tls.links_of(&server.name),
+            clients_tls: self.clients_tls(server),
             clients: self.clients.clone(),
             gateway: self.gateway.clone(),
             peers: self.peers.clone(),
         }
+    }
+
+    /// Where `server` listens for clients with TLS, and what it shows them.
+    fn clients_tls(&self, server: &Server) -> Option<(Address, files::Pair)> {
+        let pair = self.tls.shown_by(&server.name)?;
+        Some((server.bind_clients_tls.clone()?, pair))
     }
 
     /// The names of the servers, in the order of the file.

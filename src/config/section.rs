@@ -48,6 +48,11 @@ impl<'a, 'p> Section<'a, 'p> {
         self.problems
     }
 
+    /// The table as a whole is wrong.
+    pub(super) fn add(&mut self, message: impl Into<String>) {
+        self.problems.add(self.at.unwrap_or(0), message);
+    }
+
     /// A value that must be there. `None` means that a problem was noted.
     pub(super) fn required<T: FromToml>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         if let Some(value) = self.find(key) {
@@ -296,7 +301,7 @@ mod tests {
             (
                 "colour = 3",
                 "h:9: [[servers]] has no key \"colour\"; it has name, clients, peers, \
-                 bind_clients, bind_peers and talks_to",
+                 clients_tls, bind_clients, bind_peers, bind_clients_tls and talks_to",
             ),
             (
                 "[places]\nprovider = \"offline\"\napi_key = \"x\"",

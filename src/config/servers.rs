@@ -49,8 +49,10 @@ struct Entry {
     name: Option<Spanned<Name>>,
     clients: Option<Spanned<Address>>,
     peers: Option<Spanned<Address>>,
+    clients_tls: Option<Spanned<Address>>,
     bind_clients: Option<Spanned<Address>>,
     bind_peers: Option<Spanned<Address>>,
+    bind_clients_tls: Option<Spanned<Address>>,
     talks_to: Vec<Spanned<String>>,
 }
 
@@ -61,8 +63,10 @@ impl Entry {
             name: section.required("name"),
             clients: section.required("clients"),
             peers: section.required("peers"),
+            clients_tls: section.optional("clients_tls"),
             bind_clients: section.optional("bind_clients"),
             bind_peers: section.optional("bind_peers"),
+            bind_clients_tls: section.optional("bind_clients_tls"),
             talks_to: section
                 .optional("talks_to")
                 .map(Spanned::into_inner)
@@ -73,6 +77,7 @@ impl Entry {
     fn into_server(self, neighbours: Vec<Name>) -> Option<Server> {
         let clients = self.clients?.into_inner();
         let peers = self.peers?.into_inner();
+        let clients_tls = self.clients_tls.map(Spanned::into_inner);
         let or = |bind: Option<Spanned<Address>>, address: &Address| {
             bind.map_or_else(|| address.clone(), Spanned::into_inner)
         };
@@ -81,6 +86,11 @@ impl Entry {
             name: self.name?.into_inner(),
             bind_clients: or(self.bind_clients, &clients),
             bind_peers: or(self.bind_peers, &peers),
+            bind_clients_tls: match self.bind_clients_tls {
+                Some(bind) if clients_tls.is_some() => Some(bind.into_inner()),
+                _ => clients_tls.clone(),
+            },
+            clients_tls,
             clients,
             peers,
             neighbours,
@@ -100,7 +110,31 @@ impl Entry {
     fn dialled(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>)> {
         let clients = self.clients.iter().map(|address| ("clients", address));
         let peers = self.peers.iter().map(|address| ("peers", address));
-        clients.chain(peers)
+        let tls = self.clients_tls.iter();
+        clients
+            .chain(peers)
+            .chain(tls.map(|address| ("clients_tls", address)))
+    }
+
+    /// Where it listens, and for whom.
+    fn listens(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>)> {
+        let clients = self.bind_clients.as_ref().or(self.clients.as_ref());
+        let peers = self.bind_peers.as_ref().or(self.peers.as_ref());
+        let tls = self.clients_tls.as_ref();
+        let tls = tls.map(|tls| self.bind_clients_tls.as_ref().unwrap_or(tls));
+        [
+            ("clients", clients),
+            ("its neighbours", peers),
+            ("clients with TLS", tls),
+        ]
+        .into_iter()
+        .filter_map(|(whom, address)| Some((whom, address?)))
+    }
+
+    fn says_where_it_listens(&self) -> bool {
+        [&self.bind_clients, &self.bind_peers, &self.bind_clients_tls]
+            .iter()
+            .any(|bind| bind.is_some())
     }
 }
 
@@ -147,22 +181,26 @@ fn check_addresses(entries: &[Entry], problems: &mut Problems) {
 
 /// A server cannot listen twice on one address.
 fn check_listeners(entry: &Entry, problems: &mut Problems) {
-    let clients = entry.bind_clients.as_ref().or(entry.clients.as_ref());
-    let peers = entry.bind_peers.as_ref().or(entry.peers.as_ref());
-    let (Some(clients), Some(peers)) = (clients, peers) else {
-        return;
-    };
-    // Without either, it is `clients` and `peers` that clash.
-    let told = entry.bind_clients.is_none() && entry.bind_peers.is_none();
-    if told || Spot::of(clients.get_ref()) != Spot::of(peers.get_ref()) {
+    // Without such a key, it is the addresses that others dial that clash.
+    if !entry.says_where_it_listens() {
         return;
     }
-    let message = format!(
-        "{} would listen for clients and for its neighbours on {}; each needs a port of its own",
-        entry.title(),
-        peers.get_ref()
-    );
-    problems.add(clients.span().start.max(peers.span().start), message);
+    let mut seen: Vec<(&str, &Spanned<Address>)> = Vec::new();
+    for (whom, address) in entry.listens() {
+        let spot = Spot::of(address.get_ref());
+        let first = seen
+            .iter()
+            .find(|(_, other)| Spot::of(other.get_ref()) == spot);
+        if let Some((first, other)) = first {
+            let message = format!(
+                "{} would listen for {first} and for {whom} on {}; each needs a port of its own",
+                entry.title(),
+                address.get_ref()
+            );
+            problems.add(other.span().start.max(address.span().start), message);
+        }
+        seen.push((whom, address));
+    }
 }
 
 /// An address as far as two of them can be told apart without a resolver.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::provider;
+use super::tls::Tls;
 use super::value::FromToml;
 use crate::{clients, gateway, log, peers, places};
 
@@ -61,8 +62,20 @@ pub(super) fn log(on: &mut impl Visitor, settings: &mut log::Settings, level: &m
 }
 
 /// The settings of `[security]`.
-pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool) {
+pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool, tls: &mut Tls) {
     on.plain("insecure", insecure);
+    let Tls {
+        ca,
+        certificate,
+        key,
+        clients_certificate,
+        clients_key,
+    } = tls;
+    on.plain("ca", ca);
+    on.plain("certificate", certificate);
+    on.plain("key", key);
+    on.plain("clients_certificate", clients_certificate);
+    on.plain("clients_key", clients_key);
 }
 
 /// The settings of `[limits]`.

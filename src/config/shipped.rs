@@ -2,7 +2,7 @@
 //! true.
 
 use super::tell::{Told, tell};
-use super::{Config, Server};
+use super::{Config, Server, Tls};
 use crate::places::Provider;
 use crate::places::google::{Api, Fields};
 use crate::{clients, gateway, log, peers, places};
@@ -12,6 +12,18 @@ const SHIPPED: &str = include_str!("../../config/herd.toml");
 fn parse(text: &str) -> Config {
     Config::parse(text, "config/herd.toml").unwrap()
 }
+
+/// Settings that have no default to show, and stand there as an example.
+const WITHOUT_DEFAULT: [&str; 8] = [
+    "file",
+    "base_url",
+    "fields",
+    "ca",
+    "certificate",
+    "key",
+    "clients_certificate",
+    "clients_key",
+];
 
 /// The key that a line shows with its default, as in `# key = value`.
 fn shown_default(line: &str) -> Option<&str> {
@@ -88,14 +100,35 @@ fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
         assert_eq!(config.gateway, gateway::Settings::default());
         assert_eq!(config.peers, peers::Settings::default());
         assert!(!config.insecure);
+        assert_eq!(config.tls, Tls::default());
+    }
+}
+
+#[test]
+fn the_examples_of_tls_are_right_for_every_server() {
+    let (before, after) = SHIPPED.split_once("# What it shows is told").unwrap();
+    let (server, after) = after.split_once("\n\n[[servers]]").unwrap();
+    let (between, security) = after.split_once("[security]\n").unwrap();
+    let uncomment = |text: &str| text.replace("\n#     ", "\n");
+    let text = format!(
+        "{before}# What it shows is told{}\n\n[[servers]]{between}[security]\n{}",
+        uncomment(server),
+        uncomment(security)
+    );
+    let config = parse(&text);
+    for server in &config.servers {
+        let plan = config.plan(server);
+        let files = plan.tls.unwrap();
+        let own = format!("certs/servers/{}.pem", server.name);
+        assert_eq!(files.own.certificate.to_str(), Some(&*own));
+        assert_eq!(plan.clients_tls.is_some(), server.name.as_str() == "Riley");
     }
 }
 
 #[test]
 fn every_setting_has_a_comment_that_states_its_bounds_and_costs() {
     for setting in tell(&parse(SHIPPED)) {
-        if ["file", "base_url", "fields"].contains(&setting.key) {
-            // Without a default that could be written down, it stands there as an example.
+        if WITHOUT_DEFAULT.contains(&setting.key) {
             assert!(SHIPPED.contains(&format!("\n#     {} = ", setting.key)));
             continue;
         }

@@ -27,7 +27,11 @@ pub(super) fn tell(config: &Config) -> Vec<Told> {
     let mut teller = Teller::default();
     settings::places(teller.table("places"), &mut config.places);
     settings::log(teller.table("log"), &mut config.log, &mut config.log_level);
-    settings::security(teller.table("security"), &mut config.insecure);
+    settings::security(
+        teller.table("security"),
+        &mut config.insecure,
+        &mut config.tls,
+    );
     settings::limits(
         teller.table("limits"),
         &mut config.clients,

@@ -73,7 +73,7 @@ impl Config {
     fn unencrypted(&self) -> Option<String> {
         let everyone: Vec<&Server> = self.servers.iter().collect();
         let exposed = self.exposed(&everyone);
-        if exposed.is_empty() {
+        if self.tls.is_on() || exposed.is_empty() {
             return None;
         }
         let addresses: BTreeSet<String> = exposed.iter().map(|e| e.address.to_string()).collect();
@@ -88,8 +88,8 @@ impl Config {
                  watch these addresses can read reports, and forge them."
             ),
             false => format!(
-                "without insecure = true, {} will not start: servers talk unencrypted, and \
-                 not on loopback addresses only ({addresses}).",
+                "without certificates or insecure = true under [security], {} will not start: \
+                 servers talk unencrypted, and not on loopback addresses only ({addresses}).",
                 words::list(refused, "and")
             ),
         })
@@ -155,8 +155,9 @@ mod tests {
         assert_eq!(
             parse(&text).warnings(),
             [
-                "without insecure = true, A and B will not start: servers talk unencrypted, \
-              and not on loopback addresses only (10.0.0.1:13000)."
+                "without certificates or insecure = true under [security], A and B will not \
+              start: servers talk unencrypted, and not on loopback addresses only \
+              (10.0.0.1:13000)."
             ]
         );
         assert_eq!(

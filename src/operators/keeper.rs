@@ -63,14 +63,16 @@ impl<V: Default + Send + 'static> Kept<V> {
 
 /// Drops the view when nobody has asked for a while, and ends then; or with the
 /// server, if that comes first.
-async fn drop_when_idle<V>(held: Weak<Mutex<Held<V>>>) {
+async fn drop_when_idle<V: Send + 'static>(held: Weak<Mutex<Held<V>>>) {
     loop {
         let Some(held) = held.upgrade() else { return };
         let goes_at = {
             let mut held = held.lock().await;
             if held.goes_at <= Instant::now() {
-                held.view = None;
                 held.is_attended = false;
+                // Millions of entries take a while to be given back.
+                let view = held.view.take();
+                spawn_blocking(move || drop(view));
                 return;
             }
             held.goes_at

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 use tracing::{Instrument, Span, debug, info};
 
 use crate::gateway::Gateway;
@@ -15,6 +15,7 @@ use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use crate::text::reply;
 
+use super::admission;
 use super::incoming::OtherEnd;
 use super::wire::{self, PushError};
 
@@ -49,6 +50,7 @@ impl Inbound {
     fn take_greeting(&self, request: &Request<GreetRequest>) -> Result<GreetResponse, Status> {
         self.check_draining()?;
         let replica = self.gateway.replica();
+        self.check_sender(request.extensions(), &request.get_ref().sender)?;
         let welcome = replica
             .welcome(&wire::greeting(request.get_ref()))
             .map_err(status)?;
@@ -58,10 +60,11 @@ impl Inbound {
 
     /// Merges a push, in pieces. A call that is cancelled half-way has merged
     /// some reports, which does no harm, and counts none as applied.
-    async fn take_push(&self, frame: &PushFrame) -> Result<PushResponse, Status> {
+    async fn take_push(&self, request: &Request<PushFrame>) -> Result<PushResponse, Status> {
         self.check_draining()?;
         let replica = self.gateway.replica();
-        let push = wire::read_push(frame).map_err(push_status)?;
+        let push = wire::read_push(request.get_ref()).map_err(push_status)?;
+        self.check_sender(request.extensions(), push.header.sender)?;
         let intake = replica.begin_push(&push.header).map_err(status)?;
         let reports = push.reports().map_err(push_status)?;
         self.note_reports(&replica.neighbours()[intake.neighbour.0], &reports);
@@ -89,6 +92,12 @@ impl Inbound {
             )),
             false => Ok(()),
         }
+    }
+
+    /// With TLS, a server speaks for itself only.
+    fn check_sender(&self, extensions: &Extensions, sender: &str) -> Result<(), Status> {
+        let herd = &self.gateway.replica().identity().herd;
+        admission::check_sender(extensions.get(), sender, herd)
     }
 
     fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
@@ -133,7 +142,7 @@ impl Propagate for Inbound {
     }
 
     async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
-        let taken = self.take_push(request.get_ref());
+        let taken = self.take_push(&request);
         taken.instrument(self.span.clone()).await.map(Response::new)
     }
 }

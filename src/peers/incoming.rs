@@ -1,7 +1,8 @@
-//! Connections to the peer port: how many there may be, how long they may stay
-//! silent before their first byte, and who is behind each.
+//! Connections to the peer port: how many there may be, how long they may take
+//! to show who they are, and who is behind each.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,44 +14,131 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tonic::transport::server::Connected;
-use tracing::{Instrument, Span, info};
+use tracing::{Span, info, warn};
 
+use crate::log::Seldom;
 use crate::model::name::Name;
-use crate::sockets::{ConnectionLimit, Listen, Stream};
+use crate::sockets::{ConnectionLimit, Door, HANDSHAKE, Handshakes, Listen, Secured, Stream};
+use crate::tls::{self, Credentials, Holder};
 
 /// Most connections to a peer port. A neighbour has one; the rest is for
 /// operators, and a bound for strangers.
 const MAX_CONNECTIONS: usize = 1024;
 
+/// Most of those that have not shown yet who they are.
+const MAX_HANDSHAKES: usize = 256;
+
+/// One refusal is written in this time.
+const TELL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What who speaks HTTP/2 in plaintext hears at a port for TLS, in its own
+/// language (RFC 9113, section 6): an empty SETTINGS, and a GOAWAY for
+/// INADEQUATE_SECURITY with the words behind it.
+const FAREWELL: &[u8] = b"\
+    \0\0\0\x04\0\0\0\0\0\
+    \0\0\x1c\x07\0\0\0\0\0\
+    \0\0\0\0\0\0\0\x0cthis port is for TLS";
+
 /// Hands the connections of `listener` on, as they begin to speak; closes those
-/// that do not within `first_byte`, since whoever speaks HTTP/2 speaks first.
+/// that do not within `limit`, since whoever speaks HTTP/2 speaks first. With
+/// `credentials`, only those of others of the same CA come that far.
 /// Must run in the server's span.
 pub async fn accept<L: Listen>(
     mut listener: L,
-    first_byte: Duration,
-    ready: mpsc::Sender<io::Result<Connection<L::Stream>>>,
+    limit: Duration,
+    credentials: Option<Arc<Credentials>>,
+    ready: mpsc::Sender<io::Result<Connection>>,
 ) -> Infallible {
-    let limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
+    let places = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
+    let mut handshakes = Handshakes::new(MAX_HANDSHAKES);
+    let hall = Arc::new(Hall::new(limit, credentials));
     loop {
-        let (mut stream, address) = listener.accept().await;
-        let Some(place) = limit.take() else { continue };
-        let ready = ready.clone();
-        let hand_on = async move {
-            if let Ok(true) = timeout(first_byte, stream.has_spoken()).await {
-                // Fails only when the port is closed.
-                let _ = ready
-                    .send(Ok(Connection::new(stream, address, place)))
-                    .await;
+        let (stream, address) = listener.accept().await;
+        let Some(place) = places.take() else { continue };
+        let (hall, ready) = (hall.clone(), ready.clone());
+        handshakes.run(async move {
+            match hall.admit(stream).await {
+                Ok((stream, holder)) => {
+                    let connection = Connection::new(stream, address, holder, place);
+                    // Fails only when the port is closed.
+                    let _ = ready.send(Ok(connection)).await;
+                }
+                Err(Some(words)) => hall.tell(address, &words),
+                Err(None) => {}
             }
-        };
-        tokio::spawn(hand_on.in_current_span());
+        });
     }
 }
 
+/// Where connections show who they are.
+struct Hall {
+    limit: Duration,
+    door: Option<Door>,
+    refusals: Seldom,
+}
+
+impl Hall {
+    fn new(limit: Duration, credentials: Option<Arc<Credentials>>) -> Self {
+        let door = |credentials| Door {
+            credentials,
+            limit,
+            farewell: FAREWELL,
+        };
+        Self {
+            limit,
+            door: credentials.map(door),
+            refusals: Seldom::new(TELL_PAUSE),
+        }
+    }
+
+    /// Gives a connection that speaks, and whom its certificate is for; or why it
+    /// does not get in, where it said anything.
+    async fn admit<S: Stream>(
+        &self,
+        mut stream: S,
+    ) -> Result<(Box<dyn Duplex>, Option<Holder>), Option<String>> {
+        if let Some(door) = &self.door {
+            let stream = door.pass(stream).await?;
+            let holder = holder_of(&stream);
+            return Ok((Box::new(stream), Some(holder)));
+        }
+        match timeout(self.limit, stream.first_byte()).await {
+            Ok(Some(HANDSHAKE)) => Err(Some(
+                "it speaks TLS, and this port has none: set [security] in the config".to_owned(),
+            )),
+            Ok(Some(_)) => Ok((Box::new(stream), None)),
+            Ok(None) | Err(_) => Err(None),
+        }
+    }
+
+    fn tell(&self, address: SocketAddr, words: &str) {
+        if let Some(unwritten) = self.refusals.turn() {
+            let others = match unwritten {
+                0 => String::new(),
+                count => format!(" ({count} more before this one were not written)"),
+            };
+            warn!("refused a connection from {address}: {words}{others}");
+        }
+    }
+}
+
+fn holder_of<S>(stream: &Secured<S>) -> Holder {
+    let certificates = stream.get_ref().1.peer_certificates();
+    let own = certificates.and_then(|chain| chain.first());
+    own.map(Holder::of).unwrap_or_default()
+}
+
+/// What bytes go through, both ways.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// How most connections end.
+const CLOSED: &str = "it closed the connection";
+
 /// One connection. Tells when it ends, if a neighbour was behind it, and why.
-#[derive(Debug)]
-pub struct Connection<S> {
-    stream: S,
+pub struct Connection {
+    stream: Box<dyn Duplex>,
     other_end: OtherEnd,
     end: Option<String>,
     span: Span,
@@ -62,12 +150,18 @@ pub struct Connection<S> {
 pub struct OtherEnd {
     pub(super) address: SocketAddr,
     neighbour: Arc<OnceLock<Name>>,
+    holder: Option<Arc<Holder>>,
 }
 
 impl OtherEnd {
     /// Has a neighbour greeted over this connection?
     pub(super) fn is_neighbour(&self) -> bool {
         self.neighbour.get().is_some()
+    }
+
+    /// Whom the certificate is for; `None` without TLS.
+    pub(super) fn holder(&self) -> Option<&Holder> {
+        self.holder.as_deref()
     }
 
     /// A neighbour has greeted over this connection. Gives whether it is the
@@ -77,11 +171,17 @@ impl OtherEnd {
     }
 }
 
-impl<S> Connection<S> {
-    fn new(stream: S, address: SocketAddr, place: OwnedSemaphorePermit) -> Self {
+impl Connection {
+    fn new(
+        stream: Box<dyn Duplex>,
+        address: SocketAddr,
+        holder: Option<Holder>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         let other_end = OtherEnd {
             address,
             neighbour: Arc::default(),
+            holder: holder.map(Arc::new),
         };
         Self {
             stream,
@@ -94,12 +194,22 @@ impl<S> Connection<S> {
 
     fn note_error<T>(&mut self, result: &io::Result<T>) {
         if let Err(error) = result {
-            self.end.get_or_insert_with(|| error.to_string());
+            self.end.get_or_insert_with(|| match error.kind() {
+                // With TLS, to close without saying so.
+                io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
+                _ => tls::refusal(error).unwrap_or_else(|| error.to_string()),
+            });
         }
     }
 }
 
-impl<S> Drop for Connection<S> {
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({:?})", self.other_end)
+    }
+}
+
+impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(name) = self.other_end.neighbour.get() {
             let address = self.other_end.address;
@@ -110,7 +220,7 @@ impl<S> Drop for Connection<S> {
     }
 }
 
-impl<S> Connected for Connection<S> {
+impl Connected for Connection {
     type ConnectInfo = OtherEnd;
 
     fn connect_info(&self) -> OtherEnd {
@@ -118,7 +228,7 @@ impl<S> Connected for Connection<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -129,15 +239,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if let Poll::Ready(result) = &read {
             self.note_error(result);
             if result.is_ok() && buffer.filled().len() == before && buffer.remaining() > 0 {
-                self.end
-                    .get_or_insert_with(|| "it closed the connection".to_owned());
+                self.end.get_or_insert_with(|| CLOSED.to_owned());
             }
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

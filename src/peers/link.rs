@@ -63,8 +63,8 @@ pub struct Link {
     expiry: Option<Option<Duration>>,
     /// Has a push succeeded since the link was down last?
     has_progressed: bool,
-    /// When it was last told that the link is down.
-    told_down: Option<Instant>,
+    /// When it was last told that the link is down, and for which reason.
+    told_down: Option<(Instant, String)>,
 }
 
 /// Why a link stopped pushing.
@@ -347,15 +347,13 @@ impl Link {
         let now = self.gateway.clock().now();
         let board = self.gateway.board();
         let before = board.set_down(self.neighbour, now, reason);
-        let is_due = self
-            .told_down
-            .is_none_or(|told| told.elapsed() > TELL_PAUSE);
-        let is_other = before.reason != reason && is_due;
+        let is_news = |(told, of): &(Instant, String)| of != reason && told.elapsed() > TELL_PAUSE;
+        let is_other = self.told_down.as_ref().is_none_or(is_news);
         if board.is_closing() || !(before.is_up || is_other) {
             debug!("link to {} is down: {reason}", self.name);
             return;
         }
-        self.told_down = Some(Instant::now());
+        self.told_down = Some((Instant::now(), reason.to_owned()));
         warn!("link to {} is down: {reason}", self.name);
     }
 

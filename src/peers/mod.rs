@@ -6,6 +6,7 @@
 //! | `inbound` | the `Propagate` service: takes greetings and pushes |
 //! | `port` | the peer port: which services it offers, and its limits |
 //! | `incoming` | the connections behind that service |
+//! | `admission` | who may call what, by their certificate |
 //! | `policy` | the tower stack that every call to a neighbour goes through |
 //! | `refusals` | what is written of the calls that were refused |
 //! | `backoff` | the pauses of a link that is down |
@@ -17,6 +18,7 @@
 //! gives them a network. It does not trust one: every wait has a limit, every
 //! message a size, and whatever fails is tried again at a measured pace.
 
+mod admission;
 mod backoff;
 mod dial;
 mod inbound;
@@ -28,7 +30,7 @@ mod protobuf;
 mod refusals;
 mod wire;
 
-pub use dial::{Connect, dial};
+pub use dial::{Connect, dial, secure_channel};
 pub use inbound::Inbound;
 pub use incoming::{Connection, OtherEnd, accept};
 pub use link::Link;
@@ -47,8 +49,8 @@ pub struct Settings {
     /// unnoticed for so long.
     pub heartbeat: Duration,
     /// Time limit of one attempt of a call; of the whole call, quick retries
-    /// included, half as much again; and of the silence before the first byte on
-    /// the peer port. Default 2 s, 100 ms to 1 min. Too low gives up on slow but
+    /// included, half as much again; and of the silence before the first byte, or
+    /// the TLS handshake, on the peer port. Default 2 s, 100 ms to 1 min. Too low gives up on slow but
     /// working networks; too high finds a hanging neighbour late.
     pub attempt: Duration,
     /// How often one call is quickly tried again. Default 2, at most 10. Too

@@ -171,9 +171,9 @@ impl From<BoxError> for Failure {
 }
 
 /// Did the server that was called decide this, rather than something on the way
-/// to it?
+/// to it? What was made of an error of HTTP/2 has that as its source.
 pub(super) fn is_refusal(status: &Status) -> bool {
-    matches!(
+    let is_of_server = matches!(
         status.code(),
         Code::InvalidArgument
             | Code::PermissionDenied
@@ -182,7 +182,8 @@ pub(super) fn is_refusal(status: &Status) -> bool {
             | Code::OutOfRange
             | Code::ResourceExhausted
             | Code::Unimplemented
-    )
+    );
+    is_of_server && status.source().is_none()
 }
 
 /// The innermost cause: "connection refused" tells more than "transport error".

@@ -18,11 +18,15 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 use tonic_health::server::HealthReporter;
 use tower::Service;
+use tower::layer::layer_fn;
 
+use crate::model::name::Name;
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
+use crate::tls::Holder;
 
 use super::Settings;
+use super::admission::Admission;
 use super::inbound::Inbound;
 use super::incoming::OtherEnd;
 use super::refusals::Noting;
@@ -51,10 +55,11 @@ pub struct Port {
 impl Port {
     /// A port that serves `inbound`.
     pub fn new(inbound: Inbound, settings: &Settings) -> Self {
+        let herd = inbound.gateway().replica().identity().herd.clone();
         Self {
             inbound,
             settings: settings.clone(),
-            places: Places::new(settings.max_pushes),
+            places: Places::new(settings.max_pushes, herd),
             beside: Routes::default(),
             health: Health {
                 reporter: HealthReporter::new(),
@@ -109,7 +114,9 @@ impl Port {
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
         let propagate = InterceptedService::new(propagate, self.places.interceptor());
+        let admission = Admission::new(gateway.clone());
         Server::builder()
+            .layer(layer_fn(move |services| admission.before(services)))
             // A caller that does not finish its request must not keep its place.
             .timeout(self.settings.attempt * 4)
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -161,20 +168,23 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Lets in so many calls at a time over connections on which a neighbour has
-/// greeted, and as many over all others, so that strangers do not take the
+/// Lets in so many calls at a time over connections of servers of
+/// `herd` by their certificate, or on which a neighbour has greeted, and as many
+/// over all others, so that strangers do not take the
 /// places of neighbours.
 #[derive(Clone, Debug)]
 struct Places {
     most: usize,
+    herd: Name,
     neighbours: Arc<Semaphore>,
     others: Arc<Semaphore>,
 }
 
 impl Places {
-    fn new(most: usize) -> Self {
+    fn new(most: usize, herd: Name) -> Self {
         Self {
             most,
+            herd,
             neighbours: Arc::new(Semaphore::new(most)),
             others: Arc::new(Semaphore::new(most)),
         }
@@ -189,7 +199,10 @@ impl Places {
 
     fn let_in(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let other_end = request.extensions().get::<OtherEnd>();
-        let is_neighbour = other_end.is_some_and(OtherEnd::is_neighbour);
+        let is_server = |holder: &Holder| holder.is_server_of(&self.herd);
+        let is_neighbour = other_end.is_some_and(|other_end| {
+            other_end.is_neighbour() || other_end.holder().is_some_and(is_server)
+        });
         let places = match is_neighbour {
             true => &self.neighbours,
             false => &self.others,

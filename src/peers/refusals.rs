@@ -87,7 +87,7 @@ where
 const PUSH: &str = "a push";
 
 /// What is called, in words that do not depend on the caller.
-fn name_of(path: &str) -> &'static str {
+pub(super) fn name_of(path: &str) -> &'static str {
     match path.rsplit('/').next() {
         Some("Greet") => "a greeting",
         Some("Push") => PUSH,
@@ -95,7 +95,7 @@ fn name_of(path: &str) -> &'static str {
     }
 }
 
-fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
+pub(super) fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
     extensions
         .get::<OtherEnd>()
         .map(|other_end| other_end.address)
@@ -110,7 +110,7 @@ fn is_news(what: &str, status: &Status) -> bool {
 
 /// What was refused on one port.
 #[derive(Debug)]
-struct Refusals(Seldom);
+pub(super) struct Refusals(Seldom);
 
 impl Default for Refusals {
     fn default() -> Self {
@@ -120,7 +120,7 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Writes a refusal, or counts it.
-    fn note(&self, what: &str, from: Option<SocketAddr>, status: &Status) {
+    pub(super) fn note(&self, what: &str, from: Option<SocketAddr>, status: &Status) {
         if let Some(unwritten) = self.0.turn() {
             let from = from.map_or("an unknown address".to_owned(), |from| from.to_string());
             let (code, words) = (status.code(), status.message());

@@ -17,7 +17,10 @@
 //! All of them show what clients are shown: a report that `expire_after` hides
 //! at the time of a question is not there. What a view knows of a hidden report
 //! it keeps until the slot is used again, or the clock went back and it begins
-//! anew; the store has forgotten such a report by then, or shows it again.
+//! anew; the store has forgotten such a report by then, or shows it again. (One
+//! thing goes unseen: a clock that leaps so far ahead that reports are forgotten,
+//! and back again before anybody asks. A view then shows those until it is
+//! dropped.)
 //!
 //! Nothing here reads a clock, waits, or starts a thread.
 //!

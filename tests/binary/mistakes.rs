@@ -137,7 +137,9 @@ fn talk_beyond_loopback_needs_the_word_of_the_operator() {
     let check = Process::run(&mut site.command(&["check"]));
     assert_eq!(check.status.code(), Some(1), "{check:?}");
     assert!(
-        check.stdout.contains("Warning: without insecure = true"),
+        check
+            .stdout
+            .contains("Warning: without certificates or insecure = true"),
         "{check:?}"
     );
 }

@@ -32,6 +32,9 @@ pub(crate) enum Manner {
     Refuses(Status),
 }
 
+/// How what a fake server knows changes.
+pub(crate) type GoesOn = Box<dyn FnMut(&mut Script) + Send>;
+
 /// What a fake server knows, and what it was asked.
 #[derive(Default)]
 pub(crate) struct Script {
@@ -46,7 +49,7 @@ pub(crate) struct Script {
     pub nearbys: Vec<NearbyRequest>,
     pub watches: Vec<WatchRequest>,
     /// Done after each Digest: the world goes on.
-    pub after_digest: Option<Box<dyn FnMut(&mut Script) + Send>>,
+    pub after_digest: Option<GoesOn>,
     watchers: Vec<UnboundedSender<Result<WatchResponse, Status>>>,
 }
 

@@ -56,6 +56,7 @@ pub struct Herd {
 /// One life of a server.
 struct Node {
     clients: SocketAddr,
+    clients_tls: Option<SocketAddr>,
     peers: SocketAddr,
     gateway: Arc<Gateway>,
     running: Option<Running>,
@@ -151,10 +152,11 @@ impl Herd {
                 bound.clients_address().unwrap(),
                 bound.peers_address().unwrap(),
             );
+            let clients_tls = bound.clients_tls_address().map(Result::unwrap);
             let running = bound.start(places, log, clock).unwrap();
-            (clients, peers, running)
+            (clients, clients_tls, peers, running)
         });
-        let (clients, peers, running) = node;
+        let (clients, clients_tls, peers, running) = node;
         let leads_here = self.proxies.iter().filter(|((_, to), _)| to == name);
         leads_here.for_each(|(_, proxy)| proxy.lead_to(peers));
         let gateway = running.gateway().clone();
@@ -162,6 +164,7 @@ impl Herd {
             name.to_owned(),
             Node {
                 clients,
+                clients_tls,
                 peers,
                 gateway,
                 running: Some(running),
@@ -241,6 +244,11 @@ impl Herd {
 
     pub fn clients_address(&self, name: &str) -> SocketAddr {
         self.nodes[name].clients
+    }
+
+    /// Where a server takes clients with TLS.
+    pub fn clients_tls_address(&self, name: &str) -> SocketAddr {
+        self.nodes[name].clients_tls.expect("a port for TLS")
     }
 
     pub fn peers_address(&self, name: &str) -> SocketAddr {
@@ -336,6 +344,8 @@ impl Herd {
             neighbours,
             bind_clients: anywhere.clone(),
             bind_peers: anywhere,
+            tls: None,
+            clients_tls: None,
             clients: clients::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: quick(),

@@ -9,6 +9,7 @@ mod client;
 mod dice;
 mod fake;
 mod herd;
+mod pki;
 mod places;
 mod proc;
 mod process;
@@ -21,6 +22,9 @@ pub use client::Client;
 pub use dice::Dice;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
+pub use pki::{
+    Pki, call_as, certificates, client_config, days, operator, reach, server, server_config,
+};
 pub use places::places_from;
 pub use proc::{cpu_time, memory, open_files};
 pub use process::{Ended, PortTaken, Process};

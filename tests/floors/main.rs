@@ -17,7 +17,7 @@ use source::{modules, paths};
 const FLOORS: [&[&str]; 9] = [
     &["model", "proto", "measure"],
     &["text", "herd"],
-    &["places", "log", "views"],
+    &["places", "log", "tls", "views"],
     &["gateway", "sockets"],
     &["clients", "peers", "operators"],
     &["server"],

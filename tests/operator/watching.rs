@@ -38,6 +38,9 @@ fn it_begins_with_the_present_if_asked_and_goes_on_with_what_comes() {
 
     let (mut live, first) = operator.watch_all();
     assert_eq!((first.sequence, first.replaced), (3, 0));
+    // Both have nothing left to read and sleep, until they are woken.
+    whole.assert_silent();
+    live.assert_silent();
     client.ask("IAMAT a +0+0 1");
     client.ask("IAMAT c +4+4 1");
     herd.client("Jaquez").ask("IAMAT d +5+5 1");

@@ -65,8 +65,9 @@ pub(crate) struct Wire {
 }
 
 impl Stream for Wire {
-    async fn has_spoken(&mut self) -> bool {
-        matches!(self.stream.peek(&mut [0]).await, Ok(1))
+    async fn first_byte(&mut self) -> Option<u8> {
+        let mut first = [0];
+        matches!(self.stream.peek(&mut first).await, Ok(1)).then_some(first[0])
     }
 }
 

@@ -98,6 +98,8 @@ impl Setup {
             neighbours: self.neighbours(server).map(there).collect(),
             bind_clients: here(CLIENTS_PORT),
             bind_peers: here(PEERS_PORT),
+            tls: None,
+            clients_tls: None,
             clients: clients::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: self.peers.clone(),

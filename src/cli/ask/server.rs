@@ -1,5 +1,6 @@
 //! One server, and the calls to it: each with a time limit, each answer checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -8,11 +9,13 @@ use tonic::{Response, Status, Streaming};
 
 use crate::model::address::Address;
 use crate::model::name::{Name, is_name};
+use crate::peers::secure_channel;
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::{
     DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
     LocateRequest, NearbyRequest, WatchRequest, WatchResponse,
 };
+use crate::tls::{Credentials, Subject};
 
 use super::ending::Trouble;
 use super::failure::Failure;
@@ -67,15 +70,22 @@ pub(super) struct Page {
 }
 
 impl Server {
-    /// A server that answers each call within `limit`, or counts as silent.
-    /// Must be called within a runtime.
+    /// A server that answers each call within `limit`, or counts as silent; by
+    /// TLS where there are `credentials` and it is known who it should be. Must be called within a runtime.
     pub(super) fn dial(
         address: &Address,
         identity: Option<Identity>,
+        credentials: Option<&Arc<Credentials>>,
         limit: Duration,
     ) -> Result<Self, Trouble> {
         let endpoint = endpoint(address, limit).map_err(Trouble::mistake)?;
-        let client = OperatorClient::new(endpoint.connect_lazy());
+        let channel = match (&identity, credentials) {
+            (Some(Identity { name, herd }), Some(credentials)) => {
+                secure_channel(&endpoint, credentials, &Subject::server(name, herd))
+            }
+            _ => endpoint.connect_lazy(),
+        };
+        let client = OperatorClient::new(channel);
         Ok(Self {
             address: address.clone(),
             identity,

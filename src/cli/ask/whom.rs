@@ -1,10 +1,12 @@
 //! Which servers a question goes to, as the command line says.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, DEFAULT_PATH};
 use crate::model::address::Address;
+use crate::tls::{Credentials, Files, Pair};
 
 use super::amounts;
 use super::ending::Trouble;
@@ -26,6 +28,18 @@ pub(super) struct Whom {
     /// Longest wait for an answer, as in 500ms
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = wait)]
     timeout: Duration,
+    /// Your certificate as an operator, where servers talk TLS: a PEM file, as
+    /// `proxyherd certs operator NAME` makes it
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "key",
+        conflicts_with = "addresses"
+    )]
+    certificate: Option<PathBuf>,
+    /// The key of that certificate: a PEM file
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -41,7 +55,7 @@ impl Whom {
                 .iter()
                 .enumerate()
                 .filter(|(i, address)| !addresses[..*i].contains(address))
-                .map(|(_, address)| Server::dial(address, None, self.timeout))
+                .map(|(_, address)| Server::dial(address, None, None, self.timeout))
                 .collect(),
         }
     }
@@ -51,6 +65,7 @@ impl Whom {
         for name in &self.names {
             config.server(name)?;
         }
+        let credentials = self.credentials(&config)?;
         let is_asked = |name: &str| self.names.is_empty() || self.names.iter().any(|n| n == name);
         let asked = config.servers.iter().filter(|s| is_asked(s.name.as_str()));
         let dial = |server: &crate::config::Server| {
@@ -58,9 +73,35 @@ impl Whom {
                 herd: config.herd.clone(),
                 name: server.name.clone(),
             };
-            Server::dial(&server.peers, Some(identity), self.timeout)
+            let credentials = credentials.as_ref();
+            Server::dial(&server.peers, Some(identity), credentials, self.timeout)
         };
         asked.map(dial).collect()
+    }
+
+    /// What the operator shows to servers; `None` where they talk plaintext.
+    fn credentials(&self, config: &Config) -> Result<Option<Arc<Credentials>>, Trouble> {
+        let own = self.certificate.clone().zip(self.key.clone());
+        let (ca, (certificate, key)) = match (config.tls.ca(), own) {
+            (Some(ca), Some(own)) => (ca.to_owned(), own),
+            (None, None) => return Ok(None),
+            (Some(_), None) => {
+                return Err(Trouble::mistake(
+                    "the servers of this herd want a certificate: name yours with --certificate \
+                     and --key (`proxyherd certs operator NAME` makes one)",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(Trouble::mistake(
+                    "the config names no CA under [security], so its servers talk plaintext: \
+                     leave out --certificate and --key, or use the config that the servers use",
+                ));
+            }
+        };
+        let own = Pair { certificate, key };
+        let credentials = Credentials::of_operator(Files { ca, own });
+        let credentials = credentials.map_err(Trouble::mistake)?;
+        Ok(Some(Arc::new(credentials)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::proto::{ListClientsRequest, Report};
 
@@ -16,9 +16,12 @@ use super::survey::Survey;
 /// Time between the two looks: far more than a report is on its way.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Most ranges that are listed, and most clients in them by their sums.
-const MOST_RANGES: usize = 200;
-const MOST_CLIENTS: u64 = 20_000;
+/// After so long the first look begins no further list: to list a range a server
+/// goes through all its clients.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Most clients in one list, by their sums, save where one range has more.
+const MOST_CLIENTS: u64 = 5000;
 
 /// Clients on a page.
 const PAGE: u32 = 1000;
@@ -31,7 +34,7 @@ pub(super) struct Differences {
     pub(super) lasting: BTreeMap<String, Held>,
     /// How many clients differed at one look, or in another way at the other.
     pub(super) changing: usize,
-    /// Ranges that were too many to be listed, and about how many clients are in
+    /// Ranges that there was no time to list, and about how many clients are in
     /// them.
     pub(super) unlisted: (usize, u64),
     /// A server that could not be listed, and why.
@@ -51,41 +54,60 @@ pub(super) async fn find(survey: &Survey) -> Differences {
     if !survey.compares() || survey.open.is_empty() {
         return Differences::default();
     }
-    let listed = first_ones(&survey.open);
-    let rest = &survey.open[listed.len()..];
-    let unlisted = (rest.len(), rest.iter().map(|open| open.clients).sum());
-    let looks = async {
-        let first = look(&servers, listed).await?;
+    let mut runs = runs(&survey.open);
+    let found = async {
+        let (first, looked) = look(&servers, &runs, Some(Instant::now() + LOOK)).await?;
+        let rest = runs.split_off(looked);
         sleep(PAUSE).await;
-        Ok((first, look(&servers, listed).await?))
+        let (second, _) = look(&servers, &runs, None).await?;
+        Ok(Differences {
+            unlisted: (
+                rest.iter().map(|run| run.ranges).sum(),
+                rest.iter().map(|run| run.clients).sum(),
+            ),
+            ..compare(first, second)
+        })
     };
-    let looked: Result<_, (Server, Failure)> = looks.await;
-    match looked {
-        Ok((first, second)) => compare(first, second, unlisted),
-        Err(failed) => Differences {
-            unlisted,
-            failed: Some(failed),
-            ..Differences::default()
-        },
+    let found: Result<_, Box<(Server, Failure)>> = found.await;
+    found.unwrap_or_else(|failed| Differences {
+        failed: Some(*failed),
+        ..Differences::default()
+    })
+}
+
+/// Ranges without a gap between them: one list.
+struct Run {
+    first: u64,
+    last: u64,
+    ranges: usize,
+    clients: u64,
+}
+
+/// Ranges in order, put together as far as one list may hold them.
+fn runs(open: &[Open]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for Open { range, clients } in open {
+        match runs.last_mut() {
+            Some(run)
+                if run.last.checked_add(1) == Some(range.first)
+                    && run.clients + clients <= MOST_CLIENTS =>
+            {
+                run.last = range.last();
+                run.ranges += 1;
+                run.clients += clients;
+            }
+            _ => runs.push(Run {
+                first: range.first,
+                last: range.last(),
+                ranges: 1,
+                clients: *clients,
+            }),
+        }
     }
+    runs
 }
 
-/// As many ranges as are listed.
-fn first_ones(open: &[Open]) -> &[Open] {
-    let mut clients = 0;
-    let fits = |open: &&Open| {
-        clients += open.clients;
-        clients <= MOST_CLIENTS
-    };
-    let count = open.iter().take(MOST_RANGES).take_while(fits).count();
-    &open[..count.max(1).min(open.len())]
-}
-
-fn compare(
-    first: BTreeMap<String, Held>,
-    mut second: BTreeMap<String, Held>,
-    unlisted: (usize, u64),
-) -> Differences {
+fn compare(first: BTreeMap<String, Held>, mut second: BTreeMap<String, Held>) -> Differences {
     let (lasting, changed): (BTreeMap<_, _>, BTreeMap<_, _>) = first
         .into_iter()
         .partition(|(client, held)| second.get(client) == Some(held));
@@ -93,34 +115,43 @@ fn compare(
     Differences {
         changing: changed.len() + second.len(),
         lasting,
-        unlisted,
-        failed: None,
+        ..Differences::default()
     }
 }
 
-/// The clients that servers hold different reports of just now.
+/// The clients that servers hold different reports of just now, and how many
+/// runs were looked at: at least one, and those that were begun in time.
 async fn look(
     servers: &[Server],
-    ranges: &[Open],
-) -> Result<BTreeMap<String, Held>, (Server, Failure)> {
+    runs: &[Run],
+    until: Option<Instant>,
+) -> Result<(BTreeMap<String, Held>, usize), Box<(Server, Failure)>> {
     let mut differing = BTreeMap::new();
-    for open in ranges {
-        let lists = ask_all(servers, |server| {
-            list(server, open.range.first, open.range.last())
-        })
-        .await;
-        let mut held: BTreeMap<String, Held> = BTreeMap::new();
-        for (i, reports) in lists.into_iter().enumerate() {
-            let reports = reports.map_err(|failure| (servers[i].clone(), failure))?;
-            for report in reports {
-                let client = held.entry(report.client.clone());
-                client.or_insert_with(|| vec![None; servers.len()])[i] = Some(report);
-            }
+    for (i, run) in runs.iter().enumerate() {
+        if i > 0 && until.is_some_and(|until| Instant::now() >= until) {
+            return Ok((differing, i));
         }
-        held.retain(|_, held| held.iter().any(|report| *report != held[0]));
-        differing.append(&mut held);
+        let (first, last) = (run.first, run.last);
+        let lists = ask_all(servers, |server| list(server, first, last)).await;
+        differing.append(&mut differences(servers, lists)?);
     }
-    Ok(differing)
+    Ok((differing, runs.len()))
+}
+
+/// The clients that these lists differ about.
+fn differences(
+    servers: &[Server],
+    lists: Vec<Result<Vec<Report>, Failure>>,
+) -> Result<BTreeMap<String, Held>, Box<(Server, Failure)>> {
+    let mut held: BTreeMap<String, Held> = BTreeMap::new();
+    for (i, reports) in lists.into_iter().enumerate() {
+        for report in reports.map_err(|failure| Box::new((servers[i].clone(), failure)))? {
+            let client = held.entry(report.client.clone());
+            client.or_insert_with(|| vec![None; servers.len()])[i] = Some(report);
+        }
+    }
+    held.retain(|_, held| held.iter().any(|report| *report != held[0]));
+    Ok(held)
 }
 
 /// All that a server holds of a range.
@@ -146,6 +177,7 @@ async fn list(server: Server, first_hash: u64, last_hash: u64) -> Result<Vec<Rep
 
 #[cfg(test)]
 mod tests {
+    use super::super::ranges::Range;
     use super::*;
 
     fn report(time: &str) -> Option<Report> {
@@ -173,8 +205,38 @@ mod tests {
             ("moves", [report("2"), report("3")]),
             ("begins", [None, report("1")]),
         ]);
-        let found = compare(first, second, (0, 0));
+        let found = compare(first, second);
         assert_eq!(found.lasting.keys().collect::<Vec<_>>(), ["lasts"]);
         assert_eq!(found.changing, 3);
+    }
+
+    #[test]
+    fn ranges_without_a_gap_are_one_list_as_far_as_it_may_hold_them() {
+        let parts: Vec<Range> = Range::ALL.parts(12).collect();
+        let open = |i: usize, clients| Open {
+            range: parts[i],
+            clients,
+        };
+        let open = [
+            open(1, 10),
+            open(2, 10),
+            open(4, MOST_CLIENTS - 1),
+            open(5, 2),
+            open(4095, 9 * MOST_CLIENTS),
+        ];
+        let runs = runs(&open);
+        let told: Vec<(u64, usize)> = runs.iter().map(|run| (run.clients, run.ranges)).collect();
+        let wanted = [
+            (20, 2),
+            (MOST_CLIENTS - 1, 1),
+            (2, 1),
+            (9 * MOST_CLIENTS, 1),
+        ];
+        assert_eq!(told, wanted);
+        assert_eq!(
+            (runs[0].first, runs[0].last),
+            (parts[1].first, parts[2].last())
+        );
+        assert_eq!(runs[3].last, u64::MAX);
     }
 }

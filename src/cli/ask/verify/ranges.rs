@@ -15,7 +15,7 @@ const STEP: u32 = 4;
 const DEEPEST: u32 = 48;
 
 /// What one question costs beside its buckets, in buckets.
-const QUESTION: u64 = 32;
+const QUESTION: u64 = 256;
 
 /// Most that a round may cost, in buckets: about 5 MB from each server.
 const MOST: u64 = 1 << 17;
@@ -44,7 +44,7 @@ impl Range {
     }
 
     /// Its parts at a level below, in order.
-    fn parts(self, level: u32) -> impl Iterator<Item = Self> {
+    pub(super) fn parts(self, level: u32) -> impl Iterator<Item = Self> {
         let count = 1u64 << (level - self.level);
         let size = 64 - level;
         (0..count).map(move |i| Self {

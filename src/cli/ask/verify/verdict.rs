@@ -60,6 +60,10 @@ impl Verdict {
             (Paint::Good, format!("proven: all {servers} hold the same"))
         } else if lasting > 0 {
             let clients = words::count(lasting, "client");
+            let clients = match self.differences.unlisted.0 {
+                0 => clients,
+                _ => format!("at least {clients}"),
+            };
             (
                 Paint::Bad,
                 format!("NOT the same: servers differ about {clients}"),

@@ -3,6 +3,14 @@
 //! The edges take connections through [`Listen`] and [`Stream`], so that a whole
 //! server also runs over a network that a test makes up. TCP is what the program
 //! uses, through [`Acceptor`].
+//!
+//! | file | holds |
+//! |---|---|
+//! | `handshakes` | connections that have not shown yet who they are: bounded |
+//! | `secure` | the server's side of TLS |
+
+mod handshakes;
+mod secure;
 
 use std::future::Future;
 use std::io;
@@ -17,6 +25,9 @@ use tracing::{info, warn};
 
 use crate::log::Seldom;
 use crate::model::address::Address;
+
+pub use handshakes::Handshakes;
+pub use secure::{Door, HANDSHAKE, SecureAcceptor, Secured};
 
 /// How long an accept loop pauses when the system has nothing left to accept
 /// with, such as file descriptors: long enough not to spin, short enough that
@@ -41,14 +52,15 @@ pub trait Listen: Send + 'static {
 
 /// A connection.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Waits for the first byte and leaves it to be read. Gives whether there is
-    /// one: not where the other end closed, or the connection broke, before.
-    fn has_spoken(&mut self) -> impl Future<Output = bool> + Send;
+    /// Waits for the first byte and leaves it to be read. There is none where the
+    /// other end closed, or the connection broke, before.
+    fn first_byte(&mut self) -> impl Future<Output = Option<u8>> + Send;
 }
 
 impl Stream for TcpStream {
-    async fn has_spoken(&mut self) -> bool {
-        matches!(self.peek(&mut [0]).await, Ok(1))
+    async fn first_byte(&mut self) -> Option<u8> {
+        let mut first = [0];
+        matches!(self.peek(&mut first).await, Ok(1)).then_some(first[0])
     }
 }
 
@@ -81,13 +93,13 @@ fn listen(address: SocketAddr, send_buffer: Option<u32>) -> io::Result<TcpListen
     socket.listen(BACKLOG)
 }
 
-/// A limit on how many connections there are at a time.
-#[derive(Debug)]
+/// A limit on how many connections there are at a time, shared by its clones.
+#[derive(Clone, Debug)]
 pub struct ConnectionLimit {
     left: Arc<Semaphore>,
     most: usize,
     what: &'static str,
-    full: Seldom,
+    full: Arc<Seldom>,
 }
 
 impl ConnectionLimit {
@@ -97,7 +109,7 @@ impl ConnectionLimit {
             left: Arc::new(Semaphore::new(most)),
             most,
             what,
-            full: Seldom::new(TELL_PAUSE),
+            full: Arc::new(Seldom::new(TELL_PAUSE)),
         }
     }
 

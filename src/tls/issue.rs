@@ -1,0 +1,156 @@
+//! Makes certificates, for a first try-out or a small herd. A large one has a CA
+//! of its own already; all that this program asks of it are the names that
+//! [`Subject`] describes.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::files;
+use super::subject::Subject;
+use crate::model::name::Name;
+
+/// Certificates are valid from so long before they are made on: the clocks of
+/// others may be behind.
+const HEAD_START: Duration = Duration::from_secs(3600);
+
+/// Why no certificate was made. Holds nothing of a key.
+#[derive(Debug)]
+pub struct IssueError(String);
+
+impl fmt::Display for IssueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for IssueError {}
+
+impl From<rcgen::Error> for IssueError {
+    fn from(error: rcgen::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Draws a private key (ECDSA on P-256), in PEM.
+pub fn draw_key() -> Result<String, IssueError> {
+    Ok(KeyPair::generate()?.serialize_pem())
+}
+
+/// How long a certificate is to be valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    /// From when on.
+    pub from: SystemTime,
+    /// Until when.
+    pub until: SystemTime,
+}
+
+impl Validity {
+    /// From now, or a little before, for so many days.
+    pub fn days(days: u32) -> Self {
+        let now = SystemTime::now();
+        Self {
+            from: now - HEAD_START,
+            until: now + Duration::from_secs(u64::from(days) * 86_400),
+        }
+    }
+
+    fn set(self, params: &mut CertificateParams) {
+        let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        params.not_before = date_time_ymd(1970, 1, 1) + since(self.from);
+        params.not_after = date_time_ymd(1970, 1, 1) + since(self.until);
+    }
+}
+
+/// A CA, able to sign.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes a CA for a herd, with this key. Gives its certificate, in PEM.
+    pub fn make(herd: &Name, key: &str, validity: Validity) -> Result<String, IssueError> {
+        let mut params = CertificateParams::default();
+        validity.set(&mut params);
+        params.serial_number = Some(draw_serial());
+        // Two CAs of one herd, old and new, are told apart by it.
+        let name = format!("proxyherd {herd} {:x}", draw());
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Ok(params.self_signed(&KeyPair::from_pem(key)?)?.pem())
+    }
+
+    /// The CA of a certificate (the first, where there are more) and its key,
+    /// both in PEM.
+    pub fn load(certificate: &str, key: &str) -> Result<Self, IssueError> {
+        let no_certificate = |_| IssueError("the CA's certificate is none".to_owned());
+        let certificate =
+            CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(no_certificate)?;
+        let key = KeyPair::from_pem(key)?;
+        if files::public_key(&certificate).as_deref() != Some(key.public_key_raw()) {
+            let words = "it is not the key of the first CA in ca.pem";
+            return Err(IssueError(words.to_owned()));
+        }
+        let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
+        Ok(Self { issuer })
+    }
+
+    /// Makes a certificate for the holder of a key in PEM. Servers may also have
+    /// `hosts`, DNS names or IP addresses, for clients that look for those.
+    pub fn issue(
+        &self,
+        subject: &Subject,
+        hosts: &[String],
+        key: &str,
+        validity: Validity,
+    ) -> Result<String, IssueError> {
+        let mut names = vec![subject.to_string()];
+        names.extend_from_slice(hosts);
+        let mut params = CertificateParams::new(names)?;
+        validity.set(&mut params);
+        params.serial_number = Some(draw_serial());
+        let common_name = subject.name().as_str();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if !subject.is_operator() {
+            params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        let key = KeyPair::from_pem(key)?;
+        Ok(params.signed_by(&key, &self.issuer)?.pem())
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authority")
+    }
+}
+
+/// No two certificates of a CA may have the same (RFC 5280, section 4.1.2.2),
+/// nor may one be foreseen.
+fn draw_serial() -> SerialNumber {
+    let mut bytes = [draw().to_be_bytes(), draw().to_be_bytes()].concat();
+    // It is a positive number.
+    bytes[0] &= 0x7f;
+    SerialNumber::from_slice(&bytes)
+}
+
+/// Hash keys are drawn from the system's source of random numbers.
+fn draw() -> u64 {
+    RandomState::new().hash_one(SystemTime::now())
+}

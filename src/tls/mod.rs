@@ -1,0 +1,43 @@
+//! TLS: who is who, and whom to trust.
+//!
+//! A herd has a CA of its own. Its certificates name a server as
+//! `NAME.HERD.proxyherd` and an operator as `OPERATOR.operator.HERD.proxyherd`.
+//! Who dials a server checks that name, and not that of the host, so servers may
+//! move; who is called knows from the certificate who calls.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `subject` | the names in certificates |
+//! | `files` | certificates and keys in PEM files |
+//! | `credentials` | what those files make of a server |
+//! | `watch` | reads them again when they change, tells when they expire |
+//! | `words` | why a handshake failed |
+//! | `inspect` | what a certificate in a file says |
+//! | [`issue`] | makes certificates, for a first try-out or a small herd |
+//!
+//! Promises:
+//!
+//! - A handshake verifies chain and dates against the CAs of the file `ca` and
+//!   nothing else, in TLS 1.3. No session is resumed, so each connection shows
+//!   its certificate anew.
+//! - Files are parsed whole before they are used; broken ones change nothing.
+//! - Nothing of a key is printed: not in errors, not in logs, not by `Debug`.
+//!
+//! What this folder does not do: revocation lists (a herd's certificates live
+//! short, and its CA can be replaced), or end connections that stand when a
+//! certificate expires or its CA is no longer trusted.
+
+mod credentials;
+mod files;
+mod inspect;
+pub mod issue;
+mod subject;
+mod watch;
+mod words;
+
+pub use credentials::{Credentials, server_name};
+pub use files::{FileError, Files, Pair};
+pub use inspect::{Found, inspect};
+pub use subject::{Holder, Subject, repeat};
+pub use watch::keep_current;
+pub use words::{moment, refusal};

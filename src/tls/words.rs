@@ -1,0 +1,140 @@
+//! Why TLS was refused, in words that tell the cause.
+//!
+//! What the other end showed is told by our own checks; what it thought of us,
+//! it tells by an alert (RFC 8446, section 6.2), which names a kind of trouble
+//! and nothing else.
+
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use humantime::format_rfc3339_seconds;
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+/// Most names of a certificate that are repeated.
+const MAX_NAMES: usize = 3;
+
+/// Why TLS with the other end failed, if it is TLS that did; "it" is the other
+/// end.
+pub fn refusal(error: &io::Error) -> Option<String> {
+    let inner = error.get_ref()?;
+    let error = inner.downcast_ref::<Error>()?;
+    Some(match error {
+        Error::NoCertificatesPresented => "it showed no certificate".to_owned(),
+        Error::InvalidCertificate(error) => certificate("its certificate", error),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it speaks plaintext, and this is for TLS".to_owned()
+        }
+        Error::AlertReceived(alert) => alert_words(*alert),
+        Error::NoApplicationProtocol => "it does not offer HTTP/2 (ALPN h2)".to_owned(),
+        error => format!("TLS failed: {error}"),
+    })
+}
+
+/// What is wrong with the own certificate; "it" is the file.
+pub(super) fn own_certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "it is from none of the CAs that the config names (ca)".to_owned()
+        }
+        error => certificate("it", error),
+    }
+}
+
+fn certificate(whose: &str, error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            format!("{whose} is from a foreign CA, none that the config names (ca)")
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("{whose} expired at {}", date(*not_after))
+        }
+        CertificateError::Expired => format!("{whose} has expired"),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!(
+                "{whose} is not valid before {}: is the clock right?",
+                date(*not_before)
+            )
+        }
+        CertificateError::NotValidYet => format!("{whose} is not valid yet"),
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            let expected = expected.to_str();
+            format!("{whose} is for {}, not for {expected}", names(presented))
+        }
+        CertificateError::NotValidForName => format!("{whose} is for another name"),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            format!("{whose} may not be used for this (extended key usage)")
+        }
+        error => format!("{whose} is invalid: {error}"),
+    }
+}
+
+/// Names as rustls gives them: `DnsName("riley.test.proxyherd")`.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let inner = name.strip_prefix("DnsName(\"");
+        let inner = inner.and_then(|inner| inner.strip_suffix("\")"));
+        inner.unwrap_or(name).to_owned()
+    };
+    match presented {
+        [] => "nobody".to_owned(),
+        names => {
+            let told: Vec<String> = names.iter().take(MAX_NAMES).map(bare).collect();
+            told.join(", ")
+        }
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    moment(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
+/// A time, for people: UTC, to the second.
+pub fn moment(time: SystemTime) -> String {
+    // Only years past 9999 can not be written so.
+    let end = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    format_rfc3339_seconds(time.min(end)).to_string()
+}
+
+fn alert_words(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "it wants a certificate, and was shown none".to_owned()
+        }
+        AlertDescription::UnknownCA => {
+            "it refused our certificate: the CA is foreign to it".to_owned()
+        }
+        AlertDescription::CertificateExpired => {
+            "it refused our certificate: expired, or not valid yet, by its clock".to_owned()
+        }
+        AlertDescription::BadCertificate => {
+            "it refused our certificate: not for the name that it expects".to_owned()
+        }
+        AlertDescription::UnsupportedCertificate => {
+            "it refused our certificate: not made for this use".to_owned()
+        }
+        AlertDescription::NoApplicationProtocol => "it does not speak HTTP/2 here".to_owned(),
+        AlertDescription::ProtocolVersion => "it speaks another version of TLS".to_owned(),
+        alert => format!("it broke TLS off with the alert {alert:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_error_of_tls_is_left_to_others() {
+        assert_eq!(refusal(&io::ErrorKind::ConnectionReset.into()), None);
+        assert_eq!(refusal(&io::Error::other("words")), None);
+    }
+
+    #[test]
+    fn a_date_beyond_all_calendars_does_no_harm() {
+        let far = UNIX_EPOCH + Duration::from_secs(1 << 50);
+        assert_eq!(moment(far), "9999-12-31T23:59:59Z");
+    }
+}

@@ -1,0 +1,200 @@
+//! Certificates to test with, right and wrong.
+
+use std::fs::{self, Permissions};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use hyper_util::rt::TokioIo;
+use proxyherd::model::name::Name;
+use proxyherd::tls::issue::{Authority, Validity, draw_key};
+use proxyherd::tls::{Files, Pair, Subject, refusal};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tempfile::TempDir;
+use tokio::io::AsyncBufReadExt;
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::Endpoint;
+use tower::service_fn;
+
+use super::{LIMIT, Stranger};
+
+/// A CA, and a directory with its certificate (`ca.pem`) and those that it made.
+pub struct Pki {
+    dir: TempDir,
+    pub ca: String,
+    key: String,
+}
+
+pub fn server(name: &str, herd: &str) -> Subject {
+    Subject::server(&Name::parse(name).unwrap(), &Name::parse(herd).unwrap())
+}
+
+pub fn operator(name: &str, herd: &str) -> Subject {
+    Subject::operator(&Name::parse(name).unwrap(), &Name::parse(herd).unwrap())
+}
+
+/// Valid from so many days from now on, until so many.
+pub fn days(from: i64, until: i64) -> Validity {
+    let day = |days: i64| {
+        let span = Duration::from_secs(86_400 * days.unsigned_abs());
+        let now = SystemTime::now();
+        if days < 0 { now - span } else { now + span }
+    };
+    Validity {
+        from: day(from),
+        until: day(until),
+    }
+}
+
+impl Pki {
+    pub fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let key = draw_key().unwrap();
+        let herd = Name::parse("test").unwrap();
+        let ca = Authority::make(&herd, &key, days(-40, 40)).unwrap();
+        fs::write(dir.path().join("ca.pem"), &ca).unwrap();
+        Self { dir, ca, key }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Puts a file in the place of another at once.
+    pub fn replace(&self, name: &str, text: &str) {
+        fs::write(self.path("new"), text).unwrap();
+        fs::rename(self.path("new"), self.path(name)).unwrap();
+    }
+
+    /// A certificate of this CA in `dir/FILE.pem`, and its key.
+    pub fn issue(&self, file: &str, subject: &Subject, validity: Validity) -> Pair {
+        let key = draw_key().unwrap();
+        let pair = self.pair(file);
+        fs::write(&pair.key, &key).unwrap();
+        fs::set_permissions(&pair.key, Permissions::from_mode(0o600)).unwrap();
+        let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = self.authority().issue(subject, &hosts, &key, validity);
+        self.replace(&format!("{file}.pem"), &made.unwrap());
+        pair
+    }
+
+    /// Another certificate by this CA for the key of `pair`, in its place.
+    pub fn renew(&self, pair: &Pair, subject: &Subject) {
+        let key = fs::read_to_string(&pair.key).unwrap();
+        let made = self.authority().issue(subject, &[], &key, days(-1, 30));
+        let new = pair.certificate.with_extension("new");
+        fs::write(&new, made.unwrap()).unwrap();
+        fs::rename(&new, &pair.certificate).unwrap();
+    }
+
+    fn authority(&self) -> Authority {
+        Authority::load(&self.ca, &self.key).unwrap()
+    }
+
+    pub fn pair(&self, file: &str) -> Pair {
+        Pair {
+            certificate: self.path(&format!("{file}.pem")),
+            key: self.path(&format!("{file}.key")),
+        }
+    }
+
+    /// What a server of the herd "test" needs.
+    pub fn files(&self, name: &str) -> Files {
+        let own = match self.path(&format!("{name}.pem")).exists() {
+            true => self.pair(name),
+            false => self.issue(name, &server(name, "test"), days(-1, 30)),
+        };
+        let ca = self.path("ca.pem");
+        Files { ca, own }
+    }
+}
+
+pub fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
+    let read = CertificateDer::pem_file_iter(path).unwrap();
+    read.map(Result::unwrap).collect()
+}
+
+/// What trusts the CAs of a file, and shows a certificate or none.
+pub fn client_config(ca: &Path, own: Option<&Pair>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for ca in certificates(ca) {
+        roots.add(ca).unwrap();
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    match own {
+        None => builder.with_no_client_auth(),
+        Some(own) => {
+            let key = PrivateKeyDer::from_pem_file(&own.key).unwrap();
+            let chain = certificates(&own.certificate);
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    }
+}
+
+/// A server that shows a certificate to whoever comes, and asks for none.
+pub fn server_config(own: &Pair) -> ServerConfig {
+    let key = PrivateKeyDer::from_pem_file(&own.key).unwrap();
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates(&own.certificate), key)
+        .unwrap()
+}
+
+/// Dials a peer port by TLS as anyone might. What a server makes of a
+/// certificate it says behind the handshake: so waits for its first word.
+pub async fn reach(
+    address: SocketAddr,
+    mut config: ClientConfig,
+    name: &str,
+) -> Result<TlsStream<TcpStream>, String> {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let told = |error: std::io::Error| refusal(&error).unwrap_or(format!("no TLS: {error}"));
+    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let mut stream = connecting.await.map_err(told)?;
+    match stream.fill_buf().await.map_err(told)? {
+        [] => Err("it closed".to_owned()),
+        _ => Ok(stream),
+    }
+}
+
+/// A gRPC client with a certificate, or the words by which it did not get in.
+pub fn call_as(
+    address: SocketAddr,
+    ca: &Path,
+    own: Option<&Pair>,
+    name: &str,
+) -> Result<Stranger, String> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = client_config(ca, own);
+    let reached = runtime.block_on(async {
+        let reaching = reach(address, config, name);
+        tokio::time::timeout(LIMIT, reaching).await.unwrap()
+    });
+    let once = Mutex::new(Some(reached?));
+    let connector = service_fn(move |_| {
+        let stream = once.lock().unwrap().take();
+        async move { stream.map(TokioIo::new).ok_or("it broke".to_owned()) }
+    });
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let channel = runtime.block_on(async { endpoint.connect_with_connector_lazy(connector) });
+    Ok(Stranger { channel, runtime })
+}

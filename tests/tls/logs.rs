@@ -1,0 +1,60 @@
+//! What servers of this process write down. A process has one log of events, so
+//! each test that looks into one has servers with names of their own.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use proxyherd::gateway::Clock;
+use proxyherd::log::{self, Level, Log, Router};
+use tempfile::TempDir;
+
+use crate::common::{Herd, eventually};
+
+static ROUTER: LazyLock<Router> = LazyLock::new(|| {
+    let router = Router::new();
+    log::install(&router, Level::Info).unwrap();
+    router
+});
+
+/// The log of one server.
+pub(crate) struct ServerLog {
+    log: Log,
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl ServerLog {
+    /// Launches a server of a herd with a log.
+    pub(crate) fn launch(herd: &mut Herd, name: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        let settings = log::Settings {
+            dir: dir.path().to_owned(),
+            ..log::Settings::default()
+        };
+        let log = Log::open(&settings, name).unwrap();
+        ROUTER.register(name, &log);
+        herd.launch_with(name, Clock::system(), log.clone());
+        let path = dir.path().join(format!("{name}.log"));
+        Self {
+            log,
+            path,
+            _dir: dir,
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        assert!(self.log.flush());
+        std::fs::read_to_string(&self.path).unwrap_or_default()
+    }
+
+    /// Waits until a line holds all these words, while `again` brings them about.
+    #[track_caller]
+    pub(crate) fn await_line(&self, words: &[&str], mut again: impl FnMut()) {
+        eventually(&format!("a line has {words:?}"), || {
+            again();
+            let text = self.text();
+            let has_all = |line: &str| words.iter().all(|words| line.contains(words));
+            text.lines().any(has_all).then_some(())
+        });
+    }
+}

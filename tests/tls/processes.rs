@@ -1,0 +1,238 @@
+//! `proxyherd certs`, and herds of processes that run on what it made.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::common::{
+    CLASSIC, Ended, Pki, Process, Site, Topology, call_as, certificates, loopback,
+};
+use proxyherd::tls::Pair;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+
+const SECURITY: &str = "[security]\nca = \"certs/ca.pem\"\n\
+    certificate = \"certs/servers/{name}.pem\"\nkey = \"certs/servers/{name}.key\"\n";
+
+fn certs(site: &Site, arguments: &[&str]) -> Ended {
+    Process::run(&mut site.command(&[&["certs"], arguments].concat()))
+}
+
+#[track_caller]
+fn done(ended: Ended) -> String {
+    assert!(
+        ended.status.success() && ended.stderr.is_empty(),
+        "{ended:?}"
+    );
+    ended.stdout
+}
+
+fn with_certs(topology: Topology<'_>) -> Site {
+    let site = Site::new(topology, SECURITY);
+    done(certs(&site, &[]));
+    site
+}
+
+fn operator(site: &Site, name: &str) -> Pair {
+    let path = |end: &str| site.path(&format!("certs/operators/{name}.{end}"));
+    Pair {
+        certificate: path("pem"),
+        key: path("key"),
+    }
+}
+
+#[test]
+fn a_herd_of_processes_runs_on_what_certs_makes_and_an_operator_may_ask_it() {
+    let (site, servers) = Site::start(
+        || with_certs(CLASSIC),
+        |site| {
+            let serve = |name: &&str| site.run(&["serve", name]);
+            CLASSIC.0.iter().map(serve).collect::<Result<Vec<_>, _>>()
+        },
+    );
+    let at_line = site.client("Riley").ask("IAMAT kiwi +34.0-118.4 1");
+    site.await_report(CLASSIC.0, "kiwi", &at_line);
+    done(certs(&site, &["operator", "alice"]));
+    let address = loopback(site.server("Campbell").peers);
+    let name = "campbell.test.proxyherd";
+    let alice = operator(&site, "alice");
+    let caller = call_as(address, &site.path("certs/ca.pem"), Some(&alice), name).unwrap();
+    let mut health = HealthClient::new(caller.channel.clone());
+    caller
+        .run(health.check(HealthCheckRequest::default()))
+        .unwrap();
+    for server in &servers {
+        server.signal("TERM");
+    }
+    for server in servers {
+        let ended = server.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_commands_of_operators_show_a_certificate_and_nobody_is_asked_without() {
+    let (site, _servers) = Site::start(
+        || with_certs(PAIR),
+        |site| {
+            let serve = |name: &&str| site.run(&["serve", name]);
+            PAIR.0.iter().map(serve).collect::<Result<Vec<_>, _>>()
+        },
+    );
+    let at_line = site.client("Riley").ask("IAMAT kiwi +34.0-118.4 1");
+    site.await_report(PAIR.0, "kiwi", &at_line);
+    done(certs(&site, &["operator", "alice"]));
+    let ask = |question: &[&str], own: &[&str]| {
+        Process::run(&mut site.command(&[question, own].concat()))
+    };
+    let shown = |name: &str| ["pem", "key"].map(|end| format!("certs/operators/{name}.{end}"));
+    let [certificate, key] = shown("alice");
+    let own = ["--certificate", &certificate, "--key", &key];
+    let proven = done(ask(&["verify"], &own));
+    assert!(proven.contains("all 2 servers hold the same"), "{proven}");
+    assert!(done(ask(&["locate", "kiwi"], &own)).contains(&at_line));
+
+    let without = ask(&["status"], &[]);
+    assert_eq!(without.status.code(), Some(2), "{without:?}");
+    assert!(
+        without.stderr.contains("proxyherd certs operator"),
+        "{without:?}"
+    );
+    let [certificate, key] = shown("nobody");
+    let missing = ask(&["status"], &["--certificate", &certificate, "--key", &key]);
+    assert_eq!(missing.status.code(), Some(2), "{missing:?}");
+    assert!(missing.stderr.contains("nobody.pem"), "{missing:?}");
+}
+
+#[test]
+fn certs_makes_what_is_missing_and_leaves_what_is_there() {
+    let site = Site::new(PAIR, "");
+    let made = done(certs(&site, &[]));
+    for words in [
+        "certs/ca.pem  made: the CA of the herd test, until 20",
+        "certs/ca.key  made: ",
+        "certs/servers/Riley.pem  made, for Riley.test.proxyherd, until 20",
+        "certs/servers/Jaquez.pem  made, ",
+        "\n[security]\nca = \"certs/ca.pem\"\n",
+    ] {
+        assert!(made.contains(words), "{made}");
+    }
+    let files = ["ca.pem", "ca.key", "servers/Riley.pem", "servers/Riley.key"];
+    let read = || files.map(|file| fs::read(site.path("certs").join(file)).unwrap());
+    let before = read();
+    for key in ["ca.key", "servers/Riley.key"] {
+        let mode = fs::metadata(site.path("certs").join(key))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let again = done(certs(&site, &[]));
+    for words in ["ca.pem  is there", "servers/Riley.pem  is there, until 20"] {
+        assert!(again.contains(words), "{again}");
+    }
+    assert!(!again.contains("made"), "{again}");
+    assert_eq!(read(), before);
+
+    // What a run that was broken off left is gone on from.
+    fs::remove_file(site.path("certs/servers/Riley.pem")).unwrap();
+    done(certs(&site, &[]));
+    assert_eq!(read()[3], before[3], "a key is never made anew");
+    fs::remove_file(site.path("certs/servers/Riley.key")).unwrap();
+    let ended = certs(&site, &[]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("Riley.key: this key is missing"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn certs_says_what_expires_and_renew_replaces_certificates_and_no_keys() {
+    let site = with_certs(PAIR);
+    done(certs(&site, &["operator", "alice", "--days", "1"]));
+    let path = |file: &str| site.path("certs").join(file);
+    let kept = done(certs(&site, &["renew"]));
+    assert!(kept.contains("servers/Riley.pem  is there"), "{kept}");
+    assert!(!kept.contains("renewed"), "{kept}");
+
+    let first = certificates(&path("servers/Riley.pem"));
+    let key = fs::read(path("servers/Riley.key")).unwrap();
+    let all = done(certs(&site, &["renew", "--all", "--days", "90"]));
+    for file in [
+        "servers/Riley.pem",
+        "servers/Jaquez.pem",
+        "operators/alice.pem",
+    ] {
+        assert!(all.contains(&format!("{file}  renewed, until 20")), "{all}");
+    }
+    assert_ne!(certificates(&path("servers/Riley.pem")), first);
+    assert_eq!(fs::read(path("servers/Riley.key")).unwrap(), key);
+
+    // A CA that took over has made none of them yet.
+    let other = Pki::new();
+    fs::write(path("ca.pem"), &other.ca).unwrap();
+    let told = done(certs(&site, &[]));
+    assert!(
+        told.contains("servers/Riley.pem  is from another CA than ca.pem: `proxyherd certs renew`"),
+        "{told}"
+    );
+    // And its key is not here.
+    let ended = certs(&site, &["renew"]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+}
+
+#[test]
+fn certs_tells_what_it_can_not_do() {
+    let site = Site::new(PAIR, "");
+    for (arguments, words) in [
+        (
+            &["operator", "alice"][..],
+            "there is no CA yet; `proxyherd certs` makes one",
+        ),
+        (&["renew"], "there is no CA yet"),
+        (&["operator", "a b"], "\"a b\" is no name"),
+    ] {
+        let ended = certs(&site, arguments);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_server_does_not_start_without_its_certificate() {
+    let site = Site::new(PAIR, SECURITY);
+    let ended = Process::run(&mut site.command(&["serve", "Riley"]));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let words = "Riley can not use its part of [security]: certs/servers/Riley.pem: there is no \
+                 such file; `proxyherd certs` makes certificates";
+    assert!(ended.stderr.contains(words), "{ended:?}");
+}
+
+#[test]
+fn beyond_loopback_servers_start_with_tls_or_with_a_word_that_it_is_meant() {
+    let beyond = |site: &Site| {
+        let config = site.config();
+        site.set_config(&config.replace("talks_to", "bind_peers = \"0.0.0.0:0\"\ntalks_to"));
+        let port = site.server("Riley").peers;
+        let config = site.config();
+        site.set_config(&config.replace("0.0.0.0:0", &format!("0.0.0.0:{port}")));
+    };
+    const ALONE: Topology<'static> = (&["Riley"], &[]);
+    let site = Site::new(ALONE, "");
+    beyond(&site);
+    let ended = Process::run(&mut site.command(&["up"]));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    for way_out in ["certificates under [security]", "insecure = true"] {
+        assert!(ended.stderr.contains(way_out), "{ended:?}");
+    }
+    for settings in [SECURITY, "[security]\ninsecure = true\n"] {
+        let make = || {
+            let site = Site::new(ALONE, settings);
+            beyond(&site);
+            done(certs(&site, &[]));
+            site
+        };
+        let (_site, _running) = Site::start(make, |site| site.run(&["up"]));
+    }
+}
