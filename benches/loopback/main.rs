@@ -29,12 +29,13 @@ use divan::counter::ItemsCount;
 use load::{CONNECTIONS, Load};
 use servers::Server;
 
-/// For each bench, if it is not told otherwise.
+/// How long rounds of load are repeated: a median of thousands holds on a
+/// machine that does other things now and then.
 const TIME: Duration = Duration::from_secs(3);
 
 fn main() {
     divan::Divan::default()
-        .max_time(TIME)
+        .min_time(TIME)
         .config_with_args()
         .main();
 }

@@ -8,71 +8,96 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use proxyherd::gateway::Gateway;
 use proxyherd::herd::NeighbourId;
-use proxyherd::herd::replica::VERSION;
 use proxyherd::log::Log;
-use proxyherd::peers::{Answer, Call, Inbound, Link, Settings, stack};
+use proxyherd::peers::{Answer, Call, Caller, Inbound, Link, Settings, stack};
 use proxyherd::proto::propagate_server::Propagate;
-use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use proxyherd::proto::{GreetRequest, PushFrame};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tonic::{Request, Status};
 
 use crate::samples::{CLIENTS, full_server, server};
 
-/// Pushes that were written down.
-type Frames = Arc<Mutex<Vec<PushFrame>>>;
+/// Calls, in order, and what was answered.
+type Talk = Vec<(Call, Answer)>;
 
-/// A link empties the whole feed into batches; nobody reads them.
+/// A link empties the whole feed into batches. What its neighbour answers is
+/// known from the last time.
 #[divan::bench]
 fn encode(bencher: Bencher<'_, '_>) {
     let (runtime, riley) = (runtime(), full_server());
-    bencher.counter(ItemsCount::new(CLIENTS)).bench_local(|| {
-        let frames = Frames::default();
-        runtime.block_on(link(&riley, &frames));
-        frames
-    });
+    let talk = runtime.block_on(talk(&riley));
+    bencher
+        .counter(ItemsCount::new(CLIENTS))
+        .with_inputs(|| talk.iter().map(|(_, answer)| answer.clone()).collect())
+        .bench_local_values(|answers: Vec<_>| runtime.block_on(replay(&riley, answers)));
 }
 
 /// The same batches come to an empty neighbour: decoded, judged and merged.
 #[divan::bench]
 fn decode_new(bencher: Bencher<'_, '_>) {
-    let (runtime, frames) = (runtime(), frames());
+    let (runtime, (greeting, pushes)) = (runtime(), calls());
     bencher
         .counter(ItemsCount::new(CLIENTS))
-        .with_inputs(|| runtime.block_on(greeted()))
+        .with_inputs(|| runtime.block_on(greeted(&greeting)))
         .bench_local_values(|jaquez| {
-            runtime.block_on(take(&jaquez, &frames));
+            runtime.block_on(take(&jaquez, &pushes));
             jaquez
         });
 }
 
-/// And to one that has it all, which is most of what decoding costs alone.
+/// And to one that has it all: decoded and compared.
 #[divan::bench]
 fn decode_known(bencher: Bencher<'_, '_>) {
-    let (runtime, frames) = (runtime(), frames());
-    let jaquez = runtime.block_on(greeted());
-    runtime.block_on(take(&jaquez, &frames));
+    let (runtime, (greeting, pushes)) = (runtime(), calls());
+    let jaquez = runtime.block_on(greeted(&greeting));
+    runtime.block_on(take(&jaquez, &pushes));
     bencher
         .counter(ItemsCount::new(CLIENTS))
-        .bench_local(|| runtime.block_on(take(&jaquez, &frames)));
+        .bench_local(|| runtime.block_on(take(&jaquez, &pushes)));
 }
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// All that Riley would push to Jaquez.
-fn frames() -> Vec<PushFrame> {
-    let frames = Frames::default();
-    runtime().block_on(link(&full_server(), &frames));
-    std::mem::take(&mut frames.lock().unwrap())
+/// Riley tells Jaquez all that it knows.
+async fn talk(riley: &Arc<Gateway>) -> Talk {
+    let jaquez = Arc::new(Inbound::new(server("Jaquez"), &Log::off()));
+    let talk = Arc::new(Mutex::new(Talk::new()));
+    let note = talk.clone();
+    let answer = move |call: Call| {
+        let (jaquez, talk) = (jaquez.clone(), note.clone());
+        async move {
+            let answer = ask(&jaquez, call.clone()).await?;
+            talk.lock().unwrap().push((call, answer.clone()));
+            Ok(answer)
+        }
+    };
+    link(
+        riley,
+        stack(&Settings::default(), tower::service_fn(answer)),
+    )
+    .await;
+    std::mem::take(&mut talk.lock().unwrap())
+}
+
+/// Riley tells it all again, to nobody.
+async fn replay(riley: &Arc<Gateway>, answers: Vec<Answer>) {
+    let answers = Arc::new(Mutex::new(answers.into_iter()));
+    let left = answers.clone();
+    let answer = move |_| ready(Ok(answers.lock().unwrap().next().unwrap()));
+    link(
+        riley,
+        stack(&Settings::default(), tower::service_fn(answer)),
+    )
+    .await;
+    assert_eq!(left.lock().unwrap().len(), 0, "the link gave up");
 }
 
 /// Riley's link to Jaquez, until Jaquez has all that Riley has.
-fn link(riley: &Arc<Gateway>, frames: &Frames) -> impl Future<Output = ()> {
-    let (settings, frames) = (Settings::default(), frames.clone());
-    let answer = move |call| ready(Ok::<_, Status>(answer(&frames, call)));
-    let caller = stack(&settings, tower::service_fn(answer));
+fn link(riley: &Arc<Gateway>, caller: Caller) -> impl Future<Output = ()> {
+    let settings = Settings::default();
     let link = Link::new(
         riley.clone(),
         NeighbourId(0),
@@ -83,42 +108,42 @@ fn link(riley: &Arc<Gateway>, frames: &Frames) -> impl Future<Output = ()> {
     link.run(watch::channel(true).1)
 }
 
-/// What a neighbour answers that lacks everything and takes everything.
-fn answer(frames: &Frames, call: Call) -> Answer {
+async fn ask(jaquez: &Inbound, call: Call) -> Result<Answer, Status> {
     match call {
-        Call::Greet(_) => Answer::Greet(GreetResponse {
-            herd: "bench".to_owned(),
-            receiver: "Jaquez".to_owned(),
-            receiver_incarnation: 2,
-            version_major: VERSION.major,
-            ..GreetResponse::default()
-        }),
+        Call::Greet(greeting) => {
+            let answer = jaquez
+                .greet(Request::new(greeting.as_ref().clone()))
+                .await?;
+            Ok(Answer::Greet(answer.into_inner()))
+        }
         Call::Push(frame) => {
-            frames.lock().unwrap().push(frame);
-            Answer::Push(PushResponse {
-                applied_sequence: CLIENTS as u64,
-            })
+            let answer = jaquez.push(Request::new(frame)).await?;
+            Ok(Answer::Push(answer.into_inner()))
         }
     }
 }
 
+/// What Riley says to Jaquez: its greeting, and its pushes.
+fn calls() -> (GreetRequest, Vec<PushFrame>) {
+    let (mut greeting, mut pushes) = (None, Vec::new());
+    for (call, _) in runtime().block_on(talk(&full_server())) {
+        match call {
+            Call::Greet(it) => greeting = Some(it.as_ref().clone()),
+            Call::Push(frame) => pushes.push(frame),
+        }
+    }
+    (greeting.unwrap(), pushes)
+}
+
 /// The service of Jaquez, which Riley has greeted.
-async fn greeted() -> Inbound {
+async fn greeted(greeting: &GreetRequest) -> Inbound {
     let jaquez = Inbound::new(server("Jaquez"), &Log::off());
-    let greeting = GreetRequest {
-        version_major: VERSION.major,
-        herd: "bench".to_owned(),
-        sender: "Riley".to_owned(),
-        sender_incarnation: 1,
-        receiver: "Jaquez".to_owned(),
-        ..GreetRequest::default()
-    };
-    jaquez.greet(Request::new(greeting)).await.unwrap();
+    jaquez.greet(Request::new(greeting.clone())).await.unwrap();
     jaquez
 }
 
-async fn take(jaquez: &Inbound, frames: &[PushFrame]) {
-    for frame in frames {
+async fn take(jaquez: &Inbound, pushes: &[PushFrame]) {
+    for frame in pushes {
         jaquez.push(Request::new(frame.clone())).await.unwrap();
     }
 }

@@ -29,12 +29,14 @@ mod samples;
 
 use std::time::Duration;
 
-/// For each bench, if it is not told otherwise.
-const TIME: Duration = Duration::from_secs(1);
+/// How long each bench is repeated, at least and at most.
+const TIMES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
 fn main() {
+    let [least, most] = TIMES;
     divan::Divan::default()
-        .max_time(TIME)
+        .min_time(least)
+        .max_time(most)
         .config_with_args()
         .main();
 }

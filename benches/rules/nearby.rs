@@ -7,10 +7,13 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use proxyherd::model::decimal::Decimal;
 use proxyherd::model::position::Position;
+use proxyherd::model::report::Report;
+use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Places, Question, Settings};
+use proxyherd::views::nearby::{self, Nearby};
 use tokio::runtime::Builder;
 
-use crate::samples::POSITION;
+use crate::samples::{POSITION, TIME, admit, ids, report, server};
 
 /// A place on the ground, a radius in kilometres, and how many are wanted.
 struct Ask(&'static str, &'static str, usize);
@@ -35,6 +38,36 @@ fn places(bencher: Bencher<'_, '_>, &Ask(position, radius, most): &Ask) {
         let question = Question::new(black_box(position), radius, most);
         places.nearby_now(&question).unwrap()
     });
+}
+
+/// The ten nearest of clients that are spread over a degree, by a view that
+/// has kept up.
+#[divan::bench]
+fn clients(bencher: Bencher<'_, '_>) {
+    let riley = server("Riley");
+    for (n, id) in ids().iter().enumerate() {
+        let position = format!("+33.{:06}-118.{:06}", n * 7919 % 1_000_000, n * 10);
+        let position = Position::parse(position.as_bytes()).unwrap();
+        let report = report(id, TIME);
+        admit(riley.replica(), &Report { position, ..report });
+    }
+    let question = nearby::Question {
+        from: (33.5, -118.5),
+        radius: 10_000.0,
+        most: 10,
+        but: None,
+    };
+    let mut view = Nearby::default();
+    let mut ask = || {
+        view.ask(
+            riley.replica(),
+            UnixNanos(0),
+            black_box(&question),
+            |held| held.report.skew,
+        )
+    };
+    assert_eq!(ask().len(), 10);
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(ask);
 }
 
 fn loaded() -> Places {
