@@ -1,6 +1,5 @@
 //! That the numbers are those of what was done.
 
-use std::fs;
 use std::time::Duration;
 
 use proxyherd::gateway::Clock;
@@ -137,16 +136,22 @@ fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
 #[test]
 fn what_the_system_knows_of_the_process_is_told_where_it_does() {
     let herd = herd(ALONE);
-    let page = Page::of(herd.admin_address("Riley"));
-    let Some(time) = cpu_time(std::process::id()) else {
+    let admin = herd.admin_address("Riley");
+    if cpu_time(std::process::id()).is_none() {
+        let page = Page::of(admin);
         assert!(!page.names().iter().any(|name| name.contains("_process_")));
         return;
-    };
-    let told = page.get("proxyherd_process_cpu_seconds_total");
-    assert!(told > 0.0 && told < time.as_secs_f64() + 1.0);
+    }
+    // The system counts in hundredths of a second, and a new process has none.
+    let (page, told) = eventually("it has worked for a moment", || {
+        let page = Page::of(admin);
+        let told = page.get("proxyherd_process_cpu_seconds_total");
+        (told > 0.0).then_some((page, told))
+    });
+    let time = cpu_time(std::process::id()).unwrap();
+    assert!(told <= time.as_secs_f64(), "{told} {time:?}");
     let memory = page.get("proxyherd_process_resident_memory_bytes");
     assert!((1e6..1e11).contains(&memory), "{memory}");
     let files = page.get("proxyherd_process_open_files");
     assert!(files >= 5.0 && files <= page.get("proxyherd_process_open_files_limit"));
-    assert!(fs::read_dir("/proc/self/fd").is_ok());
 }
