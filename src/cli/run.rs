@@ -50,7 +50,9 @@ fn run(config: &Config, servers: &[&Server]) -> Result<()> {
 /// The threads that serve: for one server as many as there are cores, less one.
 /// The log's writer and the system's part of the network want a core too, and
 /// threads that must wake one another for every report are slower than one that
-/// need not: on two cores by a half for a report on its way through a herd.
+/// need not. Measured on two cores, with the load on them too: one thread
+/// answers a fifth more lines that come one by one, and in a herd of five
+/// processes a third more; of lines that come 16 at a time an eighth less.
 fn runtime(servers: usize) -> io::Result<Runtime> {
     let mut builder = runtime::Builder::new_multi_thread();
     // Whoever sets this knows better; tokio reads it.
