@@ -78,7 +78,7 @@
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
 //! | what is measured | [`measure`] and whoever counts, then `admin::page`, `config/alerts.yml` and `config/grafana.json` |
-//! | what operators ask, and how it is shown | `proto/proxyherd/v1/operator.proto`, then `cli::ask` |
+//! | how the answers to operators are shown | `cli::ask` |
 //!
 //! # What is promised
 //!
@@ -122,6 +122,8 @@
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
+//! | what monitoring reads | `tests/admin` |
+//! | what the bench says | `tests/bench` |
 //! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |
 //! | what the commands of operators say | `tests/commands` |
 //! | what monitoring reads, and what its rules and panels ask for | `tests/admin` |

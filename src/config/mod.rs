@@ -24,8 +24,6 @@ mod error;
 mod explain;
 mod exposure;
 mod file;
-#[cfg(test)]
-mod fuzz;
 mod problems;
 mod provider;
 #[cfg(test)]
@@ -33,6 +31,8 @@ mod samples;
 mod section;
 mod servers;
 mod settings;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod shipped;
 mod source;
