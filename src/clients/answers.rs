@@ -61,8 +61,11 @@ impl Text {
         }
     }
 
-    fn memory(&self) -> usize {
-        self.bytes.len() + self.lines.len() * size_of::<Taken>()
+    /// How many bytes the answers take, or what is kept of when their lines were
+    /// taken, if that is more: of tiny lines, sent one by one.
+    fn weight(&self) -> usize {
+        let taken = self.lines.len() * size_of::<Taken>();
+        self.bytes.len().max(taken)
     }
 }
 
@@ -106,11 +109,12 @@ impl Answers {
         self.waiting.len()
     }
 
-    /// How many bytes of memory are held back by questions under way.
+    /// How many bytes are held back by questions under way; twice as many are in
+    /// memory at most.
     pub(super) fn held_back(&self) -> usize {
         self.waiting
             .iter()
-            .map(|waiting| waiting.behind.memory())
+            .map(|waiting| waiting.behind.weight())
             .sum()
     }
 
