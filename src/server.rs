@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::uri::InvalidUri;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 use tracing::{Instrument, Span, error, info, info_span, warn};
 
 use crate::admin::{self, Admin};
@@ -104,7 +104,7 @@ pub enum StartError {
         /// Where.
         address: Address,
         /// What is wrong with it.
-        error: tonic::transport::Error,
+        error: InvalidUri,
     },
 }
 
@@ -193,7 +193,7 @@ impl Bound {
             admin,
             clients_tls,
             tls,
-            ..Self::on(plan, clients, peers, Endpoint::connect_lazy)
+            ..Self::on(plan, clients, peers, peers::tcp)
         })
     }
 
@@ -398,15 +398,13 @@ fn links<L>(
 ) -> Result<Vec<MakeLink>, StartError> {
     let plan = &bound.plan;
     let make = |(id, (name, address)): (usize, &(Name, Address))| {
-        let caller = peers::dial(address, &plan.peers, |endpoint| match &bound.tls {
+        let caller = match &bound.tls {
             Some(credentials) => {
                 let whom = Subject::server(name, &plan.herd);
-                // Of three round trips, two are for TLS.
-                let endpoint = endpoint.clone().connect_timeout(plan.peers.attempt * 2);
-                peers::secure_channel(&endpoint, credentials, &whom)
+                peers::dial_secure(address, &plan.peers, credentials, &whom)
             }
-            None => (bound.connect)(endpoint),
-        });
+            None => peers::dial(address, &plan.peers, bound.connect),
+        };
         let caller = caller.map_err(|error| StartError::Dial {
             neighbour: name.clone(),
             address: address.clone(),

@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use common::{Fake, Life, Manner, eventually};
 use proxyherd::model::address::Address;
-use proxyherd::peers::{Answer, Call, Caller, Failure, Settings, dial, stack};
+use proxyherd::peers::{Answer, Call, Caller, Failure, Settings, dial, stack, tcp};
 use proxyherd::proto::PushResponse;
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt, service_fn};
 
@@ -253,7 +252,7 @@ fn a_server_that_fails_and_recovers_is_reached_again_by_the_same_caller() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _within = runtime.enter();
     let address = Address::from(fake.address());
-    let mut caller = dial(&address, &settings(), Endpoint::connect_lazy).unwrap();
+    let mut caller = dial(&address, &settings(), tcp).unwrap();
     let mut life = Life::new("Riley", 1, "Jaquez");
     life.receiver_incarnation = fake.incarnation();
     let mut push = |to: u64| {

@@ -1,71 +1,93 @@
-//! The channel to a neighbour: one HTTP/2 connection, dialled when it is needed
-//! and again whenever it was lost.
+//! The way to a neighbour: how it is dialled, and who must answer.
 
 use std::io;
 use std::sync::Arc;
 
 use http::Uri;
-use hyper_util::rt::TokioIo;
+use http::uri::InvalidUri;
 use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tonic::transport::{Channel, Endpoint, Error};
 use tower::service_fn;
 
 use crate::model::address::Address;
 use crate::proto::propagate_client::PropagateClient;
 use crate::tls::{self, Credentials, Holder, Subject};
 
+use super::Settings;
+use super::channel::{Channel, Connecting, Limits, Wire};
 use super::policy::{Answer, Call, Caller, stack};
-use super::{Settings, port};
 
-/// How a channel is made of where and how to dial: one that dials when it is
-/// first needed. [`Endpoint::connect_lazy`] is such a way, by TCP.
-pub type Connect = fn(&Endpoint) -> Channel;
+/// A way to make connections. [`tcp`] is the usual one.
+pub type Connect = fn(&Address) -> Connecting;
 
-/// A caller for the server at `address`, through the tower stack and a channel
-/// that `connect` makes. Must be called within a runtime.
+/// Connects by TCP. A DNS name is resolved anew each time.
+pub fn tcp(address: &Address) -> Connecting {
+    let address = address.clone();
+    Box::pin(async move {
+        let stream = TcpStream::connect(address.to_string()).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream) as Box<dyn Wire>)
+    })
+}
+
+/// A caller for the server at `address`, through the tower stack and one
+/// connection at a time, which `connect` makes. Its calls must be made within a
+/// runtime.
 pub fn dial(
     address: &Address,
     settings: &Settings,
-    connect: impl FnOnce(&Endpoint) -> Channel,
-) -> Result<Caller, Error> {
-    let channel = connect(&endpoint(address, settings)?);
-    Ok(caller(channel, settings))
+    connect: Connect,
+) -> Result<Caller, InvalidUri> {
+    let origin = format!("http://{address}").parse()?;
+    let address = address.clone();
+    let channel = Channel::new(move || connect(&address), limits(settings));
+    Ok(caller(channel, origin, settings))
 }
 
-/// A channel by TCP and TLS to the server `whom`, which must show a certificate
-/// for that name, whatever the host is called. Each dial takes what
+/// The same by TCP and TLS, to the server `whom`, which must show a certificate
+/// for that name, whatever the host is called. Each connection is made with what
 /// `credentials` hold at that moment; a refusal fails the calls, with its cause
-/// in words as the innermost source of their status. Must be called within a
-/// runtime.
-pub fn secure_channel(
-    endpoint: &Endpoint,
+/// in words as their status.
+pub fn dial_secure(
+    address: &Address,
+    settings: &Settings,
     credentials: &Arc<Credentials>,
     whom: &Subject,
-) -> Channel {
-    let (credentials, whom) = (credentials.clone(), whom.clone());
-    let endpoint = match format!("https://{whom}").parse() {
-        Ok(origin) => endpoint.clone().origin(origin),
-        Err(_) => endpoint.clone(),
+) -> Result<Caller, InvalidUri> {
+    let origin = format!("https://{whom}").parse()?;
+    let (address, credentials, whom) = (address.clone(), credentials.clone(), whom.clone());
+    let connect = move || -> Connecting {
+        let (address, credentials, whom) = (address.clone(), credentials.clone(), whom.clone());
+        Box::pin(async move {
+            let stream = tls_stream(&address, &credentials, &whom).await?;
+            Ok(Box::new(stream) as Box<dyn Wire>)
+        })
     };
-    endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
-        let (credentials, whom) = (credentials.clone(), whom.clone());
-        async move {
-            let stream = reach(&uri, &credentials, &whom).await?;
-            io::Result::Ok(TokioIo::new(stream))
-        }
-    }))
+    // Of three round trips, two are for TLS.
+    let limits = Limits {
+        connect: settings.attempt * 2,
+        ..limits(settings)
+    };
+    Ok(caller(Channel::new(connect, limits), origin, settings))
 }
 
-async fn reach(
-    uri: &Uri,
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        connect: settings.attempt,
+        keep_alive: settings.keep_alive,
+        keep_alive_timeout: settings.keep_alive_timeout,
+    }
+}
+
+/// A connection by TLS to the server `whom`, as [`dial_secure`] makes them.
+pub async fn tls_stream(
+    address: &Address,
     credentials: &Credentials,
     whom: &Subject,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(443))).await?;
+    let stream = TcpStream::connect(address.to_string()).await?;
     stream.set_nodelay(true)?;
     let config = credentials
         .client_config()
@@ -103,24 +125,8 @@ fn told(error: &io::Error) -> io::Error {
     }))
 }
 
-/// Where and how to dial. A DNS name is resolved anew at each dial.
-fn endpoint(address: &Address, settings: &Settings) -> Result<Endpoint, Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .user_agent(concat!("proxyherd/", env!("CARGO_PKG_VERSION")))?
-        .connect_timeout(settings.attempt)
-        .tcp_nodelay(true)
-        // A peer that went silent without closing is found by its missing
-        // answer to a ping, whether or not a call is under way.
-        .http2_keep_alive_interval(settings.keep_alive)
-        .keep_alive_timeout(settings.keep_alive_timeout)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(port::STREAM_WINDOW)
-        .initial_connection_window_size(port::CONNECTION_WINDOW);
-    Ok(endpoint)
-}
-
-fn caller(channel: Channel, settings: &Settings) -> Caller {
-    let client = PropagateClient::new(channel);
+fn caller(channel: Channel, origin: Uri, settings: &Settings) -> Caller {
+    let client = PropagateClient::with_origin(channel, origin);
     let attempt = move |call: Call| {
         let mut client = client.clone();
         async move {

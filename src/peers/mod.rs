@@ -10,7 +10,8 @@
 //! | `policy` | the tower stack that every call to a neighbour goes through |
 //! | `refusals` | what is written of the calls that were refused |
 //! | `backoff` | the pauses of a link that is down |
-//! | `dial` | the channel below that stack |
+//! | `dial` | the way to a neighbour: how it is dialled, and who must answer |
+//! | `channel` | the HTTP/2 connection below that stack |
 //! | `wire` | messages into model types and back |
 //! | `protobuf` | the wire format of the one message that is read in place |
 //!
@@ -20,6 +21,7 @@
 
 mod admission;
 mod backoff;
+mod channel;
 mod dial;
 mod inbound;
 mod incoming;
@@ -30,7 +32,8 @@ mod protobuf;
 mod refusals;
 mod wire;
 
-pub use dial::{Connect, dial, secure_channel};
+pub use channel::{Connecting, Wire};
+pub use dial::{Connect, dial, dial_secure, tcp, tls_stream};
 pub use inbound::Inbound;
 pub use incoming::{Connection, OtherEnd, accept};
 pub use link::Link;

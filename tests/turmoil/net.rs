@@ -6,11 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hyper_util::rt::TokioIo;
+use proxyherd::model::address::Address;
+use proxyherd::peers::{self, Connecting};
 use proxyherd::sockets::{Listen, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::{Channel, Endpoint, Uri};
-use tower::service_fn;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::setup::CLIENT_MARK;
@@ -47,14 +46,13 @@ impl Listen for Socket {
 }
 
 /// The way from one server to another.
-pub(crate) fn connect(endpoint: &Endpoint) -> Channel {
-    endpoint.connect_with_connector_lazy(service_fn(|uri: Uri| async move {
-        let host = uri.host().expect("an address has a host").to_owned();
-        let port = uri.port_u16().expect("an address has a port");
-        let stream = TcpStream::connect((host, port)).await?;
+pub(crate) fn connect(address: &Address) -> Connecting {
+    let address = address.clone();
+    Box::pin(async move {
+        let stream = TcpStream::connect((address.host(), address.port())).await?;
         let counts = true;
-        io::Result::Ok(TokioIo::new(Wire { stream, counts }))
-    }))
+        Ok(Box::new(Wire { stream, counts }) as Box<dyn peers::Wire>)
+    })
 }
 
 /// A connection, which counts the reports that are sent over it where servers

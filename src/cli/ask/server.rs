@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
+use tower::service_fn;
 
 use crate::model::address::Address;
 use crate::model::name::{Name, is_name};
-use crate::peers::secure_channel;
+use crate::peers::tls_stream;
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::{
     DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
@@ -81,7 +83,7 @@ impl Server {
         let endpoint = endpoint(address, limit).map_err(Trouble::mistake)?;
         let channel = match (&identity, credentials) {
             (Some(Identity { name, herd }), Some(credentials)) => {
-                secure_channel(&endpoint, credentials, &Subject::server(name, herd))
+                secure_channel(&endpoint, address, credentials, Subject::server(name, herd))
             }
             _ => endpoint.connect_lazy(),
         };
@@ -193,6 +195,27 @@ impl Server {
             Err(_) => Err(Failure::Silent(self.limit)),
         }
     }
+}
+
+/// A channel by TLS to the server `whom`, and to no other.
+fn secure_channel(
+    endpoint: &Endpoint,
+    address: &Address,
+    credentials: &Arc<Credentials>,
+    whom: Subject,
+) -> Channel {
+    let (address, credentials) = (address.clone(), credentials.clone());
+    let endpoint = match format!("https://{whom}").parse() {
+        Ok(origin) => endpoint.clone().origin(origin),
+        Err(_) => endpoint.clone(),
+    };
+    endpoint.connect_with_connector_lazy(service_fn(move |_| {
+        let (address, credentials, whom) = (address.clone(), credentials.clone(), whom.clone());
+        async move {
+            let stream = tls_stream(&address, &credentials, &whom).await?;
+            std::io::Result::Ok(TokioIo::new(stream))
+        }
+    }))
 }
 
 fn endpoint(address: &Address, limit: Duration) -> Result<Endpoint, tonic::transport::Error> {
