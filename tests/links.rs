@@ -177,6 +177,42 @@ fn a_batch_holds_one_mebibyte_at_most_all_of_it() {
 }
 
 #[test]
+fn a_busy_link_lets_reports_gather() {
+    let linger = Duration::from_millis(700);
+    let (herd, jaquez) = pair(|peers| peers.linger = Duration::from_millis(700));
+    // The link looks at the latest when all of these are in.
+    tell(&herd, "many", 0..400);
+    await_clients(&jaquez, 400);
+    tell(&herd, "late", 0..5);
+    await_clients(&jaquez, 405);
+    let pushes = jaquez.pushes();
+    let with = |prefix| {
+        move |pushed: &&common::Pushed| {
+            let mut reports = pushed.push.reports.iter();
+            reports.any(|report| report.client.starts_with(prefix))
+        }
+    };
+    let busy = pushes.iter().rfind(with("many")).unwrap();
+    let late: Vec<_> = pushes.iter().filter(with("late")).collect();
+    assert_eq!(late.len(), 1, "all in one");
+    assert!(late[0].at - busy.at > linger - Duration::from_millis(100));
+}
+
+#[test]
+fn a_quiet_link_does_not() {
+    let (herd, jaquez) = pair(|peers| peers.linger = Duration::from_secs(1));
+    let start = Instant::now();
+    for n in 0..30 {
+        tell(&herd, "c", n..n + 1);
+        await_clients(&jaquez, n + 1);
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "half of 30 lingers"
+    );
+}
+
+#[test]
 fn a_neighbour_that_refuses_takes_the_link_down_and_its_words_say_why() {
     let (herd, jaquez) = pair(|_| {});
     eventually("the link is up", || {

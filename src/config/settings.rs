@@ -116,6 +116,7 @@ pub(super) fn flooding(on: &mut impl Visitor, settings: &mut peers::Settings) {
         backoff_cap,
         keep_alive,
         keep_alive_timeout,
+        linger,
         batch_reports,
         max_pushes,
         drain,
@@ -127,6 +128,7 @@ pub(super) fn flooding(on: &mut impl Visitor, settings: &mut peers::Settings) {
     on.bounded("backoff_cap", backoff_cap, millis(50)..=secs(60));
     on.bounded("keep_alive", keep_alive, waits());
     on.bounded("keep_alive_timeout", keep_alive_timeout, waits());
+    on.bounded("linger", linger, millis(0)..=secs(1));
     on.bounded("batch_reports", batch_reports, 1..=10_000);
     on.bounded("max_pushes", max_pushes, 1..=10_000);
     on.bounded("drain", drain, secs(0)..=secs(60));

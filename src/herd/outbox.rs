@@ -144,10 +144,15 @@ impl Outbox {
         self.scanned = self.scanned.max(self.cursor);
     }
 
+    /// Does this batch hold as many reports as it might?
+    pub fn is_full(&self, span: Span) -> bool {
+        span.reports >= self.allowance
+    }
+
     /// The link bore a push with ease: if that was as large as it might be, the
     /// next may be larger. A small one tells nothing of larger ones.
     pub fn grow(&mut self, span: Span) {
-        if span.reports >= self.allowance {
+        if self.is_full(span) {
             self.allowance = (self.allowance * 2).min(self.most);
         }
     }

@@ -3,7 +3,8 @@
 //! It repeats one step for ever: take what stands behind the neighbour's
 //! cursor, push it as one batch, move the cursor on the acknowledgement. While
 //! one batch is on its way the next gathers in the feed, so batches grow with
-//! load by themselves, and on a quiet link a report leaves at once.
+//! load by themselves, and on a quiet link a report leaves at once. A busy link
+//! lingers a little between batches: many small calls cost more than they carry.
 //!
 //! A link is up from a push that succeeded until a call gets no answer for all
 //! its quick retries, or is refused for good. A link that is down tries
@@ -34,11 +35,19 @@ use crate::text::reply;
 use super::Settings;
 use super::backoff::Backoff;
 use super::policy::{Answer, Call, Caller, Failure};
-use super::wire::{self, PushWriter};
+use super::wire::{self, MAX_PUSH_BYTES, PushWriter};
 
 /// A neighbour may refuse to go on this often in a row, each time greeted again
 /// between, before the link counts as down.
 const MOST_REFUSALS: u32 = 2;
+
+/// Pushes of this many reports are those of a busy link: there a call costs
+/// both sides more than what it carries.
+const BUSY_BATCH: usize = 32;
+
+/// A batch of more bytes than this may have been cut for its size: of which the
+/// limit is a report's length more.
+const LARGE_BATCH: usize = MAX_PUSH_BYTES / 2;
 
 /// That a link is down for yet another reason is told once in this time: some
 /// troubles have many faces.
@@ -221,12 +230,37 @@ impl Link {
                     Woken::Heartbeat => {}
                 }
             }
+            let worth_waiting = self.is_worth_waiting(span, &frame);
+            let sent = Instant::now();
             if let Err(end) = self.push_unless_greeted(span, frame).await {
                 *refusals += u32::from(matches!(end, End::Refused(_)));
                 return end;
             }
             *refusals = 0;
             heartbeat = Instant::now() + self.settings.heartbeat;
+            if worth_waiting && !self.gather(finish, sent).await {
+                return End::GreetAgain;
+            }
+        }
+    }
+
+    /// Is it better to let reports gather than to push at once? Where they come
+    /// by the dozen, since a call takes both sides as long as many reports; but
+    /// not where a batch was cut, since more than it holds is waiting.
+    fn is_worth_waiting(&self, span: Span, frame: &PushFrame) -> bool {
+        let is_cut = self.outbox.is_full(span) || frame.0.len() > LARGE_BATCH;
+        span.reports >= BUSY_BATCH && !is_cut
+    }
+
+    /// Lets reports gather until [`linger`](Settings::linger) after the last
+    /// push, or until the server shuts down. Gives `false` where the neighbour
+    /// has to be greeted instead.
+    async fn gather(&self, finish: &mut watch::Receiver<bool>, last: Instant) -> bool {
+        tokio::select! {
+            biased;
+            () = self.new_incarnation() => false,
+            () = finished(finish) => true,
+            () = sleep_until(last + self.settings.linger) => true,
         }
     }
 

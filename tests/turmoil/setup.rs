@@ -144,6 +144,7 @@ fn draw_settings(longest: u64, random: &mut Random) -> peers::Settings {
     let batch_reports = random.pick(&[1, 3, 10_000]);
     let usual = peers::Settings {
         batch_reports,
+        linger: Duration::from_millis(random.pick(&[0, 5, 50])),
         ..peers::Settings::default()
     };
     if longest > 100 || random.chance(500) {
