@@ -64,7 +64,7 @@ pub struct Held<'a> {
 impl Held<'_> {
     /// When and from whom it was learned.
     pub fn learned(&self) -> Learned {
-        let delay = i128::from(self.delay) * NANOS_PER_MILLI;
+        let delay = i128::from(i64::from(self.delay) * NANOS_PER_MILLI);
         let from = (self.from != OWN_CLIENT).then(|| NeighbourId(usize::from(self.from)));
         Learned {
             at: UnixNanos(saturate(taken_at(&self.report) + delay)),
@@ -181,7 +181,7 @@ impl Record {
     }
 }
 
-const NANOS_PER_MILLI: i128 = 1_000_000;
+const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// When a report's origin took it, by the origin's clock, in nanoseconds.
 fn taken_at(report: &Report<'_>) -> i128 {
@@ -192,8 +192,9 @@ fn taken_at(report: &Report<'_>) -> i128 {
 }
 
 fn delay(report: &Report<'_>, learned_at: UnixNanos) -> i32 {
-    let millis = (i128::from(learned_at.0) - taken_at(report)) / NANOS_PER_MILLI;
-    millis.clamp(i128::from(i32::MIN), i128::from(i32::MAX)) as i32
+    let nanos = saturate(i128::from(learned_at.0) - taken_at(report));
+    let millis = nanos / NANOS_PER_MILLI;
+    millis.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
 fn saturate(nanos: i128) -> i64 {

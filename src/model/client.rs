@@ -9,6 +9,13 @@ pub const fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | 0x09..=0x0D)
 }
 
+/// Is there white space anywhere? Looks at all bytes, some at a time, and so is
+/// quicker with a few dozen than what stops at the first.
+pub(crate) fn has_white_space(bytes: &[u8]) -> bool {
+    let or = |found, &byte| found | is_white_space(byte);
+    bytes.iter().fold(false, or)
+}
+
 /// A client's ID: 1 to [`MAX_CLIENT_BYTES`] bytes of UTF-8 without white
 /// space. Anything else about it is the client's own affair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +25,7 @@ impl<'a> ClientId<'a> {
     /// Reads an ID, or gives `None` where the rule above is broken.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let fits = !bytes.is_empty() && bytes.len() <= MAX_CLIENT_BYTES;
-        if !fits || bytes.iter().any(|&byte| is_white_space(byte)) {
+        if !fits || has_white_space(bytes) {
             return None;
         }
         std::str::from_utf8(bytes).ok().map(Self)

@@ -17,13 +17,15 @@ impl<'a> Decimal<'a> {
     /// Reads `digits` or `digits.digits`, ASCII digits only; `None` for all
     /// else (`.5`, `5.`, an empty text, signs, exponents).
     pub fn parse(text: &'a [u8]) -> Option<Self> {
-        let (whole, fraction) = match text.iter().position(|&byte| byte == b'.') {
-            None => (text, &text[text.len()..]),
-            Some(point) if point + 1 < text.len() => (&text[..point], &text[point + 1..]),
-            Some(_) => return None,
+        let end_of_digits = |text: &[u8]| text.iter().position(|byte| !byte.is_ascii_digit());
+        let Some(point) = end_of_digits(text) else {
+            let (whole, fraction) = text.split_at(text.len());
+            return (!whole.is_empty()).then_some(Self { whole, fraction });
         };
-        let digits = !whole.is_empty() && all_digits(whole) && all_digits(fraction);
-        digits.then_some(Self { whole, fraction })
+        let (whole, rest) = text.split_at(point);
+        let fraction = rest.strip_prefix(b".")?;
+        let is_one = !whole.is_empty() && !fraction.is_empty() && end_of_digits(fraction).is_none();
+        is_one.then_some(Self { whole, fraction })
     }
 
     /// The digits before the point; at least one.
@@ -52,10 +54,6 @@ impl<'a> Decimal<'a> {
             Some(Ordering::Greater) | None => false,
         }
     }
-}
-
-fn all_digits(text: &[u8]) -> bool {
-    text.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]

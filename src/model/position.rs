@@ -1,5 +1,7 @@
 //! Positions: decimal degrees in ISO 6709 notation.
 
+use memchr::memchr2;
+
 use super::decimal::Decimal;
 
 /// Longest latitude or longitude, in bytes, its sign included.
@@ -26,7 +28,7 @@ impl<'a> Position<'a> {
     /// digits with at most one inner point, bounds judged exactly.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let both = bytes.strip_suffix(b"/").unwrap_or(bytes);
-        let second_sign = both.iter().skip(1).position(|&b| is_sign(b))? + 1;
+        let second_sign = memchr2(b'+', b'-', both.get(1..)?)? + 1;
         let (latitude, longitude) = both.split_at(second_sign);
         if !is_coordinate(latitude, 90) || !is_coordinate(longitude, 180) {
             return None;
