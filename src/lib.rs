@@ -32,7 +32,7 @@
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
 //! | 2 | [`places`], [`log`], [`tls`], [`views`] | what is near; what is written down; who is who; what is worked out from reports |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
-//! | 0 | [`model`], [`proto`], [`measure`] | what a report is; the messages, generated; counters |
+//! | 0 | [`model`], [`proto`], [`measure`], [`words`] | what a report is; the messages, generated; counters; numbers for people |
 //!
 //! Floors 0 and 1 (the generated code aside) and [`views`] hold no socket, no
 //! clock, no random source and no async: time and chance come in as arguments. So the whole
@@ -147,3 +147,4 @@ pub mod sockets;
 pub mod text;
 pub mod tls;
 pub mod views;
+pub mod words;
