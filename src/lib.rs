@@ -32,7 +32,7 @@
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
 //! | 2 | [`places`], [`log`], [`tls`], [`views`] | what is near; what is written down; who is who; what is worked out from reports |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
-//! | 0 | [`model`], [`proto`], [`measure`] | what a report is; the messages, generated; counters |
+//! | 0 | [`model`], [`proto`], [`measure`], [`words`] | what a report is; the messages, generated; counters; numbers for people |
 //!
 //! Floors 0 and 1 (the generated code aside) and [`views`] hold no socket, no
 //! clock, no random source and no async: time and chance come in as arguments. So the whole
@@ -122,7 +122,6 @@
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
-//! | what monitoring reads | `tests/admin` |
 //! | what the bench says | `tests/bench` |
 //! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |
 //! | what the commands of operators say | `tests/commands` |
@@ -147,3 +146,4 @@ pub mod sockets;
 pub mod text;
 pub mod tls;
 pub mod views;
+pub mod words;

@@ -8,7 +8,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{ALONE, Client, Herd, places_from};
+use common::{ALONE, Client, Herd, haversine, places_from};
 use proptest::prelude::*;
 use proxyherd::places::{Places, Settings};
 use serde_json::Value;
@@ -117,21 +117,12 @@ fn both_names_of_the_180th_meridian_have_the_same_places_near() {
     }
 }
 
-/// Kilometres between two points (latitude, longitude), by the haversine
-/// formula, which the program does not use.
-fn distance((lat_a, lon_a): (f64, f64), (lat_b, lon_b): (f64, f64)) -> f64 {
-    let (half_lat, half_lon) = ((lat_b - lat_a) / 2.0, (lon_b - lon_a) / 2.0);
-    let h = half_lat.to_radians().sin().powi(2)
-        + lat_a.to_radians().cos() * lat_b.to_radians().cos() * half_lon.to_radians().sin().powi(2);
-    2.0 * 6371.0088 * h.sqrt().min(1.0).asin()
-}
-
 /// How far the results are from where they were asked for, in kilometres.
 fn distances(json: &str, from: (f64, f64)) -> Vec<f64> {
     let away = |result: &Value| {
         let location = &result["geometry"]["location"];
         let degrees = |key: &str| location[key].as_f64().unwrap();
-        distance(from, (degrees("lat"), degrees("lng")))
+        haversine(from, (degrees("lat"), degrees("lng"))) / 1000.0
     };
     results(json).iter().map(away).collect()
 }

@@ -27,19 +27,6 @@ pub(super) fn write_digits(out: &mut [u8], mut value: u64) {
     }
 }
 
-/// A number for people: `1,234,567`.
-pub(super) fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A time for people, of at most eight characters: `87.3 us`, `1.23 ms`, `12.3 s`.
 pub(super) fn time(nanos: u64) -> String {
     let (value, unit) = match nanos {
@@ -75,10 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_times_are_for_people() {
-        assert_eq!(grouped(7), "7");
-        assert_eq!(grouped(1_234), "1,234");
-        assert_eq!(grouped(123_456_789), "123,456,789");
+    fn times_are_for_people() {
         for (nanos, text) in [
             (250, "0.25 us"),
             (87_340, "87.3 us"),

@@ -1,11 +1,11 @@
 //! All that a run found, before it is put into a table or into JSON.
 
-use super::digits::grouped;
 use super::load::Loaded;
 use super::settings::Settings;
 use super::settle::Settled;
 use super::spread::Spread;
 use super::tally::Faults;
+use crate::words::grouped;
 
 /// What a run found.
 pub(super) struct Outcome<'a> {

@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::digits::grouped;
 use super::settings::{Length, Settings};
 use super::shared::{Shared, Stage};
+use crate::words::grouped;
 
 /// How wide the bar is, in characters.
 const BAR: usize = 30;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::digits::{grouped, time};
+use super::digits::time;
 use super::lane::Kind;
 use super::load::Loaded;
 use super::outcome::Outcome;
@@ -10,6 +10,7 @@ use super::settings::{Length, Load};
 use super::settle::Settled;
 use super::spread::Spread;
 use super::tally::{Requests, Times};
+use crate::words::{count, grouped};
 
 /// Longest name of a row, in characters.
 const LABEL: usize = 12;
@@ -58,11 +59,6 @@ fn describe(out: &mut String, outcome: &Outcome<'_>, load: &Load, loaded: &Loade
         out,
         "{percent}% WHATSAT, {pace}, measured for {seconds}{early}\n"
     );
-}
-
-fn count(number: u64, what: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {what}{s}", grouped(number))
 }
 
 fn tell_load(out: &mut String, outcome: &Outcome<'_>, loaded: &Loaded) {

@@ -4,10 +4,12 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use crate::gateway::{Clock, Outcomes};
@@ -122,8 +124,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return End::Closed;
             }
             match self.wait(is_open, idle.as_mut(), drain.as_mut()).await {
-                Event::Read(Ok(0)) => is_open = false,
-                Event::Read(Ok(_)) | Event::Settled => self.quiet_since = Instant::now(),
+                Event::Read(Ok(read)) => {
+                    is_open = read > 0;
+                    self.quiet_since = Instant::now();
+                }
+                Event::Settled => self.quiet_since = Instant::now(),
                 Event::Read(Err(error)) => return End::Broken(error),
                 Event::Idle => {
                     // One timer for the whole connection: it looks back when
@@ -162,7 +167,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Gives whether it stopped only since there is enough to be sent first.
     fn take_lines(&mut self, at_end: bool) -> bool {
-        self.answers.taken(Instant::now());
+        // When they were read, or what they waited for was there: the clock has
+        // been asked then.
+        self.answers.taken(self.quiet_since);
         let now = self.desk.gateway.clock().now();
         self.transcript.at(now.0);
         let (mut is_news, mut counted) = (false, Outcomes::default());
@@ -206,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let ready = self.answers.ready();
         let mut sent = 0;
         while sent < ready.len() {
-            match timeout(self.settings.write, self.stream.write(&ready[sent..])).await {
+            match within(self.settings.write, self.stream.write(&ready[sent..])).await {
                 Ok(Ok(0)) => return Err(End::Broken(io::ErrorKind::WriteZero.into())),
                 Ok(Ok(written)) => sent += written,
                 Ok(Err(error)) => return Err(End::Broken(error)),
@@ -214,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         }
         // TLS keeps a few KiB back while the client does not read.
-        match timeout(self.settings.write, self.stream.flush()).await {
+        match within(self.settings.write, self.stream.flush()).await {
             Ok(flushed) => flushed.map_err(End::Broken)?,
             Err(_) => return Err(End::Unread),
         }
@@ -284,6 +291,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         // Whether the client went along makes no difference any more.
         let _ = timeout(LINGER, closing).await;
+    }
+}
+
+/// As [`timeout`], but what is ready at once asks no clock and sets no timer.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut work = pin!(work);
+    let first = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => timeout(limit, work).await,
     }
 }
 

@@ -4,6 +4,7 @@ use super::tell::tell;
 use super::{Config, Server, Tls};
 use crate::model::address::Address;
 use crate::model::name::Name;
+use crate::words::count;
 use crate::{clients, gateway, log, peers, places};
 
 /// Widest line of text that may be broken, in columns.
@@ -29,8 +30,8 @@ impl Config {
             "{}: herd {} of {}, {}\n",
             self.path.display(),
             self.herd,
-            count(self.servers.len(), "server"),
-            count(ends / 2, "link")
+            count(self.servers.len() as u64, "server"),
+            count(ends as u64 / 2, "link")
         )
     }
 
@@ -173,11 +174,6 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }
 
 #[cfg(test)]

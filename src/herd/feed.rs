@@ -34,10 +34,11 @@ pub(super) struct Entry {
 /// length, so none of them ever stops to tidy the whole.
 ///
 /// Invariants: every segment in `older` holds at least one live entry; the
-/// newest segment covers `last`.
+/// newest segment covers `last`; `live` counts the live entries of all.
 #[derive(Debug)]
 pub(super) struct Feed {
     last: u64,
+    live: usize,
     newest: Dense,
     older: BTreeMap<u64, Segment>,
 }
@@ -58,6 +59,7 @@ impl Feed {
     pub(super) fn new() -> Self {
         Self {
             last: 0,
+            live: 0,
             newest: Dense::empty(),
             older: BTreeMap::new(),
         }
@@ -70,8 +72,7 @@ impl Feed {
 
     /// How many entries stand in the feed.
     pub(super) fn entries(&self) -> usize {
-        let older = self.older.values().map(Segment::live);
-        older.sum::<usize>() + self.newest.live
+        self.live
     }
 
     /// Adds a change at the end, and gives its number.
@@ -84,12 +85,14 @@ impl Feed {
         }
         self.newest.keys[usize::from(offset)] = key.0;
         self.newest.live += 1;
+        self.live += 1;
         self.last
     }
 
     /// Takes out the change with this number, which must be in the feed.
     pub(super) fn remove(&mut self, number: u64) {
         let (index, offset) = place(number);
+        self.live -= 1;
         if index == place(self.last).0 {
             self.newest.remove(offset);
             return;
@@ -117,6 +120,11 @@ impl Feed {
         }
         let segments = place(after + 1).0..=place(window.through).0;
         for (&index, segment) in self.older.range(segments) {
+            // A reader that is far behind would else walk over all that there
+            // is for each of its chunks.
+            if window.room == 0 {
+                return;
+            }
             match segment {
                 Segment::Dense(dense) => {
                     window.copy(index, dense.within(window.places(index)), out)
@@ -322,6 +330,7 @@ mod tests {
                 }
             }
             check(&feed, &model, 0, u64::MAX, usize::MAX);
+            prop_assert_eq!(feed.entries(), model.changes.len());
         }
     }
 

@@ -122,15 +122,6 @@ impl Outbox {
         }
     }
 
-    /// A heartbeat's span: no reports, and all that was found not to need any.
-    pub fn empty_span(&self) -> Span {
-        Span {
-            from: self.cursor,
-            to: self.scanned,
-            reports: 0,
-        }
-    }
-
     /// The neighbour answered a push: all up to `applied` is there.
     pub fn acknowledged(&mut self, replica: &Replica, span: Span, applied: u64) {
         // It may have applied more than this push: one before whose answer was

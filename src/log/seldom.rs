@@ -1,4 +1,5 @@
-//! Events that come in floods, told one by one at a measured pace.
+//! Events that come in floods, told one by one at a measured pace; and trouble
+//! that shows many faces.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -56,6 +57,36 @@ impl Seldom {
     }
 }
 
+/// Lets a trouble be told when it begins, and once in a while again where its
+/// reason has become another than the one that was told.
+#[derive(Debug)]
+pub struct Reasons {
+    pause: Duration,
+    told: Option<(Instant, String)>,
+}
+
+impl Reasons {
+    /// A reason that is other is told once in `pause`.
+    pub fn new(pause: Duration) -> Self {
+        Self { pause, told: None }
+    }
+
+    /// There is trouble for this reason, and it begins with it or not. Whether
+    /// to tell it now; then it counts as told.
+    pub fn turn(&mut self, begins: bool, reason: &str) -> bool {
+        self.turn_at(Instant::now(), begins, reason)
+    }
+
+    fn turn_at(&mut self, now: Instant, begins: bool, reason: &str) -> bool {
+        let is_other = |(told, of): &(Instant, String)| of != reason && now > *told + self.pause;
+        let is_due = begins || self.told.as_ref().is_none_or(is_other);
+        if is_due {
+            self.told = Some((now, reason.to_owned()));
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +102,20 @@ mod tests {
         assert_eq!(seldom.turn_at(start + pause), Some(1000));
         assert_eq!(seldom.turn_at(start + pause * 2), Some(0));
         assert_eq!(seldom.count(), 1003);
+    }
+
+    #[test]
+    fn another_reason_is_told_once_in_a_pause_and_the_same_one_never() {
+        let pause = Duration::from_secs(10);
+        let (mut reasons, start) = (Reasons::new(pause), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(reasons.turn_at(at(0), false, "refused"));
+        assert!(!reasons.turn_at(at(1), false, "timed out"));
+        assert!(!reasons.turn_at(at(11), false, "refused"));
+        assert!(reasons.turn_at(at(11), false, "timed out"));
+        assert!(!reasons.turn_at(at(20), false, "refused"));
+        assert!(reasons.turn_at(at(20), true, "timed out"));
+        assert!(!reasons.turn_at(at(30), false, "refused"));
+        assert!(reasons.turn_at(at(31), false, "refused"));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
@@ -55,10 +55,13 @@ impl<V: Default + Send + 'static> Kept<V> {
             held.view = Some(view);
             made
         });
-        // The hook has told of the panic.
-        let mistake = |_| Status::internal("the answer was lost by a mistake of this program");
-        worked.await.map_err(mistake)
+        worked.await.map_err(lost)
     }
+}
+
+/// Work on another thread came to nothing. The hook has told of the panic.
+pub(super) fn lost(_: JoinError) -> Status {
+    Status::internal("the answer was lost by a mistake of this program")
 }
 
 /// Drops the view when nobody has asked for a while, and ends then; or with the

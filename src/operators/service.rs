@@ -17,9 +17,9 @@ use crate::proto::{
     ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
     NearbyRequest, NearbyResponse, WatchRequest, WatchResponse, nearby_request, watch_request,
 };
-use crate::views::digest::{Buckets, Digest, RANGES, Sum};
+use crate::views::digest::{Buckets, Digest, RANGES, Sum, are_few};
 use crate::views::nearby::{Nearby, Question};
-use crate::views::page::{Wanted, page};
+use crate::views::page::{Pages, Wanted, page_of_ranges};
 
 use super::filter::Filter;
 use super::keeper::Kept;
@@ -55,8 +55,7 @@ pub struct Operators {
     watchers: Arc<Semaphore>,
     digest: Arc<Kept<Digest>>,
     nearby: Arc<Kept<Nearby>>,
-    /// Nothing is kept of lists: this only lets one at a time be made.
-    lists: Arc<Kept<()>>,
+    pages: Arc<Kept<Pages>>,
 }
 
 impl Operators {
@@ -70,7 +69,7 @@ impl Operators {
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
             digest: Arc::default(),
             nearby: Arc::default(),
-            lists: Arc::default(),
+            pages: Arc::default(),
         };
         OperatorServer::new(operators).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
@@ -105,12 +104,32 @@ impl Operators {
             // One more tells whether there is another page.
             most: size + 1,
         };
+        let page = match are_few(&wanted.hashes) {
+            true => self.page_of_ranges(wanted).await?,
+            false => self.page(wanted).await?,
+        };
+        Ok(cut(page, size))
+    }
+
+    async fn page(&self, wanted: Wanted) -> Result<Vec<(String, KnownReport)>, Status> {
         let gateway = self.gateway.clone();
-        let page = self.lists.ask(move |()| {
+        let page = self.pages.ask(move |pages| {
             let (replica, now) = (gateway.replica(), gateway.clock().now());
-            page(replica, now, &wanted, |held| known_report(replica, held))
+            pages.page(replica, now, &wanted, |held| known_report(replica, held))
         });
-        Ok(cut(page.await?, size))
+        page.await
+    }
+
+    /// Who asks for narrow ranges has asked for their sums before.
+    async fn page_of_ranges(&self, wanted: Wanted) -> Result<Vec<(String, KnownReport)>, Status> {
+        let gateway = self.gateway.clone();
+        let page = self.digest.ask(move |digest| {
+            let (replica, now) = (gateway.replica(), gateway.clock().now());
+            digest.catch_up(replica, now);
+            let make = |held: &Held<'_>| known_report(replica, held);
+            page_of_ranges(digest, replica, now, &wanted, make)
+        });
+        page.await
     }
 
     async fn nearby(&self, request: NearbyRequest) -> Result<NearbyResponse, Status> {

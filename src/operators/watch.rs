@@ -2,7 +2,9 @@
 //!
 //! A batch is read when the one before is on its way to the watcher, and not
 //! before that. So one that is slow costs a place in the feed and two batches,
-//! and of a client that reports again meanwhile it is told the newest only.
+//! and of a client that reports again meanwhile it is told the newest only. What
+//! is far behind, or begins with all that there is, reads on a thread where no
+//! client waits.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::yield_now;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
@@ -21,6 +23,7 @@ use crate::model::timestamp::UnixNanos;
 use crate::proto::{KnownReport, WatchResponse};
 
 use super::filter::Filter;
+use super::keeper::lost;
 use super::wire::known_report;
 
 /// Most reports in one response,
@@ -29,8 +32,12 @@ const MAX_REPORTS: usize = 1000;
 /// and most bytes of them, about.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// How many changes are looked at before other tasks get their turn.
+/// How many changes are looked at in one go.
 const SOME: usize = 4096;
+
+/// A watcher that is behind by no more than this reads where clients are served,
+/// which holds them up for a fraction of a millisecond.
+const FEW: u64 = 256;
 
 /// Between two responses to a watcher that is up to date: the next gather
 /// meanwhile, and the first after a silence goes out at once.
@@ -46,7 +53,7 @@ pub(super) type Told = Result<WatchResponse, Status>;
 pub(super) struct Watcher {
     gateway: Arc<Gateway>,
     watching: Watching,
-    filter: Filter,
+    filter: Arc<Filter>,
     tail: Tail,
     /// Changes up to this are not missed when they are not told.
     began: u64,
@@ -87,7 +94,7 @@ impl Watcher {
         Self {
             watching: gateway.watch(),
             gateway: gateway.clone(),
-            filter,
+            filter: Arc::new(filter),
             tail: Tail::behind(seen),
             began,
             told_at: Instant::now(),
@@ -113,7 +120,11 @@ impl Watcher {
                 response = self.next() => response,
                 () = to.closed() => return,
             };
-            place.send(Ok(response));
+            let is_over = response.is_err();
+            place.send(response);
+            if is_over {
+                return;
+            }
             if self.is_up_to_date {
                 sleep(GAP).await;
             }
@@ -121,31 +132,43 @@ impl Watcher {
     }
 
     /// Waits until there is something to tell.
-    async fn next(&mut self) -> WatchResponse {
+    async fn next(&mut self) -> Told {
         let gateway = self.gateway.clone();
         let mut batch = Batch::default();
         loop {
             // Before the feed is read, or what comes between would be missed.
             let news = self.watching.news();
             let before = self.tail.seen();
-            let is_end = read(
-                &gateway,
-                &mut self.tail,
-                (&self.filter, self.began),
-                &mut batch,
-            );
+            let (tail, is_end);
+            (tail, batch, is_end) = self.read(batch).await?;
+            self.tail = tail;
             let has_moved = self.tail.seen() > before || batch.replaced > 0;
             let is_due = has_moved && self.told_at.elapsed() >= PROGRESS;
             let has_news = !batch.reports.is_empty() || !self.is_up_to_date;
             if batch.is_full() || is_due || is_end && has_news {
                 self.told_at = Instant::now();
                 self.is_up_to_date = is_end;
-                break respond(&gateway, self.tail, batch, is_end);
+                break Ok(respond(&gateway, self.tail, batch, is_end));
             }
-            match is_end {
-                true => news.await,
-                false => yield_now().await,
+            if is_end {
+                news.await;
             }
+        }
+    }
+
+    /// Reads some more of the feed into the batch. Gives how far it came, and
+    /// whether that was all.
+    async fn read(&self, mut batch: Batch) -> Result<(Tail, Batch, bool), Status> {
+        let (gateway, filter) = (self.gateway.clone(), self.filter.clone());
+        let (mut tail, began) = (self.tail, self.began);
+        let behind = gateway.replica().store().last() - tail.seen();
+        let read = move || {
+            let is_end = read(&gateway, &mut tail, (&filter, began), &mut batch);
+            (tail, batch, is_end)
+        };
+        match behind <= FEW {
+            true => Ok(read()),
+            false => spawn_blocking(read).await.map_err(lost),
         }
     }
 }

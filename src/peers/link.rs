@@ -26,7 +26,7 @@ use crate::gateway::{Gateway, Traffic};
 use crate::herd::outbox::{Batch, Outbox, Span};
 use crate::herd::replica::{PushHeader, VERSION};
 use crate::herd::{Incarnation, NeighbourId};
-use crate::log::{Log, Transcript};
+use crate::log::{Log, Reasons, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
 use crate::proto::{GreetResponse, PushFrame};
@@ -72,8 +72,8 @@ pub struct Link {
     expiry: Option<Option<Duration>>,
     /// Has a push succeeded since the link was down last?
     has_progressed: bool,
-    /// When it was last told that the link is down, and for which reason.
-    told_down: Option<(Instant, String)>,
+    /// Why it was told to be down.
+    told_down: Reasons,
 }
 
 /// Why a link stopped pushing.
@@ -109,7 +109,7 @@ impl Link {
             round_trip: Duration::ZERO,
             expiry: None,
             has_progressed: false,
-            told_down: None,
+            told_down: Reasons::new(TELL_PAUSE),
             gateway,
         }
     }
@@ -381,13 +381,10 @@ impl Link {
         let now = self.gateway.clock().now();
         let board = self.gateway.board();
         let before = board.set_down(self.neighbour, now, reason);
-        let is_news = |(told, of): &(Instant, String)| of != reason && told.elapsed() > TELL_PAUSE;
-        let is_other = self.told_down.as_ref().is_none_or(is_news);
-        if board.is_closing() || !(before.is_up || is_other) {
+        if board.is_closing() || !self.told_down.turn(before.is_up, reason) {
             debug!("link to {} is down: {reason}", self.name);
             return;
         }
-        self.told_down = Some((Instant::now(), reason.to_owned()));
         warn!("link to {} is down: {reason}", self.name);
     }
 

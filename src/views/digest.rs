@@ -4,12 +4,14 @@
 //! Each client's newest report counts with a fixed hash of its AT line, and the
 //! sum of those is kept for each of [`RANGES`] ranges of the clients' hashes: a
 //! change adds the new and takes off the old. So a question over whole ranges
-//! costs nothing for each client, and two servers that disagree find out where
-//! by asking for ever narrower ranges. That a sum shows every difference rests
+//! costs nothing for each client, one over a part of a range looks at the
+//! clients of that range only, and two servers that disagree find out where by
+//! asking for ever narrower ranges. That a sum shows every difference rests
 //! on hashes that nobody set out to make collide: this is a proof against
 //! mistakes and not against a server that lies.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use twox_hash::{XxHash3_64, XxHash3_128};
 
@@ -28,6 +30,10 @@ const RANGE_BITS: u32 = 12;
 
 /// How many hashes one range holds.
 const WIDTH: u64 = 1 << (u64::BITS - RANGE_BITS);
+
+/// A question about parts of more ranges than this goes over all clients in
+/// the order in which they are stored: that takes less time for each of them.
+const FEW_RANGES: usize = RANGES / 16;
 
 /// The hash by which clients are parted: XXH3-64 of the ID, with seed 0.
 pub fn client_hash(client: &str) -> u64 {
@@ -107,16 +113,18 @@ impl Buckets {
 
 /// The sums of one server, as of when they were last asked for.
 ///
-/// Invariant: each of `ranges` is the sum over those of `clients` in it that are
-/// shown; `calendar` holds these by their time, where any report is ever hidden.
+/// Invariants: each of `ranges` is the sum over those of `clients` in it that are
+/// shown; `calendar` holds these by their time, where any report is ever hidden;
+/// each slot that holds a client stands once in `members`, in its range.
 ///
-/// Memory: 48 bytes for each client, and about 40 more where reports are hidden.
+/// Memory: 55 bytes for each client, and about 40 more where reports are hidden.
 #[derive(Debug)]
 pub struct Digest {
     tail: Tail,
     asked_at: UnixNanos,
     clients: Vec<Option<Client>>,
     ranges: Box<[Sum]>,
+    members: Box<[Vec<Slot>]>,
     calendar: BTreeSet<(Instant, Slot)>,
 }
 
@@ -138,6 +146,7 @@ impl Default for Digest {
             asked_at: UnixNanos(i64::MIN),
             clients: Vec::new(),
             ranges: vec![Sum::default(); RANGES].into(),
+            members: vec![Vec::new(); RANGES].into(),
             calendar: BTreeSet::new(),
         }
     }
@@ -189,13 +198,27 @@ impl Digest {
         let starts: Vec<u64> = buckets.bounds().map(|(first, _)| first).collect();
         let mut sums = vec![Sum::default(); starts.len()];
         let hashes = buckets.first..=buckets.last;
-        for client in self.clients.iter().flatten() {
+        let count = |client: &Client| {
             if hashes.contains(&client.hash) && client.is_shown {
                 let bucket = starts.partition_point(|&start| start <= client.hash) - 1;
                 sums[bucket].add(client.report);
             }
+        };
+        match are_few(&hashes) {
+            true => {
+                let at = |slot: Slot| self.clients[slot.0 as usize].as_ref();
+                self.slots(&hashes).filter_map(at).for_each(count);
+            }
+            false => self.clients.iter().flatten().for_each(count),
         }
         sums
+    }
+
+    /// Where the store keeps the clients of these hashes, and of some beside
+    /// them.
+    pub fn slots(&self, hashes: &RangeInclusive<u64>) -> impl Iterator<Item = Slot> {
+        let ranges = range_of(*hashes.start())..=range_of(*hashes.end());
+        self.members[ranges].iter().flatten().copied()
     }
 
     fn put(&mut self, slot: Slot, client: Client, may_hide: bool) {
@@ -203,7 +226,8 @@ impl Digest {
         if place >= self.clients.len() {
             self.clients.resize(place + 1, None);
         }
-        if let Some(old) = self.clients[place].replace(client)
+        let old = self.clients[place].replace(client);
+        if let Some(old) = old
             && old.is_shown
         {
             self.ranges[range_of(old.hash)].take_off(old.report);
@@ -213,6 +237,26 @@ impl Digest {
         if may_hide {
             self.calendar.insert((client.time, slot));
         }
+        self.move_member(
+            slot,
+            old.map(|old| range_of(old.hash)),
+            range_of(client.hash),
+        );
+    }
+
+    /// A slot comes to a range. It leaves another only where its client was
+    /// forgotten and it was given to another.
+    fn move_member(&mut self, slot: Slot, from: Option<usize>, to: usize) {
+        if from == Some(to) {
+            return;
+        }
+        if let Some(from) = from {
+            let old = &mut self.members[from];
+            if let Some(place) = old.iter().position(|&it| it == slot) {
+                old.swap_remove(place);
+            }
+        }
+        self.members[to].push(slot);
     }
 
     /// Takes off what is too old to be shown.
@@ -241,6 +285,12 @@ impl Client {
             is_shown: true,
         }
     }
+}
+
+/// Are these hashes in so few ranges that their clients are better looked up one
+/// by one than found among all?
+pub fn are_few(hashes: &RangeInclusive<u64>) -> bool {
+    range_of(*hashes.end()) - range_of(*hashes.start()) < FEW_RANGES
 }
 
 fn range_of(hash: u64) -> usize {
@@ -373,6 +423,7 @@ mod tests {
                         for buckets in [
                             buckets(0, u64::MAX, count),
                             buckets(cut / 2, cut / 2 + u64::MAX / 2, count),
+                            buckets(cut / 2, cut / 2 + u64::MAX / 64, count),
                         ] {
                             prop_assert_eq!(digest.sums(buckets), expected(&herd, buckets));
                         }

@@ -1,65 +1,87 @@
 //! The first so many of whatever passes by, in order.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 /// Keeps those with the least keys, `most` of them.
+///
+/// Takes up to twice as many and drops the rest at once, which costs a few
+/// comparisons for each that is put, however many there are; a heap would cost
+/// a dozen, of keys that are in no cache.
+///
+/// Invariant: where `is_full`, the first `most` of `kept` are the least of all
+/// that were there when it was last cut, and the last of them is the greatest.
 pub(super) struct Least<K, T> {
     most: usize,
-    /// The greatest key on top.
-    heap: BinaryHeap<Kept<K, T>>,
-}
-
-struct Kept<K, T> {
-    key: K,
-    value: T,
+    kept: Vec<(K, T)>,
+    is_full: bool,
 }
 
 impl<K: Ord, T> Least<K, T> {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
-            heap: BinaryHeap::new(),
+            kept: Vec::new(),
+            is_full: most == 0,
         }
     }
 
-    /// Is there room for one that comes before those of whose keys `is_before`
-    /// says so?
+    /// May there be room for one that comes before those of whose keys
+    /// `is_before` says so?
     pub(super) fn has_room(&self, is_before: impl FnOnce(&K) -> bool) -> bool {
-        self.heap.len() < self.most || self.heap.peek().is_some_and(|last| is_before(&last.key))
+        !self.is_full || self.last().is_some_and(is_before)
     }
 
-    /// Takes one for which there is room, at the cost of the last.
+    /// Takes one for which there may be room.
     pub(super) fn put(&mut self, key: K, value: T) {
-        self.heap.push(Kept { key, value });
-        if self.heap.len() > self.most {
-            self.heap.pop();
+        self.kept.push((key, value));
+        if self.kept.len() >= 2 * self.most {
+            self.cut();
         }
     }
 
     /// All of them, by their keys.
-    pub(super) fn into_sorted(self) -> Vec<(K, T)> {
-        let sorted = self.heap.into_sorted_vec().into_iter();
-        sorted.map(|kept| (kept.key, kept.value)).collect()
+    pub(super) fn into_sorted(mut self) -> Vec<(K, T)> {
+        self.kept.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        self.kept.truncate(self.most);
+        self.kept
+    }
+
+    fn last(&self) -> Option<&K> {
+        let (last, _) = self.kept.get(self.most.checked_sub(1)?)?;
+        Some(last)
+    }
+
+    fn cut(&mut self) {
+        if let Some(last) = self.most.checked_sub(1) {
+            self.kept
+                .select_nth_unstable_by(last, |one, other| one.0.cmp(&other.0));
+        }
+        self.kept.truncate(self.most);
+        self.is_full = true;
     }
 }
 
-impl<K: Ord, T> Ord for Kept<K, T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key.cmp(&other.key)
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_the_head_of_all_in_order(
+            keys in prop::collection::vec(0u8..50, 0..300),
+            most in 0usize..40,
+        ) {
+            let mut least = Least::new(most);
+            for &key in &keys {
+                if least.has_room(|last| key < *last) {
+                    least.put(key, ());
+                }
+            }
+            let found: Vec<u8> = least.into_sorted().into_iter().map(|(key, ())| key).collect();
+            let mut all = keys;
+            all.sort_unstable();
+            all.truncate(most);
+            prop_assert_eq!(found, all);
+        }
     }
 }
-
-impl<K: Ord, T> PartialOrd for Kept<K, T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<K: Ord, T> PartialEq for Kept<K, T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<K: Ord, T> Eq for Kept<K, T> {}

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`digest`] | sums over reports, by ranges of the clients' hashes |
 //! | [`nearby`] | where clients are, nearest first |
-//! | [`page`] | clients in the order of their IDs, in one pass and without a view |
+//! | [`page`] | clients in the order of their IDs, a page at a time |
 //! | `least` | the first so many of a pass, in order |
 //!
 //! All of them show what clients are shown: a report that `expire_after` hides

@@ -7,14 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::T;
-use crate::common::{Client, Process, Site, Topology, eventually, memory};
+use crate::common::{Client, Process, Site, Topology, all_the_while, eventually, memory};
 
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
 /// What is told of a log that can not be written.
 const TROUBLE: &str = "cannot write the log";
 
-/// Several times the pause between two tries to write.
+/// Several times the pause between two tries to write: time for each of them to
+/// be told, were it not told once.
 const A_WHILE: Duration = Duration::from_secs(1);
 
 /// Riley, whose log is a disk that is always full.
@@ -80,7 +81,7 @@ fn beside_a_full_disk_serving_goes_on_it_is_told_once_and_no_line_is_lost() {
         told.contains("logs/Riley.log: No space left on device"),
         "{told}"
     );
-    thread::sleep(A_WHILE);
+    all_the_while(A_WHILE, || told_once(&process));
     let worst = worst.max(say(&mut client, "second", 200));
     assert!(worst < Duration::from_secs(2), "{worst:?}");
     told_once(&process);
@@ -154,7 +155,7 @@ fn a_log_directory_that_can_not_be_made_is_told_once_and_made_as_soon_as_it_can(
     fs::write(site.path("logs"), "in the way").unwrap();
     let worst = say(&mut client, "second", 200);
     process.await_stderr(TROUBLE);
-    thread::sleep(A_WHILE);
+    all_the_while(A_WHILE, || told_once(&process));
     let worst = worst.max(say(&mut client, "third", 200));
     assert!(worst < Duration::from_secs(2), "{worst:?}");
     told_once(&process);
@@ -216,8 +217,7 @@ fn on_a_disk_that_fills_up_no_line_is_broken_and_there_is_room_again_when_files_
     const LINES: usize = 4000;
     say(&mut client, "full", LINES);
     process.await_stderr(TROUBLE);
-    thread::sleep(A_WHILE);
-    told_once(&process);
+    all_the_while(A_WHILE, || told_once(&process));
     let read = || -> String {
         let mut files: Vec<_> = fs::read_dir(&logs)
             .unwrap()

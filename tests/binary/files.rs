@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::T;
-use crate::common::{Client, LIMIT, Process, Site, Topology, cpu_time, eventually, loopback};
+use crate::common::{
+    Client, LIMIT, Process, Site, Topology, all_the_while, cpu_time, eventually, loopback,
+};
 use crate::surroundings::through_shell;
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
@@ -46,10 +47,10 @@ fn assert_idle(process: &Process) {
     let Some(before) = cpu_time(process.id()) else {
         return println!("this system does not tell how much a process works");
     };
-    thread::sleep(WHILE);
-    let worked = cpu_time(process.id()).unwrap_or_default() - before;
-    println!("worked for {worked:?} of {WHILE:?}");
-    assert!(worked < WHILE.mul_f64(IDLE_SHARE), "{worked:?}");
+    all_the_while(WHILE, || {
+        let worked = cpu_time(process.id()).unwrap_or_default() - before;
+        assert!(worked < WHILE.mul_f64(IDLE_SHARE), "{worked:?}");
+    });
 }
 
 #[track_caller]

@@ -12,6 +12,7 @@ mod asking;
 mod locate;
 mod nearby;
 mod operator;
+mod real;
 mod status;
 mod verify;
 mod watch;

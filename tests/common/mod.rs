@@ -7,6 +7,7 @@
 
 mod client;
 mod dice;
+mod earth;
 mod fake;
 mod herd;
 mod pki;
@@ -20,6 +21,7 @@ mod stranger;
 
 pub use client::Client;
 pub use dice::Dice;
+pub use earth::haversine;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
 pub use pki::{
@@ -38,6 +40,15 @@ use std::time::{Duration, Instant};
 /// How long anything may take in a test. Far more than it should: it is here to
 /// end a test that hangs, and not to measure.
 pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Checks again and again, for this long, that something holds.
+pub fn all_the_while(long: Duration, mut check: impl FnMut()) {
+    let start = Instant::now();
+    while start.elapsed() < long {
+        check();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// Asks until `check` gives something, and fails with `what` when it does not
 /// within [`LIMIT`].

@@ -2,17 +2,7 @@
 //! index.
 
 use super::*;
-
-const EARTH_RADIUS: f64 = 6_371_008.8;
-
-/// Great-circle distance in metres, by the haversine formula.
-fn haversine(a: (f64, f64), b: (f64, f64)) -> f64 {
-    let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
-    let half_lat = (lat_b - lat_a) / 2.0;
-    let half_lon = (b.1 - a.1).to_radians() / 2.0;
-    let h = half_lat.sin().powi(2) + lat_a.cos() * lat_b.cos() * half_lon.sin().powi(2);
-    2.0 * EARTH_RADIUS * h.min(1.0).sqrt().asin()
-}
+use crate::common::haversine;
 
 /// Clients everywhere, many of them where things go wrong.
 fn everywhere() -> BTreeMap<String, (f64, f64)> {
@@ -154,7 +144,7 @@ fn near_a_client_is_everyone_but_itself_and_of_two_as_far_the_first_by_id() {
     assert_eq!(me(0.0, 0), ["a", "b", "c", "d", "far"]);
     assert_eq!(me(0.0, 2), ["a", "b"]);
     // A degree along the equator, and a tenth of a millimetre less.
-    let degree = EARTH_RADIUS * 1f64.to_radians();
+    let degree = haversine((0.0, 0.0), (0.0, 1.0));
     assert_eq!(me(degree, 0), ["a", "b", "c", "d", "far"]);
     assert_eq!(me(degree - 1e-4, 0), ["a", "b", "c", "d"]);
 }

@@ -107,9 +107,14 @@ impl World {
     /// A push of nothing, without a look at what there is.
     fn heartbeat(&mut self, pid: Pid, at: usize) -> Push {
         let link = self.link(pid, at);
+        let cursor = link.outbox.cursor();
         Push {
             greeted: link.greeted().expect("only who was greeted is pushed to"),
-            span: link.outbox.empty_span(),
+            span: Span {
+                from: cursor,
+                to: cursor,
+                reports: 0,
+            },
             reports: [].into(),
         }
     }

@@ -89,11 +89,14 @@ impl Screen {
 }
 
 /// From the upper left corner on, each line and what is below cleared behind the
-/// text and not before it, so that nothing flickers.
+/// text and not before it, so that nothing flickers. What is wider than the
+/// terminal is cut: a line that went on below would push the first ones out.
 fn over(text: &str, is_first: bool) -> String {
+    const WRAP_NOT: &str = "\x1b[?7l";
+    const WRAP: &str = "\x1b[?7h";
     let clear = if is_first { "\x1b[2J" } else { "" };
     let lines = text.replace('\n', "\x1b[K\n");
-    format!("{clear}\x1b[H{lines}\x1b[J")
+    format!("{clear}\x1b[H{WRAP_NOT}{lines}\x1b[J{WRAP}")
 }
 
 #[cfg(test)]
@@ -115,8 +118,8 @@ mod tests {
     fn a_text_is_put_over_the_one_before() {
         assert_eq!(
             over("a\nb\n", true),
-            "\x1b[2J\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J"
+            "\x1b[2J\x1b[H\x1b[?7la\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h"
         );
-        assert_eq!(over("c\n", false), "\x1b[Hc\x1b[K\n\x1b[J");
+        assert_eq!(over("c\n", false), "\x1b[H\x1b[?7lc\x1b[K\n\x1b[J\x1b[?7h");
     }
 }

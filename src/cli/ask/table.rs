@@ -1,4 +1,7 @@
-//! Columns.
+//! Columns, of as many as a terminal gives each text: two for a character of
+//! Chinese, none for an accent that stands by itself.
+
+use unicode_width::UnicodeWidthStr;
 
 use super::screen::{Paint, Screen};
 
@@ -25,7 +28,7 @@ impl Cell {
     }
 
     fn width(&self) -> usize {
-        self.text.chars().count()
+        self.text.width()
     }
 }
 
@@ -111,6 +114,17 @@ mod tests {
             text,
             " server         n\n a            100\n длинное имя    7\n"
         );
+    }
+
+    #[test]
+    fn wide_and_combining_characters_take_the_columns_that_they_take() {
+        let mut table = Table::new(&[("client", Side::Left), ("n", Side::Right)]);
+        // Two columns each; and an e with an acute accent of its own.
+        for client in ["東京", "cafe\u{301}", "한국어"] {
+            table.row(vec![client.into(), "7".into()]);
+        }
+        let text = table.print(&Screen::stdout(), "");
+        assert_eq!(text, "client  n\n東京    7\ncafe\u{301}    7\n한국어  7\n");
     }
 
     #[test]

@@ -4,33 +4,13 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::log;
+pub(super) use crate::words::{count, grouped};
 
 /// Text from outside, with all that a terminal would obey made visible.
 pub(super) fn escaped(text: &str) -> String {
     let mut bytes = Vec::new();
     log::escape_into(&mut bytes, text.as_bytes());
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// `1 server`, `2 servers`.
-pub(super) fn count(number: u64, what: &str) -> String {
-    match number {
-        1 => format!("1 {what}"),
-        _ => format!("{} {what}s", grouped(number)),
-    }
-}
-
-/// A number with its thousands apart: `100,000`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A number in five columns: `99999`, `123k`, `4.57M`.
@@ -152,12 +132,6 @@ mod tests {
         ] {
             assert_eq!(short(number), text);
         }
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!((grouped(999), grouped(0)), ("999".into(), "0".into()));
-        assert_eq!(
-            (count(1, "link"), count(1000, "link")),
-            ("1 link".into(), "1,000 links".into())
-        );
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Verdict {
             let clients = words::count(lasting, "client");
             let clients = match self.differences.unlisted.0 {
                 0 => clients,
-                _ => format!("at least {clients}"),
+                _ => format!("{clients} or more"),
             };
             (
                 Paint::Bad,
