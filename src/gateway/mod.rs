@@ -249,10 +249,11 @@ impl Gateway {
     }
 
     fn tell_full(&self) {
-        if self.full.turn().is_some() {
-            let (most, refused) = (self.settings.max_clients, self.full.count());
+        if let Some(untold) = self.full.turn() {
+            let most = self.settings.max_clients;
             warn!(
-                "{most} clients are known: IAMATs of new ones are refused ({refused} so far); \
+                "{most} clients are known: IAMATs of new ones are refused \
+                 ({untold} since this was last told); \
                  raise max_clients, or let expire_after make room"
             );
         }
