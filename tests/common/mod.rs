@@ -18,7 +18,7 @@ mod push;
 mod site;
 mod stranger;
 
-pub use client::Client;
+pub use client::{Client, dial_from};
 pub use dice::Dice;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
