@@ -164,12 +164,15 @@ fn an_address_with_too_many_connections_is_told_in_the_log_with_the_way_out() {
     for _ in 0..20 {
         assert!(!is_served(address, ONE));
     }
-    let line = site.await_log("Riley", "127.0.0.1 has 1 connections");
+    let line = site.await_log("Riley", "127.0.0.1 has as many connections as it may (1)");
     assert!(
         line.contains("WARN") && line.contains("raise connections_per_address"),
         "{line}"
     );
-    assert_eq!(site.log("Riley").matches("one more was closed").count(), 1);
+    assert_eq!(
+        site.log("Riley").matches("has as many connections").count(),
+        1
+    );
 }
 
 // Commands a second.
@@ -289,6 +292,16 @@ fn a_server_that_shuts_down_answers_what_it_read_at_once() {
     read_answers(&mut client, 1..50);
     assert_eq!(client.rest(), b"");
     assert!(start.elapsed() < seconds(10.0), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_client_that_is_put_off_can_not_fill_the_server() {
+    let herd = riley(|limits| limits.commands_per_second = Some(1));
+    let mut hasty = client(&herd, ONE);
+    // Ends only when nothing more is read.
+    hasty.fill("x\n");
+    let mut other = client(&herd, OTHER);
+    assert_eq!(other.ask("a"), "? a");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::gateway::Gateway;
-use crate::log::Seldom;
+use crate::log::{Seldom, unwritten};
 
 use super::Settings;
 use super::pace::{Budget, Pace};
@@ -108,9 +108,10 @@ impl Addresses {
     fn note_crowded(&self, block: Block, most: usize) {
         self.gateway.counts().crowded_out().add(1);
         if let Some(untold) = self.crowded.turn() {
+            let others = unwritten(untold);
             warn!(
-                "{block} has {most} connections: one more was closed, as were {untold} like it since \
-                 this was last told; raise connections_per_address if many clients share an address"
+                "{block} has as many connections as it may ({most}): further ones are closed; raise \
+                 connections_per_address if many clients share an address{others}"
             );
         }
     }
@@ -118,11 +119,10 @@ impl Addresses {
     fn note_hasty(&self, block: Block, pace: Pace) {
         self.gateway.counts().put_off().add(1);
         if let Some(untold) = self.hasty.turn() {
-            let per_second = pace.per_second();
+            let (per_second, others) = (pace.per_second(), unwritten(untold));
             warn!(
-                "{block} sends more than {per_second} commands a second: it is read on later ({untold} \
-                 times since this was last told); raise commands_per_second if many clients share an \
-                 address"
+                "{block} sends more than {per_second} commands a second: it is read on later; raise \
+                 commands_per_second if many clients share an address{others}"
             );
         }
     }

@@ -24,7 +24,7 @@ use tracing::warn;
 
 use crate::herd::replica::Replica;
 use crate::herd::store::{Full, Merged};
-use crate::log::Seldom;
+use crate::log::{Seldom, unwritten};
 use crate::model::client::ClientId;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
@@ -250,11 +250,10 @@ impl Gateway {
 
     fn tell_full(&self) {
         if let Some(untold) = self.full.turn() {
-            let most = self.settings.max_clients;
+            let (most, others) = (self.settings.max_clients, unwritten(untold));
             warn!(
-                "{most} clients are known: IAMATs of new ones are refused \
-                 ({untold} since this was last told); \
-                 raise max_clients, or let expire_after make room"
+                "{most} clients are known: IAMATs of new ones are refused; \
+                 raise max_clients, or let expire_after make room{others}"
             );
         }
     }

@@ -46,6 +46,14 @@ impl Seldom {
     }
 }
 
+/// Stands behind what is told: how many of its like were not, if any.
+pub fn unwritten(untold: u64) -> String {
+    match untold {
+        0 => String::new(),
+        count => format!(" ({count} more before this one were not written)"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use tracing::info;
 
-use crate::log::Seldom;
+use crate::log::{Seldom, unwritten};
 use crate::model::networks::Networks;
 
 use super::TELL_PAUSE;
@@ -51,11 +51,8 @@ impl Gate {
             return true;
         };
         if let Some(untold) = self.told.turn() {
-            let (whom, table) = (self.whom, self.table);
-            info!(
-                "{whom} {peer} was turned away, as were {untold} since this was last told: \
-                 in {table} of the config, {denied}"
-            );
+            let (whom, table, others) = (self.whom, self.table, unwritten(untold));
+            info!("{whom} {peer} was turned away: in {table} of the config, {denied}{others}");
         }
         false
     }
