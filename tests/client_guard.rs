@@ -7,6 +7,7 @@
 
 mod common;
 
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -267,6 +268,19 @@ fn a_client_that_half_closes_while_its_lines_wait_gets_all_answers() {
 }
 
 #[test]
+fn a_last_line_without_an_end_waits_for_its_turn_too() {
+    let herd = riley(|limits| limits.commands_per_second = Some(10));
+    let mut last = client(&herd, ONE);
+    // It is read together with what is answered.
+    assert_eq!(last.send("a\nno end").text(), "? a");
+    let mut hasty = client(&herd, ONE);
+    hasty.send(lines(0..20).0);
+    read_answers(&mut hasty, 0..11);
+    assert_eq!(last.finish(), b"? no end\n");
+    read_answers(&mut hasty, 11..20);
+}
+
+#[test]
 fn to_wait_for_lines_to_be_taken_is_not_to_be_idle() {
     let idle = seconds(0.2);
     let herd = riley(move |limits| {
@@ -297,9 +311,14 @@ fn a_server_that_shuts_down_answers_what_it_read_at_once() {
 #[test]
 fn a_client_that_is_put_off_can_not_fill_the_server() {
     let herd = riley(|limits| limits.commands_per_second = Some(1));
-    let mut hasty = client(&herd, ONE);
-    // Ends only when nothing more is read.
-    hasty.fill("x\n");
+    let mut sender = client(&herd, ONE).sender();
+    sender.set_write_timeout(Some(seconds(0.3))).unwrap();
+    let (more, mut sent) = ("x\n".repeat(50_000), 0);
+    while let Ok(taken) = sender.write(more.as_bytes()) {
+        sent += taken;
+        // The system takes some megabytes for it.
+        assert!(sent < 64 << 20, "the server reads on");
+    }
     let mut other = client(&herd, OTHER);
     assert_eq!(other.ask("a"), "? a");
 }
