@@ -94,6 +94,7 @@ impl Addresses {
             block,
             budget: self.table().budget(block),
             next: None,
+            is_put_off: false,
             is_waived: false,
         }
     }
@@ -265,6 +266,8 @@ pub(super) struct Turns {
     budget: Arc<Mutex<Budget>>,
     /// A line may be taken then, and is paid for; by this pace.
     next: Option<(Instant, Pace)>,
+    /// Were lines there when this was asked last, and none to be taken?
+    is_put_off: bool,
     is_waived: bool,
 }
 
@@ -272,6 +275,12 @@ impl Turns {
     /// How many lines may be taken now, of one or more that are there. Where none
     /// may, [`pause`](Self::pause) says when to ask again.
     pub(super) fn may_take(&mut self, now: Instant) -> usize {
+        let most = self.due(now);
+        self.is_put_off = most == 0;
+        most
+    }
+
+    fn due(&mut self, now: Instant) -> usize {
         let Some(pace) = self.addresses.pace().filter(|_| !self.is_waived) else {
             self.next = None;
             return usize::MAX;
@@ -302,11 +311,11 @@ impl Turns {
         lock(&self.budget).charge(now, lines - paid, pace);
     }
 
-    /// When to ask again, if that is not now.
+    /// When to ask again, where lines wait: it may have come by now, and whoever
+    /// does not ask leaves them there.
     pub(super) fn pause(&self) -> Option<Instant> {
-        let (at, _) = self.next?;
-        let now = Instant::now();
-        (now < at).then(|| at.min(now + LOOK_AGAIN))
+        let (at, _) = self.next.filter(|_| self.is_put_off)?;
+        Some(at.min(Instant::now() + LOOK_AGAIN))
     }
 
     /// From now on any number of lines may be taken: it is the end.
@@ -450,6 +459,21 @@ mod tests {
         }
         turns.took(later, 1);
         assert_eq!(turns.may_take(later), 0);
+    }
+
+    #[test]
+    fn a_turn_that_comes_before_anybody_waits_for_it_is_not_lost() {
+        let (addresses, now) = (addresses(1000), Instant::now());
+        let from = "10.0.0.1".parse().unwrap();
+        let _place = addresses.place(from).unwrap();
+        let mut turns = addresses.turns(from);
+        turns.took(now, 1000);
+        assert_eq!(turns.may_take(now), 0);
+        std::thread::sleep(Duration::from_millis(5));
+        let at = turns.pause().expect("lines wait");
+        assert!(at <= Instant::now());
+        assert!(turns.may_take(at) > 0);
+        assert_eq!(turns.pause(), None);
     }
 
     #[test]
