@@ -72,7 +72,7 @@ impl<L: Listen> Listen for Guarded<L> {
             if let Some(place) = self.guard.admit(peer) {
                 let held = Held {
                     stream,
-                    _place: place,
+                    _place: Box::new(place),
                 };
                 return (held, peer);
             }
@@ -85,7 +85,8 @@ impl<L: Listen> Listen for Guarded<L> {
 pub struct Held<S> {
     // Closed before the place is free.
     stream: S,
-    _place: Place,
+    // In a box, since a connection is held several times over by its session.
+    _place: Box<Place>,
 }
 
 impl<S: Stream> Stream for Held<S> {

@@ -80,7 +80,8 @@ pub(super) struct Session<S> {
     lines: Lines,
     answers: Answers,
     transcript: Transcript,
-    turns: Turns,
+    /// In a box, since a session is held several times over while it runs.
+    turns: Box<Turns>,
     /// Since when the client has neither sent anything nor waited for the server.
     quiet_since: Instant,
 }
@@ -109,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             settings: settings.clone(),
             answers: Answers::new(),
             transcript,
-            turns,
+            turns: Box::new(turns),
             quiet_since: Instant::now(),
         }
     }
@@ -335,7 +336,8 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), lines: &mut Lines) -> io::R
 /// there is none where there is no pause.
 async fn sleep_through(pause: Option<Instant>) {
     if let Some(until) = pause {
-        sleep_until(until).await;
+        // In a box, so that connections without a pause have no room for it.
+        Box::pin(sleep_until(until)).await;
     }
 }
 
