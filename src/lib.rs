@@ -74,6 +74,7 @@
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
+//! | from where one may connect, and what one address may take | [`model::networks`], `sockets::gate`; `clients::guard`, `clients::addresses`, `clients::pace` |
 //! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
@@ -121,6 +122,7 @@
 //! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
+//! | clients are let in as the config says, and take no more than it gives them | `tests/client_guard.rs`, `tests/tls/clients.rs`, `tests/admin/networks.rs`; the rules in `model::networks`, `clients::pace` and `clients::addresses` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 //! | what the bench says | `tests/bench` |
 //! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |

@@ -70,6 +70,8 @@ pub struct Plan {
     pub bind_admin: Option<Address>,
     /// Limits of the text edge.
     pub clients: clients::Settings,
+    /// Limits of the admin port.
+    pub admin: admin::Settings,
     /// What it asks of its own clients' reports.
     pub gateway: gateway::Settings,
     /// How its links behave.
@@ -264,17 +266,20 @@ impl<L: Listen> Bound<L> {
         let mut upkeep = JoinSet::new();
         if let Some(socket) = self.admin {
             let most = self.plan.clients.max_connections;
-            let admin = Admin::new(gateway.clone(), places.clone(), log.clone(), most);
+            let (gateway, places, log) = (gateway.clone(), places.clone(), log.clone());
+            let admin = Admin::new(gateway, places, log, most, &self.plan.admin);
             upkeep.spawn(admin::serve(admin, socket).in_current_span());
         }
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
-        let in_clear = serve_clients(listener.clone(), self.clients, draining.clone());
+        let in_clear = listener.guard(self.clients);
+        let in_clear = serve_clients(listener.clone(), in_clear, draining.clone());
         clients_edge.spawn(in_clear.in_current_span());
         let mut shown = None;
         if let Some((socket, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let socket = SecureAcceptor::new(socket, clients_door(credentials, &self.plan.clients));
+            let door = clients_door(credentials, &self.plan.clients);
+            let socket = SecureAcceptor::new(listener.guard(socket), door);
             clients_edge.spawn(serve_clients(listener, socket, draining).in_current_span());
         }
 

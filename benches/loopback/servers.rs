@@ -10,7 +10,7 @@ use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
 use proxyherd::places::{Answer, Places};
 use proxyherd::server::{Bound, Plan, Running};
-use proxyherd::{clients, peers};
+use proxyherd::{admin, clients, peers};
 use tokio::runtime::{Builder, Runtime};
 
 /// A server with a thread of its own, until it is dropped.
@@ -78,6 +78,7 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Pla
         bind_clients: Address::parse("127.0.0.1:0").unwrap(),
         bind_peers: peers.into(),
         clients: clients::Settings::default(),
+        admin: admin::Settings::default(),
         gateway: gateway::Settings::default(),
         peers: peers::Settings::default(),
         tls: None,

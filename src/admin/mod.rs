@@ -25,3 +25,14 @@ mod port;
 mod process;
 
 pub use port::{Admin, serve};
+
+use crate::model::networks::Networks;
+
+/// Limits of the admin port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// From which networks one may ask; connections from others are closed at
+    /// once. Default from everywhere. A network too few locks monitoring out; one
+    /// too many tells strangers how the herd is.
+    pub networks: Networks,
+}

@@ -151,12 +151,30 @@ impl Sources {
             "Connections of clients that were taken.",
             counts.connections_ever(),
         );
-        text.single(
+        text.family(
             Counter,
             "proxyherd_client_connections_refused_total",
-            "Connections of clients that were closed since there were too many.",
-            counts.turned_away().get(),
+            "Connections of clients that were closed at once, by what forbids them: max_connections, connections_per_address, or their network.",
+        )
+        .sample(&[("reason", "max_connections")], counts.turned_away().get())
+        .sample(
+            &[("reason", "connections_per_address")],
+            counts.crowded_out().get(),
+        )
+        .sample(&[("reason", "network")], counts.denied().get());
+        text.single(
+            Counter,
+            "proxyherd_client_reads_put_off_total",
+            "How often a client's connection was read on later, since its address had sent as many lines as it may (commands_per_second).",
+            counts.put_off().get(),
         );
+        text.family(
+            Counter,
+            "proxyherd_admin_connections_refused_total",
+            "Connections to the admin port that were closed at once: from a network that may not connect, or one too many.",
+        )
+        .sample(&[("reason", "network")], counts.admin_denied().get())
+        .sample(&[("reason", "limit")], counts.admin_turned_away().get());
         text.single(
             Counter,
             "proxyherd_peer_calls_refused_total",

@@ -18,8 +18,9 @@ use tracing::Instrument;
 use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::places::Places;
-use crate::sockets::{ConnectionLimit, Listen, Stream};
+use crate::sockets::{ConnectionLimit, Gate, Listen, Stream};
 
+use super::Settings;
 use super::page::Sources;
 
 /// Most connections at a time. Those who scrape have one each.
@@ -38,21 +39,39 @@ const WORDS: &str = "text/plain; charset=utf-8";
 
 /// The admin port of one server.
 #[derive(Clone, Debug)]
-pub struct Admin(Arc<Sources>);
+pub struct Admin {
+    sources: Arc<Sources>,
+    gate: Arc<Gate>,
+}
 
 impl Admin {
     /// A port that tells of a server that starts now: of what it counts, of its
     /// own places and of its log. `most_connections` is how many clients it
     /// takes.
-    pub fn new(gateway: Arc<Gateway>, places: Places, log: Log, most_connections: usize) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        places: Places,
+        log: Log,
+        most_connections: usize,
+        settings: &Settings,
+    ) -> Self {
         let started = gateway.clock().now();
-        Self(Arc::new(Sources {
+        let sources = Sources {
             gateway,
             places,
             log,
             most_connections,
             started,
-        }))
+        };
+        Self {
+            sources: Arc::new(sources),
+            gate: Arc::new(Gate::new("admin", "[admin]", &settings.networks)),
+        }
+    }
+
+    /// From now on, `settings` say who may connect.
+    pub fn change(&self, settings: &Settings) {
+        self.gate.change(&settings.networks);
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
@@ -77,7 +96,7 @@ impl Admin {
     }
 
     async fn metrics(&self) -> Response<String> {
-        let sources = self.0.clone();
+        let sources = self.sources.clone();
         match tokio::task::spawn_blocking(move || sources.page()).await {
             Ok(page) => response(StatusCode::OK, METRICS, page),
             Err(_) => words(
@@ -91,7 +110,7 @@ impl Admin {
     /// answers, until it shuts down. That its links are down is no reason: it
     /// serves clients all the same.
     fn readiness(&self) -> Response<String> {
-        match self.0.gateway.board().is_closing() {
+        match self.sources.gateway.board().is_closing() {
             false => words(StatusCode::OK, "the server takes clients"),
             true => words(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -104,11 +123,16 @@ impl Admin {
 /// Serves `listener` for ever. Must run in the server's span.
 pub async fn serve(admin: Admin, mut listener: impl Listen) -> Infallible {
     let limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the admin port");
+    let counts = admin.sources.gateway.counts();
     loop {
-        let (stream, _) = listener.accept().await;
-        if let Some(place) = limit.take() {
+        let (stream, peer) = listener.accept().await;
+        if !admin.gate.admits(peer) {
+            counts.admin_denied().add(1);
+        } else if let Some(place) = limit.take() {
             let answer = answer_one(admin.clone(), stream, place);
             tokio::spawn(answer.in_current_span());
+        } else {
+            counts.admin_turned_away().add(1);
         }
     }
 }

@@ -12,31 +12,48 @@ use crate::sockets::{ConnectionLimit, Listen};
 
 use super::Settings;
 use super::desk::Desk;
+use super::guard::{Guard, Guarded};
 use super::session::Session;
 
-/// The text edge of one server. Its clones share the limit on connections.
+/// The text edge of one server. Its clones share the limits on connections and
+/// what is known of addresses.
 #[derive(Clone, Debug)]
 pub struct Listener {
     desk: Desk,
     settings: Settings,
     log: Log,
     limit: ConnectionLimit,
+    guard: Arc<Guard>,
 }
 
 impl Listener {
     /// The edge in front of `gateway`.
     pub fn new(gateway: Arc<Gateway>, places: Places, settings: &Settings, log: &Log) -> Self {
         Self {
+            guard: Arc::new(Guard::new(gateway.clone(), settings)),
             desk: Desk { gateway, places },
             settings: settings.clone(),
             log: log.clone(),
             limit: ConnectionLimit::new(settings.max_connections, "clients are connected"),
         }
     }
+
+    /// A port that lets in whom the settings let in, for [`serve`]. What is to
+    /// be spared the others, as TLS is, goes between the two.
+    pub fn guard<L: Listen>(&self, socket: L) -> Guarded<L> {
+        Guarded::new(socket, self.guard.clone())
+    }
+
+    /// From now on, `settings` say who may connect and how much one address may
+    /// take, for standing connections too where that can be. All else stays as
+    /// it is.
+    pub fn change_guard(&self, settings: &Settings) {
+        self.guard.change(settings);
+    }
 }
 
-/// Serves clients until `drain` becomes true, and returns when all of them have
-/// the answers to what was read of them.
+/// Serves clients of a [guarded](Listener::guard) port until `drain` becomes
+/// true, and returns when all of them have the answers to what was read of them.
 pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Receiver<bool>) {
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
     let mut draining = drain.clone();
@@ -60,6 +77,7 @@ pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Re
             listener.desk.clone(),
             &listener.settings,
             transcript,
+            listener.guard.addresses.turns(peer.ip()),
         );
         let (drain, alive) = (drain.clone(), alive.clone());
         let run = async move {

@@ -3,6 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `listener` | takes connections, up to the limit |
+//! | `guard` | who is let in: by network, and by what its address has already |
+//! | `addresses` | what is kept of each address that clients come from |
+//! | `pace` | how many lines may be taken in a time: pure |
 //! | `session` | one connection: reads, answers in order, keeps its limits |
 //! | `answers` | answers in the order of their lines, while some wait |
 //! | `desk` | what a line does: the gateway's and the places' part in it |
@@ -10,14 +13,22 @@
 //! What lines and answers look like is [`crate::text`]'s; this folder moves
 //! them.
 
+mod addresses;
 mod answers;
 mod desk;
+mod guard;
 mod listener;
+mod pace;
+#[cfg(test)]
+mod samples;
 mod session;
 
+pub use guard::{Guarded, Held};
 pub use listener::{Listener, serve};
 
 use std::time::Duration;
+
+use crate::model::networks::Networks;
 
 /// How many bytes of answers the system keeps for a client that does not read
 /// them. Enough for several answers of any kind, and few enough that a client
@@ -37,6 +48,22 @@ pub struct Settings {
     /// descriptors or memory (a silent one holds less than 8 KiB, a busy one up
     /// to about 200 KiB).
     pub max_connections: usize,
+    /// From which networks clients may connect; others are closed at once,
+    /// before TLS. Default from everywhere. A network too few locks clients out;
+    /// one too many lets strangers in. Each connection is held against all of
+    /// them, a few nanoseconds each.
+    pub networks: Networks,
+    /// Most connections of one address at a time, or of one /64 of IPv6; further
+    /// ones are closed without a word, before TLS. Default no limit, 1 to a
+    /// million. Too low turns away clients that share an address, behind NAT or
+    /// a proxy; too high lets one machine take all of `max_connections`.
+    pub connections_per_address: Option<usize>,
+    /// Most lines a second of one address, or of one /64 of IPv6, over all its
+    /// connections; as many may come at once after a quiet second. Past it the
+    /// server reads on later, and answers all. Default no limit, 1 to a million.
+    /// Too low delays clients that share an address; too high lets one machine
+    /// take a server's time.
+    pub commands_per_second: Option<u32>,
     /// A client that sends nothing for so long is disconnected; the time in
     /// which it waits for places does not count. Default 10 min, 100 ms to
     /// 30 days. Too low cuts quiet clients; too high keeps dead ones.
@@ -57,6 +84,9 @@ impl Default for Settings {
         Self {
             max_line: 4096,
             max_connections: 20_000,
+            networks: Networks::default(),
+            connections_per_address: None,
+            commands_per_second: None,
             idle: Duration::from_secs(10 * 60),
             write: Duration::from_secs(30),
             max_waiting: 16,

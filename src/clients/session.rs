@@ -17,6 +17,7 @@ use crate::log::Transcript;
 use crate::text::lines::Lines;
 
 use super::Settings;
+use super::addresses::Turns;
 use super::answers::Answers;
 use super::desk::{Desk, Page};
 
@@ -81,7 +82,9 @@ pub(super) struct Session<S> {
     lines: Lines,
     answers: Answers,
     transcript: Transcript,
-    /// Since when the client has neither sent anything nor waited for places.
+    /// In a box, since a session is held several times over while it runs.
+    turns: Box<Turns>,
+    /// Since when the client has neither sent anything nor waited for the server.
     quiet_since: Instant,
 }
 
@@ -89,12 +92,19 @@ pub(super) struct Session<S> {
 enum Event {
     Read(io::Result<usize>),
     Settled,
+    Resume,
     Idle,
     Drain,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) fn new(stream: S, desk: Desk, settings: &Settings, transcript: Transcript) -> Self {
+    pub(super) fn new(
+        stream: S,
+        desk: Desk,
+        settings: &Settings,
+        transcript: Transcript,
+        turns: Turns,
+    ) -> Self {
         Self {
             stream,
             desk,
@@ -102,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             settings: settings.clone(),
             answers: Answers::new(),
             transcript,
+            turns: Box::new(turns),
             quiet_since: Instant::now(),
         }
     }
@@ -117,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if let Err(end) = self.answer(!is_open).await {
                 return end;
             }
-            let is_done = self.answers.waiting() == 0;
+            let is_done = !self.keeps_waiting();
             if is_done && !is_open {
                 // Fails only where there is nobody left to tell.
                 let _ = self.stream.shutdown().await;
@@ -128,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     is_open = read > 0;
                     self.quiet_since = Instant::now();
                 }
-                Event::Settled => self.quiet_since = Instant::now(),
+                Event::Settled | Event::Resume => self.quiet_since = Instant::now(),
                 Event::Read(Err(error)) => return End::Broken(error),
                 Event::Idle => {
                     // One timer for the whole connection: it looks back when
@@ -144,17 +155,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// How long the client has been silent. Not at all while it waits for
-    /// places: it is the server's turn to say something.
+    /// How long the client has been silent. Not at all while it waits: it is the
+    /// server's turn to say something.
     fn quiet(&self) -> Duration {
-        match self.answers.waiting() {
-            0 => self.quiet_since.elapsed(),
-            _ => Duration::ZERO,
+        match self.keeps_waiting() {
+            false => self.quiet_since.elapsed(),
+            true => Duration::ZERO,
         }
     }
 
+    /// Does the client wait for places, or for its lines to be taken?
+    fn keeps_waiting(&self) -> bool {
+        self.answers.waiting() > 0 || self.turns.pause().is_some()
+    }
+
     /// Takes the lines that are complete, at the end of the stream the last one
-    /// too, and sends what is ready. Stops while too much waits for places.
+    /// too, and sends what is ready. Stops while too much waits for places, and
+    /// where the address has used up its pace.
     async fn answer(&mut self, at_end: bool) -> Result<(), End> {
         loop {
             let is_more = self.take_lines(at_end);
@@ -169,13 +186,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn take_lines(&mut self, at_end: bool) -> bool {
         // When they were read, or what they waited for was there: the clock has
         // been asked then.
-        self.answers.taken(self.quiet_since);
+        let taken_at = self.quiet_since;
+        let most = match self.lines.is_empty() {
+            true => usize::MAX,
+            false => self.turns.may_take(taken_at),
+        };
+        self.answers.taken(taken_at);
         let now = self.desk.gateway.clock().now();
         self.transcript.at(now.0);
-        let (mut is_news, mut counted) = (false, Outcomes::default());
+        let (mut is_news, mut taken, mut counted) = (false, 0, Outcomes::default());
         let is_more = loop {
             if !self.may_take() {
                 break false;
+            }
+            if taken == most {
+                break taken > 0;
             }
             if self.answers.ready().len() >= MAX_READY {
                 break true;
@@ -191,7 +216,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 counted: &mut counted,
             };
             is_news |= self.desk.take(now, line, &mut page);
+            taken += 1;
         };
+        self.turns.took(taken_at, taken);
         // Written down before it is passed on, so that logs tell it in order.
         self.transcript.hand_in();
         if is_news {
@@ -244,13 +271,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         idle: Pin<&mut Sleep>,
         drain: Pin<&mut impl Future<Output = ()>>,
     ) -> Event {
-        let (asks, reads) = (self.answers.waiting() > 0, is_open && self.may_take());
+        let pause = self.turns.pause();
+        let (asks, is_paused) = (self.answers.waiting() > 0, pause.is_some());
+        let reads = is_open && !is_paused && self.may_take();
         let clock = self.desk.gateway.clock();
         tokio::select! {
             biased;
             // First, or a client that always has more to say would put it off.
             () = drain => Event::Drain,
             () = settle(&mut self.answers, &mut self.transcript, clock), if asks => Event::Settled,
+            () = sleep_through(pause), if is_paused => Event::Resume,
             read = read(&mut self.stream, &mut self.lines), if reads => Event::Read(read),
             () = idle => Event::Idle,
         }
@@ -260,6 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// longer than [`LAST_WAIT`] with an error, and closes.
     async fn finish(mut self) -> End {
         let deadline = Instant::now() + LAST_WAIT;
+        self.turns.waive();
         loop {
             if let Err(end) = self.answer(false).await {
                 return end;
@@ -316,6 +347,15 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), lines: &mut Lines) -> io::R
     .await
 }
 
+/// Resolves at the end of a pause. The timer is made when this is first polled:
+/// there is none where there is no pause.
+async fn sleep_through(pause: Option<Instant>) {
+    if let Some(until) = pause {
+        // In a box, so that connections without a pause have no room for it.
+        Box::pin(sleep_until(until)).await;
+    }
+}
+
 /// Resolves when questions were answered, and writes them into the transcript.
 async fn settle(answers: &mut Answers, transcript: &mut Transcript, clock: &Clock) {
     let note = |at_line: &[u8], places| {
@@ -327,36 +367,26 @@ async fn settle(answers: &mut Answers, transcript: &mut Transcript, clock: &Cloc
 
 #[cfg(test)]
 mod tests {
-    use std::hash::RandomState;
     use std::sync::Arc;
 
     use tokio::io::{empty, join, repeat, sink};
 
     use super::*;
-    use crate::gateway::{self, Gateway};
-    use crate::herd::Incarnation;
-    use crate::herd::replica::{Identity, Replica};
+    use crate::clients::addresses::Addresses;
+    use crate::clients::samples;
     use crate::log::Log;
-    use crate::model::name::Name;
-    use crate::model::timestamp::UnixNanos;
     use crate::places::{Answer, Places};
 
     fn session<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Session<S> {
-        let identity = Identity {
-            herd: Name::parse("test").unwrap(),
-            name: Name::parse("Riley").unwrap(),
-            incarnation: Incarnation::new(1).unwrap(),
-        };
-        let members = vec![identity.name.clone()];
-        let replica = Replica::new(identity, members, Vec::new(), RandomState::new());
-        let clock = Clock::new(|| UnixNanos(0));
-        let gateway = Gateway::new(replica, clock, gateway::Settings::default());
+        let (gateway, settings) = (samples::gateway(), Settings::default());
+        let addresses = Arc::new(Addresses::new(gateway.clone(), &settings));
         let desk = Desk {
-            gateway: Arc::new(gateway),
+            gateway,
             places: Places::new(|_| async { Answer::none() }, Duration::ZERO),
         };
         let transcript = Transcript::client(&Log::off(), "client");
-        Session::new(stream, desk, &Settings::default(), transcript)
+        let turns = addresses.turns([127, 0, 0, 1].into());
+        Session::new(stream, desk, &settings, transcript, turns)
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use super::{Config, Server, Tls};
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::words::count;
-use crate::{clients, gateway, log, peers, places};
+use crate::{admin, clients, gateway, log, peers, places};
 
 /// Widest line of text that may be broken, in columns.
 const WIDTH: usize = 96;
@@ -72,6 +72,7 @@ impl Config {
             log: log::Settings::default(),
             log_level: log::Level::default(),
             clients: clients::Settings::default(),
+            admin: admin::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: peers::Settings::default(),
             insecure: false,

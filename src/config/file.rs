@@ -10,7 +10,7 @@ use super::section::{self, Section};
 use super::tls::Tls;
 use super::{servers, settings, words};
 use crate::model::name::Name;
-use crate::{clients, gateway, log, peers, places};
+use crate::{admin, clients, gateway, log, peers, places};
 
 /// Reads a whole file. Whatever is wrong goes into `problems`; `None` means
 /// that there is at least one.
@@ -48,6 +48,13 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         tls.check_clients(servers, file.problems());
     }
     let (mut clients, mut gateway) = (clients::Settings::default(), gateway::Settings::default());
+    file.section("clients", "[clients]", |on| {
+        settings::networks(on, &mut clients.networks);
+    });
+    let mut admin = admin::Settings::default();
+    file.section("admin", "[admin]", |on| {
+        settings::admin(on, &mut admin);
+    });
     file.section("limits", "[limits]", |on| {
         settings::limits(on, &mut clients, &mut gateway);
     });
@@ -64,6 +71,7 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         log,
         log_level,
         clients,
+        admin,
         gateway,
         peers,
         insecure,
@@ -102,7 +110,12 @@ mod tests {
             keep = 0
             [security]
             insecure = true
+            [clients]
+            allow = ["10.0.0.0/8", "::1"]
+            [admin]
+            deny = ["10.0.0.0/8"]
             [limits]
+            commands_per_second = 50
             max_line = 1_000
             max_future = "1h 30min"
             expire_after = "2days"
@@ -119,6 +132,11 @@ mod tests {
         assert_eq!((config.log.max_bytes, config.log.keep), (65_536, 0));
         assert!(config.insecure);
         assert_eq!(config.clients.max_line, 1000);
+        assert_eq!(config.clients.commands_per_second, Some(50));
+        assert_eq!(config.clients.connections_per_address, None);
+        let (clients, admin) = (&config.clients.networks, &config.admin.networks);
+        assert_eq!((clients.allow.len(), clients.deny.len()), (2, 0));
+        assert_eq!((admin.allow.len(), admin.deny.len()), (0, 1));
         assert_eq!(config.gateway.max_future.as_secs(), 5400);
         let expire_after = config.gateway.expire_after;
         assert_eq!(expire_after.map(|after| after.as_secs()), Some(172_800));

@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::server::Plan;
-use crate::{clients, gateway, log, peers, places, tls as files};
+use crate::{admin, clients, gateway, log, peers, places, tls as files};
 
 pub use error::{ConfigError, Problem};
 pub use servers::MAX_SERVERS;
@@ -75,6 +75,8 @@ pub struct Config {
     pub log_level: log::Level,
     /// Limits of the text edge.
     pub clients: clients::Settings,
+    /// Limits of the admin port.
+    pub admin: admin::Settings,
     /// Limits on what a client may report.
     pub gateway: gateway::Settings,
     /// How servers flood each other.
@@ -163,6 +165,7 @@ impl Config {
             clients_tls: self.clients_tls(server),
             bind_admin: server.bind_admin.clone(),
             clients: self.clients.clone(),
+            admin: self.admin.clone(),
             gateway: self.gateway.clone(),
             peers: self.peers.clone(),
         }

@@ -1,7 +1,6 @@
 //! One table of the file while it is read.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -213,6 +212,11 @@ impl<'a, 'p> Section<'a, 'p> {
                 self.complain(key, value, &why);
             }
             Err(Wrong::Value(why)) => self.complain(key, value, &(why + or_what)),
+            Err(Wrong::Type) => {
+                let kind = value::kind(value.get_ref());
+                let why = format!("must be {}{or_what}, not {kind}", T::WANTED);
+                self.complain(key, value, &why);
+            }
             Err(wrong) => self.refuse::<T>(key, value, wrong),
         }
     }
@@ -256,11 +260,11 @@ impl Visitor for Section<'_, '_> {
         }
     }
 
-    fn bounded_or_off(
+    fn bounded_or_off<T: Setting + PartialOrd + Default>(
         &mut self,
         key: &'static str,
-        slot: &mut Option<Duration>,
-        bounds: RangeInclusive<Duration>,
+        slot: &mut Option<T>,
+        bounds: RangeInclusive<T>,
     ) {
         let Some(value) = self.find(key) else {
             return;
@@ -269,10 +273,10 @@ impl Visitor for Section<'_, '_> {
             *slot = None;
             return;
         }
-        let mut time = Duration::ZERO;
+        let mut read = T::default();
         let or_off = format!(", or \"{OFF}\"");
-        self.read_bounded(key, value, &mut time, bounds, &or_off);
-        *slot = Some(time);
+        self.read_bounded(key, value, &mut read, bounds, &or_off);
+        *slot = Some(read);
     }
 }
 
@@ -296,7 +300,7 @@ mod tests {
             (
                 "[limit]",
                 "h:9: the file has no key \"limit\"; it has herd, servers, places, log, \
-                 security, limits and flooding; did you mean \"limits\"?",
+                 security, clients, admin, limits and flooding; did you mean \"limits\"?",
             ),
             (
                 "colour = 3",
@@ -365,6 +369,15 @@ mod tests {
         assert_eq!(
             settings("[limits]\nexpire_after = \"5ms\""),
             "h:10: expire_after = \"5ms\": must be from 1s to 100years, or \"off\""
+        );
+        assert_eq!(
+            settings("[limits]\ncommands_per_second = 0"),
+            "h:10: commands_per_second = 0: must be from 1 to 1000000, or \"off\""
+        );
+        assert_eq!(
+            settings("[limits]\nconnections_per_address = \"none\""),
+            "h:10: connections_per_address = \"none\": must be a whole number without quotes, as in \
+             4096, or \"off\", not a text"
         );
     }
 

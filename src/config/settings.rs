@@ -12,7 +12,9 @@ use std::time::Duration;
 use super::provider;
 use super::tls::Tls;
 use super::value::FromToml;
-use crate::{clients, gateway, log, peers, places};
+use super::words;
+use crate::model::networks::{Network, Networks};
+use crate::{admin, clients, gateway, log, peers, places};
 
 /// Goes over the settings of one table: to fill them from a file, or to tell
 /// what they are.
@@ -28,16 +30,16 @@ pub(super) trait Visitor {
         bounds: RangeInclusive<T>,
     );
 
-    /// A time within bounds, or `"off"`.
-    fn bounded_or_off(
+    /// A setting within bounds, or `"off"`.
+    fn bounded_or_off<T: Setting + PartialOrd + Default>(
         &mut self,
         key: &'static str,
-        slot: &mut Option<Duration>,
-        bounds: RangeInclusive<Duration>,
+        slot: &mut Option<T>,
+        bounds: RangeInclusive<T>,
     );
 }
 
-/// The value of a time that a setting does without.
+/// The value of a setting that is done without.
 pub(super) const OFF: &str = "off";
 
 /// The settings of `[places]`.
@@ -78,6 +80,19 @@ pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool, tls: &mut Tls
     on.plain("clients_key", clients_key);
 }
 
+/// The settings of `[clients]`, and part of those of `[admin]`.
+pub(super) fn networks(on: &mut impl Visitor, networks: &mut Networks) {
+    let Networks { allow, deny } = networks;
+    on.plain("allow", allow);
+    on.plain("deny", deny);
+}
+
+/// The settings of `[admin]`.
+pub(super) fn admin(on: &mut impl Visitor, settings: &mut admin::Settings) {
+    let admin::Settings { networks: from } = settings;
+    networks(on, from);
+}
+
 /// The settings of `[limits]`.
 pub(super) fn limits(
     on: &mut impl Visitor,
@@ -87,6 +102,9 @@ pub(super) fn limits(
     let clients::Settings {
         max_line,
         max_connections,
+        networks: _,
+        connections_per_address,
+        commands_per_second,
         idle,
         write,
         max_waiting,
@@ -94,6 +112,12 @@ pub(super) fn limits(
     // The longest valid command that wastes no white space has 360 bytes.
     on.bounded("max_line", max_line, 512..=MIB);
     on.bounded("max_connections", max_connections, 1..=1_000_000);
+    on.bounded_or_off(
+        "connections_per_address",
+        connections_per_address,
+        1..=1_000_000,
+    );
+    on.bounded_or_off("commands_per_second", commands_per_second, 1..=1_000_000);
     on.bounded("idle", idle, millis(100)..=days(30));
     on.bounded("write", write, millis(100)..=secs(3600));
     on.bounded("max_waiting", max_waiting, 1..=1000);
@@ -164,6 +188,16 @@ impl Setting for Duration {
 impl Setting for PathBuf {
     fn show(&self) -> String {
         self.display().to_string()
+    }
+}
+
+impl Setting for Vec<Network> {
+    fn show(&self) -> String {
+        let texts: Vec<String> = self.iter().map(Network::to_string).collect();
+        match texts.as_slice() {
+            [] => "[]".to_owned(),
+            _ => words::list(texts.iter().map(String::as_str), "and"),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::tell::{Told, tell};
 use super::{Config, Server, Tls};
 use crate::places::Provider;
 use crate::places::google::{Api, Fields};
-use crate::{clients, gateway, log, peers, places};
+use crate::{admin, clients, gateway, log, peers, places};
 
 const SHIPPED: &str = include_str!("../../config/herd.toml");
 
@@ -97,6 +97,7 @@ fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
         assert_eq!(config.log, log::Settings::default());
         assert_eq!(config.log_level, log::Level::Info);
         assert_eq!(config.clients, clients::Settings::default());
+        assert_eq!(config.admin, admin::Settings::default());
         assert_eq!(config.gateway, gateway::Settings::default());
         assert_eq!(config.peers, peers::Settings::default());
         assert!(!config.insecure);

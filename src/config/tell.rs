@@ -1,7 +1,6 @@
 //! The settings of a config as people read them.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::Config;
 use super::settings::{self, OFF, Setting, Visitor};
@@ -32,6 +31,8 @@ pub(super) fn tell(config: &Config) -> Vec<Told> {
         &mut config.insecure,
         &mut config.tls,
     );
+    settings::networks(teller.table("clients"), &mut config.clients.networks);
+    settings::admin(teller.table("admin"), &mut config.admin);
     settings::limits(
         teller.table("limits"),
         &mut config.clients,
@@ -78,13 +79,14 @@ impl Visitor for Teller {
         self.push(key, slot.show(), Some(bounds));
     }
 
-    fn bounded_or_off(
+    fn bounded_or_off<T: Setting + PartialOrd + Default>(
         &mut self,
         key: &'static str,
-        slot: &mut Option<Duration>,
-        bounds: RangeInclusive<Duration>,
+        slot: &mut Option<T>,
+        bounds: RangeInclusive<T>,
     ) {
-        let value = slot.map_or_else(|| OFF.to_owned(), |time| time.show());
+        let value = slot.as_ref();
+        let value = value.map_or_else(|| OFF.to_owned(), Setting::show);
         let bounds = (bounds.start().show(), bounds.end().show());
         self.push(key, value, Some(bounds));
     }

@@ -10,6 +10,7 @@ use super::words;
 use crate::log;
 use crate::model::address::Address;
 use crate::model::name::Name;
+use crate::model::networks::Network;
 
 /// A type that a value of the file can be read as.
 pub(super) trait FromToml: Sized {
@@ -84,6 +85,23 @@ impl FromToml for Vec<Spanned<String>> {
             .map(name)
             .collect::<Result<_, Wrong>>()
             .map_err(|_| Wrong::Value(format!("must be {}, and nothing else in it", Self::WANTED)))
+    }
+}
+
+impl FromToml for Vec<Network> {
+    const WANTED: &'static str =
+        r#"a list of networks in quotes, as in ["10.0.0.0/8", "2001:db8::/32"]"#;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let network = |item: &Spanned<DeValue<'_>>| {
+            let text = text(item.get_ref()).map_err(|_| {
+                Wrong::Value(format!("must be {}, and nothing else in it", Self::WANTED))
+            })?;
+            Network::parse(text)
+                .map_err(|error| Wrong::Value(format!("{}: {error}", words::quoted(text))))
+        };
+        let items = value.as_array().ok_or(Wrong::Type)?;
+        items.iter().map(network).collect()
     }
 }
 
@@ -208,5 +226,26 @@ mod tests {
             "must be offline, google or google-new; did you mean \"google-new\"?"
         );
         assert_eq!(told("log", "dir", "\"\""), "a path cannot be empty");
+    }
+
+    #[test]
+    fn what_is_no_list_of_networks_says_which_and_why() {
+        let list =
+            "must be a list of networks in quotes, as in [\"10.0.0.0/8\", \"2001:db8::/32\"]";
+        for table in ["clients", "admin"] {
+            let told = |value: &str| told(table, "deny", value);
+            assert_eq!(told("\"::1\""), format!("{list}, not a text"));
+            assert_eq!(told("[10]"), format!("{list}, and nothing else in it"));
+            assert_eq!(
+                told("[\"::1\", \"example.org\"]"),
+                "\"example.org\": it must be an IP address and a length, as in 10.0.0.0/8 or \
+                 2001:db8::/32, or one IP address"
+            );
+            assert_eq!(
+                told("[\"10.1.2.3/8\"]"),
+                "\"10.1.2.3/8\": its address goes on behind its length: write 10.0.0.0/8, or a \
+                 greater length"
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::{Config, Server, words};
 use crate::model::name::Name;
+use crate::model::networks::Networks;
 use crate::places::Provider;
 
 impl Config {
@@ -15,6 +16,8 @@ impl Config {
         warnings.extend(self.servers.iter().filter_map(undialable));
         warnings.extend(self.unencrypted());
         warnings.extend(self.key_in_clear());
+        warnings.extend(allowed_in_vain("[clients]", &self.clients.networks));
+        warnings.extend(allowed_in_vain("[admin]", &self.admin.networks));
         warnings
     }
 
@@ -103,6 +106,19 @@ fn describe(part: &[&Server]) -> String {
     }
 }
 
+fn allowed_in_vain(table: &str, networks: &Networks) -> Option<String> {
+    let all = networks.contradictions();
+    let all: Vec<String> = all
+        .map(|(allow, deny)| format!("{allow} in {deny}"))
+        .collect();
+    (!all.is_empty()).then(|| {
+        format!(
+            "{table} allows networks in vain, since deny wins: {}.",
+            words::list(all.iter().map(String::as_str), "and")
+        )
+    })
+}
+
 /// 0.0.0.0 means every address to a listener, and to who dials it, itself.
 fn undialable(server: &Server) -> Option<String> {
     let ip = server.peers.ip()?;
@@ -176,6 +192,16 @@ mod tests {
         assert!(
             warnings[0]
                 .starts_with("[::]:13001 is an address to listen on, and the neighbours of B")
+        );
+    }
+
+    #[test]
+    fn networks_that_are_allowed_in_vain_are_told() {
+        let text = "[clients]\nallow = [\"10.1.0.0/16\", \"::1\"]\ndeny = [\"10.0.0.0/8\"]\n\
+                    [admin]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.1.0.0/16\"]\n";
+        assert_eq!(
+            parse(&(alone() + text)).warnings(),
+            ["[clients] allows networks in vain, since deny wins: 10.1.0.0/16 in 10.0.0.0/8."]
         );
     }
 

@@ -37,6 +37,11 @@ pub struct Counts {
     connected: Counter,
     left: Counter,
     turned_away: Counter,
+    denied: Counter,
+    crowded_out: Counter,
+    put_off: Counter,
+    admin_turned_away: Counter,
+    admin_denied: Counter,
     refused_calls: Counter,
 }
 
@@ -93,6 +98,35 @@ impl Counts {
     /// Connections of clients that were closed since there were too many.
     pub fn turned_away(&self) -> &Counter {
         &self.turned_away
+    }
+
+    /// Connections of clients that were closed since they came from a network
+    /// that may not connect.
+    pub fn denied(&self) -> &Counter {
+        &self.denied
+    }
+
+    /// Connections of clients that were closed since their address had as many
+    /// as it may.
+    pub fn crowded_out(&self) -> &Counter {
+        &self.crowded_out
+    }
+
+    /// How often a client's connection was read on later, since its address had
+    /// sent as many lines as it may.
+    pub fn put_off(&self) -> &Counter {
+        &self.put_off
+    }
+
+    /// Connections to the admin port that were closed since there were too many.
+    pub fn admin_turned_away(&self) -> &Counter {
+        &self.admin_turned_away
+    }
+
+    /// Connections to the admin port that were closed since they came from a
+    /// network that may not connect.
+    pub fn admin_denied(&self) -> &Counter {
+        &self.admin_denied
     }
 
     /// Greetings and pushes that were refused.

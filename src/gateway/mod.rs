@@ -24,7 +24,7 @@ use tracing::warn;
 
 use crate::herd::replica::Replica;
 use crate::herd::store::{Full, Merged};
-use crate::log::Seldom;
+use crate::log::{Seldom, unwritten};
 use crate::model::client::ClientId;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
@@ -249,11 +249,11 @@ impl Gateway {
     }
 
     fn tell_full(&self) {
-        if self.full.turn().is_some() {
-            let (most, refused) = (self.settings.max_clients, self.full.count());
+        if let Some(untold) = self.full.turn() {
+            let (most, others) = (self.settings.max_clients, unwritten(untold));
             warn!(
-                "{most} clients are known: IAMATs of new ones are refused ({refused} so far); \
-                 raise max_clients, or let expire_after make room"
+                "{most} clients are known: IAMATs of new ones are refused; \
+                 raise max_clients, or let expire_after make room{others}"
             );
         }
     }

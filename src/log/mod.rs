@@ -58,7 +58,7 @@ pub use handle::{Log, OpenError};
 pub use level::{Level, UnknownLevel};
 pub use panics::log_panics;
 pub use router::Router;
-pub use seldom::{Reasons, Seldom};
+pub use seldom::{Reasons, Seldom, unwritten};
 pub use settings::Settings;
 pub use terminal::{finish_telling, tell};
 pub use trace::{AlreadyInstalled, install};

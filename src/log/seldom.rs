@@ -1,12 +1,13 @@
 //! Events that come in floods, told one by one at a measured pace; and trouble
 //! that shows many faces.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets one of many like events be told in a while, and counts them all.
+/// Lets one of many like events be told in a while. How many there were is
+/// counted by whoever has to show it.
 #[derive(Debug)]
 pub struct Seldom {
     pause: Duration,
@@ -17,7 +18,6 @@ pub struct Seldom {
 struct State {
     told: Option<Instant>,
     untold: u64,
-    count: u64,
 }
 
 impl Seldom {
@@ -35,14 +35,9 @@ impl Seldom {
         self.turn_at(Instant::now())
     }
 
-    /// How many events there were.
-    pub fn count(&self) -> u64 {
-        self.state().count
-    }
-
     fn turn_at(&self, now: Instant) -> Option<u64> {
-        let mut state = self.state();
-        state.count += 1;
+        // Held for a few reads and writes.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.told.is_some_and(|told| now < told + self.pause) {
             state.untold += 1;
             return None;
@@ -50,10 +45,13 @@ impl Seldom {
         state.told = Some(now);
         Some(std::mem::take(&mut state.untold))
     }
+}
 
-    /// Held for a few reads and writes.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Stands behind what is told: how many of its like were not, if any.
+pub fn unwritten(untold: u64) -> String {
+    match untold {
+        0 => String::new(),
+        count => format!(" ({count} more before this one were not written)"),
     }
 }
 
@@ -92,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_in_a_pause_is_told_and_the_rest_counted() {
+    fn one_in_a_pause_is_told_with_how_many_were_not() {
         let pause = Duration::from_secs(1);
         let (seldom, start) = (Seldom::new(pause), Instant::now());
         assert_eq!(seldom.turn_at(start), Some(0));
@@ -101,7 +99,6 @@ mod tests {
         }
         assert_eq!(seldom.turn_at(start + pause), Some(1000));
         assert_eq!(seldom.turn_at(start + pause * 2), Some(0));
-        assert_eq!(seldom.count(), 1003);
     }
 
     #[test]

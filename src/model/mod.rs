@@ -15,6 +15,7 @@ pub mod address;
 pub mod client;
 pub mod decimal;
 pub mod name;
+pub mod networks;
 pub mod position;
 pub mod report;
 pub mod sphere;

@@ -35,6 +35,10 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
         }),
         links: links.map(|link| link_status(gateway, link)).collect(),
         draining: gateway.board().is_closing(),
+        connections_refused_by_address: counts.crowded_out().get(),
+        connections_refused_by_network: counts.denied().get(),
+        reads_put_off: counts.put_off().get(),
+        admin_connections_refused: counts.admin_denied().get() + counts.admin_turned_away().get(),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tonic::transport::server::Connected;
 use tracing::{Span, info, warn};
 
-use crate::log::Seldom;
+use crate::log::{Seldom, unwritten};
 use crate::model::name::Name;
 use crate::sockets::{ConnectionLimit, Door, HANDSHAKE, Handshakes, Listen, Secured, Stream};
 use crate::tls::{self, Credentials, Holder};
@@ -112,11 +112,8 @@ impl Hall {
     }
 
     fn tell(&self, address: SocketAddr, words: &str) {
-        if let Some(unwritten) = self.refusals.turn() {
-            let others = match unwritten {
-                0 => String::new(),
-                count => format!(" ({count} more before this one were not written)"),
-            };
+        if let Some(untold) = self.refusals.turn() {
+            let others = unwritten(untold);
             warn!("refused a connection from {address}: {words}{others}");
         }
     }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{Instrument, info};
 
-use crate::log::Seldom;
+use crate::log::{Seldom, unwritten};
 use crate::tls::{self, Credentials};
 
 use super::{Handshakes, Listen, Stream};
@@ -179,12 +179,5 @@ fn take_through<S: Stream>(
 fn tell(refusals: &Seldom, peer: SocketAddr, words: &str) {
     if let Some(untold) = refusals.turn() {
         info!("client {peer} did not get in: {words}{}", unwritten(untold));
-    }
-}
-
-fn unwritten(count: u64) -> String {
-    match count {
-        0 => String::new(),
-        count => format!(" ({count} more before this one were not written)"),
     }
 }

@@ -62,6 +62,11 @@ impl Lines {
         &mut self.buffer
     }
 
+    /// Is there nothing in it, not even part of a line?
+    pub fn is_empty(&self) -> bool {
+        self.start == self.buffer.len()
+    }
+
     /// The next line that is complete, if there is one.
     #[allow(clippy::should_implement_trait)] // It lends from itself; an Iterator can not.
     pub fn next(&mut self) -> Option<Line<'_>> {

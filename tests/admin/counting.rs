@@ -70,7 +70,19 @@ fn every_line_and_connection_is_counted() {
         ("proxyherd_client_connections", 1.0),
         ("proxyherd_client_connections_limit", 1.0),
         ("proxyherd_client_connections_accepted_total", 1.0),
-        ("proxyherd_client_connections_refused_total", 1.0),
+        (
+            "proxyherd_client_connections_refused_total{reason=\"max_connections\"}",
+            1.0,
+        ),
+        (
+            "proxyherd_client_connections_refused_total{reason=\"connections_per_address\"}",
+            0.0,
+        ),
+        (
+            "proxyherd_client_connections_refused_total{reason=\"network\"}",
+            0.0,
+        ),
+        ("proxyherd_client_reads_put_off_total", 0.0),
         // With none wanted, nobody is asked.
         ("proxyherd_places_answers_total{result=\"answered\"}", 1.0),
         ("proxyherd_places_answers_total{result=\"failed\"}", 0.0),

@@ -9,6 +9,7 @@ mod common;
 mod counting;
 mod http;
 mod links;
+mod networks;
 mod page;
 mod shipped;
 

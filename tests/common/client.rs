@@ -1,8 +1,11 @@
 //! A client: bytes out, bytes in.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
 
 use super::LIMIT;
 
@@ -19,7 +22,16 @@ impl Client {
 
     /// As [`connect`](Self::connect), to a server that may be gone.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// As [`connect`](Self::connect), from another address of this machine. On
+    /// Linux all of 127.0.0.0/8 is.
+    pub fn connect_from(source: &str, address: SocketAddr) -> Self {
+        Self::over(dial_from(source, address).unwrap()).unwrap()
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
         stream.set_nodelay(true)?;
@@ -143,4 +155,21 @@ impl Client {
         self.answers.read_to_end(&mut rest).unwrap();
         rest
     }
+}
+
+/// Connects from `source`, which the standard library can not.
+pub fn dial_from(source: &str, address: SocketAddr) -> io::Result<TcpStream> {
+    let source: IpAddr = source.parse().expect("an address");
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let connected = runtime.block_on(async {
+        let socket = match source {
+            IpAddr::V4(_) => TcpSocket::new_v4()?,
+            IpAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.bind((source, 0).into())?;
+        socket.connect(address).await?.into_std()
+    });
+    let stream = connected?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }

@@ -15,7 +15,7 @@ use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Answer, Places};
 use proxyherd::server::{Bound, Plan, Running};
 use proxyherd::text::reply;
-use proxyherd::{clients, gateway, peers};
+use proxyherd::{admin, clients, gateway, peers};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Client, Mode, Proxy, eventually};
@@ -357,6 +357,7 @@ impl Herd {
             clients_tls: None,
             bind_admin: None,
             clients: clients::Settings::default(),
+            admin: admin::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: quick(),
         }

@@ -19,7 +19,7 @@ mod push;
 mod site;
 mod stranger;
 
-pub use client::Client;
+pub use client::{Client, dial_from};
 pub use dice::Dice;
 pub use earth::haversine;
 pub use fake::{Fake, Manner, Pushed};

@@ -2,6 +2,9 @@
 
 use super::*;
 
+use proxyherd::model::address::Address;
+use proxyherd::model::networks::Network;
+
 #[test]
 fn it_tells_what_became_of_every_line_and_of_every_link() {
     let herd = Herd::start(PAIR);
@@ -101,4 +104,36 @@ fn a_hidden_report_counts_among_the_clients_still() {
     assert_eq!(status.clients, 1);
     assert_eq!(nanos(status.expire_after), 10 * SECOND);
     assert_eq!(status.now.unwrap().seconds, 200);
+}
+
+#[test]
+fn it_tells_how_many_were_turned_away_or_put_off_and_why() {
+    let herd = Herd::new(ALONE)
+        .adjust(|plan| {
+            plan.bind_admin = Some(Address::parse("127.0.0.1:0").unwrap());
+            plan.admin.networks.deny = vec![Network::parse("127.0.0.2").unwrap()];
+            plan.clients.networks.deny = vec![Network::parse("127.0.0.2").unwrap()];
+            plan.clients.connections_per_address = Some(1);
+            plan.clients.commands_per_second = Some(100);
+        })
+        .launch_all();
+    let mut client = herd.client("Riley");
+    client.send("x\n".repeat(102));
+    for _ in 0..102 {
+        assert_eq!(client.text(), "? x");
+    }
+    assert_eq!(herd.client("Riley").rest_until_cut(), b"");
+    let (clients, admin) = (herd.clients_address("Riley"), herd.admin_address("Riley"));
+    for address in [clients, clients, admin] {
+        assert_eq!(
+            Client::connect_from("127.0.0.2", address).rest_until_cut(),
+            b""
+        );
+    }
+    let status = Operator::of(&herd, "Riley").status();
+    assert_eq!(status.connections_refused_by_address, 1);
+    assert_eq!(status.connections_refused_by_network, 2);
+    assert_eq!(status.admin_connections_refused, 1);
+    assert_eq!(status.connections_refused, 0);
+    assert!(status.reads_put_off >= 1, "{status:?}");
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proxyherd::model::address::Address;
+use proxyherd::model::networks::Network;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -134,6 +135,77 @@ fn the_limit_on_connections_counts_both_ports() {
         again.read_line(&mut answer).ok()?;
         (answer == "? five\n").then_some(())
     });
+}
+
+#[test]
+fn networks_and_the_limit_for_each_address_are_judged_before_tls_and_for_both_ports() {
+    let pki = Arc::new(Pki::new());
+    let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
+    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+        let anywhere = Address::parse("127.0.0.1:0").unwrap();
+        plan.clients_tls = Some((anywhere, pair.clone()));
+        plan.clients.networks.deny = vec![Network::parse("127.0.0.2").unwrap()];
+        plan.clients.connections_per_address = Some(2);
+    });
+    let herd = herd.launch_all();
+    let (secure, plain) = (
+        herd.clients_tls_address("Riley"),
+        herd.clients_address("Riley"),
+    );
+    // One that is let in would be waited for, to begin its handshake.
+    let start = Instant::now();
+    let mut denied = Client::connect_from("127.0.0.2", secure);
+    assert_eq!(denied.rest_until_cut(), b"");
+    let counts = herd.gateway("Riley").counts();
+    assert_eq!(counts.denied().get(), 1);
+
+    let mut served = client(&herd, &pki);
+    assert_eq!(ask(&mut served, "one"), "? one\n");
+    let silent = Client::connect(secure);
+    let mut third = Client::connect(secure);
+    assert_eq!(third.rest_until_cut(), b"");
+    assert_eq!(Client::connect(plain).rest_until_cut(), b"");
+    assert_eq!(counts.crowded_out().get(), 2);
+    let mut other = Client::connect_from("127.0.0.3", plain);
+    assert_eq!(other.ask("two"), "? two");
+    assert!(
+        start.elapsed() < Duration::from_secs(9),
+        "no handshake was waited for"
+    );
+
+    drop(silent);
+    eventually("there is room again", || {
+        let mut again = Client::connect(plain);
+        again.try_send("x\n").ok()?;
+        (again.try_line().ok()? == b"? x\n").then_some(())
+    });
+    assert_eq!(ask(&mut served, "three"), "? three\n");
+}
+
+#[test]
+fn with_tls_too_an_address_is_read_on_later() {
+    let pki = Arc::new(Pki::new());
+    let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
+    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+        let anywhere = Address::parse("127.0.0.1:0").unwrap();
+        plan.clients_tls = Some((anywhere, pair.clone()));
+        plan.clients.commands_per_second = Some(50);
+    });
+    let herd = herd.launch_all();
+    let mut secure = client(&herd, &pki);
+    let start = Instant::now();
+    let lines: String = (0..100).map(|n| format!("{n}\n")).collect();
+    secure.get_mut().write_all(lines.as_bytes()).unwrap();
+    for n in 0..100 {
+        let mut answer = String::new();
+        secure.read_line(&mut answer).unwrap();
+        assert_eq!(answer, format!("? {n}\n"));
+    }
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
 use proxyherd::server::Plan;
-use proxyherd::{clients, gateway, peers};
+use proxyherd::{admin, clients, gateway, peers};
 
 use crate::faults::{Kind, Rates};
 use crate::random::Random;
@@ -102,6 +102,7 @@ impl Setup {
             clients_tls: None,
             bind_admin: None,
             clients: clients::Settings::default(),
+            admin: admin::Settings::default(),
             gateway: gateway::Settings::default(),
             peers: self.peers.clone(),
         }

@@ -1,0 +1,23 @@
+//! A small gateway for the tests of this folder.
+
+use std::hash::RandomState;
+use std::sync::Arc;
+
+use crate::gateway::{self, Clock, Gateway};
+use crate::herd::Incarnation;
+use crate::herd::replica::{Identity, Replica};
+use crate::model::name::Name;
+use crate::model::timestamp::UnixNanos;
+
+/// That of Riley alone, whose clock stands still in 1970.
+pub(super) fn gateway() -> Arc<Gateway> {
+    let identity = Identity {
+        herd: Name::parse("test").unwrap(),
+        name: Name::parse("Riley").unwrap(),
+        incarnation: Incarnation::new(1).unwrap(),
+    };
+    let members = vec![identity.name.clone()];
+    let replica = Replica::new(identity, members, Vec::new(), RandomState::new());
+    let clock = Clock::new(|| UnixNanos(0));
+    Arc::new(Gateway::new(replica, clock, gateway::Settings::default()))
+}
