@@ -259,7 +259,8 @@ impl<L: Listen> Bound<L> {
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
-        let peers = serve_peers(port, health.clone(), self.peers, self.tls.clone(), stopping);
+        let incoming = (self.peers, self.tls.clone(), gateway.clone());
+        let peers = serve_peers(port, health.clone(), incoming, stopping);
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
         if let Some(socket) = self.admin {
@@ -274,7 +275,8 @@ impl<L: Listen> Bound<L> {
         let mut shown = None;
         if let Some((socket, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let socket = SecureAcceptor::new(socket, clients_door(credentials, &self.plan.clients));
+            let door = clients_door(credentials, &self.plan.clients, &gateway);
+            let socket = SecureAcceptor::new(socket, door);
             clients_edge.spawn(serve_clients(listener, socket, draining).in_current_span());
         }
 
@@ -324,8 +326,13 @@ fn loaded(
     credentials.map(Arc::new).map_err(told)
 }
 
-fn clients_door(credentials: Arc<Credentials>, settings: &clients::Settings) -> Door {
+fn clients_door(
+    credentials: Arc<Credentials>,
+    settings: &clients::Settings,
+    gateway: &Gateway,
+) -> Door {
     Door {
+        refused: gateway.counts().clients_refused().clone(),
         credentials,
         limit: settings.idle.min(CLIENTS_HANDSHAKE),
         farewell: b"",
@@ -398,15 +405,13 @@ fn links<L>(
 ) -> Result<Vec<MakeLink>, StartError> {
     let plan = &bound.plan;
     let make = |(id, (name, address)): (usize, &(Name, Address))| {
-        let caller = peers::dial(address, &plan.peers, |endpoint| match &bound.tls {
+        let caller = match &bound.tls {
             Some(credentials) => {
                 let whom = Subject::server(name, &plan.herd);
-                // Of three round trips, two are for TLS.
-                let endpoint = endpoint.clone().connect_timeout(plan.peers.attempt * 2);
-                peers::secure_channel(&endpoint, credentials, &whom)
+                peers::dial_secure(address, &plan.peers, credentials, &whom)
             }
-            None => (bound.connect)(endpoint),
-        });
+            None => peers::dial(address, &plan.peers, bound.connect),
+        };
         let caller = caller.map_err(|error| StartError::Dial {
             neighbour: name.clone(),
             address: address.clone(),
@@ -444,8 +449,7 @@ async fn keep_running(make: MakeLink, finish: watch::Receiver<bool>) {
 async fn serve_peers(
     port: Port,
     health: Health,
-    listener: impl Listen,
-    tls: Option<Arc<Credentials>>,
+    (listener, tls, gateway): (impl Listen, Option<Arc<Credentials>>, Arc<Gateway>),
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     health.set(true).await;
@@ -455,7 +459,7 @@ async fn serve_peers(
     let serve = port.serve(ReceiverStream::new(incoming), stopped);
     tokio::select! {
         served = serve => served.map_err(|error| error.to_string()),
-        never = peers::accept(listener, first_byte, tls, ready) => match never {},
+        never = peers::accept(listener, first_byte, tls, gateway, ready) => match never {},
     }
 }
 

@@ -2,7 +2,8 @@
 //! and again whenever it was lost.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -15,7 +16,7 @@ use tower::service_fn;
 
 use crate::model::address::Address;
 use crate::proto::propagate_client::PropagateClient;
-use crate::tls::{self, Credentials, Holder, Subject};
+use crate::tls::{self, Credentials, Holder, Readings, Subject};
 
 use super::policy::{Answer, Call, Caller, stack};
 use super::{Settings, port};
@@ -26,13 +27,101 @@ pub type Connect = fn(&Endpoint) -> Channel;
 
 /// A caller for the server at `address`, through the tower stack and a channel
 /// that `connect` makes. Must be called within a runtime.
-pub fn dial(
+pub fn dial(address: &Address, settings: &Settings, connect: Connect) -> Result<Caller, Error> {
+    let channel = connect(&endpoint(address, settings)?);
+    Ok(caller(move || channel.clone(), settings))
+}
+
+/// A caller for the server `whom` at `address`, by TLS. Must be called within a
+/// runtime.
+pub fn dial_secure(
     address: &Address,
     settings: &Settings,
-    connect: impl FnOnce(&Endpoint) -> Channel,
+    credentials: &Arc<Credentials>,
+    whom: &Subject,
 ) -> Result<Caller, Error> {
-    let channel = connect(&endpoint(address, settings)?);
+    // Of three round trips, two are for TLS.
+    let endpoint = endpoint(address, settings)?.connect_timeout(settings.attempt * 2);
+    let way = Way {
+        credentials: credentials.clone(),
+        whom: whom.clone(),
+        until: Arc::default(),
+    };
+    let line = Mutex::new(Line::new(endpoint, way));
+    let channel = move || {
+        line.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .channel()
+    };
     Ok(caller(channel, settings))
+}
+
+/// A channel that is made anew between calls, with the connection under it, when
+/// that stands by what no longer holds: when the own credentials were read again,
+/// or the certificate that the server showed has expired.
+struct Line {
+    endpoint: Endpoint,
+    way: Way,
+    readings: Readings,
+    channel: Channel,
+}
+
+impl Line {
+    fn new(endpoint: Endpoint, way: Way) -> Self {
+        Self {
+            readings: way.credentials.readings(),
+            channel: way.channel(&endpoint),
+            endpoint,
+            way,
+        }
+    }
+
+    fn channel(&mut self) -> Channel {
+        if self.readings.is_new() || self.way.has_expired() {
+            self.way.until = Arc::default();
+            self.channel = self.way.channel(&self.endpoint);
+        }
+        self.channel.clone()
+    }
+}
+
+/// How a server is reached by TLS.
+#[derive(Clone)]
+struct Way {
+    credentials: Arc<Credentials>,
+    whom: Subject,
+    /// How long the certificates are valid that it showed last.
+    until: Arc<Mutex<Option<SystemTime>>>,
+}
+
+impl Way {
+    fn channel(&self, endpoint: &Endpoint) -> Channel {
+        let endpoint = match format!("https://{}", self.whom).parse() {
+            Ok(origin) => endpoint.clone().origin(origin),
+            Err(_) => endpoint.clone(),
+        };
+        let way = self.clone();
+        endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
+            let way = way.clone();
+            async move { io::Result::Ok(TokioIo::new(way.reach(&uri).await?)) }
+        }))
+    }
+
+    async fn reach(&self, uri: &Uri) -> io::Result<TlsStream<TcpStream>> {
+        let stream = shake_hands(uri, &self.credentials, &self.whom).await?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        *self.until() = tls::until(chain);
+        Ok(stream)
+    }
+
+    fn has_expired(&self) -> bool {
+        self.until().is_some_and(|until| until <= SystemTime::now())
+    }
+
+    /// Held for a look.
+    fn until(&self) -> MutexGuard<'_, Option<SystemTime>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A channel by TCP and TLS to the server `whom`, which must show a certificate
@@ -45,21 +134,15 @@ pub fn secure_channel(
     credentials: &Arc<Credentials>,
     whom: &Subject,
 ) -> Channel {
-    let (credentials, whom) = (credentials.clone(), whom.clone());
-    let endpoint = match format!("https://{whom}").parse() {
-        Ok(origin) => endpoint.clone().origin(origin),
-        Err(_) => endpoint.clone(),
+    let way = Way {
+        credentials: credentials.clone(),
+        whom: whom.clone(),
+        until: Arc::default(),
     };
-    endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
-        let (credentials, whom) = (credentials.clone(), whom.clone());
-        async move {
-            let stream = reach(&uri, &credentials, &whom).await?;
-            io::Result::Ok(TokioIo::new(stream))
-        }
-    }))
+    way.channel(endpoint)
 }
 
-async fn reach(
+async fn shake_hands(
     uri: &Uri,
     credentials: &Credentials,
     whom: &Subject,
@@ -98,9 +181,9 @@ fn check_name(stream: &TlsStream<TcpStream>, whom: &Subject) -> io::Result<()> {
 }
 
 fn told(error: &io::Error) -> io::Error {
-    io::Error::other(tls::refusal(error).unwrap_or_else(|| {
-        format!("the connection broke in the TLS handshake: {error}; does it speak TLS?")
-    }))
+    let broken =
+        || format!("the connection broke in the TLS handshake: {error}; does it speak TLS?");
+    io::Error::other(tls::refusal(error).map_or_else(broken, |refusal| refusal.words))
 }
 
 /// Where and how to dial. A DNS name is resolved anew at each dial.
@@ -119,10 +202,11 @@ fn endpoint(address: &Address, settings: &Settings) -> Result<Endpoint, Error> {
     Ok(endpoint)
 }
 
-fn caller(channel: Channel, settings: &Settings) -> Caller {
-    let client = PropagateClient::new(channel);
+/// Each attempt of a call takes the channel that there is then.
+fn caller(channel: impl Fn() -> Channel + Send + Sync + 'static, settings: &Settings) -> Caller {
+    let channel = Arc::new(channel);
     let attempt = move |call: Call| {
-        let mut client = client.clone();
+        let mut client = PropagateClient::new(channel());
         async move {
             Ok(match call {
                 Call::Greet(request) => {

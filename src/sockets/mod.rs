@@ -6,9 +6,11 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `crowd` | so many at a time, fair to all networks |
 //! | `handshakes` | connections that have not shown yet who they are: bounded |
 //! | `secure` | the server's side of TLS |
 
+mod crowd;
 mod handshakes;
 mod secure;
 
@@ -26,6 +28,7 @@ use tracing::{info, warn};
 use crate::log::Seldom;
 use crate::model::address::Address;
 
+pub use crowd::{Crowd, Place};
 pub use handshakes::Handshakes;
 pub use secure::{Door, HANDSHAKE, SecureAcceptor, Secured};
 
