@@ -479,6 +479,22 @@ fn strangers_do_not_take_the_places_of_neighbours() {
 }
 
 #[test]
+fn a_neighbour_that_dials_again_is_known_by_its_first_push() {
+    let (herd, first) = riley_with(|peers| peers.max_pushes = 1);
+    let life = jaquez(&first);
+    let again = Stranger::dial(herd.peers_address("Riley"));
+    assert_eq!(again.push(&life.push(0, 1, Vec::new())).unwrap(), 1);
+    let mut held = Vec::new();
+    let status = await_push(&life, &again, Code::ResourceExhausted, || {
+        keep_holding(&mut held, &again, 1);
+    });
+    // These are the words for neighbours.
+    let words = "1 calls are under way on this port: try again later";
+    assert_eq!(status.message(), words);
+    held.iter().for_each(JoinHandle::abort);
+}
+
+#[test]
 fn a_caller_that_never_finishes_its_request_does_not_keep_its_place() {
     let attempt = Duration::from_millis(100);
     let (_herd, neighbour) = riley_with(move |peers| {

@@ -8,9 +8,11 @@
 mod common;
 
 mod clients;
+mod counted;
 mod logs;
 mod processes;
 mod rotation;
+mod standing;
 mod wrong;
 
 use common::{CLASSIC, Herd, Pki, Topology};
