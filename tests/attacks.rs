@@ -72,13 +72,13 @@ impl Attack {
         }
     }
 
-    /// Connections that say one byte, and are opened again when they are closed.
+    /// Connections on which nothing is asked, and every ping is answered; opened
+    /// again when they are closed.
     fn by_connections(target: SocketAddr, from: IpAddr) -> Self {
         Self::start(CONNECTIONS, move || async move {
-            if let Ok(mut stream) = dial(target, from).await {
-                let _ = stream.write_all(b"P").await;
-                let _ = stream.read(&mut [0]).await;
-            }
+            let stream = dial(target, from).await;
+            // Until it is cut.
+            let _ = stay(stream.unwrap()).await;
         })
     }
 
@@ -114,6 +114,24 @@ async fn dial(target: SocketAddr, from: IpAddr) -> std::io::Result<TcpStream> {
     socket.connect(target).await
 }
 
+/// Speaks as much HTTP/2 as it takes to be left alone (RFC 9113).
+async fn stay(mut stream: TcpStream) -> std::io::Result<()> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const PING: u8 = 6;
+    stream.write_all(PREFACE).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await?;
+        if head[3] == PING && head[4] == 0 {
+            head[4] = 1;
+            stream.write_all(&[&head[..], &payload].concat()).await?;
+        }
+    }
+}
+
 async fn hold(channel: Channel, method: &str) {
     let mut client = Grpc::new(channel);
     if client.ready().await.is_err() {
@@ -137,6 +155,8 @@ fn assert_taken_back(attack: impl Fn(SocketAddr) -> Attack) {
     assert!(herd.is_up("Jaquez", "Riley"), "who was known stays");
     for round in 1..=3 {
         herd.kill("Jaquez");
+        // Its place is taken too.
+        attack.await_pressure();
         let start = Instant::now();
         herd.launch("Jaquez");
         herd.await_links();
@@ -145,7 +165,6 @@ fn assert_taken_back(attack: impl Fn(SocketAddr) -> Attack) {
         herd.await_everywhere("kiwi", &format!("+{round}+1"));
         let took = start.elapsed();
         assert!(took < Duration::from_secs(5), "round {round}: {took:?}");
-        attack.await_pressure();
     }
 }
 

@@ -12,6 +12,7 @@ mod counted;
 mod logs;
 mod processes;
 mod rotation;
+mod secrets;
 mod standing;
 mod wrong;
 
