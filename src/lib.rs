@@ -74,7 +74,8 @@
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
-//! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake |
+//! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake, `tls::standing` for what comes after |
+//! | who gives way to whom | `sockets::crowd` |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
 //! | what is measured | [`measure`] and whoever counts, then `admin::page`, `config/alerts.yml` and `config/grafana.json` |
@@ -120,7 +121,8 @@
 //! | 3 no echo | `tests/simulation` at every step, `tests/links.rs` on the wire, `tests/faults/twins.rs` for two processes of one name |
 //! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
-//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
+//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/attacks.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
+//! | secrets are written nowhere | `tests/tls/secrets.rs`, `tests/google/secrets.rs` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 //! | what monitoring reads | `tests/admin` |
 //! | what the bench says | `tests/bench` |

@@ -151,7 +151,7 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
 #[test]
 fn nothing_that_holds_or_names_a_key_prints_it() {
     let site = site(free_ports(1)[0]);
-    let config = Config::load(&site.path("herd.toml")).unwrap();
+    let config = Config::load(site.path("herd.toml")).unwrap();
     let in_site = |path: &str| site.path(path);
     let pair = |name: &str| Pair {
         certificate: in_site(&format!("certs/{name}.pem")),

@@ -15,7 +15,7 @@ use crate::herd;
 use crate::logs::ServerLog;
 
 /// Longer than a herd needs to be linked, and than files need to be read again.
-const SHORT: Duration = Duration::from_secs(6);
+const SHORT: Duration = Duration::from_secs(8);
 
 /// Valid for a little while yet.
 fn shortly() -> Validity {
@@ -158,11 +158,9 @@ impl Watching {
 
     /// It hears no more.
     #[track_caller]
-    fn await_end(mut self) {
-        let ended = self
-            .caller
-            .run(async { while let Ok(Some(_)) = self.told.message().await {} });
-        let () = ended;
+    fn await_end(self) {
+        let Self { caller, mut told } = self;
+        caller.run(async { while let Ok(Some(_)) = told.message().await {} });
     }
 }
 
