@@ -75,7 +75,8 @@
 //! | who answers what is near | [`places`] |
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
 //! | from where one may connect, and what one address may take | [`model::networks`], `sockets::gate`; `clients::guard`, `clients::addresses`, `clients::pace` |
-//! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake |
+//! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake, `tls::standing` for what comes after |
+//! | who gives way to whom | `sockets::crowd` |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what is logged | [`log`] |
 //! | what is measured | [`measure`] and whoever counts, then `admin::page`, `config/alerts.yml` and `config/grafana.json` |
@@ -121,7 +122,8 @@
 //! | 3 no echo | `tests/simulation` at every step, `tests/links.rs` on the wire, `tests/faults/twins.rs` for two processes of one name |
 //! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
-//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
+//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/attacks.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
+//! | secrets are written nowhere | `tests/tls/secrets.rs`, `tests/google/secrets.rs` |
 //! | clients are let in as the config says, and take no more than it gives them | `tests/client_guard.rs`, `tests/tls/clients.rs`, `tests/admin/networks.rs`; the rules in `model::networks`, `clients::pace` and `clients::addresses` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 //! | what the bench says | `tests/bench` |

@@ -261,7 +261,8 @@ impl<L: Listen> Bound<L> {
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
-        let peers = serve_peers(port, health.clone(), self.peers, self.tls.clone(), stopping);
+        let incoming = (self.peers, self.tls.clone(), gateway.clone());
+        let peers = serve_peers(port, health.clone(), incoming, stopping);
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
         if let Some(socket) = self.admin {
@@ -278,7 +279,7 @@ impl<L: Listen> Bound<L> {
         let mut shown = None;
         if let Some((socket, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let door = clients_door(credentials, &self.plan.clients);
+            let door = clients_door(credentials, &self.plan.clients, &gateway);
             let socket = SecureAcceptor::new(listener.guard(socket), door);
             clients_edge.spawn(serve_clients(listener, socket, draining).in_current_span());
         }
@@ -329,8 +330,13 @@ fn loaded(
     credentials.map(Arc::new).map_err(told)
 }
 
-fn clients_door(credentials: Arc<Credentials>, settings: &clients::Settings) -> Door {
+fn clients_door(
+    credentials: Arc<Credentials>,
+    settings: &clients::Settings,
+    gateway: &Gateway,
+) -> Door {
     Door {
+        refused: gateway.counts().clients_refused().clone(),
         credentials,
         limit: settings.idle.min(CLIENTS_HANDSHAKE),
         farewell: b"",
@@ -447,8 +453,7 @@ async fn keep_running(make: MakeLink, finish: watch::Receiver<bool>) {
 async fn serve_peers(
     port: Port,
     health: Health,
-    listener: impl Listen,
-    tls: Option<Arc<Credentials>>,
+    (listener, tls, gateway): (impl Listen, Option<Arc<Credentials>>, Arc<Gateway>),
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     health.set(true).await;
@@ -458,7 +463,7 @@ async fn serve_peers(
     let serve = port.serve(ReceiverStream::new(incoming), stopped);
     tokio::select! {
         served = serve => served.map_err(|error| error.to_string()),
-        never = peers::accept(listener, first_byte, tls, ready) => match never {},
+        never = peers::accept(listener, first_byte, tls, gateway, ready) => match never {},
     }
 }
 

@@ -69,7 +69,7 @@ fn a_refusal_is_written_once_and_a_flood_of_them_is_counted() {
     await_refusal(
         &log,
         dir.path(),
-        "ResourceExhausted: 2 calls are under way",
+        "ResourceExhausted: 2 calls of strangers are under way",
         || {
             held.retain(|call| !call.is_finished());
             held.resize_with(2, || stranger.hold("Push"));

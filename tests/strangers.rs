@@ -400,57 +400,78 @@ fn a_greeting_of_an_old_incarnation_never_lowers_anothers_position() {
     assert_eq!((new.greet(&stranger), old.greet(&stranger)), (4, 12));
 }
 
-/// Waits until a greeting ends with this code, and gives the status.
-#[track_caller]
-fn await_greeting(stranger: &Stranger, code: Code) -> Status {
-    await_greeting_while(stranger, code, || {})
+/// Holds a connection's calls open, and again those that have ended.
+fn keep_holding(held: &mut Vec<JoinHandle<Status>>, through: &Stranger, calls: usize) {
+    held.retain(|call| !call.is_finished());
+    held.resize_with(calls, || through.hold("Push"));
 }
 
+/// Waits until a push over a connection of a neighbour ends with this code, and
+/// gives the status.
 #[track_caller]
-fn await_greeting_while(stranger: &Stranger, code: Code, mut each: impl FnMut()) -> Status {
-    let greeting = Life::new("Jaquez", 7, "Riley").greeting();
-    eventually(&format!("a greeting ends with {code:?}"), || {
+fn await_push(life: &Life, through: &Stranger, code: Code, mut each: impl FnMut()) -> Status {
+    eventually(&format!("a push ends with {code:?}"), || {
         each();
-        let status = stranger.greet(&greeting).err();
+        let status = through.push(&life.push(0, 0, Vec::new())).err();
         let status = status.unwrap_or_else(|| Status::ok(""));
         (status.code() == code).then_some(status)
     })
 }
 
 #[test]
-fn calls_past_the_limit_are_refused_and_there_is_room_again_after() {
-    let (_herd, stranger) = riley_with(|peers| peers.max_pushes = 3);
+fn calls_of_neighbours_past_the_limit_are_refused_and_there_is_room_again_after() {
+    let (_herd, neighbour) = riley_with(|peers| peers.max_pushes = 3);
+    let life = jaquez(&neighbour);
     for _ in 0..3 {
-        let mut held: Vec<_> = (0..3).map(|_| stranger.hold("Push")).collect();
-        let status = await_greeting_while(&stranger, Code::ResourceExhausted, || {
-            // The greeting before may have taken the place of one of them.
-            let refused = held.iter_mut().filter(|call| call.is_finished());
-            refused.for_each(|call| *call = stranger.hold("Push"));
+        let mut held = Vec::new();
+        let status = await_push(&life, &neighbour, Code::ResourceExhausted, || {
+            // The push before may have taken the place of one of them.
+            keep_holding(&mut held, &neighbour, 3);
         });
         assert_eq!(
             status.message(),
             "3 calls are under way on this port: try again later"
         );
         held.iter().for_each(JoinHandle::abort);
-        await_greeting(&stranger, Code::Ok);
+        await_push(&life, &neighbour, Code::Ok, || {});
+    }
+}
+
+#[test]
+fn a_call_of_a_stranger_gives_way_to_the_next() {
+    let (herd, stranger) = riley_with(|peers| {
+        peers.max_pushes = 3;
+        // Longer than the test waits.
+        peers.attempt = Duration::from_secs(60);
+    });
+    let held: Vec<_> = (0..4).map(|_| stranger.hold("Push")).collect();
+    eventually("the oldest has ended", || {
+        held.iter().any(JoinHandle::is_finished).then_some(())
+    });
+    let next = Stranger::dial(herd.peers_address("Riley"));
+    jaquez(&next);
+    eventually("the next has ended too", || {
+        let ended = held.iter().filter(|call| call.is_finished()).count();
+        (ended == 2).then_some(())
+    });
+    for call in held {
+        if call.is_finished() {
+            let status = stranger.run(call).unwrap();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+            let words = "3 calls of strangers are under way on this port: try again later";
+            assert_eq!(status.message(), words);
+        }
     }
 }
 
 #[test]
 fn strangers_do_not_take_the_places_of_neighbours() {
-    let (herd, neighbour) = riley_with(|peers| peers.max_pushes = 3);
+    let (herd, neighbour) = riley_with(|peers| peers.max_pushes = 1);
     let life = jaquez(&neighbour);
     let stranger = Stranger::dial(herd.peers_address("Riley"));
-    let mut held: Vec<_> = (0..3).map(|_| stranger.hold("Push")).collect();
-    let other = Stranger::dial(herd.peers_address("Riley"));
-    eventually("strangers have taken all places that they may", || {
-        // This call may have taken the place of one of them.
-        let refused = held.iter_mut().filter(|call| call.is_finished());
-        refused.for_each(|call| *call = stranger.hold("Push"));
-        let status = other.send("Push", b"").unwrap_err();
-        (status.code() == Code::ResourceExhausted).then_some(())
-    });
+    let mut held = Vec::new();
     for (number, time) in (1..).zip(["1", "2", "3"]) {
+        keep_holding(&mut held, &stranger, 3);
         let push = life.push(number - 1, number, vec![report("kiwi", "+1+1", time)]);
         assert_eq!(neighbour.push(&push).unwrap(), number);
     }
@@ -458,23 +479,38 @@ fn strangers_do_not_take_the_places_of_neighbours() {
 }
 
 #[test]
+fn a_neighbour_that_dials_again_is_known_by_its_first_push() {
+    let (herd, first) = riley_with(|peers| peers.max_pushes = 1);
+    let life = jaquez(&first);
+    let again = Stranger::dial(herd.peers_address("Riley"));
+    assert_eq!(again.push(&life.push(0, 1, Vec::new())).unwrap(), 1);
+    let mut held = Vec::new();
+    let status = await_push(&life, &again, Code::ResourceExhausted, || {
+        keep_holding(&mut held, &again, 1);
+    });
+    // These are the words for neighbours.
+    let words = "1 calls are under way on this port: try again later";
+    assert_eq!(status.message(), words);
+    held.iter().for_each(JoinHandle::abort);
+}
+
+#[test]
 fn a_caller_that_never_finishes_its_request_does_not_keep_its_place() {
     let attempt = Duration::from_millis(100);
-    let (_herd, stranger) = riley_with(move |peers| {
+    let (_herd, neighbour) = riley_with(move |peers| {
         peers.max_pushes = 1;
         peers.attempt = attempt;
     });
+    let life = jaquez(&neighbour);
     let start = Instant::now();
-    let mut held = stranger.hold("Push");
-    await_greeting_while(&stranger, Code::ResourceExhausted, || {
-        if held.is_finished() {
-            held = stranger.hold("Push");
-        }
+    let mut held = Vec::new();
+    await_push(&life, &neighbour, Code::ResourceExhausted, || {
+        keep_holding(&mut held, &neighbour, 1);
     });
     // It goes on holding the line: it is the server that gives up.
-    await_greeting(&stranger, Code::Ok);
+    await_push(&life, &neighbour, Code::Ok, || {});
     assert!(start.elapsed() >= attempt * 4, "{:?}", start.elapsed());
-    let status = stranger.run(held).unwrap();
+    let status = neighbour.run(held.remove(0)).unwrap();
     assert_eq!(status.message(), "Timeout expired", "{status}");
 }
 

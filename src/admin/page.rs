@@ -10,6 +10,7 @@ use crate::herd::NeighbourId;
 use crate::log::Log;
 use crate::model::timestamp::UnixNanos;
 use crate::places::Places;
+use crate::tls::Reason;
 
 use super::format::Kind::{Counter, Gauge};
 use super::format::Text;
@@ -175,12 +176,28 @@ impl Sources {
         )
         .sample(&[("reason", "network")], counts.admin_denied().get())
         .sample(&[("reason", "limit")], counts.admin_turned_away().get());
-        text.single(
+        let (calls, by_name) = (counts.refused_calls().get(), counts.refused_by_name().get());
+        text.family(
             Counter,
             "proxyherd_peer_calls_refused_total",
-            "Greetings and pushes that were refused.",
-            counts.refused_calls().get(),
+            "Greetings and pushes that were refused, and other calls that a certificate does not allow: wrong_name, by whom it is for; other, all else.",
+        )
+        .sample(&[("reason", "wrong_name")], by_name)
+        .sample(&[("reason", "other")], calls.saturating_sub(by_name));
+        let mut family = text.family(
+            Counter,
+            "proxyherd_connections_refused_total",
+            "Connections that did not get in by TLS, or had to go, by port and by what was wrong; own_certificate: the other end would not have this server's.",
         );
+        for (port, refused) in [
+            ("peers", counts.peers_refused()),
+            ("clients_tls", counts.clients_refused()),
+        ] {
+            for reason in Reason::ALL {
+                let labels = [("port", port), ("reason", reason.label())];
+                family.sample(&labels, refused.of(reason).get());
+            }
+        }
     }
 
     /// Every link of this server, with its neighbour's name.

@@ -1,6 +1,9 @@
 //! What a server has done since it started.
 
+use std::sync::Arc;
+
 use crate::measure::{Counter, Histogram};
+use crate::tls::Refused;
 
 /// What became of the lines of clients. A connection counts those of one read
 /// here, and hands them in together.
@@ -43,6 +46,9 @@ pub struct Counts {
     admin_turned_away: Counter,
     admin_denied: Counter,
     refused_calls: Counter,
+    refused_by_name: Counter,
+    peers_refused: Arc<Refused>,
+    clients_refused: Arc<Refused>,
 }
 
 impl Counts {
@@ -129,8 +135,24 @@ impl Counts {
         &self.admin_denied
     }
 
-    /// Greetings and pushes that were refused.
+    /// Greetings and pushes that were refused, and other calls that a certificate
+    /// does not allow.
     pub fn refused_calls(&self) -> &Counter {
         &self.refused_calls
+    }
+
+    /// Those of them whose certificate is for somebody who may not make them.
+    pub fn refused_by_name(&self) -> &Counter {
+        &self.refused_by_name
+    }
+
+    /// Connections to the peer port that did not get in, or might not stay.
+    pub fn peers_refused(&self) -> &Arc<Refused> {
+        &self.peers_refused
+    }
+
+    /// Connections to the port for clients with TLS that did not get in.
+    pub fn clients_refused(&self) -> &Arc<Refused> {
+        &self.clients_refused
     }
 }

@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use crate::gateway::{Gateway, Outcomes};
 use crate::herd::NeighbourId;
 use crate::places::Places;
-use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus};
+use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus, RefusedConnections};
+use crate::tls::{Reason, Refused};
 
 use super::wire::{duration, timestamp};
 
@@ -39,6 +40,21 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
         connections_refused_by_network: counts.denied().get(),
         reads_put_off: counts.put_off().get(),
         admin_connections_refused: counts.admin_denied().get() + counts.admin_turned_away().get(),
+        calls_refused_by_name: counts.refused_by_name().get(),
+        peer_connections_refused: Some(refused(counts.peers_refused())),
+        client_tls_refused: Some(refused(counts.clients_refused())),
+    }
+}
+
+fn refused(refused: &Refused) -> RefusedConnections {
+    let count = |reason| refused.of(reason).get();
+    RefusedConnections {
+        no_certificate: count(Reason::NoCertificate),
+        foreign_ca: count(Reason::ForeignCa),
+        expired: count(Reason::Expired),
+        plaintext: count(Reason::Plaintext),
+        own_certificate: count(Reason::OwnCertificate),
+        other: count(Reason::Other),
     }
 }
 

@@ -63,6 +63,7 @@ impl Admission {
         let judged = judge(holder, herd, path.starts_with(PROPAGATE));
         judged.inspect_err(|status| {
             self.gateway.counts().refused_calls().add(1);
+            self.gateway.counts().refused_by_name().add(1);
             let note = || {
                 let (what, from) = (name_of(path), address_of(request.extensions()));
                 self.refusals.note(what, from, status);

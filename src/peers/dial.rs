@@ -1,7 +1,8 @@
 //! The way to a neighbour: how it is dialled, and who must answer.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use http::Uri;
 use http::uri::InvalidUri;
@@ -13,7 +14,7 @@ use tower::service_fn;
 
 use crate::model::address::Address;
 use crate::proto::propagate_client::PropagateClient;
-use crate::tls::{self, Credentials, Holder, Subject};
+use crate::tls::{self, Credentials, Holder, Readings, Subject};
 
 use super::Settings;
 use super::channel::{Channel, Connecting, Limits, Wire};
@@ -43,7 +44,7 @@ pub fn dial(
     let origin = format!("http://{address}").parse()?;
     let address = address.clone();
     let channel = Channel::new(move || connect(&address), limits(settings));
-    Ok(caller(channel, origin, settings))
+    Ok(caller(move || channel.clone(), origin, settings))
 }
 
 /// The same by TCP and TLS, to the server `whom`, which must show a certificate
@@ -57,20 +58,24 @@ pub fn dial_secure(
     whom: &Subject,
 ) -> Result<Caller, InvalidUri> {
     let origin = format!("https://{whom}").parse()?;
-    let (address, credentials, whom) = (address.clone(), credentials.clone(), whom.clone());
-    let connect = move || -> Connecting {
-        let (address, credentials, whom) = (address.clone(), credentials.clone(), whom.clone());
-        Box::pin(async move {
-            let stream = tls_stream(&address, &credentials, &whom).await?;
-            Ok(Box::new(stream) as Box<dyn Wire>)
-        })
+    let way = Way {
+        address: address.clone(),
+        credentials: credentials.clone(),
+        whom: whom.clone(),
+        until: Arc::default(),
     };
     // Of three round trips, two are for TLS.
     let limits = Limits {
         connect: settings.attempt * 2,
         ..limits(settings)
     };
-    Ok(caller(Channel::new(connect, limits), origin, settings))
+    let line = Mutex::new(Line::new(way, limits));
+    let channel = move || {
+        line.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .channel()
+    };
+    Ok(caller(channel, origin, settings))
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -78,6 +83,72 @@ fn limits(settings: &Settings) -> Limits {
         connect: settings.attempt,
         keep_alive: settings.keep_alive,
         keep_alive_timeout: settings.keep_alive_timeout,
+    }
+}
+
+/// A channel that is made anew between calls, with the connection under it, when
+/// that stands by what no longer holds: when the own credentials were read again,
+/// or the certificate that the server showed has expired.
+struct Line {
+    way: Way,
+    limits: Limits,
+    readings: Readings,
+    channel: Channel,
+}
+
+impl Line {
+    fn new(way: Way, limits: Limits) -> Self {
+        Self {
+            readings: way.credentials.readings(),
+            channel: way.channel(limits),
+            way,
+            limits,
+        }
+    }
+
+    fn channel(&mut self) -> Channel {
+        if self.readings.is_new() || self.way.has_expired() {
+            self.way.until = Arc::default();
+            self.channel = self.way.channel(self.limits);
+        }
+        self.channel.clone()
+    }
+}
+
+/// How a server is reached by TLS.
+#[derive(Clone)]
+struct Way {
+    address: Address,
+    credentials: Arc<Credentials>,
+    whom: Subject,
+    /// How long the certificates are valid that it showed last.
+    until: Arc<Mutex<Option<SystemTime>>>,
+}
+
+impl Way {
+    fn channel(&self, limits: Limits) -> Channel {
+        let way = self.clone();
+        let connect = move || -> Connecting {
+            let way = way.clone();
+            Box::pin(async move { Ok(Box::new(way.reach().await?) as Box<dyn Wire>) })
+        };
+        Channel::new(connect, limits)
+    }
+
+    async fn reach(&self) -> io::Result<TlsStream<TcpStream>> {
+        let stream = tls_stream(&self.address, &self.credentials, &self.whom).await?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        *self.until() = tls::until(chain);
+        Ok(stream)
+    }
+
+    fn has_expired(&self) -> bool {
+        self.until().is_some_and(|until| until <= SystemTime::now())
+    }
+
+    /// Held for a look.
+    fn until(&self) -> MutexGuard<'_, Option<SystemTime>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,15 +191,20 @@ fn check_name(stream: &TlsStream<TcpStream>, whom: &Subject) -> io::Result<()> {
 }
 
 fn told(error: &io::Error) -> io::Error {
-    io::Error::other(tls::refusal(error).unwrap_or_else(|| {
-        format!("the connection broke in the TLS handshake: {error}; does it speak TLS?")
-    }))
+    let broken =
+        || format!("the connection broke in the TLS handshake: {error}; does it speak TLS?");
+    io::Error::other(tls::refusal(error).map_or_else(broken, |refusal| refusal.words))
 }
 
-fn caller(channel: Channel, origin: Uri, settings: &Settings) -> Caller {
-    let client = PropagateClient::with_origin(channel, origin);
+/// Each attempt of a call takes the channel that there is then.
+fn caller(
+    channel: impl Fn() -> Channel + Send + Sync + 'static,
+    origin: Uri,
+    settings: &Settings,
+) -> Caller {
+    let channel = Arc::new(channel);
     let attempt = move |call: Call| {
-        let mut client = client.clone();
+        let mut client = PropagateClient::with_origin(channel(), origin.clone());
         async move {
             Ok(match call {
                 Call::Greet(request) => {

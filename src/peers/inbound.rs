@@ -67,7 +67,9 @@ impl Inbound {
         self.check_sender(request.extensions(), push.header.sender)?;
         let intake = replica.begin_push(&push.header).map_err(status)?;
         let reports = push.reports().map_err(push_status)?;
-        self.note_reports(&replica.neighbours()[intake.neighbour.0], &reports);
+        let name = &replica.neighbours()[intake.neighbour.0];
+        self.note_connected(name, request.extensions());
+        self.note_reports(name, &reports);
         let traffic = self.gateway.board().traffic(intake.neighbour);
         for chunk in reports.chunks(CHUNK) {
             let now = self.gateway.clock().now();
@@ -97,22 +99,30 @@ impl Inbound {
     /// With TLS, a server speaks for itself only.
     fn check_sender(&self, extensions: &Extensions, sender: &str) -> Result<(), Status> {
         let herd = &self.gateway.replica().identity().herd;
-        admission::check_sender(extensions.get(), sender, herd)
+        let checked = admission::check_sender(extensions.get(), sender, herd);
+        checked.inspect_err(|_| self.gateway.counts().refused_by_name().add(1))
     }
 
     fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
         let name = &self.gateway.replica().neighbours()[welcome.neighbour.0];
-        match request.extensions().get::<OtherEnd>() {
-            Some(other_end) if other_end.is_known_as(name) => {
-                info!("neighbour {name} connected from {}", other_end.address);
-            }
-            _ => debug!("{name} greets again"),
+        if !self.note_connected(name, request.extensions()) {
+            debug!("{name} greets again");
         }
         if welcome.is_new {
             // What this incarnation of it does not have, our link must send it.
             let board = self.gateway.board();
             board.ring_greet(welcome.neighbour, welcome.greeter);
         }
+    }
+
+    /// Gives whether the connection is a new one of the neighbour.
+    fn note_connected(&self, name: &Name, extensions: &Extensions) -> bool {
+        let other_end = extensions.get::<OtherEnd>();
+        let new = other_end.filter(|other_end| other_end.is_known_as(name));
+        if let Some(other_end) = new {
+            info!("neighbour {name} connected from {}", other_end.address);
+        }
+        new.is_some()
     }
 
     fn note_reports(&self, sender: &Name, reports: &[Report<'_>]) {

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,16 +11,18 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::transport::server::Connected;
-use tracing::{Span, info, warn};
+use tracing::{Instrument, Span, info, warn};
 
+use crate::gateway::Gateway;
 use crate::log::{Seldom, unwritten};
 use crate::model::name::Name;
-use crate::sockets::{ConnectionLimit, Door, HANDSHAKE, Handshakes, Listen, Secured, Stream};
-use crate::tls::{self, Credentials, Holder};
+use crate::sockets::{Crowd, Door, HANDSHAKE, Handshakes, Listen, Place, Secured, Stream};
+use crate::tls::{self, Credentials, Holder, Reason, Refusal};
 
 /// Most connections to a peer port. A neighbour has one; the rest is for
 /// operators, and a bound for strangers.
@@ -41,29 +44,31 @@ const FAREWELL: &[u8] = b"\
 
 /// Hands the connections of `listener` on, as they begin to speak; closes those
 /// that do not within `limit`, since whoever speaks HTTP/2 speaks first. With
-/// `credentials`, only those of others of the same CA come that far.
-/// Must run in the server's span.
+/// `credentials`, only those of others of the same CA come that far, and stay for
+/// as long as they would be let in. Those that are refused are counted with
+/// `gateway`. Must run in the server's span.
 pub async fn accept<L: Listen>(
     mut listener: L,
     limit: Duration,
     credentials: Option<Arc<Credentials>>,
+    gateway: Arc<Gateway>,
     ready: mpsc::Sender<io::Result<Connection>>,
 ) -> Infallible {
-    let places = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
+    let crowd = Crowd::new(MAX_CONNECTIONS, "connections stand at the peer port");
     let mut handshakes = Handshakes::new(MAX_HANDSHAKES);
-    let hall = Arc::new(Hall::new(limit, credentials));
+    let hall = Arc::new(Hall::new(limit, credentials, gateway));
     loop {
         let (stream, address) = listener.accept().await;
-        let Some(place) = places.take() else { continue };
-        let (hall, ready) = (hall.clone(), ready.clone());
-        handshakes.run(async move {
+        let (hall, crowd, ready) = (hall.clone(), crowd.clone(), ready.clone());
+        handshakes.run(address.ip(), async move {
             match hall.admit(stream).await {
-                Ok((stream, holder)) => {
-                    let connection = Connection::new(stream, address, holder, place);
+                Ok(guest) => {
+                    let place = crowd.enter(address.ip());
+                    let connection = Connection::new(guest, address, place, hall);
                     // Fails only when the port is closed.
                     let _ = ready.send(Ok(connection)).await;
                 }
-                Err(Some(words)) => hall.tell(address, &words),
+                Err(Some(refusal)) => hall.tell(address, &refusal),
                 Err(None) => {}
             }
         });
@@ -74,55 +79,104 @@ pub async fn accept<L: Listen>(
 struct Hall {
     limit: Duration,
     door: Option<Door>,
+    gateway: Arc<Gateway>,
     refusals: Seldom,
 }
 
+/// A connection that was let in.
+struct Guest {
+    stream: Box<dyn Duplex>,
+    /// Whom its certificate is for; `None` without TLS.
+    holder: Option<Holder>,
+    /// What it showed, the certificate of its own first.
+    chain: Vec<CertificateDer<'static>>,
+}
+
 impl Hall {
-    fn new(limit: Duration, credentials: Option<Arc<Credentials>>) -> Self {
+    fn new(limit: Duration, credentials: Option<Arc<Credentials>>, gateway: Arc<Gateway>) -> Self {
         let door = |credentials| Door {
             credentials,
             limit,
             farewell: FAREWELL,
+            refused: gateway.counts().peers_refused().clone(),
         };
         Self {
             limit,
             door: credentials.map(door),
             refusals: Seldom::new(TELL_PAUSE),
+            gateway,
         }
     }
 
-    /// Gives a connection that speaks, and whom its certificate is for; or why it
-    /// does not get in, where it said anything.
-    async fn admit<S: Stream>(
-        &self,
-        mut stream: S,
-    ) -> Result<(Box<dyn Duplex>, Option<Holder>), Option<String>> {
+    /// Lets a connection in that speaks; or says why it does not get in, where it
+    /// said anything.
+    async fn admit<S: Stream>(&self, mut stream: S) -> Result<Guest, Option<Refusal>> {
         if let Some(door) = &self.door {
-            let stream = door.pass(stream).await?;
-            let holder = holder_of(&stream);
-            return Ok((Box::new(stream), Some(holder)));
+            return door.pass(stream).await.map(Guest::secured);
         }
         match timeout(self.limit, stream.first_byte()).await {
-            Ok(Some(HANDSHAKE)) => Err(Some(
-                "it speaks TLS, and this port has none: set [security] in the config".to_owned(),
-            )),
-            Ok(Some(_)) => Ok((Box::new(stream), None)),
+            Ok(Some(HANDSHAKE)) => {
+                let words = "it speaks TLS, and this port has none: set [security] in the config";
+                let refusal = Refusal::new(Reason::Other, words);
+                self.count(&refusal);
+                Err(Some(refusal))
+            }
+            Ok(Some(_)) => Ok(Guest::in_clear(stream)),
             Ok(None) | Err(_) => Err(None),
         }
     }
 
-    fn tell(&self, address: SocketAddr, words: &str) {
+    fn count(&self, refusal: &Refusal) {
+        let refused = self.gateway.counts().peers_refused();
+        refused.of(refusal.reason).add(1);
+    }
+
+    fn tell(&self, address: SocketAddr, refusal: &Refusal) {
         if let Some(untold) = self.refusals.turn() {
             let others = unwritten(untold);
-            warn!("refused a connection from {address}: {words}{others}");
+            warn!("refused a connection from {address}: {refusal}{others}");
         }
+    }
+
+    /// Resolves when whoever showed these certificates may stay no longer, and
+    /// says why.
+    async fn dismissal(
+        self: Arc<Self>,
+        address: SocketAddr,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> String {
+        let Some(door) = &self.door else {
+            return std::future::pending().await;
+        };
+        let refusal = tls::standing(door.credentials.clone(), chain).await;
+        self.count(&refusal);
+        warn!("closed the connection from {address}: {refusal}");
+        refusal.words
     }
 }
 
-fn holder_of<S>(stream: &Secured<S>) -> Holder {
-    let certificates = stream.get_ref().1.peer_certificates();
-    let own = certificates.and_then(|chain| chain.first());
-    own.map(Holder::of).unwrap_or_default()
+impl Guest {
+    fn in_clear(stream: impl Stream) -> Self {
+        Self {
+            stream: Box::new(stream),
+            holder: None,
+            chain: Vec::new(),
+        }
+    }
+
+    fn secured(stream: Secured<impl Stream>) -> Self {
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain: Vec<_> = chain
+            .iter()
+            .cloned()
+            .map(CertificateDer::into_owned)
+            .collect();
+        Self {
+            holder: Some(chain.first().map(Holder::of).unwrap_or_default()),
+            chain,
+            stream: Box::new(stream),
+        }
+    }
 }
 
 /// What bytes go through, both ways.
@@ -137,10 +191,13 @@ const CLOSED: &str = "it closed the connection";
 pub struct Connection {
     stream: Box<dyn Duplex>,
     other_end: OtherEnd,
+    /// Resolves when this server has to end it, and says why; `None` once it has.
+    dismissal: Option<Dismissal>,
     end: Option<String>,
     span: Span,
-    _place: OwnedSemaphorePermit,
 }
+
+type Dismissal = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// What is known of the other end of a connection.
 #[derive(Clone, Debug)]
@@ -148,6 +205,7 @@ pub struct OtherEnd {
     pub(super) address: SocketAddr,
     neighbour: Arc<OnceLock<Name>>,
     holder: Option<Arc<Holder>>,
+    place: Arc<Place>,
 }
 
 impl OtherEnd {
@@ -161,32 +219,54 @@ impl OtherEnd {
         self.holder.as_deref()
     }
 
-    /// A neighbour has greeted over this connection. Gives whether it is the
+    /// A neighbour was welcome over this connection. Gives whether it is the
     /// first time.
     pub(super) fn is_known_as(&self, name: &Name) -> bool {
-        self.neighbour.set(name.clone()).is_ok()
+        let is_first = self.neighbour.get().is_none() && self.neighbour.set(name.clone()).is_ok();
+        if is_first {
+            self.place.become_known();
+        }
+        is_first
     }
 }
 
 impl Connection {
-    fn new(
-        stream: Box<dyn Duplex>,
-        address: SocketAddr,
-        holder: Option<Holder>,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
+    fn new(guest: Guest, address: SocketAddr, place: Place, hall: Arc<Hall>) -> Self {
+        let lost = place.lost();
+        let dismissed = hall.dismissal(address, guest.chain);
+        let dismissal = async move {
+            tokio::select! {
+                () = lost => "it gave way to a newer one".to_owned(),
+                words = dismissed => words,
+            }
+        };
         let other_end = OtherEnd {
             address,
             neighbour: Arc::default(),
-            holder: holder.map(Arc::new),
+            holder: guest.holder.map(Arc::new),
+            place: Arc::new(place),
         };
         Self {
-            stream,
+            stream: guest.stream,
             other_end,
+            dismissal: Some(Box::pin(dismissal.in_current_span())),
             end: None,
             span: Span::current(),
-            _place: place,
         }
+    }
+
+    /// Is it time to end it? Asked wherever it is read or written, since either
+    /// may be all that is waited for.
+    fn poll_dismissal(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if let Some(dismissal) = &mut self.dismissal {
+            let Poll::Ready(words) = dismissal.as_mut().poll(context) else {
+                return Ok(());
+            };
+            self.dismissal = None;
+            self.end.get_or_insert(words);
+        }
+        let words = self.end.clone().unwrap_or_default();
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, words))
     }
 
     fn note_error<T>(&mut self, result: &io::Result<T>) {
@@ -194,7 +274,7 @@ impl Connection {
             self.end.get_or_insert_with(|| match error.kind() {
                 // With TLS, to close without saying so.
                 io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
-                _ => tls::refusal(error).unwrap_or_else(|| error.to_string()),
+                _ => tls::refusal(error).map_or_else(|| error.to_string(), |tls| tls.words),
             });
         }
     }
@@ -208,6 +288,8 @@ impl fmt::Debug for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // Calls that have not ended yet may hold it.
+        self.other_end.place.leave();
         if let Some(name) = self.other_end.neighbour.get() {
             let address = self.other_end.address;
             let end = self.end.as_deref().unwrap_or("this server closed it");
@@ -231,6 +313,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.poll_dismissal(context)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if let Poll::Ready(result) = &read {
@@ -249,6 +332,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_dismissal(context)?;
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(result) = &written {
             self.note_error(result);
@@ -261,6 +345,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_dismissal(context)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         if let Poll::Ready(result) = &written {
             self.note_error(result);

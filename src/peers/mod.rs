@@ -6,6 +6,7 @@
 //! | `inbound` | the `Propagate` service: takes greetings and pushes |
 //! | `port` | the peer port: which services it offers, and its limits |
 //! | `incoming` | the connections behind that service |
+//! | `places` | how many calls at a time |
 //! | `admission` | who may call what, by their certificate |
 //! | `policy` | the tower stack that every call to a neighbour goes through |
 //! | `refusals` | what is written of the calls that were refused |
@@ -26,6 +27,7 @@ mod dial;
 mod inbound;
 mod incoming;
 mod link;
+mod places;
 mod policy;
 mod port;
 mod protobuf;
@@ -81,7 +83,8 @@ pub struct Settings {
     /// calls under load.
     pub batch_reports: usize,
     /// Most calls under way at a time on the peer port, for neighbours and for
-    /// all others each; further ones are refused. Default 64, 1 to 10,000; each
+    /// all others each; further ones of neighbours are refused, and of others
+    /// take the place of an earlier one. Default 64, 1 to 10,000; each
     /// holds up to about 2 MiB. Too low refuses neighbours, too high lets
     /// strangers fill the memory.
     pub max_pushes: usize,

@@ -3,32 +3,26 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
-use tonic::{Request, Status};
 use tonic_health::server::HealthReporter;
 use tower::Service;
 use tower::layer::layer_fn;
 
-use crate::model::name::Name;
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
-use crate::tls::Holder;
 
 use super::Settings;
 use super::admission::Admission;
 use super::inbound::Inbound;
-use super::incoming::OtherEnd;
+use super::places::Places;
 use super::refusals::Noting;
 use super::wire::MAX_PUSH_BYTES;
 
@@ -80,7 +74,7 @@ impl Port {
             + 'static,
         S::Future: Send + 'static,
     {
-        let service = InterceptedService::new(service, self.places.interceptor());
+        let service = self.places.before(service);
         self.beside = self.beside.add_service(service);
         self.health.services.push(S::NAME);
         self
@@ -113,7 +107,7 @@ impl Port {
         let propagate = PropagateServer::new(self.inbound)
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
-        let propagate = InterceptedService::new(propagate, self.places.interceptor());
+        let propagate = self.places.before(propagate);
         let admission = Admission::new(gateway.clone());
         Server::builder()
             .layer(layer_fn(move |services| admission.before(services)))
@@ -166,54 +160,4 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-}
-
-/// Lets in so many calls at a time over connections of servers of
-/// `herd` by their certificate, or on which a neighbour has greeted, and as many
-/// over all others, so that strangers do not take the
-/// places of neighbours.
-#[derive(Clone, Debug)]
-struct Places {
-    most: usize,
-    herd: Name,
-    neighbours: Arc<Semaphore>,
-    others: Arc<Semaphore>,
-}
-
-impl Places {
-    fn new(most: usize, herd: Name) -> Self {
-        Self {
-            most,
-            herd,
-            neighbours: Arc::new(Semaphore::new(most)),
-            others: Arc::new(Semaphore::new(most)),
-        }
-    }
-
-    /// Runs before a call's message is read, so that what waits outside holds no
-    /// memory; the place is given back when the request is dropped.
-    fn interceptor(&self) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone + use<> {
-        let places = self.clone();
-        move |request| places.let_in(request)
-    }
-
-    fn let_in(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let other_end = request.extensions().get::<OtherEnd>();
-        let is_server = |holder: &Holder| holder.is_server_of(&self.herd);
-        let is_neighbour = other_end.is_some_and(|other_end| {
-            other_end.is_neighbour() || other_end.holder().is_some_and(is_server)
-        });
-        let places = match is_neighbour {
-            true => &self.neighbours,
-            false => &self.others,
-        };
-        let place = places.clone().try_acquire_owned().map_err(|_| {
-            let most = self.most;
-            Status::resource_exhausted(format!(
-                "{most} calls are under way on this port: try again later"
-            ))
-        })?;
-        request.extensions_mut().insert(Arc::new(place));
-        Ok(request)
-    }
 }

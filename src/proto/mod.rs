@@ -20,9 +20,9 @@ pub use generated::{
     Bucket, Circle, ClientStatus, DigestRequest, DigestResponse, GetStatusRequest,
     GetStatusResponse, GreetRequest, GreetResponse, KnownReport, LinkStatus, ListClientsRequest,
     ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
-    NearbyResponse, PlacesStatus, Point, PushResponse, Report, Resume, WatchRequest, WatchResponse,
-    nearby_request, operator_client, operator_server, propagate_client, propagate_server,
-    watch_request,
+    NearbyResponse, PlacesStatus, Point, PushResponse, RefusedConnections, Report, Resume,
+    WatchRequest, WatchResponse, nearby_request, operator_client, operator_server,
+    propagate_client, propagate_server, watch_request,
 };
 
 /// All of `proto/` compiled, comments included: what reflection serves.

@@ -6,10 +6,12 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `crowd` | so many at a time, fair to all networks |
 //! | `gate` | turns away who comes from where none may |
 //! | `handshakes` | connections that have not shown yet who they are: bounded |
 //! | `secure` | the server's side of TLS |
 
+mod crowd;
 mod gate;
 mod handshakes;
 mod secure;
@@ -28,6 +30,7 @@ use tracing::{info, warn};
 use crate::log::Seldom;
 use crate::model::address::Address;
 
+pub use crowd::{Crowd, Place};
 pub use gate::Gate;
 pub use handshakes::Handshakes;
 pub use secure::{Door, HANDSHAKE, SecureAcceptor, Secured};

@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{Instrument, info};
 
 use crate::log::{Seldom, unwritten};
-use crate::tls::{self, Credentials};
+use crate::tls::{self, Credentials, Reason, Refusal, Refused};
 
 use super::{Handshakes, Listen, Stream};
 
@@ -60,30 +60,43 @@ pub struct Door {
     pub limit: Duration,
     /// What is said to who speaks plaintext, as far as anything can be.
     pub farewell: &'static [u8],
+    /// Where those that are refused are counted.
+    pub refused: Arc<Refused>,
 }
 
 impl Door {
     /// Lets a connection in, or says why not; `None` where it never said
     /// anything.
-    pub async fn pass<S: Stream>(&self, stream: S) -> Result<Secured<S>, Option<String>> {
+    pub async fn pass<S: Stream>(&self, stream: S) -> Result<Secured<S>, Option<Refusal>> {
         let mut has_spoken = false;
         match timeout(self.limit, self.shake_hands(stream, &mut has_spoken)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err((words, stream))) => {
+            Ok(Err((refusal, stream))) => {
+                let refusal = refusal.inspect(|refusal| self.count(refusal));
                 if let Some(stream) = stream {
                     linger(stream).await;
                 }
-                Err(words)
+                Err(refusal)
             }
-            Err(_) => Err(has_spoken.then(|| "it did not finish the TLS handshake in time".into())),
+            Err(_) if has_spoken => {
+                let words = "it did not finish the TLS handshake in time";
+                let refusal = Refusal::new(Reason::Other, words);
+                self.count(&refusal);
+                Err(Some(refusal))
+            }
+            Err(_) => Err(None),
         }
+    }
+
+    fn count(&self, refusal: &Refusal) {
+        self.refused.of(refusal.reason).add(1);
     }
 
     async fn shake_hands<S: Stream>(
         &self,
         mut stream: S,
         has_spoken: &mut bool,
-    ) -> Result<Secured<S>, (Option<String>, Option<S>)> {
+    ) -> Result<Secured<S>, (Option<Refusal>, Option<S>)> {
         let Some(first) = stream.first_byte().await else {
             return Err((None, None));
         };
@@ -92,20 +105,21 @@ impl Door {
             // Whether it is heard makes no difference.
             let _ = stream.write_all(self.farewell).await;
             let words = "it speaks plaintext, and this port is for TLS";
-            return Err((Some(words.to_owned()), Some(stream)));
+            return Err((Some(Refusal::new(Reason::Plaintext, words)), Some(stream)));
         }
         let acceptor = TlsAcceptor::from(self.credentials.server_config());
         let accepted = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(BUFFER)));
         let accepted = accepted.into_fallible().await;
-        accepted.map_err(|(error, stream)| (Some(words(&error)), Some(stream)))
+        accepted.map_err(|(error, stream)| (Some(refusal(&error)), Some(stream)))
     }
 }
 
-fn words(error: &io::Error) -> String {
-    tls::refusal(error).unwrap_or_else(|| match error.kind() {
+fn refusal(error: &io::Error) -> Refusal {
+    let broken = || match error.kind() {
         io::ErrorKind::UnexpectedEof => "it broke off the TLS handshake".to_owned(),
         _ => format!("the connection broke in the TLS handshake: {error}"),
-    })
+    };
+    tls::refusal(error).unwrap_or_else(|| Refusal::new(Reason::Other, broken()))
 }
 
 async fn linger(mut stream: impl Stream) {
@@ -164,11 +178,11 @@ fn take_through<S: Stream>(
         loop {
             let (stream, peer) = listener.accept().await;
             let (door, through, refusals) = (door.clone(), through.clone(), refusals.clone());
-            handshakes.run(async move {
+            handshakes.run(peer.ip(), async move {
                 match door.pass(stream).await {
                     // Fails only when the port is closed.
                     Ok(stream) => drop(through.send((stream, peer)).await),
-                    Err(Some(words)) => tell(&refusals, peer, &words),
+                    Err(Some(refusal)) => tell(&refusals, peer, &refusal),
                     Err(None) => {}
                 }
             });
@@ -176,8 +190,11 @@ fn take_through<S: Stream>(
     }
 }
 
-fn tell(refusals: &Seldom, peer: SocketAddr, words: &str) {
+fn tell(refusals: &Seldom, peer: SocketAddr, refusal: &Refusal) {
     if let Some(untold) = refusals.turn() {
-        info!("client {peer} did not get in: {words}{}", unwritten(untold));
+        info!(
+            "client {peer} did not get in: {refusal}{}",
+            unwritten(untold)
+        );
     }
 }

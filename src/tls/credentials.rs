@@ -3,11 +3,12 @@
 //!
 //! Everything is parsed and checked before anything is used: a file that is
 //! broken, half-written or does not fit the others changes nothing. Connections
-//! take the configuration of the moment at which they begin, and keep it.
+//! take the configuration of the moment at which they begin; whether they may go
+//! on is judged by that of each moment (`standing`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::client::WebPkiServerVerifier;
@@ -21,7 +22,10 @@ use rustls::{
     CertificateError, ClientConfig, Error, RootCertStore, ServerConfig, client::Resumption,
 };
 
+use tokio::sync::watch;
+
 use super::files::{self, FileError, Files, Pair, Stamp};
+use super::refused::Refusal;
 use super::subject::{Holder, Subject};
 use super::words;
 
@@ -32,8 +36,8 @@ const HTTP_2: &[u8] = b"h2";
 pub struct Credentials {
     files: Files,
     purpose: Purpose,
-    /// Held for as long as it takes to count a reference.
-    current: RwLock<Arc<Loaded>>,
+    /// Looked at for as long as it takes to count a reference.
+    current: watch::Sender<Arc<Loaded>>,
     /// The files as they were before they were read first.
     first: Vec<Option<Stamp>>,
 }
@@ -53,6 +57,8 @@ enum Purpose {
 pub(super) struct Loaded {
     server: Arc<ServerConfig>,
     client: Option<Arc<ClientConfig>>,
+    /// Who may call; nobody shows who they are to what is for clients.
+    callers: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) expiries: Vec<Expiry>,
     pub(super) cautions: Vec<String>,
 }
@@ -89,7 +95,7 @@ impl Credentials {
         Ok(Self {
             files,
             purpose,
-            current: RwLock::new(Arc::new(loaded)),
+            current: watch::Sender::new(Arc::new(loaded)),
             first,
         })
     }
@@ -106,14 +112,18 @@ impl Credentials {
     }
 
     pub(super) fn current(&self) -> Arc<Loaded> {
-        let current = self.current.read();
-        current.unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.borrow().clone()
+    }
+
+    /// Tells when they were read again, from this call on.
+    pub fn readings(&self) -> Readings {
+        Readings(self.current.subscribe())
     }
 
     /// Reads all files again. Where that fails, nothing changes.
     pub(super) fn reload(&self) -> Result<(), FileError> {
-        let loaded = Arc::new(load(&self.files, &self.purpose)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        let loaded = load(&self.files, &self.purpose)?;
+        self.current.send_replace(Arc::new(loaded));
         Ok(())
     }
 
@@ -125,6 +135,47 @@ impl Credentials {
     /// The files as they are.
     pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
         Stamp::all(&paths(&self.files, &self.purpose))
+    }
+}
+
+/// Tells when credentials were read again.
+pub struct Readings(watch::Receiver<Arc<Loaded>>);
+
+impl Readings {
+    /// Were they read again since this was last asked?
+    pub fn is_new(&mut self) -> bool {
+        let is_new = self.0.has_changed().unwrap_or(false);
+        if is_new {
+            self.0.mark_unchanged();
+        }
+        is_new
+    }
+
+    /// Resolves when they were read again since the last answer; never once the
+    /// credentials are gone.
+    pub(super) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+impl fmt::Debug for Readings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readings")
+    }
+}
+
+impl Loaded {
+    /// Would somebody who calls now, and shows these certificates, get in?
+    pub(super) fn check_caller(&self, chain: &[CertificateDer<'_>]) -> Result<(), Refusal> {
+        let (Some(callers), [own, between @ ..]) = (&self.callers, chain) else {
+            return Ok(());
+        };
+        let verified = callers.verify_client_cert(own, between, UnixTime::now());
+        verified
+            .map(drop)
+            .map_err(|error| words::refusal_of(&error))
     }
 }
 
@@ -167,6 +218,7 @@ fn load_for_clients(
     Ok(Loaded {
         server: Arc::new(server),
         client: None,
+        callers: None,
         expiries,
         cautions: files::exposed_key(&files.own.key).into_iter().collect(),
     })
@@ -182,12 +234,14 @@ fn load_for_links(
     let trust = Trust::new(&files.ca, &authorities)?;
     trust.check(&files.own.certificate, &chain, purpose)?;
     let expiries = expiries(files, &chain, &authorities);
+    let callers = trust.callers.clone();
     let (server, client) = trust
         .configs(chain, key)
         .map_err(|error| unusable(&files.own, &error))?;
     Ok(Loaded {
         server: Arc::new(server),
         client: Some(Arc::new(client)),
+        callers: Some(callers),
         expiries,
         cautions: files::exposed_key(&files.own.key).into_iter().collect(),
     })

@@ -11,7 +11,9 @@
 //! | `files` | certificates and keys in PEM files |
 //! | `credentials` | what those files make of a server |
 //! | `watch` | reads them again when they change, tells when they expire |
+//! | `standing` | whether those that are connected may stay |
 //! | `words` | why a handshake failed |
+//! | `refused` | the kinds of such failures, counted |
 //! | `inspect` | what a certificate in a file says |
 //! | [`issue`] | makes certificates, for a first try-out or a small herd |
 //!
@@ -21,23 +23,28 @@
 //!   nothing else, in TLS 1.3. No session is resumed, so each connection shows
 //!   its certificate anew.
 //! - Files are parsed whole before they are used; broken ones change nothing.
+//! - A connection ends when the certificate by which it began has expired, or its
+//!   CA is no longer trusted.
 //! - Nothing of a key is printed: not in errors, not in logs, not by `Debug`.
 //!
-//! What this folder does not do: revocation lists (a herd's certificates live
-//! short, and its CA can be replaced), or end connections that stand when a
-//! certificate expires or its CA is no longer trusted.
+//! What this folder does not do: revocation lists. A herd's certificates live
+//! short, and its CA can be replaced.
 
 mod credentials;
 mod files;
 mod inspect;
 pub mod issue;
+mod refused;
+mod standing;
 mod subject;
 mod watch;
 mod words;
 
-pub use credentials::{Credentials, server_name};
+pub use credentials::{Credentials, Readings, server_name};
 pub use files::{FileError, Files, Pair};
 pub use inspect::{Found, inspect};
+pub use refused::{Reason, Refusal, Refused};
+pub use standing::{standing, until};
 pub use subject::{Holder, Subject, repeat};
 pub use watch::keep_current;
 pub use words::{moment, refusal};

@@ -110,7 +110,7 @@ fn tell(Expiry { path, at }: &Expiry, now: SystemTime) -> bool {
     let path = path.display();
     match at.duration_since(now) {
         Err(_) => error!(
-            "{path}: this certificate expired at {}: renew it, or links go down one by one as they break",
+            "{path}: this certificate expired at {}: others refuse it; renew it",
             moment(*at)
         ),
         Ok(left) if left < EXPIRES_SOON => warn!(

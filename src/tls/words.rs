@@ -11,24 +11,48 @@ use humantime::format_rfc3339_seconds;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
+use super::refused::{Reason, Refusal};
+
 /// Most names of a certificate that are repeated.
 const MAX_NAMES: usize = 3;
 
 /// Why TLS with the other end failed, if it is TLS that did; "it" is the other
 /// end.
-pub fn refusal(error: &io::Error) -> Option<String> {
+pub fn refusal(error: &io::Error) -> Option<Refusal> {
     let inner = error.get_ref()?;
-    let error = inner.downcast_ref::<Error>()?;
-    Some(match error {
-        Error::NoCertificatesPresented => "it showed no certificate".to_owned(),
-        Error::InvalidCertificate(error) => certificate("its certificate", error),
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "it speaks plaintext, and this is for TLS".to_owned()
+    Some(refusal_of(inner.downcast_ref::<Error>()?))
+}
+
+/// The same, of the error itself.
+pub(super) fn refusal_of(error: &Error) -> Refusal {
+    match error {
+        Error::NoCertificatesPresented => {
+            Refusal::new(Reason::NoCertificate, "it showed no certificate")
         }
+        Error::InvalidCertificate(error) => {
+            Refusal::new(reason_of(error), certificate("its certificate", error))
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => Refusal::new(
+            Reason::Plaintext,
+            "it speaks plaintext, and this is for TLS",
+        ),
         Error::AlertReceived(alert) => alert_words(*alert),
-        Error::NoApplicationProtocol => "it does not offer HTTP/2 (ALPN h2)".to_owned(),
-        error => format!("TLS failed: {error}"),
-    })
+        Error::NoApplicationProtocol => {
+            Refusal::new(Reason::Other, "it does not offer HTTP/2 (ALPN h2)")
+        }
+        error => Refusal::new(Reason::Other, format!("TLS failed: {error}")),
+    }
+}
+
+fn reason_of(error: &CertificateError) -> Reason {
+    match error {
+        CertificateError::UnknownIssuer => Reason::ForeignCa,
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Reason::Expired,
+        _ => Reason::Other,
+    }
 }
 
 /// What is wrong with the own certificate; "it" is the file.
@@ -99,26 +123,31 @@ pub fn moment(time: SystemTime) -> String {
     format_rfc3339_seconds(time.min(end)).to_string()
 }
 
-fn alert_words(alert: AlertDescription) -> String {
+fn alert_words(alert: AlertDescription) -> Refusal {
+    let refused = |words| Refusal::new(Reason::OwnCertificate, words);
+    let other = |words: &str| Refusal::new(Reason::Other, words);
     match alert {
         AlertDescription::CertificateRequired => {
-            "it wants a certificate, and was shown none".to_owned()
+            refused("it wants a certificate, and was shown none")
         }
         AlertDescription::UnknownCA => {
-            "it refused our certificate: the CA is foreign to it".to_owned()
+            refused("it refused our certificate: the CA is foreign to it")
         }
         AlertDescription::CertificateExpired => {
-            "it refused our certificate: expired, or not valid yet, by its clock".to_owned()
+            refused("it refused our certificate: expired, or not valid yet, by its clock")
         }
         AlertDescription::BadCertificate => {
-            "it refused our certificate: not for the name that it expects".to_owned()
+            refused("it refused our certificate: not for the name that it expects")
         }
         AlertDescription::UnsupportedCertificate => {
-            "it refused our certificate: not made for this use".to_owned()
+            refused("it refused our certificate: not made for this use")
         }
-        AlertDescription::NoApplicationProtocol => "it does not speak HTTP/2 here".to_owned(),
-        AlertDescription::ProtocolVersion => "it speaks another version of TLS".to_owned(),
-        alert => format!("it broke TLS off with the alert {alert:?}"),
+        AlertDescription::CertificateUnknown => {
+            refused("it refused our certificate, and does not say why")
+        }
+        AlertDescription::NoApplicationProtocol => other("it does not speak HTTP/2 here"),
+        AlertDescription::ProtocolVersion => other("it speaks another version of TLS"),
+        alert => other(&format!("it broke TLS off with the alert {alert:?}")),
     }
 }
 

@@ -88,7 +88,11 @@ fn every_line_and_connection_is_counted() {
         ("proxyherd_places_answers_total{result=\"failed\"}", 0.0),
         ("proxyherd_places_seconds_count", 1.0),
         ("proxyherd_log_lines_dropped_total", 0.0),
-        ("proxyherd_peer_calls_refused_total", 0.0),
+        (
+            "proxyherd_peer_calls_refused_total{reason=\"wrong_name\"}",
+            0.0,
+        ),
+        ("proxyherd_peer_calls_refused_total{reason=\"other\"}", 0.0),
         ("proxyherd_draining", 0.0),
         (
             concat!(

@@ -163,7 +163,9 @@ pub async fn reach(
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let told = |error: std::io::Error| refusal(&error).unwrap_or(format!("no TLS: {error}"));
+    let told = |error: std::io::Error| {
+        refusal(&error).map_or(format!("no TLS: {error}"), |refusal| refusal.words)
+    };
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
     let mut stream = connecting.await.map_err(told)?;
     match stream.fill_buf().await.map_err(told)? {

@@ -2,8 +2,14 @@
 
 use std::env::VarError;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
-use crate::common::{ALONE, Process, Site};
+use proxyherd::places::google;
+use proxyherd::proto::GetStatusRequest;
+use proxyherd::proto::operator_client::OperatorClient;
+
+use crate::common::{ALONE, LIMIT, Process, Site, Stranger, free_ports, loopback};
 use crate::provider::{Provider, Treatment};
 use crate::{KEY, KEY_IN_URLS, T, UCLA, json_of, new, old, places_at, status_of};
 
@@ -59,7 +65,13 @@ fn the_key_is_seen_nowhere_at_any_level_and_neither_are_places() {
         ("google", "debug"),
     ] {
         let provider = Provider::start(|number, _| treat(number));
-        let make = || Site::new(ALONE, &settings(name, &provider.url(), level));
+        let admin = free_ports(1)[0];
+        let make = || {
+            let site = Site::new(ALONE, &settings(name, &provider.url(), level));
+            let admin = format!("admin = \"127.0.0.1:{admin}\"\ntalks_to");
+            site.set_config(&site.config().replace("talks_to", &admin));
+            site
+        };
         let start = |site: &Site| {
             let mut command = site.command(&["up"]);
             command
@@ -83,6 +95,9 @@ fn the_key_is_seen_nowhere_at_any_level_and_neither_are_places() {
         client.send("WHATSAT kiwi 10 5\n");
         said.push_str(&json_of(&mut client));
 
+        let check = Process::run(site.command(&["check"]).env("GOOGLE_PLACES_API_KEY", KEY));
+        let asked = [status(&site), metrics(admin), format!("{check:?}")];
+
         process.signal("TERM");
         let ended = process.end();
         assert!(ended.status.success(), "{ended:?}");
@@ -99,11 +114,33 @@ fn the_key_is_seen_nowhere_at_any_level_and_neither_are_places() {
             assert!(!text.contains(PLACE), "{text}");
         }
         written.push(said);
+        written.extend(asked);
         for text in &written {
             // No part of it either.
             assert!(!text.contains("TheKeyOfAllTests"), "{text}");
         }
     }
+}
+
+/// What operators are told.
+fn status(site: &Site) -> String {
+    let caller = Stranger::dial(loopback(site.server("Riley").peers));
+    let mut client = OperatorClient::new(caller.channel.clone());
+    let status = caller.run(client.get_status(GetStatusRequest {}));
+    let status = format!("{:?}", status.unwrap().into_inner());
+    assert!(status.contains("provider: \"google"), "{status}");
+    status
+}
+
+/// What monitoring reads.
+fn metrics(admin: u16) -> String {
+    let mut stream = TcpStream::connect(loopback(admin)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.contains("proxyherd_places_answers_total"), "{page}");
+    page
 }
 
 #[test]
@@ -120,9 +157,11 @@ fn every_call_carries_the_key() {
 #[test]
 fn places_and_settings_print_no_key() {
     for api in [old(), new()] {
-        let places = places_at("http://127.0.0.1:1", api);
+        let places = places_at("http://127.0.0.1:1", api.clone());
         let printed = format!("{places:?} {places:#?}");
         assert!(printed.contains("Google("), "{printed}");
+        let settings = google::Settings::of(api);
+        let printed = format!("{printed} {settings:?} {settings:#?}");
         assert!(!printed.contains("TheKey"), "{printed}");
     }
 }

@@ -10,6 +10,8 @@ use proxyherd::model::address::Address;
 use proxyherd::model::networks::Network;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
 
 use crate::common::{Client, Herd, LIMIT, Pki, client_config, days, eventually, server};
 use crate::logs::ServerLog;
@@ -104,6 +106,44 @@ fn many_answers_at_once_all_come() {
         let expected = lines.replace("a line", "? a line");
         assert!(answers == expected.as_bytes());
     });
+}
+
+/// A connection of which the system keeps little that is not read.
+fn narrow(address: SocketAddr) -> TcpStream {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = runtime.block_on(async {
+        let connected = socket.connect(address).await;
+        connected.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// What the system takes no more of stays with TLS, which has to be told to send
+/// it when there is room again: nothing else is written that would take it along.
+/// How much that is depends on the system, so many sizes are tried.
+#[test]
+fn the_end_of_an_answer_comes_however_much_of_it_was_left_unread() {
+    let pki = Arc::new(Pki::new());
+    let herd = riley(&pki).launch_all();
+    let line = format!("{}\n", "x".repeat(1021));
+    for kilobytes in (4..=512).step_by(8) {
+        let config = Arc::new(client_config(&pki.path("ca.pem"), None));
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let tls = ClientConnection::new(config, name).unwrap();
+        let mut secure = StreamOwned::new(tls, narrow(herd.clients_tls_address("Riley")));
+        // By and by, so that all is read and answered before anything is taken.
+        for _ in 0..kilobytes {
+            secure.write_all(line.as_bytes()).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let mut answers = vec![0; kilobytes * (line.len() + 2)];
+        secure.read_exact(&mut answers).unwrap();
+        assert!(answers.ends_with(&line.as_bytes()[1000..]));
+    }
 }
 
 #[test]

@@ -8,9 +8,12 @@
 mod common;
 
 mod clients;
+mod counted;
 mod logs;
 mod processes;
 mod rotation;
+mod secrets;
+mod standing;
 mod wrong;
 
 use common::{CLASSIC, Herd, Pki, Topology};

@@ -9,17 +9,17 @@ use crate::common::{
 use proxyherd::tls::Pair;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+pub(crate) const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
-const SECURITY: &str = "[security]\nca = \"certs/ca.pem\"\n\
+pub(crate) const SECURITY: &str = "[security]\nca = \"certs/ca.pem\"\n\
     certificate = \"certs/servers/{name}.pem\"\nkey = \"certs/servers/{name}.key\"\n";
 
-fn certs(site: &Site, arguments: &[&str]) -> Ended {
+pub(crate) fn certs(site: &Site, arguments: &[&str]) -> Ended {
     Process::run(&mut site.command(&[&["certs"], arguments].concat()))
 }
 
 #[track_caller]
-fn done(ended: Ended) -> String {
+pub(crate) fn done(ended: Ended) -> String {
     assert!(
         ended.status.success() && ended.stderr.is_empty(),
         "{ended:?}"

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus};
+use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus, RefusedConnections};
 
 use super::super::{json, words};
 use super::{Answer, Round, troubles};
@@ -48,6 +48,9 @@ struct Status<'a> {
     reads_put_off: u64,
     admin_connections_refused: u64,
     calls_refused: u64,
+    calls_refused_by_name: u64,
+    peer_connections_refused: Refused,
+    client_tls_refused: Refused,
     places: Option<Places<'a>>,
     links: Vec<Link<'a>>,
     draining: bool,
@@ -61,6 +64,17 @@ struct ClientLines {
     located: u64,
     unknown: u64,
     malformed: u64,
+}
+
+/// Connections, by what was wrong with them.
+#[derive(Serialize)]
+struct Refused {
+    no_certificate: u64,
+    foreign_ca: u64,
+    expired: u64,
+    plaintext: u64,
+    own_certificate: u64,
+    other: u64,
 }
 
 #[derive(Serialize)]
@@ -133,6 +147,9 @@ impl<'a> Status<'a> {
             reads_put_off: status.reads_put_off,
             admin_connections_refused: status.admin_connections_refused,
             calls_refused: status.calls_refused,
+            calls_refused_by_name: status.calls_refused_by_name,
+            peer_connections_refused: Refused::of(status.peer_connections_refused.as_ref()),
+            client_tls_refused: Refused::of(status.client_tls_refused.as_ref()),
             places: status.places.as_ref().map(Places::of),
             links: status.links.iter().map(Link::of).collect(),
             draining: status.draining,
@@ -157,6 +174,27 @@ impl ClientLines {
             located,
             unknown,
             malformed,
+        }
+    }
+}
+
+impl Refused {
+    fn of(refused: Option<&RefusedConnections>) -> Self {
+        let RefusedConnections {
+            no_certificate,
+            foreign_ca,
+            expired,
+            plaintext,
+            own_certificate,
+            other,
+        } = refused.copied().unwrap_or_default();
+        Self {
+            no_certificate,
+            foreign_ca,
+            expired,
+            plaintext,
+            own_certificate,
+            other,
         }
     }
 }
