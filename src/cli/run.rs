@@ -37,11 +37,11 @@ pub(super) fn serve(name: &str, path: &Path) -> Result<()> {
 fn run(config: &Config, servers: &[&Server]) -> Result<()> {
     config.check_exposure(servers)?;
     let router = Router::new();
-    let is_logged = log::install(&router, config.log_level)?;
+    let levels = log::install(&router, config.log_level)?;
     log::log_panics(&router);
     let most_clients = most_clients(servers.len());
     let runtime = runtime(servers.len())?;
-    let router = is_logged.then_some(&router);
+    let router = levels.is_on().then_some(&router);
     let ran = runtime.block_on(run_until_stopped(config, servers, router, most_clients));
     runtime.shutdown_background();
     ran
