@@ -11,14 +11,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::places::Places;
-use crate::sockets::{ConnectionLimit, Listen, Stream};
+use crate::sockets::{ConnectionLimit, Listen, Place, Stream};
 
 use super::page::Sources;
 
@@ -44,7 +44,12 @@ impl Admin {
     /// A port that tells of a server that starts now: of what it counts, of its
     /// own places and of its log. `most_connections` is how many clients it
     /// takes.
-    pub fn new(gateway: Arc<Gateway>, places: Places, log: Log, most_connections: usize) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        places: Places,
+        log: Log,
+        most_connections: watch::Receiver<usize>,
+    ) -> Self {
         let started = gateway.clock().now();
         Self(Arc::new(Sources {
             gateway,
@@ -103,10 +108,10 @@ impl Admin {
 
 /// Serves `listener` for ever. Must run in the server's span.
 pub async fn serve(admin: Admin, mut listener: impl Listen) -> Infallible {
-    let limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the admin port");
+    let limit = ConnectionLimit::new("connections stand at the admin port");
     loop {
         let (stream, _) = listener.accept().await;
-        if let Some(place) = limit.take() {
+        if let Some(place) = limit.take(MAX_CONNECTIONS) {
             let answer = answer_one(admin.clone(), stream, place);
             tokio::spawn(answer.in_current_span());
         }
@@ -115,7 +120,7 @@ pub async fn serve(admin: Admin, mut listener: impl Listen) -> Infallible {
 
 /// Answers one request, and closes: so nobody keeps a place by silence, and one
 /// time limit bounds slow writers and slow readers alike.
-async fn answer_one(admin: Admin, stream: impl Stream, _place: OwnedSemaphorePermit) {
+async fn answer_one(admin: Admin, stream: impl Stream, _place: Place) {
     let service = service_fn(|request: Request<Incoming>| {
         let admin = &admin;
         async move { Ok::<_, Infallible>(admin.answer(&request).await) }

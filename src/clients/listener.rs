@@ -14,23 +14,29 @@ use super::Settings;
 use super::desk::Desk;
 use super::session::Session;
 
-/// The text edge of one server. Its clones share the limit on connections.
+/// The text edge of one server. Its clones share the limit on connections. A
+/// connection keeps the settings that it began with.
 #[derive(Clone, Debug)]
 pub struct Listener {
     desk: Desk,
-    settings: Settings,
+    settings: watch::Receiver<Arc<Settings>>,
     log: Log,
     limit: ConnectionLimit,
 }
 
 impl Listener {
     /// The edge in front of `gateway`.
-    pub fn new(gateway: Arc<Gateway>, places: Places, settings: &Settings, log: &Log) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        places: Places,
+        settings: watch::Receiver<Arc<Settings>>,
+        log: &Log,
+    ) -> Self {
         Self {
             desk: Desk { gateway, places },
-            settings: settings.clone(),
+            settings,
             log: log.clone(),
-            limit: ConnectionLimit::new(settings.max_connections, "clients are connected"),
+            limit: ConnectionLimit::new("clients are connected"),
         }
     }
 }
@@ -47,7 +53,8 @@ pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Re
             accepted = socket.accept() => accepted,
         };
         let gateway = &listener.desk.gateway;
-        let Some(place) = listener.limit.take() else {
+        let settings = listener.settings.borrow().clone();
+        let Some(place) = listener.limit.take(settings.max_connections) else {
             gateway.counts().turned_away().add(1);
             continue;
         };
@@ -55,12 +62,7 @@ pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Re
         let connected = gateway.connect();
         info!("client {peer} connected");
         let transcript = Transcript::client(&listener.log, peer);
-        let session = Session::new(
-            stream,
-            listener.desk.clone(),
-            &listener.settings,
-            transcript,
-        );
+        let session = Session::new(stream, listener.desk.clone(), &settings, transcript);
         let (drain, alive) = (drain.clone(), alive.clone());
         let run = async move {
             let end = session.run(drain).await;

@@ -333,7 +333,7 @@ mod tests {
         let members = vec![identity.name.clone()];
         let replica = Replica::new(identity, members, Vec::new(), RandomState::new());
         let clock = Clock::new(|| UnixNanos(0));
-        let gateway = Gateway::new(replica, clock, gateway::Settings::default());
+        let gateway = Gateway::new(replica, clock, &gateway::Settings::default());
         let desk = Desk {
             gateway: Arc::new(gateway),
             places: Places::new(|_| async { Answer::none() }, Duration::ZERO),

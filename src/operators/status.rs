@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use crate::gateway::{Gateway, Outcomes};
 use crate::herd::NeighbourId;
+use crate::model::name::Name;
 use crate::places::Places;
 use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus};
 
@@ -12,7 +13,6 @@ use super::wire::{duration, timestamp};
 pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> GetStatusResponse {
     let (replica, counts) = (gateway.replica(), gateway.counts());
     let me = replica.identity();
-    let links = (0..replica.neighbours().len()).map(NeighbourId);
     GetStatusResponse {
         name: me.name.to_string(),
         herd: me.herd.to_string(),
@@ -33,7 +33,10 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
             answered: places.counts().answered(),
             failed: places.counts().failed(),
         }),
-        links: links.map(|link| link_status(gateway, link)).collect(),
+        links: replica
+            .neighbours()
+            .map(|(link, name)| link_status(gateway, link, name))
+            .collect(),
         draining: gateway.board().is_closing(),
     }
 }
@@ -49,14 +52,14 @@ fn client_lines(lines: &Outcomes) -> ClientStatus {
     }
 }
 
-fn link_status(gateway: &Gateway, neighbour: NeighbourId) -> LinkStatus {
+fn link_status(gateway: &Gateway, neighbour: NeighbourId, name: &Name) -> LinkStatus {
     let (state, traffic) = (
         gateway.board().link(neighbour),
         gateway.board().traffic(neighbour),
     );
     let lag = gateway.lag(neighbour);
     LinkStatus {
-        neighbour: gateway.replica().neighbours()[neighbour.0].to_string(),
+        neighbour: name.to_string(),
         up: state.is_up,
         since: Some(timestamp(state.since)),
         reason: state.reason,

@@ -67,7 +67,7 @@ impl Inbound {
         self.check_sender(request.extensions(), push.header.sender)?;
         let intake = replica.begin_push(&push.header).map_err(status)?;
         let reports = push.reports().map_err(push_status)?;
-        self.note_reports(&replica.neighbours()[intake.neighbour.0], &reports);
+        self.note_reports(replica.name_of(intake.neighbour), &reports);
         let traffic = self.gateway.board().traffic(intake.neighbour);
         for chunk in reports.chunks(CHUNK) {
             let now = self.gateway.clock().now();
@@ -101,7 +101,7 @@ impl Inbound {
     }
 
     fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
-        let name = &self.gateway.replica().neighbours()[welcome.neighbour.0];
+        let name = self.gateway.replica().name_of(welcome.neighbour);
         match request.extensions().get::<OtherEnd>() {
             Some(other_end) if other_end.is_known_as(name) => {
                 info!("neighbour {name} connected from {}", other_end.address);

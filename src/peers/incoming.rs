@@ -11,14 +11,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::transport::server::Connected;
 use tracing::{Span, info, warn};
 
 use crate::log::Seldom;
 use crate::model::name::Name;
-use crate::sockets::{ConnectionLimit, Door, HANDSHAKE, Handshakes, Listen, Secured, Stream};
+use crate::sockets::{
+    ConnectionLimit, Door, HANDSHAKE, Handshakes, Listen, Place, Secured, Stream,
+};
 use crate::tls::{self, Credentials, Holder};
 
 /// Most connections to a peer port. A neighbour has one; the rest is for
@@ -49,12 +51,14 @@ pub async fn accept<L: Listen>(
     credentials: Option<Arc<Credentials>>,
     ready: mpsc::Sender<io::Result<Connection>>,
 ) -> Infallible {
-    let places = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
+    let places = ConnectionLimit::new("connections stand at the peer port");
     let mut handshakes = Handshakes::new(MAX_HANDSHAKES);
     let hall = Arc::new(Hall::new(limit, credentials));
     loop {
         let (stream, address) = listener.accept().await;
-        let Some(place) = places.take() else { continue };
+        let Some(place) = places.take(MAX_CONNECTIONS) else {
+            continue;
+        };
         let (hall, ready) = (hall.clone(), ready.clone());
         handshakes.run(async move {
             match hall.admit(stream).await {
@@ -142,7 +146,7 @@ pub struct Connection {
     other_end: OtherEnd,
     end: Option<String>,
     span: Span,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// What is known of the other end of a connection.
@@ -154,9 +158,10 @@ pub struct OtherEnd {
 }
 
 impl OtherEnd {
-    /// Has a neighbour greeted over this connection?
-    pub(super) fn is_neighbour(&self) -> bool {
-        self.neighbour.get().is_some()
+    /// The neighbour that has greeted over this connection, if one has. It may
+    /// be none any more.
+    pub(super) fn neighbour(&self) -> Option<&Name> {
+        self.neighbour.get()
     }
 
     /// Whom the certificate is for; `None` without TLS.
@@ -176,7 +181,7 @@ impl Connection {
         stream: Box<dyn Duplex>,
         address: SocketAddr,
         holder: Option<Holder>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
         let other_end = OtherEnd {
             address,

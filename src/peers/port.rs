@@ -20,7 +20,7 @@ use tonic_health::server::HealthReporter;
 use tower::Service;
 use tower::layer::layer_fn;
 
-use crate::model::name::Name;
+use crate::gateway::Gateway;
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
 use crate::tls::Holder;
@@ -55,11 +55,11 @@ pub struct Port {
 impl Port {
     /// A port that serves `inbound`.
     pub fn new(inbound: Inbound, settings: &Settings) -> Self {
-        let herd = inbound.gateway().replica().identity().herd.clone();
+        let gateway = inbound.gateway().clone();
         Self {
             inbound,
             settings: settings.clone(),
-            places: Places::new(settings.max_pushes, herd),
+            places: Places::new(settings.max_pushes, gateway),
             beside: Routes::default(),
             health: Health {
                 reporter: HealthReporter::new(),
@@ -175,16 +175,16 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 #[derive(Clone, Debug)]
 struct Places {
     most: usize,
-    herd: Name,
+    gateway: Arc<Gateway>,
     neighbours: Arc<Semaphore>,
     others: Arc<Semaphore>,
 }
 
 impl Places {
-    fn new(most: usize, herd: Name) -> Self {
+    fn new(most: usize, gateway: Arc<Gateway>) -> Self {
         Self {
             most,
-            herd,
+            gateway,
             neighbours: Arc::new(Semaphore::new(most)),
             others: Arc::new(Semaphore::new(most)),
         }
@@ -199,9 +199,12 @@ impl Places {
 
     fn let_in(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let other_end = request.extensions().get::<OtherEnd>();
-        let is_server = |holder: &Holder| holder.is_server_of(&self.herd);
+        let replica = self.gateway.replica();
+        let is_server = |holder: &Holder| holder.is_server_of(&replica.identity().herd);
         let is_neighbour = other_end.is_some_and(|other_end| {
-            other_end.is_neighbour() || other_end.holder().is_some_and(is_server)
+            let greeted = other_end.neighbour();
+            greeted.is_some_and(|name| replica.is_neighbour(name.as_str()))
+                || other_end.holder().is_some_and(is_server)
         });
         let places = match is_neighbour {
             true => &self.neighbours,

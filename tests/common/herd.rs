@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxyherd::gateway::{Clock, Gateway, LinkState};
-use proxyherd::herd::{Incarnation, NeighbourId};
+use proxyherd::herd::Incarnation;
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::client::ClientId;
@@ -285,12 +285,11 @@ impl Herd {
     /// The link from `from` to `to`, as `from` sees it.
     pub fn link(&self, from: &str, to: &str) -> LinkState {
         let gateway = self.gateway(from);
-        let neighbours = gateway.replica().neighbours();
-        let neighbour = neighbours
-            .iter()
-            .position(|name| name.as_str() == to)
+        let mut neighbours = gateway.replica().neighbours();
+        let (neighbour, _) = neighbours
+            .find(|(_, name)| name.as_str() == to)
             .expect("a neighbour");
-        gateway.board().link(NeighbourId(neighbour))
+        gateway.board().link(neighbour)
     }
 
     /// Waits until every link between servers that run is up, both ways.
