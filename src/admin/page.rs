@@ -36,6 +36,7 @@ impl Sources {
     pub(super) fn page(&self) -> String {
         let mut text = Text::default();
         self.server(&mut text);
+        self.config(&mut text);
         self.reports(&mut text);
         self.lines(&mut text);
         self.connections(&mut text);
@@ -73,6 +74,22 @@ impl Sources {
             "proxyherd_log_lines_dropped_total",
             "Lines that are missing in the log, since the disk did not keep up.",
             self.log.dropped(),
+        );
+    }
+
+    fn config(&self, text: &mut Text) {
+        let last = self.gateway.reloads().last();
+        text.single(
+            Gauge,
+            "proxyherd_config_last_reload_successful",
+            "1 if the config was taken up when it was read last, at the start or on SIGHUP, else 0.",
+            u8::from(last.is_taken),
+        );
+        text.single(
+            Gauge,
+            "proxyherd_config_last_reload_success_timestamp_seconds",
+            "When it was taken up last, in seconds since 1970 by the server's clock.",
+            last.taken_at.0 as f64 / 1e9,
         );
     }
 

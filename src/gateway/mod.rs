@@ -10,11 +10,13 @@ mod counts;
 mod forgetting;
 mod lag;
 mod limits;
+mod reloads;
 
 pub use board::{Board, LinkState, Traffic};
 pub use counts::{Counts, Outcomes};
 pub use forgetting::keep_forgetting;
 pub use lag::Lag;
+pub use reloads::{Reloaded, Reloads};
 
 use std::fmt;
 use std::sync::Arc;
@@ -106,6 +108,7 @@ pub struct Gateway {
     limits: Limits,
     board: Board,
     counts: Counts,
+    reloads: Reloads,
     full: Seldom,
 }
 
@@ -165,6 +168,7 @@ impl Gateway {
             board.begin(neighbour, clock.now());
         }
         Self {
+            reloads: Reloads::new(clock.now()),
             replica,
             clock,
             limits: Limits::new(settings),
@@ -204,6 +208,11 @@ impl Gateway {
     /// What the server has done.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// How reading the config went.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// A place for a server that is to be a neighbour, for which a link may be

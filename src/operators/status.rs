@@ -2,11 +2,11 @@
 
 use tokio::time::Instant;
 
-use crate::gateway::{Gateway, Outcomes};
+use crate::gateway::{Gateway, Outcomes, Reloaded};
 use crate::herd::NeighbourId;
 use crate::model::name::Name;
 use crate::places::Places;
-use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus};
+use crate::proto::{ClientStatus, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus};
 
 use super::wire::{duration, timestamp};
 
@@ -38,6 +38,15 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
             .map(|(link, name)| link_status(gateway, link, name))
             .collect(),
         draining: gateway.board().is_closing(),
+        config: Some(config_status(gateway.reloads().last())),
+    }
+}
+
+fn config_status(last: Reloaded) -> ConfigStatus {
+    ConfigStatus {
+        taken: last.is_taken,
+        read_at: Some(timestamp(last.at)),
+        taken_at: Some(timestamp(last.taken_at)),
     }
 }
 
