@@ -76,6 +76,7 @@
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
 //! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
+//! | what a config that is read again changes | [`config`] (`reload`) for what it says, [`server`] (`change`, `links`) for what it does |
 //! | what is logged | [`log`] |
 //! | what is measured | [`measure`] and whoever counts, then `admin::page`, `config/alerts.yml` and `config/grafana.json` |
 //! | how the answers to operators are shown | `cli::ask` |
@@ -121,6 +122,7 @@
 //! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
+//! | 1 to 6 while links, members and limits change | `tests/simulation` for any schedule, `tests/reload.rs` under load, `tests/binary/reload.rs` by SIGHUP |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
 //! | what monitoring reads | `tests/admin` |
 //! | what the bench says | `tests/bench` |

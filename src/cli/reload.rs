@@ -126,6 +126,8 @@ impl Reloading {
         if config.log_level > self.config.log_level {
             self.levels.set(config.log_level);
         }
+        let pairs = running.iter().zip(&changes);
+        pairs.for_each(|(server, change)| server.expect(change));
         for (server, change) in running.iter_mut().zip(changes) {
             server.change(change).await;
         }

@@ -16,11 +16,18 @@ pub struct Change {
 
 impl Running {
     /// Finds out whether the server can go over to `plan`. Changes nothing, so
-    /// that several servers change all or none.
+    /// that several servers change all or none. Must be called within the
+    /// server's runtime.
     pub fn prepare(&self, plan: Plan) -> Result<Change, StartError> {
         let _entered = self.span.enter();
         let neighbours = self.links.prepare(&plan.neighbours)?;
         Ok(Change { plan, neighbours })
+    }
+
+    /// Takes what new neighbours say, before any of the servers that change with
+    /// this one calls it.
+    pub fn expect(&self, change: &Change) {
+        self.links.expect(&change.neighbours);
     }
 
     /// Goes over to another plan, as far as that is possible while it runs:

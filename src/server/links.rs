@@ -68,7 +68,7 @@ impl Links {
     }
 
     /// Finds out whether there can be links with these neighbours. Changes
-    /// nothing.
+    /// nothing. Must be called within a runtime.
     pub(super) fn prepare(&self, neighbours: &[(Name, Address)]) -> Result<Prepared, StartError> {
         let prepare = |(name, address): &(Name, Address)| {
             let caller = self.maker.dial(name, address)?;
@@ -81,6 +81,16 @@ impl Links {
             .map(prepare)
             .collect::<Result<_, _>>()
             .map(Prepared)
+    }
+
+    /// Takes greetings of those that are new already, so that servers which change
+    /// one after the other do not refuse each other meanwhile.
+    pub(super) fn expect(&self, Prepared(wanted): &Prepared) {
+        for (neighbour, ..) in wanted {
+            if !self.standing.contains_key(neighbour) {
+                self.maker.gateway.link(*neighbour);
+            }
+        }
     }
 
     /// From now on these are the neighbours. Links with others end, those with

@@ -192,6 +192,20 @@ impl Herd {
         lost
     }
 
+    /// Has a server that runs go over to its plan as `change` makes it.
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut Plan)) {
+        let mut plan = self.plan(name);
+        (self.adjust)(&mut plan);
+        change(&mut plan);
+        let node = self.nodes.get_mut(name).expect("it runs");
+        let running = node.running.as_mut().expect("it runs");
+        let runtime = node.runtime.as_ref().expect("it runs");
+        runtime.block_on(async {
+            let change = running.prepare(plan).unwrap();
+            running.change(change).await;
+        });
+    }
+
     /// Calls a server that runs `aside` from now on, so that another of its name
     /// can be launched beside it. It goes on under the old name.
     pub fn step_aside(&mut self, name: &str, aside: &str) {
