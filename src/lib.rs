@@ -78,6 +78,7 @@
 //! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake, `tls::standing` for what comes after |
 //! | who gives way to whom | `sockets::crowd` |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
+//! | what a config that is read again changes | [`config`] (`reload`) for what it says, [`server`] (`change`, `links`) for what it does |
 //! | what is logged | [`log`] |
 //! | what is measured | [`measure`] and whoever counts, then `admin::page`, `config/alerts.yml` and `config/grafana.json` |
 //! | how the answers to operators are shown | `cli::ask` |
@@ -123,6 +124,7 @@
 //! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
 //! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/attacks.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
+//! | 1 to 6 while links, members and limits change | `tests/simulation` for any schedule, `tests/reload.rs` under load, `tests/binary/reload.rs` by SIGHUP |
 //! | secrets are written nowhere | `tests/tls/secrets.rs`, `tests/google/secrets.rs` |
 //! | clients are let in as the config says, and take no more than it gives them | `tests/client_guard.rs`, `tests/tls/clients.rs`, `tests/admin/networks.rs`; the rules in `model::networks`, `clients::pace` and `clients::addresses` |
 //! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |

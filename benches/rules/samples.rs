@@ -48,7 +48,7 @@ pub(crate) fn server(name: &str) -> Arc<Gateway> {
     let members = members.map(parse).to_vec();
     let replica = Replica::new(identity, members, neighbours, RandomState::new());
     let clock = Clock::new(|| UnixNanos(0));
-    Arc::new(Gateway::new(replica, clock, gateway::Settings::default()))
+    Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()))
 }
 
 /// Riley, to whom each client has reported.

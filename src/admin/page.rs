@@ -5,6 +5,10 @@
 //! neighbours of the config. What has no such bound, such as a client, an
 //! address or an incarnation, is no label.
 
+use std::collections::HashMap;
+
+use tokio::sync::watch;
+
 use crate::gateway::Gateway;
 use crate::herd::NeighbourId;
 use crate::log::Log;
@@ -23,7 +27,7 @@ pub(super) struct Sources {
     pub(super) places: Places,
     pub(super) log: Log,
     /// Most clients that may be connected.
-    pub(super) most_connections: usize,
+    pub(super) most_connections: watch::Receiver<usize>,
     /// When the server started.
     pub(super) started: UnixNanos,
 }
@@ -33,6 +37,7 @@ impl Sources {
     pub(super) fn page(&self) -> String {
         let mut text = Text::default();
         self.server(&mut text);
+        self.config(&mut text);
         self.reports(&mut text);
         self.lines(&mut text);
         self.connections(&mut text);
@@ -73,6 +78,22 @@ impl Sources {
         );
     }
 
+    fn config(&self, text: &mut Text) {
+        let last = self.gateway.reloads().last();
+        text.single(
+            Gauge,
+            "proxyherd_config_last_reload_successful",
+            "1 if the config was taken up when it was read last, at the start or on SIGHUP, else 0.",
+            u8::from(last.is_taken),
+        );
+        text.single(
+            Gauge,
+            "proxyherd_config_last_reload_success_timestamp_seconds",
+            "When it was taken up last, in seconds since 1970 by the server's clock.",
+            last.taken_at.0 as f64 / 1e9,
+        );
+    }
+
     fn reports(&self, text: &mut Text) {
         let store = self.gateway.replica().store();
         text.single(
@@ -85,7 +106,7 @@ impl Sources {
             Gauge,
             "proxyherd_clients_limit",
             "How many clients the server may know before it refuses reports of new ones (max_clients).",
-            self.gateway.settings().max_clients,
+            self.gateway.max_clients(),
         );
         text.single(
             Gauge,
@@ -144,7 +165,7 @@ impl Sources {
             Gauge,
             "proxyherd_client_connections_limit",
             "How many clients may be connected (max_connections, or fewer where the system permits few open files).",
-            self.most_connections,
+            *self.most_connections.borrow(),
         );
         text.single(
             Counter,
@@ -202,18 +223,18 @@ impl Sources {
 
     /// Every link of this server, with its neighbour's name.
     fn each_link(&self) -> impl Iterator<Item = (NeighbourId, &str)> {
-        let names = self.gateway.replica().neighbours().iter();
-        names
-            .enumerate()
-            .map(|(id, name)| (NeighbourId(id), name.as_str()))
+        let neighbours = self.gateway.replica().neighbours();
+        neighbours.map(|(id, name)| (id, name.as_str()))
     }
 
     fn links(&self, text: &mut Text) {
-        let states: Vec<_> = self.gateway.board().links().collect();
-        let lags: Vec<_> = self
+        let board = self.gateway.board();
+        let lags: HashMap<_, _> = self
             .each_link()
-            .map(|(id, _)| self.gateway.lag(id))
+            .map(|(id, _)| (id, self.gateway.lag(id)))
             .collect();
+        // A link may have come since.
+        let lag = |link| lags.get(&link).copied().unwrap_or_default();
         self.by_link(
             text,
             (
@@ -221,7 +242,7 @@ impl Sources {
                 "proxyherd_link_up",
                 "1 while pushes to the neighbour succeed, else 0.",
             ),
-            |link| u8::from(states[link.0].is_up),
+            |link| u8::from(board.link(link).is_up),
         );
         self.by_link(
             text,
@@ -230,7 +251,7 @@ impl Sources {
                 "proxyherd_link_state_changes_total",
                 "How often the link went up or down.",
             ),
-            |link| states[link.0].changes,
+            |link| board.link(link).changes,
         );
         self.by_link(
             text,
@@ -239,7 +260,7 @@ impl Sources {
                 "proxyherd_link_lag_reports",
                 "Reports that the neighbour has not acknowledged, at most: some may have come from it.",
             ),
-            |link| lags[link.0].reports,
+            |link| lag(link).reports,
         );
         self.by_link(
             text,
@@ -248,7 +269,7 @@ impl Sources {
                 "proxyherd_link_lag_seconds",
                 "How long the oldest of them has been here; 0 where there is none.",
             ),
-            |link| lags[link.0].oldest.unwrap_or_default().as_secs_f64(),
+            |link| lag(link).oldest.unwrap_or_default().as_secs_f64(),
         );
     }
 

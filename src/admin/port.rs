@@ -11,14 +11,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::places::Places;
-use crate::sockets::{ConnectionLimit, Gate, Listen, Stream};
+use crate::sockets::{ConnectionLimit, Gate, Listen, Stream, Taken};
 
 use super::Settings;
 use super::page::Sources;
@@ -52,7 +52,7 @@ impl Admin {
         gateway: Arc<Gateway>,
         places: Places,
         log: Log,
-        most_connections: usize,
+        most_connections: watch::Receiver<usize>,
         settings: &Settings,
     ) -> Self {
         let started = gateway.clock().now();
@@ -122,13 +122,13 @@ impl Admin {
 
 /// Serves `listener` for ever. Must run in the server's span.
 pub async fn serve(admin: Admin, mut listener: impl Listen) -> Infallible {
-    let limit = ConnectionLimit::new(MAX_CONNECTIONS, "connections stand at the admin port");
+    let limit = ConnectionLimit::new("connections stand at the admin port");
     let counts = admin.sources.gateway.counts();
     loop {
         let (stream, peer) = listener.accept().await;
         if !admin.gate.admits(peer) {
             counts.admin_denied().add(1);
-        } else if let Some(place) = limit.take() {
+        } else if let Some(place) = limit.take(MAX_CONNECTIONS) {
             let answer = answer_one(admin.clone(), stream, place);
             tokio::spawn(answer.in_current_span());
         } else {
@@ -139,7 +139,7 @@ pub async fn serve(admin: Admin, mut listener: impl Listen) -> Infallible {
 
 /// Answers one request, and closes: so nobody keeps a place by silence, and one
 /// time limit bounds slow writers and slow readers alike.
-async fn answer_one(admin: Admin, stream: impl Stream, _place: OwnedSemaphorePermit) {
+async fn answer_one(admin: Admin, stream: impl Stream, _place: Taken) {
     let service = service_fn(|request: Request<Incoming>| {
         let admin = &admin;
         async move { Ok::<_, Infallible>(admin.answer(&request).await) }

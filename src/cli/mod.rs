@@ -5,6 +5,7 @@ mod bench;
 mod certs;
 mod check;
 mod files;
+mod reload;
 mod run;
 
 use std::error::Error;

@@ -13,11 +13,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::files;
-use crate::config::{Config, Server};
+use super::reload::{Hangup, Reloading};
+use crate::config::{Config, Here, Server};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
 use crate::places::Places;
-use crate::server::{Bound, Running};
+use crate::server::{Bound, Plan, Running};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -25,24 +26,31 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 pub(super) fn up(path: &Path) -> Result<()> {
     let config = Config::load(path)?;
     let servers: Vec<_> = config.servers.iter().collect();
-    run(&config, &servers)
+    run(&config, &servers, true)
 }
 
 /// Runs one server of the herd.
 pub(super) fn serve(name: &str, path: &Path) -> Result<()> {
     let config = Config::load(path)?;
-    run(&config, &[config.server(name)?])
+    run(&config, &[config.server(name)?], false)
 }
 
-fn run(config: &Config, servers: &[&Server]) -> Result<()> {
+fn run(config: &Config, servers: &[&Server], is_whole_herd: bool) -> Result<()> {
     config.check_exposure(servers)?;
     let router = Router::new();
-    let is_logged = log::install(&router, config.log_level)?;
+    let levels = log::install(&router, config.log_level)?;
     log::log_panics(&router);
     let most_clients = most_clients(servers.len());
     let runtime = runtime(servers.len())?;
-    let router = is_logged.then_some(&router);
-    let ran = runtime.block_on(run_until_stopped(config, servers, router, most_clients));
+    let here = Here {
+        servers: servers.iter().map(|server| server.name.clone()).collect(),
+        is_whole_herd,
+        level_is_fixed: None,
+    };
+    let reloading = Reloading::new(config, here, &levels, most_clients);
+    let router = levels.is_on().then_some(&router);
+    let ran = run_until_stopped(config, servers, router, reloading, most_clients);
+    let ran = runtime.block_on(ran);
     runtime.shutdown_background();
     ran
 }
@@ -68,8 +76,10 @@ async fn run_until_stopped(
     config: &Config,
     servers: &[&Server],
     router: Option<&Router>,
+    mut reloading: Reloading,
     most_clients: usize,
 ) -> Result<()> {
+    let mut hangup = Hangup::listen()?;
     let places = Places::start(&config.places)?;
     let bound = bind_all(config, servers, most_clients).await?;
     let logs = open_logs(config, servers, router)?;
@@ -89,9 +99,17 @@ async fn run_until_stopped(
     let mut running = start_all(bound, logs, &places)?;
     print(banner(config, servers, router.is_some()));
 
-    let failure = tokio::select! {
-        () = stop.wait() => None,
-        failure = any_failed(&mut running) => Some(failure),
+    let failure = loop {
+        tokio::select! {
+            () = stop.wait() => break None,
+            failure = any_failed(&mut running) => break Some(failure),
+            () = hangup.wait() => {}
+        }
+        // One that comes meanwhile is taken up after this.
+        tokio::select! {
+            () = stop.wait() => break None,
+            read = reloading.read() => reloading.take_up(read, &mut running).await,
+        }
     };
     tokio::select! {
         () = drain_all(running) => {}
@@ -106,12 +124,20 @@ async fn run_until_stopped(
 /// Opens all sockets before anything starts: nothing starts half.
 async fn bind_all(config: &Config, servers: &[&Server], most_clients: usize) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
-    for server in servers {
-        let mut plan = config.plan(server);
-        plan.clients.max_connections = plan.clients.max_connections.min(most_clients);
+    for plan in plans(config, servers, most_clients) {
         bound.push(Bound::open(plan).await?);
     }
     Ok(bound)
+}
+
+/// What each server needs to know to run here.
+pub(super) fn plans(config: &Config, servers: &[&Server], most_clients: usize) -> Vec<Plan> {
+    let plan = |server: &&Server| {
+        let mut plan = config.plan(server);
+        plan.clients.max_connections = plan.clients.max_connections.min(most_clients);
+        plan
+    };
+    servers.iter().map(plan).collect()
 }
 
 /// Opens all logs before anything starts, for the same reason.

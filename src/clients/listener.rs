@@ -16,11 +16,12 @@ use super::guard::{Guard, Guarded};
 use super::session::Session;
 
 /// The text edge of one server. Its clones share the limits on connections and
-/// what is known of addresses.
+/// what is known of addresses. A connection keeps the settings that it began
+/// with, but for those of its address.
 #[derive(Clone, Debug)]
 pub struct Listener {
     desk: Desk,
-    settings: Settings,
+    settings: watch::Receiver<Arc<Settings>>,
     log: Log,
     limit: ConnectionLimit,
     guard: Arc<Guard>,
@@ -28,13 +29,19 @@ pub struct Listener {
 
 impl Listener {
     /// The edge in front of `gateway`.
-    pub fn new(gateway: Arc<Gateway>, places: Places, settings: &Settings, log: &Log) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        places: Places,
+        settings: watch::Receiver<Arc<Settings>>,
+        log: &Log,
+    ) -> Self {
+        let guard = Guard::new(gateway.clone(), &settings.borrow());
         Self {
-            guard: Arc::new(Guard::new(gateway.clone(), settings)),
+            guard: Arc::new(guard),
             desk: Desk { gateway, places },
-            settings: settings.clone(),
+            settings,
             log: log.clone(),
-            limit: ConnectionLimit::new(settings.max_connections, "clients are connected"),
+            limit: ConnectionLimit::new("clients are connected"),
         }
     }
 
@@ -64,7 +71,8 @@ pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Re
             accepted = socket.accept() => accepted,
         };
         let gateway = &listener.desk.gateway;
-        let Some(place) = listener.limit.take() else {
+        let settings = listener.settings.borrow().clone();
+        let Some(place) = listener.limit.take(settings.max_connections) else {
             gateway.counts().turned_away().add(1);
             continue;
         };
@@ -75,7 +83,7 @@ pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Re
         let session = Session::new(
             stream,
             listener.desk.clone(),
-            &listener.settings,
+            &settings,
             transcript,
             listener.guard.addresses.turns(peer.ip()),
         );

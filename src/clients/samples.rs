@@ -19,5 +19,5 @@ pub(super) fn gateway() -> Arc<Gateway> {
     let members = vec![identity.name.clone()];
     let replica = Replica::new(identity, members, Vec::new(), RandomState::new());
     let clock = Clock::new(|| UnixNanos(0));
-    Arc::new(Gateway::new(replica, clock, gateway::Settings::default()))
+    Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()))
 }

@@ -14,7 +14,8 @@
 //!
 //! What this folder does not do: resolve names, open sockets, look whether a
 //! directory or a list of places exists, or read the environment. `herd.toml`
-//! is read once, at the start.
+//! is read at the start, and again when somebody says so; `reload` tells what of
+//! it can change in a herd that runs.
 //!
 //! The idea of bounds stated with the cost of too high and too low is quinn's
 //! (`quinn-proto/src/config/transport.rs`); here both stand where people look
@@ -26,6 +27,7 @@ mod exposure;
 mod file;
 mod problems;
 mod provider;
+mod reload;
 #[cfg(test)]
 mod samples;
 mod section;
@@ -50,6 +52,7 @@ use crate::server::Plan;
 use crate::{admin, clients, gateway, log, peers, places, tls as files};
 
 pub use error::{ConfigError, Problem};
+pub use reload::{Here, Reload};
 pub use servers::MAX_SERVERS;
 pub use source::MAX_FILE_BYTES;
 pub use tls::Tls;

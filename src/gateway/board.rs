@@ -8,14 +8,17 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::herd::replica::Tally;
+use crate::herd::roll::Roll;
 use crate::herd::{Incarnation, NeighbourId};
 use crate::measure::{Counter, Histogram};
 use crate::model::timestamp::UnixNanos;
 
-/// One note for each link, and the bells that wake its task.
-#[derive(Debug)]
+/// One note for each link, and the bells that wake its task. A link that is
+/// gone leaves its note, for the next with the same neighbour.
+#[derive(Debug, Default)]
 pub struct Board {
-    notes: Vec<Note>,
+    /// By the neighbours' ids.
+    notes: Roll<Note>,
     is_closing: AtomicBool,
     closed: Notify,
     /// How many watch, for each of whom the bell is rung.
@@ -54,6 +57,30 @@ pub struct Traffic {
     pub received_same: Counter,
     /// and that were older than what was held.
     pub received_older: Counter,
+}
+
+impl Note {
+    fn new(now: UnixNanos) -> Self {
+        Self {
+            news: Notify::new(),
+            greet: Notify::new(),
+            incarnation: AtomicU64::new(0),
+            state: Mutex::new(LinkState::new(now)),
+            traffic: Traffic::default(),
+        }
+    }
+}
+
+impl LinkState {
+    fn new(now: UnixNanos) -> Self {
+        Self {
+            is_up: false,
+            since: now,
+            reason: "not yet dialled".to_owned(),
+            cursor: 0,
+            changes: 0,
+        }
+    }
 }
 
 impl Traffic {
@@ -97,27 +124,16 @@ pub struct LinkState {
 }
 
 impl Board {
-    pub(super) fn new(links: usize, now: UnixNanos) -> Self {
-        let note = || Note {
-            news: Notify::new(),
-            greet: Notify::new(),
-            incarnation: AtomicU64::new(0),
-            state: Mutex::new(LinkState {
-                is_up: false,
-                since: now,
-                reason: "not yet dialled".to_owned(),
-                cursor: 0,
-                changes: 0,
-            }),
-            traffic: Traffic::default(),
+    /// There is a link to be with a neighbour, for which no task runs yet. What
+    /// went over an earlier one with it still counts.
+    pub(super) fn begin(&self, neighbour: NeighbourId, now: UnixNanos) {
+        // Ids are given in order, and there are as many notes as ids at most.
+        while self.notes.get(neighbour.0).is_none() && self.notes.push(Note::new(now)).is_some() {}
+        let mut state = self.state(neighbour);
+        *state = LinkState {
+            changes: state.changes,
+            ..LinkState::new(now)
         };
-        Self {
-            notes: std::iter::repeat_with(note).take(links).collect(),
-            is_closing: AtomicBool::new(false),
-            closed: Notify::new(),
-            watchers: AtomicUsize::new(0),
-            watchers_bell: Notify::new(),
-        }
     }
 
     /// The server shuts down: from now on it takes nothing of neighbours, and
@@ -146,14 +162,9 @@ impl Board {
         self.state(neighbour).clone()
     }
 
-    /// The states of all links, in the order of their ids.
-    pub fn links(&self) -> impl Iterator<Item = LinkState> {
-        (0..self.notes.len()).map(|neighbour| self.link(NeighbourId(neighbour)))
-    }
-
     /// What went over one link.
     pub fn traffic(&self, neighbour: NeighbourId) -> &Traffic {
-        &self.notes[neighbour.0].traffic
+        &self.note(neighbour).traffic
     }
 
     /// The link is up. Gives whether it was not before.
@@ -190,7 +201,7 @@ impl Board {
     /// There is something new to send: wakes all links that wait for that, and
     /// all watchers. One that is busy looks again when it is done.
     pub fn ring_news(&self) {
-        for note in &self.notes {
+        for (_, note) in self.notes.iter() {
             note.news.notify_one();
         }
         // Whoever counted itself before it looked into the feed is seen here by
@@ -216,13 +227,13 @@ impl Board {
 
     /// Resolves when there may be something new to send.
     pub fn news(&self, neighbour: NeighbourId) -> Notified<'_> {
-        self.notes[neighbour.0].news.notified()
+        self.note(neighbour).news.notified()
     }
 
     /// A new incarnation of the neighbour has greeted: its link should greet
     /// that one too.
     pub fn ring_greet(&self, neighbour: NeighbourId, incarnation: Incarnation) {
-        let note = &self.notes[neighbour.0];
+        let note = self.note(neighbour);
         note.incarnation.store(incarnation.get(), Relaxed);
         note.greet.notify_one();
     }
@@ -230,7 +241,7 @@ impl Board {
     /// Resolves when another incarnation of the neighbour has greeted than
     /// `greeted`, which is the one that its link has greeted.
     pub async fn new_incarnation(&self, neighbour: NeighbourId, greeted: Option<Incarnation>) {
-        let note = &self.notes[neighbour.0];
+        let note = self.note(neighbour);
         loop {
             note.greet.notified().await;
             if note.incarnation.load(Relaxed) != greeted.map_or(0, Incarnation::get) {
@@ -241,7 +252,12 @@ impl Board {
 
     /// Held for a few reads and writes, never across an await.
     fn state(&self, neighbour: NeighbourId) -> MutexGuard<'_, LinkState> {
-        let state = self.notes[neighbour.0].state.lock();
+        let state = self.note(neighbour).state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, NeighbourId(at): NeighbourId) -> &Note {
+        let note = self.notes.get(at);
+        note.expect("a link begins before anybody asks for it")
     }
 }

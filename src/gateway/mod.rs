@@ -9,11 +9,14 @@ mod board;
 mod counts;
 mod forgetting;
 mod lag;
+mod limits;
+mod reloads;
 
 pub use board::{Board, LinkState, Traffic};
 pub use counts::{Counts, Outcomes};
 pub use forgetting::keep_forgetting;
 pub use lag::Lag;
+pub use reloads::{Reloaded, Reloads};
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,13 +25,17 @@ use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tracing::warn;
 
+use crate::herd::NeighbourId;
 use crate::herd::replica::Replica;
 use crate::herd::store::{Full, Merged};
 use crate::log::{Seldom, unwritten};
 use crate::model::client::ClientId;
+use crate::model::name::Name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
+
+use limits::Limits;
 
 /// What a server asks of the reports of its own clients. Reports that come from
 /// neighbours are never judged by these, or two servers could disagree about
@@ -98,9 +105,10 @@ impl fmt::Debug for Clock {
 pub struct Gateway {
     replica: Replica,
     clock: Clock,
-    settings: Settings,
+    limits: Limits,
     board: Board,
     counts: Counts,
+    reloads: Reloads,
     full: Seldom,
 }
 
@@ -154,21 +162,32 @@ pub struct Taken<'a> {
 
 impl Gateway {
     /// Puts a server together.
-    pub fn new(replica: Replica, clock: Clock, settings: Settings) -> Self {
-        let board = Board::new(replica.neighbours().len(), clock.now());
+    pub fn new(replica: Replica, clock: Clock, settings: &Settings) -> Self {
+        let board = Board::default();
+        for (neighbour, _) in replica.neighbours() {
+            board.begin(neighbour, clock.now());
+        }
         Self {
+            reloads: Reloads::new(clock.now()),
             replica,
             clock,
-            settings,
+            limits: Limits::new(settings),
             board,
             counts: Counts::default(),
             full: Seldom::new(TELL_PAUSE),
         }
     }
 
-    /// What it asks of its clients' reports.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// How many clients the server may know before it refuses reports of new
+    /// ones.
+    pub fn max_clients(&self) -> usize {
+        self.limits.max_clients()
+    }
+
+    /// Goes over to other limits, but for `expire_after`, which is the replica's
+    /// and stays.
+    pub fn set_limits(&self, settings: &Settings) {
+        self.limits.set(settings);
     }
 
     /// The server's part in the herd.
@@ -189,6 +208,29 @@ impl Gateway {
     /// What the server has done.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// How reading the config went.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// A place for a server that is to be a neighbour, for which a link may be
+    /// made; see [`Replica::enrol`].
+    pub fn enrol(&self, name: &Name) -> Option<NeighbourId> {
+        self.replica.enrol(name)
+    }
+
+    /// From now on it is a neighbour, whose link begins. Not to be called while
+    /// the task of an earlier link with it runs.
+    pub fn link(&self, neighbour: NeighbourId) {
+        self.board.begin(neighbour, self.clock.now());
+        self.replica.link(neighbour);
+    }
+
+    /// From now on it is none; see [`Replica::unlink`].
+    pub fn unlink(&self, neighbour: NeighbourId) {
+        self.replica.unlink(neighbour);
     }
 
     /// A client is connected, for as long as what this gives is held.
@@ -222,7 +264,7 @@ impl Gateway {
                 .filter(|skew| self.is_acceptable(*skew))
                 .ok_or(Refused::Future)?,
         };
-        let most = self.settings.max_clients;
+        let most = self.limits.max_clients();
         match self.replica.admit(&report, now, most) {
             Ok(merged) => Ok(Taken {
                 report,
@@ -245,12 +287,12 @@ impl Gateway {
     }
 
     fn is_acceptable(&self, skew: Skew) -> bool {
-        skew.0 >= -nanos(self.settings.max_future)
+        skew.0 >= -self.limits.max_future()
     }
 
     fn tell_full(&self) {
         if let Some(untold) = self.full.turn() {
-            let (most, others) = (self.settings.max_clients, unwritten(untold));
+            let (most, others) = (self.limits.max_clients(), unwritten(untold));
             warn!(
                 "{most} clients are known: IAMATs of new ones are refused; \
                  raise max_clients, or let expire_after make room{others}"

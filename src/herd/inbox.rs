@@ -68,6 +68,12 @@ impl Inbox {
         }
     }
 
+    /// Gives up the bits of all incarnations, as of a neighbour that is none
+    /// for now.
+    pub(super) fn release_all(&mut self) {
+        self.0.iter_mut().for_each(|position| position.lease = None);
+    }
+
     fn freshen(&mut self, incarnation: Incarnation) -> Option<&mut Position> {
         let at = self.0.iter().position(|p| p.incarnation == incarnation)?;
         self.0[at..].rotate_left(1);

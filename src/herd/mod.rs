@@ -19,6 +19,7 @@
 //! | [`expiry`] | when a report is too old to be shown, and to be kept |
 //! | `feed` | the order in which the store changed |
 //! | [`tail`] | a reader of the feed that is no neighbour |
+//! | [`roll`] | a list that only grows: the neighbours' places |
 //! | [`senders`] | who already has a report, a bit for each |
 //! | `record` | one report as the store keeps it |
 //!
@@ -41,6 +42,7 @@ mod inbox;
 pub mod outbox;
 mod record;
 pub mod replica;
+pub mod roll;
 pub mod senders;
 pub mod store;
 pub mod tail;
@@ -73,7 +75,8 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// Which neighbour, as its place in the replica's list.
+/// Which neighbour, as its place among all that the replica ever had: a name
+/// keeps its place, also where it is no neighbour for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NeighbourId(pub usize);
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::hash::RandomState;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::model::client::ClientId;
@@ -13,6 +14,7 @@ use crate::model::timestamp::{Timestamp, UnixNanos};
 
 use super::expiry::Expiry;
 use super::inbox::Inbox;
+use super::roll::Roll;
 use super::senders::{Heard, Lease, Senders};
 use super::store::{Full, Learned, Merged, Store, Walk};
 use super::{Incarnation, NeighbourId, lock};
@@ -199,21 +201,38 @@ impl std::error::Error for Refusal {}
 ///   order of reports;
 /// - a number counts as applied only when all reports up to it were merged;
 /// - a refused greeting or push changes nothing.
+///
+/// Neighbours come and go while all that goes on. Whoever was one keeps its
+/// place, and what is known of it stays true while it is none: what was applied
+/// of an incarnation's pushes is in the store, and a report that it sent it has.
+/// So one that comes back goes on where it was, without a loss and without an
+/// echo; its own side, which may have begun anew, says in its greeting which it
+/// is. What that costs is a name and the numbers of its last few incarnations.
 #[derive(Debug)]
 pub struct Replica {
     identity: Identity,
-    members: Vec<Name>,
-    neighbours: Vec<Name>,
-    inboxes: Vec<Mutex<Inbox>>,
+    /// Looked at where somebody is refused, to say why.
+    members: Mutex<Vec<Name>>,
+    neighbours: Roll<Neighbour>,
     senders: Senders,
     store: Store,
     expiry: Option<Expiry>,
 }
 
+/// A server that is a neighbour, or was one.
+#[derive(Debug)]
+struct Neighbour {
+    name: Name,
+    /// Is it one now? Nothing else depends on when exactly that changes.
+    is_linked: AtomicBool,
+    inbox: Mutex<Inbox>,
+}
+
 impl Replica {
     /// A server that knows nothing yet. `members` are all servers of the herd,
-    /// `neighbours` those that this one has links with; a neighbour's
-    /// [`NeighbourId`] is its place in that list. `hasher` see [`Store::new`].
+    /// `neighbours` those that this one has links with, at most
+    /// [`Roll::MOST`]; a neighbour's [`NeighbourId`] is its place in that list.
+    /// `hasher` see [`Store::new`].
     pub fn new(
         identity: Identity,
         members: Vec<Name>,
@@ -233,15 +252,20 @@ impl Replica {
         hasher: RandomState,
         most_senders: usize,
     ) -> Self {
-        Self {
+        let replica = Self {
             identity,
-            members,
-            inboxes: neighbours.iter().map(|_| Mutex::default()).collect(),
-            neighbours,
+            members: Mutex::new(members),
+            neighbours: Roll::default(),
             senders: Senders::new(most_senders),
             store: Store::new(hasher),
             expiry: None,
+        };
+        for name in &neighbours {
+            if let Some(neighbour) = replica.enrol(name) {
+                replica.link(neighbour);
+            }
         }
+        replica
     }
 
     /// The same server, which hides and forgets old reports.
@@ -255,9 +279,59 @@ impl Replica {
         &self.identity
     }
 
-    /// The neighbours' names, in the order of their ids.
-    pub fn neighbours(&self) -> &[Name] {
-        &self.neighbours
+    /// The neighbours that there are now, in the order in which they first came.
+    pub fn neighbours(&self) -> impl Iterator<Item = (NeighbourId, &Name)> {
+        let all = self.neighbours.iter();
+        all.filter(|(_, neighbour)| neighbour.is_linked.load(Relaxed))
+            .map(|(at, neighbour)| (NeighbourId(at), &neighbour.name))
+    }
+
+    /// Is there a neighbour of that name now?
+    pub fn is_neighbour(&self, name: &str) -> bool {
+        self.neighbours().any(|(_, other)| other.as_str() == name)
+    }
+
+    /// The name of a neighbour, or of one that was one.
+    ///
+    /// # Panics
+    ///
+    /// If this replica never gave that id.
+    pub fn name_of(&self, neighbour: NeighbourId) -> &Name {
+        &self.neighbour(neighbour).name
+    }
+
+    /// A place for a server that is to be a neighbour: its own, if it was one
+    /// before. It is refused until it is [linked](Self::link). `None` where
+    /// [`Roll::MOST`] others were neighbours before.
+    pub fn enrol(&self, name: &Name) -> Option<NeighbourId> {
+        let mut all = self.neighbours.iter();
+        let known = all.find(|(_, neighbour)| neighbour.name == *name);
+        let new = || {
+            self.neighbours.push(Neighbour {
+                name: name.clone(),
+                is_linked: AtomicBool::new(false),
+                inbox: Mutex::default(),
+            })
+        };
+        known.map(|(at, _)| at).or_else(new).map(NeighbourId)
+    }
+
+    /// From now on it is a neighbour.
+    pub fn link(&self, neighbour: NeighbourId) {
+        let neighbour = self.neighbour(neighbour);
+        neighbour.is_linked.store(true, Relaxed);
+    }
+
+    /// From now on it is none: its greetings and pushes are refused, one that is
+    /// being merged at its end. What it sent stays.
+    pub fn unlink(&self, neighbour: NeighbourId) {
+        let neighbour = self.neighbour(neighbour);
+        neighbour.is_linked.store(false, Relaxed);
+    }
+
+    /// From now on these are all servers of the herd.
+    pub fn set_members(&self, members: Vec<Name>) {
+        *lock(&self.members) = members;
     }
 
     /// When this server hides and forgets reports; `None` where it never does.
@@ -287,7 +361,7 @@ impl Replica {
             herd: self.identity.herd.as_str(),
             sender: self.identity.name.as_str(),
             incarnation: self.identity.incarnation.get(),
-            receiver: self.neighbours[neighbour.0].as_str(),
+            receiver: self.name_of(neighbour).as_str(),
             expire_after: self.expire_after(),
         }
     }
@@ -349,7 +423,7 @@ impl Replica {
             );
         }
         let incarnation = incarnation("incarnation", greeting.incarnation)?;
-        let applied = lock(&self.inboxes[neighbour.0]).greet(incarnation);
+        let applied = lock(&self.neighbour(neighbour).inbox).greet(incarnation);
         if self.senders.is_full() {
             self.free_senders();
         }
@@ -376,7 +450,7 @@ impl Replica {
             )));
         }
         let lease = || self.senders.lease((neighbour, incarnation));
-        let opened = lock(&self.inboxes[neighbour.0]).open(incarnation, lease);
+        let opened = lock(&self.neighbour(neighbour).inbox).open(incarnation, lease);
         let (applied, lease) = opened.ok_or(Refusal::NotGreeted)?;
         if push.from > applied {
             let from = push.from;
@@ -410,7 +484,11 @@ impl Replica {
     /// All of the push was merged: gives the last number that counts as applied
     /// now. Not to be called for a push of which a report was not merged.
     pub fn finish_push(&self, intake: &Intake) -> Result<u64, Refusal> {
-        lock(&self.inboxes[intake.neighbour.0])
+        let neighbour = self.neighbour(intake.neighbour);
+        if !neighbour.is_linked.load(Relaxed) {
+            return Err(self.stranger(neighbour.name.to_string()));
+        }
+        lock(&neighbour.inbox)
             .advance(intake.incarnation, intake.to)
             .ok_or(Refusal::NotGreeted)
     }
@@ -439,8 +517,12 @@ impl Replica {
     /// Takes the bits of incarnations that are most likely over, so that those
     /// that are not find one.
     fn free_senders(&self) {
-        for inbox in &self.inboxes {
-            lock(inbox).release_all_but_last();
+        for (_, neighbour) in self.neighbours.iter() {
+            let mut inbox = lock(&neighbour.inbox);
+            match neighbour.is_linked.load(Relaxed) {
+                true => inbox.release_all_but_last(),
+                false => inbox.release_all(),
+            }
         }
         self.senders.reclaim(|heard| self.store.forget(heard));
     }
@@ -454,12 +536,25 @@ impl Replica {
         if sender == self.identity.name.as_str() {
             return Err(Refusal::Myself);
         }
-        let is_sender = |name: &Name| name.as_str() == sender;
-        match self.neighbours.iter().position(is_sender) {
-            Some(neighbour) => Ok(NeighbourId(neighbour)),
-            None if self.members.iter().any(is_sender) => Err(Refusal::NoNeighbour(sender)),
-            None => Err(Refusal::Unknown(sender)),
+        let mut neighbours = self.neighbours();
+        match neighbours.find(|(_, name)| name.as_str() == sender) {
+            Some((neighbour, _)) => Ok(neighbour),
+            None => Err(self.stranger(sender)),
         }
+    }
+
+    /// Why somebody of that name, who is no neighbour, is refused.
+    fn stranger(&self, name: String) -> Refusal {
+        let members = lock(&self.members);
+        match members.iter().any(|member| member.as_str() == name) {
+            true => Refusal::NoNeighbour(name),
+            false => Refusal::Unknown(name),
+        }
+    }
+
+    fn neighbour(&self, NeighbourId(at): NeighbourId) -> &Neighbour {
+        let neighbour = self.neighbours.get(at);
+        neighbour.expect("ids are given for places on the roll only")
     }
 }
 

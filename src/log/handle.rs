@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,9 +43,23 @@ impl Log {
         Log { opened: None }
     }
 
-    /// Whether anything is written at all. Where it is false, lines need not be made.
+    /// Whether anything is written now. Where it is false, lines need not be made.
     pub fn is_on(&self) -> bool {
+        let opened = self.opened.as_ref();
+        opened.is_some_and(|opened| !opened.is_muted.load(Relaxed))
+    }
+
+    /// Whether there is a file, so that something may be written one day.
+    pub(super) fn is_open(&self) -> bool {
         self.opened.is_some()
+    }
+
+    /// From now on nobody writes lines for it, or somebody does again. A log
+    /// that is off stays off.
+    pub(super) fn mute(&self, is_muted: bool) {
+        if let Some(opened) = &self.opened {
+            opened.is_muted.store(is_muted, Relaxed);
+        }
     }
 
     /// Hands over `count` whole lines, each with its line end. Does not wait for the disk. Where the
@@ -98,7 +113,10 @@ impl Log {
         let queue = Arc::new(Queue::default());
         Writer::start(server, Arc::clone(&queue), file, tell).map_err(OpenError::Thread)?;
         Ok(Log {
-            opened: Some(Arc::new(Opened { queue })),
+            opened: Some(Arc::new(Opened {
+                queue,
+                is_muted: AtomicBool::new(false),
+            })),
         })
     }
 }
@@ -178,6 +196,7 @@ fn is_file_name(server: &str) -> bool {
 /// What clones of a [`Log`] share; dropped with the last of them.
 struct Opened {
     queue: Arc<Queue>,
+    is_muted: AtomicBool,
 }
 
 impl Drop for Opened {

@@ -61,5 +61,5 @@ pub use router::Router;
 pub use seldom::{Reasons, Seldom, unwritten};
 pub use settings::Settings;
 pub use terminal::{finish_telling, tell};
-pub use trace::{AlreadyInstalled, install};
+pub use trace::{AlreadyInstalled, Levels, install};
 pub use transcript::Transcript;

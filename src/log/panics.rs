@@ -63,8 +63,8 @@ mod tests {
         let log = Log::open(&settings, "Riley").unwrap();
         let router = Router::new();
         router.register("Riley", &log);
-        assert_eq!(install(&router, Level::Info), Ok(true));
-        assert_eq!(install(&router, Level::Info), Err(AlreadyInstalled));
+        assert!(install(&router, Level::Info).unwrap().is_on());
+        assert_eq!(install(&router, Level::Info).unwrap_err(), AlreadyInstalled);
         log_panics(&router);
 
         let plain = thread::Builder::new().name("plain".to_owned());

@@ -47,6 +47,13 @@ impl Router {
         logs.extend(log.downgrade().map(|log| (name.to_owned(), log)));
     }
 
+    /// Mutes all logs that are registered, or ends that.
+    pub(super) fn mute(&self, is_muted: bool) {
+        self.logs(|_| true)
+            .iter()
+            .for_each(|log| log.mute(is_muted));
+    }
+
     /// Flushes all logs, one after the other, for as long as `limit` allows.
     pub(super) fn flush_within(&self, limit: Duration) {
         let deadline = Instant::now() + limit;

@@ -7,6 +7,7 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
@@ -42,8 +43,8 @@ const MANY: [&str; 4] = [
 /// `level`, in the form `warn,proxyherd=debug` (levels of targets; spans and fields cannot be named);
 /// where it is not of that form it is ignored with a warning.
 ///
-/// Gives whether anything goes to logs: with [`Level::Off`], or `RUST_LOG=off`, nothing does, and
-/// there is no need to open any.
+/// Gives what changes that later, and tells whether anything goes to logs: with [`Level::Off`], or
+/// `RUST_LOG=off`, nothing does, and there is no need to open any.
 ///
 /// Whatever the level, the terminal (stderr) shows warnings and errors of everybody, and the INFO
 /// events of this crate but for those of clients, of neighbours that connect, and of Google.
@@ -51,18 +52,66 @@ const MANY: [&str; 4] = [
 /// # Errors
 ///
 /// If there is a subscriber already; it stays.
-pub fn install(router: &Router, level: Level) -> Result<bool, AlreadyInstalled> {
-    let rules = rules(level, env::var(VARIABLE));
+pub fn install(router: &Router, level: Level) -> Result<Levels, AlreadyInstalled> {
+    let variable = env::var(VARIABLE);
+    let is_set = variable.as_ref().is_ok_and(|text| !text.trim().is_empty());
+    let rules = rules(level, variable);
     let to_logs = rules
         .as_ref()
         .map_or_else(|_| targets(level), Targets::clone);
-    let is_on = says_anything(&to_logs);
-    let dispatch = dispatch(router, to_logs, terminal::tell);
+    let levels = Levels::new(router, to_logs, is_set && rules.is_ok());
+    let dispatch = dispatch(router, &levels, terminal::tell);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| AlreadyInstalled)?;
     if let Err(misunderstood) = rules {
         tracing::warn!("{misunderstood}; level {level} is used");
     }
-    Ok(is_on)
+    Ok(levels)
+}
+
+/// Which events go to logs, while the process runs.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    to_logs: Arc<RwLock<Targets>>,
+    router: Router,
+    is_forced: bool,
+}
+
+impl Levels {
+    fn new(router: &Router, to_logs: Targets, is_forced: bool) -> Levels {
+        Levels {
+            to_logs: Arc::new(RwLock::new(to_logs)),
+            router: router.clone(),
+            is_forced,
+        }
+    }
+
+    /// Does anything go to logs?
+    pub fn is_on(&self) -> bool {
+        says_anything(&self.targets())
+    }
+
+    /// Does `RUST_LOG` say what goes to logs, whatever the level?
+    pub fn is_forced(&self) -> bool {
+        self.is_forced
+    }
+
+    /// Goes over to another level, for events and the transcripts of logs that are open. Does nothing
+    /// where `RUST_LOG` [says](Self::is_forced) what goes to logs.
+    pub fn set(&self, level: Level) {
+        if self.is_forced {
+            return;
+        }
+        let to_logs = self.to_logs.write();
+        *to_logs.unwrap_or_else(PoisonError::into_inner) = targets(level);
+        self.router.mute(level == Level::Off);
+        // Places in the code remember whether their events are wanted.
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    /// Held for one look: nobody who holds it logs anything.
+    fn targets(&self) -> RwLockReadGuard<'_, Targets> {
+        self.to_logs.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn says_anything(to_logs: &Targets) -> bool {
@@ -86,12 +135,12 @@ impl std::error::Error for AlreadyInstalled {}
 
 fn dispatch(
     router: &Router,
-    to_logs: Targets,
+    levels: &Levels,
     tell: impl Fn(&[u8]) + Send + Sync + 'static,
 ) -> Dispatch {
     let events = Events {
         router: router.clone(),
-        to_logs,
+        levels: levels.clone(),
         tell,
     };
     Dispatch::new(Registry::default().with(events))
@@ -140,7 +189,7 @@ impl fmt::Display for Misunderstood {
 /// libraries cost next to nothing.
 struct Events<T> {
     router: Router,
-    to_logs: Targets,
+    levels: Levels,
     tell: T,
 }
 
@@ -153,12 +202,14 @@ impl<T> Events<T> {
     }
 
     fn is_for_logs(&self, metadata: &Metadata<'_>) -> bool {
-        self.to_logs
+        self.levels
+            .targets()
             .would_enable(metadata.target(), metadata.level())
     }
 }
 
-/// Where an event is wanted depends on its place in the code only, so tracing asks once for each place.
+/// Where an event is wanted depends on its place in the code only, so tracing asks once for each place, and
+/// again when the level changes.
 impl<S, T> Layer<S> for Events<T>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -177,8 +228,9 @@ where
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let levels = self.to_logs.iter().map(|(_, level)| level);
-        let most = levels.chain(self.to_logs.default_level()).max()?;
+        let to_logs = self.levels.targets();
+        let levels = to_logs.iter().map(|(_, level)| level);
+        let most = levels.chain(to_logs.default_level()).max()?;
         Some(most.max(LevelFilter::INFO)) // the terminal's, and that of servers' spans
     }
 
@@ -262,6 +314,7 @@ mod tests {
         dir: TempDir,
         logs: [Log; 2],
         screen: Arc<Mutex<Vec<u8>>>,
+        levels: Levels,
         dispatch: Dispatch,
     }
 
@@ -281,11 +334,13 @@ mod tests {
             let screen = Arc::new(Mutex::new(Vec::new()));
             let shown = Arc::clone(&screen);
             let tell = move |line: &[u8]| shown.lock().unwrap().extend_from_slice(line);
+            let levels = Levels::new(&router, to_logs, false);
             Process {
                 dir,
                 logs,
                 screen,
-                dispatch: dispatch(&router, to_logs, tell),
+                dispatch: dispatch(&router, &levels, tell),
+                levels,
             }
         }
 
@@ -425,6 +480,34 @@ mod tests {
             expected.extend_from_slice(&theirs[..their_count]);
             assert_eq!(process.log_of("Riley"), expected, "{level}");
         }
+    }
+
+    #[test]
+    fn the_level_changes_while_the_process_runs() {
+        let process = Process::at(Level::Info);
+        let mut said = 0;
+        for (level, our_count) in [
+            (Level::Trace, 5),
+            (Level::Error, 1),
+            (Level::Off, 0),
+            (Level::Debug, 4),
+        ] {
+            process.run(|| process.levels.set(level));
+            assert_eq!(process.logs[0].is_on(), level != Level::Off);
+            process.run(speak);
+            let log = process.log_of("Riley");
+            let ours = log[said..].iter().filter(|line| !line.contains("h2"));
+            assert_eq!(ours.count(), our_count, "{level}");
+            said = log.len();
+        }
+    }
+
+    #[test]
+    fn a_level_that_the_environment_says_stays() {
+        let router = Router::new();
+        let levels = Levels::new(&router, targets(Level::Warn), true);
+        levels.set(Level::Off);
+        assert!(levels.is_on());
     }
 
     #[test]

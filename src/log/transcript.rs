@@ -96,7 +96,8 @@ impl Transcript {
 
     fn new(log: &Log, kind: &str, name: impl Display) -> Transcript {
         let mut speaker = Vec::new();
-        if log.is_on() {
+        // It may be muted now, and written later.
+        if log.is_open() {
             escape_into(&mut speaker, format!(" {kind} {name} ").as_bytes());
         }
         Transcript {

@@ -2,10 +2,13 @@
 
 use tokio::time::Instant;
 
-use crate::gateway::{Gateway, Outcomes};
+use crate::gateway::{Gateway, Outcomes, Reloaded};
 use crate::herd::NeighbourId;
+use crate::model::name::Name;
 use crate::places::Places;
-use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus, RefusedConnections};
+use crate::proto::{
+    ClientStatus, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, RefusedConnections,
+};
 use crate::tls::{Reason, Refused};
 
 use super::wire::{duration, timestamp};
@@ -13,7 +16,6 @@ use super::wire::{duration, timestamp};
 pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> GetStatusResponse {
     let (replica, counts) = (gateway.replica(), gateway.counts());
     let me = replica.identity();
-    let links = (0..replica.neighbours().len()).map(NeighbourId);
     GetStatusResponse {
         name: me.name.to_string(),
         herd: me.herd.to_string(),
@@ -34,8 +36,12 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
             answered: places.counts().answered(),
             failed: places.counts().failed(),
         }),
-        links: links.map(|link| link_status(gateway, link)).collect(),
+        links: replica
+            .neighbours()
+            .map(|(link, name)| link_status(gateway, link, name))
+            .collect(),
         draining: gateway.board().is_closing(),
+        config: Some(config_status(gateway.reloads().last())),
         connections_refused_by_address: counts.crowded_out().get(),
         connections_refused_by_network: counts.denied().get(),
         reads_put_off: counts.put_off().get(),
@@ -43,6 +49,14 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
         calls_refused_by_name: counts.refused_by_name().get(),
         peer_connections_refused: Some(refused(counts.peers_refused())),
         client_tls_refused: Some(refused(counts.clients_refused())),
+    }
+}
+
+fn config_status(last: Reloaded) -> ConfigStatus {
+    ConfigStatus {
+        taken: last.is_taken,
+        read_at: Some(timestamp(last.at)),
+        taken_at: Some(timestamp(last.taken_at)),
     }
 }
 
@@ -69,14 +83,14 @@ fn client_lines(lines: &Outcomes) -> ClientStatus {
     }
 }
 
-fn link_status(gateway: &Gateway, neighbour: NeighbourId) -> LinkStatus {
+fn link_status(gateway: &Gateway, neighbour: NeighbourId, name: &Name) -> LinkStatus {
     let (state, traffic) = (
         gateway.board().link(neighbour),
         gateway.board().traffic(neighbour),
     );
     let lag = gateway.lag(neighbour);
     LinkStatus {
-        neighbour: gateway.replica().neighbours()[neighbour.0].to_string(),
+        neighbour: name.to_string(),
         up: state.is_up,
         since: Some(timestamp(state.since)),
         reason: state.reason,

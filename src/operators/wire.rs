@@ -16,8 +16,7 @@ const MAX_SECONDS: i64 = 315_576_000_000;
 
 pub(super) fn known_report(replica: &Replica, held: &Held<'_>) -> KnownReport {
     let learned = held.learned();
-    let name = |id: crate::herd::NeighbourId| replica.neighbours().get(id.0);
-    let from = learned.from.and_then(name);
+    let from = learned.from.map(|id| replica.name_of(id));
     KnownReport {
         report: Some(report(&held.report)),
         sequence: held.number,

@@ -67,7 +67,7 @@ impl Inbound {
         self.check_sender(request.extensions(), push.header.sender)?;
         let intake = replica.begin_push(&push.header).map_err(status)?;
         let reports = push.reports().map_err(push_status)?;
-        let name = &replica.neighbours()[intake.neighbour.0];
+        let name = replica.name_of(intake.neighbour);
         self.note_connected(name, request.extensions());
         self.note_reports(name, &reports);
         let traffic = self.gateway.board().traffic(intake.neighbour);
@@ -104,7 +104,7 @@ impl Inbound {
     }
 
     fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
-        let name = &self.gateway.replica().neighbours()[welcome.neighbour.0];
+        let name = self.gateway.replica().name_of(welcome.neighbour);
         if !self.note_connected(name, request.extensions()) {
             debug!("{name} greets again");
         }

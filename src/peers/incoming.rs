@@ -209,9 +209,10 @@ pub struct OtherEnd {
 }
 
 impl OtherEnd {
-    /// Has a neighbour greeted over this connection?
-    pub(super) fn is_neighbour(&self) -> bool {
-        self.neighbour.get().is_some()
+    /// The neighbour that has greeted over this connection, if one has. It may
+    /// be none any more.
+    pub(super) fn neighbour(&self) -> Option<&Name> {
+        self.neighbour.get()
     }
 
     /// Whom the certificate is for; `None` without TLS.

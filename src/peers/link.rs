@@ -97,7 +97,7 @@ impl Link {
         settings: &Settings,
         log: &Log,
     ) -> Self {
-        let name = gateway.replica().neighbours()[neighbour.0].clone();
+        let name = gateway.replica().name_of(neighbour).clone();
         Self {
             neighbour,
             caller,

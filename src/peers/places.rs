@@ -18,7 +18,7 @@ use tonic::server::NamedService;
 use tower::Service;
 use tracing::Span;
 
-use crate::model::name::Name;
+use crate::gateway::Gateway;
 use crate::sockets::Crowd;
 use crate::tls::Holder;
 
@@ -28,7 +28,7 @@ use super::incoming::OtherEnd;
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     most: usize,
-    herd: Name,
+    gateway: Arc<Gateway>,
     neighbours: Arc<Semaphore>,
     others: Crowd,
     /// The server's span: calls come in on tasks that know none.
@@ -36,12 +36,11 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// So many for each, on the port of a server of `herd`, in whose span this is
-    /// made.
-    pub(super) fn new(most: usize, herd: Name) -> Self {
+    /// So many for each, on the port of one server, in whose span this is made.
+    pub(super) fn new(most: usize, gateway: Arc<Gateway>) -> Self {
         Self {
             most,
-            herd,
+            gateway,
             neighbours: Arc::new(Semaphore::new(most)),
             others: Crowd::new(most, "calls of strangers are under way at the peer port"),
             span: Span::current(),
@@ -57,11 +56,14 @@ impl Places {
         }
     }
 
-    /// Is a server of the herd behind it, by its certificate, or one that has
-    /// greeted?
+    /// Is a server of the herd behind it, by its certificate, or a neighbour that
+    /// has greeted, and is one still?
     fn is_neighbour(&self, other_end: &OtherEnd) -> bool {
-        let is_server = |holder: &Holder| holder.is_server_of(&self.herd);
-        other_end.is_neighbour() || other_end.holder().is_some_and(is_server)
+        let replica = self.gateway.replica();
+        let is_server = |holder: &Holder| holder.is_server_of(&replica.identity().herd);
+        let greeted = other_end.neighbour();
+        greeted.is_some_and(|name| replica.is_neighbour(name.as_str()))
+            || other_end.holder().is_some_and(is_server)
     }
 
     fn refusal(&self, what: &str) -> Status {

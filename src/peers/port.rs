@@ -49,11 +49,11 @@ pub struct Port {
 impl Port {
     /// A port that serves `inbound`.
     pub fn new(inbound: Inbound, settings: &Settings) -> Self {
-        let herd = inbound.gateway().replica().identity().herd.clone();
+        let gateway = inbound.gateway().clone();
         Self {
             inbound,
             settings: settings.clone(),
-            places: Places::new(settings.max_pushes, herd),
+            places: Places::new(settings.max_pushes, gateway),
             beside: Routes::default(),
             health: Health {
                 reporter: HealthReporter::new(),

@@ -17,7 +17,7 @@ mod generated {
 }
 
 pub use generated::{
-    Bucket, Circle, ClientStatus, DigestRequest, DigestResponse, GetStatusRequest,
+    Bucket, Circle, ClientStatus, ConfigStatus, DigestRequest, DigestResponse, GetStatusRequest,
     GetStatusResponse, GreetRequest, GreetResponse, KnownReport, LinkStatus, ListClientsRequest,
     ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
     NearbyResponse, PlacesStatus, Point, PushResponse, RefusedConnections, Report, Resume,

@@ -20,11 +20,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 
 use crate::log::Seldom;
@@ -100,38 +100,50 @@ fn listen(address: SocketAddr, send_buffer: Option<u32>) -> io::Result<TcpListen
 }
 
 /// A limit on how many connections there are at a time, shared by its clones.
+/// How many there may be is said each time, since it may change.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimit {
-    left: Arc<Semaphore>,
-    most: usize,
+    taken: Arc<AtomicUsize>,
     what: &'static str,
     full: Arc<Seldom>,
 }
 
+/// A place for one connection, until this is dropped.
+#[derive(Debug)]
+pub struct Taken(Arc<AtomicUsize>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 impl ConnectionLimit {
-    /// At most `most`; `what` stands behind the number in the warning.
-    pub fn new(most: usize, what: &'static str) -> Self {
+    /// Nobody yet; `what` stands behind the number in the warning.
+    pub fn new(what: &'static str) -> Self {
         Self {
-            left: Arc::new(Semaphore::new(most)),
-            most,
+            taken: Arc::default(),
             what,
             full: Arc::new(Seldom::new(TELL_PAUSE)),
         }
     }
 
     /// A place for one more connection, for as long as it is held; `None` where
-    /// none is left, which is told now and then.
-    pub fn take(&self) -> Option<OwnedSemaphorePermit> {
-        let place = self.left.clone().try_acquire_owned().ok();
-        if place.is_none() {
-            self.tell();
+    /// `most` or more are taken, which is told now and then.
+    pub fn take(&self, most: usize) -> Option<Taken> {
+        let one_more = |taken| (taken < most).then_some(taken + 1);
+        match self.taken.fetch_update(Relaxed, Relaxed, one_more) {
+            Ok(_) => Some(Taken(self.taken.clone())),
+            Err(_) => {
+                self.tell(most);
+                None
+            }
         }
-        place
     }
 
-    fn tell(&self) {
+    fn tell(&self, most: usize) {
         if self.full.turn().is_some() {
-            let (most, what) = (self.most, self.what);
+            let what = self.what;
             warn!("{most} {what}: further ones are closed until some leave");
         }
     }

@@ -142,9 +142,12 @@ pub struct SecureAcceptor<S> {
 }
 
 impl<S: Stream> SecureAcceptor<S> {
-    /// Takes the connections of `listener` through `door`. Must be called within
-    /// a runtime and in the server's span.
-    pub fn new(listener: impl Listen<Stream = S>, door: Door) -> Self {
+    /// Takes each connection of `listener` through the door that `door` gives at
+    /// that moment. Must be called within a runtime and in the server's span.
+    pub fn new(
+        listener: impl Listen<Stream = S>,
+        door: impl Fn() -> Door + Send + 'static,
+    ) -> Self {
         let (sender, through) = mpsc::channel(ACCEPTED);
         let mut task = JoinSet::new();
         task.spawn(take_through(listener, door, sender).in_current_span());
@@ -169,7 +172,7 @@ impl<S: Stream> Listen for SecureAcceptor<S> {
 
 fn take_through<S: Stream>(
     mut listener: impl Listen<Stream = S>,
-    door: Door,
+    door: impl Fn() -> Door + Send + 'static,
     through: mpsc::Sender<(Secured<S>, SocketAddr)>,
 ) -> impl Future<Output = Infallible> + Send {
     let refusals = Arc::new(Seldom::new(TELL_PAUSE));
@@ -177,7 +180,7 @@ fn take_through<S: Stream>(
     async move {
         loop {
             let (stream, peer) = listener.accept().await;
-            let (door, through, refusals) = (door.clone(), through.clone(), refusals.clone());
+            let (door, through, refusals) = (door(), through.clone(), refusals.clone());
             handshakes.run(peer.ip(), async move {
                 match door.pass(stream).await {
                     // Fails only when the port is closed.

@@ -12,6 +12,7 @@ mod disks;
 mod files;
 mod logs;
 mod mistakes;
+mod reload;
 mod starting;
 mod stopping;
 mod surroundings;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxyherd::gateway::{Clock, Gateway, LinkState};
-use proxyherd::herd::{Incarnation, NeighbourId};
+use proxyherd::herd::Incarnation;
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::client::ClientId;
@@ -192,6 +192,20 @@ impl Herd {
         lost
     }
 
+    /// Has a server that runs go over to its plan as `change` makes it.
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut Plan)) {
+        let mut plan = self.plan(name);
+        (self.adjust)(&mut plan);
+        change(&mut plan);
+        let node = self.nodes.get_mut(name).expect("it runs");
+        let running = node.running.as_mut().expect("it runs");
+        let runtime = node.runtime.as_ref().expect("it runs");
+        runtime.block_on(async {
+            let change = running.prepare(plan).unwrap();
+            running.change(change).await;
+        });
+    }
+
     /// Calls a server that runs `aside` from now on, so that another of its name
     /// can be launched beside it. It goes on under the old name.
     pub fn step_aside(&mut self, name: &str, aside: &str) {
@@ -285,12 +299,11 @@ impl Herd {
     /// The link from `from` to `to`, as `from` sees it.
     pub fn link(&self, from: &str, to: &str) -> LinkState {
         let gateway = self.gateway(from);
-        let neighbours = gateway.replica().neighbours();
-        let neighbour = neighbours
-            .iter()
-            .position(|name| name.as_str() == to)
+        let mut neighbours = gateway.replica().neighbours();
+        let (neighbour, _) = neighbours
+            .find(|(_, name)| name.as_str() == to)
             .expect("a neighbour");
-        gateway.board().link(NeighbourId(neighbour))
+        gateway.board().link(neighbour)
     }
 
     /// Waits until every link between servers that run is up, both ways.

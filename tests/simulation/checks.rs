@@ -51,7 +51,9 @@ impl World {
     pub(crate) fn check_welcome(&mut self, pid: Pid, from: Pid, welcome: &Welcome) -> Checked {
         let server = self.server(from);
         let process = &mut self.processes[pid.0];
-        let neighbour = process.neighbour(server);
+        let Some(neighbour) = process.neighbour(server) else {
+            return Err(format!("{} welcomes a stranger", self.who(pid)));
+        };
         let was_met = process.model.has_met(neighbour, from);
         process.model.meet(neighbour, from);
         let is_exact = process.model.is_exact(neighbour);
@@ -66,6 +68,19 @@ impl World {
             self.tally.count(Seen::Forgetful);
         }
         self.check_has(pid, from, welcome.applied)
+    }
+
+    /// Only who is no neighbour is refused as such.
+    pub(crate) fn check_stranger(&self, pid: Pid, from: Pid, refusal: &Refusal) -> Checked {
+        let is_neighbour = self.processes[pid.0].neighbour(self.server(from)).is_some();
+        match refusal {
+            Refusal::NoNeighbour(_) if !is_neighbour => Ok(()),
+            _ => Err(format!(
+                "{} refused {}: {refusal:?}",
+                self.who(pid),
+                self.who(from)
+            )),
+        }
     }
 
     /// A batch holds what the neighbour lacks, and nothing else.
@@ -129,7 +144,12 @@ impl World {
         header: &PushHeader<'_>,
         judged: Result<(), &Refusal>,
     ) -> Checked {
-        let neighbour = self.processes[pid.0].neighbour(self.server(from));
+        let Some(neighbour) = self.processes[pid.0].neighbour(self.server(from)) else {
+            let refusal = judged.err().cloned();
+            let refusal = refusal.ok_or_else(|| format!("{} lets a stranger in", self.who(pid)))?;
+            self.check_stranger(pid, from, &refusal)?;
+            return self.check_unchanged(pid);
+        };
         let model = &self.processes[pid.0].model;
         let expected = model.judge(neighbour, (from, pid), header);
         let agrees = judged == expected.as_ref().map(|_| ());
@@ -200,7 +220,14 @@ impl World {
         let (pid, from, span) = (taking.by, taking.request.from, taking.push.span);
         let server = self.server(from);
         let process = &mut self.processes[pid.0];
-        let is_exact = process.model.is_exact(process.neighbour(server));
+        let Some(neighbour) = process.neighbour(server) else {
+            self.tally.count(Seen::UnlinkedMeanwhile);
+            return match finished {
+                Err(refusal) => self.check_stranger(pid, from, refusal),
+                Ok(_) => Err(format!("{} finished a stranger's push", self.who(pid))),
+            };
+        };
+        let is_exact = process.model.is_exact(neighbour);
         let expected = process.model.finish(from, span.to);
         match finished {
             Ok(applied) if *applied == expected || !is_exact => self.check_has(pid, from, *applied),

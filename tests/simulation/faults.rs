@@ -27,6 +27,13 @@ impl World {
         }
     }
 
+    /// Lets somebody edit the config, if the dice say so.
+    pub(crate) fn edit_now_and_then(&mut self) {
+        if self.random.chance(self.setup.edits) {
+            self.edit_config();
+        }
+    }
+
     /// In a herd that forgets, all servers look through what they hold.
     pub(crate) fn sweep_now_and_then(&mut self) -> Checked {
         match self.setup.expiring.is_some() && self.random.chance(500) {

@@ -83,13 +83,24 @@ impl World {
             receiver: NAMES[request.to],
             expire_after: None,
         };
-        let welcome = replica.welcome(&greeting).map_err(|e| e.to_string())?;
+        let welcome = match replica.welcome(&greeting) {
+            Ok(welcome) => welcome,
+            Err(refusal) => return self.turn_away(pid, request, refusal),
+        };
         self.check_welcome(pid, request.from, &welcome)?;
         if welcome.is_new {
             self.greet_again(pid, welcome.neighbour.0);
         }
         self.answer(pid, &request, Says::Welcome(welcome));
         Ok(())
+    }
+
+    /// A greeting is refused, which happens to strangers only.
+    fn turn_away(&mut self, pid: Pid, request: Request, refusal: Refusal) -> Checked {
+        self.check_stranger(pid, request.from, &refusal)?;
+        self.tally.count(Seen::GreetedInVain);
+        self.answer(pid, &request, Says::Refused(refusal));
+        self.check_unchanged(pid)
     }
 
     pub(crate) fn pushed(&mut self, pid: Pid, request: Request, push: Push) -> Checked {
@@ -185,6 +196,7 @@ impl World {
             Refusal::Restarted => self.tally.count(Seen::Restarted),
             Refusal::NotGreeted => self.tally.count(Seen::NotGreeted),
             Refusal::Gap { .. } => self.tally.count(Seen::Gap),
+            Refusal::NoNeighbour(_) => self.tally.count(Seen::PushedInVain),
             _ => {}
         }
     }

@@ -74,6 +74,7 @@ impl World {
         self.faults = Faults::default();
         self.cuts.clear();
         note!(self, "everything heals, and clients fall silent");
+        self.settle_config();
         for server in 0..self.setup.servers {
             self.heal_server(server);
         }
@@ -119,7 +120,7 @@ impl World {
             return false;
         }
         let is_settled = |process: &Process| {
-            let mut links = process.links.iter();
+            let mut links = process.links.iter().filter(|link| link.is_linked);
             links.all(|link| self.is_link_settled(process, link))
         };
         self.alive().all(is_settled)
@@ -142,7 +143,8 @@ impl World {
         self.stage = Stage::Quiet;
         let since = self.now;
         self.run_until(since + 3 * HEARTBEAT)?;
-        let mut links = self.alive().flat_map(|process| &process.links);
+        let links = self.alive().flat_map(|process| &process.links);
+        let mut links = links.filter(|link| link.is_linked);
         match links.all(|link| link.sent_at > since) {
             true => Ok(()),
             false => Err("a link sent no heartbeat".to_owned()),

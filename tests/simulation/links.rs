@@ -1,7 +1,7 @@
 //! What the task of a link does: greet, then fill and push for ever.
 
 use proxyherd::herd::outbox::{Batch, Span};
-use proxyherd::herd::replica::Replica;
+use proxyherd::herd::replica::{Refusal, Replica};
 use proxyherd::model::report::Report;
 
 use crate::clients::{Ledger, ReportId};
@@ -55,6 +55,9 @@ impl World {
     }
 
     fn step_at(&mut self, pid: Pid, link: usize, at: u64) {
+        if !self.link(pid, link).is_linked {
+            return;
+        }
         let next = &mut self.link(pid, link).next_step;
         if at < *next {
             *next = at;
@@ -179,6 +182,11 @@ impl World {
                 self.check_cursor(pid, at, welcome.applied)?;
             }
             (Some(span), Says::Applied(applied)) => self.acknowledged(pid, at, span, applied)?,
+            (_, Says::Refused(Refusal::NoNeighbour(_))) => {
+                self.link(pid, at).greets = true;
+                self.step_within(pid, at, BACKOFF);
+                return self.check_outbox(pid, at);
+            }
             (Some(_), Says::Refused(_)) => self.link(pid, at).greets = true,
             _ => return Err("an answer to another question".to_owned()),
         }

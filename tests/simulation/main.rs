@@ -31,6 +31,7 @@ mod network;
 mod process;
 mod queue;
 mod random;
+mod reload;
 mod setup;
 mod shrink;
 mod strangers;

@@ -81,6 +81,11 @@ impl Model {
         self.held.iter().flatten().count()
     }
 
+    /// There are so many neighbours now, those that were ones included.
+    pub(crate) fn make_room(&mut self, neighbours: usize) {
+        self.met.resize(neighbours, 0);
+    }
+
     /// The number of the newest change.
     pub(crate) fn last(&self) -> u64 {
         self.changes.len() as u64

@@ -10,7 +10,7 @@ use proxyherd::model::name::Name;
 use crate::expiry::{Expiring, Sight};
 use crate::model::{Model, Pid};
 use crate::setup::Setup;
-use crate::topology::NAMES;
+use crate::topology::{self, NAMES};
 
 pub(crate) const HERD: &str = "classic";
 
@@ -35,6 +35,8 @@ const FIRST_BATCH: usize = 1024;
 pub(crate) struct Link {
     /// The neighbour's place in the list of names.
     pub(crate) to: usize,
+    /// Is it a neighbour now? Else it was one.
+    pub(crate) is_linked: bool,
     pub(crate) outbox: Outbox,
     /// Must the neighbour be greeted before anything else?
     pub(crate) greets: bool,
@@ -61,9 +63,9 @@ impl Process {
         pid: Pid,
         (server, sight): (usize, Option<Sight>),
         life: usize,
-        setup: &Setup,
+        (setup, config): (&Setup, &[topology::Link]),
     ) -> Self {
-        let neighbours = neighbours(setup, server);
+        let neighbours = neighbours(config, server);
         let identity = Identity {
             herd: name(HERD),
             name: name(NAMES[server]),
@@ -92,19 +94,19 @@ impl Process {
         }
     }
 
-    /// The place of a server among this one's neighbours.
-    pub(crate) fn neighbour(&self, server: usize) -> usize {
+    /// The place of a server among this one's neighbours; `None` where it is
+    /// none now.
+    pub(crate) fn neighbour(&self, server: usize) -> Option<usize> {
         let mut links = self.links.iter();
-        links
-            .position(|link| link.to == server)
-            .expect("requests come from neighbours only")
+        links.position(|link| link.to == server && link.is_linked)
     }
 }
 
 impl Link {
-    fn new(neighbour: NeighbourId, to: usize, batch: usize) -> Self {
+    pub(crate) fn new(neighbour: NeighbourId, to: usize, batch: usize) -> Self {
         Self {
             to,
+            is_linked: true,
             outbox: Outbox::new(neighbour, batch),
             greets: true,
             waiting: None,
@@ -115,6 +117,22 @@ impl Link {
         }
     }
 
+    /// Begins anew, as a link that knows nothing of what it did before.
+    pub(crate) fn begin(&mut self, batch: usize) {
+        *self = Self {
+            // What is under way is an answer to another link.
+            requests: self.requests,
+            ..Self::new(self.outbox.neighbour(), self.to, batch)
+        };
+    }
+
+    /// Ends, whatever it waits for.
+    pub(crate) fn end(&mut self) {
+        self.is_linked = false;
+        self.waiting = None;
+        self.next_step = u64::MAX;
+    }
+
     /// The process that was greeted last.
     pub(crate) fn greeted(&self) -> Option<Pid> {
         let incarnation = self.outbox.greeted()?;
@@ -122,15 +140,15 @@ impl Link {
     }
 }
 
-fn neighbours(setup: &Setup, server: usize) -> Vec<usize> {
+pub(crate) fn neighbours(links: &[topology::Link], server: usize) -> Vec<usize> {
     let other = |&(one, other): &(usize, usize)| match server {
         _ if one == server => Some(other),
         _ if other == server => Some(one),
         _ => None,
     };
-    setup.links.iter().filter_map(other).collect()
+    links.iter().filter_map(other).collect()
 }
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).expect("is a name")
 }

@@ -19,6 +19,8 @@ pub(crate) enum Event {
     Burst,
     /// Something may fail.
     Fail,
+    /// A process reads the config again.
+    Reload(Pid),
     /// A link looks whether there is anything to do.
     Step(Pid, usize),
     /// A link has waited long enough for its request of this number.
@@ -79,7 +81,7 @@ pub(crate) struct Answer {
 pub(crate) enum Says {
     Welcome(Welcome),
     Applied(u64),
-    Refused(#[expect(dead_code, reason = "told in the trace")] Refusal),
+    Refused(Refusal),
 }
 
 #[derive(Default)]

@@ -131,6 +131,9 @@ pub(crate) struct Setup {
     pub(crate) faults: Faults,
     /// Do servers forget old reports?
     pub(crate) expiring: Option<Expiring>,
+    /// How often the config is edited, per mille of the moments at which
+    /// something may fail.
+    pub(crate) edits: u32,
     /// The server that fails most often,
     pub(crate) victim: usize,
     /// and how often that it is it, per mille.
@@ -157,6 +160,7 @@ impl Setup {
             load: Load::Mixed,
             faults: Faults::draw(&mut random),
             expiring: None,
+            edits: random.pick(&[0, 0, 30, 100, 300]),
             victim: random.below(servers),
             aim: 500,
         };
@@ -186,6 +190,7 @@ impl Setup {
         let faults = Fault::ALL.into_iter().filter(|&f| f != Fault::Pieces);
         self.faults = faults.fold(self.faults, Faults::without);
         self.load = Load::Spaced;
+        self.edits = 0;
         self.senders = PLENTY;
         self.reports = self.reports.min(15);
     }
@@ -224,6 +229,9 @@ impl Setup {
         }
         if self.expiring.is_some() {
             add(&|setup| setup.expiring = None);
+        }
+        if self.edits > 0 {
+            add(&|setup| setup.edits = 0);
         }
         if self.clients > 1 {
             add(&|setup| setup.clients /= 2);

@@ -19,7 +19,11 @@ const NOBODY: u64 = 1_000_000;
 impl World {
     /// Sometimes follows a push by others that are wrong in one way each.
     pub(crate) fn probe(&mut self, pid: Pid, push: &PushHeader<'_>) -> Checked {
-        if !self.random.chance(OFTEN) {
+        let sender = Pid::of_incarnation(push.sender_incarnation);
+        let is_neighbour = self.processes[pid.0]
+            .neighbour(self.server(sender))
+            .is_some();
+        if !is_neighbour || !self.random.chance(OFTEN) {
             return Ok(());
         }
         self.probe_pushes(pid, push)?;
@@ -75,7 +79,9 @@ impl World {
     fn probe_gap(&self, pid: Pid, push: &PushHeader<'_>) -> Checked {
         let sender = Pid::of_incarnation(push.sender_incarnation);
         let process = &self.processes[pid.0];
-        let neighbour = process.neighbour(self.server(sender));
+        let Some(neighbour) = process.neighbour(self.server(sender)) else {
+            return Ok(());
+        };
         if !process.model.has_met(neighbour, sender) || !process.model.is_exact(neighbour) {
             return Ok(());
         }
@@ -147,7 +153,7 @@ impl World {
             (HERD, "Nobody", Refusal::Unknown(unknown())),
             (HERD, own, Refusal::Myself),
         ];
-        let is_near = |server| process.links.iter().any(|link| link.to == server);
+        let is_near = |server| process.neighbour(server).is_some();
         let mut others = (0..self.setup.servers).filter(|&server| server != process.server);
         if let Some(far) = others.find(|&server| !is_near(server)) {
             strangers.push((HERD, NAMES[far], Refusal::NoNeighbour(unknown())));

@@ -51,9 +51,21 @@ pub(crate) enum Seen {
     Forgotten,
     /// or was not shown.
     Hidden,
+    /// A process took up a link with a server that was no neighbour before,
+    Linked,
+    /// with one that had been one,
+    LinkedAgain,
+    /// or dropped a link.
+    Unlinked,
+    /// A greeting was refused, since its sender is no neighbour,
+    GreetedInVain,
+    /// or a push was,
+    PushedInVain,
+    /// or a push was at its end: its sender had become none while it was merged.
+    UnlinkedMeanwhile,
 }
 
-const ALL: [Seen; 23] = [
+const ALL: [Seen; 29] = [
     Seen::FromClient,
     Seen::Newer,
     Seen::Same,
@@ -77,6 +89,12 @@ const ALL: [Seen; 23] = [
     Seen::Dropped,
     Seen::Forgotten,
     Seen::Hidden,
+    Seen::Linked,
+    Seen::LinkedAgain,
+    Seen::Unlinked,
+    Seen::GreetedInVain,
+    Seen::PushedInVain,
+    Seen::UnlinkedMeanwhile,
 ];
 
 #[derive(Clone, Default)]

@@ -11,7 +11,7 @@ use crate::queue::{Event, Queue};
 use crate::random::Random;
 use crate::setup::{Faults, Setup};
 use crate::tally::Tally;
-use crate::topology::NAMES;
+use crate::topology::{Link, NAMES};
 
 /// What a check gives: a broken promise is told in words.
 pub(crate) type Checked<T = ()> = Result<T, String>;
@@ -30,6 +30,8 @@ pub(crate) const HEARTBEAT: u64 = 80;
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
+    /// Who is to talk with whom now; processes know what they have read.
+    pub(crate) config: Vec<Link>,
     pub(crate) random: Random,
     pub(crate) now: u64,
     pub(crate) queue: Queue,
@@ -83,6 +85,7 @@ impl World {
             tally: Tally::default(),
             trace: traced.then(Vec::new),
             stage: Stage::Storm,
+            config: setup.links.clone(),
             reports_left: setup.reports,
             healed_at: 0,
             setup: setup.clone(),
@@ -109,9 +112,11 @@ impl World {
             Event::Burst if self.stage == Stage::Storm => return self.burst(),
             Event::Fail if self.stage == Stage::Storm => {
                 self.fail();
+                self.edit_now_and_then();
                 return self.sweep_now_and_then();
             }
             Event::Start(_) | Event::Report | Event::Burst | Event::Fail => {}
+            Event::Reload(pid) => self.reload(pid),
             Event::Step(pid, link) => return self.step(pid, link),
             Event::TimeOut(pid, link, number) => return self.time_out(pid, link, number),
             Event::Arrive(request) => return self.arrive(request),
@@ -125,7 +130,7 @@ impl World {
     /// meant for one that stands still.
     fn when_awake(&mut self, event: Event) -> Option<Event> {
         let pid = match &event {
-            Event::Step(pid, _) | Event::TimeOut(pid, ..) => *pid,
+            Event::Reload(pid) | Event::Step(pid, _) | Event::TimeOut(pid, ..) => *pid,
             Event::Merge(taking) => taking.by,
             Event::Answer(answer) => answer.to,
             _ => return Some(event),
@@ -151,7 +156,7 @@ impl World {
         let pid = Pid(self.processes.len());
         let lives = self.processes.iter().filter(|p| p.server == server).count();
         let place = (server, self.sight(server));
-        let process = Process::new(pid, place, lives + 1, &self.setup);
+        let process = Process::new(pid, place, lives + 1, (&self.setup, &self.config));
         self.processes.push(process);
         self.living[server].push(pid);
         note!(

@@ -190,7 +190,8 @@ impl Run {
         }
         let gateway = self.herd.gateway(server).ok_or(format!("{name} is down"))?;
         let last = gateway.replica().store().last();
-        for (link, to) in gateway.board().links().zip(gateway.replica().neighbours()) {
+        for (id, to) in gateway.replica().neighbours() {
+            let link = gateway.board().link(id);
             if !link.is_up || link.cursor != last {
                 return Err(format!(
                     "{name}'s last number is {last}, its link to {to}: {link:?}"

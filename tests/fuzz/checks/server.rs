@@ -44,7 +44,7 @@ impl Server {
         let neighbours = vec![name(JAQUEZ)];
         let replica = Replica::new(identity, members, neighbours, RandomState::new());
         let clock = Clock::new(|| UnixNanos(0));
-        let gateway = Arc::new(Gateway::new(replica, clock, gateway::Settings::default()));
+        let gateway = Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()));
         let inbound = Inbound::new(gateway.clone(), &Log::off());
         Self { gateway, inbound }
     }

@@ -74,6 +74,10 @@ fn of_server(answer: &Answer) -> Vec<Trouble> {
             true,
         ));
     }
+    if status.config.as_ref().is_some_and(|config| !config.taken) {
+        let words = "could not take up its config when it was read again: its log says why";
+        found.push(Trouble::new(&status.name, words.to_owned(), false));
+    }
     found.extend(status.links.iter().filter_map(|link| of_link(status, link)));
     found
 }

@@ -5,7 +5,9 @@
 
 use serde::Serialize;
 
-use crate::proto::{ClientStatus, GetStatusResponse, LinkStatus, PlacesStatus, RefusedConnections};
+use crate::proto::{
+    ClientStatus, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, RefusedConnections,
+};
 
 use super::super::{json, words};
 use super::{Answer, Round, troubles};
@@ -54,6 +56,15 @@ struct Status<'a> {
     places: Option<Places<'a>>,
     links: Vec<Link<'a>>,
     draining: bool,
+    config: Option<Config>,
+}
+
+/// How reading the server's config went last.
+#[derive(Serialize)]
+struct Config {
+    taken: bool,
+    read_at: Option<String>,
+    taken_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -153,6 +164,17 @@ impl<'a> Status<'a> {
             places: status.places.as_ref().map(Places::of),
             links: status.links.iter().map(Link::of).collect(),
             draining: status.draining,
+            config: status.config.as_ref().map(Config::of),
+        }
+    }
+}
+
+impl Config {
+    fn of(config: &ConfigStatus) -> Self {
+        Self {
+            taken: config.taken,
+            read_at: config.read_at.as_ref().map(words::instant),
+            taken_at: config.taken_at.as_ref().map(words::instant),
         }
     }
 }

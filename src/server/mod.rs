@@ -1,5 +1,15 @@
 //! One herd server: opens its sockets, puts its parts together, runs them and
 //! drains them.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `credentials` | its certificates |
+//! | `links` | its links, which begin and end while it runs |
+//! | `change` | what becomes of it when its plan changes |
+
+mod change;
+mod credentials;
+mod links;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,24 +22,27 @@ use std::time::Duration;
 use http::uri::InvalidUri;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
-use tracing::{Instrument, Span, error, info, info_span, warn};
+use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::admin::{self, Admin};
 use crate::clients::{self, Listener};
 use crate::gateway::{self, Clock, Gateway};
+use crate::herd::Incarnation;
 use crate::herd::expiry::Expiry;
 use crate::herd::replica::{Identity, Replica};
-use crate::herd::{Incarnation, NeighbourId};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::operators::Operators;
-use crate::peers::{self, Connect, Health, Inbound, Link, Port};
+use crate::peers::{self, Connect, Health, Inbound, Port};
 use crate::places::Places;
-use crate::sockets::{self, Acceptor, Door, Listen, SecureAcceptor};
-use crate::tls::{self, Credentials, Subject};
+use crate::sockets::{self, Acceptor, Listen, SecureAcceptor};
+use crate::tls::{self, Credentials};
+
+pub use change::Change;
+use links::{Links, Maker};
 
 /// Connections to the peer port that were accepted and not yet taken up.
 const ACCEPTED: usize = 16;
@@ -37,11 +50,6 @@ const ACCEPTED: usize = 16;
 /// How long a server that has nothing left to do waits for the calls under way:
 /// they are answered at once, but a caller may never read its answer.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-/// How long a client may take over its TLS handshake.
-const CLIENTS_HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// A task that panicked is run again after this time.
-const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 /// What Unix systems call EMFILE: this process has opened as many files as it
 /// may.
@@ -108,6 +116,8 @@ pub enum StartError {
         /// What is wrong with it.
         error: InvalidUri,
     },
+    /// Too many other servers were neighbours before, in one life of this one.
+    NeighboursBefore,
 }
 
 impl fmt::Display for StartError {
@@ -138,6 +148,9 @@ impl fmt::Display for StartError {
                     "{neighbour} can not be dialled at {address}: {error}; correct its address in the config"
                 )
             }
+            Self::NeighboursBefore => f.write_str(
+                "too many servers were neighbours of this one since it started: restart it",
+            ),
         }
     }
 }
@@ -177,11 +190,11 @@ impl Bound {
     pub async fn open(plan: Plan) -> Result<Self, StartError> {
         let name = &plan.name;
         let for_clients = |address| bind(name, "clients", address, Some(clients::SEND_BUFFER));
-        let tls = credentials(&plan)?;
+        let tls = credentials::of_server(&plan)?;
         let clients = for_clients(&plan.bind_clients).await?;
         let clients_tls = match &plan.clients_tls {
             Some((address, pair)) => {
-                let shown = loaded(name, Credentials::for_clients(pair.clone()))?;
+                let shown = credentials::for_clients(name, pair.clone())?;
                 Some((for_clients(address).await?, shown))
             }
             None => None,
@@ -249,11 +262,22 @@ impl<L: Listen> Bound<L> {
         let span = info_span!("server", server = %self.plan.name);
         let _entered = span.enter();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
-        let links = links(&self, &gateway, &log)?;
 
         let (drain, draining) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
         let (stop, stopping) = watch::channel(false);
+        let most_connections = watch::Sender::new(self.plan.clients.max_connections);
+        let limits = watch::Sender::new(Arc::new(self.plan.clients.clone()));
+        let maker = Maker {
+            gateway: gateway.clone(),
+            log: log.clone(),
+            herd: self.plan.herd.clone(),
+            tls: self.tls.clone(),
+            connect: self.connect,
+            settings: self.plan.peers.clone(),
+        };
+        let mut links = Links::new(maker, finishing);
+        let neighbours = links.prepare(&self.plan.neighbours)?;
 
         let inbound = Inbound::new(gateway.clone(), &log);
         let places = places.with_own_counts();
@@ -265,13 +289,15 @@ impl<L: Listen> Bound<L> {
         let peers = serve_peers(port, health.clone(), incoming, stopping);
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
-        if let Some(socket) = self.admin {
-            let most = self.plan.clients.max_connections;
+        let admin = self.admin.map(|socket| {
             let (gateway, places, log) = (gateway.clone(), places.clone(), log.clone());
+            let most = most_connections.subscribe();
             let admin = Admin::new(gateway, places, log, most, &self.plan.admin);
-            upkeep.spawn(admin::serve(admin, socket).in_current_span());
-        }
-        let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
+            upkeep.spawn(admin::serve(admin.clone(), socket).in_current_span());
+            admin
+        });
+        let limited = limits.subscribe();
+        let listener = Listener::new(gateway.clone(), places, limited.clone(), &log);
         let mut clients_edge = JoinSet::new();
         let in_clear = listener.guard(self.clients);
         let in_clear = serve_clients(listener.clone(), in_clear, draining.clone());
@@ -279,15 +305,14 @@ impl<L: Listen> Bound<L> {
         let mut shown = None;
         if let Some((socket, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let door = clients_door(credentials, &self.plan.clients, &gateway);
+            let gateway = gateway.clone();
+            let door = move || credentials::door(credentials.clone(), &limited.borrow(), &gateway);
             let socket = SecureAcceptor::new(listener.guard(socket), door);
-            clients_edge.spawn(serve_clients(listener, socket, draining).in_current_span());
+            let with_tls = serve_clients(listener.clone(), socket, draining);
+            clients_edge.spawn(with_tls.in_current_span());
         }
 
-        let mut tasks = JoinSet::new();
-        for link in links {
-            tasks.spawn(keep_running(link, finishing.clone()).in_current_span());
-        }
+        links.begin_all(neighbours);
         if self.plan.gateway.expire_after.is_some() {
             upkeep.spawn(gateway::keep_forgetting(gateway.clone()).in_current_span());
         }
@@ -305,41 +330,14 @@ impl<L: Listen> Bound<L> {
             stop,
             clients: clients_edge,
             peers: edges,
-            links: tasks,
+            links,
+            limits,
+            most_connections,
+            listener,
+            admin,
             _upkeep: upkeep,
             span: span.clone(),
         })
-    }
-}
-
-/// What a server needs for TLS with its neighbours, if they use it.
-fn credentials(plan: &Plan) -> Result<Option<Arc<Credentials>>, StartError> {
-    let Some(files) = &plan.tls else {
-        return Ok(None);
-    };
-    let server = Subject::server(&plan.name, &plan.herd);
-    loaded(&plan.name, Credentials::of_server(files.clone(), server)).map(Some)
-}
-
-fn loaded(
-    server: &Name,
-    credentials: Result<Credentials, tls::FileError>,
-) -> Result<Arc<Credentials>, StartError> {
-    let server = server.clone();
-    let told = |error| StartError::Tls { server, error };
-    credentials.map(Arc::new).map_err(told)
-}
-
-fn clients_door(
-    credentials: Arc<Credentials>,
-    settings: &clients::Settings,
-    gateway: &Gateway,
-) -> Door {
-    Door {
-        refused: gateway.counts().clients_refused().clone(),
-        credentials,
-        limit: settings.idle.min(CLIENTS_HANDSHAKE),
-        farewell: b"",
     }
 }
 
@@ -385,7 +383,7 @@ fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
         RandomState::new(),
     );
     let replica = replica.with_expiry(plan.gateway.expire_after.map(Expiry::new));
-    Gateway::new(replica, clock, plan.gateway.clone())
+    Gateway::new(replica, clock, &plan.gateway)
 }
 
 /// A number that no other life of any server had. Hash keys are drawn from the
@@ -397,57 +395,6 @@ fn draw_incarnation() -> Incarnation {
         .flatten()
         .next()
         .expect("the draws do not end")
-}
-
-/// A link as often as it takes: made anew if it should panic.
-type MakeLink = Box<dyn Fn() -> Link + Send>;
-
-fn links<L>(
-    bound: &Bound<L>,
-    gateway: &Arc<Gateway>,
-    log: &Log,
-) -> Result<Vec<MakeLink>, StartError> {
-    let plan = &bound.plan;
-    let make = |(id, (name, address)): (usize, &(Name, Address))| {
-        let caller = match &bound.tls {
-            Some(credentials) => {
-                let whom = Subject::server(name, &plan.herd);
-                peers::dial_secure(address, &plan.peers, credentials, &whom)
-            }
-            None => peers::dial(address, &plan.peers, bound.connect),
-        };
-        let caller = caller.map_err(|error| StartError::Dial {
-            neighbour: name.clone(),
-            address: address.clone(),
-            error,
-        })?;
-        let (gateway, log, settings) = (gateway.clone(), log.clone(), plan.peers.clone());
-        let make = move || {
-            Link::new(
-                gateway.clone(),
-                NeighbourId(id),
-                caller.clone(),
-                &settings,
-                &log,
-            )
-        };
-        Ok(Box::new(make) as MakeLink)
-    };
-    plan.neighbours.iter().enumerate().map(make).collect()
-}
-
-async fn keep_running(make: MakeLink, finish: watch::Receiver<bool>) {
-    loop {
-        // A task of its own, so that a panic ends here; and in a set, so that it
-        // ends with this one.
-        let mut run = JoinSet::new();
-        run.spawn(make().run(finish.clone()).in_current_span());
-        match run.join_next().await {
-            Some(Err(panic)) => error!("a link ended by a mistake of this program: {panic}"),
-            Some(Ok(())) | None => return,
-        }
-        sleep(RESTART_PAUSE).await;
-    }
 }
 
 async fn serve_peers(
@@ -502,7 +449,15 @@ pub struct Running {
     stop: watch::Sender<bool>,
     clients: JoinSet<Result<(), String>>,
     peers: JoinSet<Result<(), String>>,
-    links: JoinSet<()>,
+    links: Links,
+    /// What new connections of clients are held to,
+    limits: watch::Sender<Arc<clients::Settings>>,
+    /// and how many of them there may be, for who tells.
+    most_connections: watch::Sender<usize>,
+    /// Who lets clients in,
+    listener: Listener,
+    /// and those who monitor.
+    admin: Option<Admin>,
     /// Ends with the server.
     _upkeep: JoinSet<Infallible>,
     drain_time: Duration,
@@ -543,13 +498,13 @@ impl Running {
             self.drain.send_replace(true);
             wait_for(&mut self.clients, deadline).await;
             self.finish.send_replace(true);
-            wait_for(&mut self.links, deadline).await;
+            self.links.finish(deadline).await;
             self.stop.send_replace(true);
             wait_for(&mut self.peers, deadline.min(Instant::now() + LAST_ANSWERS)).await;
             let lost = self.count_unshared();
             match lost {
                 0 => info!("stopped"),
-                _ if self.gateway.replica().neighbours().is_empty() => info!("stopped"),
+                _ if self.gateway.replica().neighbours().next().is_none() => info!("stopped"),
                 1 => warn!("stopped; 1 report reached no neighbour"),
                 _ => warn!("stopped; {lost} reports reached no neighbour"),
             }
@@ -561,8 +516,9 @@ impl Running {
     }
 
     fn count_unshared(&self) -> usize {
-        let shared = self.gateway.board().links().map(|link| link.cursor).max();
-        self.gateway.replica().own_after(shared.unwrap_or(0))
+        let (replica, board) = (self.gateway.replica(), self.gateway.board());
+        let cursors = replica.neighbours().map(|(id, _)| board.link(id).cursor);
+        replica.own_after(cursors.max().unwrap_or(0))
     }
 }
 

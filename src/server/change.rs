@@ -1,0 +1,52 @@
+//! Another plan for a server that runs.
+
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use super::links::Prepared;
+use super::{Plan, Running, StartError};
+
+/// What of a plan a running server is about to take up: it can.
+#[derive(Debug)]
+pub struct Change {
+    plan: Plan,
+    neighbours: Prepared,
+}
+
+impl Running {
+    /// Finds out whether the server can go over to `plan`. Changes nothing, so
+    /// that several servers change all or none. Must be called within the
+    /// server's runtime.
+    pub fn prepare(&self, plan: Plan) -> Result<Change, StartError> {
+        let _entered = self.span.enter();
+        let neighbours = self.links.prepare(&plan.neighbours)?;
+        Ok(Change { plan, neighbours })
+    }
+
+    /// Takes what new neighbours say, before any of the servers that change with
+    /// this one calls it.
+    pub fn expect(&self, change: &Change) {
+        self.links.expect(&change.neighbours);
+    }
+
+    /// Goes over to another plan, as far as that is possible while it runs:
+    /// limits, but for `expire_after`; who may connect; members of the herd; links.
+    /// Of a connection that stands, only the number of connections and the pace
+    /// of its address are judged anew, and none is closed for it. Names, addresses to listen on, certificates'
+    /// paths and how links behave stay as they were.
+    pub async fn change(&mut self, change: Change) {
+        let Change { plan, neighbours } = change;
+        self.gateway.set_limits(&plan.gateway);
+        self.most_connections
+            .send_replace(plan.clients.max_connections);
+        self.listener.change_guard(&plan.clients);
+        self.limits.send_replace(Arc::new(plan.clients));
+        if let Some(admin) = &self.admin {
+            admin.change(&plan.admin);
+        }
+        self.gateway.replica().set_members(plan.members);
+        let changed = self.links.change(neighbours);
+        changed.instrument(self.span.clone()).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! Links that come and go while servers run: somebody edits the config, and each
+//! process reads it again at a time of its own.
+
+use proxyherd::herd::NeighbourId;
+
+use crate::model::Pid;
+use crate::process::{Link, Process, name, neighbours};
+use crate::queue::Event;
+use crate::tally::Seen;
+use crate::topology::NAMES;
+use crate::world::{Stage, World, note};
+
+/// Most ticks until a process reads a config that was edited.
+const NOTICED: u64 = 150;
+
+/// How often a neighbour that stays is found elsewhere, per mille.
+const MOVES: u32 = 150;
+
+/// How often a link that was made during the storm is there at its end, per
+/// mille.
+const STAYS: u32 = 500;
+
+impl World {
+    /// Two servers are to be neighbours from now on, or to be none any more.
+    pub(crate) fn edit_config(&mut self) {
+        let one = self.random.below(self.setup.servers);
+        let far = 1 + self.random.below(self.setup.servers - 1);
+        let other = (one + far) % self.setup.servers;
+        let link = (one.min(other), one.max(other));
+        let before = self.config.len();
+        self.config.retain(|&there| there != link);
+        let is_new = self.config.len() == before;
+        if is_new {
+            self.config.push(link);
+        }
+        let not = if is_new { "" } else { "not " };
+        note!(
+            self,
+            "{} and {} are {not}to be neighbours",
+            NAMES[one],
+            NAMES[other]
+        );
+        for pid in [&self.living[one][..], &self.living[other]].concat() {
+            let at = self.now + self.random.between(0, NOTICED);
+            self.queue.push(at, Event::Reload(pid));
+        }
+    }
+
+    /// The config at the end: all links of the setup, which connect the herd, and
+    /// some of the others.
+    pub(crate) fn settle_config(&mut self) {
+        let mut config = self.setup.links.clone();
+        for link in std::mem::take(&mut self.config) {
+            if !config.contains(&link) && self.random.chance(STAYS) {
+                config.push(link);
+            }
+        }
+        self.config = config;
+        let everyone: Vec<Pid> = self.living.iter().flatten().copied().collect();
+        everyone.into_iter().for_each(|pid| self.reload(pid));
+    }
+
+    /// A process reads the config, and takes up its links.
+    pub(crate) fn reload(&mut self, pid: Pid) {
+        let wanted = neighbours(&self.config, self.server(pid));
+        for at in 0..self.processes[pid.0].links.len() {
+            let link = &self.processes[pid.0].links[at];
+            if !link.is_linked {
+                continue;
+            }
+            if !wanted.contains(&link.to) {
+                self.unlink(pid, at);
+            } else if self.stage == Stage::Storm && self.random.chance(MOVES) {
+                // The link begins anew, at another address.
+                self.processes[pid.0].links[at].begin(self.setup.batch);
+            }
+        }
+        for to in wanted {
+            self.link_up(pid, to);
+        }
+        self.wake_links(pid);
+    }
+
+    fn unlink(&mut self, pid: Pid, at: usize) {
+        self.tally.count(Seen::Unlinked);
+        let Process { replica, links, .. } = &mut self.processes[pid.0];
+        let replica = replica.as_ref();
+        let replica = replica.expect("what is meant for the dead was dropped");
+        replica.unlink(NeighbourId(at));
+        links[at].end();
+        let to = links[at].to;
+        note!(self, "{} drops its link with {}", self.who(pid), NAMES[to]);
+    }
+
+    /// Makes a link, if there is none.
+    fn link_up(&mut self, pid: Pid, to: usize) {
+        let batch = self.setup.batch;
+        let Process {
+            replica,
+            links,
+            model,
+            ..
+        } = &mut self.processes[pid.0];
+        let replica = replica.as_ref();
+        let replica = replica.expect("what is meant for the dead was dropped");
+        let known = links.iter().position(|link| link.to == to);
+        if known.is_some_and(|at| links[at].is_linked) {
+            return;
+        }
+        let neighbour = replica.enrol(&name(NAMES[to])).expect("there is room");
+        assert_eq!(neighbour.0, known.unwrap_or(links.len()), "its own place");
+        replica.link(neighbour);
+        match links.get_mut(neighbour.0) {
+            Some(link) => link.begin(batch),
+            None => {
+                links.push(Link::new(neighbour, to, batch));
+                model.make_room(links.len());
+            }
+        }
+        self.tally.count(match known {
+            Some(_) => Seen::LinkedAgain,
+            None => Seen::Linked,
+        });
+        note!(self, "{} has a link with {}", self.who(pid), NAMES[to]);
+    }
+}
