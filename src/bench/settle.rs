@@ -47,7 +47,8 @@ pub(super) struct Settled {
     pub(super) error: Option<String>,
 }
 
-/// Looks for all of `reported` at every server, for as long as the time limit.
+/// Looks for all of `reported` at every server, until a pass that begins after the
+/// time limit.
 /// `ended` is when the load was over, `names` are the servers' names.
 pub(super) fn settle(
     settings: &Settings,
@@ -110,6 +111,9 @@ impl Seeker<'_> {
         let mut sought = reported.to_vec();
         self.found.lacking = sought.len() as u64;
         loop {
+            // With many clients one pass may take longer than the limit, and what it
+            // lacked early may have come since.
+            let is_last = self.since_end() > self.timeout;
             let mut lacking = Vec::new();
             for some in sought.chunks(ASKED_AT_ONCE) {
                 self.ask(stream, &mut answers, some, &mut lacking)?;
@@ -117,10 +121,7 @@ impl Seeker<'_> {
                     return Ok(());
                 }
             }
-            if lacking.is_empty() {
-                return Ok(());
-            }
-            if self.since_end() > self.timeout {
+            if lacking.is_empty() || is_last {
                 return Ok(());
             }
             sought = lacking;

@@ -1,10 +1,12 @@
 //! A server's log, as everybody holds it who writes to it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::queue::Queue;
@@ -16,11 +18,15 @@ use super::writer::{Tell, Writer};
 /// How long [`Log::flush`] waits at most.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long the drop of the last handle waits for the writer. Much shorter: on a
+/// busy machine a process ends before its log's last words are told.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// The longest name of a server, in bytes.
 const MAX_NAME: usize = 63;
 
 /// A server's log. Clones are handles to the same log; when the last one is dropped, the
-/// writer writes what is left and ends.
+/// writer writes what is left and ends, which is waited for a second at most.
 #[derive(Clone)]
 pub struct Log {
     opened: Option<Arc<Opened>>,
@@ -111,11 +117,13 @@ impl Log {
         let file = LogFile::open(path.clone(), settings.max_bytes, settings.keep)
             .map_err(|cause| OpenError::File { path, cause })?;
         let queue = Arc::new(Queue::default());
-        Writer::start(server, Arc::clone(&queue), file, tell).map_err(OpenError::Thread)?;
+        let ended = Writer::start(server, Arc::clone(&queue), file, tell);
+        let ended = ended.map_err(OpenError::Thread)?;
         Ok(Log {
             opened: Some(Arc::new(Opened {
                 queue,
                 is_muted: AtomicBool::new(false),
+                ended: Mutex::new(ended),
             })),
         })
     }
@@ -197,11 +205,15 @@ fn is_file_name(server: &str) -> bool {
 struct Opened {
     queue: Arc<Queue>,
     is_muted: AtomicBool,
+    /// Ends with the writer.
+    ended: Mutex<Receiver<Infallible>>,
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
         self.queue.close();
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(LAST_WORDS);
     }
 }
 

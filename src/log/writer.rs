@@ -3,8 +3,10 @@
 //! It takes what has gathered in the queue by swapping an empty buffer for the full one, and writes
 //! that with one call. Whatever the disk does, only this thread waits for it.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
@@ -29,13 +31,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. It ends when `queue` is closed and empty.
+    /// Starts the thread. It ends when `queue` is closed and empty, and with it
+    /// what this gives.
     pub(super) fn start(
         server: &str,
         queue: Arc<Queue>,
         file: LogFile,
         tell: Tell,
-    ) -> io::Result<()> {
+    ) -> io::Result<Receiver<Infallible>> {
+        let (alive, ended) = mpsc::channel();
         let writer = Writer {
             server: server.to_owned(),
             queue,
@@ -44,7 +48,11 @@ impl Writer {
             tell,
         };
         let thread = thread::Builder::new().name(format!("log {server}"));
-        thread.spawn(|| writer.run()).map(drop)
+        thread.spawn(move || {
+            writer.run();
+            drop(alive);
+        })?;
+        Ok(ended)
     }
 
     fn run(mut self) {
