@@ -7,11 +7,15 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use common::{ALONE, Herd, Life, Mode, Stranger, Topology, eventually};
+use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
+use proxyherd::model::networks::Network;
 use proxyherd::server::Plan;
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
@@ -67,6 +71,51 @@ fn fewer_connections_close_nobody_and_more_let_others_in() {
             .starts_with("AT ")
     );
     assert_eq!(herd.gateway("Riley").counts().turned_away().get(), 1);
+}
+
+#[test]
+fn who_may_connect_changes_for_those_who_come_and_the_pace_for_all() {
+    let mut herd = Herd::start(ALONE);
+    let mut before = herd.client("Riley");
+    assert_eq!(before.ask("a"), "? a");
+    herd.change("Riley", |plan| {
+        plan.clients.networks.deny = vec![Network::parse("127.0.0.0/8").unwrap()];
+        plan.clients.commands_per_second = Some(10);
+    });
+    assert!(herd.client("Riley").rest_until_cut().is_empty());
+    let start = Instant::now();
+    before.send("a\n".repeat(15));
+    for _ in 0..15 {
+        assert_eq!(before.text(), "? a");
+    }
+    // Ten at once, and five in half a second.
+    assert!(start.elapsed() > Duration::from_millis(400));
+    herd.change("Riley", |_| {});
+    assert_eq!(herd.client("Riley").ask("a"), "? a");
+    let counts = herd.gateway("Riley").counts();
+    assert_eq!(counts.denied().get(), 1);
+    assert!(counts.put_off().get() > 0);
+}
+
+#[test]
+fn who_may_monitor_changes_for_those_who_come() {
+    let admin = |plan: &mut Plan| plan.bind_admin = Some(Address::parse("127.0.0.1:0").unwrap());
+    let mut herd = Herd::new(ALONE).adjust(admin).launch_all();
+    let ask = |herd: &Herd| {
+        let mut stream = TcpStream::connect(herd.admin_address("Riley")).unwrap();
+        let mut answer = String::new();
+        // A server that closes at once may do so before it is asked.
+        let _ = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    assert!(ask(&herd).contains("200 OK"));
+    herd.change("Riley", |plan| {
+        plan.admin.networks.deny = vec![Network::parse("127.0.0.1").unwrap()];
+    });
+    assert_eq!(ask(&herd), "");
+    herd.change("Riley", |_| {});
+    assert!(ask(&herd).contains("200 OK"));
 }
 
 #[test]
