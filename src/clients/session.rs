@@ -150,7 +150,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                     idle.as_mut().reset(Instant::now() + rest.max(TICK));
                 }
-                Event::Drain => return self.finish().await,
+                // In a box: a connection would hold room for it all its life.
+                Event::Drain => return Box::pin(self.finish()).await,
             }
         }
     }
