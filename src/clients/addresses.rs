@@ -1,9 +1,8 @@
 //! What is kept of each address that clients come from: how many connections it
 //! has, and what is left of its pace.
 //!
-//! An IPv6 address stands for its /64 here: that is what one customer gets at
-//! least (RFC 6177), and whoever has one has all of its 2^64 addresses. An IPv4
-//! address that is mapped into IPv6 is the IPv4 address.
+//! An address stands for all that one customer has, as
+//! [`Network::of_customer`] has it: for an IPv6 address, its /64.
 //!
 //! Memory: about 150 bytes for each address that has a connection, or whose pace
 //! is not yet whole again, which takes a second or so. Those that are over go
@@ -11,8 +10,7 @@
 //! more than [`MAX_LEFT`].
 
 use std::collections::HashMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +20,7 @@ use tracing::warn;
 
 use crate::gateway::Gateway;
 use crate::log::{Seldom, unwritten};
+use crate::model::networks::Network;
 
 use super::Settings;
 use super::pace::{Budget, Pace};
@@ -76,23 +75,23 @@ impl Addresses {
     /// A place for a connection from there, for as long as it is held; `None`
     /// where the address has as many as it may.
     pub(super) fn place(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
-        let block = Block::of(from);
-        if let Err(most) = self.table().enter(block, Instant::now()) {
-            self.note_crowded(block, most);
+        let network = Network::of_customer(from);
+        if let Err(most) = self.table().enter(network, Instant::now()) {
+            self.note_crowded(network, most);
             return None;
         }
         let addresses = self.clone();
-        Some(Place { addresses, block })
+        Some(Place { addresses, network })
     }
 
     /// The part of a connection from there in the pace of its address. The
     /// connection has a place.
     pub(super) fn turns(self: &Arc<Self>, from: IpAddr) -> Turns {
-        let block = Block::of(from);
+        let network = Network::of_customer(from);
         Turns {
             addresses: self.clone(),
-            block,
-            budget: self.table().budget(block),
+            network,
+            budget: self.table().budget(network),
             next: None,
             is_put_off: false,
             is_waived: false,
@@ -106,23 +105,23 @@ impl Addresses {
         }
     }
 
-    fn note_crowded(&self, block: Block, most: usize) {
+    fn note_crowded(&self, network: Network, most: usize) {
         self.gateway.counts().crowded_out().add(1);
         if let Some(untold) = self.crowded.turn() {
             let others = unwritten(untold);
             warn!(
-                "{block} has as many connections as it may ({most}): further ones are closed; raise \
+                "{network} has as many connections as it may ({most}): further ones are closed; raise \
                  connections_per_address if many clients share an address{others}"
             );
         }
     }
 
-    fn note_hasty(&self, block: Block, pace: Pace) {
+    fn note_hasty(&self, network: Network, pace: Pace) {
         self.gateway.counts().put_off().add(1);
         if let Some(untold) = self.hasty.turn() {
             let (per_second, others) = (pace.per_second(), unwritten(untold));
             warn!(
-                "{block} sends more than {per_second} commands a second: it is read on later; raise \
+                "{network} sends more than {per_second} commands a second: it is read on later; raise \
                  commands_per_second if many clients share an address{others}"
             );
         }
@@ -134,37 +133,12 @@ impl Addresses {
     }
 }
 
-/// The addresses that share limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Block(IpAddr);
-
-impl Block {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(v6) => {
-                let network = v6.to_bits() & (u128::MAX << 64);
-                Self(Ipv6Addr::from_bits(network).into())
-            }
-            v4 => Self(v4),
-        }
-    }
-}
-
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(v4) => v4.fmt(f),
-            IpAddr::V6(v6) => write!(f, "{v6}/64"),
-        }
-    }
-}
-
 /// Invariant: an address is in it while it has a connection.
 #[derive(Debug)]
 struct Table {
     /// How many connections each may have.
     most: Option<usize>,
-    entries: HashMap<Block, Entry>,
+    entries: HashMap<Network, Entry>,
     /// With so many entries, those that are over are looked for.
     sweep_at: usize,
 }
@@ -192,10 +166,10 @@ impl Table {
 
     /// One more connection of the address; where it has as many as it may, how
     /// many those are.
-    fn enter(&mut self, block: Block, now: Instant) -> Result<(), usize> {
+    fn enter(&mut self, network: Network, now: Instant) -> Result<(), usize> {
         let has = self
             .entries
-            .get(&block)
+            .get(&network)
             .map_or(0, |entry| entry.connections);
         if let Some(most) = self.most.filter(|&most| has >= most) {
             return Err(most);
@@ -203,22 +177,22 @@ impl Table {
         if self.entries.len() >= self.sweep_at {
             self.sweep(now);
         }
-        self.entries.entry(block).or_default().connections += 1;
+        self.entries.entry(network).or_default().connections += 1;
         Ok(())
     }
 
-    fn leave(&mut self, block: Block, now: Instant) {
-        let Some(entry) = self.entries.get_mut(&block) else {
+    fn leave(&mut self, network: Network, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&network) else {
             return;
         };
         entry.connections = entry.connections.saturating_sub(1);
         if entry.is_over(now) {
-            self.entries.remove(&block);
+            self.entries.remove(&network);
         }
     }
 
-    fn budget(&self, block: Block) -> Arc<Mutex<Budget>> {
-        let entry = self.entries.get(&block);
+    fn budget(&self, network: Network) -> Arc<Mutex<Budget>> {
+        let entry = self.entries.get(&network);
         entry.map(|entry| entry.budget.clone()).unwrap_or_default()
     }
 
@@ -249,12 +223,12 @@ fn lock(budget: &Mutex<Budget>) -> MutexGuard<'_, Budget> {
 #[derive(Debug)]
 pub(super) struct Place {
     addresses: Arc<Addresses>,
-    block: Block,
+    network: Network,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.addresses.table().leave(self.block, Instant::now());
+        self.addresses.table().leave(self.network, Instant::now());
     }
 }
 
@@ -262,7 +236,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Turns {
     addresses: Arc<Addresses>,
-    block: Block,
+    network: Network,
     budget: Arc<Mutex<Budget>>,
     /// A line may be taken then, and is paid for; by this pace.
     next: Option<(Instant, Pace)>,
@@ -296,7 +270,7 @@ impl Turns {
             None => {
                 self.next = Some((budget.turn(now, pace), pace));
                 drop(budget);
-                self.addresses.note_hasty(self.block, pace);
+                self.addresses.note_hasty(self.network, pace);
                 0
             }
         }
@@ -329,8 +303,8 @@ mod tests {
     use super::*;
     use crate::clients::samples;
 
-    fn block(address: &str) -> Block {
-        Block::of(address.parse().unwrap())
+    fn network(address: &str) -> Network {
+        Network::of_customer(address.parse().unwrap())
     }
 
     fn addresses(per_second: u32) -> Arc<Addresses> {
@@ -343,18 +317,18 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_is_its_64_and_a_mapped_one_is_ipv4() {
-        assert_eq!(block("2001:db8:1:2:3:4:5:6"), block("2001:db8:1:2::"));
-        assert_ne!(block("2001:db8:1:2::"), block("2001:db8:1:3::"));
-        assert_eq!(block("::ffff:10.0.0.1"), block("10.0.0.1"));
-        assert_ne!(block("10.0.0.1"), block("10.0.0.2"));
-        assert_eq!(block("2001:db8::1").to_string(), "2001:db8::/64");
-        assert_eq!(block("10.0.0.1").to_string(), "10.0.0.1");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::"));
+        assert_ne!(network("2001:db8:1:2::"), network("2001:db8:1:3::"));
+        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
+        assert_eq!(network("10.0.0.1").to_string(), "10.0.0.1");
     }
 
     #[test]
     fn a_place_is_free_again_when_its_connection_leaves() {
         let (mut table, now) = (Table::new(Some(2)), Instant::now());
-        let (one, other) = (block("10.0.0.1"), block("10.0.0.2"));
+        let (one, other) = (network("10.0.0.1"), network("10.0.0.2"));
         assert_eq!(table.enter(one, now), Ok(()));
         assert_eq!(table.enter(one, now), Ok(()));
         assert_eq!(table.enter(one, now), Err(2));
@@ -372,7 +346,7 @@ mod tests {
     #[test]
     fn an_address_that_comes_back_finds_what_it_left_of_its_pace() {
         let (mut table, now, pace) = (Table::new(None), Instant::now(), Pace::new(10));
-        let one = block("10.0.0.1");
+        let one = network("10.0.0.1");
         table.enter(one, now).unwrap();
         lock(&table.budget(one)).charge(now, 10, pace);
         table.leave(one, now);
@@ -385,13 +359,13 @@ mod tests {
     #[test]
     fn addresses_that_are_over_go_and_the_others_stay() {
         let (mut table, start, pace) = (Table::new(None), Instant::now(), Pace::new(1000));
-        let staying = block("192.0.2.1");
+        let staying = network("192.0.2.1");
         table.enter(staying, start).unwrap();
         let mut most = 0;
         // A new address each 100 microseconds, which takes a second's worth.
         for n in 0..100_000_u32 {
             let now = start + Duration::from_micros(100) * n;
-            let one = Block::of(IpAddr::V4(n.into()));
+            let one = Network::of_customer(IpAddr::V4(n.into()));
             table.enter(one, now).unwrap();
             lock(&table.budget(one)).charge(now, 1000, pace);
             table.leave(one, now);
@@ -404,10 +378,10 @@ mod tests {
     #[test]
     fn however_many_addresses_come_memory_is_bounded() {
         let (mut table, now, pace) = (Table::new(None), Instant::now(), Pace::new(1));
-        let staying = block("2001:db8::1");
+        let staying = network("2001:db8::1");
         table.enter(staying, now).unwrap();
         for n in 0..300_000_u32 {
-            let one = Block::of(IpAddr::V4(n.into()));
+            let one = Network::of_customer(IpAddr::V4(n.into()));
             table.enter(one, now).unwrap();
             lock(&table.budget(one)).charge(now, 1, pace);
             table.leave(one, now);

@@ -21,7 +21,8 @@ use super::session::Session;
 #[derive(Clone, Debug)]
 pub struct Listener {
     desk: Desk,
-    settings: watch::Receiver<Arc<Settings>>,
+    /// A channel that nobody waits at: a value that its holders share.
+    settings: watch::Sender<Arc<Settings>>,
     log: Log,
     limit: ConnectionLimit,
     guard: Arc<Guard>,
@@ -29,17 +30,12 @@ pub struct Listener {
 
 impl Listener {
     /// The edge in front of `gateway`.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        places: Places,
-        settings: watch::Receiver<Arc<Settings>>,
-        log: &Log,
-    ) -> Self {
-        let guard = Guard::new(gateway.clone(), &settings.borrow());
+    pub fn new(gateway: Arc<Gateway>, places: Places, settings: &Settings, log: &Log) -> Self {
+        let guard = Guard::new(gateway.clone(), settings);
         Self {
             guard: Arc::new(guard),
             desk: Desk { gateway, places },
-            settings,
+            settings: watch::Sender::new(Arc::new(settings.clone())),
             log: log.clone(),
             limit: ConnectionLimit::new("clients are connected"),
         }
@@ -51,11 +47,17 @@ impl Listener {
         Guarded::new(socket, self.guard.clone())
     }
 
-    /// From now on, `settings` say who may connect and how much one address may
-    /// take, for standing connections too where that can be. All else stays as
-    /// it is.
-    pub fn change_guard(&self, settings: &Settings) {
-        self.guard.change(settings);
+    /// What connections that come now are held to.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    /// Goes over to other settings. They hold for connections that come; and what
+    /// they say of how much one address may take, for those that stand too, where
+    /// that can be.
+    pub fn change(&self, settings: Settings) {
+        self.guard.change(&settings);
+        self.settings.send_replace(Arc::new(settings));
     }
 }
 
@@ -71,7 +73,7 @@ pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Re
             accepted = socket.accept() => accepted,
         };
         let gateway = &listener.desk.gateway;
-        let settings = listener.settings.borrow().clone();
+        let settings = listener.settings();
         let Some(place) = listener.limit.take(settings.max_connections) else {
             gateway.counts().turned_away().add(1);
             continue;

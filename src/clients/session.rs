@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use crate::gateway::{Clock, Outcomes};
 use crate::log::Transcript;
+use crate::sockets;
 use crate::text::lines::Lines;
 
 use super::Settings;
@@ -32,10 +33,6 @@ const MAX_READY: usize = 64 * 1024;
 
 /// What a silent connection keeps of its answer buffer, in bytes.
 const SMALL_ANSWERS: usize = 2 * 1024;
-
-/// How long a server that shuts down waits for a client to close its side, so
-/// that closing does not take the last answers back on their way.
-const LINGER: Duration = Duration::from_millis(200);
 
 /// How long questions under way may still take when the server shuts down.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -309,20 +306,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     });
             }
         }
-        self.close().await;
+        sockets::close(self.stream).await;
         End::Drained
-    }
-
-    /// Closes so that the client gets all that was sent: a socket that is
-    /// closed while unread bytes wait in it takes back what is on its way.
-    async fn close(mut self) {
-        let closing = async {
-            self.stream.shutdown().await?;
-            while self.stream.read(&mut [0; 512]).await? > 0 {}
-            io::Result::Ok(())
-        };
-        // Whether the client went along makes no difference any more.
-        let _ = timeout(LINGER, closing).await;
     }
 }
 

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// How many bits of an IPv6 address name a customer.
+const CUSTOMER_V6: u8 = 64;
 
 /// A network, such as `10.0.0.0/8` or `2001:db8::/32`, or one address. What is
 /// written as IPv4 mapped into IPv6 is IPv4.
@@ -43,6 +46,17 @@ impl Network {
             true => Ok(Self(canonical(net))),
             false => Err(NetworkError::Bits(Self(canonical(net.trunc())))),
         }
+    }
+
+    /// What one customer has at least, who has this address: the address, if it is
+    /// IPv4; and its /64, if it is IPv6 (RFC 6177), since whoever has one address of
+    /// that has all of them.
+    pub fn of_customer(address: IpAddr) -> Self {
+        let net = match address.to_canonical() {
+            IpAddr::V4(v4) => Ipv4Net::from(v4).into(),
+            IpAddr::V6(v6) => Ipv6Net::new_assert(v6, CUSTOMER_V6).trunc().into(),
+        };
+        Self(net)
     }
 
     /// Does the address lie in it? An IPv4 address that is mapped into IPv6

@@ -6,7 +6,6 @@
 //! call at a time, and every report crosses several links: here a call leaves in
 //! one write, and wakes the task of its connection and then the link again.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -133,12 +132,6 @@ impl Service<Request<Body>> for Channel {
     }
 }
 
-impl fmt::Debug for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").finish_non_exhaustive()
-    }
-}
-
 async fn opened(
     connection: &mut watch::Receiver<State>,
 ) -> Result<(SendRequest<Bytes>, Arc<Heard>), Status> {
@@ -195,7 +188,7 @@ async fn live(connecting: Connecting, limits: Limits, state: &watch::Sender<Stat
     let pings = connection.ping_pong().expect("they are taken once");
     let heard = Arc::new(Heard::new());
     state.send_replace(State::Open(sender, heard.clone()));
-    let cause = tokio::select! {
+    tokio::select! {
         ended = connection => match ended {
             Ok(()) => "it closed the connection".to_owned(),
             Err(error) => format!("the connection broke: {error}"),
@@ -204,8 +197,7 @@ async fn live(connecting: Connecting, limits: Limits, state: &watch::Sender<Stat
             "it did not answer a ping within {}",
             format_duration(limits.keep_alive_timeout)
         ),
-    };
-    cause
+    }
 }
 
 fn builder() -> Builder {

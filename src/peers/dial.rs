@@ -26,11 +26,13 @@ pub type Connect = fn(&Address) -> Connecting;
 /// Connects by TCP. A DNS name is resolved anew each time.
 pub fn tcp(address: &Address) -> Connecting {
     let address = address.clone();
-    Box::pin(async move {
-        let stream = TcpStream::connect(address.to_string()).await?;
-        stream.set_nodelay(true)?;
-        Ok(Box::new(stream) as Box<dyn Wire>)
-    })
+    Box::pin(async move { Ok(Box::new(tcp_stream(&address).await?) as Box<dyn Wire>) })
+}
+
+async fn tcp_stream(address: &Address) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address.to_string()).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A caller for the server at `address`, through the tower stack and one
@@ -158,8 +160,7 @@ pub async fn tls_stream(
     credentials: &Credentials,
     whom: &Subject,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address.to_string()).await?;
-    stream.set_nodelay(true)?;
+    let stream = tcp_stream(address).await?;
     let config = credentials
         .client_config()
         .ok_or_else(|| io::Error::other("these credentials are for clients, and dial nobody"))?;

@@ -1,7 +1,5 @@
 //! Another plan for a server that runs.
 
-use std::sync::Arc;
-
 use tracing::Instrument;
 
 use super::links::Prepared;
@@ -40,8 +38,7 @@ impl Running {
         self.gateway.set_limits(&plan.gateway);
         self.most_connections
             .send_replace(plan.clients.max_connections);
-        self.listener.change_guard(&plan.clients);
-        self.limits.send_replace(Arc::new(plan.clients));
+        self.listener.change(plan.clients);
         if let Some(admin) = &self.admin {
             admin.change(&plan.admin);
         }

@@ -267,7 +267,6 @@ impl<L: Listen> Bound<L> {
         let (finish, finishing) = watch::channel(false);
         let (stop, stopping) = watch::channel(false);
         let most_connections = watch::Sender::new(self.plan.clients.max_connections);
-        let limits = watch::Sender::new(Arc::new(self.plan.clients.clone()));
         let maker = Maker {
             gateway: gateway.clone(),
             log: log.clone(),
@@ -296,8 +295,7 @@ impl<L: Listen> Bound<L> {
             upkeep.spawn(admin::serve(admin.clone(), socket).in_current_span());
             admin
         });
-        let limited = limits.subscribe();
-        let listener = Listener::new(gateway.clone(), places, limited.clone(), &log);
+        let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
         let in_clear = listener.guard(self.clients);
         let in_clear = serve_clients(listener.clone(), in_clear, draining.clone());
@@ -305,8 +303,9 @@ impl<L: Listen> Bound<L> {
         let mut shown = None;
         if let Some((socket, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let gateway = gateway.clone();
-            let door = move || credentials::door(credentials.clone(), &limited.borrow(), &gateway);
+            let (gateway, held_to) = (gateway.clone(), listener.clone());
+            let door =
+                move || credentials::door(credentials.clone(), &held_to.settings(), &gateway);
             let socket = SecureAcceptor::new(listener.guard(socket), door);
             let with_tls = serve_clients(listener.clone(), socket, draining);
             clients_edge.spawn(with_tls.in_current_span());
@@ -331,7 +330,6 @@ impl<L: Listen> Bound<L> {
             clients: clients_edge,
             peers: edges,
             links,
-            limits,
             most_connections,
             listener,
             admin,
@@ -450,14 +448,12 @@ pub struct Running {
     clients: JoinSet<Result<(), String>>,
     peers: JoinSet<Result<(), String>>,
     links: Links,
-    /// What new connections of clients are held to,
-    limits: watch::Sender<Arc<clients::Settings>>,
-    /// and how many of them there may be, for who tells.
-    most_connections: watch::Sender<usize>,
     /// Who lets clients in,
     listener: Listener,
-    /// and those who monitor.
+    /// and those who monitor,
     admin: Option<Admin>,
+    /// and tell how many clients there may be.
+    most_connections: watch::Sender<usize>,
     /// Ends with the server.
     _upkeep: JoinSet<Infallible>,
     drain_time: Duration,

@@ -13,9 +13,8 @@
 //! Those that are known give way only where there is no stranger.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::log::Seldom;
+use crate::model::networks::Network;
 
 /// That somebody gave way is told once in this time.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl Crowd {
     /// A place for a stranger from this address. Where there are too many,
     /// another has to give way.
     pub fn enter(&self, from: IpAddr) -> Place {
-        let network = Network::of(from);
+        let network = Network::of_customer(from);
         let pushed_out = Arc::new(Notify::new());
         let mut state = self.state();
         state.count += 1;
@@ -193,33 +193,6 @@ impl Drop for Place {
     }
 }
 
-/// Whoever has one address of it can have all of them: one address of IPv4, and
-/// of IPv6 what one customer usually gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Network {
-    V4(u32),
-    /// The first 64 bits.
-    V6(u64),
-}
-
-impl Network {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::V4(bits) => write!(f, "{}", Ipv4Addr::from_bits(bits)),
-            Self::V6(bits) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -285,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_network_is_what_one_customer_has() {
-        let network = |address: &str| Network::of(address.parse().unwrap());
+        let network = |address: &str| Network::of_customer(address.parse().unwrap());
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));

@@ -23,8 +23,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::log::Seldom;
@@ -46,6 +47,9 @@ const BACKLOG: u32 = 4096;
 
 /// That a limit is reached is told once in this time, not for each connection.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a connection that is closed is read on.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Where connections come from.
 pub trait Listen: Send + 'static {
@@ -97,6 +101,19 @@ fn listen(address: SocketAddr, send_buffer: Option<u32>) -> io::Result<TcpListen
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Closes a connection so that the other end gets all that was sent: a socket
+/// that is closed while unread bytes wait in it takes back what is on its way.
+/// Waits for the other end to close its side, 200 ms at most.
+pub async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let closing = async {
+        stream.shutdown().await?;
+        while stream.read(&mut [0; 512]).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whether the other end went along makes no difference any more.
+    let _ = timeout(LINGER, closing).await;
 }
 
 /// A limit on how many connections there are at a time, shared by its clones.

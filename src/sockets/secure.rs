@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -19,15 +19,11 @@ use tracing::{Instrument, info};
 use crate::log::{Seldom, unwritten};
 use crate::tls::{self, Credentials, Reason, Refusal, Refused};
 
-use super::{Handshakes, Listen, Stream};
+use super::{Handshakes, Listen, Stream, close};
 
 /// The first byte of TLS: a record that holds a handshake (RFC 8446, section
 /// 5.1).
 pub const HANDSHAKE: u8 = 0x16;
-
-/// How long a connection that was refused is read on, so that closing it does
-/// not take back the alert that says why.
-const LINGER: Duration = Duration::from_millis(200);
 
 /// What TLS keeps of what is sent and the other end does not read, in bytes:
 /// little, so that a client that reads slowly is seen to read.
@@ -74,7 +70,8 @@ impl Door {
             Ok(Err((refusal, stream))) => {
                 let refusal = refusal.inspect(|refusal| self.count(refusal));
                 if let Some(stream) = stream {
-                    linger(stream).await;
+                    // Or closing takes back the alert that says why.
+                    close(stream).await;
                 }
                 Err(refusal)
             }
@@ -120,16 +117,6 @@ fn refusal(error: &io::Error) -> Refusal {
         _ => format!("the connection broke in the TLS handshake: {error}"),
     };
     tls::refusal(error).unwrap_or_else(|| Refusal::new(Reason::Other, broken()))
-}
-
-async fn linger(mut stream: impl Stream) {
-    let closing = async {
-        stream.shutdown().await?;
-        while stream.read(&mut [0; 512]).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // Whether the other end went along makes no difference any more.
-    let _ = timeout(LINGER, closing).await;
 }
 
 /// Where clients with TLS come from. Handshakes run beside each other, so that
