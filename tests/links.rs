@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use common::{Fake, Herd, Life, Manner, Stranger, eventually, report};
 use proxyherd::peers::Settings;
-use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
 
 const MIB: usize = 1 << 20;
 
@@ -228,6 +229,23 @@ fn a_neighbour_that_refuses_takes_the_link_down_and_its_words_say_why() {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
     assert_eq!(herd.link("Riley", "Jaquez").reason, "");
+}
+
+#[test]
+fn details_of_a_refusal_that_can_not_be_read_do_no_harm() {
+    let (herd, jaquez) = pair(|_| {});
+    let mut headers = http::HeaderMap::new();
+    headers.insert("grpc-status-details-bin", "!".parse().unwrap());
+    let details = MetadataMap::from_headers(headers);
+    let no = || Status::with_metadata(Code::PermissionDenied, "not today", details.clone());
+    jaquez.on_pushes(Manner::Refuses(no()));
+    jaquez.on_greetings(Manner::Refuses(no()));
+    await_down(&herd, "refused: not today");
+    jaquez.on_pushes(Manner::Takes);
+    jaquez.on_greetings(Manner::Takes);
+    eventually("the link is up again", || {
+        herd.is_up("Riley", "Jaquez").then_some(())
+    });
 }
 
 #[test]

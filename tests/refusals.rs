@@ -54,7 +54,7 @@ fn a_refusal_is_written_once_and_a_flood_of_them_is_counted() {
     );
     assert!(first.ends_with(words), "{first}");
 
-    let last = await_refusal(&log, dir.path(), " more refusals before this one", || {
+    let last = await_refusal(&log, dir.path(), " more before this one", || {
         stranger.greet(&greeting).unwrap_err();
     });
     assert!(last.ends_with("were not written)"), "{last}");

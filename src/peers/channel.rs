@@ -34,6 +34,10 @@ use super::port;
 /// Largest head of an answer, in bytes.
 const MAX_HEAD: u32 = 16 * 1024;
 
+/// What a status says besides its words. Nobody here reads it, and tonic panics
+/// where it is not what it should be.
+const DETAILS: &str = "grpc-status-details-bin";
+
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("proxyherd/", env!("CARGO_PKG_VERSION")));
 
@@ -105,12 +109,17 @@ impl Channel {
         state.clone()
     }
 
-    async fn exchange(self, request: Request<Body>) -> Result<Response<Answer>, Status> {
+    /// Sends a request and gives its answer as it begins.
+    pub(super) async fn exchange(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Answer>, Status> {
         let mut connection = self.connection();
         let (sender, heard) = opened(&mut connection).await?;
         match send(sender, request).await {
-            Ok(answer) => {
+            Ok(mut answer) => {
                 heard.now();
+                answer.headers_mut().remove(DETAILS);
                 Ok(answer.map(Answer))
             }
             Err(error) => Err(explain(error, &connection)),
@@ -128,7 +137,12 @@ impl Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.clone().exchange(request))
+        let channel = self.clone();
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            channel.exchange(Request::from_parts(head, body)).await
+        })
     }
 }
 
@@ -147,11 +161,10 @@ async fn opened(
 /// request and its body nothing is awaited, so that both leave together.
 async fn send(
     sender: SendRequest<Bytes>,
-    request: Request<Body>,
+    request: Request<Bytes>,
 ) -> Result<Response<RecvStream>, h2::Error> {
     let (mut head, body) = request.into_parts();
     head.headers.insert(USER_AGENT, AGENT);
-    let body = body.collect().await?.to_bytes();
     let mut sender = sender.ready().await?;
     let (answer, mut stream) = sender.send_request(Request::from_parts(head, ()), false)?;
     stream.send_data(body, true)?;
@@ -275,8 +288,11 @@ impl http_body::Body for Answer {
             });
             return Poll::Ready(Some(taken));
         }
-        let trailers = ready!(stream.poll_trailers(context));
-        Poll::Ready(trailers.map(|map| map.map(Frame::trailers)).transpose())
+        let trailers = ready!(stream.poll_trailers(context))?;
+        Poll::Ready(trailers.map(|mut trailers| {
+            trailers.remove(DETAILS);
+            Ok(Frame::trailers(trailers))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

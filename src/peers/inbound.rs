@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use tonic::{Extensions, Request, Response, Status};
-use tracing::{Instrument, Span, debug, info};
+use tonic::{Request, Response, Status};
+use tracing::{Span, debug, info};
 
 use crate::gateway::Gateway;
 use crate::herd::replica::{Refusal, Welcome};
@@ -50,25 +50,30 @@ impl Inbound {
     fn take_greeting(&self, request: &Request<GreetRequest>) -> Result<GreetResponse, Status> {
         self.check_draining()?;
         let replica = self.gateway.replica();
-        self.check_sender(request.extensions(), &request.get_ref().sender)?;
+        let other_end = request.extensions().get();
+        self.check_sender(other_end, &request.get_ref().sender)?;
         let welcome = replica
             .welcome(&wire::greeting(request.get_ref()))
             .map_err(status)?;
-        self.note_welcome(&welcome, request);
+        self.note_welcome(&welcome, other_end);
         Ok(wire::greet_response(replica, &welcome))
     }
 
     /// Merges a push, in pieces. A call that is cancelled half-way has merged
     /// some reports, which does no harm, and counts none as applied.
-    async fn take_push(&self, request: &Request<PushFrame>) -> Result<PushResponse, Status> {
+    pub(super) async fn take_push(
+        &self,
+        frame: &PushFrame,
+        other_end: Option<&OtherEnd>,
+    ) -> Result<PushResponse, Status> {
         self.check_draining()?;
         let replica = self.gateway.replica();
-        let push = wire::read_push(request.get_ref()).map_err(push_status)?;
-        self.check_sender(request.extensions(), push.header.sender)?;
+        let push = wire::read_push(frame).map_err(push_status)?;
+        self.check_sender(other_end, push.header.sender)?;
         let intake = replica.begin_push(&push.header).map_err(status)?;
         let reports = push.reports().map_err(push_status)?;
         let name = replica.name_of(intake.neighbour);
-        self.note_connected(name, request.extensions());
+        self.note_connected(name, other_end);
         self.note_reports(name, &reports);
         let traffic = self.gateway.board().traffic(intake.neighbour);
         for chunk in reports.chunks(CHUNK) {
@@ -97,16 +102,16 @@ impl Inbound {
     }
 
     /// With TLS, a server speaks for itself only.
-    fn check_sender(&self, extensions: &Extensions, sender: &str) -> Result<(), Status> {
+    fn check_sender(&self, other_end: Option<&OtherEnd>, sender: &str) -> Result<(), Status> {
         let herd = &self.gateway.replica().identity().herd;
-        let checked = admission::check_sender(extensions.get(), sender, herd);
+        let checked = admission::check_sender(other_end, sender, herd);
         checked.inspect_err(|_| self.gateway.counts().refused_by_name().add(1))
     }
 
-    fn note_welcome(&self, welcome: &Welcome, request: &Request<GreetRequest>) {
+    fn note_welcome(&self, welcome: &Welcome, other_end: Option<&OtherEnd>) {
         let name = self.gateway.replica().name_of(welcome.neighbour);
-        if !self.note_connected(name, request.extensions()) {
-            debug!("{name} greets again");
+        if !self.note_connected(name, other_end) {
+            self.span.in_scope(|| debug!("{name} greets again"));
         }
         if welcome.is_new {
             // What this incarnation of it does not have, our link must send it.
@@ -116,11 +121,11 @@ impl Inbound {
     }
 
     /// Gives whether the connection is a new one of the neighbour.
-    fn note_connected(&self, name: &Name, extensions: &Extensions) -> bool {
-        let other_end = extensions.get::<OtherEnd>();
+    fn note_connected(&self, name: &Name, other_end: Option<&OtherEnd>) -> bool {
         let new = other_end.filter(|other_end| other_end.is_known_as(name));
         if let Some(other_end) = new {
-            info!("neighbour {name} connected from {}", other_end.address);
+            let tell = || info!("neighbour {name} connected from {}", other_end.address);
+            self.span.in_scope(tell);
         }
         new.is_some()
     }
@@ -147,13 +152,13 @@ impl Propagate for Inbound {
         &self,
         request: Request<GreetRequest>,
     ) -> Result<Response<GreetResponse>, Status> {
-        let taken = self.span.in_scope(|| self.take_greeting(&request));
-        taken.map(Response::new)
+        self.take_greeting(&request).map(Response::new)
     }
 
     async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
-        let taken = self.take_push(&request);
-        taken.instrument(self.span.clone()).await.map(Response::new)
+        let other_end = request.extensions().get();
+        let taken = self.take_push(request.get_ref(), other_end).await;
+        taken.map(Response::new)
     }
 }
 

@@ -15,7 +15,6 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tonic::transport::server::Connected;
 use tracing::{Instrument, Span, info, warn};
 
 use crate::gateway::Gateway;
@@ -52,7 +51,7 @@ pub async fn accept<L: Listen>(
     limit: Duration,
     credentials: Option<Arc<Credentials>>,
     gateway: Arc<Gateway>,
-    ready: mpsc::Sender<io::Result<Connection>>,
+    ready: mpsc::Sender<Connection>,
 ) -> Infallible {
     let crowd = Crowd::new(MAX_CONNECTIONS, "connections stand at the peer port");
     let mut handshakes = Handshakes::new(MAX_HANDSHAKES);
@@ -66,7 +65,7 @@ pub async fn accept<L: Listen>(
                     let place = crowd.enter(address.ip());
                     let connection = Connection::new(guest, address, place, hall);
                     // Fails only when the port is closed.
-                    let _ = ready.send(Ok(connection)).await;
+                    let _ = ready.send(connection).await;
                 }
                 Err(Some(refusal)) => hall.tell(address, &refusal),
                 Err(None) => {}
@@ -191,9 +190,7 @@ const CLOSED: &str = "it closed the connection";
 pub struct Connection {
     stream: Box<dyn Duplex>,
     other_end: OtherEnd,
-    /// Resolves when this server has to end it, and says why; `None` once it has.
-    dismissal: Option<Dismissal>,
-    end: Option<String>,
+    dismissal: Dismissal,
     span: Span,
 }
 
@@ -206,6 +203,8 @@ pub struct OtherEnd {
     neighbour: Arc<OnceLock<Name>>,
     holder: Option<Arc<Holder>>,
     place: Arc<Place>,
+    /// Why the connection ended, once it has.
+    end: Arc<OnceLock<String>>,
 }
 
 impl OtherEnd {
@@ -218,6 +217,11 @@ impl OtherEnd {
     /// Whom the certificate is for; `None` without TLS.
     pub(super) fn holder(&self) -> Option<&Holder> {
         self.holder.as_deref()
+    }
+
+    /// The connection ends, for this reason, if it had not ended before.
+    pub(super) fn end(&self, words: String) {
+        let _ = self.end.set(words);
     }
 
     /// A neighbour was welcome over this connection. Gives whether it is the
@@ -246,33 +250,29 @@ impl Connection {
             neighbour: Arc::default(),
             holder: guest.holder.map(Arc::new),
             place: Arc::new(place),
+            end: Arc::default(),
         };
         Self {
             stream: guest.stream,
             other_end,
-            dismissal: Some(Box::pin(dismissal.in_current_span())),
-            end: None,
+            dismissal: Box::pin(dismissal.in_current_span()),
             span: Span::current(),
         }
     }
 
-    /// Is it time to end it? Asked wherever it is read or written, since either
-    /// may be all that is waited for.
-    fn poll_dismissal(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if let Some(dismissal) = &mut self.dismissal {
-            let Poll::Ready(words) = dismissal.as_mut().poll(context) else {
-                return Ok(());
-            };
-            self.dismissal = None;
-            self.end.get_or_insert(words);
-        }
-        let words = self.end.clone().unwrap_or_default();
-        Err(io::Error::new(io::ErrorKind::ConnectionAborted, words))
+    /// Who is at the other end.
+    pub(super) fn other_end(&self) -> &OtherEnd {
+        &self.other_end
+    }
+
+    /// Resolves when this server has to end the connection, and says why.
+    pub(super) fn dismissal(&mut self) -> Dismissal {
+        std::mem::replace(&mut self.dismissal, Box::pin(std::future::pending()))
     }
 
     fn note_error<T>(&mut self, result: &io::Result<T>) {
         if let Err(error) = result {
-            self.end.get_or_insert_with(|| match error.kind() {
+            self.other_end.end(match error.kind() {
                 // With TLS, to close without saying so.
                 io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
                 _ => tls::refusal(error).map_or_else(|| error.to_string(), |tls| tls.words),
@@ -293,18 +293,11 @@ impl Drop for Connection {
         self.other_end.place.leave();
         if let Some(name) = self.other_end.neighbour.get() {
             let address = self.other_end.address;
-            let end = self.end.as_deref().unwrap_or("this server closed it");
+            let end = self.other_end.end.get();
+            let end = end.map_or("this server closed it", String::as_str);
             let tell = || info!("neighbour {name} from {address} is gone: {end}");
             self.span.in_scope(tell);
         }
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = OtherEnd;
-
-    fn connect_info(&self) -> OtherEnd {
-        self.other_end.clone()
     }
 }
 
@@ -314,13 +307,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_dismissal(context)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if let Poll::Ready(result) = &read {
             self.note_error(result);
             if result.is_ok() && buffer.filled().len() == before && buffer.remaining() > 0 {
-                self.end.get_or_insert_with(|| CLOSED.to_owned());
+                self.other_end.end(CLOSED.to_owned());
             }
         }
         read
@@ -333,7 +325,6 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_dismissal(context)?;
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(result) = &written {
             self.note_error(result);
@@ -346,7 +337,6 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_dismissal(context)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         if let Poll::Ready(result) = &written {
             self.note_error(result);

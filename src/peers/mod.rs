@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `link` | one task for each neighbour: greets it and pushes what it lacks |
 //! | `inbound` | the `Propagate` service: takes greetings and pushes |
-//! | `port` | the peer port: which services it offers, and its limits |
-//! | `incoming` | the connections behind that service |
+//! | `port` | the peer port: which services it offers |
+//! | `incoming` | its connections: how many, and who is behind each |
+//! | `served` | the life of one: its calls are read and answered in one task |
+//! | `calls` | what every call passes on its way to a service |
 //! | `places` | how many calls at a time |
 //! | `admission` | who may call what, by their certificate |
 //! | `policy` | the tower stack that every call to a neighbour goes through |
@@ -13,6 +15,7 @@
 //! | `backoff` | the pauses of a link that is down |
 //! | `dial` | the way to a neighbour: how it is dialled, and who must answer |
 //! | `channel` | the HTTP/2 connection below that stack |
+//! | `unary` | one message into the body of a call or an answer, and out of it |
 //! | `wire` | messages into model types and back |
 //! | `protobuf` | the wire format of the one message that is read in place |
 //!
@@ -22,6 +25,7 @@
 
 mod admission;
 mod backoff;
+mod calls;
 mod channel;
 mod dial;
 mod inbound;
@@ -32,6 +36,8 @@ mod policy;
 mod port;
 mod protobuf;
 mod refusals;
+mod served;
+mod unary;
 mod wire;
 
 pub use channel::{Connecting, Wire};

@@ -2,28 +2,26 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_stream::Stream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::Connected;
 use tonic_health::server::HealthReporter;
 use tower::Service;
-use tower::layer::layer_fn;
+use tracing::Instrument;
 
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
 
 use super::Settings;
-use super::admission::Admission;
+use super::calls::Calls;
 use super::inbound::Inbound;
-use super::places::Places;
-use super::refusals::Noting;
+use super::incoming::Connection;
+use super::served;
 use super::wire::MAX_PUSH_BYTES;
 
 /// How many bytes of one call may be on their way unread: a whole batch, so
@@ -33,28 +31,26 @@ pub(super) const STREAM_WINDOW: u32 = 2 << 20;
 /// The same for all calls of one connection.
 pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Calls that one connection may have under way. A link has one.
-const STREAMS_PER_CONNECTION: u32 = 64;
-
 /// The gRPC server of one peer port.
 #[derive(Debug)]
 pub struct Port {
-    inbound: Inbound,
+    inbound: Arc<Inbound>,
     settings: Settings,
-    places: Places,
-    beside: Routes,
+    services: Routes,
     health: Health,
 }
 
 impl Port {
     /// A port that serves `inbound`.
     pub fn new(inbound: Inbound, settings: &Settings) -> Self {
-        let gateway = inbound.gateway().clone();
+        let inbound = Arc::new(inbound);
+        let propagate = PropagateServer::from_arc(inbound.clone())
+            .max_decoding_message_size(MAX_PUSH_BYTES)
+            .max_encoding_message_size(MAX_PUSH_BYTES);
         Self {
             inbound,
             settings: settings.clone(),
-            places: Places::new(settings.max_pushes, gateway),
-            beside: Routes::default(),
+            services: Routes::new(propagate),
             health: Health {
                 reporter: HealthReporter::new(),
                 services: vec!["", "proxyherd.v1.Propagate"],
@@ -62,8 +58,7 @@ impl Port {
         }
     }
 
-    /// The same port, which serves another service too. Its calls take the
-    /// places of calls as others do; what it refuses is nobody's news.
+    /// The same port, which serves another service too.
     pub fn beside<S>(mut self, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
@@ -74,8 +69,7 @@ impl Port {
             + 'static,
         S::Future: Send + 'static,
     {
-        let service = self.places.before(service);
-        self.beside = self.beside.add_service(service);
+        self.services = self.services.add_service(service);
         self.health.services.push(S::NAME);
         self
     }
@@ -91,44 +85,40 @@ impl Port {
     }
 
     /// Serves the connections of `incoming` until `stop`, and then until the
-    /// calls under way are answered.
-    pub async fn serve<I, C>(
+    /// calls under way are answered. Must run in the server's span.
+    pub async fn serve(
         self,
-        incoming: I,
+        mut incoming: mpsc::Receiver<Connection>,
         stop: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error>
-    where
-        I: Stream<Item = io::Result<C>>,
-        C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
-    {
-        let health =
-            tonic_health::server::HealthService::from_health_reporter(self.health.reporter);
-        let gateway = self.inbound.gateway().clone();
-        let propagate = PropagateServer::new(self.inbound)
-            .max_decoding_message_size(MAX_PUSH_BYTES)
-            .max_encoding_message_size(MAX_PUSH_BYTES);
-        let propagate = self.places.before(propagate);
-        let admission = Admission::new(gateway.clone());
-        Server::builder()
-            .layer(layer_fn(move |services| admission.before(services)))
-            // A caller that does not finish its request must not keep its place.
-            .timeout(self.settings.attempt * 4)
-            .max_concurrent_streams(STREAMS_PER_CONNECTION)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keepalive_interval(Some(self.settings.keep_alive))
-            .http2_keepalive_timeout(Some(self.settings.keep_alive_timeout))
-            .add_routes(self.beside)
-            .add_service(Noting::new(propagate, gateway))
-            .add_service(tonic_health::pb::health_server::HealthServer::new(health))
-            .add_service(reflection().build_v1().expect("our descriptors are whole"))
-            .add_service(
-                reflection()
-                    .build_v1alpha()
-                    .expect("our descriptors are whole"),
-            )
-            .serve_with_incoming_shutdown(incoming, stop)
-            .await
+    ) {
+        let health = self.health.reporter;
+        let health = tonic_health::server::HealthService::from_health_reporter(health);
+        let health = tonic_health::pb::health_server::HealthServer::new(health);
+        let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
+        let services = self
+            .services
+            .add_service(health)
+            .add_service(v1.expect("our descriptors are whole"))
+            .add_service(v1alpha.expect("our descriptors are whole"))
+            .prepare();
+        let limit = self.settings.attempt * 4;
+        let calls = Calls::new(self.inbound, services, self.settings.max_pushes, limit);
+        let (closing, closed) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                Some(connection) = incoming.recv() => {
+                    let (calls, settings) = (calls.clone(), self.settings.clone());
+                    let serve = served::serve(connection, calls, settings, closed.clone());
+                    connections.spawn(serve.in_current_span());
+                }
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                () = &mut stop => break,
+            }
+        }
+        closing.send_replace(true);
+        while connections.join_next().await.is_some() {}
     }
 }
 

@@ -25,5 +25,8 @@ pub use generated::{
     propagate_client, propagate_server, watch_request,
 };
 
+/// The path of the call that hands over a batch.
+pub const PUSH: &str = "/proxyherd.v1.Propagate/Push";
+
 /// All of `proto/` compiled, comments included: what reflection serves.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/proxyherd.bin"));

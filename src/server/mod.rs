@@ -23,7 +23,6 @@ use http::uri::InvalidUri;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use tokio_stream::wrappers::ReceiverStream;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::admin::{self, Admin};
@@ -405,9 +404,8 @@ async fn serve_peers(
     let first_byte = port.first_byte();
     let (ready, incoming) = mpsc::channel(ACCEPTED);
     let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
-    let serve = port.serve(ReceiverStream::new(incoming), stopped);
     tokio::select! {
-        served = serve => served.map_err(|error| error.to_string()),
+        () = port.serve(incoming, stopped) => Ok(()),
         never = peers::accept(listener, first_byte, tls, gateway, ready) => match never {},
     }
 }
