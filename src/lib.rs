@@ -70,6 +70,7 @@
 //! | which report wins | [`model::report`] (and read what that means for a herd of two versions) |
 //! | what is sent to whom, and when it counts as there | [`herd`] |
 //! | what is hidden and forgotten | [`herd::expiry`], `gateway::forgetting` |
+//! | what a call to a server passes before it is answered | `peers::calls` |
 //! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
