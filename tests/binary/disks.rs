@@ -97,8 +97,8 @@ fn beside_a_full_disk_serving_goes_on_it_is_told_once_and_no_line_is_lost() {
 
 #[test]
 fn what_does_not_fit_into_the_backlog_is_counted_and_memory_is_bounded() {
-    /// Each line makes about 8 KB of log.
-    const LINES: usize = 10_000;
+    /// Each line makes about 8 KB of log: ten times what the backlog may hold.
+    const LINES: usize = 20_000;
     let (site, process) = on_a_full_disk();
     let mut client = site.client("Riley");
     say(&mut client, "first", 1);
@@ -119,7 +119,8 @@ fn what_does_not_fit_into_the_backlog_is_counted_and_memory_is_bounded() {
     if let (Some(before), Some(now)) = (before, memory(process.id())) {
         let grown = now.saturating_sub(before) >> 20;
         println!("{grown} MiB more");
-        assert!(grown < 40, "{grown} MiB more");
+        // The backlog, and what the allocator has not given back for a second.
+        assert!(grown < 80, "{grown} MiB more");
     }
     told_once(&process);
 
