@@ -209,10 +209,11 @@ impl Store {
         }
     }
 
-    /// How many looks a walk takes that sees at most `some` records in each.
+    /// How many looks a walk takes that sees at most `some` records in each. A
+    /// place that a forgotten client left is looked at too.
     pub fn looks(&self, some: usize) -> usize {
-        // In each shard the last look may see fewer.
-        SHARDS + self.clients() / some
+        let looks = |shard: &Mutex<Shard>| lock(shard).records.len().div_ceil(some).max(1);
+        self.shards.iter().map(looks).sum()
     }
 
     /// Looks at some records, `some` of the shard that the walk has come to, and
@@ -409,6 +410,29 @@ mod tests {
         let mut reports: Vec<_> = reports.collect();
         reports.sort();
         reports
+    }
+
+    #[test]
+    fn as_many_looks_as_are_said_make_a_whole_walk() {
+        const SOME: usize = 2;
+        let store = Store::new(RandomState::new());
+        for client in 0..1000 {
+            merge(&store, &report(&format!("client-{client}"), "+1+1", "1"));
+        }
+        let all_but_few = |report: &Report<'_>| !report.client.text().ends_with("00");
+        let looks = store.looks(1000);
+        let mut walk = Walk::default();
+        let look = |_| store.forget_some(&mut walk, 1000, all_but_few);
+        assert_eq!((0..looks).map(look).sum::<usize>(), 991);
+
+        // Most places are vacant now.
+        let mut seen = 0;
+        let mut walk = Walk::default();
+        for look in 1..=store.looks(SOME) {
+            let is_end = store.read_some(&mut walk, SOME, |_| seen += 1);
+            assert_eq!(is_end, look == store.looks(SOME), "look {look}");
+        }
+        assert_eq!(seen, 9);
     }
 
     #[test]
