@@ -18,7 +18,6 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
-use tracing::Span;
 
 use crate::proto::{PUSH, PushFrame};
 
@@ -50,12 +49,10 @@ struct Inner {
     places: Places,
     refusals: Refusals,
     limit: Duration,
-    /// The server's span: calls come in on tasks that know none.
-    span: Span,
 }
 
 impl Calls {
-    /// Those of the server in whose span this is made: to `inbound`, and to all
+    /// Those of one server: to `inbound`, and to all
     /// `services`, of which it is one. As many as `most` may be under way of
     /// neighbours, and of others; each may take up to `limit` until its answer
     /// begins, so that a caller that does not finish its request does not keep its
@@ -74,11 +71,10 @@ impl Calls {
             places: Places::new(most, gateway.clone()),
             refusals: Refusals::new(gateway),
             limit,
-            span: Span::current(),
         }))
     }
 
-    /// Answers a call that came from `other_end`.
+    /// Answers a call that came from `other_end`. Must run in the server's span.
     pub(super) async fn answer(
         self,
         request: Request<Incoming>,
@@ -87,10 +83,7 @@ impl Calls {
         let calls = &*self.0;
         let path = request.uri().path();
         let (what, is_propagate) = (name_of(path), path.starts_with(PROPAGATE));
-        let note = |status: &Status| {
-            let note = || calls.refusals.note(what, other_end.address, status);
-            calls.span.in_scope(note);
-        };
+        let note = |status: &Status| calls.refusals.note(what, other_end.address, status);
         if let Err(refusal) = calls.admission.check(is_propagate, &other_end) {
             note(&refusal);
             return refusal.into_http();
@@ -113,10 +106,7 @@ impl Inner {
             return self.served(request, other_end).await;
         }
         let call = self.served(request, other_end);
-        let answer = match self.places.is_neighbour(other_end) {
-            true => self.places.for_neighbour(call).await,
-            false => self.places.for_stranger(other_end, call, &self.span).await,
-        };
+        let answer = self.places.make(call, other_end).await;
         answer.unwrap_or_else(Status::into_http)
     }
 

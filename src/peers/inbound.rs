@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use tracing::{Span, debug, info};
+use tracing::{debug, info};
 
 use crate::gateway::Gateway;
 use crate::herd::replica::{Refusal, Welcome};
@@ -27,18 +27,15 @@ const CHUNK: usize = 512;
 pub struct Inbound {
     gateway: Arc<Gateway>,
     log: Log,
-    /// The server's span: calls come in on tasks that know none.
-    span: Span,
 }
 
 impl Inbound {
-    /// The service of one server, whose span it is made in. Once the server's
-    /// board is closed it takes nothing.
+    /// The service of one server. Once the server's board is closed it takes
+    /// nothing.
     pub fn new(gateway: Arc<Gateway>, log: &Log) -> Self {
         Self {
             gateway,
             log: log.clone(),
-            span: Span::current(),
         }
     }
 
@@ -111,7 +108,7 @@ impl Inbound {
     fn note_welcome(&self, welcome: &Welcome, other_end: Option<&OtherEnd>) {
         let name = self.gateway.replica().name_of(welcome.neighbour);
         if !self.note_connected(name, other_end) {
-            self.span.in_scope(|| debug!("{name} greets again"));
+            debug!("{name} greets again");
         }
         if welcome.is_new {
             // What this incarnation of it does not have, our link must send it.
@@ -124,8 +121,7 @@ impl Inbound {
     fn note_connected(&self, name: &Name, other_end: Option<&OtherEnd>) -> bool {
         let new = other_end.filter(|other_end| other_end.is_known_as(name));
         if let Some(other_end) = new {
-            let tell = || info!("neighbour {name} connected from {}", other_end.address);
-            self.span.in_scope(tell);
+            info!("neighbour {name} connected from {}", other_end.address);
         }
         new.is_some()
     }

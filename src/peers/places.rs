@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tonic::Status;
-use tracing::Span;
 
 use crate::gateway::Gateway;
 use crate::sockets::Crowd;
@@ -38,26 +37,20 @@ impl Places {
         }
     }
 
-    /// Makes a neighbour's call, if there is a place for it.
-    pub(super) async fn for_neighbour<A>(
+    /// Makes a call of `other_end` in a place: a neighbour's if there is one, a
+    /// stranger's unless its place is needed before it is answered. Must run in the
+    /// server's span, under which it is told who gave way.
+    pub(super) async fn make<A>(
         &self,
         call: impl Future<Output = A>,
+        other_end: &OtherEnd,
     ) -> Result<A, Status> {
-        match self.neighbours.try_acquire() {
-            Ok(_place) => Ok(call.await),
-            Err(_) => Err(self.refusal("")),
+        if self.is_neighbour(other_end) {
+            let place = self.neighbours.try_acquire();
+            let _place = place.map_err(|_| self.refusal(""))?;
+            return Ok(call.await);
         }
-    }
-
-    /// Makes a stranger's call, unless its place is needed before it is answered.
-    /// Whoever gives way for it is told in `span`.
-    pub(super) async fn for_stranger<A>(
-        &self,
-        stranger: &OtherEnd,
-        call: impl Future<Output = A>,
-        span: &Span,
-    ) -> Result<A, Status> {
-        let place = span.in_scope(|| self.others.enter(stranger.address.ip()));
+        let place = self.others.enter(other_end.address.ip());
         tokio::select! {
             biased;
             answer = call => Ok(answer),
@@ -67,7 +60,7 @@ impl Places {
 
     /// Is a server of the herd behind it, by its certificate, or a neighbour that
     /// has greeted, and is one still?
-    pub(super) fn is_neighbour(&self, other_end: &OtherEnd) -> bool {
+    fn is_neighbour(&self, other_end: &OtherEnd) -> bool {
         let replica = self.gateway.replica();
         let is_server = |holder: &Holder| holder.is_server_of(&replica.identity().herd);
         let greeted = other_end.neighbour();

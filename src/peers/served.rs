@@ -27,7 +27,8 @@ use super::port::{CONNECTION_WINDOW, STREAM_WINDOW};
 const MAX_CALLS: u32 = 64;
 
 /// Serves a connection until it ends; once `closing` is true, until the calls
-/// under way are answered.
+/// under way are answered. Must run in the server's span, which its calls are then
+/// in too.
 pub(super) async fn serve(
     mut connection: Connection,
     calls: Calls,
