@@ -1,6 +1,5 @@
 //! A small gateway for the tests of this folder.
 
-use std::hash::RandomState;
 use std::sync::Arc;
 
 use crate::gateway::{self, Clock, Gateway};
@@ -17,7 +16,7 @@ pub(super) fn gateway() -> Arc<Gateway> {
         incarnation: Incarnation::new(1).unwrap(),
     };
     let members = vec![identity.name.clone()];
-    let replica = Replica::new(identity, members, Vec::new(), RandomState::new());
+    let replica = Replica::new(identity, members, Vec::new(), [1, 2, 3, 4]);
     let clock = Clock::new(|| UnixNanos(0));
     Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()))
 }

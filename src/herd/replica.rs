@@ -2,7 +2,6 @@
 //! and pushes of its neighbours.
 
 use std::fmt;
-use std::hash::RandomState;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -232,14 +231,14 @@ impl Replica {
     /// A server that knows nothing yet. `members` are all servers of the herd,
     /// `neighbours` those that this one has links with, at most
     /// [`Roll::MOST`]; a neighbour's [`NeighbourId`] is its place in that list.
-    /// `hasher` see [`Store::new`].
+    /// `keys` see [`Store::new`].
     pub fn new(
         identity: Identity,
         members: Vec<Name>,
         neighbours: Vec<Name>,
-        hasher: RandomState,
+        keys: [u64; 4],
     ) -> Self {
-        Self::with_senders(identity, members, neighbours, hasher, usize::MAX)
+        Self::with_senders(identity, members, neighbours, keys, usize::MAX)
     }
 
     /// As [`new`](Self::new), but tells apart at most `most_senders` senders at
@@ -249,7 +248,7 @@ impl Replica {
         identity: Identity,
         members: Vec<Name>,
         neighbours: Vec<Name>,
-        hasher: RandomState,
+        keys: [u64; 4],
         most_senders: usize,
     ) -> Self {
         let replica = Self {
@@ -257,7 +256,7 @@ impl Replica {
             members: Mutex::new(members),
             neighbours: Roll::default(),
             senders: Senders::new(most_senders),
-            store: Store::new(hasher),
+            store: Store::new(keys),
             expiry: None,
         };
         for name in &neighbours {
@@ -472,12 +471,11 @@ impl Replica {
             at: now,
             from: Some(intake.neighbour),
         };
-        let merge = |report| match self.forgets(report, now) {
-            true => Merged::Older,
-            false => self.store.merge(report, heard, learned),
-        };
+        let kept = reports.iter().filter(|report| !self.forgets(report, now));
         let mut tally = Tally::default();
-        reports.iter().for_each(|report| tally.add(merge(report)));
+        self.store
+            .merge_all(kept, heard, learned, |merged| tally.add(merged));
+        tally.older += reports.len() - tally.newer - tally.same - tally.older;
         tally
     }
 
@@ -599,13 +597,7 @@ mod tests {
         };
         let neighbours = vec![name("Jaquez"), name("Juzang")];
         let members = neighbours.clone();
-        Replica::with_senders(
-            identity,
-            members,
-            neighbours,
-            RandomState::new(),
-            most_senders,
-        )
+        Replica::with_senders(identity, members, neighbours, [1, 2, 3, 4], most_senders)
     }
 
     fn report<'a>(client: &'a str, time: &'a str) -> Report<'a> {

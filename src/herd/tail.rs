@@ -84,11 +84,9 @@ pub(super) fn walk(
 
 #[cfg(test)]
 mod tests {
-    use std::hash::RandomState;
-
     use super::*;
     use crate::herd::senders::Heard;
-    use crate::herd::store::Learned;
+    use crate::herd::store::{Learned, Merged};
     use crate::model::client::ClientId;
     use crate::model::position::Position;
     use crate::model::report::{Origin, Report};
@@ -106,7 +104,8 @@ mod tests {
             at: UnixNanos(0),
             from: None,
         };
-        store.merge(&report, Heard::default(), learned);
+        let admitted = store.admit(&report, Heard::default(), learned, 9);
+        assert_eq!(admitted, Ok(Merged::Newer));
     }
 
     fn read(tail: &mut Tail, store: &Store, most: usize) -> (Vec<String>, bool) {
@@ -124,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_reader_sees_the_newest_of_each_client_once_and_goes_on_where_it_stopped() {
-        let store = Store::new(RandomState::new());
+        let store = Store::new([1, 2, 3, 4]);
         for (client, time) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")] {
             tell(&store, client, time);
         }

@@ -19,8 +19,9 @@ use super::admission;
 use super::incoming::OtherEnd;
 use super::wire::{self, PushError};
 
-/// How many reports are merged before other tasks get their turn.
-const CHUNK: usize = 512;
+/// How many reports are merged before other tasks get their turn: half a
+/// millisecond's work, and enough to be merged well together.
+const CHUNK: usize = 1024;
 
 /// What neighbours call.
 #[derive(Debug)]

@@ -13,11 +13,11 @@ mod links;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::uri::InvalidUri;
 use tokio::sync::{mpsc, watch};
@@ -373,25 +373,23 @@ fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
         .iter()
         .map(|(name, _)| name.clone())
         .collect();
-    let replica = Replica::new(
-        identity,
-        plan.members.clone(),
-        neighbours,
-        RandomState::new(),
-    );
+    let keys = std::array::from_fn(|_| draw());
+    let replica = Replica::new(identity, plan.members.clone(), neighbours, keys);
     let replica = replica.with_expiry(plan.gateway.expire_after.map(Expiry::new));
     Gateway::new(replica, clock, &plan.gateway)
 }
 
-/// A number that no other life of any server had. Hash keys are drawn from the
-/// system's source of random numbers.
+/// A number that no other life of any server had.
 fn draw_incarnation() -> Incarnation {
-    use std::hash::BuildHasher;
-    let draw = || Incarnation::new(RandomState::new().hash_one(std::time::SystemTime::now()));
     std::iter::repeat_with(draw)
-        .flatten()
-        .next()
+        .find_map(Incarnation::new)
         .expect("the draws do not end")
+}
+
+/// A number that nobody can guess: the hash keys that the standard library makes
+/// come from the system's source of random numbers.
+fn draw() -> u64 {
+    RandomState::new().hash_one(SystemTime::now())
 }
 
 async fn serve_peers(

@@ -350,6 +350,16 @@ impl Herd {
         }
     }
 
+    /// Waits until every server that runs knows so many clients.
+    #[track_caller]
+    pub fn await_clients(&self, clients: usize) {
+        for server in self.nodes.keys() {
+            eventually(&format!("{server} knows {clients} clients"), || {
+                (self.gateway(server).replica().store().clients() == clients).then_some(())
+            });
+        }
+    }
+
     fn plan(&self, name: &str) -> Plan {
         let parse = |name: &str| Name::parse(name).unwrap();
         let anywhere = Address::parse("127.0.0.1:0").unwrap();

@@ -189,6 +189,7 @@ impl World {
         won: usize,
     ) -> Checked {
         let mut newer = 0;
+        let before = self.processes[pid.0].model.last();
         for &report in reports {
             let model = &mut self.processes[pid.0].model;
             if model.forgets(&self.ledger, report) {
@@ -204,6 +205,13 @@ impl World {
         if won != newer {
             return Err(format!("{} counts {won} newer, not {newer}", self.who(pid)));
         }
+        let process = &mut self.processes[pid.0];
+        let store = process.replica.as_ref().map(|replica| replica.store());
+        let number_of = |client| store?.inspect(Ledger::client_id(client), |held| held.number);
+        process
+            .model
+            .learn_order(&self.ledger, before, number_of)
+            .map_err(|reason| format!("{}: {reason}", self.who(pid)))?;
         if self.processes[pid.0].model.last() > SEGMENT {
             self.tally.count(Seen::LongFeed);
         }

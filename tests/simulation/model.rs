@@ -122,6 +122,30 @@ impl Model {
         }
     }
 
+    /// Reports that were merged at once change in an order that the process
+    /// chooses: learns it from `number_of`, which says a client's number in the
+    /// feed. Those behind `before` must have all the numbers there, each once.
+    pub(crate) fn learn_order(
+        &mut self,
+        ledger: &Ledger,
+        before: u64,
+        number_of: impl Fn(usize) -> Option<u64>,
+    ) -> Result<(), String> {
+        let mut changed = self.changes.split_off(before as usize);
+        changed.sort_by_key(|&report| number_of(ledger.client(report)));
+        for &report in &changed {
+            self.changes.push(report);
+            let (client, number) = (ledger.client(report), self.last());
+            if number_of(client) != Some(number) {
+                return Err(format!("{report:?} does not have number {number}"));
+            }
+            if let Some(held) = &mut self.held[client] {
+                held.number = number;
+            }
+        }
+        Ok(())
+    }
+
     /// Is this report, or a newer one of its client, here? What is too old to be
     /// kept counts as such.
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {

@@ -1,7 +1,5 @@
 //! One process: one life of one server, with its links.
 
-use std::hash::RandomState;
-
 use proxyherd::herd::outbox::{Outbox, Span};
 use proxyherd::herd::replica::{Identity, Replica};
 use proxyherd::herd::{Incarnation, NeighbourId};
@@ -77,7 +75,7 @@ impl Process {
             identity,
             members.collect(),
             names.collect(),
-            RandomState::new(),
+            [1, 2, 3, pid.incarnation()],
             setup.senders,
         );
         let expiring = setup.expiring.as_ref();
