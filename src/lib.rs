@@ -72,6 +72,7 @@
 //! | what is hidden and forgotten | [`herd::expiry`], `gateway::forgetting` |
 //! | what a call to a server passes before it is answered | `peers::calls` |
 //! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
+//! | when clients wait for neighbours | `gateway::throttle`, `peers::progress`; `clients::session` is where they wait |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
@@ -97,7 +98,9 @@
 //! 3. **No echo**: a report is not sent to a neighbour that sent it, unless that
 //!    neighbour has restarted since.
 //! 4. **Bounded memory**: a neighbour that is down costs nothing that grows.
-//! 5. **Nobody waits for a slow neighbour**, neither clients nor other links.
+//! 5. **Nobody waits for a slow neighbour**, neither clients nor other links. Only a
+//!    server that is short of time itself lets clients wait for neighbours that lag:
+//!    20 ms a read, and not for long (`target_lag`).
 //! 6. **Strangers are turned away**, with words.
 //!
 //! Where `expire_after` is set, reports past it are hidden and, a day later,
@@ -123,7 +126,7 @@
 //! | 2 no loss while one lives | all four; `tests/binary/stopping.rs` for a drain under load |
 //! | 3 no echo | `tests/simulation` at every step, `tests/links.rs` on the wire, `tests/faults/twins.rs` for two processes of one name |
 //! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
-//! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load |
+//! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load; when clients do, `clients::session`, `tests/links.rs` |
 //! | 6 strangers are turned away | `tests/strangers.rs`, `tests/attacks.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
 //! | 1 to 6 while links, members and limits change | `tests/simulation` for any schedule, `tests/reload.rs` under load, `tests/binary/reload.rs` by SIGHUP |
 //! | secrets are written nowhere | `tests/tls/secrets.rs`, `tests/google/secrets.rs` |

@@ -214,6 +214,33 @@ fn a_quiet_link_does_not() {
 }
 
 #[test]
+fn clients_wait_for_a_neighbour_that_lags_where_the_server_is_short_of_time() {
+    for target_lag in [Some(Duration::from_millis(1)), None] {
+        let (herd, jaquez) = pair(move |peers| peers.target_lag = target_lag);
+        tell(&herd, "first", 0..1);
+        await_clients(&jaquez, 1);
+        jaquez.on_pushes(Manner::TakesAfter(Duration::from_millis(200)));
+        let riley = herd.gateway("Riley");
+        let held_back = || riley.counts().held_back().get() > 0;
+        let mut told = 0;
+        let mut is_held_back = || {
+            riley
+                .board()
+                .note_short_of_time(tokio::time::Instant::now());
+            tell(&herd, "c", told..told + 1000);
+            told += 1000;
+            held_back().then_some(())
+        };
+        match target_lag {
+            Some(_) => eventually("clients are read later", is_held_back),
+            None => (0..20).for_each(|_| assert!(is_held_back().is_none())),
+        }
+        jaquez.on_pushes(Manner::Takes);
+        await_clients(&jaquez, 1 + told);
+    }
+}
+
+#[test]
 fn a_neighbour_that_refuses_takes_the_link_down_and_its_words_say_why() {
     let (herd, jaquez) = pair(|_| {});
     eventually("the link is up", || {

@@ -190,6 +190,12 @@ impl Sources {
             "How often a client's connection was read on later, since its address had sent as many lines as it may (commands_per_second).",
             counts.put_off().get(),
         );
+        text.single(
+            Counter,
+            "proxyherd_client_reads_held_back_total",
+            "How often a client's connection was left unread for 5 ms, since this server was short of time and a neighbour lagged (target_lag).",
+            counts.held_back().get(),
+        );
         text.family(
             Counter,
             "proxyherd_admin_connections_refused_total",

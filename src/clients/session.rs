@@ -40,6 +40,13 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// The idle limit is looked at no more often than this.
 const TICK: Duration = Duration::from_millis(10);
 
+/// While clients are to wait for neighbours, a connection that reports is read
+/// this long after its last reports,
+const TURN: Duration = Duration::from_millis(20);
+
+/// or when they need wait no more, which is looked at so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Why a connection ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -83,6 +90,8 @@ pub(super) struct Session<S> {
     turns: Box<Turns>,
     /// Since when the client has neither sent anything nor waited for the server.
     quiet_since: Instant,
+    /// When it brought something new last.
+    reported_at: Option<Instant>,
 }
 
 /// What a session waited for.
@@ -111,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             transcript,
             turns: Box::new(turns),
             quiet_since: Instant::now(),
+            reported_at: None,
         }
     }
 
@@ -220,10 +230,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // Written down before it is passed on, so that logs tell it in order.
         self.transcript.hand_in();
         if is_news {
+            self.reported_at = Some(taken_at);
             self.desk.gateway.board().ring_news();
         }
         self.desk.gateway.counts().add_lines(&counted);
         is_more
+    }
+
+    /// When it may be read, where that is later than now: a server that has not
+    /// time for all its work tells its neighbours first.
+    fn turn(&self) -> Option<Instant> {
+        let now = self.quiet_since;
+        let turn = self.reported_at.map(|last| last + TURN)?;
+        let gateway = &self.desk.gateway;
+        if turn <= now || !gateway.board().lets_clients_wait(now) {
+            return None;
+        }
+        gateway.counts().held_back().add(1);
+        Some(turn.min(now + LOOK_AGAIN))
     }
 
     fn may_take(&self) -> bool {
@@ -269,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         idle: Pin<&mut Sleep>,
         drain: Pin<&mut impl Future<Output = ()>>,
     ) -> Event {
-        let pause = self.turns.pause();
+        let pause = self.turns.pause().max(self.turn());
         let (asks, is_paused) = (self.answers.waiting() > 0, pause.is_some());
         let reads = is_open && !is_paused && self.may_take();
         let clock = self.desk.gateway.clock();
@@ -355,12 +379,13 @@ async fn settle(answers: &mut Answers, transcript: &mut Transcript, clock: &Cloc
 mod tests {
     use std::sync::Arc;
 
-    use tokio::io::{empty, join, repeat, sink};
+    use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, duplex, empty, join, repeat, sink};
 
     use super::*;
     use crate::clients::addresses::Addresses;
     use crate::clients::samples;
     use crate::log::Log;
+    use crate::model::name::Name;
     use crate::places::{Answer, Places};
 
     fn session<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Session<S> {
@@ -391,6 +416,69 @@ mod tests {
             }
         }
         assert_eq!(answered, 32 * 1024 * b"? \n".len());
+    }
+
+    /// How long a line waits for its answer.
+    async fn waits(line: &str, client: &mut BufReader<DuplexStream>) -> Duration {
+        let asked = Instant::now();
+        client.write_all(line.as_bytes()).await.unwrap();
+        client.read_line(&mut String::new()).await.unwrap();
+        asked.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reports_waits_where_a_neighbour_lags_and_the_server_is_short_of_time() {
+        let (client, server) = duplex(1024);
+        let session = session(server);
+        let gateway = session.desk.gateway.clone();
+        let neighbour = gateway.enrol(&Name::parse("Jaquez").unwrap()).unwrap();
+        gateway.link(neighbour);
+        let (_drain, draining) = watch::channel(false);
+        tokio::spawn(session.run(draining));
+        let mut client = BufReader::new(client);
+        let mut time = 0;
+        let mut report = || {
+            time += 1;
+            format!("IAMAT kiwi +1+1 {time}\n")
+        };
+        let lag = |time: Option<Duration>| {
+            let now = Instant::now();
+            let time = time.map(|time| now..now + time);
+            gateway.board().set_lagging(neighbour, time);
+        };
+        let is_short = || gateway.board().note_short_of_time(Instant::now());
+        let ms = Duration::from_millis;
+
+        assert_eq!(waits(&report(), &mut client).await, ms(0));
+        is_short();
+        assert_eq!(waits(&report(), &mut client).await, ms(0));
+        tokio::time::sleep(ms(200)).await;
+        lag(Some(ms(1000)));
+        assert_eq!(waits(&report(), &mut client).await, ms(0));
+        assert_eq!(waits(&report(), &mut client).await, ms(0), "it has time");
+        assert_eq!(gateway.counts().held_back().get(), 0);
+
+        is_short();
+        assert_eq!(waits(&report(), &mut client).await, ms(0), "was waited for");
+        let short = waits(&report(), &mut client).await;
+        assert!((ms(19)..=ms(21)).contains(&short), "{short:?}");
+        assert!(gateway.counts().held_back().get() >= 2);
+        let asks = waits("WHATSAT kiwi 1\n", &mut client).await;
+        assert!(
+            (ms(19)..=ms(21)).contains(&asks),
+            "behind a report: {asks:?}"
+        );
+        assert_eq!(waits("WHATSAT kiwi 1\n", &mut client).await, ms(0));
+
+        tokio::time::sleep(ms(20)).await;
+        assert_eq!(
+            waits(&report(), &mut client).await,
+            ms(0),
+            "came late enough"
+        );
+        lag(Some(ms(7)));
+        let until_then = waits(&report(), &mut client).await;
+        assert!((ms(7)..=ms(12)).contains(&until_then), "{until_then:?}");
     }
 
     #[tokio::test]

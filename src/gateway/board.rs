@@ -1,17 +1,21 @@
 //! The state of a server's links, for all tasks of the server to see.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use crate::herd::replica::Tally;
 use crate::herd::roll::Roll;
 use crate::herd::{Incarnation, NeighbourId};
 use crate::measure::{Counter, Histogram};
 use crate::model::timestamp::UnixNanos;
+
+use super::throttle::{Lagging, Shortage};
 
 /// One note for each link, and the bells that wake its task. A link that is
 /// gone leaves its note, for the next with the same neighbour.
@@ -24,6 +28,7 @@ pub struct Board {
     /// How many watch, for each of whom the bell is rung.
     watchers: AtomicUsize,
     watchers_bell: Notify,
+    shortage: Shortage,
 }
 
 #[derive(Debug)]
@@ -33,6 +38,7 @@ struct Note {
     /// The incarnation of the neighbour that greeted last; 0 for none.
     incarnation: AtomicU64,
     state: Mutex<LinkState>,
+    lagging: Lagging,
     traffic: Traffic,
 }
 
@@ -66,6 +72,7 @@ impl Note {
             greet: Notify::new(),
             incarnation: AtomicU64::new(0),
             state: Mutex::new(LinkState::new(now)),
+            lagging: Lagging::default(),
             traffic: Traffic::default(),
         }
     }
@@ -196,6 +203,25 @@ impl Board {
     /// The neighbour has acknowledged all up to `cursor`, and no more.
     pub fn set_cursor(&self, neighbour: NeighbourId, cursor: u64) {
         self.state(neighbour).cursor = cursor;
+    }
+
+    /// When the neighbour lags, as far as is known: it kept up, and does so no
+    /// more. `None` where it does not lag.
+    pub fn set_lagging(&self, neighbour: NeighbourId, time: Option<Range<Instant>>) {
+        self.shortage.set(&self.note(neighbour).lagging, time);
+    }
+
+    /// This server has not time for all its work: something that was due ran
+    /// late.
+    pub fn note_short_of_time(&self, now: Instant) {
+        self.shortage.note(now);
+    }
+
+    /// Should clients wait before they report more? Where this server is short
+    /// of time, and a neighbour lags.
+    pub fn lets_clients_wait(&self, now: Instant) -> bool {
+        let neighbours = self.notes.iter().map(|(_, note)| &note.lagging);
+        self.shortage.lets_wait(now, neighbours)
     }
 
     /// There is something new to send: wakes all links that wait for that, and

@@ -43,6 +43,7 @@ pub struct Counts {
     denied: Counter,
     crowded_out: Counter,
     put_off: Counter,
+    held_back: Counter,
     admin_turned_away: Counter,
     admin_denied: Counter,
     refused_calls: Counter,
@@ -122,6 +123,12 @@ impl Counts {
     /// sent as many lines as it may.
     pub fn put_off(&self) -> &Counter {
         &self.put_off
+    }
+
+    /// How often a client's connection was left unread for some milliseconds
+    /// since a neighbour lags and this server is short of time.
+    pub fn held_back(&self) -> &Counter {
+        &self.held_back
     }
 
     /// Connections to the admin port that were closed since there were too many.

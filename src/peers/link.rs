@@ -12,6 +12,7 @@
 //! incarnation.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::text::reply;
 use super::Settings;
 use super::backoff::Backoff;
 use super::policy::{Answer, Call, Caller, Failure};
+use super::progress::Progress;
 use super::wire::{self, MAX_PUSH_BYTES, PushWriter};
 
 /// A neighbour may refuse to go on this often in a row, each time greeted again
@@ -53,6 +55,14 @@ const LARGE_BATCH: usize = MAX_PUSH_BYTES / 2;
 /// troubles have many faces.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
 
+/// While a push is under way, the server looks so often whether it is short of
+/// time,
+const ALARM: Duration = Duration::from_millis(4);
+
+/// which it is where that look comes later by this. Timers are as coarse as a
+/// millisecond.
+const LATE: Duration = Duration::from_millis(3);
+
 /// One neighbour's link. [`run`](Self::run) it as a task.
 #[derive(Debug)]
 pub struct Link {
@@ -68,6 +78,7 @@ pub struct Link {
     /// The quickest answer since the last greeting, and with it: what a call
     /// takes whatever its size.
     round_trip: Duration,
+    progress: Progress,
     /// When the neighbour forgets reports, by its last answer to a greeting.
     expiry: Option<Option<Duration>>,
     /// Has a push succeeded since the link was down last?
@@ -107,6 +118,7 @@ impl Link {
             settings: settings.clone(),
             batch_bytes: 0,
             round_trip: Duration::ZERO,
+            progress: Progress::default(),
             expiry: None,
             has_progressed: false,
             told_down: Reasons::new(TELL_PAUSE),
@@ -170,6 +182,8 @@ impl Link {
         self.outbox
             .welcomed(replica, incarnation, answer.applied_sequence);
         self.round_trip = sent.elapsed();
+        self.progress = Progress::default();
+        self.note_progress();
         self.note_cursor();
         self.compare_expiry(wire::expire_after(&answer));
         Ok(())
@@ -217,12 +231,15 @@ impl Link {
         // that the link is up.
         let mut heartbeat = Instant::now();
         loop {
+            let last = self.gateway.replica().store().last();
             let (span, frame) = self.next_batch();
             if span.reports == 0 {
                 if !self.outbox.is_at_end(self.gateway.replica()) {
                     tokio::task::yield_now().await;
                     continue;
                 }
+                self.progress.finished();
+                self.note_progress();
                 match self.rest(finish, heartbeat).await {
                     Woken::News => continue,
                     Woken::Greet => return End::GreetAgain,
@@ -232,6 +249,10 @@ impl Link {
             }
             let worth_waiting = self.is_worth_waiting(span, &frame);
             let sent = Instant::now();
+            if span.reports > 0 {
+                self.progress.pushing(last, sent);
+                self.note_progress();
+            }
             if let Err(end) = self.push_unless_greeted(span, frame).await {
                 *refusals += u32::from(matches!(end, End::Refused(_)));
                 return end;
@@ -307,10 +328,12 @@ impl Link {
     /// meanwhile: the one that the push is on its way to may never answer.
     async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
         let greeted_anew = self.new_incarnation();
+        let mut watch = pin!(watch_the_time(self.gateway.clone()));
         tokio::select! {
             biased;
             pushed = self.push(span, frame) => pushed,
             () = greeted_anew => Err(End::GreetAgain),
+            () = &mut watch => unreachable!("it watches for ever"),
         }
     }
 
@@ -331,7 +354,10 @@ impl Link {
             .acknowledged(self.gateway.replica(), span, applied);
         self.has_progressed = true;
         self.note_up();
-        let took = sent.elapsed();
+        let now = Instant::now();
+        let took = now - sent;
+        self.progress.acknowledged(self.outbox.cursor(), now);
+        self.note_progress();
         self.traffic().sent(span.reports, took);
         self.note_speed(span, took);
         self.note_cursor();
@@ -378,6 +404,8 @@ impl Link {
     }
 
     fn note_down(&mut self, reason: &str) {
+        self.progress = Progress::default();
+        self.note_progress();
         let now = self.gateway.clock().now();
         let board = self.gateway.board();
         let before = board.set_down(self.neighbour, now, reason);
@@ -386,6 +414,12 @@ impl Link {
             return;
         }
         warn!("link to {} is down: {reason}", self.name);
+    }
+
+    fn note_progress(&self) {
+        let most = self.settings.target_lag;
+        let lags = most.and_then(|most| self.progress.lags(most + 2 * self.round_trip));
+        self.gateway.board().set_lagging(self.neighbour, lags);
     }
 
     fn note_cursor(&self) {
@@ -405,6 +439,20 @@ enum Woken {
 /// Resolves when the server shuts down; a server that is gone counts as such.
 async fn finished(finish: &mut watch::Receiver<bool>) {
     let _ = finish.wait_for(|&finish| finish).await;
+}
+
+/// Notes when this server is short of time: where its own alarms ring late. It
+/// costs nothing where a push is soon answered.
+async fn watch_the_time(gateway: Arc<Gateway>) {
+    let mut alarm = Instant::now() + ALARM;
+    loop {
+        sleep_until(alarm).await;
+        let now = Instant::now();
+        if now - alarm >= LATE {
+            gateway.board().note_short_of_time(now);
+        }
+        alarm = now + ALARM;
+    }
 }
 
 /// A batch that is written down in the transcript as well.

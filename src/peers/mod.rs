@@ -12,6 +12,7 @@
 //! | `admission` | who may call what, by their certificate |
 //! | `policy` | the tower stack that every call to a neighbour goes through |
 //! | `refusals` | what is written of the calls that were refused |
+//! | `progress` | whether a neighbour keeps up |
 //! | `backoff` | the pauses of a link that is down |
 //! | `dial` | the way to a neighbour: how it is dialled, and who must answer |
 //! | `channel` | the HTTP/2 connection below that stack |
@@ -34,6 +35,7 @@ mod link;
 mod places;
 mod policy;
 mod port;
+mod progress;
 mod protobuf;
 mod refusals;
 mod served;
@@ -85,6 +87,13 @@ pub struct Settings {
     /// costs calls under load; too high makes a busy herd hear late, by so much
     /// for each link on the way.
     pub linger: Duration,
+    /// By how much a neighbour that kept up may be behind, two round trips to it
+    /// aside, before clients wait for it, up to 20 ms a read: they do so only
+    /// while this server is short of time itself, and for a second at most.
+    /// Default 20 ms, 1 to 500 ms, `None` for never. Too low lets clients wait
+    /// for nothing; too high, a server that is given more than it can carry
+    /// tells of it late.
+    pub target_lag: Option<Duration>,
     /// Most reports in one push. Default and at most 10,000. Too low costs
     /// calls under load.
     pub batch_reports: usize,
@@ -110,6 +119,7 @@ impl Default for Settings {
             keep_alive: Duration::from_secs(1),
             keep_alive_timeout: Duration::from_secs(2),
             linger: Duration::from_millis(5),
+            target_lag: Some(Duration::from_millis(20)),
             batch_reports: MAX_BATCH_REPORTS,
             max_pushes: 64,
             drain: Duration::from_secs(2),

@@ -83,6 +83,7 @@ fn every_line_and_connection_is_counted() {
             0.0,
         ),
         ("proxyherd_client_reads_put_off_total", 0.0),
+        ("proxyherd_client_reads_held_back_total", 0.0),
         // With none wanted, nobody is asked.
         ("proxyherd_places_answers_total{result=\"answered\"}", 1.0),
         ("proxyherd_places_answers_total{result=\"failed\"}", 0.0),
