@@ -11,7 +11,7 @@ pub const fn is_white_space(byte: u8) -> bool {
 
 /// Is there white space anywhere? Looks at all bytes, some at a time, and so is
 /// quicker with a few dozen than what stops at the first.
-pub(crate) fn has_white_space(bytes: &[u8]) -> bool {
+fn has_white_space(bytes: &[u8]) -> bool {
     let or = |found, &byte| found | is_white_space(byte);
     bytes.iter().fold(false, or)
 }
@@ -24,11 +24,17 @@ pub struct ClientId<'a>(&'a str);
 impl<'a> ClientId<'a> {
     /// Reads an ID, or gives `None` where the rule above is broken.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let fits = !bytes.is_empty() && bytes.len() <= MAX_CLIENT_BYTES;
-        if !fits || has_white_space(bytes) {
-            return None;
-        }
-        std::str::from_utf8(bytes).ok().map(Self)
+        let text = std::str::from_utf8(bytes).ok()?;
+        let fits = bytes.len() <= MAX_CLIENT_BYTES && !has_white_space(bytes);
+        fits.then(|| Self::of_field(text))?
+    }
+
+    /// As [`parse`](Self::parse), of a field of a line: there is no white space
+    /// in one.
+    pub(crate) fn of_field(text: &'a str) -> Option<Self> {
+        (1..=MAX_CLIENT_BYTES)
+            .contains(&text.len())
+            .then_some(Self(text))
     }
 
     /// An ID that was read before.

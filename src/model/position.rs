@@ -27,6 +27,12 @@ impl<'a> Position<'a> {
     /// both coordinates signed and at most [`MAX_COORDINATE_BYTES`] long,
     /// digits with at most one inner point, bounds judged exactly.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        Self::of_field(std::str::from_utf8(bytes).ok()?)
+    }
+
+    /// As [`parse`](Self::parse), of what is known to be text.
+    pub(crate) fn of_field(text: &'a str) -> Option<Self> {
+        let bytes = text.as_bytes();
         let both = bytes.strip_suffix(b"/").unwrap_or(bytes);
         let second_sign = memchr2(b'+', b'-', both.get(1..)?)? + 1;
         let (latitude, longitude) = both.split_at(second_sign);
@@ -34,7 +40,7 @@ impl<'a> Position<'a> {
             return None;
         }
         Some(Self {
-            text: std::str::from_utf8(bytes).ok()?,
+            text,
             latitude: u8::try_from(second_sign).ok()?,
         })
     }

@@ -29,13 +29,18 @@ impl<'a> Timestamp<'a> {
     /// unsigned digits, optionally `.` and 1 to [`MAX_FRACTION_DIGITS`]
     /// digits, [`MAX_TIME_BYTES`] in all, seconds below 2^63.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let decimal = Decimal::parse(bytes)?;
+        Self::of_field(std::str::from_utf8(bytes).ok()?)
+    }
+
+    /// As [`parse`](Self::parse), of what is known to be text.
+    pub(crate) fn of_field(text: &'a str) -> Option<Self> {
+        let decimal = Decimal::parse(text.as_bytes())?;
         let seconds = decimal.whole_number()?;
-        let fits = bytes.len() <= MAX_TIME_BYTES
+        let fits = text.len() <= MAX_TIME_BYTES
             && decimal.fraction().len() <= MAX_FRACTION_DIGITS
             && seconds < 1 << 63;
         fits.then_some(Self {
-            text: std::str::from_utf8(bytes).ok()?,
+            text,
             seconds,
             nanos: first_nine_digits(decimal.fraction()),
         })
@@ -142,7 +147,12 @@ impl SkewText {
 
     /// The text, such as `+0.263873386`.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[self.start..]).expect("a skew prints in ASCII")
+        std::str::from_utf8(self.as_bytes()).expect("a skew prints in ASCII")
+    }
+
+    /// The same as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 }
 

@@ -1,6 +1,8 @@
 //! Lines into commands.
 
-use crate::model::client::{ClientId, has_white_space, is_white_space};
+use memchr::memchr;
+
+use crate::model::client::{ClientId, is_white_space};
 use crate::model::decimal::Decimal;
 use crate::model::position::Position;
 use crate::model::timestamp::Timestamp;
@@ -39,59 +41,75 @@ impl<'a> Command<'a> {
     /// Reads a line without its end. `None` is an invalid command, whatever is
     /// wrong with it: the protocol has one answer for all of them.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = Fields(line);
+        // All that a valid command is made of is text.
+        let mut fields = Fields::of(std::str::from_utf8(line).ok()?);
         let name = fields.next()?;
         let arguments = [fields.next()?, fields.next()?, fields.next()?];
         match (name, fields.next()) {
-            (b"IAMAT", None) => iamat(arguments),
-            (b"WHATSAT", None) => whatsat(arguments),
+            ("IAMAT", None) => iamat(arguments),
+            ("WHATSAT", None) => whatsat(arguments),
             _ => None,
         }
     }
 }
 
-fn iamat<'a>([client, position, time]: [&'a [u8]; 3]) -> Option<Command<'a>> {
+fn iamat<'a>([client, position, time]: [&'a str; 3]) -> Option<Command<'a>> {
     Some(Command::Iamat {
-        client: ClientId::parse(client)?,
-        position: Position::parse(position)?,
-        time: Timestamp::parse(time)?,
+        client: ClientId::of_field(client)?,
+        position: Position::of_field(position)?,
+        time: Timestamp::of_field(time)?,
     })
 }
 
-fn whatsat<'a>([client, radius, most]: [&'a [u8]; 3]) -> Option<Command<'a>> {
+fn whatsat<'a>([client, radius, most]: [&'a str; 3]) -> Option<Command<'a>> {
+    let [radius, most] = [radius, most].map(str::as_bytes);
     let radius = Decimal::parse(radius).filter(|radius| radius.at_most(MAX_RADIUS_KM))?;
     let most = Decimal::parse(most).filter(|most| most.fraction().is_empty())?;
     Some(Command::Whatsat {
-        client: ClientId::parse(client)?,
+        client: ClientId::of_field(client)?,
         radius,
         most: usize::try_from(most.whole_number().filter(|&most| most <= MAX_ITEMS)?).ok()?,
     })
 }
 
 /// The fields of a line: runs of anything but white space.
-struct Fields<'a>(&'a [u8]);
+struct Fields<'a> {
+    rest: &'a str,
+    /// Is there no white space in it but spaces?
+    has_only_spaces: bool,
+}
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = &'a [u8];
+impl<'a> Fields<'a> {
+    fn of(line: &'a str) -> Self {
+        let or = |found, &byte| found | (byte != b' ' && is_white_space(byte));
+        Self {
+            rest: line,
+            has_only_spaces: !line.as_bytes().iter().fold(false, or),
+        }
+    }
 
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let start = self.0.iter().position(|&byte| !is_white_space(byte))?;
-        let (field, rest) = self.0[start..].split_at(field_bytes(&self.0[start..]));
-        self.0 = rest;
-        Some(field)
+    /// How many bytes there are before the first white space. Most of the time
+    /// that a line takes to read would go into looking at each of them.
+    fn field_bytes(&self, text: &[u8]) -> usize {
+        let end = match self.has_only_spaces {
+            true => memchr(b' ', text),
+            false => text.iter().position(|&byte| is_white_space(byte)),
+        };
+        end.unwrap_or(text.len())
     }
 }
 
-/// How many bytes there are before the first white space. Looks at some bytes at
-/// a time: most of the time that a line takes to read went into this.
-fn field_bytes(text: &[u8]) -> usize {
-    const BLOCK: usize = 16;
-    let (blocks, _) = text.as_chunks::<BLOCK>();
-    let whole = blocks.iter().take_while(|block| !has_white_space(*block));
-    let skipped = whole.count() * BLOCK;
-    let rest = &text[skipped..];
-    let end = rest.iter().position(|&byte| is_white_space(byte));
-    skipped + end.unwrap_or(rest.len())
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let bytes = self.rest.as_bytes();
+        let start = bytes.iter().position(|&byte| !is_white_space(byte))?;
+        let length = self.field_bytes(&bytes[start..]);
+        let (field, rest) = self.rest[start..].split_at(length);
+        self.rest = rest;
+        Some(field)
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +191,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn fields_are_what_stands_between_white_space(
+            line in "([a-я\u{a0}\u{85}]{0,20}[ \t\r\u{b}\u{c}]{0,2}){0,6}",
+            spaces in any::<bool>(),
+        ) {
+            let line = if spaces { line.replace(['\t', '\r', '\u{b}', '\u{c}'], " ") } else { line };
+            let white = |c: char| c.is_ascii() && is_white_space(c as u8);
+            let expected: Vec<_> = line.split(white).filter(|field| !field.is_empty()).collect();
+            prop_assert_eq!(fields(&line), expected);
+        }
+
         /// What is read, printed again with single spaces, reads the same.
         #[test]
         fn reading_is_the_inverse_of_printing(line in prop::collection::vec(any::<u8>(), 0..120)) {
@@ -187,6 +216,10 @@ mod tests {
         }
     }
 
+    fn fields(line: &str) -> Vec<&str> {
+        Fields::of(line).collect()
+    }
+
     fn round_trip(line: &[u8]) {
         if let Some(Command::Iamat {
             client,
@@ -197,8 +230,10 @@ mod tests {
             let (client, position, time) = (client.text(), position.text(), time.text());
             let printed = format!("IAMAT {client} {position} {time}");
             assert_eq!(Command::parse(printed.as_bytes()), Command::parse(line));
-            let fields: Vec<_> = Fields(line).collect();
-            assert_eq!(fields.join(&b' '), printed.as_bytes());
+            assert_eq!(
+                fields(std::str::from_utf8(line).unwrap()).join(" "),
+                printed
+            );
         }
     }
 }

@@ -7,16 +7,16 @@ use crate::model::report::Report;
 pub fn at(out: &mut Vec<u8>, report: &Report<'_>) {
     let skew = report.skew.text();
     let fields = [
-        report.origin.text(),
-        skew.as_str(),
-        report.client.text(),
-        report.position.text(),
-        report.time.text(),
+        report.origin.text().as_bytes(),
+        skew.as_bytes(),
+        report.client.text().as_bytes(),
+        report.position.text().as_bytes(),
+        report.time.text().as_bytes(),
     ];
     out.extend_from_slice(b"AT");
     for field in fields {
         out.push(b' ');
-        out.extend_from_slice(field.as_bytes());
+        out.extend_from_slice(field);
     }
     out.push(b'\n');
 }
