@@ -11,6 +11,7 @@
 //! again for ever, with backoff, and at once when its neighbour greets as a new
 //! incarnation.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -333,7 +334,7 @@ impl Link {
             biased;
             pushed = self.push(span, frame) => pushed,
             () = greeted_anew => Err(End::GreetAgain),
-            () = &mut watch => unreachable!("it watches for ever"),
+            never = &mut watch => match never {},
         }
     }
 
@@ -443,7 +444,7 @@ async fn finished(finish: &mut watch::Receiver<bool>) {
 
 /// Notes when this server is short of time: where its own alarms ring late. It
 /// costs nothing where a push is soon answered.
-async fn watch_the_time(gateway: Arc<Gateway>) {
+async fn watch_the_time(gateway: Arc<Gateway>) -> Infallible {
     let mut alarm = Instant::now() + ALARM;
     loop {
         sleep_until(alarm).await;
