@@ -32,10 +32,10 @@
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
 //! | 2 | [`places`], [`log`], [`tls`], [`views`] | what is near; what is written down; who is who; what is worked out from reports |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
-//! | 0 | [`model`], [`proto`], [`measure`], [`words`] | what a report is; the messages, generated; counters; numbers for people |
+//! | 0 | [`model`], [`proto`], [`measure`], `chance`, [`words`] | what a report is; the messages, generated; counters; numbers that nobody foresees; numbers for people |
 //!
-//! Floors 0 and 1 (the generated code aside) and [`views`] hold no socket, no
-//! clock, no random source and no async: time and chance come in as arguments. So the whole
+//! [`model`], [`text`], [`herd`] and [`views`] hold no socket, no clock, no random
+//! source and no async: time and chance come in as arguments. So the whole
 //! protocol of a herd runs in a test as a handful of values under a seeded
 //! scheduler. Each folder owns the type of its settings; [`config`] fills them.
 //!
@@ -72,7 +72,7 @@
 //! | what is hidden and forgotten | [`herd::expiry`], `gateway::forgetting` |
 //! | what a call to a server passes before it is answered | `peers::calls` |
 //! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
-//! | when clients wait for neighbours | `gateway::throttle`, `peers::progress`; `clients::session` is where they wait |
+//! | when clients wait for neighbours | `gateway::board`, `peers::progress`; `clients::session` is where they wait |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
@@ -139,6 +139,7 @@
 
 pub mod admin;
 pub mod bench;
+mod chance;
 pub mod cli;
 pub mod clients;
 pub mod config;

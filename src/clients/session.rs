@@ -42,7 +42,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// While clients are to wait for neighbours, a connection that reports is read
 /// this long after its last reports,
-const TURN: Duration = Duration::from_millis(20);
+const HELD_BACK: Duration = Duration::from_millis(20);
 
 /// or when they need wait no more, which is looked at so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -239,15 +239,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// When it may be read, where that is later than now: a server that has not
     /// time for all its work tells its neighbours first.
-    fn turn(&self) -> Option<Instant> {
+    fn held_back(&self) -> Option<Instant> {
         let now = self.quiet_since;
-        let turn = self.reported_at.map(|last| last + TURN)?;
+        let until = self.reported_at.map(|last| last + HELD_BACK)?;
         let gateway = &self.desk.gateway;
-        if turn <= now || !gateway.board().lets_clients_wait(now) {
+        if until <= now || !gateway.board().lets_clients_wait(now) {
             return None;
         }
         gateway.counts().held_back().add(1);
-        Some(turn.min(now + LOOK_AGAIN))
+        Some(until.min(now + LOOK_AGAIN))
     }
 
     fn may_take(&self) -> bool {
@@ -293,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         idle: Pin<&mut Sleep>,
         drain: Pin<&mut impl Future<Output = ()>>,
     ) -> Event {
-        let pause = self.turns.pause().max(self.turn());
+        let pause = self.turns.pause().max(self.held_back());
         let (asks, is_paused) = (self.answers.waiting() > 0, pause.is_some());
         let reads = is_open && !is_paused && self.may_take();
         let clock = self.desk.gateway.clock();

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use crate::herd::replica::Tally;
 use crate::herd::roll::Roll;
 use crate::herd::{Incarnation, NeighbourId};
-use crate::measure::{Counter, Histogram};
+use crate::measure::{Counter, Histogram, Moment};
 use crate::model::timestamp::UnixNanos;
 
-use super::throttle::{Lagging, Shortage};
+/// A server counts as short of time for so long after it was seen to be.
+const SHORT_FOR: Duration = Duration::from_millis(100);
 
 /// One note for each link, and the bells that wake its task. A link that is
 /// gone leaves its note, for the next with the same neighbour.
@@ -28,7 +29,8 @@ pub struct Board {
     /// How many watch, for each of whom the bell is rung.
     watchers: AtomicUsize,
     watchers_bell: Notify,
-    shortage: Shortage,
+    /// Until then, this server counts as short of time.
+    short_until: Moment,
 }
 
 #[derive(Debug)]
@@ -38,7 +40,7 @@ struct Note {
     /// The incarnation of the neighbour that greeted last; 0 for none.
     incarnation: AtomicU64,
     state: Mutex<LinkState>,
-    lagging: Lagging,
+    lagging: Mutex<Option<Range<Instant>>>,
     traffic: Traffic,
 }
 
@@ -72,7 +74,7 @@ impl Note {
             greet: Notify::new(),
             incarnation: AtomicU64::new(0),
             state: Mutex::new(LinkState::new(now)),
-            lagging: Lagging::default(),
+            lagging: Mutex::default(),
             traffic: Traffic::default(),
         }
     }
@@ -208,20 +210,28 @@ impl Board {
     /// When the neighbour lags, as far as is known: it kept up, and does so no
     /// more. `None` where it does not lag.
     pub fn set_lagging(&self, neighbour: NeighbourId, time: Option<Range<Instant>>) {
-        self.shortage.set(&self.note(neighbour).lagging, time);
+        *lock(&self.note(neighbour).lagging) = time;
     }
 
     /// This server has not time for all its work: something that was due ran
     /// late.
     pub fn note_short_of_time(&self, now: Instant) {
-        self.shortage.note(now);
+        self.short_until.set(now + SHORT_FOR);
     }
 
-    /// Should clients wait before they report more? Where this server is short
-    /// of time, and a neighbour lags.
+    /// Should clients wait before they report more?
+    ///
+    /// A server that has not time for all its work would else go on to take
+    /// reports as fast as ever, and tell of each of them later than of the one
+    /// before. This is not for the sake of a slow neighbour, for whom nobody
+    /// waits: both must be true, that a neighbour which kept up lags now, and
+    /// that this server is short of time itself.
     pub fn lets_clients_wait(&self, now: Instant) -> bool {
-        let neighbours = self.notes.iter().map(|(_, note)| &note.lagging);
-        self.shortage.lets_wait(now, neighbours)
+        let lags = |note: &Note| {
+            let lagging = lock(&note.lagging);
+            lagging.as_ref().is_some_and(|time| time.contains(&now))
+        };
+        now < self.short_until.get() && self.notes.iter().any(|(_, note)| lags(note))
     }
 
     /// There is something new to send: wakes all links that wait for that, and
@@ -278,12 +288,43 @@ impl Board {
 
     /// Held for a few reads and writes, never across an await.
     fn state(&self, neighbour: NeighbourId) -> MutexGuard<'_, LinkState> {
-        let state = self.note(neighbour).state.lock();
-        state.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.note(neighbour).state)
     }
 
     fn note(&self, NeighbourId(at): NeighbourId) -> &Note {
         let note = self.notes.get(at);
         note.expect("a link begins before anybody asks for it")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_wait_where_a_neighbour_lags_and_the_server_is_short_of_time() {
+        let board = Board::default();
+        let start = Instant::now();
+        let neighbours = [0, 1].map(NeighbourId);
+        for neighbour in neighbours {
+            board.begin(neighbour, UnixNanos(0));
+        }
+        let at = |millis| start + Duration::from_millis(millis);
+        let waits = |millis| board.lets_clients_wait(at(millis));
+        assert!(!waits(10));
+        board.set_lagging(neighbours[1], Some(at(20)..at(1020)));
+        assert!(!waits(30), "the server has time");
+        board.note_short_of_time(at(10));
+        assert_eq!([19, 20, 109, 110].map(waits), [false, true, true, false]);
+        board.note_short_of_time(at(1000));
+        assert_eq!([1019, 1020].map(waits), [true, false]);
+        board.set_lagging(neighbours[1], Some(at(1000)..at(2000)));
+        assert!(waits(1020));
+        board.set_lagging(neighbours[1], None);
+        assert!(!waits(1020), "no neighbour lags");
     }
 }

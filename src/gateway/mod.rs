@@ -11,7 +11,6 @@ mod forgetting;
 mod lag;
 mod limits;
 mod reloads;
-mod throttle;
 
 pub use board::{Board, LinkState, Traffic};
 pub use counts::{Counts, Outcomes};

@@ -475,7 +475,7 @@ impl Replica {
         let mut tally = Tally::default();
         self.store
             .merge_all(kept, heard, learned, |merged| tally.add(merged));
-        tally.older += reports.len() - tally.newer - tally.same - tally.older;
+        tally.older = reports.len() - tally.newer - tally.same;
         tally
     }
 

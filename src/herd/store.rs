@@ -212,13 +212,13 @@ impl Store {
         learned: Learned,
         mut each: impl FnMut(Merged),
     ) {
-        let hashed = reports.map(|report| (by_shard(self.hash(report.client)), report));
+        let hashed = reports.map(|report| (self.hash(report.client), report));
         let mut hashed: Vec<_> = hashed.collect();
-        hashed.sort_unstable_by_key(|&(hash, _)| hash);
+        hashed.sort_unstable_by_key(|&(hash, _)| (shard_of(hash), hash));
         let mut found = Vec::new();
         // Of one shard, and of different clients.
         let goes_on = |&(hash, _): &Hashed<'_>, &(next, _): &Hashed<'_>| {
-            hash != next && shard_by(hash) == shard_by(next)
+            hash != next && shard_of(hash) == shard_of(next)
         };
         for run in hashed.chunk_by(goes_on) {
             self.merge_run(run, (heard, learned), &mut found, &mut each);
@@ -237,11 +237,10 @@ impl Store {
         found: &mut Vec<(usize, &'a Report<'a>)>,
         each: &mut impl FnMut(Merged),
     ) {
-        let at = shard_by(run[0].0);
+        let at = shard_of(run[0].0);
         let mut shard = lock(&self.shards[at]);
         found.clear();
         for &(hash, report) in run {
-            let hash = hash_by(hash);
             if let Some(slot) = shard.find(hash, report.client) {
                 found.push((slot, report));
                 continue;
@@ -425,29 +424,12 @@ fn compare(record: &mut Record, report: &Report<'_>, heard: Heard) -> Merged {
     }
 }
 
-/// A report, with its client's hash as [`by_shard`] turns it.
+/// A report, with its client's hash.
 type Hashed<'a> = (u64, &'a Report<'a>);
 
-/// The first of the bits of a hash that say its shard. The table inside a shard
-/// uses the lowest and the highest ones.
-const SHARD_SHIFT: u32 = 40;
-
-/// A client's shard by its hash.
+/// The table inside a shard uses a hash's lowest and highest bits.
 fn shard_of(hash: u64) -> usize {
-    (hash >> SHARD_SHIFT) as usize % SHARDS
-}
-
-/// A hash turned such that those of one shard stand together when sorted.
-fn by_shard(hash: u64) -> u64 {
-    hash.rotate_right(SHARD_SHIFT + SHARD_BITS)
-}
-
-fn hash_by(turned: u64) -> u64 {
-    turned.rotate_left(SHARD_SHIFT + SHARD_BITS)
-}
-
-fn shard_by(turned: u64) -> usize {
-    shard_of(hash_by(turned))
+    (hash >> 40) as usize % SHARDS
 }
 
 /// A record's shard and slot in 32 bits: room for 67 million in each shard.

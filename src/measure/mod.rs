@@ -4,6 +4,8 @@
 
 mod counter;
 mod histogram;
+mod moment;
 
 pub use counter::Counter;
 pub use histogram::Histogram;
+pub use moment::Moment;

@@ -24,9 +24,8 @@ pub struct ClientId<'a>(&'a str);
 impl<'a> ClientId<'a> {
     /// Reads an ID, or gives `None` where the rule above is broken.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let fits = bytes.len() <= MAX_CLIENT_BYTES && !has_white_space(bytes);
-        fits.then(|| Self::of_field(text))?
+        let id = Self::of_field(std::str::from_utf8(bytes).ok()?)?;
+        (!has_white_space(bytes)).then_some(id)
     }
 
     /// As [`parse`](Self::parse), of a field of a line: there is no white space

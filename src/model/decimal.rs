@@ -40,15 +40,9 @@ impl<'a> Decimal<'a> {
 
     /// The digits before the point as a number, or `None` past 64 bits.
     pub fn whole_number(self) -> Option<u64> {
-        let value = |digit: &u8| u64::from(digit - b'0');
-        let mut digits = self.whole.iter().map(value);
-        match self.whole.len() {
-            // Nineteen digits always fit.
-            0..=19 => Some(digits.fold(0, |number, digit| number * 10 + digit)),
-            _ => digits.try_fold(0u64, |number, digit| {
-                number.checked_mul(10)?.checked_add(digit)
-            }),
-        }
+        self.whole.iter().try_fold(0u64, |number, digit| {
+            number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        })
     }
 
     /// Is this number at most `bound`? Exact for any number of digits.

@@ -52,8 +52,8 @@ struct Inner {
 }
 
 impl Calls {
-    /// Those of one server: to `inbound`, and to all
-    /// `services`, of which it is one. As many as `most` may be under way of
+    /// Those of one server: to `inbound`, and to all `services`, of which it is
+    /// one. As many as `most` may be under way of
     /// neighbours, and of others; each may take up to `limit` until its answer
     /// begins, so that a caller that does not finish its request does not keep its
     /// place.

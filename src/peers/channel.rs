@@ -9,7 +9,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -28,6 +27,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
+
+use crate::measure::Moment;
 
 use super::port;
 
@@ -75,7 +76,8 @@ struct Shared {
 #[derive(Clone)]
 enum State {
     Dialling,
-    Open(SendRequest<Bytes>, Arc<Heard>),
+    /// With when it was heard last.
+    Open(SendRequest<Bytes>, Arc<Moment>),
     /// It was lost, or never came about, for this reason.
     Over(String),
 }
@@ -118,7 +120,7 @@ impl Channel {
         let (sender, heard) = opened(&mut connection).await?;
         match send(sender, request).await {
             Ok(mut answer) => {
-                heard.now();
+                heard.set(Instant::now());
                 answer.headers_mut().remove(DETAILS);
                 Ok(answer.map(Answer))
             }
@@ -148,7 +150,7 @@ impl Service<Request<Body>> for Channel {
 
 async fn opened(
     connection: &mut watch::Receiver<State>,
-) -> Result<(SendRequest<Bytes>, Arc<Heard>), Status> {
+) -> Result<(SendRequest<Bytes>, Arc<Moment>), Status> {
     let state = connection.wait_for(|state| !matches!(state, State::Dialling));
     match state.await.as_deref() {
         Ok(State::Open(sender, heard)) => Ok((sender.clone(), heard.clone())),
@@ -199,7 +201,7 @@ async fn live(connecting: Connecting, limits: Limits, state: &watch::Sender<Stat
         Err(error) => return error.to_string(),
     };
     let pings = connection.ping_pong().expect("they are taken once");
-    let heard = Arc::new(Heard::new());
+    let heard = Arc::new(Moment::default());
     state.send_replace(State::Open(sender, heard.clone()));
     tokio::select! {
         ended = connection => match ended {
@@ -225,46 +227,19 @@ fn builder() -> Builder {
 
 /// Resolves when the other side went silent without closing: nothing was heard
 /// for long, nor was a ping answered in time.
-async fn silence(mut pings: PingPong, limits: Limits, heard: &Heard) {
+async fn silence(mut pings: PingPong, limits: Limits, heard: &Moment) {
     loop {
-        let rest = limits.keep_alive.saturating_sub(heard.ago());
+        let rest = limits.keep_alive.saturating_sub(heard.get().elapsed());
         if !rest.is_zero() {
             sleep(rest).await;
             continue;
         }
         match timeout(limits.keep_alive_timeout, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => heard.now(),
+            Ok(Ok(_)) => heard.set(Instant::now()),
             // The connection ends by itself.
             Ok(Err(_)) => std::future::pending().await,
             Err(_) => return,
         }
-    }
-}
-
-/// When a connection was heard last.
-struct Heard {
-    start: Instant,
-    /// Since the start.
-    nanos: AtomicU64,
-}
-
-impl Heard {
-    fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            nanos: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) {
-        let nanos = self.start.elapsed().as_nanos();
-        self.nanos
-            .store(nanos.try_into().unwrap_or(u64::MAX), Relaxed);
-    }
-
-    fn ago(&self) -> Duration {
-        let last = Duration::from_nanos(self.nanos.load(Relaxed));
-        self.start.elapsed().saturating_sub(last)
     }
 }
 

@@ -13,11 +13,10 @@ mod links;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::uri::InvalidUri;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::admin::{self, Admin};
+use crate::chance;
 use crate::clients::{self, Listener};
 use crate::gateway::{self, Clock, Gateway};
 use crate::herd::Incarnation;
@@ -297,7 +297,7 @@ impl<L: Listen> Bound<L> {
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
         let in_clear = listener.guard(self.clients);
-        let in_clear = serve_clients(listener.clone(), in_clear, draining.clone());
+        let in_clear = clients::serve(listener.clone(), in_clear, draining.clone());
         clients_edge.spawn(in_clear.in_current_span());
         let mut shown = None;
         if let Some((socket, credentials)) = self.clients_tls {
@@ -306,7 +306,7 @@ impl<L: Listen> Bound<L> {
             let door =
                 move || credentials::door(credentials.clone(), &held_to.settings(), &gateway);
             let socket = SecureAcceptor::new(listener.guard(socket), door);
-            let with_tls = serve_clients(listener.clone(), socket, draining);
+            let with_tls = clients::serve(listener.clone(), socket, draining);
             clients_edge.spawn(with_tls.in_current_span());
         }
 
@@ -338,15 +338,6 @@ impl<L: Listen> Bound<L> {
     }
 }
 
-async fn serve_clients(
-    listener: Listener,
-    socket: impl Listen,
-    draining: watch::Receiver<bool>,
-) -> Result<(), String> {
-    clients::serve(listener, socket, draining).await;
-    Ok(())
-}
-
 async fn bind(
     server: &Name,
     whom: &'static str,
@@ -373,7 +364,7 @@ fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
         .iter()
         .map(|(name, _)| name.clone())
         .collect();
-    let keys = std::array::from_fn(|_| draw());
+    let keys = std::array::from_fn(|_| chance::draw());
     let replica = Replica::new(identity, plan.members.clone(), neighbours, keys);
     let replica = replica.with_expiry(plan.gateway.expire_after.map(Expiry::new));
     Gateway::new(replica, clock, &plan.gateway)
@@ -381,15 +372,9 @@ fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
 
 /// A number that no other life of any server had.
 fn draw_incarnation() -> Incarnation {
-    std::iter::repeat_with(draw)
+    std::iter::repeat_with(chance::draw)
         .find_map(Incarnation::new)
         .expect("the draws do not end")
-}
-
-/// A number that nobody can guess: the hash keys that the standard library makes
-/// come from the system's source of random numbers.
-fn draw() -> u64 {
-    RandomState::new().hash_one(SystemTime::now())
 }
 
 async fn serve_peers(
@@ -397,13 +382,13 @@ async fn serve_peers(
     health: Health,
     (listener, tls, gateway): (impl Listen, Option<Arc<Credentials>>, Arc<Gateway>),
     mut stop: watch::Receiver<bool>,
-) -> Result<(), String> {
+) {
     health.set(true).await;
     let first_byte = port.first_byte();
     let (ready, incoming) = mpsc::channel(ACCEPTED);
     let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
     tokio::select! {
-        () = port.serve(incoming, stopped) => Ok(()),
+        () = port.serve(incoming, stopped) => {}
         never = peers::accept(listener, first_byte, tls, gateway, ready) => match never {},
     }
 }
@@ -441,8 +426,8 @@ pub struct Running {
     drain: watch::Sender<bool>,
     finish: watch::Sender<bool>,
     stop: watch::Sender<bool>,
-    clients: JoinSet<Result<(), String>>,
-    peers: JoinSet<Result<(), String>>,
+    clients: JoinSet<()>,
+    peers: JoinSet<()>,
     links: Links,
     /// Who lets clients in,
     listener: Listener,
@@ -471,8 +456,7 @@ impl Running {
             else => return "it has ended".to_owned(),
         };
         match ended {
-            Ok(Ok(())) => "an edge of the server ended".to_owned(),
-            Ok(Err(error)) => error,
+            Ok(()) => "an edge of the server ended".to_owned(),
             Err(panic) => panic.to_string(),
         }
     }

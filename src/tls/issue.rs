@@ -3,7 +3,6 @@
 //! [`Subject`] describes.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
@@ -15,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::files;
 use super::subject::Subject;
+use crate::chance;
 use crate::model::name::Name;
 
 /// Certificates are valid from so long before they are made on: the clocks of
@@ -82,7 +82,7 @@ impl Authority {
         validity.set(&mut params);
         params.serial_number = Some(draw_serial());
         // Two CAs of one herd, old and new, are told apart by it.
-        let name = format!("proxyherd {herd} {:x}", draw());
+        let name = format!("proxyherd {herd} {:x}", chance::draw());
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -144,13 +144,10 @@ impl fmt::Debug for Authority {
 /// No two certificates of a CA may have the same (RFC 5280, section 4.1.2.2),
 /// nor may one be foreseen.
 fn draw_serial() -> SerialNumber {
-    let mut bytes = [draw().to_be_bytes(), draw().to_be_bytes()].concat();
+    let mut bytes = [chance::draw(), chance::draw()]
+        .map(u64::to_be_bytes)
+        .concat();
     // It is a positive number.
     bytes[0] &= 0x7f;
     SerialNumber::from_slice(&bytes)
-}
-
-/// Hash keys are drawn from the system's source of random numbers.
-fn draw() -> u64 {
-    RandomState::new().hash_one(SystemTime::now())
 }

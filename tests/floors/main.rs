@@ -15,7 +15,7 @@ use source::{modules, paths};
 
 /// What stands on each floor, from the ground up.
 const FLOORS: [&[&str]; 9] = [
-    &["model", "proto", "measure", "words"],
+    &["model", "proto", "measure", "chance", "words"],
     &["text", "herd"],
     &["places", "log", "tls", "views"],
     &["gateway", "sockets"],
