@@ -142,7 +142,7 @@ impl Record {
 
     pub(super) fn is_of(&self, client: ClientId<'_>) -> bool {
         let length = usize::from(self.lengths.client);
-        &self.texts.bytes()[..length] == client.text().as_bytes()
+        &self.texts.bytes()[..length] == client.bytes()
     }
 
     pub(super) fn client_bytes(&self) -> &[u8] {
@@ -157,7 +157,6 @@ impl Record {
 
     pub(super) fn report(&self) -> Report<'_> {
         let text = &self.texts.bytes()[..self.lengths.total()];
-        let text = std::str::from_utf8(text).expect("a report's texts are UTF-8");
         let (client, text) = text.split_at(usize::from(self.lengths.client));
         let (origin, text) = text.split_at(usize::from(self.lengths.origin));
         let (position, time) = text.split_at(usize::from(self.lengths.position));
@@ -224,7 +223,7 @@ impl Texts {
         };
         let mut filled = 0;
         for text in texts_of(report) {
-            room[filled..filled + text.len()].copy_from_slice(text.as_bytes());
+            room[filled..filled + text.len()].copy_from_slice(text);
             filled += text.len();
         }
     }
@@ -262,12 +261,12 @@ impl Lengths {
     }
 }
 
-fn texts_of<'a>(report: &Report<'a>) -> [&'a str; 4] {
+fn texts_of<'a>(report: &Report<'a>) -> [&'a [u8]; 4] {
     [
-        report.client.text(),
-        report.origin.text(),
-        report.position.text(),
-        report.time.text(),
+        report.client.bytes(),
+        report.origin.bytes(),
+        report.position.bytes(),
+        report.time.bytes(),
     ]
 }
 

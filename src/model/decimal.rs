@@ -5,6 +5,13 @@
 
 use std::cmp::Ordering;
 
+/// So many digits are a number of 64 bits, whatever they are.
+const SURE_DIGITS: usize = 19;
+
+fn value(digit: &u8) -> u64 {
+    u64::from(digit - b'0')
+}
+
 /// A decimal number without sign: digits, and optionally a point with more
 /// digits behind it. Borrowed from the text that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +47,13 @@ impl<'a> Decimal<'a> {
 
     /// The digits before the point as a number, or `None` past 64 bits.
     pub fn whole_number(self) -> Option<u64> {
-        self.whole.iter().try_fold(0u64, |number, digit| {
-            number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        let sure = self.whole.len().min(SURE_DIGITS);
+        let (sure, rest) = self.whole.split_at(sure);
+        let number = sure
+            .iter()
+            .fold(0, |number, digit| number * 10 + value(digit));
+        rest.iter().try_fold(number, |number: u64, digit| {
+            number.checked_mul(10)?.checked_add(value(digit))
         })
     }
 

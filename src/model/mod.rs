@@ -19,4 +19,5 @@ pub mod networks;
 pub mod position;
 pub mod report;
 pub mod sphere;
+mod text;
 pub mod timestamp;

@@ -3,6 +3,7 @@
 use memchr::memchr2;
 
 use super::decimal::Decimal;
+use super::text::Text;
 
 /// Longest latitude or longitude, in bytes, its sign included.
 pub const MAX_COORDINATE_BYTES: usize = 32;
@@ -18,7 +19,7 @@ pub const MAX_POSITION_BYTES: usize = 2 * MAX_COORDINATE_BYTES + 1;
 /// coordinates are signed decimals within ±90 and ±180.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position<'a> {
-    text: &'a str,
+    text: Text<'a>,
     latitude: u8,
 }
 
@@ -27,27 +28,21 @@ impl<'a> Position<'a> {
     /// both coordinates signed and at most [`MAX_COORDINATE_BYTES`] long,
     /// digits with at most one inner point, bounds judged exactly.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        Self::of_field(std::str::from_utf8(bytes).ok()?)
-    }
-
-    /// As [`parse`](Self::parse), of what is known to be text.
-    pub(crate) fn of_field(text: &'a str) -> Option<Self> {
-        let bytes = text.as_bytes();
         let both = bytes.strip_suffix(b"/").unwrap_or(bytes);
         let second_sign = memchr2(b'+', b'-', both.get(1..)?)? + 1;
         let (latitude, longitude) = both.split_at(second_sign);
         if !is_coordinate(latitude, 90) || !is_coordinate(longitude, 180) {
             return None;
         }
-        Some(Self {
-            text,
-            latitude: u8::try_from(second_sign).ok()?,
-        })
+        Some(Self::restore(bytes, u8::try_from(second_sign).ok()?))
     }
 
     /// A position that was read before, from its parts.
-    pub(crate) fn restore(text: &'a str, latitude: u8) -> Self {
-        Self { text, latitude }
+    pub(crate) fn restore(bytes: &'a [u8], latitude: u8) -> Self {
+        Self {
+            text: Text::restore(bytes),
+            latitude,
+        }
     }
 
     /// How many bytes of the text are the latitude.
@@ -57,17 +52,22 @@ impl<'a> Position<'a> {
 
     /// The position as the client wrote it.
     pub fn text(self) -> &'a str {
-        self.text
+        self.text.as_str()
+    }
+
+    /// The same as bytes, for no more than a copy.
+    pub fn bytes(self) -> &'a [u8] {
+        self.text.as_bytes()
     }
 
     /// The signed latitude as the client wrote it.
     pub fn latitude(self) -> &'a str {
-        &self.text[..usize::from(self.latitude)]
+        &self.text()[..usize::from(self.latitude)]
     }
 
     /// The signed longitude as the client wrote it, without the closing `/`.
     pub fn longitude(self) -> &'a str {
-        self.text[usize::from(self.latitude)..].trim_end_matches('/')
+        self.text()[usize::from(self.latitude)..].trim_end_matches('/')
     }
 
     /// Latitude and longitude as the nearest floats, for whoever calculates:

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::client::ClientId;
 use super::name::is_name;
 use super::position::Position;
+use super::text::Text;
 use super::timestamp::{Skew, Timestamp};
 
 /// One client's place at one time, as one server heard it.
@@ -28,29 +29,33 @@ pub struct Report<'a> {
 /// The name of the server that got a report: well-formed, and maybe of a
 /// server that is no longer in any config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin<'a>(&'a str);
+pub struct Origin<'a>(Text<'a>);
 
 impl<'a> Origin<'a> {
     /// Reads a well-formed server name, or gives `None`.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        is_name(bytes).then_some(Self(text))
+        is_name(bytes).then_some(Self::restore(bytes))
     }
 
     /// An origin that was read before.
-    pub(crate) fn restore(text: &'a str) -> Self {
-        Self(text)
+    pub(crate) fn restore(bytes: &'a [u8]) -> Self {
+        Self(Text::restore(bytes))
     }
 
     /// The name.
     pub fn text(self) -> &'a str {
-        self.0
+        self.0.as_str()
+    }
+
+    /// The same as bytes, for no more than a copy.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0.as_bytes()
     }
 }
 
 impl<'a> From<&'a super::name::Name> for Origin<'a> {
     fn from(name: &'a super::name::Name) -> Self {
-        Self(name.as_str())
+        Self(name.as_str().into())
     }
 }
 
@@ -65,9 +70,9 @@ impl Report<'_> {
         let instants = self.time.instant().cmp(&other.time.instant());
         instants
             .then_with(|| self.origin.cmp(&other.origin))
-            .then_with(|| self.position.text().cmp(other.position.text()))
+            .then_with(|| self.position.bytes().cmp(other.position.bytes()))
             .then_with(|| other.skew.cmp(&self.skew))
-            .then_with(|| self.time.text().cmp(other.time.text()))
+            .then_with(|| self.time.bytes().cmp(other.time.bytes()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::decimal::Decimal;
+use super::text::Text;
 
 /// Longest time, in bytes.
 pub const MAX_TIME_BYTES: usize = 32;
@@ -19,7 +20,7 @@ pub const NANOS_PER_SECOND: i64 = 1_000_000_000;
 /// Invariant: `seconds` is below 2^63 and `nanos` below 10^9.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp<'a> {
-    text: &'a str,
+    text: Text<'a>,
     seconds: u64,
     nanos: u32,
 }
@@ -29,27 +30,19 @@ impl<'a> Timestamp<'a> {
     /// unsigned digits, optionally `.` and 1 to [`MAX_FRACTION_DIGITS`]
     /// digits, [`MAX_TIME_BYTES`] in all, seconds below 2^63.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        Self::of_field(std::str::from_utf8(bytes).ok()?)
-    }
-
-    /// As [`parse`](Self::parse), of what is known to be text.
-    pub(crate) fn of_field(text: &'a str) -> Option<Self> {
-        let decimal = Decimal::parse(text.as_bytes())?;
+        let decimal = Decimal::parse(bytes)?;
         let seconds = decimal.whole_number()?;
-        let fits = text.len() <= MAX_TIME_BYTES
+        let fits = bytes.len() <= MAX_TIME_BYTES
             && decimal.fraction().len() <= MAX_FRACTION_DIGITS
             && seconds < 1 << 63;
-        fits.then_some(Self {
-            text,
-            seconds,
-            nanos: first_nine_digits(decimal.fraction()),
-        })
+        let nanos = first_nine_digits(decimal.fraction());
+        fits.then_some(Self::restore(bytes, (seconds, nanos)))
     }
 
     /// A time that was read before, from its parts.
-    pub(crate) fn restore(text: &'a str, (seconds, nanos): (u64, u32)) -> Self {
+    pub(crate) fn restore(bytes: &'a [u8], (seconds, nanos): (u64, u32)) -> Self {
         Self {
-            text,
+            text: Text::restore(bytes),
             seconds,
             nanos,
         }
@@ -57,7 +50,12 @@ impl<'a> Timestamp<'a> {
 
     /// The time as the client wrote it.
     pub fn text(self) -> &'a str {
-        self.text
+        self.text.as_str()
+    }
+
+    /// The same as bytes, for no more than a copy.
+    pub fn bytes(self) -> &'a [u8] {
+        self.text.as_bytes()
     }
 
     /// Whole seconds since 1970, and the nanoseconds past them: what two times
@@ -68,12 +66,10 @@ impl<'a> Timestamp<'a> {
 }
 
 fn first_nine_digits(fraction: &[u8]) -> u32 {
-    let digit = |place| {
-        fraction
-            .get(place)
-            .map_or(0, |digit| u32::from(digit - b'0'))
-    };
-    (0..9).fold(0, |nanos, place| nanos * 10 + digit(place))
+    let counted = fraction.len().min(9);
+    let digits = fraction[..counted].iter();
+    let number = digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    number * 10u32.pow((9 - counted) as u32)
 }
 
 /// A server's clock: nanoseconds since 1970, UTC. Reaches from the year 1677

@@ -125,7 +125,7 @@ impl PushWriter {
 
 impl Batch for PushWriter {
     fn add(&mut self, report: &Report<'_>) -> bool {
-        let texts = texts_of(report).map(str::as_bytes);
+        let texts = texts_of(report);
         let length =
             texts.iter().map(|text| bytes_len(text)).sum::<usize>() + sint64_len(report.skew.0);
         // Key and length of the report itself take four bytes at most.
@@ -142,12 +142,12 @@ impl Batch for PushWriter {
     }
 }
 
-fn texts_of<'a>(report: &Report<'a>) -> [&'a str; 4] {
+fn texts_of<'a>(report: &Report<'a>) -> [&'a [u8]; 4] {
     [
-        report.client.text(),
-        report.position.text(),
-        report.time.text(),
-        report.origin.text(),
+        report.client.bytes(),
+        report.position.bytes(),
+        report.time.bytes(),
+        report.origin.bytes(),
     ]
 }
 

@@ -1,8 +1,6 @@
 //! Lines into commands.
 
-use memchr::memchr;
-
-use crate::model::client::{ClientId, is_white_space};
+use crate::model::client::{ClientId, is_white_space, until_white_space};
 use crate::model::decimal::Decimal;
 use crate::model::position::Position;
 use crate::model::timestamp::Timestamp;
@@ -41,28 +39,26 @@ impl<'a> Command<'a> {
     /// Reads a line without its end. `None` is an invalid command, whatever is
     /// wrong with it: the protocol has one answer for all of them.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        // All that a valid command is made of is text.
-        let mut fields = Fields::of(std::str::from_utf8(line).ok()?);
+        let mut fields = Fields(line);
         let name = fields.next()?;
         let arguments = [fields.next()?, fields.next()?, fields.next()?];
         match (name, fields.next()) {
-            ("IAMAT", None) => iamat(arguments),
-            ("WHATSAT", None) => whatsat(arguments),
+            (b"IAMAT", None) => iamat(arguments),
+            (b"WHATSAT", None) => whatsat(arguments),
             _ => None,
         }
     }
 }
 
-fn iamat<'a>([client, position, time]: [&'a str; 3]) -> Option<Command<'a>> {
+fn iamat<'a>([client, position, time]: [&'a [u8]; 3]) -> Option<Command<'a>> {
     Some(Command::Iamat {
         client: ClientId::of_field(client)?,
-        position: Position::of_field(position)?,
-        time: Timestamp::of_field(time)?,
+        position: Position::parse(position)?,
+        time: Timestamp::parse(time)?,
     })
 }
 
-fn whatsat<'a>([client, radius, most]: [&'a str; 3]) -> Option<Command<'a>> {
-    let [radius, most] = [radius, most].map(str::as_bytes);
+fn whatsat<'a>([client, radius, most]: [&'a [u8]; 3]) -> Option<Command<'a>> {
     let radius = Decimal::parse(radius).filter(|radius| radius.at_most(MAX_RADIUS_KM))?;
     let most = Decimal::parse(most).filter(|most| most.fraction().is_empty())?;
     Some(Command::Whatsat {
@@ -73,41 +69,16 @@ fn whatsat<'a>([client, radius, most]: [&'a str; 3]) -> Option<Command<'a>> {
 }
 
 /// The fields of a line: runs of anything but white space.
-struct Fields<'a> {
-    rest: &'a str,
-    /// Is there no white space in it but spaces?
-    has_only_spaces: bool,
-}
-
-impl<'a> Fields<'a> {
-    fn of(line: &'a str) -> Self {
-        let or = |found, &byte| found | (byte != b' ' && is_white_space(byte));
-        Self {
-            rest: line,
-            has_only_spaces: !line.as_bytes().iter().fold(false, or),
-        }
-    }
-
-    /// How many bytes there are before the first white space. Most of the time
-    /// that a line takes to read would go into looking at each of them.
-    fn field_bytes(&self, text: &[u8]) -> usize {
-        let end = match self.has_only_spaces {
-            true => memchr(b' ', text),
-            false => text.iter().position(|&byte| is_white_space(byte)),
-        };
-        end.unwrap_or(text.len())
-    }
-}
+struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = &'a str;
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'a str> {
-        let bytes = self.rest.as_bytes();
-        let start = bytes.iter().position(|&byte| !is_white_space(byte))?;
-        let length = self.field_bytes(&bytes[start..]);
-        let (field, rest) = self.rest[start..].split_at(length);
-        self.rest = rest;
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let start = self.0.iter().position(|&byte| !is_white_space(byte))?;
+        let text = &self.0[start..];
+        let (field, rest) = text.split_at(until_white_space(text));
+        self.0 = rest;
         Some(field)
     }
 }
@@ -217,7 +188,8 @@ mod tests {
     }
 
     fn fields(line: &str) -> Vec<&str> {
-        Fields::of(line).collect()
+        let fields = Fields(line.as_bytes());
+        fields.map(|field| str::from_utf8(field).unwrap()).collect()
     }
 
     fn round_trip(line: &[u8]) {

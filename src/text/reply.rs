@@ -7,11 +7,11 @@ use crate::model::report::Report;
 pub fn at(out: &mut Vec<u8>, report: &Report<'_>) {
     let skew = report.skew.text();
     let fields = [
-        report.origin.text().as_bytes(),
+        report.origin.bytes(),
         skew.as_bytes(),
-        report.client.text().as_bytes(),
-        report.position.text().as_bytes(),
-        report.time.text().as_bytes(),
+        report.client.bytes(),
+        report.position.bytes(),
+        report.time.bytes(),
     ];
     out.extend_from_slice(b"AT");
     for field in fields {

@@ -262,7 +262,7 @@ impl Digest {
     /// Takes off what is too old to be shown.
     fn hide(&mut self, expiry: Expiry, now: UnixNanos) {
         while let Some(&(time, slot)) = self.calendar.first() {
-            if !expiry.hides(Timestamp::restore("", time), now) {
+            if !expiry.hides(Timestamp::restore(b"", time), now) {
                 return;
             }
             self.calendar.pop_first();

@@ -239,7 +239,7 @@ impl Nearby {
 }
 
 fn is_hidden(spot: &Spot, replica: &Replica, now: UnixNanos) -> bool {
-    replica.hides(Timestamp::restore("", spot.time), now)
+    replica.hides(Timestamp::restore(b"", spot.time), now)
 }
 
 /// The nearest so many, and all that are as far as the last of them.
