@@ -71,12 +71,8 @@ pub(super) fn walk(
         if chunk.is_empty() {
             return (through, true);
         }
-        for &entry in &chunk {
-            let went_on = store.read(entry, |held| each(entry.key, &held));
-            if went_on.is_some_and(|flow| flow.is_break()) {
-                return (done, false);
-            }
-            done = entry.number;
+        if store.read(&chunk, &mut done, &mut each).is_break() {
+            return (done, false);
         }
     }
     (done, done == through)
