@@ -16,6 +16,10 @@ pub(crate) const CLIENTS: usize = 100_000;
 
 pub(crate) const POSITION: &str = "+34.068930-118.445127";
 pub(crate) const TIME: &str = "1621464827.959498503";
+const EARLIER: &str = "1621464826.959498503";
+
+/// Has no factor in common with [`CLIENTS`].
+const STRIDE: usize = 7919;
 
 /// IDs of 20 bytes.
 pub(crate) fn ids() -> Vec<String> {
@@ -50,11 +54,16 @@ pub(crate) fn server(name: &str) -> Arc<Gateway> {
     Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()))
 }
 
-/// Riley, to whom each client has reported.
+/// Riley, to whom each client has reported, and then once more in another order:
+/// as on a server that runs, what stands side by side in the feed does not in
+/// memory.
 pub(crate) fn full_server() -> Arc<Gateway> {
-    let riley = server("Riley");
-    for id in ids() {
-        admit(riley.replica(), &report(&id, TIME));
+    let (riley, ids) = (server("Riley"), ids());
+    for id in &ids {
+        admit(riley.replica(), &report(id, EARLIER));
+    }
+    for n in 0..CLIENTS {
+        admit(riley.replica(), &report(&ids[n * STRIDE % CLIENTS], TIME));
     }
     riley
 }
