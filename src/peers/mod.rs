@@ -90,7 +90,7 @@ pub struct Settings {
     /// By how much a neighbour that kept up may be behind, two round trips to it
     /// aside, before clients wait for it, up to 20 ms a read: they do so only
     /// while this server is short of time itself, and for a second at most.
-    /// Default 20 ms, 1 to 500 ms, `None` for never. Too low lets clients wait
+    /// Default 15 ms, 1 to 500 ms, `None` for never. Too low lets clients wait
     /// for nothing; too high, a server that is given more than it can carry
     /// tells of it late.
     pub target_lag: Option<Duration>,
@@ -119,7 +119,7 @@ impl Default for Settings {
             keep_alive: Duration::from_secs(1),
             keep_alive_timeout: Duration::from_secs(2),
             linger: Duration::from_millis(5),
-            target_lag: Some(Duration::from_millis(20)),
+            target_lag: Some(Duration::from_millis(15)),
             batch_reports: MAX_BATCH_REPORTS,
             max_pushes: 64,
             drain: Duration::from_secs(2),
