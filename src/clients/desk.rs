@@ -8,7 +8,7 @@ use crate::model::client::ClientId;
 use crate::model::decimal::Decimal;
 use crate::model::timestamp::UnixNanos;
 use crate::places::{Answer, Places, Question};
-use crate::text::command::Command;
+use crate::text::command::{self, Command};
 use crate::text::lines::Line;
 use crate::text::reply;
 
@@ -49,6 +49,12 @@ impl Desk {
             page.say(|out| reply::invalid(out, bytes));
             false
         })
+    }
+
+    /// Lines that will be taken next, or some of them: they take less time then.
+    pub(super) fn prepare<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) {
+        let store = self.gateway.replica().store();
+        store.prefetch(lines.filter_map(command::likely_client));
     }
 
     /// As [`take`](Self::take); `None`, and no answer, for a command that is

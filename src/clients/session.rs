@@ -31,6 +31,12 @@ const MAX_HELD_BACK: usize = 64 * 1024;
 /// of megabytes.
 const MAX_READY: usize = 64 * 1024;
 
+/// So many lines are looked at before they are taken,
+const AHEAD: usize = 32;
+
+/// and not where there are fewer than this: each is looked at once more.
+const SEVERAL: usize = 4;
+
 /// What a silent connection keeps of its answer buffer, in bytes.
 const SMALL_ANSWERS: usize = 2 * 1024;
 
@@ -213,6 +219,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if self.answers.ready().len() >= MAX_READY {
                 break true;
             }
+            if taken % AHEAD == 0 {
+                self.prepare();
+            }
             let line = match self.lines.next() {
                 None if at_end => self.lines.last(),
                 line => line,
@@ -235,6 +244,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.desk.gateway.counts().add_lines(&counted);
         is_more
+    }
+
+    /// Looks at the lines that come next, where there are several.
+    fn prepare(&self) {
+        let ahead = self.lines.ahead().take(AHEAD);
+        if ahead.clone().nth(SEVERAL - 1).is_some() {
+            self.desk.prepare(ahead);
+        }
     }
 
     /// When it may be read, where that is later than now: a server that has not

@@ -67,6 +67,17 @@ impl Lines {
         self.start == self.buffer.len()
     }
 
+    /// What stands before each LF that is there, which [`next`](Self::next) has
+    /// yet to judge: a line as it came, or the rest of one that was too long.
+    pub fn ahead(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let mut rest = &self.buffer[self.start..];
+        std::iter::from_fn(move || {
+            let (line, behind) = rest.split_at(memchr(b'\n', rest)?);
+            rest = &behind[1..];
+            Some(line)
+        })
+    }
+
     /// The next line that is complete, if there is one.
     #[allow(clippy::should_implement_trait)] // It lends from itself; an Iterator can not.
     pub fn next(&mut self) -> Option<Line<'_>> {
@@ -189,6 +200,20 @@ mod tests {
         );
         assert_eq!(lines_of(4, [&b"abcd\r"[..]]), [b"!abcd"]);
         assert_eq!(lines_of(4, [&b"abcdef"[..], b"ghi", b"jkl"]), [b"!abcd"]);
+    }
+
+    #[test]
+    fn what_is_ahead_is_what_comes_next() {
+        let mut lines = Lines::new(9);
+        lines.room().extend_from_slice(b"a\nb\r\n\nhalf");
+        let ahead = |lines: &Lines| lines.ahead().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(ahead(&lines), [&b"a"[..], b"b\r", b""]);
+        assert_eq!(lines.next(), Some(Line::Whole(b"a")));
+        assert_eq!(ahead(&lines), [&b"b\r"[..], b""]);
+        while lines.next().is_some() {}
+        assert!(ahead(&lines).is_empty());
+        lines.room().extend_from_slice(b" a line\nc\n");
+        assert_eq!(ahead(&lines), [&b"half a line"[..], b"c"]);
     }
 
     #[test]
