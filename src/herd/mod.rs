@@ -21,6 +21,7 @@
 //! | [`tail`] | a reader of the feed that is no neighbour |
 //! | [`roll`] | a list that only grows: the neighbours' places |
 //! | [`senders`] | who already has a report, a bit for each |
+//! | `shard` | a part of its records, by client |
 //! | `record` | one report as the store keeps it |
 //!
 //! The rules hold by themselves, for any order of arrival: merging is
@@ -44,6 +45,7 @@ mod record;
 pub mod replica;
 pub mod roll;
 pub mod senders;
+mod shard;
 pub mod store;
 pub mod tail;
 

@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ahash::RandomState as Hasher;
-use hashbrown::HashTable;
 
 use crate::model::client::ClientId;
 use crate::model::report::Report;
@@ -17,6 +16,7 @@ use super::lock;
 use super::record::Record;
 pub use super::record::{Held, Learned};
 use super::senders::Heard;
+use super::shard::Shard;
 use super::tail::Slot;
 
 /// How many shards the records are spread over: enough that threads seldom
@@ -62,16 +62,6 @@ pub struct Store {
     feed: Mutex<Feed>,
     clients: AtomicUsize,
     hasher: Hasher,
-}
-
-/// Some of the records. `index` finds a client's place in `records`, where
-/// those in `vacant` are free for others: places never move, since the feed
-/// names them.
-#[derive(Debug, Default)]
-struct Shard {
-    index: HashTable<u32>,
-    records: Vec<Record>,
-    vacant: Vec<u32>,
 }
 
 /// How far a walk through all records has come. It begins again where it ends.
@@ -411,62 +401,6 @@ impl Store {
 
     fn hash(&self, client: ClientId<'_>) -> u64 {
         self.hasher.hash_one(client.bytes())
-    }
-}
-
-impl Shard {
-    fn find(&self, hash: u64, client: ClientId<'_>) -> Option<usize> {
-        let is_it = |&slot: &u32| self.records[slot as usize].is_of(client);
-        self.index.find(hash, is_it).map(|&slot| slot as usize)
-    }
-
-    /// Reads of the record that a client with this hash most likely has: its
-    /// number, and the first byte of its texts.
-    fn likely(&self, hash: u64) -> Option<(u64, Option<u8>)> {
-        let &slot = self.index.find(hash, |_| true)?;
-        let record = &self.records[slot as usize];
-        Some((record.number, record.client_bytes().first().copied()))
-    }
-
-    /// Where the next new client's record will stand.
-    fn next_slot(&self) -> usize {
-        let vacant = self.vacant.last();
-        vacant.map_or(self.records.len(), |&slot| slot as usize)
-    }
-
-    fn insert(&mut self, hash: u64, record: Record, hasher: &Hasher) {
-        let slot = match self.vacant.pop() {
-            Some(slot) => {
-                self.records[slot as usize] = record;
-                slot
-            }
-            None => self.push(record),
-        };
-        let records = &self.records;
-        let rehash = |&slot: &u32| hasher.hash_one(records[slot as usize].client_bytes());
-        self.index.insert_unique(hash, slot, rehash);
-    }
-
-    fn push(&mut self, record: Record) -> u32 {
-        // A full vector grows by an eighth: doubling would waste a third of
-        // the memory, and moving is cheap where it is rare.
-        if self.records.len() == self.records.capacity() {
-            self.records.reserve_exact(self.records.len() / 8 + 8);
-        }
-        let slot = u32::try_from(self.records.len()).expect("key() found room for this slot");
-        self.records.push(record);
-        slot
-    }
-
-    /// Takes out the record at `slot`, whose client has this hash.
-    fn remove(&mut self, hash: u64, slot: usize) {
-        let found = self.index.find_entry(hash, |&it| it as usize == slot);
-        debug_assert!(found.is_ok(), "slot {slot} is not in the index");
-        if let Ok(entry) = found {
-            let (slot, _) = entry.remove();
-            self.records[slot as usize].vacate();
-            self.vacant.push(slot);
-        }
     }
 }
 
