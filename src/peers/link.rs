@@ -329,7 +329,8 @@ impl Link {
     /// meanwhile: the one that the push is on its way to may never answer.
     async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
         let greeted_anew = self.new_incarnation();
-        // An alarm costs a quiet link a tenth of the time of its push.
+        // On a quiet link an alarm costs a twelfth of the time of a push, and
+        // would tell nothing.
         let is_busy = span.reports >= BUSY_BATCH;
         let mut watch = pin!(watch_the_time(self.gateway.clone()));
         tokio::select! {
@@ -444,8 +445,7 @@ async fn finished(finish: &mut watch::Receiver<bool>) {
     let _ = finish.wait_for(|&finish| finish).await;
 }
 
-/// Notes when this server is short of time: where its own alarms ring late. It
-/// costs nothing where a push is soon answered.
+/// Notes when this server is short of time: where its own alarms ring late.
 async fn watch_the_time(gateway: Arc<Gateway>) -> Infallible {
     let mut alarm = Instant::now() + ALARM;
     loop {
