@@ -51,8 +51,9 @@ impl Desk {
         })
     }
 
-    /// Lines that will be taken next, or some of them: they take less time then.
-    pub(super) fn prepare<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) {
+    /// Fetches what is known of the clients of lines that will be taken next, or of
+    /// some of them.
+    pub(super) fn prefetch<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) {
         let store = self.gateway.replica().store();
         store.prefetch(lines.filter_map(command::likely_client));
     }

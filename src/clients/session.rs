@@ -220,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 break true;
             }
             if taken % AHEAD == 0 {
-                self.prepare();
+                self.prefetch();
             }
             let line = match self.lines.next() {
                 None if at_end => self.lines.last(),
@@ -247,10 +247,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Looks at the lines that come next, where there are several.
-    fn prepare(&self) {
+    fn prefetch(&self) {
         let ahead = self.lines.ahead().take(AHEAD);
         if ahead.clone().nth(SEVERAL - 1).is_some() {
-            self.desk.prepare(ahead);
+            self.desk.prefetch(ahead);
         }
     }
 

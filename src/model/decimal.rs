@@ -12,6 +12,12 @@ fn value(digit: &u8) -> u64 {
     u64::from(digit - b'0')
 }
 
+/// The number that [so many](SURE_DIGITS) digits are, or fewer.
+pub(super) fn number(digits: &[u8]) -> u64 {
+    let add = |number, digit| number * 10 + value(digit);
+    digits.iter().fold(0, add)
+}
+
 /// A decimal number without sign: digits, and optionally a point with more
 /// digits behind it. Borrowed from the text that it was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +55,7 @@ impl<'a> Decimal<'a> {
     pub fn whole_number(self) -> Option<u64> {
         let sure = self.whole.len().min(SURE_DIGITS);
         let (sure, rest) = self.whole.split_at(sure);
-        let number = sure
-            .iter()
-            .fold(0, |number, digit| number * 10 + value(digit));
-        rest.iter().try_fold(number, |number: u64, digit| {
+        rest.iter().try_fold(number(sure), |number, digit| {
             number.checked_mul(10)?.checked_add(value(digit))
         })
     }

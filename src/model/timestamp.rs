@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::decimal::Decimal;
+use super::decimal::{Decimal, number};
 use super::text::Text;
 
 /// Longest time, in bytes.
@@ -67,9 +67,8 @@ impl<'a> Timestamp<'a> {
 
 fn first_nine_digits(fraction: &[u8]) -> u32 {
     let counted = fraction.len().min(9);
-    let digits = fraction[..counted].iter();
-    let number = digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
-    number * 10u32.pow((9 - counted) as u32)
+    let nanos = number(&fraction[..counted]) * 10u64.pow((9 - counted) as u32);
+    nanos as u32
 }
 
 /// A server's clock: nanoseconds since 1970, UTC. Reaches from the year 1677

@@ -43,8 +43,8 @@ impl Filter {
     pub(super) fn wants(&self, report: &Report<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::Client(id) => report.client.text() == id,
-            Self::Prefix(prefix) => report.client.text().starts_with(prefix),
+            Self::Client(id) => report.client.bytes() == id.as_bytes(),
+            Self::Prefix(prefix) => report.client.bytes().starts_with(prefix.as_bytes()),
             Self::Circle(center, reach) => {
                 let point = on_unit_sphere(report.position.degrees());
                 chord_squared(*center, point) <= *reach

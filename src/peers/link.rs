@@ -271,7 +271,7 @@ impl Link {
     /// not where a batch was cut, since more than it holds is waiting.
     fn is_worth_waiting(&self, span: Span, frame: &PushFrame) -> bool {
         let is_cut = self.outbox.is_full(span) || frame.0.len() > LARGE_BATCH;
-        span.reports >= BUSY_BATCH && !is_cut
+        is_busy(span) && !is_cut
     }
 
     /// Lets reports gather until [`linger`](Settings::linger) after the last
@@ -331,7 +331,7 @@ impl Link {
         let greeted_anew = self.new_incarnation();
         // On a quiet link an alarm costs a twelfth of the time of a push, and
         // would tell nothing.
-        let is_busy = span.reports >= BUSY_BATCH;
+        let is_busy = is_busy(span);
         let mut watch = pin!(watch_the_time(self.gateway.clone()));
         tokio::select! {
             biased;
@@ -438,6 +438,11 @@ enum Woken {
     Greet,
     Heartbeat,
     Finish,
+}
+
+/// Is this batch one of a busy link?
+fn is_busy(span: Span) -> bool {
+    span.reports >= BUSY_BATCH
 }
 
 /// Resolves when the server shuts down; a server that is gone counts as such.

@@ -70,10 +70,11 @@ impl Lines {
     /// What stands before each LF that is there, which [`next`](Self::next) has
     /// yet to judge: a line as it came, or the rest of one that was too long.
     pub fn ahead(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        let mut rest = &self.buffer[self.start..];
+        let (mut start, mut scanned) = (self.start, self.scanned);
         std::iter::from_fn(move || {
-            let (line, behind) = rest.split_at(memchr(b'\n', rest)?);
-            rest = &behind[1..];
+            let end = scanned + memchr(b'\n', &self.buffer[scanned..])?;
+            let line = &self.buffer[start..end];
+            (start, scanned) = (end + 1, end + 1);
             Some(line)
         })
     }

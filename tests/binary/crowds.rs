@@ -80,17 +80,13 @@ fn served_well(latencies: &[Duration]) {
     assert!(median < PATIENCE / 20 && worst < PATIENCE, "{latencies:?}");
 }
 
-/// What the process may take whatever it is asked: it takes 2 MiB at a time, and
-/// keeps what is large apart from what is small.
-const SPARE: u64 = 4 * (2 << 20);
-
 /// Bytes that the process took more than before, for each of `count`.
 #[track_caller]
 fn assert_growth(process: &Process, before: Option<u64>, count: usize, most: u64) {
     let (Some(before), Some(now)) = (before, memory(process.id())) else {
         return println!("this system does not tell how much memory a process has");
     };
-    let each = now.saturating_sub(before + SPARE) / count as u64;
+    let each = now.saturating_sub(before) / count as u64;
     println!("{each} bytes for each of {count}");
     assert!(
         each <= most,
@@ -188,7 +184,9 @@ fn clients_that_send_a_byte_at_a_time_hold_no_more_than_their_line() {
 
 #[test]
 fn lines_that_never_end_hold_no_memory_and_nobody_up() {
-    const CLIENTS: usize = 8;
+    // So many that it is told apart from the pages of 2 MiB that the process takes
+    // at a time: of few clients, one more for all would be too much for each.
+    const CLIENTS: usize = 80;
     const BYTES: usize = 16 << 20;
     let (site, process, address) = riley("");
     let mut normal = site.client("Riley");
