@@ -34,9 +34,9 @@ fn lines(bencher: Bencher<'_, '_>) {
         .counter(BytesCount::of_slice(&stream))
         .bench_local(|| {
             lines.room().extend_from_slice(&stream);
-            while let Some(line) = lines.next() {
+            lines.take(false).for_each(|line| {
                 black_box(line);
-            }
+            });
         });
 }
 

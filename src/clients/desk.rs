@@ -1,14 +1,16 @@
-//! What a line does: where the text edge meets the gateway and the places.
+//! What lines do: where the text edge meets the gateway and the places.
 
 use std::sync::Arc;
 
-use crate::gateway::{Gateway, Outcomes, Refused};
+use crate::gateway::{FromTheFuture, Gateway, Outcomes};
+use crate::herd::store::{Full, Merged};
 use crate::log::Transcript;
 use crate::model::client::ClientId;
 use crate::model::decimal::Decimal;
+use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
 use crate::places::{Answer, Places, Question};
-use crate::text::command::{self, Command};
+use crate::text::command::Command;
 use crate::text::lines::Line;
 use crate::text::reply;
 
@@ -28,72 +30,120 @@ pub(super) struct Page<'a> {
     pub(super) counted: &'a mut Outcomes,
 }
 
+/// So many lines are taken together at most. Their reports wait for memory at the
+/// same time; more of them would go no quicker.
+pub(super) const TOGETHER: usize = 32;
+
+/// Lines that are taken together.
+struct Batch<'a> {
+    lines: Vec<(&'a [u8], Said<'a>)>,
+    reports: Vec<Report<'a>>,
+}
+
+/// What a line says.
+enum Said<'a> {
+    /// Where its client is: the next one of the batch's reports.
+    Report,
+    /// The same, at a time that is too far in the future.
+    FromTheFuture,
+    /// What it asks.
+    Whatsat(ClientId<'a>, Decimal<'a>, usize),
+    /// Nothing that is valid.
+    Malformed,
+}
+
+/// What came of lines that were taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// How many there were.
+    pub(super) lines: usize,
+    /// Is there something new for neighbours?
+    pub(super) is_news: bool,
+}
+
 impl Desk {
-    /// Takes one line: it has its effect now, and its answer goes behind those
-    /// before it. Gives whether there is something new for neighbours.
-    pub(super) fn take(&self, now: UnixNanos, line: Line<'_>, page: &mut Page<'_>) -> bool {
-        let (Line::Whole(bytes) | Line::TooLong(bytes)) = line;
-        page.transcript.heard(bytes);
-        let command = match line {
-            Line::Whole(bytes) => Command::parse(bytes),
-            Line::TooLong(_) => None,
-        };
-        let is_news = match command {
-            Some(command) => self.obey(now, command, page),
-            None => {
-                page.counted.malformed += 1;
-                None
-            }
-        };
-        is_news.unwrap_or_else(|| {
-            page.say(|out| reply::invalid(out, bytes));
-            false
-        })
-    }
-
-    /// Fetches what is known of the clients of lines that will be taken next, or of
-    /// some of them.
-    pub(super) fn prefetch<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) {
-        let store = self.gateway.replica().store();
-        store.prefetch(lines.filter_map(command::likely_client));
-    }
-
-    /// As [`take`](Self::take); `None`, and no answer, for a command that is
-    /// invalid after all.
-    fn obey(&self, now: UnixNanos, command: Command<'_>, page: &mut Page<'_>) -> Option<bool> {
-        match command {
-            Command::Iamat {
-                client,
-                position,
-                time,
-            } => {
-                let taken = self.gateway.iamat(now, client, position, time);
-                let count = match &taken {
-                    Ok(taken) if taken.is_news => &mut page.counted.accepted,
-                    Ok(_) => &mut page.counted.stale,
-                    Err(Refused::Future) => &mut page.counted.from_the_future,
-                    Err(Refused::Full) => &mut page.counted.past_the_limit,
-                };
-                *count += 1;
-                let taken = taken.ok()?;
-                page.say(|out| reply::at(out, &taken.report));
-                Some(taken.is_news)
-            }
-            Command::Whatsat {
-                client,
-                radius,
-                most,
-            } => {
-                let located = self.whatsat(client, radius, most, page);
-                match located {
-                    Some(()) => page.counted.located += 1,
-                    None => page.counted.unknown += 1,
+    /// Takes some of `lines`, if there are any: the first few, and none behind a
+    /// WHATSAT. They have their effects now, and their answers go behind those
+    /// before them.
+    pub(super) fn take<'a>(
+        &'a self,
+        now: UnixNanos,
+        lines: impl Iterator<Item = Line<'a>>,
+        page: &mut Page<'_>,
+    ) -> Taken {
+        let batch = self.read(now, lines);
+        let mut admitted = vec![Ok(Merged::Older); batch.reports.len()];
+        self.gateway
+            .admit(now, &batch.reports, |nth, result| admitted[nth] = result);
+        let mut reports = batch.reports.iter().zip(&admitted);
+        for (line, said) in &batch.lines {
+            page.transcript.heard(line);
+            let answered = match *said {
+                Said::Report => {
+                    let (report, admitted) = reports.next().expect("each has its own");
+                    page.say_report(report, *admitted)
                 }
-                located.map(|()| false)
+                Said::FromTheFuture => {
+                    page.counted.from_the_future += 1;
+                    None
+                }
+                Said::Whatsat(client, radius, most) => self.whatsat(client, radius, most, page),
+                Said::Malformed => {
+                    page.counted.malformed += 1;
+                    None
+                }
+            };
+            if answered.is_none() {
+                page.say(|out| reply::invalid(out, line));
             }
+        }
+        Taken {
+            lines: batch.lines.len(),
+            is_news: admitted.contains(&Ok(Merged::Newer)),
         }
     }
 
+    /// Reads lines up to a WHATSAT, which is to see what those before it changed and
+    /// nothing else.
+    fn read<'a>(&'a self, now: UnixNanos, lines: impl Iterator<Item = Line<'a>>) -> Batch<'a> {
+        let mut batch = Batch {
+            lines: Vec::with_capacity(TOGETHER),
+            reports: Vec::with_capacity(TOGETHER),
+        };
+        for line in lines.take(TOGETHER) {
+            let (bytes, command) = match line {
+                Line::Whole(bytes) => (bytes, Command::parse(bytes)),
+                Line::TooLong(bytes) => (bytes, None),
+            };
+            let said = match command {
+                Some(Command::Iamat {
+                    client,
+                    position,
+                    time,
+                }) => match self.gateway.report(now, client, position, time) {
+                    Ok(report) => {
+                        batch.reports.push(report);
+                        Said::Report
+                    }
+                    Err(FromTheFuture) => Said::FromTheFuture,
+                },
+                Some(Command::Whatsat {
+                    client,
+                    radius,
+                    most,
+                }) => Said::Whatsat(client, radius, most),
+                None => Said::Malformed,
+            };
+            let is_last = matches!(said, Said::Whatsat(..));
+            batch.lines.push((bytes, said));
+            if is_last {
+                break;
+            }
+        }
+        batch
+    }
+
+    /// `None`, and no answer, for a client that is not known.
     fn whatsat(
         &self,
         client: ClientId<'_>,
@@ -105,7 +155,12 @@ impl Desk {
         let question = self.gateway.locate(client, |report| {
             reply::at(&mut at_line, &report);
             Question::new(report.position, radius, most)
-        })?;
+        });
+        let Some(question) = question else {
+            page.counted.unknown += 1;
+            return None;
+        };
+        page.counted.located += 1;
         match self.places.nearby_now(&question) {
             Some(answer) => page.say_places(&at_line, &answer),
             None => {
@@ -119,6 +174,20 @@ impl Desk {
 }
 
 impl Page<'_> {
+    /// Appends the answer to an IAMAT; `None`, and no answer, where there was no room
+    /// for its client.
+    fn say_report(&mut self, report: &Report<'_>, admitted: Result<Merged, Full>) -> Option<()> {
+        let count = match admitted {
+            Ok(Merged::Newer) => &mut self.counted.accepted,
+            Ok(Merged::Same | Merged::Older) => &mut self.counted.stale,
+            Err(Full) => &mut self.counted.past_the_limit,
+        };
+        *count += 1;
+        admitted.ok()?;
+        self.say(|out| reply::at(out, report));
+        Some(())
+    }
+
     /// Appends an answer of one line.
     fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let out = self.answers.next();

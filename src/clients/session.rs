@@ -31,12 +31,6 @@ const MAX_HELD_BACK: usize = 64 * 1024;
 /// of megabytes.
 const MAX_READY: usize = 64 * 1024;
 
-/// So many lines are looked at before they are taken,
-const AHEAD: usize = 32;
-
-/// and not where there are fewer than this: each is looked at once more.
-const SEVERAL: usize = 4;
-
 /// What a silent connection keeps of its answer buffer, in bytes.
 const SMALL_ANSWERS: usize = 2 * 1024;
 
@@ -83,8 +77,8 @@ impl fmt::Display for End {
 /// One client's connection: bytes in, answers out.
 ///
 /// Memory: at most a read buffer of 32 KiB and a line, answers of [`MAX_READY`]
-/// and one more, and [`MAX_HELD_BACK`] and one more behind questions under way;
-/// about 4 KiB in all while it is silent.
+/// and to some lines of that buffer more, and [`MAX_HELD_BACK`] and to some more
+/// behind questions under way; about 4 KiB in all while it is silent.
 pub(super) struct Session<S> {
     stream: S,
     desk: Desk,
@@ -219,21 +213,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if self.answers.ready().len() >= MAX_READY {
                 break true;
             }
-            if taken % AHEAD == 0 {
-                self.prefetch();
-            }
-            let line = match self.lines.next() {
-                None if at_end => self.lines.last(),
-                line => line,
-            };
-            let Some(line) = line else { break false };
+            let lines = self.lines.take(at_end).take(most - taken);
             let mut page = Page {
                 answers: &mut self.answers,
                 transcript: &mut self.transcript,
                 counted: &mut counted,
             };
-            is_news |= self.desk.take(now, line, &mut page);
-            taken += 1;
+            let some = self.desk.take(now, lines, &mut page);
+            if some.lines == 0 {
+                break false;
+            }
+            is_news |= some.is_news;
+            taken += some.lines;
         };
         self.turns.took(taken_at, taken);
         // Written down before it is passed on, so that logs tell it in order.
@@ -244,14 +235,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.desk.gateway.counts().add_lines(&counted);
         is_more
-    }
-
-    /// Looks at the lines that come next, where there are several.
-    fn prefetch(&self) {
-        let ahead = self.lines.ahead().take(AHEAD);
-        if ahead.clone().nth(SEVERAL - 1).is_some() {
-            self.desk.prefetch(ahead);
-        }
     }
 
     /// When it may be read, where that is later than now: a server that has not
@@ -400,6 +383,7 @@ mod tests {
 
     use super::*;
     use crate::clients::addresses::Addresses;
+    use crate::clients::desk::TOGETHER;
     use crate::clients::samples;
     use crate::log::Log;
     use crate::model::name::Name;
@@ -425,7 +409,7 @@ mod tests {
         loop {
             let is_more = session.take_lines(false);
             let ready = session.answers.ready().len();
-            assert!(ready < MAX_READY + b"? \n".len());
+            assert!(ready < MAX_READY + TOGETHER * b"? \n".len());
             answered += ready;
             session.send().await.unwrap();
             if !is_more {

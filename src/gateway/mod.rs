@@ -112,14 +112,9 @@ pub struct Gateway {
     full: Seldom,
 }
 
-/// Why an IAMAT of valid form was refused. Nothing changed.
+/// A client's time is too far in the server's future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Its time is too far in the server's future.
-    Future,
-    /// Its client is new, and the server knows as many as it may.
-    Full,
-}
+pub struct FromTheFuture;
 
 /// A client that is connected, until this is dropped.
 #[derive(Debug)]
@@ -150,15 +145,6 @@ impl Drop for Watching {
 
 /// That there is no room for new clients is told once in this time.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
-
-/// A report that a client's line became.
-#[derive(Clone, Copy, Debug)]
-pub struct Taken<'a> {
-    /// The report, to be answered with its AT line.
-    pub report: Report<'a>,
-    /// Is it the newest now? Then links have something to send.
-    pub is_news: bool,
-}
 
 impl Gateway {
     /// Puts a server together.
@@ -246,35 +232,40 @@ impl Gateway {
         Watching(self.clone())
     }
 
-    /// A client says, at `now`, where it is. Wakes no link, and counts nothing:
-    /// callers do, once for all that they take in a row.
-    pub fn iamat<'a>(
+    /// The report of a client that says, at `now`, where it is.
+    pub fn report<'a>(
         &'a self,
         now: UnixNanos,
         client: ClientId<'a>,
         position: Position<'a>,
         time: Timestamp<'a>,
-    ) -> Result<Taken<'a>, Refused> {
-        let report = Report {
+    ) -> Result<Report<'a>, FromTheFuture> {
+        let skew = Skew::between(now, time).filter(|skew| self.is_acceptable(*skew));
+        Ok(Report {
             client,
             origin: Origin::from(&self.replica.identity().name),
             position,
             time,
-            skew: Skew::between(now, time)
-                .filter(|skew| self.is_acceptable(*skew))
-                .ok_or(Refused::Future)?,
-        };
+            skew: skew.ok_or(FromTheFuture)?,
+        })
+    }
+
+    /// Takes reports that clients made at `now`, and tells `each` what became of
+    /// which, but of those that are too old to be kept. Wakes no link, and counts
+    /// nothing: callers do, once for all that they take in a row.
+    pub fn admit(
+        &self,
+        now: UnixNanos,
+        reports: &[Report<'_>],
+        mut each: impl FnMut(usize, Result<Merged, Full>),
+    ) {
         let most = self.limits.max_clients();
-        match self.replica.admit(&report, now, most) {
-            Ok(merged) => Ok(Taken {
-                report,
-                is_news: merged == Merged::Newer,
-            }),
-            Err(Full) => {
+        self.replica.admit_all(reports, now, most, |nth, admitted| {
+            if admitted == Err(Full) {
                 self.tell_full();
-                Err(Refused::Full)
             }
-        }
+            each(nth, admitted);
+        });
     }
 
     /// Hands the newest report of a client to `read`; `None` if the server has

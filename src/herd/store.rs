@@ -12,21 +12,21 @@ use crate::model::client::ClientId;
 use crate::model::report::Report;
 
 use super::feed::{Entry, Feed, Key};
-use super::lock;
 use super::record::Record;
 pub use super::record::{Held, Learned};
 use super::senders::Heard;
 use super::shard::Shard;
 use super::tail::Slot;
+use super::{lock, try_lock};
 
 /// How many shards the records are spread over: enough that threads seldom
 /// meet in one, few enough that empty ones cost nothing to speak of.
 const SHARDS: usize = 1 << SHARD_BITS;
 const SHARD_BITS: u32 = 6;
 
-/// From this many clients on their records, of 128 bytes, are more than what a
-/// processor keeps close at hand.
-const UNCACHED: usize = 8192;
+/// So many reports are taken together. More would be fetched no quicker, and
+/// hold their shards for longer.
+const TOGETHER: usize = 32;
 
 /// What became of a report that was merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,32 +130,6 @@ impl Store {
             .map(|slot| read(shard.records[slot].report()))
     }
 
-    /// Brings what is held of some clients into the processor's cache, where it
-    /// has no room for all, and has no other effect. Whoever names clients that
-    /// are looked up next, some 4 to 64 of them, waits once for memory and not for
-    /// each.
-    ///
-    /// Their shards are locked all at once, since to take a lock is to wait for
-    /// what was fetched before. A shard that somebody else has is left out, so
-    /// that no two wait for each other.
-    pub fn prefetch<'a>(&self, clients: impl Iterator<Item = &'a [u8]>) {
-        if self.clients() < UNCACHED {
-            return;
-        }
-        let hashes: Vec<u64> = clients.map(|id| self.hasher.hash_one(id)).collect();
-        let mut shards = [const { None }; SHARDS];
-        for &hash in &hashes {
-            let at = shard_of(hash);
-            if shards[at].is_none() {
-                shards[at] = self.shards[at].try_lock().ok();
-            }
-        }
-        for &hash in &hashes {
-            let shard: Option<&Shard> = shards[shard_of(hash)].as_deref();
-            black_box(shard.and_then(|shard| shard.likely(hash)));
-        }
-    }
-
     /// Hands all that is known of a client's newest report to `read`, as
     /// [`find`](Self::find) does.
     pub fn inspect<T>(&self, client: ClientId<'_>, read: impl FnOnce(Held<'_>) -> T) -> Option<T> {
@@ -221,75 +195,114 @@ impl Store {
         Ok(merged)
     }
 
-    /// Takes those of many reports that are newer than what is held, as
-    /// [`admit`](Self::admit) does, and tells `each` what became of one. In
-    /// which order they are taken is not said, and makes no difference.
+    /// Takes those of several reports that are newer than what is held, as
+    /// [`admit`](Self::admit) does, and tells `each` what became of which. Each
+    /// comes with its place among them. In which order they are taken is not said,
+    /// but of a few of one client, which are taken in theirs unless other threads
+    /// come in between.
     ///
-    /// With a hundred or more it takes much less time for each than one by one:
-    /// what a report costs is to wait for memory that no cache holds, and those
-    /// of one shard wait together.
-    pub fn merge_all<'a>(
+    /// It takes much less time for each than one by one: what a report costs is
+    /// to wait for memory that no cache holds, and here they wait together.
+    pub fn admit_all<'a>(
         &self,
-        reports: impl Iterator<Item = &'a Report<'a>>,
+        reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         heard: Heard,
         learned: Learned,
-        mut each: impl FnMut(Merged),
+        most_clients: usize,
+        mut each: impl FnMut(usize, Result<Merged, Full>),
     ) {
-        let hashed = reports.map(|report| (self.hash(report.client), report));
-        let mut hashed: Vec<_> = hashed.collect();
-        hashed.sort_unstable_by_key(|&(hash, _)| (shard_of(hash), hash));
-        let mut found = Vec::new();
-        // Of one shard, and of different clients.
-        let goes_on = |&(hash, _): &Hashed<'_>, &(next, _): &Hashed<'_>| {
-            hash != next && shard_of(hash) == shard_of(next)
-        };
-        for run in hashed.chunk_by(goes_on) {
-            self.merge_run(run, (heard, learned), &mut found, &mut each);
+        let incoming = reports.map(|(nth, report)| Incoming {
+            hash: self.hash(report.client),
+            nth,
+            report,
+        });
+        let mut incoming: Vec<_> = incoming.collect();
+        if incoming.len() > TOGETHER {
+            // A shard is locked for many of them, and for as many when a link
+            // reads what changed here.
+            incoming.sort_unstable_by_key(|it| shard_of(it.hash));
+        }
+        let mut later = Vec::new();
+        for some in incoming.chunks(TOGETHER) {
+            let admit = (heard, learned, most_clients);
+            self.admit_together(some, admit, &mut later, &mut each);
+        }
+        for Incoming { nth, report, .. } in later {
+            each(nth, self.admit(report, heard, learned, most_clients));
         }
     }
 
-    /// Merges reports of one shard and of different clients. `found` is room to
-    /// work in.
+    /// Takes some reports, but for those that it leaves for `later`: of a client
+    /// that another of them may be of, or in a shard that somebody else has. To wait
+    /// for that, while others wait for the shards that are locked here, could be
+    /// for ever.
     ///
     /// Each step is a loop of its own, without a lock to take in it, so that
     /// the processor fetches what several turns need at the same time.
-    fn merge_run<'a>(
+    fn admit_together<'a>(
         &self,
-        run: &[Hashed<'a>],
-        (heard, learned): (Heard, Learned),
-        found: &mut Vec<(usize, &'a Report<'a>)>,
-        each: &mut impl FnMut(Merged),
+        some: &[Incoming<'a>],
+        (heard, learned, most_clients): (Heard, Learned, usize),
+        later: &mut Vec<Incoming<'a>>,
+        each: &mut impl FnMut(usize, Result<Merged, Full>),
     ) {
-        let at = shard_of(run[0].0);
-        let mut shard = lock(&self.shards[at]);
-        found.clear();
-        for &(hash, report) in run {
-            if let Some(slot) = shard.find(hash, report.client) {
-                found.push((slot, report));
-                continue;
+        let mut locked = Vec::with_capacity(some.len());
+        let mut turns = [u8::MAX; SHARDS];
+        let mut clients = Few::default();
+        let mut taken = Vec::with_capacity(some.len());
+        for incoming in some {
+            let at = shard_of(incoming.hash);
+            if turns[at] == u8::MAX {
+                let shard = match locked.is_empty() {
+                    true => Some(lock(&self.shards[at])),
+                    false => try_lock(&self.shards[at]),
+                };
+                if let Some(shard) = shard {
+                    turns[at] = locked.len() as u8;
+                    locked.push((at, shard));
+                }
             }
-            self.clients.fetch_add(1, Relaxed);
-            self.add(at, &mut shard, hash, report, (heard, learned));
-            each(Merged::Newer);
+            match turns[at] != u8::MAX && clients.add(incoming.hash) {
+                true => taken.push((turns[at], incoming)),
+                false => later.push(*incoming),
+            }
         }
-        found.retain(|&(slot, report)| {
+        for &(turn, incoming) in &taken {
+            black_box(locked[usize::from(turn)].1.likely(incoming.hash));
+        }
+
+        let mut newer = Vec::with_capacity(taken.len());
+        for (turn, incoming) in taken {
+            let Incoming { hash, nth, report } = *incoming;
+            let (at, shard) = &mut locked[usize::from(turn)];
+            let Some(slot) = shard.find(hash, report.client) else {
+                let counted = self.count_client(most_clients);
+                if counted.is_ok() {
+                    self.add(*at, shard, hash, report, (heard, learned));
+                }
+                each(nth, counted.map(|()| Merged::Newer));
+                continue;
+            };
             let merged = compare(&mut shard.records[slot], report, heard);
-            each(merged);
-            merged == Merged::Newer
-        });
+            each(nth, Ok(merged));
+            if merged == Merged::Newer {
+                newer.push((turn, slot, report));
+            }
+        }
         let first = {
             let mut feed = lock(&self.feed);
-            for &(slot, _) in &*found {
-                feed.remove(shard.records[slot].number);
+            for &(turn, slot, _) in &newer {
+                feed.remove(locked[usize::from(turn)].1.records[slot].number);
             }
             let first = feed.last() + 1;
-            for &(slot, _) in &*found {
-                feed.append(key(at, slot));
+            for &(turn, slot, _) in &newer {
+                feed.append(key(locked[usize::from(turn)].0, slot));
             }
             first
         };
-        for (number, &(slot, report)) in (first..).zip(&*found) {
-            shard.records[slot].replace(report, number, heard, learned);
+        for (number, (turn, slot, report)) in (first..).zip(newer) {
+            let record = &mut locked[usize::from(turn)].1.records[slot];
+            record.replace(report, number, heard, learned);
         }
     }
 
@@ -417,8 +430,29 @@ fn compare(record: &mut Record, report: &Report<'_>, heard: Heard) -> Merged {
     }
 }
 
-/// A report, with its client's hash.
-type Hashed<'a> = (u64, &'a Report<'a>);
+/// A report that is to be taken in, with its client's hash.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    hash: u64,
+    nth: usize,
+    report: &'a Report<'a>,
+}
+
+/// Some clients, by their hashes.
+#[derive(Default)]
+struct Few([u64; 16]);
+
+impl Few {
+    /// One more; `false` where it may be among them already, which one in some
+    /// tens is wrongly said to be.
+    fn add(&mut self, hash: u64) -> bool {
+        let word = &mut self.0[(hash >> 26) as usize % 16];
+        let bit = 1 << ((hash >> 20) % 64);
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+}
 
 /// The table inside a shard uses a hash's lowest and highest bits.
 fn shard_of(hash: u64) -> usize {
@@ -462,6 +496,15 @@ mod tests {
     fn merge(store: &Store, report: &Report<'_>) -> Merged {
         let admitted = store.admit(report, Heard::default(), LEARNED, usize::MAX);
         admitted.unwrap()
+    }
+
+    fn admit_all(
+        store: &Store,
+        reports: &[Report<'_>],
+        each: impl FnMut(usize, Result<Merged, Full>),
+    ) {
+        let reports = reports.iter().enumerate();
+        store.admit_all(reports, Heard::default(), LEARNED, usize::MAX, each);
     }
 
     fn all(store: &Store) -> Vec<(String, String, String)> {
@@ -523,23 +566,6 @@ mod tests {
     }
 
     #[test]
-    fn to_prefetch_waits_for_nobody_and_changes_nothing() {
-        let store = Store::new([1, 2, 3, 4]);
-        let ids: Vec<_> = (0..=UNCACHED).map(|n| format!("client-{n}")).collect();
-        for id in &ids {
-            merge(&store, &report(id, "+1+1", "1"));
-        }
-        let before = all(&store);
-        let strange = [&b""[..], b"client-", b"\xff"];
-        let twice = ids.iter().chain(&ids).map(String::as_bytes);
-        let taken = lock(&store.shards[0]);
-        store.prefetch(twice.chain(strange));
-        drop(taken);
-        assert!(store.shards.iter().all(|shard| shard.try_lock().is_ok()));
-        assert_eq!(all(&store), before);
-    }
-
-    #[test]
     fn a_full_store_takes_reports_of_those_it_knows() {
         let store = Store::new([1, 2, 3, 4]);
         let admit =
@@ -574,7 +600,7 @@ mod tests {
             }
             let mut told = 0;
             for some in shuffled.chunks(at_once) {
-                other.merge_all(some.iter(), Heard::default(), LEARNED, |_| told += 1);
+                admit_all(&other, some, |_, _| told += 1);
             }
             prop_assert_eq!(all(&one), all(&other));
             prop_assert_eq!(one.clients(), other.clients());
@@ -596,7 +622,7 @@ mod tests {
                         let time = round.to_string();
                         let reports = [&client, "other"].map(|k| report(k, "+1+1", &time));
                         match round % 2 {
-                            0 => store.merge_all(reports.iter(), Heard::default(), LEARNED, drop),
+                            0 => admit_all(store, &reports, |_, _| ()),
                             _ => {
                                 let _ = reports.map(|report| merge(store, &report));
                             }

@@ -50,11 +50,6 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Whom a line is about if it is a valid command, which it may not be.
-pub fn likely_client(line: &[u8]) -> Option<&[u8]> {
-    Fields(line).nth(1)
-}
-
 fn iamat<'a>([client, position, time]: [&'a [u8]; 3]) -> Option<Command<'a>> {
     Some(Command::Iamat {
         client: ClientId::of_field(client)?,

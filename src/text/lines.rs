@@ -20,21 +20,27 @@ pub enum Line<'a> {
 
 /// The bytes that a client sent and that are no line yet.
 ///
-/// Invariants: `start <= scanned <= buffer.len()`; there is no LF between
-/// `start` and `scanned`; while `skipping`, the buffer's bytes belong to a line
-/// that was already given out as too long.
-///
 /// Memory: at most 32 KiB and one line, and 4 KiB once it is told to
 /// [`rest`](Self::rest).
 #[derive(Debug)]
 pub struct Lines {
     buffer: Vec<u8>,
-    start: usize,
-    scanned: usize,
+    place: Place,
     limit: usize,
-    skipping: bool,
     /// How much the next read may bring: grows while reads bring all they may.
     goal: usize,
+}
+
+/// How far a stream's buffer has been cut into lines.
+///
+/// Invariants: `start <= scanned <= buffer.len()`; there is no LF between
+/// `start` and `scanned`; while `skipping`, the buffer's bytes belong to a line
+/// that was already given out as too long.
+#[derive(Debug, Default)]
+struct Place {
+    start: usize,
+    scanned: usize,
+    skipping: bool,
 }
 
 impl Lines {
@@ -42,10 +48,8 @@ impl Lines {
     pub fn new(limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
-            start: 0,
-            scanned: 0,
+            place: Place::default(),
             limit,
-            skipping: false,
             goal: SMALL_BUFFER,
         }
     }
@@ -64,45 +68,24 @@ impl Lines {
 
     /// Is there nothing in it, not even part of a line?
     pub fn is_empty(&self) -> bool {
-        self.start == self.buffer.len()
+        self.place.start == self.buffer.len()
     }
 
-    /// What stands before each LF that is there, which [`next`](Self::next) has
-    /// yet to judge: a line as it came, or the rest of one that was too long.
-    pub fn ahead(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        let (mut start, mut scanned) = (self.start, self.scanned);
-        std::iter::from_fn(move || {
-            let end = scanned + memchr(b'\n', &self.buffer[scanned..])?;
-            let line = &self.buffer[start..end];
-            (start, scanned) = (end + 1, end + 1);
-            Some(line)
+    /// The lines that are complete. A line is consumed when it is given, and
+    /// those that nobody asked for stay. Where nothing more will come, `at_end`,
+    /// what stands behind the last LF is a line too, with its CR if it has one.
+    pub fn take(&mut self, at_end: bool) -> impl Iterator<Item = Line<'_>> {
+        let Self {
+            buffer,
+            place,
+            limit,
+            ..
+        } = self;
+        let buffer = &*buffer;
+        std::iter::from_fn(move || match place.next(buffer, *limit) {
+            None if at_end => place.last(buffer, *limit),
+            line => line,
         })
-    }
-
-    /// The next line that is complete, if there is one.
-    #[allow(clippy::should_implement_trait)] // It lends from itself; an Iterator can not.
-    pub fn next(&mut self) -> Option<Line<'_>> {
-        loop {
-            let Some(ahead) = memchr(b'\n', &self.buffer[self.scanned..]) else {
-                return self.without_end();
-            };
-            let (start, end) = (self.start, self.scanned + ahead);
-            self.consume(end + 1);
-            if !std::mem::take(&mut self.skipping) {
-                let line = &self.buffer[start..end];
-                let line = line.strip_suffix(b"\r").unwrap_or(line);
-                return Some(cut(line, self.limit));
-            }
-        }
-    }
-
-    /// Nothing more will come: what stands behind the last LF is a line too,
-    /// with its CR, if it has one. Call it after [`next`](Self::next) gave `None`.
-    pub fn last(&mut self) -> Option<Line<'_>> {
-        let (start, end) = (self.start, self.buffer.len());
-        self.consume(end);
-        let fresh = !std::mem::take(&mut self.skipping) && start < end;
-        fresh.then(|| cut(&self.buffer[start..end], self.limit))
     }
 
     /// Nothing more is there to be read for now: gives back the memory that a
@@ -118,31 +101,54 @@ impl Lines {
         }
     }
 
+    fn drop_consumed(&mut self) {
+        self.buffer.drain(..self.place.start);
+        self.place.scanned -= self.place.start;
+        self.place.start = 0;
+    }
+}
+
+impl Place {
+    fn next<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<Line<'a>> {
+        loop {
+            let Some(ahead) = memchr(b'\n', &buffer[self.scanned..]) else {
+                return self.without_end(buffer, limit);
+            };
+            let (start, end) = (self.start, self.scanned + ahead);
+            self.consume(end + 1);
+            if !std::mem::take(&mut self.skipping) {
+                let line = &buffer[start..end];
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                return Some(cut(line, limit));
+            }
+        }
+    }
+
+    fn last<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<Line<'a>> {
+        let rest = &buffer[self.start..];
+        self.consume(buffer.len());
+        let fresh = !std::mem::take(&mut self.skipping) && !rest.is_empty();
+        fresh.then(|| cut(rest, limit))
+    }
+
     /// No LF in sight: too long already, or not yet a line. A CR at the end of
     /// the buffer may still turn out to belong to the line end.
-    fn without_end(&mut self) -> Option<Line<'_>> {
-        let (start, end) = (self.start, self.buffer.len());
-        let line = &self.buffer[start..end];
+    fn without_end<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<Line<'a>> {
+        let line = &buffer[self.start..];
         let counted = line.strip_suffix(b"\r").unwrap_or(line).len();
-        let too_long = !self.skipping && counted > self.limit;
+        let too_long = !self.skipping && counted > limit;
         self.skipping |= too_long;
         if self.skipping {
-            self.consume(end);
+            self.consume(buffer.len());
         } else {
-            self.scanned = end;
+            self.scanned = buffer.len();
         }
-        too_long.then(|| Line::TooLong(&self.buffer[start..start + self.limit]))
+        too_long.then(|| Line::TooLong(&line[..limit]))
     }
 
     fn consume(&mut self, end: usize) {
         self.start = end;
         self.scanned = end;
-    }
-
-    fn drop_consumed(&mut self) {
-        self.buffer.drain(..self.start);
-        self.scanned -= self.start;
-        self.start = 0;
     }
 }
 
@@ -166,12 +172,10 @@ mod tests {
         let mut seen = Vec::new();
         for piece in pieces {
             lines.room().extend_from_slice(piece);
-            while let Some(line) = lines.next() {
-                seen.push(note(line));
-            }
-            assert!(lines.buffer.len() - lines.start <= limit + 1);
+            seen.extend(lines.take(false).map(note));
+            assert!(lines.buffer.len() - lines.place.start <= limit + 1);
         }
-        seen.extend(lines.last().map(note));
+        seen.extend(lines.take(true).map(note));
         seen
     }
 
@@ -204,17 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ahead_is_what_comes_next() {
+    fn lines_that_nobody_asks_for_stay() {
         let mut lines = Lines::new(9);
         lines.room().extend_from_slice(b"a\nb\r\n\nhalf");
-        let ahead = |lines: &Lines| lines.ahead().map(<[u8]>::to_vec).collect::<Vec<_>>();
-        assert_eq!(ahead(&lines), [&b"a"[..], b"b\r", b""]);
-        assert_eq!(lines.next(), Some(Line::Whole(b"a")));
-        assert_eq!(ahead(&lines), [&b"b\r"[..], b""]);
-        while lines.next().is_some() {}
-        assert!(ahead(&lines).is_empty());
-        lines.room().extend_from_slice(b" a line\nc\n");
-        assert_eq!(ahead(&lines), [&b"half a line"[..], b"c"]);
+        assert_eq!(lines.take(false).next(), Some(Line::Whole(b"a")));
+        lines.room().extend_from_slice(b" a line\nc");
+        let rest: Vec<_> = lines.take(true).map(note).collect();
+        assert_eq!(rest, [&b"=b"[..], b"=", b"!half a li", b"=c"]);
+        assert!(lines.is_empty());
     }
 
     #[test]
@@ -222,7 +223,7 @@ mod tests {
         let mut lines = Lines::new(4096);
         for _ in 0..1000 {
             lines.room().extend_from_slice(&[b'x'; 1000]);
-            while lines.next().is_some() {}
+            lines.take(false).for_each(drop);
         }
         lines.rest();
         assert!(lines.buffer.capacity() <= SMALL_BUFFER);

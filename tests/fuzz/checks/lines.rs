@@ -49,15 +49,13 @@ fn split(mut bytes: &[u8], limit: usize, mut next: impl FnMut(usize) -> usize) -
         let (piece, rest) = bytes.split_at(length);
         room.extend_from_slice(piece);
         bytes = rest;
-        while let Some(line) = lines.next() {
-            seen.push(note(line));
-        }
+        seen.extend(lines.take(false).map(note));
         if length.is_multiple_of(3) {
             lines.rest();
         }
     }
-    seen.extend(lines.last().map(note));
-    assert_eq!(lines.next(), None, "the last line is the last");
+    seen.extend(lines.take(true).map(note));
+    assert!(lines.is_empty(), "the last line is the last");
     seen
 }
 
