@@ -34,16 +34,10 @@ pub(super) struct Page<'a> {
 /// same time; more of them would go no quicker.
 pub(super) const TOGETHER: usize = 32;
 
-/// Lines that are taken together.
-struct Batch<'a> {
-    lines: Vec<(&'a [u8], Said<'a>)>,
-    reports: Vec<Report<'a>>,
-}
-
 /// What a line says.
 enum Said<'a> {
-    /// Where its client is: the next one of the batch's reports.
-    Report,
+    /// Where its client is.
+    Report(Report<'a>),
     /// The same, at a time that is too far in the future.
     FromTheFuture,
     /// What it asks.
@@ -52,95 +46,110 @@ enum Said<'a> {
     Malformed,
 }
 
+impl Said<'_> {
+    fn report(&self) -> Option<&Report<'_>> {
+        match self {
+            Self::Report(report) => Some(report),
+            _ => None,
+        }
+    }
+}
+
 /// What came of lines that were taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
     /// How many there were.
     pub(super) lines: usize,
+    /// Were those all that there are?
+    pub(super) is_all: bool,
     /// Is there something new for neighbours?
     pub(super) is_news: bool,
 }
 
 impl Desk {
-    /// Takes some of `lines`, if there are any: the first few, and none behind a
-    /// WHATSAT. They have their effects now, and their answers go behind those
-    /// before them.
+    /// Takes some of `lines`: the first few, at most `most` and [`TOGETHER`], and none
+    /// behind a WHATSAT, which is to see what those before it changed and nothing
+    /// else. They have their effects now, and their answers go behind those before
+    /// them.
     pub(super) fn take<'a>(
         &'a self,
         now: UnixNanos,
-        lines: impl Iterator<Item = Line<'a>>,
+        mut lines: impl Iterator<Item = Line<'a>>,
+        most: usize,
         page: &mut Page<'_>,
     ) -> Taken {
-        let batch = self.read(now, lines);
-        let mut admitted = vec![Ok(Merged::Older); batch.reports.len()];
-        self.gateway
-            .admit(now, &batch.reports, |nth, result| admitted[nth] = result);
-        let mut reports = batch.reports.iter().zip(&admitted);
-        for (line, said) in &batch.lines {
-            page.transcript.heard(line);
-            let answered = match *said {
-                Said::Report => {
-                    let (report, admitted) = reports.next().expect("each has its own");
-                    page.say_report(report, *admitted)
-                }
-                Said::FromTheFuture => {
-                    page.counted.from_the_future += 1;
-                    None
-                }
-                Said::Whatsat(client, radius, most) => self.whatsat(client, radius, most, page),
-                Said::Malformed => {
-                    page.counted.malformed += 1;
-                    None
-                }
+        let mut taken = Vec::new();
+        let mut is_all = false;
+        while taken.len() < most.min(TOGETHER) {
+            let Some(line) = lines.next() else {
+                is_all = true;
+                break;
             };
-            if answered.is_none() {
+            let said = self.read(now, line);
+            let asks = matches!(said, Said::Whatsat(..));
+            taken.push((line.bytes(), said));
+            if asks {
+                break;
+            }
+        }
+        let reports = taken.iter().map(|(_, said)| said.report()).enumerate();
+        let reports = reports.filter_map(|(nth, report)| Some((nth, report?)));
+        let mut admitted = [Ok(Merged::Older); TOGETHER];
+        self.gateway
+            .admit(now, reports, |nth, result| admitted[nth] = result);
+        for ((line, said), admitted) in taken.iter().zip(admitted) {
+            page.transcript.heard(line);
+            if self.answer(said, admitted, page).is_none() {
                 page.say(|out| reply::invalid(out, line));
             }
         }
         Taken {
-            lines: batch.lines.len(),
+            lines: taken.len(),
+            is_all,
             is_news: admitted.contains(&Ok(Merged::Newer)),
         }
     }
 
-    /// Reads lines up to a WHATSAT, which is to see what those before it changed and
-    /// nothing else.
-    fn read<'a>(&'a self, now: UnixNanos, lines: impl Iterator<Item = Line<'a>>) -> Batch<'a> {
-        let mut batch = Batch {
-            lines: Vec::with_capacity(TOGETHER),
-            reports: Vec::with_capacity(TOGETHER),
+    fn read<'a>(&'a self, now: UnixNanos, line: Line<'a>) -> Said<'a> {
+        let command = match line {
+            Line::Whole(bytes) => Command::parse(bytes),
+            Line::TooLong(_) => None,
         };
-        for line in lines.take(TOGETHER) {
-            let (bytes, command) = match line {
-                Line::Whole(bytes) => (bytes, Command::parse(bytes)),
-                Line::TooLong(bytes) => (bytes, None),
-            };
-            let said = match command {
-                Some(Command::Iamat {
-                    client,
-                    position,
-                    time,
-                }) => match self.gateway.report(now, client, position, time) {
-                    Ok(report) => {
-                        batch.reports.push(report);
-                        Said::Report
-                    }
-                    Err(FromTheFuture) => Said::FromTheFuture,
-                },
-                Some(Command::Whatsat {
-                    client,
-                    radius,
-                    most,
-                }) => Said::Whatsat(client, radius, most),
-                None => Said::Malformed,
-            };
-            let is_last = matches!(said, Said::Whatsat(..));
-            batch.lines.push((bytes, said));
-            if is_last {
-                break;
-            }
+        match command {
+            Some(Command::Iamat {
+                client,
+                position,
+                time,
+            }) => match self.gateway.report(now, client, position, time) {
+                Ok(report) => Said::Report(report),
+                Err(FromTheFuture) => Said::FromTheFuture,
+            },
+            Some(Command::Whatsat {
+                client,
+                radius,
+                most,
+            }) => Said::Whatsat(client, radius, most),
+            None => Said::Malformed,
         }
-        batch
+    }
+
+    /// Counts a line and answers it, but for one that is invalid: then `None`.
+    /// `admitted` is what became of its report, if it is one.
+    fn answer(
+        &self,
+        said: &Said<'_>,
+        admitted: Result<Merged, Full>,
+        page: &mut Page<'_>,
+    ) -> Option<()> {
+        match said {
+            Said::Report(report) => return page.say_report(report, admitted),
+            Said::Whatsat(client, radius, most) => {
+                return self.whatsat(*client, *radius, *most, page);
+            }
+            Said::FromTheFuture => page.counted.from_the_future += 1,
+            Said::Malformed => page.counted.malformed += 1,
+        }
+        None
     }
 
     /// `None`, and no answer, for a client that is not known.

@@ -77,8 +77,8 @@ impl fmt::Display for End {
 /// One client's connection: bytes in, answers out.
 ///
 /// Memory: at most a read buffer of 32 KiB and a line, answers of [`MAX_READY`]
-/// and to some lines of that buffer more, and [`MAX_HELD_BACK`] and to some more
-/// behind questions under way; about 4 KiB in all while it is silent.
+/// and to some lines of that buffer more, and [`MAX_HELD_BACK`] and one more behind
+/// questions under way; about 4 KiB in all while it is silent.
 pub(super) struct Session<S> {
     stream: S,
     desk: Desk,
@@ -213,18 +213,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if self.answers.ready().len() >= MAX_READY {
                 break true;
             }
-            let lines = self.lines.take(at_end).take(most - taken);
+            // Behind a question, no line more than may be answered.
+            let at_once = match self.answers.waiting() {
+                0 => most - taken,
+                _ => 1,
+            };
+            let lines = self.lines.take(at_end);
             let mut page = Page {
                 answers: &mut self.answers,
                 transcript: &mut self.transcript,
                 counted: &mut counted,
             };
-            let some = self.desk.take(now, lines, &mut page);
-            if some.lines == 0 {
-                break false;
-            }
+            let some = self.desk.take(now, lines, at_once, &mut page);
             is_news |= some.is_news;
             taken += some.lines;
+            if some.is_all {
+                break false;
+            }
         };
         self.turns.took(taken_at, taken);
         // Written down before it is passed on, so that logs tell it in order.

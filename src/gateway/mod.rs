@@ -250,13 +250,14 @@ impl Gateway {
         })
     }
 
-    /// Takes reports that clients made at `now`, and tells `each` what became of
-    /// which, but of those that are too old to be kept. Wakes no link, and counts
+    /// Takes reports that clients made at `now`, each with its place among them, and
+    /// tells `each` what became of which, but of those that are too old to be kept.
+    /// Wakes no link, and counts
     /// nothing: callers do, once for all that they take in a row.
-    pub fn admit(
+    pub fn admit<'a>(
         &self,
         now: UnixNanos,
-        reports: &[Report<'_>],
+        reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         mut each: impl FnMut(usize, Result<Merged, Full>),
     ) {
         let most = self.limits.max_clients();

@@ -373,35 +373,27 @@ impl Replica {
         now: UnixNanos,
         most_clients: usize,
     ) -> Result<Merged, Full> {
-        if self.forgets(report, now) {
-            return Ok(Merged::Older);
-        }
-        let learned = Learned {
-            at: now,
-            from: None,
-        };
-        self.store
-            .admit(report, Heard::default(), learned, most_clients)
+        let mut admitted = Ok(Merged::Older);
+        let one = std::iter::once((0, report));
+        self.admit_all(one, now, most_clients, |_, result| admitted = result);
+        admitted
     }
 
-    /// Takes several of them, which is quicker than one by one, and tells `each`
-    /// what became of which, but of those that are too old to be kept; see
+    /// Takes several of them, each with its place among them, and tells `each` what
+    /// became of which, but of those that are too old to be kept; see
     /// [`Store::admit_all`].
-    pub fn admit_all(
+    pub fn admit_all<'a>(
         &self,
-        reports: &[Report<'_>],
+        reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         now: UnixNanos,
         most_clients: usize,
-        mut each: impl FnMut(usize, Result<Merged, Full>),
+        each: impl FnMut(usize, Result<Merged, Full>),
     ) {
-        if let [report] = reports {
-            return each(0, self.admit(report, now, most_clients));
-        }
         let learned = Learned {
             at: now,
             from: None,
         };
-        let kept = self.kept(reports, now);
+        let kept = reports.filter(|(_, report)| !self.forgets(report, now));
         self.store
             .admit_all(kept, Heard::default(), learned, most_clients, each);
     }
@@ -496,7 +488,8 @@ impl Replica {
         let mut tally = Tally::default();
         let each =
             |_, merged: Result<Merged, Full>| merged.into_iter().for_each(|it| tally.add(it));
-        let kept = self.kept(reports, now);
+        let all = reports.iter().enumerate();
+        let kept = all.filter(|(_, report)| !self.forgets(report, now));
         self.store.admit_all(kept, heard, learned, usize::MAX, each);
         tally.older = reports.len() - tally.newer - tally.same;
         tally
@@ -528,16 +521,6 @@ impl Replica {
         incarnation: Incarnation,
     ) -> Option<Lease> {
         self.senders.find((neighbour, incarnation))
-    }
-
-    /// Those that are not too old to be kept, each with its place among all.
-    fn kept<'a>(
-        &self,
-        reports: &'a [Report<'a>],
-        now: UnixNanos,
-    ) -> impl Iterator<Item = (usize, &'a Report<'a>)> {
-        let all = reports.iter().enumerate();
-        all.filter(move |(_, report)| !self.forgets(report, now))
     }
 
     fn forgets(&self, report: &Report<'_>, now: UnixNanos) -> bool {

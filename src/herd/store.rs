@@ -205,13 +205,19 @@ impl Store {
     /// to wait for memory that no cache holds, and here they wait together.
     pub fn admit_all<'a>(
         &self,
-        reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
+        mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         heard: Heard,
         learned: Learned,
         most_clients: usize,
         mut each: impl FnMut(usize, Result<Merged, Full>),
     ) {
-        let incoming = reports.map(|(nth, report)| Incoming {
+        let admit = |report| self.admit(report, heard, learned, most_clients);
+        let Some(first) = reports.next() else { return };
+        let Some(second) = reports.next() else {
+            return each(first.0, admit(first.1));
+        };
+        let all = [first, second].into_iter().chain(reports);
+        let incoming = all.map(|(nth, report)| Incoming {
             hash: self.hash(report.client),
             nth,
             report,
@@ -224,11 +230,11 @@ impl Store {
         }
         let mut later = Vec::new();
         for some in incoming.chunks(TOGETHER) {
-            let admit = (heard, learned, most_clients);
-            self.admit_together(some, admit, &mut later, &mut each);
+            let how = (heard, learned, most_clients);
+            self.admit_together(some, how, &mut later, &mut each);
         }
         for Incoming { nth, report, .. } in later {
-            each(nth, self.admit(report, heard, learned, most_clients));
+            each(nth, admit(report));
         }
     }
 

@@ -18,6 +18,14 @@ pub enum Line<'a> {
     TooLong(&'a [u8]),
 }
 
+impl<'a> Line<'a> {
+    /// As much of it as is kept.
+    pub fn bytes(self) -> &'a [u8] {
+        let (Self::Whole(bytes) | Self::TooLong(bytes)) = self;
+        bytes
+    }
+}
+
 /// The bytes that a client sent and that are no line yet.
 ///
 /// Memory: at most 32 KiB and one line, and 4 KiB once it is told to
