@@ -243,21 +243,20 @@ impl Texts {
 impl Lengths {
     fn of(report: &Report<'_>) -> Self {
         // The longest text, a client ID, has 255 bytes.
-        let [client, origin, position, time] = texts_of(report)
-            .map(|text| u8::try_from(text.len()).expect("a field has at most 255 bytes"));
+        let length = |text: &[u8]| u8::try_from(text.len()).expect("a field has at most 255 bytes");
         Self {
-            client,
-            origin,
-            position,
-            time,
+            client: length(report.client.bytes()),
+            origin: length(report.origin.bytes()),
+            position: length(report.position.bytes()),
+            time: length(report.time.bytes()),
         }
     }
 
     fn total(self) -> usize {
-        [self.client, self.origin, self.position, self.time]
-            .map(usize::from)
-            .iter()
-            .sum()
+        usize::from(self.client)
+            + usize::from(self.origin)
+            + usize::from(self.position)
+            + usize::from(self.time)
     }
 }
 

@@ -94,28 +94,39 @@ impl Skew {
     /// The skew as the protocol prints it. Written by hand, without `fmt`,
     /// since every answer holds one.
     pub fn text(self) -> SkewText {
+        let nanos = self.0.unsigned_abs();
+        let mut seconds = nanos / NANOS_PER_SECOND.unsigned_abs();
+        let nanos = nanos % NANOS_PER_SECOND.unsigned_abs();
         let mut text = SkewText {
             bytes: [0; SkewText::LONGEST],
-            start: SkewText::LONGEST,
+            start: SkewText::LONGEST - 8,
         };
-        let mut rest = self.0.unsigned_abs();
-        let mut digit = || {
-            let digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            (digit, rest == 0)
-        };
-        (0..9).for_each(|_| text.prepend(digit().0));
+        text.bytes[text.start..].copy_from_slice(&eight_digits(nanos % 100_000_000));
+        text.prepend(b'0' + (nanos / 100_000_000) as u8);
         text.prepend(b'.');
         loop {
-            let (digit, last) = digit();
-            text.prepend(digit);
-            if last {
+            text.prepend(b'0' + (seconds % 10) as u8);
+            seconds /= 10;
+            if seconds == 0 {
                 break;
             }
         }
         text.prepend(if self.0 < 0 { b'-' } else { b'+' });
         text
     }
+}
+
+/// A number below 10^8 as eight digits, of which the low half, quarter and eighth
+/// of a word are parted from the high one in turn.
+fn eight_digits(number: u64) -> [u8; 8] {
+    let fours = (number / 10_000) | (number % 10_000) << 32;
+    // For what four digits can be, x * 5243 / 2^19 is x / 100, and for two
+    // digits x * 103 / 2^10 is x / 10.
+    let hundreds = (fours * 5243) >> 19 & 0x0000_007F_0000_007F;
+    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = (twos * 103) >> 10 & 0x000F_000F_000F_000F;
+    let ones = tens | (twos - 10 * tens) << 8;
+    (ones | u64::from_le_bytes(*b"00000000")).to_le_bytes()
 }
 
 impl fmt::Display for Skew {
@@ -207,6 +218,11 @@ mod tests {
         assert_eq!(print(1_000_000_000, "1"), "+0.000000000");
         assert_eq!(print(1_000_000_000, "1.000000001"), "-0.000000001");
         assert_eq!(print(0, "100.25"), "-100.250000000");
+        for nanos in (0..1_000_000_000).step_by(99_991) {
+            let expected = format!("+0.{nanos:09}");
+            assert_eq!(Skew(nanos).to_string(), expected);
+        }
+        assert_eq!(print(999_999_999, "0"), "+0.999999999");
         assert_eq!(print(i64::MAX, "0"), "+9223372036.854775807");
         assert_eq!(at(0, "9223372037"), None);
         assert_eq!(Skew(i64::MIN).to_string(), "-9223372036.854775808");

@@ -75,8 +75,10 @@ impl<'a> Iterator for Fields<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let start = self.0.iter().position(|&byte| !is_white_space(byte))?;
-        let text = &self.0[start..];
+        let mut text = self.0;
+        while is_white_space(*text.first()?) {
+            text = &text[1..];
+        }
         let (field, rest) = text.split_at(until_white_space(text));
         self.0 = rest;
         Some(field)

@@ -7,18 +7,23 @@ use crate::model::report::Report;
 pub fn at(out: &mut Vec<u8>, report: &Report<'_>) {
     let skew = report.skew.text();
     let fields = [
+        b"AT",
         report.origin.bytes(),
         skew.as_bytes(),
         report.client.bytes(),
         report.position.bytes(),
         report.time.bytes(),
     ];
-    out.extend_from_slice(b"AT");
+    let length: usize = fields.iter().map(|field| field.len() + 1).sum();
+    let start = out.len();
+    out.resize(start + length, b' ');
+    let mut room = &mut out[start..];
     for field in fields {
-        out.push(b' ');
-        out.extend_from_slice(field);
+        let (place, rest) = room.split_at_mut(field.len());
+        place.copy_from_slice(field);
+        room = &mut rest[1..];
     }
-    out.push(b'\n');
+    out[start + length - 1] = b'\n';
 }
 
 /// `?`, a space and an exact copy of what the client wrote; one line.
