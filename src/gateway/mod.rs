@@ -251,9 +251,9 @@ impl Gateway {
     }
 
     /// Takes reports that clients made at `now`, each with its place among them, and
-    /// tells `each` what became of which, but of those that are too old to be kept.
-    /// Wakes no link, and counts
-    /// nothing: callers do, once for all that they take in a row.
+    /// tells `each`, which must be quick, what became of which, but of those that are
+    /// too old to be kept. Wakes no link, and counts nothing: callers do, once for all
+    /// that they take in a row.
     pub fn admit<'a>(
         &self,
         now: UnixNanos,
@@ -261,12 +261,14 @@ impl Gateway {
         mut each: impl FnMut(usize, Result<Merged, Full>),
     ) {
         let most = self.limits.max_clients();
+        let mut is_full = false;
         self.replica.admit_all(reports, now, most, |nth, admitted| {
-            if admitted == Err(Full) {
-                self.tell_full();
-            }
+            is_full |= admitted == Err(Full);
             each(nth, admitted);
         });
+        if is_full {
+            self.tell_full();
+        }
     }
 
     /// Hands the newest report of a client to `read`; `None` if the server has

@@ -16,6 +16,7 @@
 //! | [`outbox`] | the cursor of one neighbour, and its next batch |
 //! | `inbox` | how far one neighbour's pushes have been applied |
 //! | [`store`] | the newest report of every client |
+//! | `together` | several reports taken into the store at once |
 //! | [`expiry`] | when a report is too old to be shown, and to be kept |
 //! | `feed` | the order in which the store changed |
 //! | [`tail`] | a reader of the feed that is no neighbour |
@@ -48,6 +49,7 @@ pub mod senders;
 mod shard;
 pub mod store;
 pub mod tail;
+mod together;
 
 use std::fmt;
 use std::num::NonZeroU64;

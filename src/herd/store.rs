@@ -1,7 +1,6 @@
 //! The newest report of every client.
 
 use std::cmp::Ordering;
-use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,21 +11,17 @@ use crate::model::client::ClientId;
 use crate::model::report::Report;
 
 use super::feed::{Entry, Feed, Key};
+use super::lock;
 use super::record::Record;
 pub use super::record::{Held, Learned};
 use super::senders::Heard;
 use super::shard::Shard;
 use super::tail::Slot;
-use super::{lock, try_lock};
 
 /// How many shards the records are spread over: enough that threads seldom
 /// meet in one, few enough that empty ones cost nothing to speak of.
-const SHARDS: usize = 1 << SHARD_BITS;
+pub(super) const SHARDS: usize = 1 << SHARD_BITS;
 const SHARD_BITS: u32 = 6;
-
-/// So many reports are taken together. More would be fetched no quicker, and
-/// hold their shards for longer.
-const TOGETHER: usize = 32;
 
 /// What became of a report that was merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +53,8 @@ pub struct Full;
 /// what a client leaves that is forgotten serves the next new one.
 #[derive(Debug)]
 pub struct Store {
-    shards: Box<[Mutex<Shard>]>,
-    feed: Mutex<Feed>,
+    pub(super) shards: Box<[Mutex<Shard>]>,
+    pub(super) feed: Mutex<Feed>,
     clients: AtomicUsize,
     hasher: Hasher,
 }
@@ -195,123 +190,6 @@ impl Store {
         Ok(merged)
     }
 
-    /// Takes those of several reports that are newer than what is held, as
-    /// [`admit`](Self::admit) does, and tells `each` what became of which. Each
-    /// comes with its place among them. In which order they are taken is not said,
-    /// but of a few of one client, which are taken in theirs unless other threads
-    /// come in between.
-    ///
-    /// It takes much less time for each than one by one: what a report costs is
-    /// to wait for memory that no cache holds, and here they wait together.
-    pub fn admit_all<'a>(
-        &self,
-        mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
-        heard: Heard,
-        learned: Learned,
-        most_clients: usize,
-        mut each: impl FnMut(usize, Result<Merged, Full>),
-    ) {
-        let admit = |report| self.admit(report, heard, learned, most_clients);
-        let Some(first) = reports.next() else { return };
-        let Some(second) = reports.next() else {
-            return each(first.0, admit(first.1));
-        };
-        let all = [first, second].into_iter().chain(reports);
-        let incoming = all.map(|(nth, report)| Incoming {
-            hash: self.hash(report.client),
-            nth,
-            report,
-        });
-        let mut incoming: Vec<_> = incoming.collect();
-        if incoming.len() > TOGETHER {
-            // A shard is locked for many of them, and for as many when a link
-            // reads what changed here.
-            incoming.sort_unstable_by_key(|it| shard_of(it.hash));
-        }
-        let mut later = Vec::new();
-        for some in incoming.chunks(TOGETHER) {
-            let how = (heard, learned, most_clients);
-            self.admit_together(some, how, &mut later, &mut each);
-        }
-        for Incoming { nth, report, .. } in later {
-            each(nth, admit(report));
-        }
-    }
-
-    /// Takes some reports, but for those that it leaves for `later`: of a client
-    /// that another of them may be of, or in a shard that somebody else has. To wait
-    /// for that, while others wait for the shards that are locked here, could be
-    /// for ever.
-    ///
-    /// Each step is a loop of its own, without a lock to take in it, so that
-    /// the processor fetches what several turns need at the same time.
-    fn admit_together<'a>(
-        &self,
-        some: &[Incoming<'a>],
-        (heard, learned, most_clients): (Heard, Learned, usize),
-        later: &mut Vec<Incoming<'a>>,
-        each: &mut impl FnMut(usize, Result<Merged, Full>),
-    ) {
-        let mut locked = Vec::with_capacity(some.len());
-        let mut turns = [u8::MAX; SHARDS];
-        let mut clients = Few::default();
-        let mut taken = Vec::with_capacity(some.len());
-        for incoming in some {
-            let at = shard_of(incoming.hash);
-            if turns[at] == u8::MAX {
-                let shard = match locked.is_empty() {
-                    true => Some(lock(&self.shards[at])),
-                    false => try_lock(&self.shards[at]),
-                };
-                if let Some(shard) = shard {
-                    turns[at] = locked.len() as u8;
-                    locked.push((at, shard));
-                }
-            }
-            match turns[at] != u8::MAX && clients.add(incoming.hash) {
-                true => taken.push((turns[at], incoming)),
-                false => later.push(*incoming),
-            }
-        }
-        for &(turn, incoming) in &taken {
-            black_box(locked[usize::from(turn)].1.likely(incoming.hash));
-        }
-
-        let mut newer = Vec::with_capacity(taken.len());
-        for (turn, incoming) in taken {
-            let Incoming { hash, nth, report } = *incoming;
-            let (at, shard) = &mut locked[usize::from(turn)];
-            let Some(slot) = shard.find(hash, report.client) else {
-                let counted = self.count_client(most_clients);
-                if counted.is_ok() {
-                    self.add(*at, shard, hash, report, (heard, learned));
-                }
-                each(nth, counted.map(|()| Merged::Newer));
-                continue;
-            };
-            let merged = compare(&mut shard.records[slot], report, heard);
-            each(nth, Ok(merged));
-            if merged == Merged::Newer {
-                newer.push((turn, slot, report));
-            }
-        }
-        let first = {
-            let mut feed = lock(&self.feed);
-            for &(turn, slot, _) in &newer {
-                feed.remove(locked[usize::from(turn)].1.records[slot].number);
-            }
-            let first = feed.last() + 1;
-            for &(turn, slot, _) in &newer {
-                feed.append(key(locked[usize::from(turn)].0, slot));
-            }
-            first
-        };
-        for (number, (turn, slot, report)) in (first..).zip(newer) {
-            let record = &mut locked[usize::from(turn)].1.records[slot];
-            record.replace(report, number, heard, learned);
-        }
-    }
-
     /// Takes `heard` out of every record.
     pub(super) fn forget(&self, heard: Heard) {
         for shard in &self.shards {
@@ -399,7 +277,7 @@ impl Store {
     }
 
     /// Adds a client's first report. It has been counted.
-    fn add(
+    pub(super) fn add(
         &self,
         at: usize,
         shard: &mut Shard,
@@ -412,20 +290,20 @@ impl Store {
         shard.insert(hash, record, &self.hasher);
     }
 
-    fn count_client(&self, most: usize) -> Result<(), Full> {
+    pub(super) fn count_client(&self, most: usize) -> Result<(), Full> {
         let one_more = |clients| (clients < most).then_some(clients + 1);
         let counted = self.clients.fetch_update(Relaxed, Relaxed, one_more);
         counted.map(drop).map_err(|_| Full)
     }
 
-    fn hash(&self, client: ClientId<'_>) -> u64 {
+    pub(super) fn hash(&self, client: ClientId<'_>) -> u64 {
         self.hasher.hash_one(client.bytes())
     }
 }
 
 /// What is to become of a client's report. Remembers who has exactly the one that
 /// is held.
-fn compare(record: &mut Record, report: &Report<'_>, heard: Heard) -> Merged {
+pub(super) fn compare(record: &mut Record, report: &Report<'_>, heard: Heard) -> Merged {
     match record.judge(report) {
         Ordering::Less => Merged::Older,
         Ordering::Equal => {
@@ -436,37 +314,13 @@ fn compare(record: &mut Record, report: &Report<'_>, heard: Heard) -> Merged {
     }
 }
 
-/// A report that is to be taken in, with its client's hash.
-#[derive(Clone, Copy)]
-struct Incoming<'a> {
-    hash: u64,
-    nth: usize,
-    report: &'a Report<'a>,
-}
-
-/// Some clients, by their hashes.
-#[derive(Default)]
-struct Few([u64; 16]);
-
-impl Few {
-    /// One more; `false` where it may be among them already, which one in some
-    /// tens is wrongly said to be.
-    fn add(&mut self, hash: u64) -> bool {
-        let word = &mut self.0[(hash >> 26) as usize % 16];
-        let bit = 1 << ((hash >> 20) % 64);
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
-    }
-}
-
 /// The table inside a shard uses a hash's lowest and highest bits.
-fn shard_of(hash: u64) -> usize {
+pub(super) fn shard_of(hash: u64) -> usize {
     (hash >> 40) as usize % SHARDS
 }
 
 /// A record's shard and slot in 32 bits: room for 67 million in each shard.
-fn key(shard: usize, slot: usize) -> Key {
+pub(super) fn key(shard: usize, slot: usize) -> Key {
     let key = (slot << SHARD_BITS) | shard;
     Key(u32::try_from(key).expect("memory ends long before four billion clients"))
 }
