@@ -57,7 +57,7 @@ impl Said<'_> {
 
 /// What came of lines that were taken.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
+pub(super) struct Portion {
     /// How many there were.
     pub(super) lines: usize,
     /// Were those all that there are?
@@ -77,7 +77,7 @@ impl Desk {
         mut lines: impl Iterator<Item = Line<'a>>,
         most: usize,
         page: &mut Page<'_>,
-    ) -> Taken {
+    ) -> Portion {
         let mut taken = Vec::new();
         let mut is_all = false;
         while taken.len() < most.min(TOGETHER) {
@@ -103,7 +103,7 @@ impl Desk {
                 page.say(|out| reply::invalid(out, line));
             }
         }
-        Taken {
+        Portion {
             lines: taken.len(),
             is_all,
             is_news: admitted.contains(&Ok(Merged::Newer)),
