@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::gateway::{FromTheFuture, Gateway, Outcomes};
-use crate::herd::store::{Full, Merged};
+use crate::herd::store::{Full, Merged, TOGETHER};
 use crate::log::Transcript;
 use crate::model::client::ClientId;
 use crate::model::decimal::Decimal;
@@ -30,9 +30,9 @@ pub(super) struct Page<'a> {
     pub(super) counted: &'a mut Outcomes,
 }
 
-/// So many lines are taken together at most. Their reports wait for memory at the
-/// same time; more of them would go no quicker.
-pub(super) const TOGETHER: usize = 32;
+/// An answer is its line and less than this, in bytes: the name of a server, a
+/// skew, and what stands between.
+const MORE_THAN_ITS_LINE: usize = 100;
 
 /// What a line says.
 enum Said<'a> {
@@ -67,24 +67,26 @@ pub(super) struct Portion {
 }
 
 impl Desk {
-    /// Takes some of `lines`: the first few, at most `most` and [`TOGETHER`], and none
-    /// behind a WHATSAT, which is to see what those before it changed and nothing
-    /// else. They have their effects now, and their answers go behind those before
-    /// them.
+    /// Takes some of `lines`: the first few, at most `most` and [`TOGETHER`], as many
+    /// as are answered in `room` bytes and one more at most, and none behind a
+    /// WHATSAT, which is to see what those before it changed and nothing else. They
+    /// have their effects now, and their answers go behind those before them.
     pub(super) fn take<'a>(
         &'a self,
         now: UnixNanos,
         mut lines: impl Iterator<Item = Line<'a>>,
         most: usize,
+        mut room: usize,
         page: &mut Page<'_>,
     ) -> Portion {
         let mut taken = Vec::new();
         let mut is_all = false;
-        while taken.len() < most.min(TOGETHER) {
+        while taken.len() < most.min(TOGETHER) && room > 0 {
             let Some(line) = lines.next() else {
                 is_all = true;
                 break;
             };
+            room = room.saturating_sub(line.bytes().len() + MORE_THAN_ITS_LINE);
             let said = self.read(now, line);
             let asks = matches!(said, Said::Whatsat(..));
             taken.push((line.bytes(), said));

@@ -77,8 +77,8 @@ impl fmt::Display for End {
 /// One client's connection: bytes in, answers out.
 ///
 /// Memory: at most a read buffer of 32 KiB and a line, answers of [`MAX_READY`]
-/// and to some lines of that buffer more, and [`MAX_HELD_BACK`] and one more behind
-/// questions under way; about 4 KiB in all while it is silent.
+/// and one more, and [`MAX_HELD_BACK`] and one more behind questions under way;
+/// about 4 KiB in all while it is silent.
 pub(super) struct Session<S> {
     stream: S,
     desk: Desk,
@@ -210,13 +210,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if taken == most {
                 break taken > 0;
             }
-            if self.answers.ready().len() >= MAX_READY {
+            let ready = self.answers.ready().len();
+            if ready >= MAX_READY {
                 break true;
             }
-            // Behind a question, no line more than may be answered.
-            let at_once = match self.answers.waiting() {
-                0 => most - taken,
-                _ => 1,
+            let room = match self.answers.waiting() {
+                0 => MAX_READY - ready,
+                _ => MAX_HELD_BACK - self.answers.held_back(),
             };
             let lines = self.lines.take(at_end);
             let mut page = Page {
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 transcript: &mut self.transcript,
                 counted: &mut counted,
             };
-            let some = self.desk.take(now, lines, at_once, &mut page);
+            let some = self.desk.take(now, lines, most - taken, room, &mut page);
             is_news |= some.is_news;
             taken += some.lines;
             if some.is_all {
@@ -388,7 +388,6 @@ mod tests {
 
     use super::*;
     use crate::clients::addresses::Addresses;
-    use crate::clients::desk::TOGETHER;
     use crate::clients::samples;
     use crate::log::Log;
     use crate::model::name::Name;
@@ -414,7 +413,7 @@ mod tests {
         loop {
             let is_more = session.take_lines(false);
             let ready = session.answers.ready().len();
-            assert!(ready < MAX_READY + TOGETHER * b"? \n".len());
+            assert!(ready < MAX_READY + b"? \n".len());
             answered += ready;
             session.send().await.unwrap();
             if !is_more {

@@ -393,9 +393,7 @@ impl Replica {
             at: now,
             from: None,
         };
-        let kept = reports.filter(|(_, report)| !self.forgets(report, now));
-        self.store
-            .admit_all(kept, Heard::default(), learned, most_clients, each);
+        self.admit_kept(reports, Heard::default(), learned, most_clients, each);
     }
 
     /// Hands the newest report of a client to `read`, which must be quick (see
@@ -489,8 +487,7 @@ impl Replica {
         let each =
             |_, merged: Result<Merged, Full>| merged.into_iter().for_each(|it| tally.add(it));
         let all = reports.iter().enumerate();
-        let kept = all.filter(|(_, report)| !self.forgets(report, now));
-        self.store.admit_all(kept, heard, learned, usize::MAX, each);
+        self.admit_kept(all, heard, learned, usize::MAX, each);
         tally.older = reports.len() - tally.newer - tally.same;
         tally
     }
@@ -521,6 +518,20 @@ impl Replica {
         incarnation: Incarnation,
     ) -> Option<Lease> {
         self.senders.find((neighbour, incarnation))
+    }
+
+    /// Takes those that are not too old to be kept.
+    fn admit_kept<'a>(
+        &self,
+        reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
+        heard: Heard,
+        learned: Learned,
+        most_clients: usize,
+        each: impl FnMut(usize, Result<Merged, Full>),
+    ) {
+        let kept = reports.filter(|(_, report)| !self.forgets(report, learned.at));
+        self.store
+            .admit_all(kept, heard, learned, most_clients, each);
     }
 
     fn forgets(&self, report: &Report<'_>, now: UnixNanos) -> bool {

@@ -17,6 +17,7 @@ pub use super::record::{Held, Learned};
 use super::senders::Heard;
 use super::shard::Shard;
 use super::tail::Slot;
+pub use super::together::TOGETHER;
 
 /// How many shards the records are spread over: enough that threads seldom
 /// meet in one, few enough that empty ones cost nothing to speak of.

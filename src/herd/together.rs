@@ -19,7 +19,7 @@ use super::{lock, try_lock};
 
 /// So many reports are taken together. More would be fetched no quicker, and
 /// hold their shards for longer.
-const TOGETHER: usize = 32;
+pub const TOGETHER: usize = 32;
 
 /// A report that is to be taken in, with its client's hash and its place among
 /// those that were given.
