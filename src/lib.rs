@@ -117,25 +117,25 @@
 //! The same promises are tested at four distances from the code: the pure rules
 //! under a seeded scheduler (`tests/simulation`), whole servers on a simulated
 //! network and in simulated time (`tests/turmoil`), herds in one process over
-//! real gRPC (`tests/herd.rs`, `tests/links.rs`, `tests/faults`), and processes
-//! that are killed, stopped and cut off under load (`tests/processes`).
+//! real gRPC (`tests/herd/herd.rs`, `tests/herd/links.rs`, `tests/herd/faults`), and processes
+//! that are killed, stopped and cut off under load (`tests/herd/processes`).
 //!
 //! | promise | tests |
 //! |---|---|
-//! | 1 convergence | all four; `tests/faults` fault by fault, `tests/expiry.rs` for what is forgotten |
-//! | 2 no loss while one lives | all four; `tests/binary/stopping.rs` for a drain under load |
-//! | 3 no echo | `tests/simulation` at every step, `tests/links.rs` on the wire, `tests/faults/twins.rs` for two processes of one name |
-//! | 4 bounded memory | `tests/simulation` (feed entries), `tests/faults/slow.rs` (an outage under load) |
-//! | 5 nobody waits for a slow neighbour | `tests/herd.rs`, and every scenario of `tests/faults` and `tests/processes` under load; when clients do, `clients::session`, `tests/links.rs` |
-//! | 6 strangers are turned away | `tests/strangers.rs`, `tests/attacks.rs`, `tests/tls`, `tests/refusals.rs`, `tests/fuzz` |
-//! | 1 to 6 while links, members and limits change | `tests/simulation` for any schedule, `tests/reload.rs` under load, `tests/binary/reload.rs` by SIGHUP |
-//! | secrets are written nowhere | `tests/tls/secrets.rs`, `tests/google/secrets.rs` |
-//! | clients are let in as the config says, and take no more than it gives them | `tests/client_guard.rs`, `tests/tls/clients.rs`, `tests/admin/networks.rs`; the rules in `model::networks`, `clients::pace` and `clients::addresses` |
-//! | the line protocol, its limits | `tests/client_protocol.rs`, `tests/client_limits.rs`, `tests/binary/crowds.rs`, `tests/fuzz` |
-//! | what the bench says | `tests/bench` |
-//! | what operators are told | `tests/operator`; that all servers of a quiet herd have equal digests, by the simulation too |
-//! | what the commands of operators say | `tests/commands` |
-//! | what monitoring reads, and what its rules and panels ask for | `tests/admin` |
+//! | 1 convergence | all four; `tests/herd/faults` fault by fault, `tests/herd/expiry.rs` for what is forgotten |
+//! | 2 no loss while one lives | all four; `tests/cli/binary/stopping.rs` for a drain under load |
+//! | 3 no echo | `tests/simulation` at every step, `tests/herd/links.rs` on the wire, `tests/herd/faults/twins.rs` for two processes of one name |
+//! | 4 bounded memory | `tests/simulation` (feed entries), `tests/herd/faults/slow.rs` (an outage under load) |
+//! | 5 nobody waits for a slow neighbour | `tests/herd/herd.rs`, and every scenario of `tests/herd/faults` and `tests/herd/processes` under load; when clients do, `clients::session`, `tests/herd/links.rs` |
+//! | 6 strangers are turned away | `tests/security/strangers.rs`, `tests/security/attacks.rs`, `tests/security/tls`, `tests/security/refusals.rs`, `tests/security/fuzz` |
+//! | 1 to 6 while links, members and limits change | `tests/simulation` for any schedule, `tests/herd/reload.rs` under load, `tests/cli/binary/reload.rs` by SIGHUP |
+//! | secrets are written nowhere | `tests/security/tls/secrets.rs`, `tests/protocol/google/secrets.rs` |
+//! | clients are let in as the config says, and take no more than it gives them | `tests/protocol/client_guard.rs`, `tests/security/tls/clients.rs`, `tests/operators/admin/networks.rs`; the rules in `model::networks`, `clients::pace` and `clients::addresses` |
+//! | the line protocol, its limits | `tests/protocol/client_protocol.rs`, `tests/protocol/client_limits.rs`, `tests/cli/binary/crowds.rs`, `tests/security/fuzz` |
+//! | what the bench says | `tests/cli/bench` |
+//! | what operators are told | `tests/operators`; that all servers of a quiet herd have equal digests, by the simulation too |
+//! | what the commands of operators say | `tests/cli/commands` |
+//! | what monitoring reads, and what its rules and panels ask for | `tests/operators/admin` |
 
 pub mod admin;
 pub mod bench;

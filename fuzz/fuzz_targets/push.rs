@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/fuzz/checks/mod.rs"]
+#[path = "../../tests/security/fuzz/checks/mod.rs"]
 mod checks;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::push::check(bytes));

@@ -1,5 +1,5 @@
 //! Herds of any shape are read as they were written. That any other text has an
-//! answer, and never a panic, is the matter of `tests/fuzz`.
+//! answer, and never a panic, is the matter of `tests/security/fuzz`.
 
 use std::collections::HashSet;
 

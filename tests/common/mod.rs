@@ -5,6 +5,7 @@
 // Each test uses some of it, and a test may panic.
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
+mod alone;
 mod client;
 mod dice;
 mod earth;
@@ -19,6 +20,7 @@ mod push;
 mod site;
 mod stranger;
 
+pub use alone::alone;
 pub use client::{Client, dial_from};
 pub use dice::Dice;
 pub use earth::haversine;

@@ -1,0 +1,297 @@
+//! The logs: each line in and out, of clients and of neighbours, and what
+//! became of connections and links.
+
+use std::time::{Duration, Instant};
+
+use proxyherd::proto::GreetRequest;
+use proxyherd::proto::propagate_client::PropagateClient;
+use tokio::runtime::Builder;
+use tonic::transport::Endpoint;
+
+use super::T;
+use crate::common::{Client, Process, Site, Topology, eventually};
+
+const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+const ALONE: Topology<'static> = (&["Riley"], &[]);
+
+/// The part of a log's line behind its time.
+fn words(line: &str) -> &str {
+    let (stamp, words) = line.split_once(' ').unwrap_or(("", ""));
+    let shape: String = stamp
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '9' } else { c })
+        .collect();
+    assert_eq!(shape, "9999-99-99T99:99:99.999999Z", "{line:?}");
+    words
+}
+
+/// What a server's log has of one client, oldest first.
+fn of_client(site: &Site, client: &str) -> Vec<String> {
+    let log = site.log("Riley");
+    let lines = log.lines().map(words);
+    let told = format!("client {client} ");
+    let lines = lines.filter(|line| line.contains(&told));
+    lines.map(|line| line.replace(&told, "")).collect()
+}
+
+#[test]
+fn every_line_of_a_client_is_in_the_log_both_ways() {
+    let (site, _process) = Site::up(ALONE, "");
+    let mut client = site.client("Riley");
+    let me = client.local_address().to_string();
+    let at_line = client.ask(&format!("  IAMAT kiwi +34.06-118.44 {T}"));
+    client.send("WHATSAT kiwi 10 5\nWHATSAT kiwi 1 5\nWHATSAT kiwi 10 0\n\nWHATSAT nobody 1 1\r\n");
+    for _ in 0..3 {
+        client.places();
+    }
+    assert_eq!(
+        (client.text(), client.text()),
+        ("? ".into(), "? WHATSAT nobody 1 1".into())
+    );
+    drop(client);
+    site.await_log("Riley", &format!("client {me} is gone"));
+    assert_eq!(
+        of_client(&site, &me),
+        [
+            "INFO  connected".to_owned(),
+            format!("in    IAMAT kiwi +34.06-118.44 {T}"),
+            format!("out {at_line}"),
+            "in  WHATSAT kiwi 10 5".into(),
+            format!("out {at_line} and 2 places"),
+            "in  WHATSAT kiwi 1 5".into(),
+            format!("out {at_line} and 1 place"),
+            "in  WHATSAT kiwi 10 0".into(),
+            format!("out {at_line} and 0 places"),
+            "in  ".into(),
+            "out ? ".into(),
+            "in  WHATSAT nobody 1 1".into(),
+            "out ? WHATSAT nobody 1 1".into(),
+            "INFO  is gone: it closed its side".into(),
+        ]
+    );
+}
+
+#[test]
+fn a_line_is_in_the_log_within_a_fifth_of_a_second() {
+    let (site, _process) = Site::up(ALONE, "");
+    let mut client = site.client("Riley");
+    let mut times: Vec<Duration> = (0..9)
+        .map(|n| {
+            let start = Instant::now();
+            let at_line = client.ask(&format!("IAMAT kiwi-{n} +1+1 {T}"));
+            site.await_log("Riley", &format!(" out {at_line}"));
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    // The median, as a busy machine may stop this test itself for longer.
+    assert!(times[4] < Duration::from_millis(200), "{times:?}");
+}
+
+#[test]
+fn every_report_between_neighbours_is_in_the_log_of_both_as_its_at_line() {
+    let (site, process) = Site::up(PAIR, "");
+    process.await_stderr("Riley: link to Jaquez is up");
+    process.await_stderr("Jaquez: link to Riley is up");
+    let kiwi = site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
+    let plum = site.client("Jaquez").ask(&format!("IAMAT plum +1+1 {T}"));
+    for (at_line, from, to) in [(&kiwi, "Riley", "Jaquez"), (&plum, "Jaquez", "Riley")] {
+        let out = site.await_log(from, &format!(" neighbour {to} out {at_line}"));
+        assert_eq!(words(&out), format!("neighbour {to} out {at_line}"));
+        let heard = site.await_log(to, &format!(" neighbour {from} in  {at_line}"));
+        assert_eq!(words(&heard), format!("neighbour {from} in  {at_line}"));
+    }
+    site.await_report(&["Riley"], "plum", &plum);
+    for server in PAIR.0 {
+        let log = site.log(server);
+        for at_line in [&kiwi, &plum] {
+            let between = log.lines().filter(|line| {
+                words(line).starts_with("neighbour ") && line.ends_with(at_line.as_str())
+            });
+            assert_eq!(between.count(), 1, "sent once, and not back: {log}");
+        }
+    }
+}
+
+#[test]
+fn connections_come_and_go_with_the_reason() {
+    let quick = "[limits]\nidle = \"200ms\"\n";
+    let (site, mut servers) = Site::serve_each(PAIR, quick);
+    let from = site.await_log("Riley", "neighbour Jaquez connected from 127.0.0.1:");
+    assert!(words(&from).starts_with("INFO  "), "{from}");
+    site.await_log("Riley", "INFO  link to Jaquez is up");
+
+    let mut silent = site.client("Riley");
+    assert_eq!(silent.rest(), b"", "the idle limit ends it");
+    let me = silent.local_address().to_string();
+    site.await_log(
+        "Riley",
+        &format!("client {me} is gone: it sent nothing for the idle limit"),
+    );
+
+    let broken = site.client("Riley");
+    let me = broken.local_address().to_string();
+    broken.reset();
+    site.await_log(
+        "Riley",
+        &format!("client {me} is gone: the connection broke: "),
+    );
+
+    let mut last = site.client("Riley");
+    let me = last.local_address().to_string();
+    last.ask("hello");
+    servers.pop().expect("Jaquez").kill();
+    let down = site.await_log("Riley", "link to Jaquez is down: ");
+    assert!(words(&down).starts_with("WARN  "), "{down}");
+    let gone = site.await_log("Riley", " is gone: it closed the connection");
+    assert!(
+        words(&gone).starts_with("INFO  neighbour Jaquez from 127.0.0.1:"),
+        "{gone}"
+    );
+    let riley = servers.pop().expect("Riley");
+    riley.signal("TERM");
+    assert_eq!(riley.end().status.code(), Some(0));
+    let log = site.log("Riley");
+    let told = [
+        format!("client {me} is gone: the server shuts down"),
+        format!("client {me} is gone: it sent nothing for the idle limit"),
+    ];
+    assert!(told.iter().any(|told| log.contains(told)), "{log}");
+}
+
+#[test]
+fn nothing_that_a_client_says_can_forge_a_line() {
+    let (site, process) = Site::up(PAIR, "");
+    let mut client = site.client("Riley");
+    let forged: [&[u8]; 5] = [
+        b"IAMAT\r2026-11-22T09:31:05.123456Z INFO  forged by CR",
+        b"\x1b[2J\x1b[31mred\x07\x08\x00\x7f\xc2\x9b1m",
+        "line\u{2028}separator \u{202e}backwards\u{200b}\u{85}".as_bytes(),
+        b"\xff\xfe not UTF-8 \xc3",
+        b"a vertical\x0btab and a form\x0cfeed",
+    ];
+    for line in forged {
+        client.send(line).send("\n");
+        assert_eq!(
+            client.line(),
+            [b"? ", line, b"\n"].concat(),
+            "answered as it came"
+        );
+    }
+    // A client ID may hold any character that is no white space.
+    let id = "kiwi\u{1b}[2J\u{202e}\u{2028}";
+    let answer = client.ask(&format!("IAMAT {id} +1+1 {T}"));
+    assert!(answer.contains(id), "{answer:?}");
+
+    let as_shown = "kiwi\\x1b[2J\\u{202e}\\u{2028} +1+1";
+    site.await_log("Riley", " out AT Riley +");
+    site.await_log("Jaquez", as_shown);
+    for server in PAIR.0 {
+        let log = site.log(server);
+        let shown = log.lines().filter(|line| line.contains(as_shown)).count();
+        assert!(shown > 0, "{log}");
+        // Every line has a time of its own, and none is a client's.
+        assert!(
+            log.lines()
+                .all(|line| !words(line).starts_with("INFO  forged"))
+        );
+        let deceives = |c: char| (c.is_control() && c != '\n') || "\u{2028}\u{202e}".contains(c);
+        assert!(!log.contains(deceives), "{log:?}");
+    }
+    let log = site.log("Riley");
+    assert_eq!(log.matches(" in  ").count(), 6, "{log}");
+    assert!(log.contains("IAMAT\\r2026-11-22T"), "{log}");
+    assert!(
+        log.contains("\\x1b[2J\\x1b[31mred\\x07\\x08\\x00\\x7f\\u{9b}1m"),
+        "{log}"
+    );
+    assert!(log.contains("\\xff\\xfe not UTF-8 \\xc3"), "{log}");
+    assert!(!process.stderr().contains('\u{1b}'));
+}
+
+#[test]
+fn nothing_that_a_stranger_says_can_forge_a_line() {
+    let (site, process) = Site::up(ALONE, "");
+    let forged = "x\n2026-11-22T09:31:05.123456Z INFO  forged \u{1b}[2J\u{202e}";
+    let greeting = GreetRequest {
+        version_major: 1,
+        herd: forged.to_owned(),
+        sender: forged.to_owned(),
+        sender_incarnation: 1,
+        receiver: "Riley".to_owned(),
+        ..GreetRequest::default()
+    };
+    let address = format!("http://127.0.0.1:{}", site.server("Riley").peers);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(address).unwrap().connect().await;
+        let mut stranger = PropagateClient::new(channel.unwrap());
+        stranger.greet(greeting).await.unwrap_err();
+    });
+    process.await_stderr("refused a greeting from 127.0.0.1:");
+    site.await_log("Riley", "refused a greeting from 127.0.0.1:");
+    for told in [process.stderr(), site.log("Riley")] {
+        assert!(
+            !told.contains('\u{1b}') && !told.contains('\u{202e}'),
+            "{told:?}"
+        );
+        assert!(
+            told.lines()
+                .all(|line| !line.starts_with("2026-11-22T09:31:05.123456Z"))
+        );
+    }
+}
+
+#[test]
+fn at_level_off_no_file_is_written() {
+    let (site, process) = Site::up(PAIR, "[log]\nlevel = \"off\"\n");
+    process.await_stderr("Riley: link to Jaquez is up");
+    let at_line = site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
+    site.await_report(&["Jaquez"], "kiwi", &at_line);
+    assert!(!process.stdout().contains("logs"), "{}", process.stdout());
+    process.signal("TERM");
+    assert_eq!(process.end().status.code(), Some(0));
+    assert!(!site.path("logs").exists());
+}
+
+#[test]
+fn at_level_warn_the_transcript_is_whole_and_events_are_few() {
+    let (site, _process) = Site::up(PAIR, "[log]\nlevel = \"warn\"\ndir = \"elsewhere/deep\"\n");
+    let at_line = site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
+    let read = || std::fs::read_to_string(site.path("elsewhere/deep/Riley.log")).ok();
+    let log = eventually("the transcript is there", || {
+        read().filter(|log| log.contains(&format!("out {at_line}")))
+    });
+    assert!(!log.contains(" INFO "), "{log}");
+}
+
+#[test]
+fn rust_log_wins_over_the_config() {
+    let make = || Site::new(PAIR, "[log]\nlevel = \"error\"\n");
+    let with = |rust_log: &'static str| {
+        Site::start(make, move |site: &Site| {
+            Process::spawn(site.command(&["up"]).env("RUST_LOG", rust_log)).serving()
+        })
+    };
+    let (site, _process) = with("warn,proxyherd=info");
+    site.await_log("Riley", "INFO  link to Jaquez is up");
+
+    let (site, _process) = with("h2=debug");
+    site.await_log("Riley", " DEBUG h2");
+
+    let (site, process) = with("proxyherd=loud");
+    process.await_stderr("warning: RUST_LOG is not understood (\"proxyherd=loud\"");
+    site.client("Riley").ask("it serves all the same");
+}
+
+#[test]
+fn a_log_that_others_move_or_remove_is_made_again() {
+    let (site, _process) = Site::up(ALONE, "");
+    let mut client: Client = site.client("Riley");
+    client.ask("one");
+    site.await_log("Riley", "in  one");
+    std::fs::rename(site.path("logs"), site.path("moved")).unwrap();
+    client.ask("two");
+    site.await_log("Riley", "in  two");
+    assert!(!site.log("Riley").contains("in  one"));
+}

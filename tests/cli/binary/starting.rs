@@ -1,0 +1,231 @@
+//! `up`, `serve` and `check`, where all is well.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::T;
+use crate::common::{CLASSIC, Client, LIMIT, Process, Site, eventually, within};
+
+const PAIR: (&[&str], &[(&str, &str)]) = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+
+#[test]
+fn up_says_what_listens_where_and_what_to_type() {
+    let (site, process) = Site::up(CLASSIC, "");
+    let told = process.stdout();
+    for server in site.servers() {
+        let (name, clients, peers) = (&server.name, server.clients, server.peers);
+        let line = told
+            .lines()
+            .find(|line| line.trim_start().starts_with(name.as_str()));
+        let line = line.unwrap_or_else(|| panic!("{name} is missing: {told}"));
+        let places = format!("clients on 127.0.0.1:{clients}, neighbours on 127.0.0.1:{peers}");
+        assert!(line.ends_with(&places), "{line}");
+        site.client(name);
+    }
+    assert!(told.starts_with("proxyherd "), "{told}");
+    assert!(told.contains(": herd test\n"), "{told}");
+    assert!(told.contains("\nlogs in logs\n"), "{told}");
+    assert!(
+        told.contains("try, from another terminal:\n  printf "),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_example_that_up_prints_works() {
+    let make = || Site::with_built_in_places(CLASSIC, "");
+    let (_site, process) = Site::start(make, |site| site.run(&["up"]));
+    // A debug build on a busy machine takes its time for all the world's places.
+    within(LIMIT * 5, "the places are loaded", || {
+        let told = process.stderr();
+        told.contains(" places are loaded\n").then_some(())
+    });
+    let told = process.stdout();
+    let example = told.lines().find_map(|line| line.strip_prefix("  printf "));
+    let (lines, connection) = example.unwrap().split_once(" | nc -N ").unwrap();
+    let (host, port) = connection.split_once(' ').unwrap();
+    let lines = sh(&format!("printf {lines}"));
+    let mut client = Client::connect(format!("{host}:{port}").parse().unwrap());
+    client.send(&lines);
+    let answer = String::from_utf8(client.finish()).unwrap();
+    is_the_example_s(&answer);
+
+    let here = sh("nc -h 2>&1 || true");
+    if String::from_utf8(here).unwrap().contains("-N") {
+        is_the_example_s(&String::from_utf8(sh(&format!("printf {}", example.unwrap()))).unwrap());
+    }
+}
+
+fn is_the_example_s(answer: &str) {
+    let mut lines = answer.lines();
+    let first = lines.next().unwrap();
+    assert!(first.starts_with("AT Riley +"), "{answer}");
+    assert!(
+        first.ends_with(" kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503"),
+        "{answer}"
+    );
+    assert!(lines.next().unwrap().starts_with("AT Riley +"), "{answer}");
+    assert_eq!(answer.matches("\"name\" : ").count(), 5, "{answer}");
+    assert!(answer.contains("\"status\" : \"OK\""), "{answer}");
+    assert!(answer.ends_with("\n}\n\n"), "{answer}");
+}
+
+fn sh(script: &str) -> Vec<u8> {
+    let done = Command::new("sh").args(["-c", script]).output().unwrap();
+    assert!(done.status.success(), "{script}: {done:?}");
+    done.stdout
+}
+
+#[test]
+fn a_report_at_one_server_is_answered_at_all() {
+    let (site, process) = Site::up(CLASSIC, "");
+    let at_line = site
+        .client("Campbell")
+        .ask(&format!("IAMAT kiwi +34.06-118.44 {T}"));
+    assert!(at_line.starts_with("AT Campbell +"), "{at_line}");
+    site.await_report(CLASSIC.0, "kiwi", &at_line);
+    let mut client = site.client("Riley");
+    client.send("WHATSAT kiwi 10 5\n");
+    let (at, places) = client.places();
+    assert_eq!(at, at_line);
+    assert!(places.contains("\"name\" : \"Westwood\""), "{places}");
+    drop(process);
+}
+
+#[test]
+fn five_processes_make_the_same_herd_and_one_that_was_killed_comes_back_to_it() {
+    let (site, mut processes) = Site::serve_each(CLASSIC, "");
+    let kiwi = site.client("Bernard").ask(&format!("IAMAT kiwi +1+1 {T}"));
+    site.await_report(CLASSIC.0, "kiwi", &kiwi);
+
+    let juzang = processes.remove(2);
+    assert!(juzang.stdout().contains("  Juzang  clients on "));
+    assert!(
+        !juzang.stdout().contains("Riley"),
+        "it tells of itself only"
+    );
+    juzang.kill();
+    let plum = site.client("Riley").ask(&format!("IAMAT plum +2+2 {T}"));
+    site.await_report(&["Riley", "Jaquez", "Campbell", "Bernard"], "plum", &plum);
+    processes[0].await_stderr("Riley: link to Juzang is down: ");
+
+    let restarted = eventually("Juzang has its ports again", || {
+        site.run(&["serve", "Juzang"]).ok()
+    });
+    site.await_report(&["Juzang"], "kiwi", &kiwi);
+    site.await_report(&["Juzang"], "plum", &plum);
+    let kiwi = site.client("Juzang").ask(&format!("IAMAT kiwi +3+3 {T}.5"));
+    site.await_report(CLASSIC.0, "kiwi", &kiwi);
+    drop(restarted);
+}
+
+#[test]
+fn a_server_without_its_neighbours_serves_and_says_which_links_are_down() {
+    let make = || Site::new(PAIR, "");
+    let (site, riley) = Site::start(make, |site| site.run(&["serve", "Riley"]));
+    riley.await_stderr("warning: Riley: link to Jaquez is down: ");
+    assert!(
+        riley.stderr().to_lowercase().contains("refused"),
+        "{}",
+        riley.stderr()
+    );
+    let at_line = site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
+
+    let jaquez = eventually("Jaquez starts", || site.run(&["serve", "Jaquez"]).ok());
+    riley.await_stderr("\nRiley: link to Jaquez is up\n");
+    jaquez.await_stderr("Jaquez: link to Riley is up\n");
+    site.await_report(&["Jaquez"], "kiwi", &at_line);
+    jaquez.kill();
+    eventually("the end of the link is told", || {
+        (riley.stderr().matches("link to Jaquez is down: ").count() > 1).then_some(())
+    });
+}
+
+#[test]
+fn servers_that_start_together_are_soon_linked() {
+    let take = |_| {
+        let (_site, process) = Site::up(CLASSIC, "");
+        let start = Instant::now();
+        eventually("all twelve ends of links are up", || {
+            let told = process.stderr();
+            (told.matches(" is up\n").count() == 12).then_some(start.elapsed())
+        })
+    };
+    // Others may keep this machine busy, so that one try shows nothing.
+    let soon = |time: &Duration| *time < Duration::from_millis(300);
+    let times: Vec<Duration> = (0..10).map(take).take_while(|time| !soon(time)).collect();
+    assert!(times.len() < 10, "{times:?}");
+}
+
+#[test]
+fn check_prints_the_herd_and_runs_nothing() {
+    let site = Site::new(CLASSIC, "[limits]\nmax_line = 1000\n");
+    let ended = Process::run(&mut site.command(&["check"]));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+    assert!(
+        ended
+            .stdout
+            .starts_with("herd.toml: herd test of 5 servers, 6 links\n"),
+        "{ended:?}"
+    );
+    for server in site.servers() {
+        let address = format!("127.0.0.1:{}", server.clients);
+        let line = ended.stdout.lines().find(|line| line.contains(&address));
+        assert!(line.unwrap().contains(&server.name), "{ended:?}");
+    }
+    assert!(
+        ended
+            .stdout
+            .contains("limits.max_line = 1000 (default 4096)")
+    );
+    assert!(!site.path("logs").exists());
+}
+
+#[test]
+fn check_reads_the_shipped_config_where_none_is_named() {
+    let site = Site::new(PAIR, "");
+    let mut command = site.command_alone(&["check"]);
+    let ended = Process::run(command.current_dir(env!("CARGO_MANIFEST_DIR")));
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .starts_with("config/herd.toml: herd classic of 5 servers, 6 links\n"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn help_and_version_are_printed_and_no_command_is_a_mistake() {
+    let site = Site::new(PAIR, "");
+    let run = |arguments: &[&str]| Process::run(&mut site.command_alone(arguments));
+    let help = run(&["--help"]);
+    assert_eq!(help.status.code(), Some(0), "{help:?}");
+    for word in ["up", "serve", "check", "--help", "--version"] {
+        assert!(help.stdout.contains(word), "{help:?}");
+    }
+    for command in ["up", "serve", "check"] {
+        let help = run(&[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0), "{help:?}");
+        assert!(help.stdout.contains("--config <FILE>"), "{help:?}");
+        assert!(help.stdout.contains("config/herd.toml"), "{help:?}");
+    }
+    let version = run(&["--version"]);
+    assert_eq!(version.status.code(), Some(0), "{version:?}");
+    assert_eq!(
+        version.stdout,
+        concat!("proxyherd ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    for (arguments, told) in [
+        (&[][..], "Usage: proxyherd"),
+        (&["serve"], "<NAME>"),
+        (&["upp"], "'up'"),
+        (&["up", "--confg", "x"], "'--config'"),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(told), "{ended:?}");
+        assert_eq!(ended.stdout, "");
+    }
+}

@@ -1,0 +1,15 @@
+//! Herds over real gRPC and real processes: replication, links and their faults.
+
+// A test may panic.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod expiry;
+mod faults;
+mod herd;
+mod links;
+mod policy;
+mod processes;
+mod reload;

@@ -1,0 +1,174 @@
+//! That the numbers are those of what was done.
+
+use std::time::Duration;
+
+use proxyherd::gateway::Clock;
+use proxyherd::log::Log;
+use proxyherd::model::timestamp::UnixNanos;
+use proxyherd::places::{Answer, Places};
+
+use super::page::Page;
+use super::{ALONE, herd, tell};
+use crate::common::{Herd, cpu_time, eventually};
+
+#[test]
+fn every_line_and_connection_is_counted() {
+    let start = 1_700_000_000_500_000_000;
+    let mut herd = Herd::new(ALONE).adjust(|plan| {
+        tell(plan);
+        plan.gateway.max_clients = 2;
+        plan.clients.max_connections = 1;
+    });
+    herd.launch_with("Riley", Clock::new(move || UnixNanos(start)), Log::off());
+    let admin = herd.admin_address("Riley");
+    let before = Page::of(admin);
+    assert_eq!(before.get("proxyherd_client_request_seconds_count"), 0.0);
+    assert_eq!(before.get("proxyherd_start_time_seconds"), 1_700_000_000.5);
+    assert_eq!(before.get("proxyherd_client_connections"), 0.0);
+
+    let mut client = herd.client("Riley");
+    for line in [
+        "IAMAT a +1+1 5",
+        "IAMAT a +1+1 6",
+        "IAMAT a +1+1 4",
+        "IAMAT a +1+1 99999999999",
+        "IAMAT b +1+1 1",
+        "IAMAT c +1+1 1",
+        "WHATSAT nobody 1 1",
+        "what?",
+        "",
+    ] {
+        client.ask(line);
+    }
+    client.send("WHATSAT a 1 1\nWHATSAT a 1 0\n");
+    client.places();
+    client.places();
+    assert_eq!(herd.client("Riley").rest(), b"", "one too many");
+    let page = eventually("all lines are counted", || {
+        let page = Page::of(admin);
+        let count = page.get("proxyherd_client_request_seconds_count");
+        (count == 11.0).then_some(page)
+    });
+    for (series, value) in [
+        ("proxyherd_client_reports_total{result=\"accepted\"}", 3.0),
+        ("proxyherd_client_reports_total{result=\"stale\"}", 1.0),
+        (
+            "proxyherd_client_reports_total{result=\"refused_max_future\"}",
+            1.0,
+        ),
+        (
+            "proxyherd_client_reports_total{result=\"refused_max_clients\"}",
+            1.0,
+        ),
+        ("proxyherd_client_questions_total{result=\"located\"}", 2.0),
+        ("proxyherd_client_questions_total{result=\"unknown\"}", 1.0),
+        ("proxyherd_client_lines_malformed_total", 2.0),
+        ("proxyherd_clients", 2.0),
+        ("proxyherd_clients_limit", 2.0),
+        ("proxyherd_feed_entries", 2.0),
+        ("proxyherd_changes_total", 3.0),
+        ("proxyherd_client_connections", 1.0),
+        ("proxyherd_client_connections_limit", 1.0),
+        ("proxyherd_client_connections_accepted_total", 1.0),
+        (
+            "proxyherd_client_connections_refused_total{reason=\"max_connections\"}",
+            1.0,
+        ),
+        (
+            "proxyherd_client_connections_refused_total{reason=\"connections_per_address\"}",
+            0.0,
+        ),
+        (
+            "proxyherd_client_connections_refused_total{reason=\"network\"}",
+            0.0,
+        ),
+        ("proxyherd_client_reads_put_off_total", 0.0),
+        ("proxyherd_client_reads_held_back_total", 0.0),
+        // With none wanted, nobody is asked.
+        ("proxyherd_places_answers_total{result=\"answered\"}", 1.0),
+        ("proxyherd_places_answers_total{result=\"failed\"}", 0.0),
+        ("proxyherd_places_seconds_count", 1.0),
+        ("proxyherd_log_lines_dropped_total", 0.0),
+        (
+            "proxyherd_peer_calls_refused_total{reason=\"wrong_name\"}",
+            0.0,
+        ),
+        ("proxyherd_peer_calls_refused_total{reason=\"other\"}", 0.0),
+        ("proxyherd_draining", 0.0),
+        (
+            concat!(
+                "proxyherd_info{herd=\"test\",name=\"Riley\",version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"}"
+            ),
+            1.0,
+        ),
+    ] {
+        assert_eq!(page.get(series), value, "{series}");
+    }
+    drop(client);
+    eventually("the client has left", || {
+        let page = Page::of(admin);
+        (page.get("proxyherd_client_connections") == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
+    let wait = Duration::from_millis(300);
+    let slow = move |_| async move {
+        tokio::time::sleep(wait).await;
+        Answer::none()
+    };
+    let places = Places::new(slow, Duration::from_secs(10));
+    let herd = Herd::new(ALONE)
+        .with_places(places)
+        .adjust(tell)
+        .launch_all();
+    let admin = herd.admin_address("Riley");
+    let mut client = herd.client("Riley");
+    client.ask("IAMAT kiwi +1+1 1");
+    client.send("before\nWHATSAT kiwi 1 1\nbehind\n");
+    client.text();
+    client.places();
+    client.text();
+    let page = eventually("all lines are counted", || {
+        let page = Page::of(admin);
+        (page.get("proxyherd_client_request_seconds_count") == 4.0).then_some(page)
+    });
+    let below = |bound: &str| {
+        page.get(&format!(
+            "proxyherd_client_request_seconds_bucket{{le=\"{bound}\"}}"
+        ))
+    };
+    assert!(below("0.25") >= 1.0, "those before it went at once");
+    assert!(
+        below("0.25") <= 2.0,
+        "the question and what is behind it waited"
+    );
+    assert!(page.get("proxyherd_client_request_seconds_sum") >= 0.6);
+    assert!(page.get("proxyherd_places_seconds_sum") >= 0.3);
+}
+
+#[test]
+fn what_the_system_knows_of_the_process_is_told_where_it_does() {
+    let herd = herd(ALONE);
+    let admin = herd.admin_address("Riley");
+    if cpu_time(std::process::id()).is_none() {
+        let page = Page::of(admin);
+        assert!(!page.names().iter().any(|name| name.contains("_process_")));
+        return;
+    }
+    // The system counts in hundredths of a second, and a new process has none.
+    let (page, told) = eventually("it has worked for a moment", || {
+        let page = Page::of(admin);
+        let told = page.get("proxyherd_process_cpu_seconds_total");
+        (told > 0.0).then_some((page, told))
+    });
+    let time = cpu_time(std::process::id()).unwrap();
+    assert!(told <= time.as_secs_f64(), "{told} {time:?}");
+    let memory = page.get("proxyherd_process_resident_memory_bytes");
+    assert!((1e6..1e11).contains(&memory), "{memory}");
+    let files = page.get("proxyherd_process_open_files");
+    assert!(files >= 5.0 && files <= page.get("proxyherd_process_open_files_limit"));
+}

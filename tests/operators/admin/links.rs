@@ -1,0 +1,101 @@
+//! What is told of links: up and down, lag, what went over them, duplicates.
+
+use super::page::Page;
+use super::{PAIR, herd};
+use crate::common::{Mode, Topology, eventually};
+
+const TRIANGLE: Topology<'static> = (&["A", "B", "C"], &[("A", "B"), ("B", "C"), ("C", "A")]);
+
+#[test]
+fn a_link_that_is_down_and_its_lag_are_told() {
+    let herd = herd(PAIR);
+    let admin = herd.admin_address("Riley");
+    let of = |page: &Page, name: &str| {
+        page.get(&format!("proxyherd_link_{name}{{neighbour=\"Jaquez\"}}"))
+    };
+    let up = Page::of(admin);
+    assert_eq!(of(&up, "up"), 1.0);
+    assert_eq!(of(&up, "state_changes_total"), 1.0);
+    assert_eq!((of(&up, "lag_reports"), of(&up, "lag_seconds")), (0.0, 0.0));
+
+    herd.set_link("Riley", "Jaquez", Mode::Stall);
+    let mut client = herd.client("Riley");
+    for line in ["IAMAT a +1+1 1", "IAMAT b +1+1 1", "IAMAT a +1+1 2"] {
+        client.ask(line);
+    }
+    let down = eventually("the link is down", || {
+        let page = Page::of(admin);
+        (of(&page, "up") == 0.0).then_some(page)
+    });
+    assert_eq!(of(&down, "state_changes_total"), 2.0);
+    assert_eq!(of(&down, "lag_reports"), 2.0);
+    assert!(of(&down, "lag_seconds") > 0.0);
+    assert!(of(&down, "calls_failed_total") > 0.0);
+    let later = Page::of(admin);
+    assert!(of(&later, "lag_seconds") > of(&down, "lag_seconds"));
+
+    herd.set_link("Riley", "Jaquez", Mode::Pass);
+    let page = eventually("the link is up, and nothing lacks", || {
+        let page = Page::of(admin);
+        (of(&page, "up") == 1.0 && of(&page, "lag_reports") == 0.0).then_some(page)
+    });
+    assert_eq!(of(&page, "lag_seconds"), 0.0);
+    assert_eq!(of(&page, "state_changes_total"), 3.0);
+}
+
+#[test]
+fn what_goes_over_a_link_is_counted_at_both_ends() {
+    let herd = herd(PAIR);
+    let mut client = herd.client("Riley");
+    for i in 0..50 {
+        client.ask(&format!("IAMAT client-{i} +1+1 1"));
+    }
+    let (riley, jaquez) = eventually("all are there", || {
+        let riley = Page::of(herd.admin_address("Riley"));
+        let sent = riley.get("proxyherd_link_reports_sent_total{neighbour=\"Jaquez\"}");
+        (sent == 50.0).then(|| (riley, Page::of(herd.admin_address("Jaquez"))))
+    });
+    let received = |result: &str| {
+        let labels = format!("{{neighbour=\"Riley\",result=\"{result}\"}}");
+        jaquez.get(&format!("proxyherd_link_reports_received_total{labels}"))
+    };
+    assert_eq!(received("newer"), 50.0);
+    assert_eq!((received("duplicate"), received("older")), (0.0, 0.0));
+    let to = |name: &str| riley.get(&format!("proxyherd_link_{name}{{neighbour=\"Jaquez\"}}"));
+    assert!(to("batches_sent_total") >= 1.0);
+    assert_eq!(to("push_seconds_count"), to("batches_sent_total"));
+    let from = "proxyherd_link_batches_received_total{neighbour=\"Riley\"}";
+    assert!(jaquez.get(from) >= to("batches_sent_total"));
+}
+
+#[test]
+fn duplicates_are_counted_where_reports_go_round() {
+    let herd = herd(TRIANGLE);
+    for round in 1..=20 {
+        // Both neighbours of A have it from A, and pass it on to each other.
+        let mut client = herd.client("A");
+        client.ask(&format!("IAMAT kiwi +1+1 {round}"));
+        herd.await_everywhere("kiwi", "+1+1");
+    }
+    let received = |result: &str| {
+        let mut sum = 0.0;
+        for server in ["A", "B", "C"] {
+            let page = Page::of(herd.admin_address(server));
+            let series: Vec<_> = page.series().map(str::to_owned).collect();
+            let is_it = |s: &&String| {
+                s.starts_with("proxyherd_link_reports_received_total")
+                    && s.contains(&format!("result=\"{result}\""))
+            };
+            sum += series
+                .iter()
+                .filter(is_it)
+                .map(|s| page.get(s))
+                .sum::<f64>();
+        }
+        sum
+    };
+    eventually("reports came twice, and the flood has ended", || {
+        let (newer, duplicate) = (received("newer"), received("duplicate"));
+        (newer > 0.0 && duplicate > 0.0).then_some(())
+    });
+}

@@ -1,0 +1,86 @@
+//! Who may ask at the admin port, and how those are told that a server turned
+//! away.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+
+use proxyherd::model::networks::Network;
+
+use super::page::Page;
+use super::{ALONE, tell};
+use crate::common::{Client, Herd, dial_from, eventually};
+
+/// What a scraper from there gets; empty where it is closed.
+fn scrape(address: SocketAddr, from: &str) -> String {
+    let mut stream = dial_from(from, address).unwrap();
+    let mut answer = String::new();
+    // Fails where the server has closed already.
+    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+fn network(text: &str) -> Vec<Network> {
+    vec![Network::parse(text).unwrap()]
+}
+
+#[test]
+fn who_may_not_ask_is_closed_at_once_and_counted() {
+    let herd = Herd::new(ALONE)
+        .adjust(|plan| {
+            tell(plan);
+            plan.admin.networks.allow = network("127.0.0.0/30");
+            plan.admin.networks.deny = network("127.0.0.2");
+        })
+        .launch_all();
+    let admin = herd.admin_address("Riley");
+    assert!(scrape(admin, "127.0.0.3").starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(scrape(admin, "127.0.0.2"), "");
+    assert_eq!(scrape(admin, "127.0.0.4"), "");
+    // Its clients may come from anywhere.
+    let mut client = Client::connect_from("127.0.0.4", herd.clients_address("Riley"));
+    assert_eq!(client.ask("a"), "? a");
+    let page = Page::of(admin);
+    let refused = "proxyherd_admin_connections_refused_total";
+    assert_eq!(page.get(&format!("{refused}{{reason=\"network\"}}")), 2.0);
+    assert_eq!(page.get(&format!("{refused}{{reason=\"limit\"}}")), 0.0);
+}
+
+#[test]
+fn clients_that_were_turned_away_or_put_off_are_counted_by_the_cause() {
+    let herd = Herd::new(ALONE)
+        .adjust(|plan| {
+            tell(plan);
+            plan.clients.networks.deny = network("127.0.0.2");
+            plan.clients.connections_per_address = Some(1);
+            plan.clients.commands_per_second = Some(100);
+        })
+        .launch_all();
+    let (admin, clients) = (herd.admin_address("Riley"), herd.clients_address("Riley"));
+    let mut client = herd.client("Riley");
+    client.send("x\n".repeat(102));
+    for _ in 0..102 {
+        assert_eq!(client.text(), "? x");
+    }
+    assert_eq!(herd.client("Riley").rest_until_cut(), b"");
+    for _ in 0..3 {
+        assert_eq!(
+            Client::connect_from("127.0.0.2", clients).rest_until_cut(),
+            b""
+        );
+    }
+    let page = eventually("all is counted", || {
+        let page = Page::of(admin);
+        (page.get("proxyherd_client_lines_malformed_total") == 102.0).then_some(page)
+    });
+    let refused = |reason| {
+        page.get(&format!(
+            "proxyherd_client_connections_refused_total{{reason=\"{reason}\"}}"
+        ))
+    };
+    assert_eq!(refused("network"), 3.0);
+    assert_eq!(refused("connections_per_address"), 1.0);
+    assert_eq!(refused("max_connections"), 0.0);
+    assert_eq!(page.get("proxyherd_client_connections_accepted_total"), 1.0);
+    assert!(page.get("proxyherd_client_reads_put_off_total") >= 1.0);
+}

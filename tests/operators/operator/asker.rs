@@ -1,0 +1,126 @@
+//! Whoever asks a server as operators do.
+
+use std::time::Duration;
+
+use proxyherd::proto::operator_client::OperatorClient;
+use proxyherd::proto::{
+    Bucket, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, LinkStatus,
+    ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
+    NearbyRequest, WatchRequest, WatchResponse,
+};
+use tonic::{Status, Streaming};
+
+use super::place_of;
+use crate::common::{Herd, Stranger};
+
+/// Somebody who runs a herd, and asks one server.
+pub(crate) struct Operator {
+    pub(crate) stranger: Stranger,
+    pub(crate) client: OperatorClient<tonic::transport::Channel>,
+}
+
+impl Operator {
+    pub(crate) fn of(herd: &Herd, server: &str) -> Self {
+        let stranger = Stranger::dial(herd.peers_address(server));
+        let client = OperatorClient::new(stranger.channel.clone());
+        Self { stranger, client }
+    }
+
+    pub(crate) fn status(&self) -> GetStatusResponse {
+        let mut client = self.client.clone();
+        let answer = self.stranger.run(client.get_status(GetStatusRequest {}));
+        answer.unwrap().into_inner()
+    }
+
+    /// The server's link to its only neighbour.
+    pub(crate) fn link(&self) -> LinkStatus {
+        self.status().links.pop().unwrap()
+    }
+
+    pub(crate) fn locate(&self, client: &str) -> Result<LocateResponse, Status> {
+        let request = LocateRequest {
+            client: client.to_owned(),
+        };
+        let mut client = self.client.clone();
+        let answer = self.stranger.run(client.locate(request));
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) fn list(&self, request: ListClientsRequest) -> Result<ListClientsResponse, Status> {
+        let mut client = self.client.clone();
+        let answer = self.stranger.run(client.list_clients(request));
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) fn nearby(&self, request: NearbyRequest) -> Result<Vec<NearbyClient>, Status> {
+        let mut client = self.client.clone();
+        let answer = self.stranger.run(client.nearby(request));
+        answer.map(|answer| answer.into_inner().clients)
+    }
+
+    pub(crate) fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
+        let mut client = self.client.clone();
+        let answer = self.stranger.run(client.digest(request));
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) fn buckets(&self, first: u64, last: u64, buckets: u32) -> Vec<Bucket> {
+        let request = DigestRequest {
+            first_hash: first,
+            last_hash: last,
+            buckets,
+        };
+        self.digest(request).unwrap().buckets
+    }
+
+    pub(crate) fn watch(&self, request: WatchRequest) -> Result<Watch<'_>, Status> {
+        let mut client = self.client.clone();
+        let answer = self.stranger.run(client.watch(request))?;
+        Ok(Watch {
+            stranger: &self.stranger,
+            stream: answer.into_inner(),
+        })
+    }
+
+    /// A watch that is told all that comes from now on.
+    pub(crate) fn watch_all(&self) -> (Watch<'_>, WatchResponse) {
+        let mut watch = self.watch(WatchRequest::default()).unwrap();
+        let first = watch.next();
+        assert!(first.reports.is_empty() && first.up_to_date, "{first:?}");
+        (watch, first)
+    }
+}
+
+pub(crate) struct Watch<'a> {
+    pub(crate) stranger: &'a Stranger,
+    pub(crate) stream: Streaming<WatchResponse>,
+}
+
+impl Watch<'_> {
+    pub(crate) fn try_next(&mut self) -> Result<Option<WatchResponse>, Status> {
+        self.stranger.run(self.stream.message())
+    }
+
+    pub(crate) fn next(&mut self) -> WatchResponse {
+        self.try_next().unwrap().expect("the watch goes on")
+    }
+
+    /// The next reports, up to and with so many, as (client, position).
+    pub(crate) fn reports(&mut self, many: usize) -> Vec<(String, String)> {
+        let mut reports = Vec::new();
+        while reports.len() < many {
+            reports.extend(self.next().reports.iter().map(place_of));
+        }
+        reports
+    }
+
+    /// Nothing comes for a while.
+    pub(crate) fn assert_silent(&mut self) {
+        let limit = Duration::from_millis(150);
+        let told = self.stranger.runtime.block_on(async {
+            let message = self.stream.message();
+            tokio::time::timeout(limit, message).await
+        });
+        assert!(told.is_err(), "{told:?}");
+    }
+}

@@ -1,0 +1,84 @@
+//! What operators are told by a server, over real gRPC: every call, every
+//! refusal with its words, and that watching slows nobody.
+
+mod asker;
+mod digest;
+mod list;
+mod locate;
+mod nearby;
+mod status;
+mod watching;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::common::{ALONE, CLASSIC, Client, Herd, Mode, Topology, eventually};
+use asker::{Operator, Watch};
+use proxyherd::gateway::Clock;
+use proxyherd::log::Log;
+use proxyherd::model::timestamp::UnixNanos;
+use proxyherd::proto::nearby_request::Center;
+use proxyherd::proto::watch_request::{Filter, Start};
+use proxyherd::proto::{
+    Bucket, Circle, DigestRequest, KnownReport, ListClientsRequest, NearbyClient, NearbyRequest,
+    Point, Resume, WatchRequest,
+};
+use proxyherd::views::digest::client_hash;
+use tonic::{Code, Status};
+
+const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+
+const SECOND: i64 = 1_000_000_000;
+
+fn id_of(known: &KnownReport) -> &str {
+    &known.report.as_ref().unwrap().client
+}
+
+fn place_of(known: &KnownReport) -> (String, String) {
+    let report = known.report.as_ref().unwrap();
+    (report.client.clone(), report.position.clone())
+}
+
+fn pair(client: &str, position: &str) -> (String, String) {
+    (client.to_owned(), position.to_owned())
+}
+
+fn nanos(span: Option<prost_types::Duration>) -> i64 {
+    let span = span.expect("it is told");
+    span.seconds * SECOND + i64::from(span.nanos)
+}
+
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &str) {
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), code, "{status}");
+    assert!(status.message().contains(words), "{status}");
+}
+
+#[track_caller]
+fn assert_invalid<T: std::fmt::Debug>(answer: Result<T, Status>, words: &str) {
+    assert_refused(answer, Code::InvalidArgument, words);
+}
+
+/// Sends lines, a few hundred at a time, and reads their answers.
+fn tell_all(client: &mut Client, lines: &[String]) {
+    for some in lines.chunks(200) {
+        client.send(format!("{}\n", some.join("\n")));
+        for line in some {
+            assert!(client.text().starts_with("AT "), "{line}");
+        }
+    }
+}
+
+/// A server whose clock the test sets, and which hides reports after ten seconds.
+fn forgetful() -> (Herd, Arc<AtomicI64>) {
+    let after = Some(Duration::from_secs(10));
+    let mut herd = Herd::new(ALONE).adjust(move |plan| plan.gateway.expire_after = after);
+    let now = Arc::new(AtomicI64::new(100 * SECOND));
+    let clock = now.clone();
+    let clock = Clock::new(move || UnixNanos(clock.load(SeqCst)));
+    herd.launch_with("Riley", clock, Log::off());
+    (herd, now)
+}

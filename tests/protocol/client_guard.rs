@@ -1,0 +1,351 @@
+//! Who may connect, how often at a time, and how many lines are taken in a
+//! second: that strangers get no more than the config gives them, and nobody else
+//! feels it.
+
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::common::{ALONE, Client, Herd, Site, eventually, loopback};
+use proxyherd::clients::Settings;
+use proxyherd::model::address::Address;
+use proxyherd::model::networks::{Network, Networks};
+
+/// Two clients' machines: on Linux, both are this one.
+const ONE: &str = "127.0.0.1";
+const OTHER: &str = "127.0.0.2";
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// Riley alone, with other limits.
+fn riley(adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Herd {
+    Herd::new(ALONE)
+        .adjust(move |plan| adjust(&mut plan.clients))
+        .launched_at(0)
+}
+
+fn networks(allow: &[&str], deny: &[&str]) -> Networks {
+    let parse = |texts: &[&str]| {
+        let parse = |text: &&str| Network::parse(text).unwrap();
+        texts.iter().map(parse).collect()
+    };
+    Networks {
+        allow: parse(allow),
+        deny: parse(deny),
+    }
+}
+
+fn client(herd: &Herd, from: &str) -> Client {
+    Client::connect_from(from, herd.clients_address("Riley"))
+}
+
+/// Is a client from there served, or closed without a word?
+fn is_served(address: SocketAddr, from: &str) -> bool {
+    let mut visitor = Client::connect_from(from, address);
+    // Fails where the server has closed already.
+    let _ = visitor.try_send("x\n");
+    let _ = visitor.sender().shutdown(Shutdown::Write);
+    match &*visitor.rest_until_cut() {
+        b"" => false,
+        b"? x\n" => true,
+        said => panic!("{said:?}"),
+    }
+}
+
+// Networks.
+
+#[test]
+fn without_networks_everybody_may_connect() {
+    let herd = riley(|_| {});
+    for from in [ONE, OTHER] {
+        assert!(is_served(herd.clients_address("Riley"), from));
+    }
+    assert_eq!(herd.gateway("Riley").counts().denied().get(), 0);
+}
+
+#[test]
+fn who_is_denied_is_closed_whatever_is_allowed_and_others_are_served() {
+    let herd = riley(|limits| limits.networks = networks(&["127.0.0.0/8"], &["127.0.0.2"]));
+    let address = herd.clients_address("Riley");
+    for times in 1..=5 {
+        assert!(is_served(address, ONE));
+        assert!(!is_served(address, OTHER));
+        let counts = herd.gateway("Riley").counts();
+        assert_eq!(counts.denied().get(), times);
+        assert_eq!(counts.connections_ever(), times);
+        assert_eq!(counts.turned_away().get(), 0);
+    }
+}
+
+#[test]
+fn where_some_are_allowed_all_others_are_closed() {
+    let herd = riley(|limits| limits.networks = networks(&["127.0.0.2/31", "10.0.0.0/8"], &[]));
+    let address = herd.clients_address("Riley");
+    assert!(is_served(address, OTHER));
+    assert!(is_served(address, "127.0.0.3"));
+    assert!(!is_served(address, ONE));
+}
+
+#[test]
+fn a_client_that_comes_by_ipv4_to_an_ipv6_socket_is_judged_as_ipv4() {
+    let anywhere = Address::parse("[::]:0").unwrap();
+    let herd = Herd::new(ALONE)
+        .adjust(move |plan| {
+            plan.bind_clients = anywhere.clone();
+            plan.clients.networks = networks(&["127.0.0.0/8"], &["127.0.0.2"]);
+            plan.clients.connections_per_address = Some(1);
+        })
+        .launched_at(0);
+    let port = herd.clients_address("Riley").port();
+    let address = loopback(port);
+    assert!(!is_served(address, OTHER));
+    let mut staying = Client::connect_from(ONE, address);
+    assert_eq!(staying.ask("a"), "? a");
+    // All of ::ffff:0:0/96 would be one /64.
+    assert!(is_served(address, "127.0.0.3"));
+    assert!(!is_served(address, ONE));
+    // Real IPv6, where this machine has it.
+    if let Ok(mut six) = Client::try_connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))) {
+        assert_eq!(six.rest_until_cut(), b"", "::1 is not allowed");
+    }
+}
+
+#[test]
+fn a_denied_client_is_told_in_the_log_once_with_the_cause() {
+    let (site, _process) = Site::up(ALONE, "[clients]\ndeny = [\"127.0.0.2\"]\n");
+    let address = loopback(site.server("Riley").clients);
+    for _ in 0..20 {
+        assert!(!is_served(address, OTHER));
+    }
+    let line = site.await_log("Riley", "was turned away");
+    let words = "in [clients] of the config, deny holds 127.0.0.2";
+    assert!(line.contains(words), "{line}");
+    assert!(is_served(address, ONE));
+    assert_eq!(site.log("Riley").matches("was turned away").count(), 1);
+}
+
+// Connections for each address.
+
+#[test]
+fn an_address_has_so_many_connections_and_its_place_is_free_when_one_closes() {
+    let herd = riley(|limits| limits.connections_per_address = Some(2));
+    let address = herd.clients_address("Riley");
+    let (mut staying, mut leaving) = (client(&herd, ONE), client(&herd, ONE));
+    assert_eq!(staying.ask("a"), "? a");
+    assert_eq!(leaving.ask("b"), "? b");
+    for times in 1..=5 {
+        assert!(!is_served(address, ONE));
+        assert_eq!(herd.gateway("Riley").counts().crowded_out().get(), times);
+        assert!(is_served(address, OTHER), "another address has places");
+    }
+    drop(leaving);
+    for _ in 0..5 {
+        eventually("the place is free", || {
+            is_served(address, ONE).then_some(())
+        });
+    }
+    assert_eq!(staying.ask("a"), "? a");
+    assert_eq!(herd.gateway("Riley").counts().turned_away().get(), 0);
+}
+
+#[test]
+fn an_address_with_too_many_connections_is_told_in_the_log_with_the_way_out() {
+    let (site, _process) = Site::up(ALONE, "[limits]\nconnections_per_address = 1\n");
+    let mut staying = site.client("Riley");
+    assert_eq!(staying.ask("a"), "? a");
+    let address = loopback(site.server("Riley").clients);
+    for _ in 0..20 {
+        assert!(!is_served(address, ONE));
+    }
+    let line = site.await_log("Riley", "127.0.0.1 has as many connections as it may (1)");
+    assert!(
+        line.contains("WARN") && line.contains("raise connections_per_address"),
+        "{line}"
+    );
+    assert_eq!(
+        site.log("Riley").matches("has as many connections").count(),
+        1
+    );
+}
+
+// Commands a second.
+
+/// Numbered lines, and their answers.
+fn lines(range: Range<usize>) -> (String, String) {
+    let line = |n| match n % 3 {
+        0 => format!("IAMAT client-{n} +1+1 0\n"),
+        _ => format!("line {n}\n"),
+    };
+    let answer = |n| match n % 3 {
+        0 => format!("AT Riley +0.000000000 client-{n} +1+1 0\n"),
+        _ => format!("? line {n}\n"),
+    };
+    (
+        range.clone().map(line).collect(),
+        range.map(answer).collect(),
+    )
+}
+
+/// Reads answers to all lines of the range, and fails where one is wrong.
+fn read_answers(client: &mut Client, range: Range<usize>) {
+    let (_, answers) = lines(range);
+    for answer in answers.split_inclusive('\n') {
+        assert_eq!(String::from_utf8(client.line()).unwrap(), answer);
+    }
+}
+
+#[test]
+fn past_its_pace_an_address_is_read_on_later_with_every_answer_in_order() {
+    let herd = riley(|limits| limits.commands_per_second = Some(100));
+    let mut hasty = client(&herd, ONE);
+    let start = Instant::now();
+    hasty.send(lines(0..250).0);
+    read_answers(&mut hasty, 0..100);
+    // Nobody else waits.
+    let mut other = client(&herd, OTHER);
+    for n in 0..50 {
+        assert_eq!(other.ask(&format!("{n}")), format!("? {n}"));
+    }
+    let asked = start.elapsed();
+    assert!(asked < seconds(1.5), "{asked:?}");
+    read_answers(&mut hasty, 100..250);
+    let took = start.elapsed();
+    assert!(took >= seconds(1.5), "{took:?}");
+    assert!(took < seconds(10.0), "{took:?}");
+    assert!(herd.gateway("Riley").counts().put_off().get() > 0);
+}
+
+#[test]
+fn all_connections_of_an_address_share_its_pace() {
+    let herd = riley(|limits| limits.commands_per_second = Some(100));
+    let start = Instant::now();
+    let mut clients = [0, 1, 2, 3].map(|_| client(&herd, ONE));
+    for client in &mut clients {
+        client.send(lines(0..60).0);
+    }
+    let ends = clients.map(|mut client| {
+        std::thread::spawn(move || {
+            read_answers(&mut client, 0..60);
+            Instant::now()
+        })
+    });
+    let ends = ends.map(|end| end.join().unwrap() - start);
+    let last = ends.iter().max().unwrap();
+    assert!(*last >= seconds(1.4), "{ends:?}");
+    assert!(*last < seconds(10.0), "{ends:?}");
+}
+
+#[test]
+fn to_connect_anew_is_no_way_around_the_pace() {
+    let herd = riley(|limits| limits.commands_per_second = Some(50));
+    let start = Instant::now();
+    for _ in 0..15 {
+        let mut client = client(&herd, ONE);
+        client.send(lines(0..10).0);
+        read_answers(&mut client, 0..10);
+    }
+    assert!(start.elapsed() >= seconds(2.0), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_client_that_half_closes_while_its_lines_wait_gets_all_answers() {
+    let herd = riley(|limits| limits.commands_per_second = Some(20));
+    let start = Instant::now();
+    let mut client = client(&herd, ONE);
+    let (said, mut answers) = lines(0..40);
+    client.send(said + "no end");
+    answers += "? no end\n";
+    assert_eq!(String::from_utf8(client.finish()).unwrap(), answers);
+    assert!(start.elapsed() >= seconds(1.05), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_last_line_without_an_end_waits_for_its_turn_too() {
+    let herd = riley(|limits| limits.commands_per_second = Some(10));
+    let mut last = client(&herd, ONE);
+    // It is read together with what is answered.
+    assert_eq!(last.send("a\nno end").text(), "? a");
+    let mut hasty = client(&herd, ONE);
+    hasty.send(lines(0..20).0);
+    read_answers(&mut hasty, 0..11);
+    assert_eq!(last.finish(), b"? no end\n");
+    read_answers(&mut hasty, 11..20);
+}
+
+#[test]
+fn to_wait_for_lines_to_be_taken_is_not_to_be_idle() {
+    let idle = seconds(0.2);
+    let herd = riley(move |limits| {
+        limits.commands_per_second = Some(2);
+        limits.idle = idle;
+    });
+    let mut client = client(&herd, ONE);
+    client.send(lines(0..5).0);
+    read_answers(&mut client, 0..5);
+    let answered = Instant::now();
+    assert_eq!(client.rest(), b"", "now it is");
+    assert!(answered.elapsed() < seconds(10.0));
+}
+
+#[test]
+fn a_server_that_shuts_down_answers_what_it_read_at_once() {
+    let mut herd = riley(|limits| limits.commands_per_second = Some(1));
+    let mut client = client(&herd, ONE);
+    client.send(lines(0..50).0);
+    read_answers(&mut client, 0..1);
+    let start = Instant::now();
+    herd.drain("Riley");
+    read_answers(&mut client, 1..50);
+    assert_eq!(client.rest(), b"");
+    assert!(start.elapsed() < seconds(10.0), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_client_that_is_put_off_can_not_fill_the_server() {
+    let herd = riley(|limits| limits.commands_per_second = Some(1));
+    let mut sender = client(&herd, ONE).sender();
+    sender.set_write_timeout(Some(seconds(0.3))).unwrap();
+    let (more, mut sent) = ("x\n".repeat(50_000), 0);
+    while let Ok(taken) = sender.write(more.as_bytes()) {
+        sent += taken;
+        // The system takes some megabytes for it.
+        assert!(sent < 64 << 20, "the server reads on");
+    }
+    let mut other = client(&herd, OTHER);
+    assert_eq!(other.ask("a"), "? a");
+}
+
+#[test]
+fn a_client_that_is_put_off_and_leaves_gives_back_what_it_holds() {
+    let herd = riley(|limits| {
+        limits.commands_per_second = Some(1);
+        limits.connections_per_address = Some(1);
+    });
+    let mut hasty = client(&herd, ONE);
+    hasty.send(lines(0..1000).0);
+    read_answers(&mut hasty, 0..1);
+    drop(hasty);
+    eventually("its connection ended", || {
+        (herd.gateway("Riley").counts().connections() == 0).then_some(())
+    });
+    let mut next = client(&herd, ONE);
+    assert_eq!(next.ask("a"), "? a");
+}
+
+#[test]
+fn a_hasty_address_is_told_in_the_log_with_the_way_out() {
+    let (site, _process) = Site::up(ALONE, "[limits]\ncommands_per_second = 200\n");
+    let mut client = site.client("Riley");
+    client.send("x\n".repeat(260));
+    for _ in 0..260 {
+        assert_eq!(client.text(), "? x");
+    }
+    let line = site.await_log("Riley", "sends more than");
+    let words = "127.0.0.1 sends more than 200 commands a second: it is read on later";
+    assert!(line.contains("WARN") && line.contains(words), "{line}");
+    assert!(line.contains("raise commands_per_second"), "{line}");
+    assert_eq!(site.log("Riley").matches("sends more than").count(), 1);
+}

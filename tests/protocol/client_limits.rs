@@ -1,0 +1,538 @@
+//! What one client may take of a server, what it gets where it goes too far,
+//! and that nobody else feels it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::common::{ALONE, Herd, LIMIT, eventually, places_from};
+use proxyherd::clients::Settings;
+use proxyherd::places::{Answer, Places, Question};
+use tokio::sync::oneshot;
+
+/// What Riley's clock shows.
+const NOW: i64 = 1_621_464_828_000_000_000;
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Riley alone, with other limits.
+fn riley(adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Herd {
+    Herd::new(ALONE)
+        .adjust(move |plan| adjust(&mut plan.clients))
+        .launched_at(NOW)
+}
+
+/// Riley alone, which asks these places.
+fn riley_asking(places: Places) -> Herd {
+    Herd::new(ALONE).with_places(places).launched_at(NOW)
+}
+
+fn iamat(client: &str, position: &str) -> String {
+    format!("IAMAT {client} {position} 1621464828\n")
+}
+
+fn at_line(client: &str, position: &str) -> String {
+    format!("AT Riley +0.000000000 {client} {position} 1621464828")
+}
+
+/// The questions that places were asked and have not answered.
+struct Asked(Receiver<(Question, oneshot::Sender<Answer>)>);
+
+/// Places that answer when the test says so, and who is to say it.
+fn slow_places() -> (Places, Asked) {
+    let (ask, asked) = channel();
+    let places = Places::new(
+        move |question| {
+            let (tell, told) = oneshot::channel();
+            // Once the test is over, nobody is left to answer.
+            let _ = ask.send((question, tell));
+            async { told.await.unwrap_or_else(|_| Answer::none()) }
+        },
+        LIMIT,
+    );
+    (places, Asked(asked))
+}
+
+impl Asked {
+    /// The next question and the way to answer it.
+    fn next(&self) -> (Question, oneshot::Sender<Answer>) {
+        self.0.recv_timeout(LIMIT).expect("a question")
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.try_recv().is_err()
+    }
+}
+
+/// An answer that tells which question it is of.
+fn answer_to(question: &Question) -> Answer {
+    Answer {
+        json: json_of(question.radius_metres() / 1000.0),
+        places: 1,
+    }
+}
+
+fn json_of(radius: f64) -> String {
+    format!("{{\n   \"radius\" : {radius}\n}}")
+}
+
+// Questions that wait.
+
+#[test]
+fn a_question_that_waits_holds_back_only_what_is_behind_it_on_its_own_connection() {
+    let (places, asked) = slow_places();
+    let herd = riley_asking(places);
+    let mut client = herd.client("Riley");
+    let (kiwi, plum) = (iamat("kiwi", "+1+1"), iamat("plum", "+2+2"));
+    client.send(format!("{kiwi}WHATSAT kiwi 7 1\n{plum}what?\n"));
+    assert_eq!(client.text(), at_line("kiwi", "+1+1"));
+
+    // What is behind it has its effect at once, and others are served.
+    let (question, tell) = asked.next();
+    let mut other = herd.client("Riley");
+    other.send("WHATSAT plum 1 0\n");
+    assert_eq!(other.places().0, at_line("plum", "+2+2"));
+
+    tell.send(answer_to(&question)).unwrap();
+    let expected = (at_line("kiwi", "+1+1"), json_of(7.0));
+    assert_eq!(client.places(), expected);
+    assert_eq!(client.text(), at_line("plum", "+2+2"));
+    assert_eq!(client.text(), "? what?");
+}
+
+#[test]
+fn an_at_line_is_fixed_when_its_line_is_taken_however_long_the_places_take() {
+    let (places, asked) = slow_places();
+    let herd = riley_asking(places);
+    let mut client = herd.client("Riley");
+    client.send(iamat("kiwi", "+1+1")).text();
+    client.send("WHATSAT kiwi 7 1\n");
+    let (question, tell) = asked.next();
+    assert_eq!(question.degrees(), (1.0, 1.0));
+    herd.client("Riley").send(iamat("kiwi", "-2-2")).text();
+    tell.send(answer_to(&question)).unwrap();
+    assert_eq!(client.places().0, at_line("kiwi", "+1+1"));
+    client.send("WHATSAT kiwi 7 0\n");
+    assert_eq!(client.places().0, at_line("kiwi", "-2-2"));
+}
+
+#[test]
+fn the_whole_answer_of_a_question_that_waited_goes_out_in_one_write() {
+    let (places, asked) = slow_places();
+    let herd = riley_asking(places);
+    let json = format!("{{\n   \"long\" : \"{}\"\n}}", "x".repeat(20_000));
+    herd.client("Riley").send(iamat("kiwi", "+1+1")).text();
+    for _ in 0..20 {
+        let mut client = herd.client("Riley");
+        client.send("WHATSAT kiwi 7 1\nwhat?\n");
+        let (json, places) = (json.clone(), 1);
+        let expected = format!("{}\n{json}\n\n? what?\n", at_line("kiwi", "+1+1"));
+        asked.next().1.send(Answer { json, places }).unwrap();
+        assert!(client.read_once() == expected.as_bytes());
+    }
+}
+
+#[test]
+fn so_many_questions_of_a_connection_wait_side_by_side_and_their_answers_keep_the_order() {
+    assert_eq!(Settings::default().max_waiting, 16);
+    for most in [16, 1, 3] {
+        let (places, asked) = slow_places();
+        let herd = Herd::new(ALONE)
+            .with_places(places)
+            .adjust(move |plan| plan.clients.max_waiting = most)
+            .launched_at(NOW);
+        let mut client = herd.client("Riley");
+        client.send(iamat("kiwi", "+1+1")).text();
+        let lines: String = (0..40).map(|km| format!("WHATSAT kiwi {km} 1\n")).collect();
+        client.send(lines);
+
+        let mut waiting = Vec::new();
+        let mut expected = (0..40).map(f64::from);
+        while expected.len() > 0 {
+            let more = most.min(expected.len());
+            waiting.extend((0..more).map(|_| asked.next()));
+            // The answer to another client comes after all that was taken.
+            herd.client("Riley").ask("?");
+            assert!(asked.is_empty(), "more than {most} wait side by side");
+            for (question, tell) in waiting.drain(..).rev() {
+                tell.send(answer_to(&question)).unwrap();
+            }
+            for km in expected.by_ref().take(more) {
+                assert_eq!(client.places().1, json_of(km));
+            }
+        }
+    }
+}
+
+#[test]
+fn behind_a_question_that_waits_a_server_takes_no_more_than_64_kib_of_answers() {
+    let (places, asked) = slow_places();
+    let herd = riley_asking(places);
+    let mut client = herd.client("Riley");
+    client.send(iamat("kiwi", "+1+1")).text();
+    let name = |n: usize| format!("{n:0>200}");
+    let taken = (64 * 1024_usize).div_ceil(at_line(&name(0), "+1+1").len() + 1);
+
+    let lines: String = (0..5000).map(|n| iamat(&name(n), "+1+1")).collect();
+    let mut sender = client.sender();
+    let sending = thread::spawn(move || {
+        sender.write_all(b"WHATSAT kiwi 7 1\n").unwrap();
+        sender.write_all(lines.as_bytes()).unwrap();
+    });
+    let (question, tell) = asked.next();
+    let store = herd.gateway("Riley").replica().store();
+    eventually("the server takes what it may", || {
+        (store.clients() > taken).then_some(())
+    });
+    herd.client("Riley").ask("?");
+    assert_eq!(store.clients(), 1 + taken);
+
+    tell.send(answer_to(&question)).unwrap();
+    client.places();
+    for n in 0..5000 {
+        assert_eq!(client.text(), at_line(&name(n), "+1+1"));
+    }
+    sending.join().unwrap();
+}
+
+#[test]
+fn a_client_that_half_closes_still_gets_all_answers() {
+    let (places, asked) = slow_places();
+    let herd = Herd::new(ALONE)
+        .with_places(places)
+        .adjust(|plan| plan.clients.max_waiting = 2)
+        .launched_at(NOW);
+    let mut client = herd.client("Riley");
+    client.send(iamat("kiwi", "+1+1")).text();
+    let ask = |km| format!("WHATSAT kiwi {km} 1\n");
+    client.send([ask(0), ask(1), ask(2), ask(3)].concat() + "last");
+    client.half_close();
+    for _ in 0..4 {
+        let (question, tell) = asked.next();
+        tell.send(answer_to(&question)).unwrap();
+    }
+    let at_line = at_line("kiwi", "+1+1");
+    let answer = |km| format!("{at_line}\n{}\n\n", json_of(km));
+    let expected = [answer(0.0), answer(1.0), answer(2.0), answer(3.0)].concat() + "? last\n";
+    assert_eq!(String::from_utf8(client.rest()).unwrap(), expected);
+}
+
+#[test]
+fn places_that_never_answer_are_waited_for_up_to_their_time_limit() {
+    let places = Places::new(|_| std::future::pending(), millis(100));
+    let herd = riley_asking(places);
+    let mut client = herd.client("Riley");
+    client.send(iamat("kiwi", "+1+1")).text();
+    let asked = Instant::now();
+    for _ in 0..2 {
+        client.send("WHATSAT kiwi 7 1\nwhat?\n");
+        let (at, json) = client.places();
+        assert_eq!(at, at_line("kiwi", "+1+1"));
+        assert!(
+            json.ends_with("   \"status\" : \"UNKNOWN_ERROR\"\n}"),
+            "{json}"
+        );
+        assert_eq!(client.text(), "? what?");
+    }
+    assert!(asked.elapsed() >= millis(200));
+}
+
+// Idle and deaf clients.
+
+#[test]
+fn a_client_that_sends_nothing_for_the_idle_limit_is_disconnected_without_a_word() {
+    let idle = millis(300);
+    let herd = riley(move |limits| limits.idle = idle);
+    let connected = Instant::now();
+    let mut silent = herd.client("Riley");
+    let mut talked = herd.client("Riley");
+    assert_eq!(talked.ask("x"), "? x");
+    let mut stuck = herd.client("Riley");
+    stuck.send("half a li");
+    for client in [&mut silent, &mut talked, &mut stuck] {
+        assert_eq!(client.rest(), b"");
+        assert!(connected.elapsed() >= idle);
+    }
+}
+
+#[test]
+fn whatever_a_client_sends_keeps_its_connection_open() {
+    let idle = millis(400);
+    let herd = riley(move |limits| limits.idle = idle);
+    let line = eventually("the test itself is not idle", || dawdle(&herd, idle));
+    assert!(line.starts_with("? xxxxxxxxxx"), "{line}");
+}
+
+/// Sends one line piece by piece, over more than two idle limits, and gives the
+/// answer. `None` where this machine was too slow for that.
+fn dawdle(herd: &Herd, idle: Duration) -> Option<String> {
+    let mut client = herd.client("Riley");
+    let start = Instant::now();
+    let mut last_sent = start;
+    while start.elapsed() < idle * 5 / 2 {
+        thread::sleep(millis(20));
+        if last_sent.elapsed() > idle / 2 {
+            return None;
+        }
+        last_sent = Instant::now();
+        client.send("x");
+    }
+    client.send("\n");
+    (last_sent.elapsed() < idle / 2).then(|| client.text())
+}
+
+#[test]
+fn to_wait_for_an_answer_is_not_to_be_idle() {
+    let idle = millis(200);
+    let takes = idle * 5 / 2;
+    let places = Places::new(
+        move |question| async move {
+            tokio::time::sleep(takes).await;
+            answer_to(&question)
+        },
+        LIMIT,
+    );
+    let herd = Herd::new(ALONE)
+        .with_places(places)
+        .adjust(move |plan| plan.clients.idle = idle)
+        .launched_at(NOW);
+    let mut client = herd.client("Riley");
+    let asked = Instant::now();
+    let at = client
+        .send(iamat("kiwi", "+1+1") + "WHATSAT kiwi 7 1\n")
+        .text();
+    assert_eq!(client.places(), (at, json_of(7.0)));
+    // Only from then on is it silent.
+    assert_eq!(client.rest(), b"");
+    assert!(asked.elapsed() >= takes + idle);
+}
+
+#[test]
+fn a_client_that_never_reads_is_disconnected_and_nobody_else_feels_it() {
+    let herd = riley(|limits| limits.write = millis(200));
+    let deaf = herd.client("Riley");
+    let mut sender = deaf.sender();
+    let sending = thread::spawn(move || {
+        let line = [&[b'x'; 4000][..], b"\n"].concat();
+        loop {
+            if let Err(error) = sender.write_all(&line) {
+                return error.kind();
+            }
+        }
+    });
+    let mut other = herd.client("Riley");
+    while !sending.is_finished() {
+        let asked = Instant::now();
+        assert_eq!(other.ask("x"), "? x");
+        assert!(asked.elapsed() < Duration::from_secs(2));
+    }
+    let end = sending.join().unwrap();
+    let cut = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    assert!(cut.contains(&end), "{end}");
+}
+
+#[test]
+fn a_client_that_sends_20_000_lines_in_one_go_and_reads_late_gets_all_answers() {
+    const LINES: usize = 20_000;
+    let herd = riley(|_| {});
+    let (mut sent, mut expected) = (String::new(), String::new());
+    for n in 0..LINES {
+        let (name, position) = (format!("client-{n}"), format!("+{}-{}", n % 90, n % 180));
+        if n % 10 == 0 {
+            sent += &format!("where is {name}?\r\n");
+            expected += &format!("? where is {name}?\n");
+        } else {
+            sent += &iamat(&name, &position);
+            expected += &format!("{}\n", at_line(&name, &position));
+        }
+    }
+    let client = herd.client("Riley");
+    let mut sender = client.sender();
+    let sending = thread::spawn(move || sender.write_all(sent.as_bytes()).unwrap());
+    eventually("the server has answered much", || {
+        (herd.gateway("Riley").replica().store().clients() > LINES / 10).then_some(())
+    });
+    let mut reading = client.reader();
+    let mut said = vec![0; expected.len()];
+    reading.read_exact(&mut said).unwrap();
+    assert!(said == expected.as_bytes());
+    sending.join().unwrap();
+}
+
+#[test]
+fn many_questions_in_one_segment_are_all_answered() {
+    let mut table = "name,lat,lon,vicinity\n".to_owned();
+    for place in 0..20 {
+        table += &format!("Place {place},0.{place:02},0,{}\n", "x".repeat(900));
+    }
+    let herd = riley_asking(places_from("twenty.csv", &table).unwrap());
+    let mut client = herd.client("Riley");
+    client.send(iamat("kiwi", "+0+0")).text();
+    client.send("WHATSAT kiwi 50 20\n");
+    let (at, json) = client.places();
+    let answer = format!("{at}\n{json}\n\n");
+    // Two megabytes of answers to two kilobytes of lines.
+    client.send("WHATSAT kiwi 50 20\n".repeat(100) + "end");
+    let expected = answer.repeat(100) + "? end\n";
+    assert!(client.finish() == expected.as_bytes());
+}
+
+// The number of connections, and the length of lines.
+
+/// What a client gets that says `x` and half-closes.
+fn visit(herd: &Herd) -> Vec<u8> {
+    let mut visitor = herd.client("Riley");
+    // Both fail where the server has closed already.
+    let _ = visitor.sender().write_all(b"x\n");
+    let _ = visitor.sender().shutdown(Shutdown::Write);
+    visitor.rest_until_cut()
+}
+
+#[test]
+fn a_connection_past_the_limit_is_closed_without_a_word_until_another_one_leaves() {
+    let herd = riley(|limits| limits.max_connections = 2);
+    let mut staying = herd.client("Riley");
+    let mut leaving = herd.client("Riley");
+    assert_eq!(staying.ask("a"), "? a");
+    assert_eq!(leaving.ask("b"), "? b");
+    for _ in 0..5 {
+        assert_eq!(herd.client("Riley").rest(), b"");
+        assert_eq!(visit(&herd), b"");
+    }
+    assert_eq!(staying.ask("a"), "? a");
+    drop(leaving);
+    eventually("its place is free", || {
+        let said = visit(&herd);
+        assert!(said == b"" || said == b"? x\n", "{said:?}");
+        (said == b"? x\n").then_some(())
+    });
+    // A place is freed as often as it is taken.
+    for _ in 0..5 {
+        eventually("the place is free again", || {
+            (visit(&herd) == b"? x\n").then_some(())
+        });
+    }
+    assert_eq!(staying.ask("a"), "? a");
+}
+
+#[test]
+fn lines_may_be_as_long_as_the_config_says() {
+    for limit in [512, 10_000] {
+        let herd = riley(move |limits| limits.max_line = limit);
+        let mut client = herd.client("Riley");
+        let (at, past) = ("x".repeat(limit), "x".repeat(limit + 1));
+        assert_eq!(client.ask(&at), format!("? {at}"));
+        assert_eq!(client.ask(&format!("{at}\r")), format!("? {at}"));
+        assert_eq!(client.ask(&past), format!("? {at}"));
+        let padded = |length: usize| format!("{:<length$}", iamat("kiwi", "+1+1").trim());
+        assert_eq!(client.ask(&padded(limit)), at_line("kiwi", "+1+1"));
+        assert_eq!(
+            client.ask(&padded(limit + 1)),
+            format!("? {}", padded(limit))
+        );
+    }
+}
+
+// A server that shuts down.
+
+#[test]
+fn a_server_that_shuts_down_answers_what_it_read_and_questions_that_wait_with_an_error() {
+    let (places, asked) = slow_places();
+    let mut herd = Herd::new(ALONE)
+        .with_places(places)
+        .adjust(|plan| plan.clients.max_waiting = 2)
+        .launched_at(NOW);
+    let mut client = herd.client("Riley");
+    client.send(iamat("kiwi", "+1+1")).text();
+    let ask = |km| format!("WHATSAT kiwi {km} 1\n");
+    client.send([ask(0), ask(1), ask(2)].concat() + "what?\nnever ended");
+    let (_first, (second, tell)) = (asked.next(), asked.next());
+    tell.send(answer_to(&second)).unwrap();
+
+    // What comes too late to be read takes back nothing of what was said.
+    let (address, mut sender) = (herd.clients_address("Riley"), client.sender());
+    let late = thread::spawn(move || {
+        eventually("nobody is let in any more", || {
+            TcpStream::connect(address).is_err().then_some(())
+        });
+        sender.write_all(b" and never read\nwhat?\n").unwrap();
+    });
+    herd.drain("Riley");
+    late.join().unwrap();
+
+    for answered in [false, true, false] {
+        let (at, json) = client.places();
+        assert_eq!(at, at_line("kiwi", "+1+1"));
+        match answered {
+            true => assert_eq!(json, json_of(1.0)),
+            false => {
+                assert!(json.contains("the server is shutting down"), "{json}");
+                assert!(
+                    json.ends_with("   \"status\" : \"UNKNOWN_ERROR\"\n}"),
+                    "{json}"
+                );
+            }
+        }
+    }
+    assert_eq!(client.text(), "? what?");
+    assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn a_client_that_never_reads_does_not_keep_a_server_that_shuts_down_from_passing_on_the_rest() {
+    let drain = millis(1000);
+    let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")]))
+        .adjust(move |plan| plan.peers.drain = drain)
+        .launched_at(NOW);
+    let mut deaf = herd.client("Abe").sender();
+    deaf.set_write_timeout(Some(millis(100))).unwrap();
+    let lines = "x\n".repeat(10_000);
+    while deaf.write_all(lines.as_bytes()).is_ok() {}
+    let told = herd.client("Abe").send(iamat("kiwi", "+1+1")).text();
+    assert_eq!(told.replace("Abe", "Riley"), at_line("kiwi", "+1+1"));
+    let asked = Instant::now();
+    assert_eq!(herd.drain("Abe"), 0);
+    assert!(asked.elapsed() < drain * 3, "{:?}", asked.elapsed());
+    herd.await_everywhere("kiwi", "+1+1");
+}
+
+#[test]
+fn a_client_that_never_stops_sending_does_not_hold_up_a_server_that_shuts_down() {
+    let drain = Duration::from_secs(10);
+    let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")]))
+        .adjust(move |plan| plan.peers.drain = drain);
+    herd = herd.launched_at(NOW);
+    let mut client = herd.client("Abe");
+    let mut sender = client.sender();
+    let reports: String = (0..100_000)
+        .map(|n| iamat(&format!("{n}"), "+1+1"))
+        .collect();
+    let sending = thread::spawn(move || {
+        let more = "x\n".repeat(50_000);
+        let mut sent = sender.write_all(reports.as_bytes());
+        while sent.is_ok() {
+            sent = sender.write_all(more.as_bytes());
+        }
+    });
+    let reading = thread::spawn(move || client.rest_until_cut());
+    let clients = |server| herd.gateway(server).replica().store().clients();
+    eventually("it sends and sends", || {
+        (clients("Abe") > 2000).then_some(())
+    });
+    let asked = Instant::now();
+    assert_eq!(herd.drain("Abe"), 0);
+    assert!(asked.elapsed() < drain / 2, "{:?}", asked.elapsed());
+    // All that it was told is known elsewhere.
+    let said = reading.join().unwrap();
+    sending.join().unwrap();
+    let told = said
+        .split(|&byte| byte == b'\n')
+        .filter(|line| line.starts_with(b"AT "))
+        .count();
+    let known = herd.gateway("Zoe").replica().store().clients();
+    assert!(told > 2000 && known >= told, "{told} told, {known} known");
+}

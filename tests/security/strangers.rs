@@ -1,0 +1,735 @@
+//! The peer port against whoever may call it, over real gRPC: what is refused,
+//! with which status and which words, and that nothing of it applied.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::common::{Fake, Herd, Life, Manner, PushRequest, Stranger, eventually, report};
+use proxyherd::proto::{GreetRequest, PushFrame};
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+
+const MIB: usize = 1 << 20;
+
+/// Riley is the server under test; Jaquez is its neighbour, whom the test
+/// plays; Bernard is a server of the herd and no neighbour.
+const RILEY: crate::common::Topology<'static> =
+    (&["Riley", "Jaquez", "Bernard"], &[("Riley", "Jaquez")]);
+
+fn riley() -> (Herd, Stranger) {
+    riley_with(|_| {})
+}
+
+fn riley_with(
+    adjust: impl Fn(&mut proxyherd::peers::Settings) + Send + 'static,
+) -> (Herd, Stranger) {
+    let mut herd = Herd::new(RILEY).adjust(move |plan| adjust(&mut plan.peers));
+    herd.launch("Riley");
+    let stranger = Stranger::dial(herd.peers_address("Riley"));
+    (herd, stranger)
+}
+
+/// A neighbour that has greeted.
+fn jaquez(through: &Stranger) -> Life {
+    let mut life = Life::new("Jaquez", 7, "Riley");
+    assert_eq!(life.greet(through), 0);
+    life
+}
+
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &str) {
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), code, "{status}");
+    assert!(status.message().contains(words), "{status}");
+}
+
+/// What Riley holds: how often its store changed, and of how many clients.
+fn holdings(herd: &Herd) -> (u64, usize) {
+    let store = herd.gateway("Riley").replica().store();
+    (store.last(), store.clients())
+}
+
+#[test]
+fn a_greeting_that_does_not_fit_is_refused_with_its_cause_and_not_remembered() {
+    type Spoil = fn(&mut GreetRequest);
+    let long: Spoil = |g| g.sender = "J".repeat(64);
+    let cases: [(Spoil, Code, &str); 15] = [
+        (
+            |g| g.herd = "other".to_owned(),
+            Code::PermissionDenied,
+            "you belong to the herd \"other\"",
+        ),
+        (
+            |g| g.sender = "Nobody".to_owned(),
+            Code::PermissionDenied,
+            "no server named \"Nobody\"",
+        ),
+        (
+            |g| g.sender = "jaquez".to_owned(),
+            Code::PermissionDenied,
+            "no server named \"jaquez\"",
+        ),
+        (
+            |g| g.sender = "Bernard".to_owned(),
+            Code::PermissionDenied,
+            "\"Bernard\" is no neighbour",
+        ),
+        (
+            |g| g.sender = "Riley".to_owned(),
+            Code::PermissionDenied,
+            "this server's own name",
+        ),
+        (
+            |g| g.receiver = "Bernard".to_owned(),
+            Code::PermissionDenied,
+            "you mean to reach \"Bernard\"",
+        ),
+        (
+            |g| g.version_major = 2,
+            Code::FailedPrecondition,
+            "you speak protocol version 2.0, this server 1.0",
+        ),
+        (
+            |g| g.version_major = 0,
+            Code::FailedPrecondition,
+            "you speak protocol version 0.0, this server 1.0",
+        ),
+        (
+            |g| g.sender_incarnation = 0,
+            Code::InvalidArgument,
+            "incarnation must be the sender's incarnation, which is never 0",
+        ),
+        (
+            |g| g.herd.clear(),
+            Code::InvalidArgument,
+            "herd must be a name",
+        ),
+        (
+            |g| g.herd = "te st".to_owned(),
+            Code::InvalidArgument,
+            "herd must be a name",
+        ),
+        (
+            |g| g.sender = "-Jaquez".to_owned(),
+            Code::InvalidArgument,
+            "sender must be a name",
+        ),
+        (long, Code::InvalidArgument, "sender must be a name"),
+        (
+            |g| g.receiver = "Riley\n".to_owned(),
+            Code::InvalidArgument,
+            "receiver must be a name",
+        ),
+        (
+            |g| g.receiver.clear(),
+            Code::InvalidArgument,
+            "receiver must be a name",
+        ),
+    ];
+    let (herd, stranger) = riley();
+    let mut life = Life::new("Jaquez", 7, "Riley");
+    for (spoil, code, words) in cases {
+        let mut greeting = life.greeting();
+        spoil(&mut greeting);
+        assert_refused(stranger.greet(&greeting), code, words);
+    }
+    // Its incarnation is known now, and still no greeting of Jaquez counted.
+    let me = herd.gateway("Riley").replica().identity().incarnation;
+    life.receiver_incarnation = me.get();
+    let push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+    assert_refused(
+        stranger.push(&push),
+        Code::FailedPrecondition,
+        "greet first",
+    );
+    assert_eq!(holdings(&herd), (0, 0));
+}
+
+#[test]
+fn what_strangers_wrote_is_repeated_to_nobody_unless_it_is_a_name() {
+    let (_herd, stranger) = riley();
+    for evil in [
+        "\x1b[31mred",
+        "Jaquez\r\nforged: yes",
+        "ü",
+        &"x".repeat(10_000),
+    ] {
+        let mut greeting = Life::new(evil, 7, "Riley").greeting();
+        let words = stranger.greet(&greeting).unwrap_err();
+        assert!(!words.message().contains(evil), "{words}");
+        greeting.sender = "Jaquez".to_owned();
+        greeting.herd = evil.to_owned();
+        let words = stranger.greet(&greeting).unwrap_err();
+        assert!(!words.message().contains(evil), "{words}");
+    }
+}
+
+#[test]
+fn a_push_that_does_not_fit_is_refused_with_its_cause_and_nothing_of_it_applies() {
+    type Spoil = fn(&mut PushRequest);
+    let cases: [(Spoil, Code, &str); 12] = [
+        (
+            |p| p.herd = "other".to_owned(),
+            Code::PermissionDenied,
+            "you belong to the herd \"other\"",
+        ),
+        (
+            |p| p.sender = "Nobody".to_owned(),
+            Code::PermissionDenied,
+            "no server named \"Nobody\"",
+        ),
+        (
+            |p| p.sender = "Bernard".to_owned(),
+            Code::PermissionDenied,
+            "\"Bernard\" is no neighbour",
+        ),
+        (
+            |p| p.sender = "Riley".to_owned(),
+            Code::PermissionDenied,
+            "this server's own name",
+        ),
+        (
+            |p| p.sender = "Jaq uez".to_owned(),
+            Code::InvalidArgument,
+            "sender must be a name",
+        ),
+        (
+            |p| p.sender_incarnation = 0,
+            Code::InvalidArgument,
+            "which is never 0",
+        ),
+        (
+            |p| p.sender_incarnation = 8,
+            Code::FailedPrecondition,
+            "greet first",
+        ),
+        (
+            |p| p.receiver_incarnation ^= 1,
+            Code::FailedPrecondition,
+            "it has restarted, or you have not greeted it",
+        ),
+        (
+            |p| p.receiver_incarnation = 0,
+            Code::FailedPrecondition,
+            "it has restarted, or you have not greeted it",
+        ),
+        (
+            |p| (p.from_sequence, p.to_sequence) = (1, 2),
+            Code::FailedPrecondition,
+            "your push begins behind number 1, but only 0",
+        ),
+        (
+            |p| (p.from_sequence, p.to_sequence) = (u64::MAX, u64::MAX),
+            Code::FailedPrecondition,
+            "greet again",
+        ),
+        (
+            |p| (p.from_sequence, p.to_sequence) = (1, 0),
+            Code::InvalidArgument,
+            "can not begin behind number 1 and end with 0",
+        ),
+    ];
+    let (herd, stranger) = riley();
+    let mut life = jaquez(&stranger);
+    for (spoil, code, words) in cases {
+        let mut push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+        spoil(&mut push);
+        assert_refused(stranger.push(&push), code, words);
+        assert_eq!(holdings(&herd), (0, 0), "{words}");
+    }
+    assert_eq!(life.greet(&stranger), 0, "no number counts as applied");
+    let push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+    assert_eq!(stranger.push(&push).unwrap(), 1);
+    assert_eq!(holdings(&herd), (1, 1));
+}
+
+#[test]
+fn bytes_that_are_no_message_are_refused_as_such() {
+    let (herd, stranger) = riley();
+    let life = jaquez(&stranger);
+    let whole = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]).frame().0;
+    let wrong_type = [&[3 << 3, 5], &whole[..]].concat();
+    let not_utf8 = [&[1 << 3 | 2, 1, 0xff], &whole[..]].concat();
+    let cases: [(Vec<u8>, &str); 5] = [
+        (whole[..whole.len() - 1].to_vec(), "ends within a field"),
+        (vec![0xff; 32], "more than 64 bits"),
+        (vec![0x07], "no valid number and type"),
+        (wrong_type, "field 3"),
+        ([&whole[..], &not_utf8[..3]].concat(), "field 1"),
+    ];
+    for (bytes, words) in cases {
+        let answer = stranger.push_frame(PushFrame(bytes.into()));
+        assert_refused(answer, Code::InvalidArgument, words);
+    }
+    assert_eq!(holdings(&herd), (0, 0));
+    for bytes in [&[0xff; 32][..], &[3 << 3 | 2, 100], &[3 << 3 | 2, 1, 0xff]] {
+        assert_refused(stranger.send("Greet", bytes), Code::InvalidArgument, "");
+    }
+    assert_refused(stranger.send("Pull", &[]), Code::Unimplemented, "");
+}
+
+#[test]
+fn one_invalid_report_anywhere_refuses_the_whole_push() {
+    let (herd, stranger) = riley();
+    let life = jaquez(&stranger);
+    let spoils: [fn(&mut proxyherd::proto::Report); 5] = [
+        |r| r.client = "a b".to_owned(),
+        |r| r.position = "+90.00000000000000000001+0".to_owned(),
+        |r| r.time = "9223372036854775808".to_owned(),
+        |r| r.origin = "Ri.ley".to_owned(),
+        |r| *r = Default::default(),
+    ];
+    // More than one of the pieces in which reports are merged.
+    const REPORTS: usize = 1200;
+    for spoil in spoils {
+        for place in [0, REPORTS / 2, REPORTS - 1] {
+            let good = |n| report(&format!("client-{n}"), "+1+1", "1");
+            let mut reports: Vec<_> = (0..REPORTS).map(good).collect();
+            spoil(&mut reports[place]);
+            let words = format!("report {} of the push is invalid: its ", place + 1);
+            let answer = stranger.push(&life.push(0, 1, reports));
+            assert_refused(answer, Code::InvalidArgument, &words);
+            assert_eq!(holdings(&herd), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn reports_of_neighbours_are_judged_by_their_form_only() {
+    let (herd, stranger) = riley();
+    let life = jaquez(&stranger);
+    let far_ahead = report("ahead", "+1+1", "9223372036854775807");
+    let mut odd = report("odd\0клиент", "-90-180/", "0000.000000000000000001");
+    (odd.origin, odd.skew_nanos) = ("x".repeat(63), i64::MIN);
+    let push = life.push(0, 2, vec![far_ahead, odd]);
+    assert_eq!(stranger.push(&push).unwrap(), 2);
+    assert_eq!(
+        herd.at_line("Riley", "odd\0клиент").unwrap(),
+        format!(
+            "AT {} -9223372036.854775808 odd\0клиент -90-180/ 0000.000000000000000001\n",
+            "x".repeat(63)
+        )
+    );
+    assert_eq!(herd.position("Riley", "ahead").unwrap(), "+1+1");
+}
+
+#[test]
+fn a_push_at_both_limits_is_taken_and_one_past_either_is_not() {
+    let (herd, stranger) = riley();
+    let life = jaquez(&stranger);
+    let reports = |count| {
+        let report = |n| report(&format!("client-{n}"), "+1+1", "1");
+        (0..count).map(report).collect()
+    };
+    let too_many = life.push(0, 10_001, reports(10_001));
+    assert_refused(
+        stranger.push(&too_many),
+        Code::ResourceExhausted,
+        "a push of 10001 reports: at most 10000 are taken",
+    );
+    let too_long = life.push(0, 10_000, reports(10_000)).padded_to(MIB + 1);
+    assert_refused(
+        stranger.push(&too_long),
+        Code::OutOfRange,
+        "found 1048577 bytes, the limit is: 1048576",
+    );
+    assert_eq!(holdings(&herd), (0, 0));
+    let just = life.push(0, 10_000, reports(10_000)).padded_to(MIB);
+    assert_eq!(stranger.push(&just).unwrap(), 10_000);
+    assert_eq!(holdings(&herd), (10_000, 10_000));
+}
+
+#[test]
+fn floods_of_empty_reports_are_refused_before_they_cost_anything() {
+    let (herd, stranger) = riley();
+    let life = jaquez(&stranger);
+    let header = life.push(0, 1, Vec::new()).frame().0;
+    let empty = |count: usize| [header.to_vec(), [7 << 3 | 2, 0].repeat(count)].concat();
+
+    let fit = (MIB - header.len()) / 2;
+    let answer = stranger.push_frame(PushFrame(empty(fit).into()));
+    let words = format!("a push of {fit} reports: at most 10000 are taken");
+    assert_refused(answer, Code::ResourceExhausted, &words);
+
+    let answer = stranger.push_frame(PushFrame(empty(10_000_000).into()));
+    assert_refused(answer, Code::OutOfRange, "the limit is: 1048576 bytes");
+
+    // The connection and the server are none the worse for it.
+    assert_eq!(stranger.push(&life.push(0, 1, Vec::new())).unwrap(), 1);
+    assert_eq!(holdings(&herd), (0, 0));
+}
+
+#[test]
+fn a_push_that_comes_again_changes_nothing() {
+    let (herd, stranger) = riley();
+    let mut life = jaquez(&stranger);
+    let first = life.push(
+        0,
+        2,
+        vec![report("a", "+1+1", "1"), report("b", "+1+1", "1")],
+    );
+    let second = life.push(2, 5, vec![report("a", "+2+2", "2")]);
+    assert_eq!(stranger.push(&first).unwrap(), 2);
+    assert_eq!(stranger.push(&first).unwrap(), 2);
+    assert_eq!(stranger.push(&second).unwrap(), 5);
+    for _ in 0..3 {
+        assert_eq!(stranger.push(&second).unwrap(), 5);
+        assert_eq!(stranger.push(&first).unwrap(), 5, "never back");
+    }
+    assert_eq!(holdings(&herd), (3, 2));
+    assert_eq!(herd.position("Riley", "a").unwrap(), "+2+2");
+    assert_eq!(life.greet(&stranger), 5);
+}
+
+#[test]
+fn a_greeting_of_an_old_incarnation_never_lowers_anothers_position() {
+    let (_herd, stranger) = riley();
+    let mut old = jaquez(&stranger);
+    assert_eq!(stranger.push(&old.push(0, 9, Vec::new())).unwrap(), 9);
+    let mut new = Life::new("Jaquez", 8, "Riley");
+    assert_eq!(new.greet(&stranger), 0);
+    assert_eq!(stranger.push(&new.push(0, 3, Vec::new())).unwrap(), 3);
+
+    assert_eq!(old.greet(&stranger), 9);
+    assert_eq!(stranger.push(&old.push(9, 12, Vec::new())).unwrap(), 12);
+    assert_eq!(stranger.push(&new.push(3, 4, Vec::new())).unwrap(), 4);
+    assert_eq!((new.greet(&stranger), old.greet(&stranger)), (4, 12));
+}
+
+/// Holds a connection's calls open, and again those that have ended.
+fn keep_holding(held: &mut Vec<JoinHandle<Status>>, through: &Stranger, calls: usize) {
+    held.retain(|call| !call.is_finished());
+    held.resize_with(calls, || through.hold("Push"));
+}
+
+/// Waits until a push over a connection of a neighbour ends with this code, and
+/// gives the status.
+#[track_caller]
+fn await_push(life: &Life, through: &Stranger, code: Code, mut each: impl FnMut()) -> Status {
+    eventually(&format!("a push ends with {code:?}"), || {
+        each();
+        let status = through.push(&life.push(0, 0, Vec::new())).err();
+        let status = status.unwrap_or_else(|| Status::ok(""));
+        (status.code() == code).then_some(status)
+    })
+}
+
+#[test]
+fn calls_of_neighbours_past_the_limit_are_refused_and_there_is_room_again_after() {
+    let (_herd, neighbour) = riley_with(|peers| peers.max_pushes = 3);
+    let life = jaquez(&neighbour);
+    for _ in 0..3 {
+        let mut held = Vec::new();
+        let status = await_push(&life, &neighbour, Code::ResourceExhausted, || {
+            // The push before may have taken the place of one of them.
+            keep_holding(&mut held, &neighbour, 3);
+        });
+        assert_eq!(
+            status.message(),
+            "3 calls are under way on this port: try again later"
+        );
+        held.iter().for_each(JoinHandle::abort);
+        await_push(&life, &neighbour, Code::Ok, || {});
+    }
+}
+
+#[test]
+fn a_call_of_a_stranger_gives_way_to_the_next() {
+    let (herd, stranger) = riley_with(|peers| {
+        peers.max_pushes = 3;
+        // Longer than the test waits.
+        peers.attempt = Duration::from_secs(60);
+    });
+    let held: Vec<_> = (0..4).map(|_| stranger.hold("Push")).collect();
+    eventually("the oldest has ended", || {
+        held.iter().any(JoinHandle::is_finished).then_some(())
+    });
+    let next = Stranger::dial(herd.peers_address("Riley"));
+    jaquez(&next);
+    eventually("the next has ended too", || {
+        let ended = held.iter().filter(|call| call.is_finished()).count();
+        (ended == 2).then_some(())
+    });
+    for call in held {
+        if call.is_finished() {
+            let status = stranger.run(call).unwrap();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+            let words = "3 calls of strangers are under way on this port: try again later";
+            assert_eq!(status.message(), words);
+        }
+    }
+}
+
+#[test]
+fn strangers_do_not_take_the_places_of_neighbours() {
+    let (herd, neighbour) = riley_with(|peers| peers.max_pushes = 1);
+    let life = jaquez(&neighbour);
+    let stranger = Stranger::dial(herd.peers_address("Riley"));
+    let mut held = Vec::new();
+    for (number, time) in (1..).zip(["1", "2", "3"]) {
+        keep_holding(&mut held, &stranger, 3);
+        let push = life.push(number - 1, number, vec![report("kiwi", "+1+1", time)]);
+        assert_eq!(neighbour.push(&push).unwrap(), number);
+    }
+    held.iter().for_each(JoinHandle::abort);
+}
+
+#[test]
+fn a_neighbour_that_dials_again_is_known_by_its_first_push() {
+    let (herd, first) = riley_with(|peers| peers.max_pushes = 1);
+    let life = jaquez(&first);
+    let again = Stranger::dial(herd.peers_address("Riley"));
+    assert_eq!(again.push(&life.push(0, 1, Vec::new())).unwrap(), 1);
+    let mut held = Vec::new();
+    let status = await_push(&life, &again, Code::ResourceExhausted, || {
+        keep_holding(&mut held, &again, 1);
+    });
+    // These are the words for neighbours.
+    let words = "1 calls are under way on this port: try again later";
+    assert_eq!(status.message(), words);
+    held.iter().for_each(JoinHandle::abort);
+}
+
+#[test]
+fn a_caller_that_never_finishes_its_request_does_not_keep_its_place() {
+    let attempt = Duration::from_millis(100);
+    let (_herd, neighbour) = riley_with(move |peers| {
+        peers.max_pushes = 1;
+        peers.attempt = attempt;
+    });
+    let life = jaquez(&neighbour);
+    let start = Instant::now();
+    let mut held = Vec::new();
+    await_push(&life, &neighbour, Code::ResourceExhausted, || {
+        keep_holding(&mut held, &neighbour, 1);
+    });
+    // It goes on holding the line: it is the server that gives up.
+    await_push(&life, &neighbour, Code::Ok, || {});
+    assert!(start.elapsed() >= attempt * 4, "{:?}", start.elapsed());
+    let status = neighbour.run(held.remove(0)).unwrap();
+    let words = "the call was not whole and answered within 400ms";
+    assert_eq!(status.message(), words, "{status}");
+}
+
+#[test]
+fn what_is_no_grpc_does_no_harm() {
+    let (herd, stranger) = riley();
+    let address = herd.peers_address("Riley");
+    for bytes in [
+        &b"IAMAT kiwi +1+1 1\n"[..],
+        b"GET / HTTP/1.1\r\nHost: riley\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(crate::common::LIMIT)).unwrap();
+        stream.write_all(bytes).unwrap();
+        // Whatever it answers, it hangs up.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert_eq!(jaquez(&stranger).receiver, "Riley");
+}
+
+mod draining {
+    use super::*;
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+
+    fn health(stranger: &Stranger, service: &str) -> Result<ServingStatus, Status> {
+        let mut client = HealthClient::new(stranger.channel.clone());
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = stranger.run(client.check(request))?.into_inner();
+        Ok(answer.status())
+    }
+
+    #[test]
+    fn health_is_told_of_the_server_and_of_its_services_and_of_nothing_else() {
+        let (_herd, stranger) = riley();
+        for service in ["", "proxyherd.v1.Propagate", "proxyherd.v1.Operator"] {
+            assert_eq!(health(&stranger, service).unwrap(), ServingStatus::Serving);
+        }
+        assert_refused(health(&stranger, "Propagate"), Code::NotFound, "");
+    }
+
+    #[test]
+    fn a_draining_server_takes_nothing_and_says_so() {
+        let jaquez = Fake::start("Jaquez");
+        let (mut herd, stranger) = riley_with(|peers| {
+            // No heartbeat hangs in the place of the push that is meant to.
+            peers.heartbeat = Duration::from_secs(60);
+            peers.drain = Duration::from_secs(60);
+            peers.attempt = Duration::from_secs(30);
+        });
+        herd.lead("Riley", "Jaquez", jaquez.address());
+        let life = self::jaquez(&stranger);
+
+        // Riley stays, because Jaquez does not take what it has to give.
+        jaquez.on_pushes(Manner::Hangs);
+        herd.client("Riley").ask("IAMAT plum +2+2 1");
+        eventually("Jaquez hears of plum", || {
+            jaquez.clients().contains(&"plum".to_owned()).then_some(())
+        });
+        let gateway = herd.gateway("Riley").clone();
+        std::thread::scope(|scope| {
+            let drain = scope.spawn(|| herd.drain("Riley"));
+            eventually("Riley says that it does not serve", || {
+                let status = health(&stranger, "").unwrap();
+                (status == ServingStatus::NotServing).then_some(())
+            });
+            assert_eq!(
+                health(&stranger, "proxyherd.v1.Propagate").unwrap(),
+                ServingStatus::NotServing
+            );
+            let before = gateway.replica().store().last();
+            let late = life.push(0, 1, vec![report("late", "+1+1", "1")]);
+            let words = "this server is shutting down";
+            assert_refused(stranger.push(&late), Code::Unavailable, words);
+            assert_refused(stranger.greet(&life.greeting()), Code::Unavailable, words);
+            assert_eq!(gateway.replica().store().last(), before);
+            // Jaquez refuses for good, and so nothing is left to wait for.
+            drop(jaquez);
+            assert_eq!(drain.join().unwrap(), 1, "plum reached nobody");
+        });
+    }
+}
+
+mod reflection {
+    use super::*;
+    use prost::Message;
+    use prost_types::FileDescriptorProto;
+
+    /// The two versions differ in nothing but their package.
+    macro_rules! ask {
+        ($version:ident, $stranger:expr, $question:ident($text:expr), $answer:ident) => {{
+            use server_reflection_request::MessageRequest;
+            use server_reflection_response::MessageResponse;
+            use tonic_reflection::pb::$version::*;
+            let stranger: &Stranger = $stranger;
+            let mut client =
+                server_reflection_client::ServerReflectionClient::new(stranger.channel.clone());
+            let request = ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(MessageRequest::$question($text.to_owned())),
+            };
+            let answer = stranger.run(async {
+                let call = client.server_reflection_info(tokio_stream::once(request));
+                call.await.unwrap().into_inner().message().await.unwrap()
+            });
+            match answer.unwrap().message_response.unwrap() {
+                MessageResponse::$answer(answer) => answer,
+                other => panic!("{other:?}"),
+            }
+        }};
+    }
+
+    /// The comment in front of a message, by its name.
+    fn comment_of(file: &FileDescriptorProto, message: &str) -> String {
+        let at = file.message_type.iter().position(|m| m.name() == message);
+        let path = [4, at.unwrap() as i32];
+        let locations = &file.source_code_info.as_ref().unwrap().location;
+        let location = locations.iter().find(|l| l.path == path).unwrap();
+        location.leading_comments().to_owned()
+    }
+
+    #[track_caller]
+    fn assert_explains(files: Vec<Vec<u8>>) {
+        let files = files
+            .iter()
+            .map(|file| FileDescriptorProto::decode(&file[..]).unwrap());
+        let file = files.into_iter().next().unwrap();
+        assert_eq!(file.package(), "proxyherd.v1");
+        let methods: Vec<_> = file.service[0].method.iter().map(|m| m.name()).collect();
+        assert_eq!(methods, ["Greet", "Push"]);
+        let comment = comment_of(&file, "PushRequest");
+        assert!(comment.contains("At most 10,000 reports"), "{comment}");
+    }
+
+    #[test]
+    fn it_lists_the_services_and_explains_them_in_both_of_its_versions() {
+        let (_herd, stranger) = riley();
+        let offered = [
+            "grpc.health.v1.Health",
+            "proxyherd.v1.Propagate",
+            "proxyherd.v1.Operator",
+        ];
+
+        let services = ask!(v1, &stranger, ListServices(""), ListServicesResponse).service;
+        let names: Vec<_> = services.iter().map(|service| &*service.name).collect();
+        assert!(offered.iter().all(|name| names.contains(name)), "{names:?}");
+        let services = ask!(v1alpha, &stranger, ListServices(""), ListServicesResponse).service;
+        let names: Vec<_> = services.iter().map(|service| &*service.name).collect();
+        assert!(offered.iter().all(|name| names.contains(name)), "{names:?}");
+
+        let symbol = "proxyherd.v1.Propagate";
+        let v1 = ask!(
+            v1,
+            &stranger,
+            FileContainingSymbol(symbol),
+            FileDescriptorResponse
+        );
+        assert_explains(v1.file_descriptor_proto);
+        let v1alpha = ask!(
+            v1alpha,
+            &stranger,
+            FileContainingSymbol(symbol),
+            FileDescriptorResponse
+        );
+        assert_explains(v1alpha.file_descriptor_proto);
+    }
+}
+
+#[test]
+fn a_connection_that_never_speaks_is_closed() {
+    let (herd, _) = riley_with(|peers| peers.attempt = Duration::from_millis(200));
+    let mut silent = TcpStream::connect(herd.peers_address("Riley")).unwrap();
+    silent.set_read_timeout(Some(crate::common::LIMIT)).unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn hundreds_of_strangers_hold_up_no_neighbour() {
+    let (herd, first) = riley_with(|peers| peers.attempt = Duration::from_secs(30));
+    let address = herd.peers_address("Riley");
+    let manners: [&[u8]; 5] = [
+        // Silent; begins and goes no further; noise; another protocol; HTTP/2 that
+        // never asks for anything.
+        b"",
+        b"PRI * HTTP/2.0\r\n",
+        b"\xff\0\xff\0 noise",
+        b"GET / HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    ];
+    let strangers: Vec<_> = (0..600)
+        .map(|number| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(manners[number % manners.len()]).unwrap();
+            stream
+        })
+        .collect();
+    let callers: Vec<_> = (0..4).map(|_| Stranger::dial(address)).collect();
+    let held: Vec<_> = callers
+        .iter()
+        .flat_map(|caller| (0..15).map(|_| caller.hold("Push")))
+        .collect();
+    // A neighbour that was here before them, and one that comes now: until it has
+    // greeted, it shares the places for calls with strangers, who left it some.
+    let life = jaquez(&first);
+    let late = Stranger::dial(address);
+    for (number, through) in (1..).zip([&first, &late, &first, &late]) {
+        let asked = Instant::now();
+        let mut greeting = life.clone();
+        greeting.greet(through);
+        let push = greeting.push(0, number, vec![report("kiwi", "+1+1", &number.to_string())]);
+        assert_eq!(through.push(&push).unwrap(), number);
+        assert!(
+            asked.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+    held.iter().for_each(JoinHandle::abort);
+    drop(strangers);
+}

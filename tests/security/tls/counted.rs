@@ -1,0 +1,196 @@
+//! Who was refused is counted by what was wrong, on both ports for TLS.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use proxyherd::model::address::Address;
+use proxyherd::proto::operator_client::OperatorClient;
+use proxyherd::proto::{GetStatusRequest, GetStatusResponse, RefusedConnections};
+use proxyherd::tls::Pair;
+
+use super::herd;
+use crate::common::{Herd, LIMIT, Life, Pki, call_as, days, eventually, operator, server};
+
+/// A server by TLS, and what asks it how it is.
+struct Counting {
+    pki: Arc<Pki>,
+    herd: Herd,
+}
+
+impl Counting {
+    fn start() -> Self {
+        let pki = Arc::new(Pki::new());
+        let files = pki.clone();
+        let herd = herd((&["Riley", "Jaquez"], &[("Riley", "Jaquez")]), &pki);
+        let mut herd = herd.adjust(move |plan| {
+            let anywhere = Address::parse("127.0.0.1:0").unwrap();
+            plan.tls = Some(files.files(plan.name.as_str()));
+            plan.clients_tls = Some((anywhere.clone(), files.pair("Riley")));
+            plan.bind_admin = Some(anywhere);
+        });
+        herd.launch("Riley");
+        Self { pki, herd }
+    }
+
+    fn peers(&self) -> SocketAddr {
+        self.herd.peers_address("Riley")
+    }
+
+    fn clients(&self) -> SocketAddr {
+        self.herd.clients_tls_address("Riley")
+    }
+
+    fn status(&self) -> GetStatusResponse {
+        let alice = self
+            .pki
+            .issue("alice", &operator("alice", "test"), days(-1, 30));
+        let ca = self.pki.path("ca.pem");
+        let caller = call_as(self.peers(), &ca, Some(&alice), "riley.test.proxyherd").unwrap();
+        let mut client = OperatorClient::new(caller.channel.clone());
+        let answer = caller.run(client.get_status(GetStatusRequest {}));
+        answer.unwrap().into_inner()
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(self.herd.admin_address("Riley")).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    }
+
+    /// Waits until just these were counted, on the peer port or on that for
+    /// clients with TLS, where GetStatus tells and where /metrics does.
+    #[track_caller]
+    fn await_counts(&self, port: &str, expected: RefusedConnections) {
+        eventually(&format!("{port} has {expected:?}"), || {
+            let status = self.status();
+            let told = match port {
+                "peers" => status.peer_connections_refused,
+                _ => status.client_tls_refused,
+            };
+            (told == Some(expected)).then_some(())
+        });
+        let page = self.metrics();
+        for (reason, count) in [
+            ("no_certificate", expected.no_certificate),
+            ("foreign_ca", expected.foreign_ca),
+            ("expired", expected.expired),
+            ("plaintext", expected.plaintext),
+            ("own_certificate", expected.own_certificate),
+            ("other", expected.other),
+        ] {
+            let series = format!(
+                "proxyherd_connections_refused_total{{port=\"{port}\",reason=\"{reason}\"}} {count}\n"
+            );
+            assert!(page.contains(&series), "{series}{page}");
+        }
+    }
+}
+
+/// Says something to a port, and waits until it is closed.
+fn say(address: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+/// A record that should hold a handshake, and holds nothing of the kind.
+const NO_HANDSHAKE: &[u8] = b"\x16\x03\x01\0\x05hello";
+
+#[test]
+fn each_kind_of_refusal_at_the_peer_port_is_counted_as_such() {
+    let counting = Counting::start();
+    let (pki, foreign) = (&counting.pki, Pki::new());
+    let (ca, riley) = (pki.path("ca.pem"), "riley.test.proxyherd");
+    let call = |ca: &Path, own: Option<&Pair>| call_as(counting.peers(), ca, own, riley);
+    counting.await_counts("peers", RefusedConnections::default());
+
+    call(&ca, None).err().unwrap();
+    for _ in 0..2 {
+        let own = foreign.issue("x", &server("Jaquez", "test"), days(-1, 30));
+        call(&ca, Some(&own)).err().unwrap();
+    }
+    for validity in [days(-30, -1), days(-30, -2), days(1, 30)] {
+        let own = pki.issue("dated", &server("Jaquez", "test"), validity);
+        call(&ca, Some(&own)).err().unwrap();
+    }
+    for _ in 0..4 {
+        say(counting.peers(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    }
+    for _ in 0..5 {
+        call(&foreign.path("ca.pem"), None).err().unwrap();
+    }
+    for _ in 0..6 {
+        say(counting.peers(), NO_HANDSHAKE);
+    }
+    // Who never says anything is nobody.
+    drop(TcpStream::connect(counting.peers()).unwrap());
+    counting.await_counts(
+        "peers",
+        RefusedConnections {
+            no_certificate: 1,
+            foreign_ca: 2,
+            expired: 3,
+            plaintext: 4,
+            own_certificate: 5,
+            other: 6,
+        },
+    );
+    counting.await_counts("clients_tls", RefusedConnections::default());
+}
+
+#[test]
+fn each_kind_of_refusal_at_the_port_for_clients_is_counted_as_such() {
+    let counting = Counting::start();
+    let foreign = Pki::new();
+    say(counting.clients(), b"IAMAT kiwi +1+1 1\n");
+    for _ in 0..2 {
+        let ca = foreign.path("ca.pem");
+        let refused = call_as(counting.clients(), &ca, None, "riley.test.proxyherd");
+        refused.err().unwrap();
+    }
+    for _ in 0..3 {
+        say(counting.clients(), NO_HANDSHAKE);
+    }
+    counting.await_counts(
+        "clients_tls",
+        RefusedConnections {
+            plaintext: 1,
+            own_certificate: 2,
+            other: 3,
+            ..RefusedConnections::default()
+        },
+    );
+    counting.await_counts("peers", RefusedConnections::default());
+}
+
+#[test]
+fn calls_by_a_certificate_for_somebody_else_are_counted_as_such() {
+    let counting = Counting::start();
+    let call = |subject| {
+        let own = counting.pki.issue("caller", &subject, days(-1, 30));
+        let ca = counting.pki.path("ca.pem");
+        call_as(counting.peers(), &ca, Some(&own), "riley.test.proxyherd").unwrap()
+    };
+    let jaquez = Life::new("Jaquez", 7, "Riley");
+    // By the certificate alone, and by the name that goes with it.
+    for subject in [server("Jaquez", "other"), server("Mallory", "test")] {
+        call(subject).greet(&jaquez.greeting()).unwrap_err();
+    }
+    // Refused for what it says, and not for who it is.
+    let mut wrong = jaquez.greeting();
+    wrong.receiver = "Campbell".to_owned();
+    call(server("Jaquez", "test")).greet(&wrong).unwrap_err();
+    let status = counting.status();
+    assert_eq!((status.calls_refused, status.calls_refused_by_name), (3, 2));
+    let page = counting.metrics();
+    for series in ["{reason=\"wrong_name\"} 2\n", "{reason=\"other\"} 1\n"] {
+        let series = format!("proxyherd_peer_calls_refused_total{series}");
+        assert!(page.contains(&series), "{page}");
+    }
+}

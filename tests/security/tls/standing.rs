@@ -1,0 +1,207 @@
+//! Connections that stand end when the certificate by which they began expires,
+//! or its CA is trusted no more; and only then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use proxyherd::proto::operator_client::OperatorClient;
+use proxyherd::proto::{WatchRequest, WatchResponse};
+use proxyherd::tls::issue::Validity;
+use proxyherd::tls::{Files, Pair};
+use tonic::Streaming;
+
+use super::herd;
+use super::logs::ServerLog;
+use crate::common::{Herd, Pki, Stranger, call_as, days, eventually, operator, server};
+
+/// Longer than a herd needs to be linked, and than files need to be read again.
+const SHORT: Duration = Duration::from_secs(8);
+
+/// Valid for a little while yet.
+fn shortly() -> Validity {
+    let until = SystemTime::now() + SHORT;
+    Validity {
+        until,
+        ..days(-1, 30)
+    }
+}
+
+/// Two servers with a link. The certificate of the second is by a CA of its own,
+/// and what the first trusts stands in a file of its own.
+struct Two {
+    names: [&'static str; 2],
+    first: Pki,
+    second: Arc<Pki>,
+    herd: Herd,
+    log: ServerLog,
+}
+
+impl Two {
+    fn start(names: [&'static str; 2], validity: Validity) -> Self {
+        let (first, second) = (Pki::new(), Arc::new(Pki::new()));
+        first.replace("both.pem", &(first.ca.clone() + &second.ca));
+        second.replace("both.pem", &(first.ca.clone() + &second.ca));
+        let own = |pki: &Pki, name, validity| Files {
+            own: pki.issue(name, &server(name, "test"), validity),
+            ca: pki.path("both.pem"),
+        };
+        let files = [
+            own(&first, names[0], days(-1, 30)),
+            own(&second, names[1], validity),
+        ];
+        let link = [(names[0], names[1])];
+        let mut herd = Herd::new((&names, &link)).adjust(move |plan| {
+            let at = names.iter().position(|&name| name == plan.name.as_str());
+            plan.tls = at.map(|at| files[at].clone());
+        });
+        let log = ServerLog::launch(&mut herd, names[0]);
+        herd.launch(names[1]);
+        herd.await_links();
+        Self {
+            names,
+            first,
+            second,
+            herd,
+            log,
+        }
+    }
+
+    /// Waits until both know why they have no link.
+    #[track_caller]
+    fn await_down(&self, [seen, told]: [&str; 2]) {
+        let [a, b] = self.names;
+        for (from, to, words) in [(a, b, seen), (b, a, told)] {
+            eventually(&format!("{from} knows why: {words}"), || {
+                let link = self.herd.link(from, to);
+                (!link.is_up && link.reason.contains(words)).then_some(())
+            });
+        }
+        self.log
+            .await_line(&["closed the connection from 127.0.0.1", seen], || {});
+        self.log.await_line(&["link to", "is down", seen], || {});
+    }
+}
+
+#[test]
+fn a_link_ends_when_the_neighbours_certificate_expires_and_comes_back_with_another() {
+    let two = Two::start(["Lasting-1", "Lasting-2"], shortly());
+    two.await_down([
+        "its certificate expired at 20",
+        "it refused our certificate: expired, or not valid yet",
+    ]);
+    let refused = two
+        .herd
+        .gateway("Lasting-1")
+        .counts()
+        .peers_refused()
+        .clone();
+    assert!(refused.of(proxyherd::tls::Reason::Expired).get() > 0);
+    let own = two.second.pair("Lasting-2");
+    two.second.renew(&own, &server("Lasting-2", "test"));
+    two.herd.await_links();
+}
+
+#[test]
+fn a_link_ends_when_the_neighbours_ca_is_taken_out() {
+    let two = Two::start(["Trusting-1", "Trusting-2"], days(-1, 30));
+    two.first.replace("both.pem", &two.first.ca);
+    two.await_down([
+        "its certificate is from a foreign CA",
+        "it refused our certificate: the CA is foreign to it",
+    ]);
+    two.first
+        .replace("both.pem", &(two.first.ca.clone() + &two.second.ca));
+    two.herd.await_links();
+}
+
+#[test]
+fn a_certificate_that_is_renewed_in_time_costs_no_link() {
+    let two = Two::start(["Timely-1", "Timely-2"], shortly());
+    let start = Instant::now();
+    let [a, b] = two.names;
+    let since = || [two.herd.link(a, b), two.herd.link(b, a)].map(|link| (link.is_up, link.since));
+    let before = since();
+    let own = two.second.pair("Timely-2");
+    two.second.renew(&own, &server("Timely-2", "test"));
+    // The old one ends within that time, and is looked at when it does.
+    std::thread::sleep((SHORT + Duration::from_secs(2)).saturating_sub(start.elapsed()));
+    assert_eq!(since(), before);
+    two.herd.client(a).ask("IAMAT kiwi +1+1 1");
+    two.herd.await_everywhere("kiwi", "+1+1");
+    let text = two.log.text();
+    assert!(!text.contains("closed the connection from"), "{text}");
+}
+
+/// An operator that watches a server.
+struct Watching {
+    caller: Stranger,
+    told: Streaming<WatchResponse>,
+}
+
+impl Watching {
+    fn start(herd: &Herd, name: &str, pki: &Pki, own: &Pair) -> Self {
+        let dns_name = format!("{name}.test.proxyherd");
+        let address = herd.peers_address(name);
+        let caller = call_as(address, &pki.path("ca.pem"), Some(own), &dns_name).unwrap();
+        let mut client = OperatorClient::new(caller.channel.clone());
+        let told = caller.run(client.watch(WatchRequest::default()));
+        let told = told.unwrap().into_inner();
+        Self { caller, told }
+    }
+
+    /// It is told of what happens.
+    #[track_caller]
+    fn assert_told(&mut self, herd: &Herd, name: &str) {
+        herd.client(name).ask("IAMAT kiwi +1+1 1");
+        self.caller.run(self.told.message()).unwrap().unwrap();
+    }
+
+    /// It hears no more.
+    #[track_caller]
+    fn await_end(self) {
+        let Self { caller, mut told } = self;
+        caller.run(async { while let Ok(Some(_)) = told.message().await {} });
+    }
+}
+
+#[test]
+fn a_watch_ends_when_the_operators_certificate_expires() {
+    let pki = Arc::new(Pki::new());
+    let mut herd = herd((&["Watched"], &[]), &pki);
+    let log = ServerLog::launch(&mut herd, "Watched");
+    let alice = pki.issue("alice", &operator("alice", "test"), shortly());
+    let bob = pki.issue("bob", &operator("bob", "test"), days(-1, 30));
+    let mut short = Watching::start(&herd, "Watched", &pki, &alice);
+    let mut long = Watching::start(&herd, "Watched", &pki, &bob);
+    short.assert_told(&herd, "Watched");
+    short.await_end();
+    log.await_line(
+        &["closed the connection", "its certificate expired at"],
+        || {},
+    );
+    long.caller.run(long.told.message()).unwrap().unwrap();
+    herd.client("Watched").ask("IAMAT kiwi +2+1 2");
+    long.caller.run(long.told.message()).unwrap().unwrap();
+}
+
+#[test]
+fn a_watch_ends_when_the_operators_ca_is_taken_out() {
+    let pki = Arc::new(Pki::new());
+    let other = Pki::new();
+    let own_ca = pki.ca.clone();
+    let mut herd = herd((&["Guarded"], &[]), &pki);
+    let log = ServerLog::launch(&mut herd, "Guarded");
+    pki.replace("ca.pem", &(own_ca.clone() + &other.ca));
+    let alice = other.issue("alice", &operator("alice", "test"), days(-1, 30));
+    eventually("the other CA is trusted", || {
+        let address = herd.peers_address("Guarded");
+        let ca = pki.path("ca.pem");
+        call_as(address, &ca, Some(&alice), "guarded.test.proxyherd").ok()
+    });
+    let mut watching = Watching::start(&herd, "Guarded", &pki, &alice);
+    watching.assert_told(&herd, "Guarded");
+    pki.replace("ca.pem", &own_ca);
+    watching.await_end();
+    let words = "its certificate is from a foreign CA, none that the config names (ca)";
+    log.await_line(&["closed the connection", words], || {});
+}

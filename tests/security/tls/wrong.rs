@@ -1,0 +1,481 @@
+//! Every kind of wrong certificate is refused with words of its own: to whoever
+//! shows it, and in the log of who refuses it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proxyherd::tls::issue::Validity;
+use proxyherd::tls::{Credentials, Files, Pair, Subject};
+use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::TlsAcceptor;
+use tonic::Code;
+
+use super::herd;
+use super::logs::ServerLog;
+use crate::common::{
+    Herd, LIMIT, Life, Pki, Stranger, call_as, days, eventually, operator, report, server,
+    server_config,
+};
+
+/// A server that runs alone and has a neighbour which the test plays.
+struct Alone {
+    name: &'static str,
+    neighbour: String,
+    pki: Arc<Pki>,
+    herd: Herd,
+    log: ServerLog,
+}
+
+impl Alone {
+    fn start(name: &'static str) -> Self {
+        let pki = Arc::new(Pki::new());
+        let neighbour = format!("{name}-2");
+        let (names, links) = ([name, &*neighbour], [(name, &*neighbour)]);
+        let mut herd = herd((&names, &links), &pki);
+        let log = ServerLog::launch(&mut herd, name);
+        Self {
+            name,
+            neighbour: neighbour.clone(),
+            pki,
+            herd,
+            log,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.herd.peers_address(self.name)
+    }
+
+    fn call_as(&self, own: Option<&Pair>) -> Result<Stranger, String> {
+        let name = format!("{}.test.proxyherd", self.name);
+        call_as(self.address(), &self.pki.path("ca.pem"), own, &name)
+    }
+
+    /// A right certificate for somebody.
+    fn issue(&self, subject: &Subject) -> Pair {
+        self.pki.issue("caller", subject, days(-1, 30))
+    }
+
+    fn neighbour(&self) -> Life {
+        Life::new(&self.neighbour, 7, self.name)
+    }
+
+    /// Neither greeting nor push of the neighbour is taken over this connection.
+    #[track_caller]
+    fn assert_mute(&self, caller: &Stranger, words: &str) {
+        let life = self.neighbour();
+        let refusals = [
+            caller.greet(&life.greeting()).unwrap_err(),
+            caller
+                .push(&life.push(0, 1, vec![report("kiwi", "+1+1", "1")]))
+                .unwrap_err(),
+        ];
+        for refusal in refusals {
+            assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal:?}");
+            assert!(refusal.message().contains(words), "{refusal:?}");
+        }
+        self.log
+            .await_line(&["WARN", "refused", "PermissionDenied", words], || {
+                let _ = caller.greet(&life.greeting());
+            });
+        assert_eq!(self.herd.gateway(self.name).replica().store().last(), 0);
+    }
+
+    fn health(&self, caller: &Stranger) -> Result<(), tonic::Status> {
+        use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+        let mut client = HealthClient::new(caller.channel.clone());
+        let request = HealthCheckRequest::default();
+        caller.run(client.check(request)).map(drop)
+    }
+
+    /// Why the link to the neighbour is down, while `fake` stands in its place.
+    #[track_caller]
+    fn await_down(&self, fake: SocketAddr, words: &str) {
+        self.herd.lead(self.name, &self.neighbour, fake);
+        eventually(&format!("the link is down: {words}"), || {
+            let link = self.herd.link(self.name, &self.neighbour);
+            link.reason.contains(words).then_some(())
+        });
+        self.log.await_line(&["link to", "is down", words], || {});
+    }
+}
+
+#[test]
+fn a_neighbour_with_its_certificate_is_welcome() {
+    let riley = Alone::start("Welcoming");
+    let jaquez = riley.issue(&server(&riley.neighbour, "TEST"));
+    let caller = riley.call_as(Some(&jaquez)).unwrap();
+    let mut life = riley.neighbour();
+    life.greet(&caller);
+    let push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+    assert_eq!(caller.push(&push).unwrap(), 1);
+    riley.health(&caller).unwrap();
+}
+
+#[test]
+fn a_caller_without_a_certificate_does_not_get_in() {
+    let riley = Alone::start("Certain");
+    let words = riley.call_as(None).err().unwrap();
+    assert_eq!(words, "it wants a certificate, and was shown none");
+    let told = ["WARN", "refused a connection", "it showed no certificate"];
+    riley.log.await_line(&told, || drop(riley.call_as(None)));
+}
+
+#[test]
+fn a_server_speaks_for_itself_only() {
+    let riley = Alone::start("Judging");
+    let other = riley.issue(&server("Mallory", "test"));
+    let caller = riley.call_as(Some(&other)).unwrap();
+    let words = format!(
+        "your certificate is for Mallory.test.proxyherd, and you call yourself {:?}",
+        riley.neighbour
+    );
+    riley.assert_mute(&caller, &words);
+    // What it calls itself is not repeated unless it is a name.
+    let mut odd = riley.neighbour();
+    odd.sender = "\u{1b}[2J".to_owned();
+    let refusal = caller.greet(&odd.greeting()).unwrap_err();
+    assert!(!refusal.message().contains('\u{1b}'), "{refusal:?}");
+}
+
+#[test]
+fn a_server_of_another_herd_of_the_same_ca_may_call_nothing() {
+    let riley = Alone::start("Homely");
+    let other = riley.issue(&server(&riley.neighbour, "other"));
+    let caller = riley.call_as(Some(&other)).unwrap();
+    let words = "Homely-2.other.proxyherd, this server is of another herd";
+    riley.assert_mute(&caller, words);
+    let refusal = riley.health(&caller).unwrap_err();
+    assert_eq!(refusal.code(), Code::PermissionDenied);
+}
+
+#[test]
+fn an_operator_may_ask_and_not_push() {
+    let riley = Alone::start("Operated");
+    // Not even one who is called as the neighbour is.
+    let operator = riley.issue(&operator(&riley.neighbour, "test"));
+    let caller = riley.call_as(Some(&operator)).unwrap();
+    riley.health(&caller).unwrap();
+    riley.assert_mute(&caller, "operators may not push, servers only");
+}
+
+#[test]
+fn an_operator_of_another_herd_may_not_even_ask() {
+    let riley = Alone::start("Private");
+    let caller = riley.issue(&operator("alice", "other"));
+    let caller = riley.call_as(Some(&caller)).unwrap();
+    let refusal = riley.health(&caller).unwrap_err();
+    assert_eq!(refusal.code(), Code::PermissionDenied);
+    assert!(
+        refusal.message().contains("alice.operator.other.proxyherd"),
+        "{refusal:?}"
+    );
+}
+
+/// Two servers, of which the second has a certificate that the first will not
+/// have; what both write down, and what the calls between them fail with.
+#[track_caller]
+fn assert_refused_both_ways(
+    names: [&str; 2],
+    wrong: impl Fn(&Pki) -> Files + Send + 'static,
+    [seen, told]: [&str; 2],
+) {
+    let pki = Arc::new(Pki::new());
+    let [riley, jaquez] = names;
+    let (topology, second) = ([(riley, jaquez)], jaquez.to_owned());
+    let files = pki.clone();
+    let mut herd = Herd::new((&names, &topology)).adjust(move |plan| {
+        plan.tls = Some(match plan.name.as_str() == second {
+            true => wrong(&files),
+            false => files.files(plan.name.as_str()),
+        });
+    });
+    let logs = names.map(|name| ServerLog::launch(&mut herd, name));
+    for (from, to, words) in [(riley, jaquez, seen), (jaquez, riley, told)] {
+        eventually(&format!("{from} knows why: {words}"), || {
+            let reason = herd.link(from, to).reason;
+            reason.contains(words).then_some(())
+        });
+    }
+    logs[0].await_line(&["refused a connection from 127.0.0.1", seen], || {});
+    logs[0].await_line(&["link to", "is down", seen], || {});
+    logs[1].await_line(&["link to", "is down", told], || {});
+    assert!(!herd.is_up(riley, jaquez) && !herd.is_up(jaquez, riley));
+}
+
+fn with_validity(validity: Validity) -> impl Fn(&Pki) -> Files {
+    move |pki| Files {
+        own: pki.issue("second", &server("Dated-2", "test"), validity),
+        ca: pki.path("ca.pem"),
+    }
+}
+
+#[test]
+fn a_certificate_that_expired_is_refused() {
+    assert_refused_both_ways(
+        ["Dated-1", "Dated-2"],
+        with_validity(days(-30, -1)),
+        [
+            "its certificate expired at 20",
+            "it refused our certificate: expired, or not valid yet",
+        ],
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_refused() {
+    assert_refused_both_ways(
+        ["Early-1", "Early-2"],
+        |pki| Files {
+            own: pki.issue("second", &server("Early-2", "test"), days(1, 30)),
+            ca: pki.path("ca.pem"),
+        },
+        [
+            "its certificate is not valid before 20",
+            "it refused our certificate: expired, or not valid yet",
+        ],
+    );
+}
+
+#[test]
+fn a_certificate_of_a_foreign_ca_is_refused() {
+    assert_refused_both_ways(
+        ["Native-1", "Native-2"],
+        |pki| {
+            let foreign = Pki::new();
+            let both = pki.ca.clone() + &foreign.ca;
+            pki.replace("both.pem", &both);
+            let own = foreign.issue("second", &server("Native-2", "test"), days(-1, 30));
+            for (from, to) in [(own.certificate, "second.pem"), (own.key, "second.key")] {
+                fs::copy(from, pki.path(to)).unwrap();
+            }
+            Files {
+                own: pki.pair("second"),
+                ca: pki.path("both.pem"),
+            }
+        },
+        [
+            "its certificate is from a foreign CA",
+            "it refused our certificate: the CA is foreign to it",
+        ],
+    );
+}
+
+/// A TLS server in a neighbour's place.
+struct Impostor {
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Impostor {
+    fn start(own: &Pair) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(own)));
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // Whoever dials it should have nothing to say to it.
+                drop(acceptor.accept(stream).await);
+            }
+        });
+        Self {
+            address,
+            _runtime: runtime,
+        }
+    }
+}
+
+#[test]
+fn whoever_answers_in_a_neighbours_place_must_have_its_name() {
+    let riley = Alone::start("Careful");
+    for (subject, words) in [
+        (
+            server("Mallory", "test"),
+            "its certificate is for Mallory.test.proxyherd",
+        ),
+        (
+            server(&riley.neighbour, "other"),
+            "its certificate is for Careful-2.other.proxyherd",
+        ),
+        (
+            operator(&riley.neighbour, "test"),
+            "its certificate may not be used for this (extended key usage)",
+        ),
+    ] {
+        let impostor = Impostor::start(&riley.issue(&subject));
+        riley.await_down(impostor.address, words);
+    }
+}
+
+#[test]
+fn plaintext_at_a_port_for_tls_is_told_to_both() {
+    let riley = Alone::start("Sealed");
+    let told = [
+        "refused a connection",
+        "it speaks plaintext, and this port is for TLS",
+    ];
+    let caller = Stranger::dial(riley.address());
+    let refusal = caller.greet(&riley.neighbour().greeting()).unwrap_err();
+    assert!(
+        format!("{refusal:?}").contains("this port is for TLS"),
+        "{refusal:?}"
+    );
+    riley.log.await_line(&told, || {
+        let _ = caller.greet(&riley.neighbour().greeting());
+    });
+}
+
+#[test]
+fn a_link_by_tls_to_a_port_in_plaintext_is_told_to_both() {
+    let pki = Arc::new(Pki::new());
+    let (names, links) = (["Secret", "Open"], [("Secret", "Open")]);
+    let files = pki.clone();
+    let mut herd = Herd::new((&names, &links)).adjust(move |plan| {
+        let is_secret = plan.name.as_str() == "Secret";
+        plan.tls = is_secret.then(|| files.files("Secret"));
+    });
+    let logs = names.map(|name| ServerLog::launch(&mut herd, name));
+    logs[1].await_line(
+        &[
+            "refused a connection",
+            "it speaks TLS, and this port has none",
+        ],
+        || {},
+    );
+    logs[0].await_line(&["link to Open is down", "does it speak TLS?"], || {});
+    logs[0].await_line(&["refused a connection", "it speaks plaintext"], || {});
+    logs[1].await_line(&["link to Secret is down", "this port is for TLS"], || {});
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_cut_and_told() {
+    let pki = Arc::new(Pki::new());
+    let files = pki.clone();
+    let mut herd = Herd::new((&["Slow"], &[])).adjust(move |plan| {
+        plan.tls = Some(files.files("Slow"));
+        plan.peers.attempt = Duration::from_millis(200);
+    });
+    let log = ServerLog::launch(&mut herd, "Slow");
+    let mut stream = TcpStream::connect(herd.peers_address("Slow")).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(&[0x16, 3, 1]).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    log.await_line(&["it did not finish the TLS handshake in time"], || {});
+}
+
+#[test]
+fn handshakes_that_do_not_end_keep_no_neighbour_out() {
+    let pki = Arc::new(Pki::new());
+    let (names, links) = (["Busy", "Friend"], [("Busy", "Friend")]);
+    let files = pki.clone();
+    let mut herd = Herd::new((&names, &links)).adjust(move |plan| {
+        plan.tls = Some(files.files(plan.name.as_str()));
+        plan.peers.attempt = Duration::from_secs(60);
+        plan.peers.backoff_cap = Duration::from_millis(100);
+    });
+    herd.launch("Busy");
+    let address = herd.peers_address("Busy");
+    let held: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(&[0x16]).unwrap();
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    herd.launch("Friend");
+    herd.await_links();
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(held);
+}
+
+#[test]
+fn files_that_do_not_fit_are_told_before_anything_starts() {
+    let pki = Pki::new();
+    let riley = server("Riley", "test");
+    let right = pki.files("Riley");
+    let told = |files: Files| {
+        let opened = Credentials::of_server(files, riley.clone());
+        opened.map(drop).unwrap_err().to_string()
+    };
+    let with_own = |own: Pair| Files {
+        own,
+        ..right.clone()
+    };
+
+    let other = pki.issue("other", &server("Jaquez", "test"), days(-1, 30));
+    let words = told(with_own(other.clone()));
+    assert!(
+        words.ends_with(
+            "other.pem: it is for Jaquez.test.proxyherd; this server needs one with the DNS \
+             name Riley.test.proxyherd (subject alternative name)"
+        ),
+        "{words}"
+    );
+    let words = told(with_own(Pair {
+        key: other.key.clone(),
+        ..right.own.clone()
+    }));
+    assert!(words.contains("other.key: it is not the key of"), "{words}");
+
+    let foreign = Pki::new().issue("x", &riley, days(-1, 30));
+    let keep = fs::read(&foreign.certificate);
+    assert!(keep.is_err(), "its directory is gone");
+    let words = told(with_own(foreign));
+    assert!(words.contains("there is no such file"), "{words}");
+
+    let foreign = Pki::new();
+    let words = told(with_own(foreign.issue("x", &riley, days(-1, 30))));
+    assert!(words.contains("it is from none of the CAs"), "{words}");
+
+    let whole = fs::read_to_string(&right.own.certificate).unwrap();
+    pki.replace("half.pem", &whole[..whole.len() / 2]);
+    let words = told(with_own(Pair {
+        certificate: pki.path("half.pem"),
+        ..right.own.clone()
+    }));
+    assert!(
+        words.contains("ends in the middle of a PEM section"),
+        "{words}"
+    );
+
+    let secret = fs::read_to_string(&right.own.key).unwrap();
+    let broken = secret.replace("\nM", "\n!M");
+    assert_ne!(broken, secret);
+    pki.replace("broken.key", &broken);
+    let words = told(with_own(Pair {
+        key: pki.path("broken.key"),
+        ..right.own.clone()
+    }));
+    let body = secret.lines().nth(1).unwrap();
+    assert!(
+        words.contains("broken.key: ") && !words.contains(&body[1..20]),
+        "{words}"
+    );
+    let credentials = Credentials::of_server(right, riley).unwrap();
+    assert!(!format!("{credentials:?}").contains(&body[1..20]));
+}
+
+#[test]
+fn a_port_that_nobody_listens_on_is_told_as_such() {
+    let riley = Alone::start("Calling");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    riley.await_down(address, "the connection broke in the TLS handshake");
+}
