@@ -28,7 +28,7 @@
 //! | 7 | [`cli`], `main.rs` | what a person types: `up`, `serve`, `certs`, `check`, `bench`, and the questions of operators |
 //! | 6 | [`config`], [`bench`](mod@bench) | `herd.toml` into settings that are already valid; a load, and what came of it |
 //! | 5 | [`server`] | one herd server: binds, wires, spawns, drains |
-//! | 4 | [`clients`], [`peers`], [`operators`], [`admin`] | the text edge, the gRPC edge, what operators ask, and what monitoring reads |
+//! | 4 | [`clients`], [`peers`], [`operators`], [`web`] | the text edge, the gRPC edge, what operators ask, and what monitoring reads |
 //! | 3 | [`gateway`], [`sockets`] | what the edges of one server share |
 //! | 2 | [`places`], [`log`], [`tls`], [`views`] | what is near; what is written down; who is who; what is worked out from reports |
 //! | 1 | [`text`], [`herd`] | the line protocol, and replication, both pure |
@@ -57,9 +57,9 @@
 //!   herd::store ── wins? ──▶ herd::feed ── what is behind the cursor
 //! ```
 //!
-//! The answer goes back from the store by [`text::reply`] to the session. At
+//! The answer goes back from the store by [`line_protocol::reply`] to the session. At
 //! the neighbour the push comes in at `peers::inbound`, goes through
-//! [`herd::replica`] into the same store, and on only if it changed something:
+//! [`replication::replica`] into the same store, and on only if it changed something:
 //! that is how a flood ends.
 //!
 //! # Where to put your hands
@@ -69,21 +69,21 @@
 //! | what clients may say, and what they hear | [`text`], then `clients::desk` |
 //! | which report wins | [`model::report`] (and read what that means for a herd of two versions) |
 //! | what is sent to whom, and when it counts as there | [`herd`] |
-//! | what is hidden and forgotten | [`herd::expiry`], `gateway::forgetting` |
+//! | what is hidden and forgotten | [`replication::expiry`], `gateway::forgetting` |
 //! | what a call to a server passes before it is answered | `peers::calls` |
 //! | retries, time limits, backoff | `peers::policy` for one call, `peers::link` for a link; `places::google::http` for a call to Google |
 //! | when clients wait for neighbours | `gateway::board`, `peers::progress`; `clients::session` is where they wait |
 //! | a message between servers | `proto/`, then `peers::wire` |
 //! | who answers what is near | [`places`] |
 //! | what operators can ask | `proto/`, then [`operators`]; what is worked out for it, [`views`] |
-//! | from where one may connect, and what one address may take | [`model::networks`], `sockets::gate`; `clients::guard`, `clients::addresses`, `clients::pace` |
-//! | who is trusted, and may call what | [`tls`], `peers::admission`; `sockets::secure` and `peers::dial` for the two sides of a handshake, `tls::standing` for what comes after |
-//! | who gives way to whom | `sockets::crowd` |
+//! | from where one may connect, and what one address may take | [`model::networks`], `net::gate`; `clients::guard`, `clients::addresses`, `clients::pace` |
+//! | who is trusted, and may call what | [`tls`], `peers::admission`; `net::secure` and `peers::dial` for the two sides of a handshake, `tls::standing` for what comes after |
+//! | who gives way to whom | `net::crowd` |
 //! | a setting | its folder's `Settings`, [`config`], `config/herd.toml` |
 //! | what a config that is read again changes | [`config`] (`reload`) for what it says, [`server`] (`change`, `links`) for what it does |
 //! | what is logged | [`log`] |
-//! | what is measured | [`measure`] and whoever counts, then `admin::page`, `config/alerts.yml` and `config/grafana.json` |
-//! | how the answers to operators are shown | `cli::ask` |
+//! | what is measured | [`measure`] and whoever counts, then `web::page`, `config/alerts.yml` and `config/grafana.json` |
+//! | how the answers to operators are shown | `cli::query` |
 //!
 //! # What is promised
 //!
@@ -104,7 +104,7 @@
 //! 6. **Strangers are turned away**, with words.
 //!
 //! Where `expire_after` is set, reports past it are hidden and, a day later,
-//! forgotten ([`herd::expiry`]); promise 1 then is about all that is not.
+//! forgotten ([`replication::expiry`]); promise 1 then is about all that is not.
 //!
 //! Not promised: a report whose only holder is killed before a neighbour had it
 //! is gone; nothing is stored on disk. Under lasting overload of one link its
@@ -137,24 +137,24 @@
 //! | what the commands of operators say | `tests/cli/commands` |
 //! | what monitoring reads, and what its rules and panels ask for | `tests/operators/admin` |
 
-pub mod admin;
 pub mod bench;
-mod chance;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod format;
 pub mod gateway;
-pub mod herd;
+pub mod line_protocol;
 pub mod log;
-pub mod measure;
+pub mod metrics;
 pub mod model;
+pub mod net;
 pub mod operators;
 pub mod peers;
 pub mod places;
 pub mod proto;
+pub mod queries;
+mod random;
+pub mod replication;
 pub mod server;
-pub mod sockets;
-pub mod text;
 pub mod tls;
-pub mod views;
-pub mod words;
+pub mod web;

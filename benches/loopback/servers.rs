@@ -8,9 +8,9 @@ use proxyherd::gateway::{self, Clock, Gateway};
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
-use proxyherd::places::{Answer, Places};
-use proxyherd::server::{Bound, Plan, Running};
-use proxyherd::{admin, clients, peers};
+use proxyherd::places::{Places, PlacesResponse};
+use proxyherd::server::{BoundServer, RunningServer, ServerPlan};
+use proxyherd::{clients, peers, web};
 use tokio::runtime::{Builder, Runtime};
 
 /// A server with a thread of its own, until it is dropped.
@@ -18,7 +18,7 @@ pub(crate) struct Server {
     pub(crate) clients: SocketAddr,
     pub(crate) peers: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
-    running: Option<Running>,
+    running: Option<RunningServer>,
     runtime: Runtime,
 }
 
@@ -40,11 +40,11 @@ impl Server {
             .unwrap();
         let entered = runtime.enter();
         let bound = runtime
-            .block_on(Bound::open(plan(peers, name, neighbours)))
+            .block_on(BoundServer::open(plan(peers, name, neighbours)))
             .unwrap();
         let clients = bound.clients_address().unwrap();
         let peers = bound.peers_address().unwrap();
-        let places = Places::new(|_| async { Answer::none() }, Duration::from_secs(1));
+        let places = Places::new(|_| async { PlacesResponse::none() }, Duration::from_secs(1));
         let running = bound.start(places, Log::off(), Clock::system()).unwrap();
         drop(entered);
         Self {
@@ -65,9 +65,9 @@ impl Drop for Server {
     }
 }
 
-fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Plan {
+fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> ServerPlan {
     let parse = |name| Name::parse(name).unwrap();
-    Plan {
+    ServerPlan {
         herd: parse("bench"),
         name: parse(name),
         members: ["Riley", "Jaquez"].map(parse).to_vec(),
@@ -77,12 +77,12 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Pla
             .collect(),
         bind_clients: Address::parse("127.0.0.1:0").unwrap(),
         bind_peers: peers.into(),
-        clients: clients::Settings::default(),
-        admin: admin::Settings::default(),
-        gateway: gateway::Settings::default(),
-        peers: peers::Settings::default(),
+        clients: clients::ClientSettings::default(),
+        web: web::WebSettings::default(),
+        gateway: gateway::GatewaySettings::default(),
+        peers: peers::PeerSettings::default(),
         tls: None,
         clients_tls: None,
-        bind_admin: None,
+        bind_web: None,
     }
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use proxyherd::gateway::Gateway;
-use proxyherd::herd::NeighbourId;
 use proxyherd::log::Log;
-use proxyherd::peers::{Answer, Call, Caller, Inbound, Link, Settings, stack};
+use proxyherd::peers::{Answer, Call, Caller, Inbound, Link, PeerSettings, stack};
 use proxyherd::proto::propagate_server::Propagate;
 use proxyherd::proto::{GreetRequest, PushFrame};
+use proxyherd::replication::NeighbourId;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tonic::{Request, Status};
@@ -76,7 +76,7 @@ async fn talk(riley: &Arc<Gateway>) -> Talk {
     };
     link(
         riley,
-        stack(&Settings::default(), tower::service_fn(answer)),
+        stack(&PeerSettings::default(), tower::service_fn(answer)),
     )
     .await;
     std::mem::take(&mut talk.lock().unwrap())
@@ -89,7 +89,7 @@ async fn replay(riley: &Arc<Gateway>, answers: Vec<Answer>) {
     let answer = move |_| ready(Ok(answers.lock().unwrap().next().unwrap()));
     link(
         riley,
-        stack(&Settings::default(), tower::service_fn(answer)),
+        stack(&PeerSettings::default(), tower::service_fn(answer)),
     )
     .await;
     assert_eq!(left.lock().unwrap().len(), 0, "the link gave up");
@@ -97,7 +97,7 @@ async fn replay(riley: &Arc<Gateway>, answers: Vec<Answer>) {
 
 /// Riley's link to Jaquez, until Jaquez has all that Riley has.
 fn link(riley: &Arc<Gateway>, caller: Caller) -> impl Future<Output = ()> {
-    let settings = Settings::default();
+    let settings = PeerSettings::default();
     let link = Link::new(
         riley.clone(),
         NeighbourId(0),

@@ -2,10 +2,10 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use proxyherd::herd::outbox::{Batch, MAX_BATCH_REPORTS, Outbox};
-use proxyherd::herd::replica::Replica;
-use proxyherd::herd::{Incarnation, NeighbourId};
 use proxyherd::model::report::Report;
+use proxyherd::replication::replica::Replica;
+use proxyherd::replication::send_cursor::{Batch, MAX_BATCH_REPORTS, SendCursor};
+use proxyherd::replication::{Incarnation, NeighbourId};
 
 use crate::samples::{CLIENTS, admit, full_server, ids, report};
 
@@ -58,13 +58,13 @@ fn one(bencher: Bencher<'_, '_>) {
 }
 
 /// A neighbour's cursor behind number `applied`.
-fn cursor(replica: &Replica, applied: u64) -> Outbox {
-    let mut outbox = Outbox::new(NeighbourId(0), MAX_BATCH_REPORTS);
+fn cursor(replica: &Replica, applied: u64) -> SendCursor {
+    let mut outbox = SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS);
     outbox.welcomed(replica, Incarnation::new(2).unwrap(), applied);
     outbox
 }
 
-fn go_on(mut outbox: Outbox, replica: &Replica) {
+fn go_on(mut outbox: SendCursor, replica: &Replica) {
     while !outbox.is_at_end(replica) {
         let span = outbox.fill(replica, &mut Sink);
         outbox.acknowledged(replica, span, span.to);

@@ -3,9 +3,9 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use proxyherd::herd::replica::Replica;
 use proxyherd::model::client::ClientId;
 use proxyherd::model::report::Report;
+use proxyherd::replication::replica::Replica;
 
 use crate::samples::{CLIENTS, TIME, admit, full_server, ids, report, server};
 

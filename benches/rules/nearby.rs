@@ -9,8 +9,8 @@ use proxyherd::model::decimal::Decimal;
 use proxyherd::model::position::Position;
 use proxyherd::model::report::Report;
 use proxyherd::model::timestamp::UnixNanos;
-use proxyherd::places::{Places, Question, Settings};
-use proxyherd::views::nearby::{self, Nearby};
+use proxyherd::places::{Places, PlacesQuery, PlacesSettings};
+use proxyherd::queries::nearby::{self, Nearby};
 use tokio::runtime::Builder;
 
 use crate::samples::{POSITION, TIME, admit, ids, report, server};
@@ -35,7 +35,7 @@ fn places(bencher: Bencher<'_, '_>, &Ask(position, radius, most): &Ask) {
     let position = Position::parse(position.as_bytes()).unwrap();
     let radius = Decimal::parse(radius.as_bytes()).unwrap();
     bencher.counter(ItemsCount::new(1_usize)).bench(|| {
-        let question = Question::new(black_box(position), radius, most);
+        let question = PlacesQuery::new(black_box(position), radius, most);
         places.nearby_now(&question).unwrap()
     });
 }
@@ -51,7 +51,7 @@ fn clients(bencher: Bencher<'_, '_>) {
         let report = report(id, TIME);
         admit(riley.replica(), &Report { position, ..report });
     }
-    let question = nearby::Question {
+    let question = nearby::NearbyQuery {
         from: (33.5, -118.5),
         radius: 10_000.0,
         most: 10,
@@ -71,8 +71,8 @@ fn clients(bencher: Bencher<'_, '_>) {
 }
 
 fn loaded() -> Places {
-    let places = Places::start(&Settings::default()).unwrap();
-    let anything = Question::new(
+    let places = Places::start(&PlacesSettings::default()).unwrap();
+    let anything = PlacesQuery::new(
         Position::parse(POSITION.as_bytes()).unwrap(),
         Decimal::parse(b"1").unwrap(),
         1,

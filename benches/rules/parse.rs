@@ -2,9 +2,9 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use proxyherd::text::command::Command;
-use proxyherd::text::lines::Lines;
-use proxyherd::text::reply;
+use proxyherd::line_protocol::command::Command;
+use proxyherd::line_protocol::lines::Lines;
+use proxyherd::line_protocol::reply;
 
 use crate::samples::{TIME, report};
 

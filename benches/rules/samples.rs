@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use proxyherd::gateway::{self, Clock, Gateway};
-use proxyherd::herd::Incarnation;
-use proxyherd::herd::replica::{Identity, Replica};
 use proxyherd::model::client::ClientId;
 use proxyherd::model::name::Name;
 use proxyherd::model::position::Position;
 use proxyherd::model::report::{Origin, Report};
 use proxyherd::model::timestamp::{Skew, Timestamp, UnixNanos};
+use proxyherd::replication::Incarnation;
+use proxyherd::replication::replica::{Replica, ServerIdentity};
 
 /// How many clients a server knows here: more than any cache holds.
 pub(crate) const CLIENTS: usize = 100_000;
@@ -42,7 +42,7 @@ pub(crate) fn server(name: &str) -> Arc<Gateway> {
     let parse = |name| Name::parse(name).unwrap();
     let members = ["Riley", "Jaquez"];
     let me = members.iter().position(|&member| member == name).unwrap();
-    let identity = Identity {
+    let identity = ServerIdentity {
         herd: parse("bench"),
         name: parse(name),
         incarnation: Incarnation::new(1 + me as u64).unwrap(),
@@ -51,7 +51,11 @@ pub(crate) fn server(name: &str) -> Arc<Gateway> {
     let members = members.map(parse).to_vec();
     let replica = Replica::new(identity, members, neighbours, [1, 2, 3, 4]);
     let clock = Clock::new(|| UnixNanos(0));
-    Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()))
+    Arc::new(Gateway::new(
+        replica,
+        clock,
+        &gateway::GatewaySettings::default(),
+    ))
 }
 
 /// Riley, to whom each client has reported, and then once more in another order:

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(super) enum AnswerError {
     /// `? ` and a copy.
     Refused,
     /// Not `AT NAME SKEW` and three fields.
@@ -27,7 +27,7 @@ pub(super) enum Wrong {
     Status,
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "the server took it for an invalid command",
@@ -49,22 +49,24 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
 
 /// Takes `AT NAME SKEW` and `fields` apart, a line without its LF. Gives the
 /// name.
-pub(super) fn at_line<'a>(line: &'a [u8], fields: &[u8]) -> Result<&'a [u8], Wrong> {
+pub(super) fn at_line<'a>(line: &'a [u8], fields: &[u8]) -> Result<&'a [u8], AnswerError> {
     let Some(rest) = line.strip_prefix(b"AT ") else {
         return Err(match line.starts_with(b"?") {
-            true => Wrong::Refused,
-            false => Wrong::NoAtLine,
+            true => AnswerError::Refused,
+            false => AnswerError::NoAtLine,
         });
     };
     let Some(head) = rest.strip_suffix(fields) else {
-        return Err(Wrong::OtherFields);
+        return Err(AnswerError::OtherFields);
     };
     let space = head.iter().position(|&byte| byte == b' ');
-    let space = space.filter(|&space| space > 0).ok_or(Wrong::NoAtLine)?;
+    let space = space
+        .filter(|&space| space > 0)
+        .ok_or(AnswerError::NoAtLine)?;
     let (name, skew) = head.split_at(space);
     match is_skew(&skew[1..]) {
         true => Ok(name),
-        false => Err(Wrong::Skew),
+        false => Err(AnswerError::Skew),
     }
 }
 
@@ -85,19 +87,19 @@ pub(super) fn places_length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Looks at the places' edges and status: cheap enough for each answer.
-pub(super) fn places_look_right(json: &[u8]) -> Result<(), Wrong> {
+pub(super) fn places_look_right(json: &[u8]) -> Result<(), AnswerError> {
     let json = json.trim_ascii();
     if !(json.starts_with(b"{") && json.ends_with(b"}")) {
-        return Err(Wrong::NoPlaces);
+        return Err(AnswerError::NoPlaces);
     }
     // Google's keys stand in alphabetical order, so that it is the last one.
-    let at = memmem::rfind(json, b"\"status\"").ok_or(Wrong::NoPlaces)?;
+    let at = memmem::rfind(json, b"\"status\"").ok_or(AnswerError::NoPlaces)?;
     let value = json[at + b"\"status\"".len()..].trim_ascii_start();
-    let value = value.strip_prefix(b":").ok_or(Wrong::NoPlaces)?;
+    let value = value.strip_prefix(b":").ok_or(AnswerError::NoPlaces)?;
     let value = value.trim_ascii_start();
     match value.starts_with(b"\"OK\"") || value.starts_with(b"\"ZERO_RESULTS\"") {
         true => Ok(()),
-        false => Err(Wrong::Status),
+        false => Err(AnswerError::Status),
     }
 }
 
@@ -110,11 +112,11 @@ struct Places {
 }
 
 /// Reads all of the places: dearer than what a server needs to write them.
-pub(super) fn places_are_right(json: &[u8], most: u32) -> Result<(), Wrong> {
-    let places: Places = serde_json::from_slice(json).map_err(|_| Wrong::NoPlaces)?;
+pub(super) fn places_are_right(json: &[u8], most: u32) -> Result<(), AnswerError> {
+    let places: Places = serde_json::from_slice(json).map_err(|_| AnswerError::NoPlaces)?;
     match places.results.len() <= most as usize {
         true => Ok(()),
-        false => Err(Wrong::TooManyPlaces),
+        false => Err(AnswerError::TooManyPlaces),
     }
 }
 
@@ -129,20 +131,26 @@ mod tests {
         assert_eq!(check(right).unwrap(), b"Riley");
         assert!(check("AT a -17.000000000 kiwi +1-2 3.5").is_ok());
         for (wrong, why) in [
-            ("? IAMAT kiwi +1-2 3.5", Wrong::Refused),
-            ("", Wrong::NoAtLine),
-            ("at Riley +0.263873386 kiwi +1-2 3.5", Wrong::NoAtLine),
-            ("AT Riley kiwi +1-2 3.5", Wrong::NoAtLine),
-            ("AT  +0.263873386 kiwi +1-2 3.5", Wrong::NoAtLine),
-            ("AT Riley +0.263873386 kiwi +1-2 3.50", Wrong::OtherFields),
-            ("AT Riley +0.263873386 Kiwi +1-2 3.5", Wrong::OtherFields),
-            ("AT Riley +0.26387338 kiwi +1-2 3.5", Wrong::Skew),
-            ("AT Riley +.263873386 kiwi +1-2 3.5", Wrong::Skew),
-            ("AT Riley 10.263873386 kiwi +1-2 3.5", Wrong::Skew),
-            ("AT Riley +0,263873386 kiwi +1-2 3.5", Wrong::Skew),
-            ("AT Riley +0x263873386 kiwi +1-2 3.5", Wrong::Skew),
-            ("AT Riley +1 .263873386 kiwi +1-2 3.5", Wrong::Skew),
-            ("AT Riley  +0.263873386 kiwi +1-2 3.5", Wrong::Skew),
+            ("? IAMAT kiwi +1-2 3.5", AnswerError::Refused),
+            ("", AnswerError::NoAtLine),
+            ("at Riley +0.263873386 kiwi +1-2 3.5", AnswerError::NoAtLine),
+            ("AT Riley kiwi +1-2 3.5", AnswerError::NoAtLine),
+            ("AT  +0.263873386 kiwi +1-2 3.5", AnswerError::NoAtLine),
+            (
+                "AT Riley +0.263873386 kiwi +1-2 3.50",
+                AnswerError::OtherFields,
+            ),
+            (
+                "AT Riley +0.263873386 Kiwi +1-2 3.5",
+                AnswerError::OtherFields,
+            ),
+            ("AT Riley +0.26387338 kiwi +1-2 3.5", AnswerError::Skew),
+            ("AT Riley +.263873386 kiwi +1-2 3.5", AnswerError::Skew),
+            ("AT Riley 10.263873386 kiwi +1-2 3.5", AnswerError::Skew),
+            ("AT Riley +0,263873386 kiwi +1-2 3.5", AnswerError::Skew),
+            ("AT Riley +0x263873386 kiwi +1-2 3.5", AnswerError::Skew),
+            ("AT Riley +1 .263873386 kiwi +1-2 3.5", AnswerError::Skew),
+            ("AT Riley  +0.263873386 kiwi +1-2 3.5", AnswerError::Skew),
         ] {
             assert_eq!(check(wrong), Err(why), "{wrong}");
         }
@@ -153,21 +161,24 @@ mod tests {
         let look = |json: &str| places_look_right(json.as_bytes());
         assert_eq!(look("{\"results\": [], \"status\" : \"OK\"}\n\n"), Ok(()));
         assert_eq!(look("{\"status\":\"ZERO_RESULTS\"}"), Ok(()));
-        assert_eq!(look("{\"status\":\"UNKNOWN_ERROR\"}"), Err(Wrong::Status));
-        assert_eq!(look("[]"), Err(Wrong::NoPlaces));
-        assert_eq!(look("{\"status\"}"), Err(Wrong::NoPlaces));
+        assert_eq!(
+            look("{\"status\":\"UNKNOWN_ERROR\"}"),
+            Err(AnswerError::Status)
+        );
+        assert_eq!(look("[]"), Err(AnswerError::NoPlaces));
+        assert_eq!(look("{\"status\"}"), Err(AnswerError::NoPlaces));
 
         let read = |json: &str| places_are_right(json.as_bytes(), 1);
         assert_eq!(read("{\"results\": [{}], \"status\": \"OK\"}\n\n"), Ok(()));
         assert_eq!(
             read("{\"results\": [{},{}], \"status\": \"OK\"}"),
-            Err(Wrong::TooManyPlaces)
+            Err(AnswerError::TooManyPlaces)
         );
         assert_eq!(
             read("{\"results\": [}, \"status\": \"OK\"}"),
-            Err(Wrong::NoPlaces)
+            Err(AnswerError::NoPlaces)
         );
-        assert_eq!(read("{\"status\": \"OK\"}"), Err(Wrong::NoPlaces));
+        assert_eq!(read("{\"status\": \"OK\"}"), Err(AnswerError::NoPlaces));
     }
 
     #[test]

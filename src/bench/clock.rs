@@ -4,12 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Counts nanoseconds from the moment it was made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(super) struct Stopwatch {
     start: Instant,
     unix_start: u64,
 }
 
-impl Clock {
+impl Stopwatch {
     pub(super) fn start() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {

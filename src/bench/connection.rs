@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::clock::Clock;
-use super::lane::Lane;
-use super::window::{Desk, Window};
+use super::clock::Stopwatch;
+use super::window::{Window, WorkerState};
+use super::workload::Workload;
 
 /// What one read may bring, in bytes.
 const READ_BUFFER: usize = 64 * 1024;
@@ -22,7 +22,7 @@ pub(super) struct Connection {
     pub(super) index: u32,
     /// The server's number.
     pub(super) server: usize,
-    pub(super) lane: Lane,
+    pub(super) lane: Workload,
     pub(super) window: Window,
     /// Its next turn, where it sends by schedule.
     pub(super) turn: u64,
@@ -56,7 +56,12 @@ impl Broken {
 }
 
 impl Connection {
-    pub(super) fn new(stream: std::net::TcpStream, index: u32, server: usize, lane: Lane) -> Self {
+    pub(super) fn new(
+        stream: std::net::TcpStream,
+        index: u32,
+        server: usize,
+        lane: Workload,
+    ) -> Self {
         Self {
             stream: TcpStream::from_std(stream),
             index,
@@ -96,8 +101,8 @@ impl Connection {
         &mut self,
         to_the_end: bool,
         buffer: &mut Vec<u8>,
-        clock: &Clock,
-        desk: &mut Desk,
+        clock: &Stopwatch,
+        desk: &mut WorkerState,
     ) -> Result<(), Broken> {
         loop {
             let carried = self.carry.len();
@@ -124,7 +129,7 @@ impl Connection {
     }
 
     /// Gives it up, and counts what that costs.
-    pub(super) fn end(&mut self, broken: &Broken, desk: &mut Desk) {
+    pub(super) fn end(&mut self, broken: &Broken, desk: &mut WorkerState) {
         self.is_broken = true;
         let unanswered = self.window.len();
         self.window.give_up(desk);

@@ -5,17 +5,17 @@
 
 use serde::Serialize;
 
-use super::lane::Kind;
+use super::convergence::Convergence;
 use super::load::Loaded;
-use super::outcome::Outcome;
+use super::report::BenchReport;
 use super::settings::{Length, Load};
-use super::settle::Settled;
 use super::spread::Spread;
 use super::table::per_second;
 use super::tally::{Requests, Times};
+use super::workload::Kind;
 
 /// The whole object, pretty-printed, with a newline.
-pub(super) fn json(outcome: &Outcome<'_>) -> String {
+pub(super) fn json(outcome: &BenchReport<'_>) -> String {
     let all = All::of(outcome);
     let mut text = serde_json::to_string_pretty(&all).expect("numbers and texts become JSON");
     text.push('\n');
@@ -127,7 +127,7 @@ struct FaultsPart {
 }
 
 impl All {
-    fn of(outcome: &Outcome<'_>) -> Self {
+    fn of(outcome: &BenchReport<'_>) -> Self {
         let load = outcome.settings.load.as_ref().zip(outcome.loaded.as_ref());
         let spread = outcome.spread.as_ref();
         let settled = outcome.settled.as_ref();
@@ -144,7 +144,7 @@ impl All {
 }
 
 impl LoadPart {
-    fn of(outcome: &Outcome<'_>, load: &Load, loaded: &Loaded) -> Self {
+    fn of(outcome: &BenchReport<'_>, load: &Load, loaded: &Loaded) -> Self {
         let tally = &loaded.tally;
         let seconds = tally.seconds();
         let (asked_requests, asked_seconds) = match load.length {
@@ -209,7 +209,7 @@ impl TimesPart {
 }
 
 impl SpreadPart {
-    fn of(outcome: &Outcome<'_>, spread: &Spread) -> Self {
+    fn of(outcome: &BenchReport<'_>, spread: &Spread) -> Self {
         let servers = spread.servers.iter().enumerate();
         let servers = servers.map(|(number, times)| SpreadServerPart {
             address: outcome.settings.servers[number].to_string(),
@@ -227,7 +227,7 @@ impl SpreadPart {
 }
 
 impl SettledPart {
-    fn of(outcome: &Outcome<'_>, settled: &[Settled]) -> Self {
+    fn of(outcome: &BenchReport<'_>, settled: &[Convergence]) -> Self {
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let servers = settled.iter().enumerate();
         let servers = servers.map(|(number, server)| SettledServerPart {
@@ -248,7 +248,7 @@ impl SettledPart {
 }
 
 impl FaultsPart {
-    fn of(outcome: &Outcome<'_>) -> Self {
+    fn of(outcome: &BenchReport<'_>) -> Self {
         let faults = outcome.faults();
         Self {
             wrong: faults.wrong,

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::thread;
 
 use super::connection::Connection;
+use super::convergence::Reported;
 use super::dial::connect_nonblocking;
 use super::error::BenchError;
-use super::lane::Lane;
 use super::payload::Payload;
-use super::settings::{Length, Load, Settings};
-use super::settle::Reported;
+use super::settings::{BenchSettings, Length, Load};
 use super::shared::Shared;
 use super::tally::Tally;
-use super::window::Desk;
+use super::window::WorkerState;
 use super::worker::{Done, Worker};
+use super::workload::Workload;
 
 /// What came of a load.
 pub(super) struct Loaded {
@@ -26,7 +26,7 @@ pub(super) struct Loaded {
 
 /// Connects, makes the load, and waits for its end.
 pub(super) fn run(
-    settings: &Settings,
+    settings: &BenchSettings,
     load: &Load,
     shared: &Arc<Shared>,
 ) -> Result<Loaded, BenchError> {
@@ -66,7 +66,7 @@ pub(super) fn run(
 }
 
 fn workers(
-    settings: &Settings,
+    settings: &BenchSettings,
     load: &Load,
     shared: &Arc<Shared>,
 ) -> Result<Vec<Worker>, BenchError> {
@@ -75,7 +75,7 @@ fn workers(
     for index in 0..load.connections {
         let server = index as usize % settings.servers.len();
         let stream = connect_nonblocking(&settings.servers[server], load.timeout)?;
-        let lane = Lane::new(index, load.connections, load.clients, load.questions);
+        let lane = Workload::new(index, load.connections, load.clients, load.questions);
         let connection = Connection::new(stream, index, server, lane);
         lanes[(index % threads) as usize].push(connection);
     }
@@ -97,9 +97,9 @@ fn share(all: u64, several: u64, one: u64) -> u64 {
     all / several + u64::from(one < all % several)
 }
 
-fn desk(settings: &Settings, load: &Load) -> Desk {
+fn desk(settings: &BenchSettings, load: &Load) -> WorkerState {
     let radius = load.radius.to_string();
-    Desk {
+    WorkerState {
         payload: Payload::new(&settings.prefix, settings.id_length, &radius, load.most),
         most: load.most,
         is_checked: load.is_checked,

@@ -26,7 +26,7 @@
 //!
 //! Each client belongs to one connection and its times only grow, so that every
 //! report wins, and each answer and what every server must know in the end are
-//! known beforehand ([`lane`]). An answer is compared with the bytes that were
+//! known beforehand ([`workload`]). An answer is compared with the bytes that were
 //! sent ([`window`]), which costs little; nothing is taken on trust unless
 //! `--unchecked` says so.
 //!
@@ -43,30 +43,29 @@
 //! | file | |
 //! |---|---|
 //! | [`arguments`], [`settings`] | what is asked for; what of it makes sense |
-//! | [`lane`], [`payload`], [`digits`] | which request is next; its text |
+//! | [`workload`], [`payload`], [`digits`] | which request is next; its text |
 //! | [`pacing`], [`work`] | when requests are due; when a connection sends |
 //! | [`window`], [`answer`] | what is under way; is this the answer? |
 //! | [`connection`], [`worker`], [`timer`], [`dial`] | sockets and threads |
-//! | [`load`], [`spread`], [`settle`] | the three things that are measured |
-//! | [`tally`], [`outcome`], [`table`], [`json`] | what was found, and how it is told |
+//! | [`load`], [`spread`], [`convergence`] | the three things that are measured |
+//! | [`tally`], [`report`], [`table`], [`json`] | what was found, and how it is told |
 //! | [`shared`], [`clock`], [`progress`], [`error`] | what goes on meanwhile |
 
 mod answer;
 mod arguments;
 mod clock;
 mod connection;
+mod convergence;
 mod dial;
 mod digits;
 mod error;
 mod json;
-mod lane;
 mod load;
-mod outcome;
 mod pacing;
 mod payload;
 mod progress;
+mod report;
 mod settings;
-mod settle;
 mod shared;
 mod spread;
 mod table;
@@ -75,6 +74,7 @@ mod timer;
 mod window;
 mod work;
 mod worker;
+mod workload;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -85,13 +85,13 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use outcome::Outcome;
-use progress::Progress;
+use progress::ProgressLine;
+use report::BenchReport;
 use shared::Shared;
 
 pub use arguments::{Arguments, NOTES};
 pub use error::BenchError;
-pub use settings::Settings;
+pub use settings::BenchSettings;
 
 /// How often the progress bar moves.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
@@ -101,7 +101,7 @@ const INTERRUPTED: i32 = 130;
 
 /// Measures what `settings` say, and prints what it found to standard output.
 /// Fails where nothing could be measured, and where something was wrong.
-pub fn run(settings: &Settings) -> Result<(), BenchError> {
+pub fn run(settings: &BenchSettings) -> Result<(), BenchError> {
     // More connections than this system lets it have are told of when they fail.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let threads = settings.load.as_ref().map_or(0, |load| load.threads);
@@ -122,7 +122,7 @@ pub fn run(settings: &Settings) -> Result<(), BenchError> {
     let (loaded, spread, settled) = measuring
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    tell(&Outcome {
+    tell(&BenchReport {
         settings,
         stopped_early: shared.is_stopped(),
         loaded,
@@ -134,12 +134,12 @@ pub fn run(settings: &Settings) -> Result<(), BenchError> {
 type Measured = (
     Option<load::Loaded>,
     Option<spread::Spread>,
-    Option<Vec<settle::Settled>>,
+    Option<Vec<convergence::Convergence>>,
 );
 
 /// All that takes time, one after another; a load and the spread beneath it side
 /// by side.
-fn measure(settings: &Settings, shared: &Arc<Shared>) -> Result<Measured, BenchError> {
+fn measure(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Measured, BenchError> {
     let spreading = settings.spread.map(|length| {
         let (settings, shared) = (settings.clone(), shared.clone());
         thread::spawn(move || spread::run(&settings, length, &shared))
@@ -163,31 +163,31 @@ fn measure(settings: &Settings, shared: &Arc<Shared>) -> Result<Measured, BenchE
 
 /// Looks for every report everywhere, unless somebody wants the results now.
 fn find_all(
-    settings: &Settings,
+    settings: &BenchSettings,
     loaded: &load::Loaded,
     shared: &Shared,
-) -> Option<Vec<settle::Settled>> {
+) -> Option<Vec<convergence::Convergence>> {
     if shared.is_stopped() {
         return None;
     }
     let servers = loaded.tally.servers.iter();
     let names: Vec<_> = servers.map(|server| server.name.clone()).collect();
     let reported = loaded.reported.clone();
-    let settled = settle::settle(settings, reported, &names, loaded.ended, shared);
+    let settled = convergence::settle(settings, reported, &names, loaded.ended, shared);
     // What was not asked for is neither there nor lacking.
     (!shared.is_stopped()).then_some(settled)
 }
 
 /// Shows how far things are, and ends them early on Ctrl-C or SIGTERM.
 async fn watch(
-    settings: &Settings,
+    settings: &BenchSettings,
     shared: &Shared,
     mut is_done: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut ticks = tokio::time::interval(SHOWN_EVERY);
-    let mut progress = Progress::new();
+    let mut progress = ProgressLine::new();
     loop {
         tokio::select! {
             _ = &mut is_done => break,
@@ -201,7 +201,7 @@ async fn watch(
 }
 
 /// The first time the run ends early, the second time at once.
-fn stop(shared: &Shared, progress: &Progress) {
+fn stop(shared: &Shared, progress: &ProgressLine) {
     if shared.is_stopped() {
         progress.clear();
         std::process::exit(INTERRUPTED);
@@ -209,7 +209,7 @@ fn stop(shared: &Shared, progress: &Progress) {
     shared.stop();
 }
 
-fn tell(outcome: &Outcome<'_>) -> Result<(), BenchError> {
+fn tell(outcome: &BenchReport<'_>) -> Result<(), BenchError> {
     let text = match outcome.settings.json {
         true => json::json(outcome),
         false => table::table(outcome),

@@ -126,7 +126,7 @@ pub(super) fn scatter(number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::command::Command;
+    use crate::line_protocol::command::Command;
 
     const NANOS: u64 = 1_621_464_827_959_498_503;
 

@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::settings::{Length, Settings};
+use super::settings::{BenchSettings, Length};
 use super::shared::{Shared, Stage};
-use crate::words::grouped;
+use crate::format::grouped;
 
 /// How wide the bar is, in characters.
 const BAR: usize = 30;
@@ -14,12 +14,12 @@ const BAR: usize = 30;
 const LINE: usize = 78;
 
 /// Written to standard error where that is a terminal, and nowhere else.
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     is_shown: bool,
     last: (u64, u64),
 }
 
-impl Progress {
+impl ProgressLine {
     pub(super) fn new() -> Self {
         Self {
             is_shown: io::stderr().is_terminal(),
@@ -28,7 +28,7 @@ impl Progress {
     }
 
     /// Shows how far things are now.
-    pub(super) fn show(&mut self, settings: &Settings, shared: &Shared) {
+    pub(super) fn show(&mut self, settings: &BenchSettings, shared: &Shared) {
         let (now, answered) = (shared.clock.now(), shared.answered.load(Relaxed));
         let (before, answered_before) = std::mem::replace(&mut self.last, (now, answered));
         let rate = (answered - answered_before) as f64 * 1e9 / (now - before).max(1) as f64;
@@ -46,7 +46,7 @@ impl Progress {
     }
 }
 
-fn line(settings: &Settings, shared: &Shared, now: u64, answered: u64, rate: u64) -> String {
+fn line(settings: &BenchSettings, shared: &Shared, now: u64, answered: u64, rate: u64) -> String {
     let rate = grouped(rate);
     match shared.stage() {
         Stage::Introducing => format!("every client reports once: {}", grouped(answered)),
@@ -69,7 +69,7 @@ fn line(settings: &Settings, shared: &Shared, now: u64, answered: u64, rate: u64
 
 /// How much of the load is done, about: what was answered in the warm-up counts
 /// here where requests are counted.
-fn share(settings: &Settings, shared: &Shared, now: u64, answered: u64) -> f64 {
+fn share(settings: &BenchSettings, shared: &Shared, now: u64, answered: u64) -> f64 {
     let (Some(load), Some(start)) = (&settings.load, shared.started()) else {
         return 0.0;
     };

@@ -18,7 +18,7 @@ const DEFAULT_ROUNDS: u64 = 1_000;
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct BenchSettings {
     /// The servers, each once.
     pub(super) servers: Vec<Address>,
     /// The load, unless the spread is measured by itself.
@@ -65,7 +65,7 @@ pub(super) struct Load {
     pub(super) is_checked: bool,
 }
 
-impl Settings {
+impl BenchSettings {
     /// What `arguments` ask for, aimed at `servers`. Fails with words for
     /// people where parts of it contradict each other.
     pub fn new(arguments: &Arguments, servers: Vec<Address>) -> Result<Self, String> {
@@ -225,11 +225,11 @@ mod tests {
         arguments: Arguments,
     }
 
-    fn settings(line: &str) -> Result<Settings, String> {
+    fn settings(line: &str) -> Result<BenchSettings, String> {
         let words = std::iter::once("bench").chain(line.split_whitespace());
         let arguments = Line::try_parse_from(words).map_err(|error| error.to_string())?;
         let servers = arguments.arguments.servers.clone();
-        Settings::new(&arguments.arguments, servers)
+        BenchSettings::new(&arguments.arguments, servers)
     }
 
     const ONE: &str = "--server a:1";

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, OnceLock};
 
-use super::clock::Clock;
+use super::clock::Stopwatch;
 
 /// What a run is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Stage {
 
 /// One for each run.
 pub(super) struct Shared {
-    pub(super) clock: Clock,
+    pub(super) clock: Stopwatch,
     /// Somebody wants the results now.
     stop: AtomicBool,
     /// The load is over.
@@ -50,7 +50,7 @@ impl Shared {
     /// For so many threads that make a load.
     pub(super) fn new(threads: usize) -> Self {
         Self {
-            clock: Clock::start(),
+            clock: Stopwatch::start(),
             stop: AtomicBool::new(false),
             over: AtomicBool::new(false),
             stage: AtomicU8::new(Stage::Introducing as u8),

@@ -17,11 +17,11 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::answer::{self, Wrong};
+use super::answer::{self, AnswerError};
 use super::dial::connect_nonblocking;
 use super::error::BenchError;
 use super::payload::{Payload, scatter};
-use super::settings::{Length, Settings};
+use super::settings::{BenchSettings, Length};
 use super::shared::{Shared, Stage};
 use super::tally::{Faults, MAX_EXAMPLES, Times};
 use super::window::shown;
@@ -72,7 +72,7 @@ enum State {
 
 /// Measures until `length`, and beneath a load until that is over.
 pub(super) fn run(
-    settings: &Settings,
+    settings: &BenchSettings,
     length: Length,
     shared: &Arc<Shared>,
 ) -> Result<Spread, BenchError> {
@@ -124,7 +124,7 @@ struct Spreader {
 }
 
 impl Spreader {
-    fn connect(settings: &Settings, shared: &Arc<Shared>) -> Result<Self, BenchError> {
+    fn connect(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Self, BenchError> {
         let poll = Poll::new()?;
         let mut probes = Vec::new();
         for (place, server) in settings.servers.iter().enumerate() {
@@ -297,7 +297,7 @@ impl Spreader {
                 self.done(place, now, start);
             }
             // An older report, or none: it does not know yet.
-            (State::Asked, Err(Wrong::OtherFields | Wrong::Refused)) => {
+            (State::Asked, Err(AnswerError::OtherFields | AnswerError::Refused)) => {
                 self.note_question(place, now);
                 self.say(place, State::Asked);
             }
@@ -322,7 +322,7 @@ impl Spreader {
         }
     }
 
-    fn complain(&mut self, place: usize, answer: &[u8], wrong: Wrong) {
+    fn complain(&mut self, place: usize, answer: &[u8], wrong: AnswerError) {
         self.probes[place].state = State::Done;
         self.spread.faults.wrong += 1;
         self.example(format!(

@@ -2,21 +2,21 @@
 
 use std::fmt::Write;
 
+use super::convergence::Convergence;
 use super::digits::time;
-use super::lane::Kind;
 use super::load::Loaded;
-use super::outcome::Outcome;
+use super::report::BenchReport;
 use super::settings::{Length, Load};
-use super::settle::Settled;
 use super::spread::Spread;
 use super::tally::{Requests, Times};
-use crate::words::{count, grouped};
+use super::workload::Kind;
+use crate::format::{count, grouped};
 
 /// Longest name of a row, in characters.
 const LABEL: usize = 12;
 
 /// The whole table.
-pub(super) fn table(outcome: &Outcome<'_>) -> String {
+pub(super) fn table(outcome: &BenchReport<'_>) -> String {
     let mut out = String::new();
     if let (Some(load), Some(loaded)) = (&outcome.settings.load, &outcome.loaded) {
         describe(&mut out, outcome, load, loaded);
@@ -33,7 +33,7 @@ pub(super) fn table(outcome: &Outcome<'_>) -> String {
 }
 
 /// What was done.
-fn describe(out: &mut String, outcome: &Outcome<'_>, load: &Load, loaded: &Loaded) {
+fn describe(out: &mut String, outcome: &BenchReport<'_>, load: &Load, loaded: &Loaded) {
     let servers = outcome.settings.servers.len();
     let _ = writeln!(
         out,
@@ -61,7 +61,7 @@ fn describe(out: &mut String, outcome: &Outcome<'_>, load: &Load, loaded: &Loade
     );
 }
 
-fn tell_load(out: &mut String, outcome: &Outcome<'_>, loaded: &Loaded) {
+fn tell_load(out: &mut String, outcome: &BenchReport<'_>, loaded: &Loaded) {
     let tally = &loaded.tally;
     let seconds = tally.seconds();
     heading(out, "", "answered", "per second");
@@ -139,7 +139,7 @@ fn short(label: &str) -> String {
     }
 }
 
-fn tell_spread(out: &mut String, outcome: &Outcome<'_>, spread: &Spread) {
+fn tell_spread(out: &mut String, outcome: &BenchReport<'_>, spread: &Spread) {
     let _ = writeln!(
         out,
         "spread of {}, until known at each other server",
@@ -159,7 +159,7 @@ fn tell_spread(out: &mut String, outcome: &Outcome<'_>, spread: &Spread) {
     out.push_str("(each time is too high by one question's way at most: the resolution)\n\n");
 }
 
-fn tell_settled(out: &mut String, outcome: &Outcome<'_>, settled: &[Settled]) {
+fn tell_settled(out: &mut String, outcome: &BenchReport<'_>, settled: &[Convergence]) {
     let clients = outcome.loaded.iter().map(|loaded| loaded.reported.len());
     let clients = count(clients.sum::<usize>() as u64, "client");
     if let Some(after) = outcome.settled_after() {
@@ -185,7 +185,7 @@ fn tell_settled(out: &mut String, outcome: &Outcome<'_>, settled: &[Settled]) {
     out.push('\n');
 }
 
-fn tell_faults(out: &mut String, outcome: &Outcome<'_>) {
+fn tell_faults(out: &mut String, outcome: &BenchReport<'_>) {
     let faults = outcome.faults();
     let _ = writeln!(
         out,

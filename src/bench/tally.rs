@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::lane::Kind;
+use super::workload::Kind;
 
 /// Longest latency that is told apart from a longer one: an hour, in
 /// nanoseconds.

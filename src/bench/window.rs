@@ -7,10 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::answer::{self, Wrong};
-use super::lane::{Kind, Request};
+use super::answer::{self, AnswerError};
 use super::payload::Payload;
 use super::tally::Tally;
+use super::workload::{ClientRequest, Kind};
 
 /// Answered bytes in front of the buffer are dropped once they are so many.
 const MAX_STALE: usize = 64 * 1024;
@@ -22,7 +22,7 @@ const SAMPLED: u64 = 64;
 const MAX_SHOWN: usize = 120;
 
 /// What the connections of one thread share.
-pub(super) struct Desk {
+pub(super) struct WorkerState {
     pub(super) payload: Payload,
     /// Most places that a question asks for.
     pub(super) most: u32,
@@ -52,7 +52,7 @@ pub(super) struct Window {
 
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    request: Request,
+    request: ClientRequest,
     /// Where it stands, from the first byte of the connection on.
     start: usize,
     timing: Timing,
@@ -105,10 +105,10 @@ impl Window {
     }
 
     /// Writes a request behind the others.
-    pub(super) fn push(&mut self, request: Request, timing: Timing, desk: &mut Desk) {
+    pub(super) fn push(&mut self, request: ClientRequest, timing: Timing, desk: &mut WorkerState) {
         self.drop_answered();
         let start = self.dropped + self.bytes.len();
-        let Request { client, nanos, .. } = request;
+        let ClientRequest { client, nanos, .. } = request;
         match request.kind {
             Kind::Iamat => desk.payload.iamat(&mut self.bytes, client, nanos),
             Kind::Whatsat => desk.payload.whatsat(&mut self.bytes, client),
@@ -133,7 +133,7 @@ impl Window {
 
     /// Takes the answers that are complete in `bytes`, read at `now`. Gives how
     /// many bytes those were.
-    pub(super) fn take(&mut self, bytes: &[u8], now: u64, desk: &mut Desk) -> usize {
+    pub(super) fn take(&mut self, bytes: &[u8], now: u64, desk: &mut WorkerState) -> usize {
         let mut taken = 0;
         let mut run = None;
         while let Some(length) = self.answer_length(&bytes[taken..], desk.is_checked) {
@@ -153,7 +153,7 @@ impl Window {
     }
 
     /// The connection is gone: what has no answer will never have one.
-    pub(super) fn give_up(&mut self, desk: &mut Desk) {
+    pub(super) fn give_up(&mut self, desk: &mut WorkerState) {
         let missing = self.pending.drain(..).count();
         desk.tally.servers[self.server].faults.missing += missing as u64;
         self.bytes.clear();
@@ -171,7 +171,7 @@ impl Window {
         }
     }
 
-    fn judge(&mut self, pending: &Pending, answer: &[u8], desk: &mut Desk) -> bool {
+    fn judge(&mut self, pending: &Pending, answer: &[u8], desk: &mut WorkerState) -> bool {
         desk.answered += 1;
         if !desk.is_checked {
             return true;
@@ -185,14 +185,19 @@ impl Window {
         }
     }
 
-    fn check(&mut self, pending: &Pending, answer: &[u8], desk: &mut Desk) -> Result<(), Wrong> {
+    fn check(
+        &mut self,
+        pending: &Pending,
+        answer: &[u8],
+        desk: &mut WorkerState,
+    ) -> Result<(), AnswerError> {
         let line = answer::line_end(answer).unwrap_or(answer.len());
         let (at_line, places) = answer.split_at(line);
         let name = match pending.request.kind {
             Kind::Iamat => answer::at_line(at_line, Payload::fields(self.request(pending)))?,
             Kind::Whatsat => {
                 desk.scratch.clear();
-                let Request { client, nanos, .. } = pending.request;
+                let ClientRequest { client, nanos, .. } = pending.request;
                 desk.payload.iamat(&mut desk.scratch, client, nanos);
                 let name = answer::at_line(at_line, Payload::fields(&desk.scratch))?;
                 self.check_places(places, desk.most)?;
@@ -202,7 +207,7 @@ impl Window {
         self.check_name(name, &mut desk.tally)
     }
 
-    fn check_places(&mut self, json: &[u8], most: u32) -> Result<(), Wrong> {
+    fn check_places(&mut self, json: &[u8], most: u32) -> Result<(), AnswerError> {
         self.places += 1;
         answer::places_look_right(json)?;
         match self.places % SAMPLED {
@@ -211,14 +216,14 @@ impl Window {
         }
     }
 
-    fn check_name(&mut self, name: &[u8], tally: &mut Tally) -> Result<(), Wrong> {
+    fn check_name(&mut self, name: &[u8], tally: &mut Tally) -> Result<(), AnswerError> {
         if self.name.is_empty() {
             self.name = name.to_vec();
             tally.servers[self.server].name = Some(shown(name));
         }
         match self.name == name {
             true => Ok(()),
-            false => Err(Wrong::OtherName),
+            false => Err(AnswerError::OtherName),
         }
     }
 
@@ -229,7 +234,13 @@ impl Window {
         &self.bytes[start..end.unwrap_or(self.bytes.len())]
     }
 
-    fn complain(&self, pending: &Pending, answer: &[u8], wrong: Wrong, desk: &mut Desk) {
+    fn complain(
+        &self,
+        pending: &Pending,
+        answer: &[u8],
+        wrong: AnswerError,
+        desk: &mut WorkerState,
+    ) {
         desk.tally.servers[self.server].faults.wrong += 1;
         let request = self.request(pending);
         let server = self.known_as();
@@ -239,7 +250,7 @@ impl Window {
         });
     }
 
-    fn complain_of_unexpected(&self, line: &[u8], desk: &mut Desk) {
+    fn complain_of_unexpected(&self, line: &[u8], desk: &mut WorkerState) {
         desk.tally.servers[self.server].faults.unexpected += 1;
         let server = self.known_as();
         let tally = &mut desk.tally;
@@ -273,7 +284,7 @@ fn run_of<'a>(
     pending: &Pending,
     now: u64,
     server: usize,
-    desk: &mut Desk,
+    desk: &mut WorkerState,
 ) -> &'a mut Run {
     let (kind, timing) = (pending.request.kind, pending.timing);
     if !matches!(run, Some(run) if run.kind == kind && run.timing == timing) {
@@ -287,7 +298,7 @@ fn run_of<'a>(
     })
 }
 
-fn finish(run: Option<Run>, now: u64, server: usize, desk: &mut Desk) {
+fn finish(run: Option<Run>, now: u64, server: usize, desk: &mut WorkerState) {
     let Some(run) = run.filter(|run| run.timing.counts) else {
         return;
     };
@@ -316,8 +327,8 @@ mod tests {
         counts: true,
     };
 
-    fn desk() -> Desk {
-        Desk {
+    fn desk() -> WorkerState {
+        WorkerState {
             payload: Payload::new("b", 3, "10", 1),
             most: 1,
             is_checked: true,
@@ -327,8 +338,8 @@ mod tests {
         }
     }
 
-    fn request(kind: Kind, client: u32) -> Request {
-        Request {
+    fn request(kind: Kind, client: u32) -> ClientRequest {
+        ClientRequest {
             kind,
             client,
             nanos: 1_621_464_827_000_000_000,
@@ -336,7 +347,7 @@ mod tests {
     }
 
     /// A window with these requests under way, all of them written.
-    fn window(requests: &[Request], desk: &mut Desk) -> Window {
+    fn window(requests: &[ClientRequest], desk: &mut WorkerState) -> Window {
         let mut window = Window::new(0);
         for &request in requests {
             window.push(request, SENT, desk);
@@ -345,7 +356,7 @@ mod tests {
         window
     }
 
-    fn at_line(name: &str, request: Request, desk: &Desk) -> Vec<u8> {
+    fn at_line(name: &str, request: ClientRequest, desk: &WorkerState) -> Vec<u8> {
         let mut iamat = Vec::new();
         desk.payload
             .iamat(&mut iamat, request.client, request.nanos);

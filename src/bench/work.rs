@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::pacing::Pacing;
-use super::window::{Desk, Timing};
+use super::window::{Timing, WorkerState};
 
 /// How many first reports are under way on one connection.
 const INTRODUCED_AT_ONCE: usize = 64;
@@ -37,7 +37,13 @@ pub(super) struct Closed {
 impl Work {
     /// Gives a connection what it has to send at `now`. `unix` is the same
     /// moment since 1970.
-    pub(super) fn hand_out(&mut self, to: &mut Connection, now: u64, unix: u64, desk: &mut Desk) {
+    pub(super) fn hand_out(
+        &mut self,
+        to: &mut Connection,
+        now: u64,
+        unix: u64,
+        desk: &mut WorkerState,
+    ) {
         match self {
             Self::Introduce => introduce(to, now, unix, desk),
             Self::Closed(closed) => closed.hand_out(to, now, unix, desk),
@@ -73,7 +79,7 @@ impl Work {
 }
 
 impl Closed {
-    fn hand_out(&mut self, to: &mut Connection, now: u64, unix: u64, desk: &mut Desk) {
+    fn hand_out(&mut self, to: &mut Connection, now: u64, unix: u64, desk: &mut WorkerState) {
         if !to.window.is_empty() {
             return;
         }
@@ -97,7 +103,7 @@ impl Closed {
     }
 }
 
-fn introduce(to: &mut Connection, now: u64, unix: u64, desk: &mut Desk) {
+fn introduce(to: &mut Connection, now: u64, unix: u64, desk: &mut WorkerState) {
     if !to.window.is_empty() {
         return;
     }

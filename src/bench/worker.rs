@@ -14,7 +14,7 @@ use super::settings::{Length, Load};
 use super::shared::{Shared, Stage};
 use super::tally::Tally;
 use super::timer::Timer;
-use super::window::Desk;
+use super::window::WorkerState;
 use super::work::{Closed, Work};
 
 /// How often a thread looks up from its sockets at least.
@@ -31,7 +31,7 @@ pub(super) struct Worker {
     poll: Poll,
     timer: Timer,
     connections: Vec<Connection>,
-    desk: Desk,
+    desk: WorkerState,
     buffer: Vec<u8>,
     shared: Arc<Shared>,
     load: Load,
@@ -55,7 +55,7 @@ pub(super) struct Done {
 impl Worker {
     pub(super) fn new(
         mut connections: Vec<Connection>,
-        desk: Desk,
+        desk: WorkerState,
         load: &Load,
         share: u64,
         shared: Arc<Shared>,

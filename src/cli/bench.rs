@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use crate::bench::{self, Settings};
+use crate::bench::{self, BenchSettings};
 use crate::config::Config;
 
 pub(super) use crate::bench::Arguments;
@@ -22,7 +22,7 @@ pub(super) fn bench(path: &Path, arguments: &Arguments) -> Result<(), Box<dyn Er
             .collect(),
         named => named.to_vec(),
     };
-    let settings = Settings::new(arguments, servers).unwrap_or_else(|words| {
+    let settings = BenchSettings::new(arguments, servers).unwrap_or_else(|words| {
         let mut command = super::Arguments::command();
         command.error(ErrorKind::ValueValidation, words).exit()
     });

@@ -1,10 +1,10 @@
 //! What a person types.
 
-mod ask;
 mod bench;
 mod certs;
 mod check;
 mod files;
+mod query;
 mod reload;
 mod run;
 
@@ -61,7 +61,7 @@ enum Command {
         arguments: Box<bench::Arguments>,
     },
     #[command(flatten)]
-    Ask(ask::Question),
+    Ask(query::Query),
 }
 
 #[derive(Debug, clap::Args)]

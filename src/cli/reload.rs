@@ -8,9 +8,9 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::run::plans;
-use crate::config::{Config, ConfigError, Here, Reload};
+use crate::config::{Config, ConfigError, LocalServers, ReloadPlan};
 use crate::log::Levels;
-use crate::server::{Change, Running};
+use crate::server::{PreparedChange, RunningServer};
 
 /// Why a level does not change that `RUST_LOG` says.
 const FORCED: &str = "RUST_LOG is set, and wins over it";
@@ -40,7 +40,7 @@ impl Hangup {
 pub(super) struct Reloading {
     /// How the servers run.
     config: Config,
-    here: Here,
+    here: LocalServers,
     levels: Levels,
     /// Most clients that each server can have.
     most_clients: usize,
@@ -48,7 +48,12 @@ pub(super) struct Reloading {
 
 impl Reloading {
     /// Of servers that run as `config` says.
-    pub(super) fn new(config: &Config, here: Here, levels: &Levels, most_clients: usize) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        here: LocalServers,
+        levels: &Levels,
+        most_clients: usize,
+    ) -> Self {
         let level_is_fixed = match () {
             () if levels.is_forced() => Some(FORCED),
             () if !levels.is_on() => Some(NOT_OPENED),
@@ -56,7 +61,7 @@ impl Reloading {
         };
         Self {
             config: config.clone(),
-            here: Here {
+            here: LocalServers {
                 level_is_fixed,
                 ..here
             },
@@ -67,7 +72,7 @@ impl Reloading {
 
     /// Reads the config's file again. Changes nothing, and may be dropped at any
     /// time.
-    pub(super) async fn read(&self) -> Result<Reload, String> {
+    pub(super) async fn read(&self) -> Result<ReloadPlan, String> {
         let (path, running, here) = (
             self.config.path.clone(),
             self.config.clone(),
@@ -82,7 +87,11 @@ impl Reloading {
     }
 
     /// Goes over to what was read, or changes nothing; and says which.
-    pub(super) async fn take_up(&mut self, read: Result<Reload, String>, running: &mut [Running]) {
+    pub(super) async fn take_up(
+        &mut self,
+        read: Result<ReloadPlan, String>,
+        running: &mut [RunningServer],
+    ) {
         let path = self.config.path.display().to_string();
         let prepared = read.and_then(|reload| {
             let changes = self.prepare(&reload.config, running)?;
@@ -104,19 +113,28 @@ impl Reloading {
     }
 
     /// What all servers need for it: all of them change, or none.
-    fn prepare(&self, config: &Config, running: &[Running]) -> Result<Vec<Change>, String> {
+    fn prepare(
+        &self,
+        config: &Config,
+        running: &[RunningServer],
+    ) -> Result<Vec<PreparedChange>, String> {
         let here = self.here.servers.iter();
         // The file may name them in another order than they run in.
         let servers: Result<Vec<_>, _> = here.map(|name| config.server(name.as_str())).collect();
         let servers = servers.map_err(|error| error.to_string())?;
         let plans = plans(config, &servers, self.most_clients);
-        let prepare = |(server, plan): (&Running, _)| server.prepare(plan);
+        let prepare = |(server, plan): (&RunningServer, _)| server.prepare(plan);
         let prepared: Result<_, _> = running.iter().zip(plans).map(prepare).collect();
         prepared.map_err(|error| error.to_string())
     }
 
-    async fn change(&mut self, reload: Reload, changes: Vec<Change>, running: &mut [Running]) {
-        let Reload {
+    async fn change(
+        &mut self,
+        reload: ReloadPlan,
+        changes: Vec<PreparedChange>,
+        running: &mut [RunningServer],
+    ) {
+        let ReloadPlan {
             config,
             changes: told,
             waiting,
@@ -146,7 +164,11 @@ impl Reloading {
     }
 }
 
-fn read(path: &std::path::Path, running: &Config, here: &Here) -> Result<Reload, ConfigError> {
+fn read(
+    path: &std::path::Path,
+    running: &Config,
+    here: &LocalServers,
+) -> Result<ReloadPlan, ConfigError> {
     let file = Config::load(path)?;
     file.check_exposure(&here.those_of(&file))?;
     let reload = here.reload(running, file);

@@ -14,11 +14,11 @@ use tracing::{info, warn};
 
 use super::files;
 use super::reload::{Hangup, Reloading};
-use crate::config::{Config, Here, Server};
+use crate::config::{Config, LocalServers, Server};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
 use crate::places::Places;
-use crate::server::{Bound, Plan, Running};
+use crate::server::{BoundServer, RunningServer, ServerPlan};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -42,7 +42,7 @@ fn run(config: &Config, servers: &[&Server], is_whole_herd: bool) -> Result<()> 
     log::log_panics(&router);
     let most_clients = most_clients(servers.len());
     let runtime = runtime(servers.len())?;
-    let here = Here {
+    let here = LocalServers {
         servers: servers.iter().map(|server| server.name.clone()).collect(),
         is_whole_herd,
         level_is_fixed: None,
@@ -122,16 +122,20 @@ async fn run_until_stopped(
 }
 
 /// Opens all sockets before anything starts: nothing starts half.
-async fn bind_all(config: &Config, servers: &[&Server], most_clients: usize) -> Result<Vec<Bound>> {
+async fn bind_all(
+    config: &Config,
+    servers: &[&Server],
+    most_clients: usize,
+) -> Result<Vec<BoundServer>> {
     let mut bound = Vec::new();
     for plan in plans(config, servers, most_clients) {
-        bound.push(Bound::open(plan).await?);
+        bound.push(BoundServer::open(plan).await?);
     }
     Ok(bound)
 }
 
 /// What each server needs to know to run here.
-pub(super) fn plans(config: &Config, servers: &[&Server], most_clients: usize) -> Vec<Plan> {
+pub(super) fn plans(config: &Config, servers: &[&Server], most_clients: usize) -> Vec<ServerPlan> {
     let plan = |server: &&Server| {
         let mut plan = config.plan(server);
         plan.clients.max_connections = plan.clients.max_connections.min(most_clients);
@@ -156,7 +160,11 @@ fn open_logs(config: &Config, servers: &[&Server], router: Option<&Router>) -> R
     Ok(logs)
 }
 
-fn start_all(bound: Vec<Bound>, logs: Vec<Log>, places: &Places) -> Result<Vec<Running>> {
+fn start_all(
+    bound: Vec<BoundServer>,
+    logs: Vec<Log>,
+    places: &Places,
+) -> Result<Vec<RunningServer>> {
     let mut running = Vec::new();
     for (bound, log) in bound.into_iter().zip(logs) {
         running.push(bound.start(places.clone(), log, Clock::system())?);
@@ -190,7 +198,7 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
             bind_clients,
             bind_peers,
             bind_clients_tls,
-            bind_admin,
+            bind_web,
             ..
         } = server;
         let name = name.as_str();
@@ -199,9 +207,9 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
         let _ = writeln!(
             text,
             "  {name:width$}  clients on {bind_clients}{with_tls}, neighbours on {bind_peers}{}",
-            bind_admin
+            bind_web
                 .as_ref()
-                .map_or(String::new(), |address| format!(", admin on {address}"))
+                .map_or(String::new(), |address| format!(", web on {address}"))
         );
     }
     if is_logged {
@@ -219,7 +227,7 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
     text
 }
 
-async fn any_failed(running: &mut [Running]) -> String {
+async fn any_failed(running: &mut [RunningServer]) -> String {
     let mut failures: Vec<_> = running
         .iter_mut()
         .map(|server| Box::pin(server.failed()))
@@ -235,7 +243,7 @@ async fn any_failed(running: &mut [Running]) -> String {
     .await
 }
 
-async fn drain_all(running: Vec<Running>) {
+async fn drain_all(running: Vec<RunningServer>) {
     let draining: Vec<_> = running
         .into_iter()
         .map(|server| tokio::spawn(server.drain()))

@@ -19,11 +19,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::gateway::Gateway;
-use crate::log::{Seldom, unwritten};
+use crate::log::{LogThrottle, unwritten};
 use crate::model::networks::Network;
 
-use super::Settings;
-use super::pace::{Budget, Pace};
+use super::ClientSettings;
+use super::rate::{Gcra, Rate};
 
 /// Most addresses without a connection that are kept since their pace is not
 /// whole yet. Past that they are forgotten, and may send on at once.
@@ -46,24 +46,24 @@ pub(super) struct Addresses {
     /// Read before lines are taken, so not behind the lock; 0 for no limit.
     lines_per_second: AtomicU32,
     table: Mutex<Table>,
-    crowded: Seldom,
-    hasty: Seldom,
+    crowded: LogThrottle,
+    hasty: LogThrottle,
 }
 
 impl Addresses {
-    pub(super) fn new(gateway: Arc<Gateway>, settings: &Settings) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, settings: &ClientSettings) -> Self {
         Self {
             gateway,
             lines_per_second: AtomicU32::new(settings.commands_per_second.unwrap_or(0)),
             table: Mutex::new(Table::new(settings.connections_per_address)),
-            crowded: Seldom::new(TELL_PAUSE),
-            hasty: Seldom::new(TELL_PAUSE),
+            crowded: LogThrottle::new(TELL_PAUSE),
+            hasty: LogThrottle::new(TELL_PAUSE),
         }
     }
 
     /// From now on these are the limits. An address that has more connections
     /// than it may keeps them. With another pace all begin anew.
-    pub(super) fn change(&self, settings: &Settings) {
+    pub(super) fn change(&self, settings: &ClientSettings) {
         let mut table = self.table();
         table.most = settings.connections_per_address;
         let new = settings.commands_per_second.unwrap_or(0);
@@ -86,9 +86,9 @@ impl Addresses {
 
     /// The part of a connection from there in the pace of its address. The
     /// connection has a place.
-    pub(super) fn turns(self: &Arc<Self>, from: IpAddr) -> Turns {
+    pub(super) fn turns(self: &Arc<Self>, from: IpAddr) -> RateLimiter {
         let network = Network::of_customer(from);
-        Turns {
+        RateLimiter {
             addresses: self.clone(),
             network,
             budget: self.table().budget(network),
@@ -98,10 +98,10 @@ impl Addresses {
         }
     }
 
-    fn pace(&self) -> Option<Pace> {
+    fn pace(&self) -> Option<Rate> {
         match self.lines_per_second.load(Relaxed) {
             0 => None,
-            lines => Some(Pace::new(lines)),
+            lines => Some(Rate::new(lines)),
         }
     }
 
@@ -116,7 +116,7 @@ impl Addresses {
         }
     }
 
-    fn note_hasty(&self, network: Network, pace: Pace) {
+    fn note_hasty(&self, network: Network, pace: Rate) {
         self.gateway.counts().put_off().add(1);
         if let Some(untold) = self.hasty.turn() {
             let (per_second, others) = (pace.per_second(), unwritten(untold));
@@ -146,7 +146,7 @@ struct Table {
 #[derive(Debug, Default)]
 struct Entry {
     connections: usize,
-    budget: Arc<Mutex<Budget>>,
+    budget: Arc<Mutex<Gcra>>,
 }
 
 impl Entry {
@@ -191,7 +191,7 @@ impl Table {
         }
     }
 
-    fn budget(&self, network: Network) -> Arc<Mutex<Budget>> {
+    fn budget(&self, network: Network) -> Arc<Mutex<Gcra>> {
         let entry = self.entries.get(&network);
         entry.map(|entry| entry.budget.clone()).unwrap_or_default()
     }
@@ -208,13 +208,13 @@ impl Table {
 
     fn forgive(&mut self) {
         for entry in self.entries.values() {
-            *lock(&entry.budget) = Budget::default();
+            *lock(&entry.budget) = Gcra::default();
         }
     }
 }
 
 /// Held for a few reads and writes.
-fn lock(budget: &Mutex<Budget>) -> MutexGuard<'_, Budget> {
+fn lock(budget: &Mutex<Gcra>) -> MutexGuard<'_, Gcra> {
     budget.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -234,18 +234,18 @@ impl Drop for Place {
 
 /// When one connection may take lines, by the pace of its address.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct RateLimiter {
     addresses: Arc<Addresses>,
     network: Network,
-    budget: Arc<Mutex<Budget>>,
+    budget: Arc<Mutex<Gcra>>,
     /// A line may be taken then, and is paid for; by this pace.
-    next: Option<(Instant, Pace)>,
+    next: Option<(Instant, Rate)>,
     /// Were lines there when this was asked last, and none to be taken?
     is_put_off: bool,
     is_waived: bool,
 }
 
-impl Turns {
+impl RateLimiter {
     /// How many lines may be taken now, of one or more that are there. Where none
     /// may, [`pause`](Self::pause) says when to ask again.
     pub(super) fn may_take(&mut self, now: Instant) -> usize {
@@ -308,9 +308,9 @@ mod tests {
     }
 
     fn addresses(per_second: u32) -> Arc<Addresses> {
-        let settings = Settings {
+        let settings = ClientSettings {
             commands_per_second: Some(per_second),
-            ..Settings::default()
+            ..ClientSettings::default()
         };
         Arc::new(Addresses::new(samples::gateway(), &settings))
     }
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn an_address_that_comes_back_finds_what_it_left_of_its_pace() {
-        let (mut table, now, pace) = (Table::new(None), Instant::now(), Pace::new(10));
+        let (mut table, now, pace) = (Table::new(None), Instant::now(), Rate::new(10));
         let one = network("10.0.0.1");
         table.enter(one, now).unwrap();
         lock(&table.budget(one)).charge(now, 10, pace);
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn addresses_that_are_over_go_and_the_others_stay() {
-        let (mut table, start, pace) = (Table::new(None), Instant::now(), Pace::new(1000));
+        let (mut table, start, pace) = (Table::new(None), Instant::now(), Rate::new(1000));
         let staying = network("192.0.2.1");
         table.enter(staying, start).unwrap();
         let mut most = 0;
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn however_many_addresses_come_memory_is_bounded() {
-        let (mut table, now, pace) = (Table::new(None), Instant::now(), Pace::new(1));
+        let (mut table, now, pace) = (Table::new(None), Instant::now(), Rate::new(1));
         let staying = network("2001:db8::1");
         table.enter(staying, now).unwrap();
         for n in 0..300_000_u32 {
@@ -461,10 +461,10 @@ mod tests {
             addresses.turns(from).may_take(start);
         }
         assert_eq!(turns.may_take(start), 0);
-        let with = |commands_per_second| Settings {
+        let with = |commands_per_second| ClientSettings {
             commands_per_second,
             connections_per_address: Some(1),
-            ..Settings::default()
+            ..ClientSettings::default()
         };
         addresses.change(&with(Some(20)));
         assert_eq!(turns.may_take(start), 20);
@@ -475,7 +475,7 @@ mod tests {
         assert_eq!(turns.pause(), None);
         assert!(addresses.place(from).is_none(), "it has one already");
         assert_eq!(addresses.gateway.counts().crowded_out().get(), 1);
-        addresses.change(&Settings::default());
+        addresses.change(&ClientSettings::default());
         assert!(addresses.place(from).is_some());
     }
 }

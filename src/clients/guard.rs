@@ -11,30 +11,30 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::gateway::Gateway;
-use crate::sockets::{Gate, Listen, Stream};
+use crate::net::{AccessList, Listen, Stream};
 
-use super::Settings;
+use super::ClientSettings;
 use super::addresses::{Addresses, Place};
 
 /// Lets clients in at all ports of one server.
 #[derive(Debug)]
 pub(super) struct Guard {
     gateway: Arc<Gateway>,
-    gate: Gate,
+    gate: AccessList,
     pub(super) addresses: Arc<Addresses>,
 }
 
 impl Guard {
-    pub(super) fn new(gateway: Arc<Gateway>, settings: &Settings) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, settings: &ClientSettings) -> Self {
         Self {
-            gate: Gate::new("client", "[clients]", &settings.networks),
+            gate: AccessList::new("client", "[clients]", &settings.networks),
             addresses: Arc::new(Addresses::new(gateway.clone(), settings)),
             gateway,
         }
     }
 
     /// From now on these are the limits.
-    pub(super) fn change(&self, settings: &Settings) {
+    pub(super) fn change(&self, settings: &ClientSettings) {
         self.gate.change(&settings.networks);
         self.addresses.change(settings);
     }
@@ -52,25 +52,25 @@ impl Guard {
 
 /// A port for clients, behind the guard.
 #[derive(Debug)]
-pub struct Guarded<L> {
+pub struct GuardedListener<L> {
     socket: L,
     guard: Arc<Guard>,
 }
 
-impl<L> Guarded<L> {
+impl<L> GuardedListener<L> {
     pub(super) fn new(socket: L, guard: Arc<Guard>) -> Self {
         Self { socket, guard }
     }
 }
 
-impl<L: Listen> Listen for Guarded<L> {
-    type Stream = Held<L::Stream>;
+impl<L: Listen> Listen for GuardedListener<L> {
+    type Stream = WithPermit<L::Stream>;
 
     async fn accept(&mut self) -> (Self::Stream, SocketAddr) {
         loop {
             let (stream, peer) = self.socket.accept().await;
             if let Some(place) = self.guard.admit(peer) {
-                let held = Held {
+                let held = WithPermit {
                     stream,
                     _place: Box::new(place),
                 };
@@ -82,20 +82,20 @@ impl<L: Listen> Listen for Guarded<L> {
 
 /// A connection, and its place among those of its address.
 #[derive(Debug)]
-pub struct Held<S> {
+pub struct WithPermit<S> {
     // Closed before the place is free.
     stream: S,
     // In a box, since a connection is held several times over by its session.
     _place: Box<Place>,
 }
 
-impl<S: Stream> Stream for Held<S> {
+impl<S: Stream> Stream for WithPermit<S> {
     async fn first_byte(&mut self) -> Option<u8> {
         self.stream.first_byte().await
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WithPermit<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,7 +105,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WithPermit<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -7,12 +7,12 @@ use tracing::{Instrument, info};
 
 use crate::gateway::Gateway;
 use crate::log::{Log, Transcript};
+use crate::net::{ConnectionLimit, Listen};
 use crate::places::Places;
-use crate::sockets::{ConnectionLimit, Listen};
 
-use super::Settings;
-use super::desk::Desk;
-use super::guard::{Guard, Guarded};
+use super::ClientSettings;
+use super::command_handler::CommandHandler;
+use super::guard::{Guard, GuardedListener};
 use super::session::Session;
 
 /// The text edge of one server. Its clones share the limits on connections and
@@ -20,9 +20,9 @@ use super::session::Session;
 /// with, but for those of its address.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    desk: Desk,
+    desk: CommandHandler,
     /// A channel that nobody waits at: a value that its holders share.
-    settings: watch::Sender<Arc<Settings>>,
+    settings: watch::Sender<Arc<ClientSettings>>,
     log: Log,
     limit: ConnectionLimit,
     guard: Arc<Guard>,
@@ -30,11 +30,16 @@ pub struct Listener {
 
 impl Listener {
     /// The edge in front of `gateway`.
-    pub fn new(gateway: Arc<Gateway>, places: Places, settings: &Settings, log: &Log) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        places: Places,
+        settings: &ClientSettings,
+        log: &Log,
+    ) -> Self {
         let guard = Guard::new(gateway.clone(), settings);
         Self {
             guard: Arc::new(guard),
-            desk: Desk { gateway, places },
+            desk: CommandHandler { gateway, places },
             settings: watch::Sender::new(Arc::new(settings.clone())),
             log: log.clone(),
             limit: ConnectionLimit::new("clients are connected"),
@@ -43,19 +48,19 @@ impl Listener {
 
     /// A port that lets in whom the settings let in, for [`serve`]. What is to
     /// be spared the others, as TLS is, goes between the two.
-    pub fn guard<L: Listen>(&self, socket: L) -> Guarded<L> {
-        Guarded::new(socket, self.guard.clone())
+    pub fn guard<L: Listen>(&self, socket: L) -> GuardedListener<L> {
+        GuardedListener::new(socket, self.guard.clone())
     }
 
     /// What connections that come now are held to.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<ClientSettings> {
         self.settings.borrow().clone()
     }
 
     /// Goes over to other settings. They hold for connections that come; and what
     /// they say of how much one address may take, for those that stand too, where
     /// that can be.
-    pub fn change(&self, settings: Settings) {
+    pub fn change(&self, settings: ClientSettings) {
         self.guard.change(&settings);
         self.settings.send_replace(Arc::new(settings));
     }

@@ -5,25 +5,25 @@
 //! | `listener` | takes connections, up to the limit |
 //! | `guard` | who is let in: by network, and by what its address has already |
 //! | `addresses` | what is kept of each address that clients come from |
-//! | `pace` | how many lines may be taken in a time: pure |
+//! | `rate` | how many lines may be taken in a time: pure |
 //! | `session` | one connection: reads, answers in order, keeps its limits |
-//! | `answers` | answers in the order of their lines, while some wait |
-//! | `desk` | what a line does: the gateway's and the places' part in it |
+//! | `response_queue` | answers in the order of their lines, while some wait |
+//! | `command_handler` | what a line does: the gateway's and the places' part in it |
 //!
-//! What lines and answers look like is [`crate::text`]'s; this folder moves
+//! What lines and answers look like is [`crate::line_protocol`]'s; this folder moves
 //! them.
 
 mod addresses;
-mod answers;
-mod desk;
+mod command_handler;
 mod guard;
 mod listener;
-mod pace;
+mod rate;
+mod response_queue;
 #[cfg(test)]
 mod samples;
 mod session;
 
-pub use guard::{Guarded, Held};
+pub use guard::{GuardedListener, WithPermit};
 pub use listener::{Listener, serve};
 
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub const SEND_BUFFER: u32 = 128 * 1024;
 
 /// Limits of the text edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ClientSettings {
     /// Longest line in bytes, its end not counted. Default 4096, 512 to 1 MiB.
     /// Too low refuses valid commands; too high costs that much memory for each
     /// connection that sends a line slowly.
@@ -79,7 +79,7 @@ pub struct Settings {
     pub max_waiting: usize,
 }
 
-impl Default for Settings {
+impl Default for ClientSettings {
     fn default() -> Self {
         Self {
             max_line: 4096,

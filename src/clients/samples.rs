@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::gateway::{self, Clock, Gateway};
-use crate::herd::Incarnation;
-use crate::herd::replica::{Identity, Replica};
 use crate::model::name::Name;
 use crate::model::timestamp::UnixNanos;
+use crate::replication::Incarnation;
+use crate::replication::replica::{Replica, ServerIdentity};
 
 /// That of Riley alone, whose clock stands still in 1970.
 pub(super) fn gateway() -> Arc<Gateway> {
-    let identity = Identity {
+    let identity = ServerIdentity {
         herd: Name::parse("test").unwrap(),
         name: Name::parse("Riley").unwrap(),
         incarnation: Incarnation::new(1).unwrap(),
@@ -18,5 +18,9 @@ pub(super) fn gateway() -> Arc<Gateway> {
     let members = vec![identity.name.clone()];
     let replica = Replica::new(identity, members, Vec::new(), [1, 2, 3, 4]);
     let clock = Clock::new(|| UnixNanos(0));
-    Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()))
+    Arc::new(Gateway::new(
+        replica,
+        clock,
+        &gateway::GatewaySettings::default(),
+    ))
 }

@@ -12,15 +12,15 @@ use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
-use crate::gateway::{Clock, Outcomes};
+use crate::gateway::{Clock, LineCounters};
+use crate::line_protocol::lines::Lines;
 use crate::log::Transcript;
-use crate::sockets;
-use crate::text::lines::Lines;
+use crate::net;
 
-use super::Settings;
-use super::addresses::Turns;
-use super::answers::Answers;
-use super::desk::{Desk, Page};
+use super::ClientSettings;
+use super::addresses::RateLimiter;
+use super::command_handler::{CommandHandler, ResponseSink};
+use super::response_queue::ResponseQueue;
 
 /// While this many bytes of answers wait behind a question, no more lines are
 /// taken.
@@ -81,13 +81,13 @@ impl fmt::Display for End {
 /// about 4 KiB in all while it is silent.
 pub(super) struct Session<S> {
     stream: S,
-    desk: Desk,
-    settings: Settings,
+    desk: CommandHandler,
+    settings: ClientSettings,
     lines: Lines,
-    answers: Answers,
+    answers: ResponseQueue,
     transcript: Transcript,
     /// In a box, since a session is held several times over while it runs.
-    turns: Box<Turns>,
+    turns: Box<RateLimiter>,
     /// Since when the client has neither sent anything nor waited for the server.
     quiet_since: Instant,
     /// When it brought something new last.
@@ -106,17 +106,17 @@ enum Event {
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn new(
         stream: S,
-        desk: Desk,
-        settings: &Settings,
+        desk: CommandHandler,
+        settings: &ClientSettings,
         transcript: Transcript,
-        turns: Turns,
+        turns: RateLimiter,
     ) -> Self {
         Self {
             stream,
             desk,
             lines: Lines::new(settings.max_line),
             settings: settings.clone(),
-            answers: Answers::new(),
+            answers: ResponseQueue::new(),
             transcript,
             turns: Box::new(turns),
             quiet_since: Instant::now(),
@@ -202,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.answers.taken(taken_at);
         let now = self.desk.gateway.clock().now();
         self.transcript.at(now.0);
-        let (mut is_news, mut taken, mut counted) = (false, 0, Outcomes::default());
+        let (mut is_news, mut taken, mut counted) = (false, 0, LineCounters::default());
         let is_more = loop {
             if !self.may_take() {
                 break false;
@@ -219,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 _ => MAX_HELD_BACK - self.answers.held_back(),
             };
             let lines = self.lines.take(at_end);
-            let mut page = Page {
+            let mut page = ResponseSink {
                 answers: &mut self.answers,
                 transcript: &mut self.transcript,
                 counted: &mut counted,
@@ -236,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.transcript.hand_in();
         if is_news {
             self.reported_at = Some(taken_at);
-            self.desk.gateway.board().ring_news();
+            self.desk.gateway.board().notify_changes();
         }
         self.desk.gateway.counts().add_lines(&counted);
         is_more
@@ -248,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let now = self.quiet_since;
         let until = self.reported_at.map(|last| last + HELD_BACK)?;
         let gateway = &self.desk.gateway;
-        if until <= now || !gateway.board().lets_clients_wait(now) {
+        if until <= now || !gateway.board().should_backpressure(now) {
             return None;
         }
         gateway.counts().held_back().add(1);
@@ -335,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     });
             }
         }
-        sockets::close(self.stream).await;
+        net::close(self.stream).await;
         End::Drained
     }
 }
@@ -372,7 +372,7 @@ async fn sleep_through(pause: Option<Instant>) {
 }
 
 /// Resolves when questions were answered, and writes them into the transcript.
-async fn settle(answers: &mut Answers, transcript: &mut Transcript, clock: &Clock) {
+async fn settle(answers: &mut ResponseQueue, transcript: &mut Transcript, clock: &Clock) {
     let note = |at_line: &[u8], places| {
         transcript.at(clock.now().0);
         transcript.said_places(at_line, places);
@@ -391,14 +391,14 @@ mod tests {
     use crate::clients::samples;
     use crate::log::Log;
     use crate::model::name::Name;
-    use crate::places::{Answer, Places};
+    use crate::places::{Places, PlacesResponse};
 
     fn session<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Session<S> {
-        let (gateway, settings) = (samples::gateway(), Settings::default());
+        let (gateway, settings) = (samples::gateway(), ClientSettings::default());
         let addresses = Arc::new(Addresses::new(gateway.clone(), &settings));
-        let desk = Desk {
+        let desk = CommandHandler {
             gateway,
-            places: Places::new(|_| async { Answer::none() }, Duration::ZERO),
+            places: Places::new(|_| async { PlacesResponse::none() }, Duration::ZERO),
         };
         let transcript = Transcript::client(&Log::off(), "client");
         let turns = addresses.turns([127, 0, 0, 1].into());
@@ -436,7 +436,7 @@ mod tests {
         let (client, server) = duplex(1024);
         let session = session(server);
         let gateway = session.desk.gateway.clone();
-        let neighbour = gateway.enrol(&Name::parse("Jaquez").unwrap()).unwrap();
+        let neighbour = gateway.register(&Name::parse("Jaquez").unwrap()).unwrap();
         gateway.link(neighbour);
         let (_drain, draining) = watch::channel(false);
         tokio::spawn(session.run(draining));
@@ -451,7 +451,7 @@ mod tests {
             let time = time.map(|time| now..now + time);
             gateway.board().set_lagging(neighbour, time);
         };
-        let is_short = || gateway.board().note_short_of_time(Instant::now());
+        let is_short = || gateway.board().note_overloaded(Instant::now());
         let ms = Duration::from_millis;
 
         assert_eq!(waits(&report(), &mut client).await, ms(0));

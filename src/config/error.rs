@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use super::DEFAULT_PATH;
-use super::words;
+use super::messages;
 use crate::model::name::Name;
 
 /// Most problems printed for one file; of the rest only the number is told.
@@ -21,7 +21,7 @@ pub enum ConfigError {
         cause: io::Error,
     },
     /// The file was read, and something in it is wrong.
-    Wrong {
+    Invalid {
         /// The file.
         path: PathBuf,
         /// What is wrong, in the order of its lines; at least one.
@@ -54,7 +54,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, cause } => unreadable(f, path, cause),
-            Self::Wrong { path, problems } => wrong(f, path, problems),
+            Self::Invalid { path, problems } => wrong(f, path, problems),
             Self::UnknownServer {
                 path,
                 name,
@@ -68,7 +68,7 @@ impl std::error::Error for ConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreadable { cause, .. } => Some(cause),
-            Self::Wrong { .. } | Self::UnknownServer { .. } => None,
+            Self::Invalid { .. } | Self::UnknownServer { .. } => None,
         }
     }
 }
@@ -114,9 +114,9 @@ fn unknown_server(
         f,
         "{}: no server is called {}; the servers are {}{}",
         path.display(),
-        words::quoted(name),
-        words::list(names(), "and"),
-        words::did_you_mean(name, names()),
+        messages::quoted(name),
+        messages::list(names(), "and"),
+        messages::did_you_mean(name, names()),
     )
 }
 
@@ -131,7 +131,7 @@ mod tests {
             column: (line == 2).then_some(7),
             message: "wrong".into(),
         };
-        let error = ConfigError::Wrong {
+        let error = ConfigError::Invalid {
             path: "h.toml".into(),
             problems: (1..=MAX_SHOWN + 3).map(problem).collect(),
         };

@@ -1,11 +1,11 @@
 //! What `proxyherd check` prints: the herd as it was understood.
 
-use super::tell::tell;
-use super::{Config, Server, Tls};
+use super::setting_lines::tell;
+use super::{Config, Server, TlsSettings};
+use crate::format::count;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::words::count;
-use crate::{admin, clients, gateway, log, peers, places};
+use crate::{clients, gateway, log, peers, places, web};
 
 /// Widest line of text that may be broken, in columns.
 const WIDTH: usize = 96;
@@ -37,11 +37,11 @@ impl Config {
 
     fn table(&self) -> String {
         let mut rows = vec![Row::new(
-            ["server", "clients", "peers", "admin"],
+            ["server", "clients", "peers", "web"],
             "neighbours",
         )];
         rows.extend(self.servers.iter().flat_map(Row::of));
-        if self.servers.iter().all(|server| server.admin.is_none()) {
+        if self.servers.iter().all(|server| server.web.is_none()) {
             rows.iter_mut().for_each(|row| drop(row.cells.pop()));
         }
         align(&rows)
@@ -68,15 +68,15 @@ impl Config {
 
     fn with_default_settings(&self) -> Self {
         Self {
-            places: places::Settings::default(),
-            log: log::Settings::default(),
+            places: places::PlacesSettings::default(),
+            log: log::LogSettings::default(),
             log_level: log::Level::default(),
-            clients: clients::Settings::default(),
-            admin: admin::Settings::default(),
-            gateway: gateway::Settings::default(),
-            peers: peers::Settings::default(),
+            clients: clients::ClientSettings::default(),
+            web: web::WebSettings::default(),
+            gateway: gateway::GatewaySettings::default(),
+            peers: peers::PeerSettings::default(),
             insecure: false,
-            tls: Tls::default(),
+            tls: TlsSettings::default(),
             ..self.clone()
         }
     }
@@ -104,10 +104,10 @@ impl Row {
 
     /// What others dial, and below it where the server listens if that differs.
     fn of(server: &Server) -> Vec<Self> {
-        let row = |title: &str, [clients, peers, admin]: [Option<&Address>; 3], rest: &str| {
+        let row = |title: &str, [clients, peers, web]: [Option<&Address>; 3], rest: &str| {
             let shown = |address: Option<&Address>| address.map_or("-".into(), Address::to_string);
-            let [clients, peers, admin] = [clients, peers, admin].map(shown);
-            Self::new([title, &clients, &peers, &admin], rest)
+            let [clients, peers, web] = [clients, peers, web].map(shown);
+            Self::new([title, &clients, &peers, &web], rest)
         };
         let neighbours: Vec<&str> = server.neighbours.iter().map(Name::as_str).collect();
         let neighbours = match neighbours.as_slice() {
@@ -117,12 +117,12 @@ impl Row {
         let dialled = [
             Some(&server.clients),
             Some(&server.peers),
-            server.admin.as_ref(),
+            server.web.as_ref(),
         ];
         let bound = [
             Some(&server.bind_clients),
             Some(&server.bind_peers),
-            server.bind_admin.as_ref(),
+            server.bind_web.as_ref(),
         ];
         let mut rows = vec![row(server.name.as_str(), dialled, &neighbours)];
         if let Some(clients_tls) = &server.clients_tls {
@@ -207,9 +207,9 @@ Settings that differ from their defaults:
     #[test]
     fn where_monitoring_asks_is_told_if_any_server_has_that() {
         let text = herd(&[("A", &["B"]), ("B", &[])]);
-        let told = parse(&(text + "admin = \"b.lan:9\"\nbind_admin = \"[::]:9\"")).explain();
+        let told = parse(&(text + "web = \"b.lan:9\"\nbind_web = \"[::]:9\"")).explain();
         let table = "
-  server        clients          peers            admin    neighbours
+  server        clients          peers            web      neighbours
   A             127.0.0.1:12000  127.0.0.1:13000  -        B
   B             127.0.0.1:12001  127.0.0.1:13001  b.lan:9  A
     listens on  127.0.0.1:12001  127.0.0.1:13001  [::]:9

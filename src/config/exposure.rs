@@ -5,7 +5,7 @@
 //! concern other machines: what counts is where the servers that run here
 //! listen, and whom they dial.
 //!
-//! It is about reports, which can be read and forged. The admin port tells
+//! It is about reports, which can be read and forged. The web port tells
 //! names of servers and numbers and takes nothing, and it is open only where the
 //! file says so: it may be wherever monitoring is, and does not count here.
 
@@ -35,7 +35,7 @@ impl Config {
                       addresses, as in 127.0.0.1:13000, need neither"
                 .into(),
         });
-        Err(ConfigError::Wrong {
+        Err(ConfigError::Invalid {
             path: self.path.clone(),
             problems,
         })

@@ -7,10 +7,10 @@ use toml::de::DeTable;
 use super::Config;
 use super::problems::Problems;
 use super::section::{self, Section};
-use super::tls::Tls;
-use super::{servers, settings, words};
+use super::tls::TlsSettings;
+use super::{messages, servers, settings};
 use crate::model::name::Name;
-use crate::{admin, clients, gateway, log, peers, places};
+use crate::{clients, gateway, log, peers, places, web};
 
 /// Reads a whole file. Whatever is wrong goes into `problems`; `None` means
 /// that there is at least one.
@@ -31,15 +31,15 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
     let herd = file.section("herd", "[herd]", |herd| herd.required::<Name>("name"));
     let servers = servers::read(file);
 
-    let mut places = places::Settings::default();
+    let mut places = places::PlacesSettings::default();
     file.section("places", "[places]", |on| {
         settings::places(on, &mut places);
     });
-    let (mut log, mut log_level) = (log::Settings::default(), log::Level::default());
+    let (mut log, mut log_level) = (log::LogSettings::default(), log::Level::default());
     file.section("log", "[log]", |on| {
         settings::log(on, &mut log, &mut log_level);
     });
-    let (mut insecure, mut tls) = (false, Tls::default());
+    let (mut insecure, mut tls) = (false, TlsSettings::default());
     file.section("security", "[security]", |on| {
         settings::security(on, &mut insecure, &mut tls);
         tls.check(on);
@@ -47,18 +47,21 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
     if let Some(servers) = &servers {
         tls.check_clients(servers, file.problems());
     }
-    let (mut clients, mut gateway) = (clients::Settings::default(), gateway::Settings::default());
+    let (mut clients, mut gateway) = (
+        clients::ClientSettings::default(),
+        gateway::GatewaySettings::default(),
+    );
     file.section("clients", "[clients]", |on| {
         settings::networks(on, &mut clients.networks);
     });
-    let mut admin = admin::Settings::default();
-    file.section("admin", "[admin]", |on| {
-        settings::admin(on, &mut admin);
+    let mut web = web::WebSettings::default();
+    file.section("web", "[web]", |on| {
+        settings::web(on, &mut web);
     });
     file.section("limits", "[limits]", |on| {
         settings::limits(on, &mut clients, &mut gateway);
     });
-    let mut peers = peers::Settings::default();
+    let mut peers = peers::PeerSettings::default();
     file.section("flooding", "[flooding]", |on| {
         settings::flooding(on, &mut peers);
     });
@@ -71,7 +74,7 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         log,
         log_level,
         clients,
-        admin,
+        web,
         gateway,
         peers,
         insecure,
@@ -81,7 +84,7 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
 
 fn syntax(error: &toml::de::Error, problems: &mut Problems) {
     let span = error.span().unwrap_or_default();
-    let written = words::excerpt(problems.written(span.clone()));
+    let written = messages::excerpt(problems.written(span.clone()));
     let near = match written.as_str() {
         "" => String::new(),
         _ => format!(", at {written}"),
@@ -112,7 +115,7 @@ mod tests {
             insecure = true
             [clients]
             allow = ["10.0.0.0/8", "::1"]
-            [admin]
+            [web]
             deny = ["10.0.0.0/8"]
             [limits]
             commands_per_second = 50
@@ -134,9 +137,9 @@ mod tests {
         assert_eq!(config.clients.max_line, 1000);
         assert_eq!(config.clients.commands_per_second, Some(50));
         assert_eq!(config.clients.connections_per_address, None);
-        let (clients, admin) = (&config.clients.networks, &config.admin.networks);
+        let (clients, web) = (&config.clients.networks, &config.web.networks);
         assert_eq!((clients.allow.len(), clients.deny.len()), (2, 0));
-        assert_eq!((admin.allow.len(), admin.deny.len()), (0, 1));
+        assert_eq!((web.allow.len(), web.deny.len()), (0, 1));
         assert_eq!(config.gateway.max_future.as_secs(), 5400);
         let expire_after = config.gateway.expire_after;
         assert_eq!(expire_after.map(|after| after.as_secs()), Some(172_800));

@@ -25,6 +25,7 @@ mod error;
 mod explain;
 mod exposure;
 mod file;
+mod messages;
 mod problems;
 mod provider;
 mod reload;
@@ -32,30 +33,29 @@ mod reload;
 mod samples;
 mod section;
 mod servers;
+mod setting_lines;
 mod settings;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod shipped;
 mod source;
-mod tell;
 mod tls;
 mod value;
 mod warnings;
-mod words;
 
 use std::path::{Path, PathBuf};
 
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::server::Plan;
-use crate::{admin, clients, gateway, log, peers, places, tls as files};
+use crate::server::ServerPlan;
+use crate::{clients, gateway, log, peers, places, tls as files, web};
 
 pub use error::{ConfigError, Problem};
-pub use reload::{Here, Reload};
+pub use reload::{LocalServers, ReloadPlan};
 pub use servers::MAX_SERVERS;
 pub use source::MAX_FILE_BYTES;
-pub use tls::Tls;
+pub use tls::TlsSettings;
 
 /// The file that is read when no other is named.
 pub const DEFAULT_PATH: &str = "config/herd.toml";
@@ -71,23 +71,23 @@ pub struct Config {
     /// differ by more than case, and no two addresses that others dial are the same.
     pub servers: Vec<Server>,
     /// Who answers what is near.
-    pub places: places::Settings,
+    pub places: places::PlacesSettings,
     /// Where the log files stand.
-    pub log: log::Settings,
+    pub log: log::LogSettings,
     /// What goes into the log.
     pub log_level: log::Level,
     /// Limits of the text edge.
-    pub clients: clients::Settings,
-    /// Limits of the admin port.
-    pub admin: admin::Settings,
+    pub clients: clients::ClientSettings,
+    /// Limits of the web port.
+    pub web: web::WebSettings,
     /// Limits on what a client may report.
-    pub gateway: gateway::Settings,
+    pub gateway: gateway::GatewaySettings,
     /// How servers flood each other.
-    pub peers: peers::Settings,
+    pub peers: peers::PeerSettings,
     /// May servers talk unencrypted on other than loopback addresses?
     pub insecure: bool,
     /// The files of certificates and keys.
-    pub tls: Tls,
+    pub tls: TlsSettings,
 }
 
 /// One server of the herd.
@@ -111,9 +111,9 @@ pub struct Server {
     /// nothing.
     pub bind_peers: Address,
     /// Where monitoring reaches it; `None` where nobody may ask how it is.
-    pub admin: Option<Address>,
-    /// Where it listens for that: `admin`, where the file says nothing.
-    pub bind_admin: Option<Address>,
+    pub web: Option<Address>,
+    /// Where it listens for that: `web`, where the file says nothing.
+    pub bind_web: Option<Address>,
     /// The servers it has a link with, whichever side of the link names the
     /// other; in the order of the file, each once, never itself.
     pub neighbours: Vec<Name>,
@@ -155,9 +155,9 @@ impl Config {
     }
 
     /// What `server`, one of this herd's, needs to know to run.
-    pub fn plan(&self, server: &Server) -> Plan {
+    pub fn plan(&self, server: &Server) -> ServerPlan {
         let address = |other: &Server| (other.name.clone(), other.peers.clone());
-        Plan {
+        ServerPlan {
             herd: self.herd.clone(),
             name: server.name.clone(),
             members: self.names().cloned().collect(),
@@ -166,9 +166,9 @@ impl Config {
             bind_peers: server.bind_peers.clone(),
             tls: self.tls.links_of(&server.name),
             clients_tls: self.clients_tls(server),
-            bind_admin: server.bind_admin.clone(),
+            bind_web: server.bind_web.clone(),
             clients: self.clients.clone(),
-            admin: self.admin.clone(),
+            web: self.web.clone(),
             gateway: self.gateway.clone(),
             peers: self.peers.clone(),
         }

@@ -63,7 +63,7 @@ impl Problems {
     /// Everything that was found, in the order of the text.
     pub(super) fn into_error(mut self, path: &Path) -> ConfigError {
         self.found.sort_by_key(|(at, _)| *at);
-        ConfigError::Wrong {
+        ConfigError::Invalid {
             path: path.to_owned(),
             problems: self.found.into_iter().map(|(_, problem)| problem).collect(),
         }

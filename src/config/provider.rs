@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
+use super::messages;
 use super::settings::{Setting, Visitor};
-use super::value::{FromToml, Wrong, text};
-use super::words;
+use super::value::{FromToml, ValueError, text};
 use crate::places::Provider;
-use crate::places::google::{self, Api, BaseUrl, DEFAULT_KEY_VARIABLE, Fields, NoFields};
+use crate::places::google::{self, BaseUrl, DEFAULT_KEY_VARIABLE, Fields, FieldsError, GoogleApi};
 
 /// Goes over the keys that make a provider.
 pub(super) fn provider(on: &mut impl Visitor, provider: &mut Provider) {
@@ -49,9 +49,9 @@ impl Keys {
         keys
     }
 
-    fn fill(&mut self, google: &google::Settings) {
+    fn fill(&mut self, google: &google::GoogleSettings) {
         self.provider = Name::Google;
-        if let Api::New(fields) = &google.api {
+        if let GoogleApi::New(fields) = &google.api {
             self.provider = Name::GoogleNew;
             self.fields = fields.clone();
         }
@@ -62,10 +62,10 @@ impl Keys {
     fn into_provider(self) -> Provider {
         let api = match self.provider {
             Name::Offline => return Provider::Offline { file: self.file },
-            Name::Google => Api::Legacy,
-            Name::GoogleNew => Api::New(self.fields),
+            Name::Google => GoogleApi::Legacy,
+            Name::GoogleNew => GoogleApi::New(self.fields),
         };
-        Provider::Google(google::Settings {
+        Provider::Google(google::GoogleSettings {
             api,
             base_url: self.base_url,
             api_key_env: self.api_key_env.0,
@@ -96,13 +96,13 @@ impl Name {
 impl FromToml for Name {
     const WANTED: &'static str = r#"a provider in quotes, as in "offline""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let written = text(value)?;
         let named = |name: &Self| name.text() == written;
         Self::ALL.into_iter().find(named).ok_or_else(|| {
             let names = Self::ALL.map(Self::text);
-            let guess = words::did_you_mean(written, names);
-            Wrong::Value(format!("must be {}{guess}", words::list(names, "or")))
+            let guess = messages::did_you_mean(written, names);
+            ValueError::Value(format!("must be {}{guess}", messages::list(names, "or")))
         })
     }
 }
@@ -120,7 +120,7 @@ impl FromToml for Variable {
     const WANTED: &'static str =
         r#"the name of an environment variable in quotes, as in "GOOGLE_PLACES_API_KEY""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let name = text(value)?;
         let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             && !name.is_empty()
@@ -128,7 +128,7 @@ impl FromToml for Variable {
         // So begin Google's keys, and nobody's variables.
         match is_name && !name.starts_with("AIza") {
             true => Ok(Self(name.to_owned())),
-            false => Err(Wrong::Secret(format!(
+            false => Err(ValueError::Secret(format!(
                 "must be {}, not the key itself: keys do not belong into files",
                 Self::WANTED
             ))),
@@ -145,10 +145,10 @@ impl Setting for Variable {
 impl FromToml for Option<BaseUrl> {
     const WANTED: &'static str = r#"a URL in quotes, as in "https://places.googleapis.com""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         BaseUrl::parse(text(value)?)
             .map(Some)
-            .map_err(|why| Wrong::Secret(format!("must be {}: {why}", Self::WANTED)))
+            .map_err(|why| ValueError::Secret(format!("must be {}: {why}", Self::WANTED)))
     }
 }
 
@@ -162,24 +162,24 @@ impl Setting for Option<BaseUrl> {
 impl FromToml for Fields {
     const WANTED: &'static str = r#"a list of fields in quotes, as in ["id", "location"]"#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        let items = value.as_array().ok_or(Wrong::Type)?.iter();
-        let names: Result<Vec<&str>, Wrong> = items.map(|item| text(item.get_ref())).collect();
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let items = value.as_array().ok_or(ValueError::Type)?.iter();
+        let names: Result<Vec<&str>, ValueError> = items.map(|item| text(item.get_ref())).collect();
         let names = names.map_err(|_| {
-            Wrong::Value(format!("must be {}, and nothing else in it", Self::WANTED))
+            ValueError::Value(format!("must be {}, and nothing else in it", Self::WANTED))
         })?;
-        Self::parse(names).map_err(|no| Wrong::Value(refusal(no)))
+        Self::parse(names).map_err(|no| ValueError::Value(refusal(no)))
     }
 }
 
-fn refusal(no: NoFields) -> String {
-    let names = words::list(Fields::names(), "and");
+fn refusal(no: FieldsError) -> String {
+    let names = messages::list(Fields::names(), "and");
     match no {
-        NoFields::Empty => format!("name at least one field; there are {names}"),
-        NoFields::Unknown(name) => format!(
+        FieldsError::Empty => format!("name at least one field; there are {names}"),
+        FieldsError::Unknown(name) => format!(
             "{} is no field that is used; there are {names}{}",
-            words::quoted(&name),
-            words::did_you_mean(&name, Fields::names())
+            messages::quoted(&name),
+            messages::did_you_mean(&name, Fields::names())
         ),
     }
 }
@@ -194,7 +194,7 @@ impl Setting for Fields {
 mod tests {
     use super::*;
     use crate::config::samples::{alone, error, parse};
-    use crate::config::tell::tell;
+    use crate::config::setting_lines::tell;
 
     fn read(keys: &str) -> Provider {
         parse(&format!("{}[places]\n{keys}", alone()))
@@ -215,7 +215,7 @@ mod tests {
         );
         assert_eq!(
             read("provider = \"google\"\nfile = \"parks.csv\""),
-            Provider::Google(google::Settings::of(Api::Legacy))
+            Provider::Google(google::GoogleSettings::of(GoogleApi::Legacy))
         );
         let keys = "provider = \"google-new\"\nbase_url = \"http://localhost:8080/x/\"\n\
                     api_key_env = \"HERD_KEY\"\nfields = [\"location\", \"id\"]";
@@ -224,7 +224,7 @@ mod tests {
         };
         assert_eq!(
             google.api,
-            Api::New(Fields::parse(["id", "location"]).unwrap())
+            GoogleApi::New(Fields::parse(["id", "location"]).unwrap())
         );
         assert_eq!(
             google.base_url.unwrap().to_string(),

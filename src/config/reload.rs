@@ -3,10 +3,10 @@
 //!
 //! Both are found by comparing three configs: what runs, what the file says, and
 //! what runs from now on, which is the file but for what can not change. So no
-//! list says which settings can: [`Here::merge`] is the only place, and takes
+//! list says which settings can: [`LocalServers::merge`] is the only place, and takes
 //! configs apart field by field, so that none can be forgotten.
 
-use super::tell::tell;
+use super::setting_lines::tell;
 use super::{Config, Server};
 use crate::gateway;
 use crate::model::address::Address;
@@ -14,7 +14,7 @@ use crate::model::name::Name;
 
 /// What of a herd runs in this process.
 #[derive(Clone, Debug)]
-pub struct Here {
+pub struct LocalServers {
     /// Its servers that do.
     pub servers: Vec<Name>,
     /// Is it to be all of them, whatever the file says?
@@ -25,7 +25,7 @@ pub struct Here {
 
 /// What becomes of a herd when its file was read again.
 #[derive(Debug)]
-pub struct Reload {
+pub struct ReloadPlan {
     /// How it runs from now on.
     pub config: Config,
     /// What changes, each in words.
@@ -34,11 +34,11 @@ pub struct Reload {
     pub waiting: Vec<String>,
 }
 
-impl Here {
+impl LocalServers {
     /// What becomes of a herd that runs as `running` says when its file is
     /// `file`.
-    pub fn reload(&self, running: &Config, file: Config) -> Reload {
-        let mut reload = Reload {
+    pub fn reload(&self, running: &Config, file: Config) -> ReloadPlan {
+        let mut reload = ReloadPlan {
             config: self.merge(running, file.clone()),
             changes: Vec::new(),
             waiting: Vec::new(),
@@ -69,7 +69,7 @@ impl Here {
             places: _,
             log: _,
             log_level,
-            admin,
+            web,
             clients,
             gateway,
             peers: _,
@@ -87,10 +87,10 @@ impl Here {
             places: running.places.clone(),
             log: running.log.clone(),
             log_level,
-            admin,
+            web,
             clients,
             // What was worked out of reports and what was forgotten depend on it.
-            gateway: gateway::Settings {
+            gateway: gateway::GatewaySettings {
                 expire_after: running.gateway.expire_after,
                 ..gateway
             },
@@ -113,7 +113,7 @@ impl Here {
         servers
     }
 
-    fn tell_servers(&self, running: &Config, file: &Config, reload: &mut Reload) {
+    fn tell_servers(&self, running: &Config, file: &Config, reload: &mut ReloadPlan) {
         if file.herd != running.herd {
             let change = change("herd.name", &running.herd, &file.herd);
             reload.waiting.push(self.restart(&change));
@@ -136,7 +136,7 @@ impl Here {
     }
 
     /// Who came to the herd and who left it, of those that run elsewhere.
-    fn tell_members(&self, running: &Config, reload: &mut Reload) {
+    fn tell_members(&self, running: &Config, reload: &mut ReloadPlan) {
         let lacks = |config: &Config, name: &Name| config.names().all(|other| other != name);
         for name in reload.config.names().filter(|name| lacks(running, name)) {
             match self.is_whole_herd {
@@ -155,7 +155,7 @@ impl Here {
         }
     }
 
-    fn tell_links(&self, running: &Config, reload: &mut Reload) {
+    fn tell_links(&self, running: &Config, reload: &mut ReloadPlan) {
         for old in self.those_of(running) {
             let new = reload.config.servers.iter();
             let Some(new) = new.into_iter().find(|new| new.name == old.name) else {
@@ -167,7 +167,7 @@ impl Here {
         }
     }
 
-    fn tell_settings(&self, running: &Config, file: &Config, reload: &mut Reload) {
+    fn tell_settings(&self, running: &Config, file: &Config, reload: &mut ReloadPlan) {
         let told = [running, file, &reload.config].map(tell);
         let [old, new, merged] = &told;
         for ((old, new), merged) in old.iter().zip(new).zip(merged) {
@@ -216,8 +216,8 @@ fn stay(server: &mut Server, old: &Server) {
         clients_tls,
         bind_clients_tls,
         bind_peers,
-        admin,
-        bind_admin,
+        web,
+        bind_web,
         neighbours: _,
     } = server;
     stay(clients, bind_clients, (&old.clients, &old.bind_clients));
@@ -226,9 +226,9 @@ fn stay(server: &mut Server, old: &Server) {
         clients_tls.clone_from(&old.clients_tls);
         bind_clients_tls.clone_from(&old.bind_clients_tls);
     }
-    if *bind_admin != old.bind_admin {
-        admin.clone_from(&old.admin);
-        bind_admin.clone_from(&old.bind_admin);
+    if *bind_web != old.bind_web {
+        web.clone_from(&old.web);
+        bind_web.clone_from(&old.bind_web);
     }
 }
 
@@ -255,10 +255,10 @@ fn moved(old: &Server, new: &Server) -> Vec<String> {
             mandatory(&server.clients, &server.bind_clients),
             mandatory(&server.peers, &server.bind_peers),
             optional(&server.clients_tls, &server.bind_clients_tls),
-            optional(&server.admin, &server.bind_admin),
+            optional(&server.web, &server.bind_web),
         ]
     };
-    let keys = ["clients", "peers", "clients_tls", "admin"];
+    let keys = ["clients", "peers", "clients_tls", "web"];
     let told = |((key, (_, old)), (is_place, new)): ((&str, _), _)| {
         let bind = if is_place { "" } else { "bind_" };
         let shown =
@@ -309,8 +309,8 @@ mod tests {
         Name::parse(text).unwrap()
     }
 
-    fn here(servers: &[&str]) -> Here {
-        Here {
+    fn here(servers: &[&str]) -> LocalServers {
+        LocalServers {
             servers: servers.iter().map(|text| name(text)).collect(),
             is_whole_herd: servers.len() > 1,
             level_is_fixed: None,
@@ -320,7 +320,7 @@ mod tests {
     const PAIR: [(&str, &[&str]); 2] = [("Riley", &["Bo"]), ("Bo", &[])];
 
     /// What a herd of two makes of another file.
-    fn reload(here: &Here, file: &str) -> Reload {
+    fn reload(here: &LocalServers, file: &str) -> ReloadPlan {
         here.reload(&parse(&herd(&PAIR)), parse(file))
     }
 
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_level_that_is_fixed_says_why() {
-        let here = Here {
+        let here = LocalServers {
             level_is_fixed: Some("RUST_LOG wins"),
             ..here(&["Riley"])
         };
@@ -400,7 +400,7 @@ mod tests {
             .replace("127.0.0.1:13000", "127.0.0.1:9")
             .replace(
                 "clients = \"127.0.0.1:12000\"",
-                "clients = \"127.0.0.1:12000\"\nadmin = \"[::1]:5\"",
+                "clients = \"127.0.0.1:12000\"\nweb = \"[::1]:5\"",
             );
         let both = here(&["Riley", "Bo"]);
         let reload = reload(&both, &file);
@@ -409,7 +409,7 @@ mod tests {
             reload.waiting,
             [
                 "Riley.peers: 127.0.0.1:13000 -> 127.0.0.1:9: restart the herd to change it",
-                "Riley.admin: none -> [::1]:5: restart the herd to change it",
+                "Riley.web: none -> [::1]:5: restart the herd to change it",
             ]
         );
         // Others may be told to reach it elsewhere without that.

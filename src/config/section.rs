@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::messages;
 use super::problems::Problems;
 use super::settings::{OFF, Setting, Visitor};
-use super::value::{self, FromToml, Wrong};
-use super::words;
+use super::value::{self, FromToml, ValueError};
 
 /// Hands out the values of a table by their keys.
 ///
@@ -145,9 +145,9 @@ impl<'a, 'p> Section<'a, 'p> {
             let message = format!(
                 "{} has no key {}; it has {}{}",
                 self.title,
-                words::quoted(name),
-                words::list(self.known.iter().copied(), "and"),
-                words::did_you_mean(name, self.known.iter().copied()),
+                messages::quoted(name),
+                messages::list(self.known.iter().copied(), "and"),
+                messages::did_you_mean(name, self.known.iter().copied()),
             );
             self.problems.add(key.span().start, message);
         }
@@ -172,15 +172,15 @@ impl<'a, 'p> Section<'a, 'p> {
         }
     }
 
-    fn refuse<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wrong: Wrong) {
+    fn refuse<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wrong: ValueError) {
         let why = match wrong {
-            Wrong::Value(why) => why,
-            Wrong::Secret(why) => {
+            ValueError::Value(why) => why,
+            ValueError::Secret(why) => {
                 self.problems
                     .add(value.span().start, format!("{key}: {why}"));
                 return;
             }
-            Wrong::Type | Wrong::Range => {
+            ValueError::Type | ValueError::Range => {
                 let kind = value::kind(value.get_ref());
                 format!("must be {}, not {kind}", T::WANTED)
             }
@@ -189,7 +189,7 @@ impl<'a, 'p> Section<'a, 'p> {
     }
 
     fn complain(&mut self, key: &str, value: &Spanned<DeValue<'_>>, why: &str) {
-        let written = words::excerpt(self.problems.written(value.span()));
+        let written = messages::excerpt(self.problems.written(value.span()));
         self.problems
             .add(value.span().start, format!("{key} = {written}: {why}"));
     }
@@ -206,13 +206,13 @@ impl<'a, 'p> Section<'a, 'p> {
     ) {
         match T::from_toml(value.get_ref()) {
             Ok(read) if bounds.contains(&read) => *slot = read,
-            Ok(_) | Err(Wrong::Range) => {
+            Ok(_) | Err(ValueError::Range) => {
                 let (least, most) = (bounds.start().show(), bounds.end().show());
                 let why = format!("must be from {least} to {most}{or_what}");
                 self.complain(key, value, &why);
             }
-            Err(Wrong::Value(why)) => self.complain(key, value, &(why + or_what)),
-            Err(Wrong::Type) => {
+            Err(ValueError::Value(why)) => self.complain(key, value, &(why + or_what)),
+            Err(ValueError::Type) => {
                 let kind = value::kind(value.get_ref());
                 let why = format!("must be {}{or_what}, not {kind}", T::WANTED);
                 self.complain(key, value, &why);
@@ -300,12 +300,12 @@ mod tests {
             (
                 "[limit]",
                 "h:9: the file has no key \"limit\"; it has herd, servers, places, log, \
-                 security, clients, admin, limits and flooding; did you mean \"limits\"?",
+                 security, clients, web, limits and flooding; did you mean \"limits\"?",
             ),
             (
                 "colour = 3",
                 "h:9: [[servers]] has no key \"colour\"; it has name, clients, peers, \
-                 clients_tls, bind_clients, bind_peers, bind_clients_tls, admin, bind_admin and \
+                 clients_tls, bind_clients, bind_peers, bind_clients_tls, web, bind_web and \
                  talks_to",
             ),
             (

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use toml::Spanned;
 
 use super::Server;
+use super::messages;
 use super::problems::Problems;
 use super::section::Section;
-use super::words;
 use crate::model::address::Address;
 use crate::model::name::Name;
 
@@ -29,7 +29,7 @@ pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<Server>> {
     }
     check_names(&entries, problems);
     check_addresses(&entries, problems);
-    check_admin(&entries, problems);
+    check_web(&entries, problems);
     let links = links(&entries, problems);
     let name = |&i: &usize| entries[i].name().cloned();
     let neighbours: Vec<Option<Vec<Name>>> = links
@@ -54,8 +54,8 @@ struct Entry {
     bind_clients: Option<Spanned<Address>>,
     bind_peers: Option<Spanned<Address>>,
     bind_clients_tls: Option<Spanned<Address>>,
-    admin: Option<Spanned<Address>>,
-    bind_admin: Option<Spanned<Address>>,
+    web: Option<Spanned<Address>>,
+    bind_web: Option<Spanned<Address>>,
     talks_to: Vec<Spanned<String>>,
 }
 
@@ -70,8 +70,8 @@ impl Entry {
             bind_clients: section.optional("bind_clients"),
             bind_peers: section.optional("bind_peers"),
             bind_clients_tls: section.optional("bind_clients_tls"),
-            admin: section.optional("admin"),
-            bind_admin: section.optional("bind_admin"),
+            web: section.optional("web"),
+            bind_web: section.optional("bind_web"),
             talks_to: section
                 .optional("talks_to")
                 .map(Spanned::into_inner)
@@ -83,7 +83,7 @@ impl Entry {
         let clients = self.clients?.into_inner();
         let peers = self.peers?.into_inner();
         let clients_tls = self.clients_tls.map(Spanned::into_inner);
-        let admin = self.admin.map(Spanned::into_inner);
+        let web = self.web.map(Spanned::into_inner);
         let or = |bind: Option<Spanned<Address>>, address: &Address| {
             bind.map_or_else(|| address.clone(), Spanned::into_inner)
         };
@@ -97,10 +97,10 @@ impl Entry {
                 _ => clients_tls.clone(),
             },
             clients_tls,
-            bind_admin: admin.as_ref().map(|admin| or(self.bind_admin, admin)),
+            bind_web: web.as_ref().map(|web| or(self.bind_web, web)),
             clients,
             peers,
-            admin,
+            web,
             neighbours,
         })
     }
@@ -120,8 +120,8 @@ impl Entry {
         let peers = self.peers.iter().map(|address| ("peers", address));
         let tls = self.clients_tls.iter();
         let tls = tls.map(|address| ("clients_tls", address));
-        let admin = self.admin.iter().map(|address| ("admin", address));
-        clients.chain(peers).chain(tls).chain(admin)
+        let web = self.web.iter().map(|address| ("web", address));
+        clients.chain(peers).chain(tls).chain(web)
     }
 
     /// Where it listens: for whom, on what, and whether that has a key of its
@@ -135,7 +135,7 @@ impl Entry {
                 &self.bind_clients_tls,
                 &self.clients_tls,
             ),
-            ("admin", &self.bind_admin, &self.admin),
+            ("web", &self.bind_web, &self.web),
         ];
         each.into_iter().filter_map(|(whom, bind, address)| {
             let own = bind.as_ref().map(|bind| (whom, bind, true));
@@ -208,12 +208,12 @@ fn check_listeners(entry: &Entry, problems: &mut Problems) {
 }
 
 /// Where to listen for nobody is a mistake.
-fn check_admin(entries: &[Entry], problems: &mut Problems) {
+fn check_web(entries: &[Entry], problems: &mut Problems) {
     for entry in entries {
-        if let (None, Some(bind)) = (&entry.admin, &entry.bind_admin) {
+        if let (None, Some(bind)) = (&entry.web, &entry.bind_web) {
             let message = format!(
-                "bind_admin says where {} listens for admin, and it has no admin: \
-                 write admin = \"HOST:PORT\", where monitoring reaches it",
+                "bind_web says where {} listens for web, and it has no web: \
+                 write web = \"HOST:PORT\", where monitoring reaches it",
                 entry.title()
             );
             problems.add(bind.span().start, message);
@@ -269,13 +269,13 @@ fn tell_unknown(entries: &[Entry], other: &Spanned<String>, problems: &mut Probl
     // The server that is meant may be the one whose name could not be read.
     let Some(names) = names else { return };
     let name = other.get_ref();
-    let hint = match words::did_you_mean(name, names.iter().copied()) {
-        hint if hint.is_empty() => format!("; its servers are {}", words::list(names, "and")),
+    let hint = match messages::did_you_mean(name, names.iter().copied()) {
+        hint if hint.is_empty() => format!("; its servers are {}", messages::list(names, "and")),
         hint => hint,
     };
     let message = format!(
         "talks_to names {}, which is no server of this herd{hint}",
-        words::quoted(name),
+        messages::quoted(name),
     );
     problems.add(other.span().start, message);
 }
@@ -425,33 +425,33 @@ mod tests {
     #[test]
     fn a_server_tells_how_it_is_only_where_the_file_says() {
         let config = parse(&alone());
-        assert_eq!(config.servers[0].admin, None);
-        assert_eq!(config.plan(&config.servers[0]).bind_admin, None);
+        assert_eq!(config.servers[0].web, None);
+        assert_eq!(config.plan(&config.servers[0]).bind_web, None);
         let shown = |text: &str| {
             let server = parse(&(alone() + text)).servers.remove(0);
-            [server.admin, server.bind_admin].map(|address| address.unwrap().to_string())
+            [server.web, server.bind_web].map(|address| address.unwrap().to_string())
         };
-        assert_eq!(shown("admin = \"a.lan:1\""), ["a.lan:1", "a.lan:1"]);
-        let both = "admin = \"a.lan:1\"\nbind_admin = \"0.0.0.0:2\"";
+        assert_eq!(shown("web = \"a.lan:1\""), ["a.lan:1", "a.lan:1"]);
+        let both = "web = \"a.lan:1\"\nbind_web = \"0.0.0.0:2\"";
         assert_eq!(shown(both), ["a.lan:1", "0.0.0.0:2"]);
         assert_eq!(
-            error(&(alone() + "bind_admin = \"[::]:2\"")),
-            "h:9: bind_admin says where Riley listens for admin, and it has no admin: \
-             write admin = \"HOST:PORT\", where monitoring reaches it"
+            error(&(alone() + "bind_web = \"[::]:2\"")),
+            "h:9: bind_web says where Riley listens for web, and it has no web: \
+             write web = \"HOST:PORT\", where monitoring reaches it"
         );
     }
 
     #[test]
-    fn admin_needs_an_address_of_its_own() {
+    fn web_needs_an_address_of_its_own() {
         assert_eq!(
-            error(&(alone() + "admin = \"127.0.0.1:13000\"")),
-            "h:9: admin = \"127.0.0.1:13000\": this is peers of Riley on line 6 already; \
+            error(&(alone() + "web = \"127.0.0.1:13000\"")),
+            "h:9: web = \"127.0.0.1:13000\": this is peers of Riley on line 6 already; \
              every service needs an address of its own"
         );
-        let clash = "admin = \"127.0.0.1:9\"\nbind_admin = \"127.0.0.1:13000\"";
+        let clash = "web = \"127.0.0.1:9\"\nbind_web = \"127.0.0.1:13000\"";
         assert_eq!(
             error(&(alone() + clash)),
-            "h:10: Riley would listen for its neighbours and for admin on 127.0.0.1:13000; \
+            "h:10: Riley would listen for its neighbours and for web on 127.0.0.1:13000; \
              each needs a port of its own"
         );
     }

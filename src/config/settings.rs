@@ -9,12 +9,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::messages;
 use super::provider;
-use super::tls::Tls;
+use super::tls::TlsSettings;
 use super::value::FromToml;
-use super::words;
 use crate::model::networks::{Network, Networks};
-use crate::{admin, clients, gateway, log, peers, places};
+use crate::{clients, gateway, log, peers, places, web};
 
 /// Goes over the settings of one table: to fill them from a file, or to tell
 /// what they are.
@@ -43,30 +43,30 @@ pub(super) trait Visitor {
 pub(super) const OFF: &str = "off";
 
 /// The settings of `[places]`.
-pub(super) fn places(on: &mut impl Visitor, settings: &mut places::Settings) {
-    let places::Settings { provider, timeout } = settings;
+pub(super) fn places(on: &mut impl Visitor, settings: &mut places::PlacesSettings) {
+    let places::PlacesSettings { provider, timeout } = settings;
     provider::provider(on, provider);
     let timeouts = places::MIN_TIMEOUT..=places::MAX_TIMEOUT;
     on.bounded("timeout", timeout, timeouts);
 }
 
 /// The settings of `[log]`.
-pub(super) fn log(on: &mut impl Visitor, settings: &mut log::Settings, level: &mut log::Level) {
-    let log::Settings {
+pub(super) fn log(on: &mut impl Visitor, settings: &mut log::LogSettings, level: &mut log::Level) {
+    let log::LogSettings {
         dir,
         max_bytes,
         keep,
     } = settings;
     on.plain("dir", dir);
     on.plain("level", level);
-    on.bounded("max_bytes", max_bytes, log::Settings::MIN_BYTES..=TIB);
-    on.bounded("keep", keep, 0..=log::Settings::MAX_KEEP);
+    on.bounded("max_bytes", max_bytes, log::LogSettings::MIN_BYTES..=TIB);
+    on.bounded("keep", keep, 0..=log::LogSettings::MAX_KEEP);
 }
 
 /// The settings of `[security]`.
-pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool, tls: &mut Tls) {
+pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool, tls: &mut TlsSettings) {
     on.plain("insecure", insecure);
-    let Tls {
+    let TlsSettings {
         ca,
         certificate,
         key,
@@ -80,26 +80,26 @@ pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool, tls: &mut Tls
     on.plain("clients_key", clients_key);
 }
 
-/// The settings of `[clients]`, and part of those of `[admin]`.
+/// The settings of `[clients]`, and part of those of `[web]`.
 pub(super) fn networks(on: &mut impl Visitor, networks: &mut Networks) {
     let Networks { allow, deny } = networks;
     on.plain("allow", allow);
     on.plain("deny", deny);
 }
 
-/// The settings of `[admin]`.
-pub(super) fn admin(on: &mut impl Visitor, settings: &mut admin::Settings) {
-    let admin::Settings { networks: from } = settings;
+/// The settings of `[web]`.
+pub(super) fn web(on: &mut impl Visitor, settings: &mut web::WebSettings) {
+    let web::WebSettings { networks: from } = settings;
     networks(on, from);
 }
 
 /// The settings of `[limits]`.
 pub(super) fn limits(
     on: &mut impl Visitor,
-    clients: &mut clients::Settings,
-    gateway: &mut gateway::Settings,
+    clients: &mut clients::ClientSettings,
+    gateway: &mut gateway::GatewaySettings,
 ) {
-    let clients::Settings {
+    let clients::ClientSettings {
         max_line,
         max_connections,
         networks: _,
@@ -121,7 +121,7 @@ pub(super) fn limits(
     on.bounded("idle", idle, millis(100)..=days(30));
     on.bounded("write", write, millis(100)..=secs(3600));
     on.bounded("max_waiting", max_waiting, 1..=1000);
-    let gateway::Settings {
+    let gateway::GatewaySettings {
         max_future,
         max_clients,
         expire_after,
@@ -132,8 +132,8 @@ pub(super) fn limits(
 }
 
 /// The settings of `[flooding]`.
-pub(super) fn flooding(on: &mut impl Visitor, settings: &mut peers::Settings) {
-    let peers::Settings {
+pub(super) fn flooding(on: &mut impl Visitor, settings: &mut peers::PeerSettings) {
+    let peers::PeerSettings {
         heartbeat,
         attempt,
         retries,
@@ -198,7 +198,7 @@ impl Setting for Vec<Network> {
         let texts: Vec<String> = self.iter().map(Network::to_string).collect();
         match texts.as_slice() {
             [] => "[]".to_owned(),
-            _ => words::list(texts.iter().map(String::as_str), "and"),
+            _ => messages::list(texts.iter().map(String::as_str), "and"),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Tests of `config/herd.toml`: it is the classic herd, and its comments are
 //! true.
 
-use super::tell::{Told, tell};
-use super::{Config, Server, Tls};
+use super::setting_lines::{SettingLine, tell};
+use super::{Config, Server, TlsSettings};
 use crate::places::Provider;
-use crate::places::google::{Api, Fields};
-use crate::{admin, clients, gateway, log, peers, places};
+use crate::places::google::{Fields, GoogleApi};
+use crate::{clients, gateway, log, peers, places, web};
 
 const SHIPPED: &str = include_str!("../../config/herd.toml");
 
@@ -45,7 +45,7 @@ fn uncommented() -> String {
 }
 
 /// The comment that ends in the default of a setting.
-fn comment<'a>(text: &'a str, setting: &Told) -> &'a str {
+fn comment<'a>(text: &'a str, setting: &SettingLine) -> &'a str {
     let table = format!("\n[{}]\n", setting.table);
     let (_, body) = text.split_once(&table).expect("the table is there");
     let body = body.split("\n[").next().unwrap();
@@ -93,15 +93,15 @@ fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
     for text in [SHIPPED, &uncommented()] {
         let config = parse(text);
         assert_eq!(config.servers, parse(SHIPPED).servers);
-        assert_eq!(config.places, places::Settings::default());
-        assert_eq!(config.log, log::Settings::default());
+        assert_eq!(config.places, places::PlacesSettings::default());
+        assert_eq!(config.log, log::LogSettings::default());
         assert_eq!(config.log_level, log::Level::Info);
-        assert_eq!(config.clients, clients::Settings::default());
-        assert_eq!(config.admin, admin::Settings::default());
-        assert_eq!(config.gateway, gateway::Settings::default());
-        assert_eq!(config.peers, peers::Settings::default());
+        assert_eq!(config.clients, clients::ClientSettings::default());
+        assert_eq!(config.web, web::WebSettings::default());
+        assert_eq!(config.gateway, gateway::GatewaySettings::default());
+        assert_eq!(config.peers, peers::PeerSettings::default());
         assert!(!config.insecure);
-        assert_eq!(config.tls, Tls::default());
+        assert_eq!(config.tls, TlsSettings::default());
     }
 }
 
@@ -164,7 +164,7 @@ fn the_example_of_fields_names_all_but_the_dear_ones() {
         "userRatingCount",
     ];
     let cheap = Fields::names().filter(|name| !dear.contains(name));
-    assert_eq!(google.api, Api::New(Fields::parse(cheap).unwrap()));
+    assert_eq!(google.api, GoogleApi::New(Fields::parse(cheap).unwrap()));
     assert!(google.base_url.is_some());
     let file = Some("places.csv".into());
     let offline = parse(&with_examples()).places.provider;

@@ -14,7 +14,7 @@ const NAME: &str = "{name}";
 /// Where certificates and keys are. Either all of `ca`, `certificate` and `key`
 /// are there or none, and so with the two for clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsSettings {
     pub(super) ca: Option<PathBuf>,
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Tls {
     pub(super) clients_key: Option<PathBuf>,
 }
 
-impl Tls {
+impl TlsSettings {
     /// Do servers talk by TLS?
     pub fn is_on(&self) -> bool {
         self.ca.is_some()
@@ -73,7 +73,7 @@ impl Tls {
             let is_begun = group.iter().any(|(_, path)| path.is_some());
             for (key, _) in group.iter().filter(|(_, path)| is_begun && path.is_none()) {
                 let all: Vec<&str> = group.iter().map(|(key, _)| *key).collect();
-                let all = super::words::list(all, "and");
+                let all = super::messages::list(all, "and");
                 section.add(format!(
                     "[security] lacks {key}: {all} belong together, all of them or none"
                 ));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::words;
+use super::messages;
 use crate::log;
 use crate::model::address::Address;
 use crate::model::name::Name;
@@ -18,11 +18,11 @@ pub(super) trait FromToml: Sized {
     const WANTED: &'static str;
 
     /// Reads a value, or says why it is none of this type.
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong>;
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError>;
 }
 
 /// Why a value could not be read.
-pub(super) enum Wrong {
+pub(super) enum ValueError {
     /// It is of another TOML type.
     Type,
     /// It is a number past what the type can hold.
@@ -49,20 +49,20 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 impl FromToml for Name {
     const WANTED: &'static str = r#"a name in quotes, as in "edge-1""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let rule = "a name is 1 to 63 ASCII letters, digits and inner hyphens";
-        Self::parse(text(value)?).ok_or_else(|| Wrong::Value(rule.into()))
+        Self::parse(text(value)?).ok_or_else(|| ValueError::Value(rule.into()))
     }
 }
 
 impl FromToml for Address {
     const WANTED: &'static str = r#"an address in quotes, as in "127.0.0.1:12000""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        let address = Self::parse(text(value)?).map_err(|e| Wrong::Value(e.to_string()))?;
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let address = Self::parse(text(value)?).map_err(|e| ValueError::Value(e.to_string()))?;
         // The system would pick a port that nobody else could know.
         match address.port() {
-            0 => Err(Wrong::Value("it needs a port from 1 to 65535".into())),
+            0 => Err(ValueError::Value("it needs a port from 1 to 65535".into())),
             _ => Ok(address),
         }
     }
@@ -73,18 +73,20 @@ impl FromToml for Address {
 impl FromToml for Vec<Spanned<String>> {
     const WANTED: &'static str = r#"a list of names in quotes, as in ["Jaquez", "Juzang"]"#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let name = |item: &Spanned<DeValue<'_>>| {
             let text = text(item.get_ref())?.to_owned();
             Ok(Spanned::new(item.span(), text))
         };
         value
             .as_array()
-            .ok_or(Wrong::Type)?
+            .ok_or(ValueError::Type)?
             .iter()
             .map(name)
-            .collect::<Result<_, Wrong>>()
-            .map_err(|_| Wrong::Value(format!("must be {}, and nothing else in it", Self::WANTED)))
+            .collect::<Result<_, ValueError>>()
+            .map_err(|_| {
+                ValueError::Value(format!("must be {}, and nothing else in it", Self::WANTED))
+            })
     }
 }
 
@@ -92,15 +94,15 @@ impl FromToml for Vec<Network> {
     const WANTED: &'static str =
         r#"a list of networks in quotes, as in ["10.0.0.0/8", "2001:db8::/32"]"#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let network = |item: &Spanned<DeValue<'_>>| {
             let text = text(item.get_ref()).map_err(|_| {
-                Wrong::Value(format!("must be {}, and nothing else in it", Self::WANTED))
+                ValueError::Value(format!("must be {}, and nothing else in it", Self::WANTED))
             })?;
             Network::parse(text)
-                .map_err(|error| Wrong::Value(format!("{}: {error}", words::quoted(text))))
+                .map_err(|error| ValueError::Value(format!("{}: {error}", messages::quoted(text))))
         };
-        let items = value.as_array().ok_or(Wrong::Type)?;
+        let items = value.as_array().ok_or(ValueError::Type)?;
         items.iter().map(network).collect()
     }
 }
@@ -108,8 +110,8 @@ impl FromToml for Vec<Network> {
 impl FromToml for bool {
     const WANTED: &'static str = "true or false";
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        value.as_bool().ok_or(Wrong::Type)
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        value.as_bool().ok_or(ValueError::Type)
     }
 }
 
@@ -117,18 +119,18 @@ impl FromToml for Duration {
     const WANTED: &'static str =
         r#"a time with its unit in quotes, as in "500ms", "10min" or "1day""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         humantime::parse_duration(text(value)?)
-            .map_err(|error| Wrong::Value(format!("must be {}: {error}", Self::WANTED)))
+            .map_err(|error| ValueError::Value(format!("must be {}: {error}", Self::WANTED)))
     }
 }
 
 impl FromToml for PathBuf {
     const WANTED: &'static str = r#"a path in quotes, as in "logs""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         match text(value)? {
-            "" => Err(Wrong::Value("a path cannot be empty".into())),
+            "" => Err(ValueError::Value("a path cannot be empty".into())),
             path => Ok(path.into()),
         }
     }
@@ -137,7 +139,7 @@ impl FromToml for PathBuf {
 impl FromToml for Option<PathBuf> {
     const WANTED: &'static str = PathBuf::WANTED;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         PathBuf::from_toml(value).map(Some)
     }
 }
@@ -145,10 +147,10 @@ impl FromToml for Option<PathBuf> {
 impl FromToml for log::Level {
     const WANTED: &'static str = r#"a level in quotes, as in "info""#;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         text(value)?.parse().map_err(|_| {
-            let levels = words::list(Self::ALL.map(Self::name), "or");
-            Wrong::Value(format!("must be {levels}"))
+            let levels = messages::list(Self::ALL.map(Self::name), "or");
+            ValueError::Value(format!("must be {levels}"))
         })
     }
 }
@@ -156,7 +158,7 @@ impl FromToml for log::Level {
 impl FromToml for u32 {
     const WANTED: &'static str = WHOLE;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         whole(value)
     }
 }
@@ -164,7 +166,7 @@ impl FromToml for u32 {
 impl FromToml for u64 {
     const WANTED: &'static str = WHOLE;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         whole(value)
     }
 }
@@ -172,24 +174,24 @@ impl FromToml for u64 {
 impl FromToml for usize {
     const WANTED: &'static str = WHOLE;
 
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         whole(value)
     }
 }
 
 const WHOLE: &str = "a whole number without quotes, as in 4096";
 
-fn whole<N: TryFrom<i128>>(value: &DeValue<'_>) -> Result<N, Wrong> {
-    let integer = value.as_integer().ok_or(Wrong::Type)?;
+fn whole<N: TryFrom<i128>>(value: &DeValue<'_>) -> Result<N, ValueError> {
+    let integer = value.as_integer().ok_or(ValueError::Type)?;
     i128::from_str_radix(integer.as_str(), integer.radix())
         .ok()
         .and_then(|wide| wide.try_into().ok())
-        .ok_or(Wrong::Range)
+        .ok_or(ValueError::Range)
 }
 
 /// The text of a value that is one.
-pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
-    value.as_str().ok_or(Wrong::Type)
+pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, ValueError> {
+    value.as_str().ok_or(ValueError::Type)
 }
 
 #[cfg(test)]
@@ -232,7 +234,7 @@ mod tests {
     fn what_is_no_list_of_networks_says_which_and_why() {
         let list =
             "must be a list of networks in quotes, as in [\"10.0.0.0/8\", \"2001:db8::/32\"]";
-        for table in ["clients", "admin"] {
+        for table in ["clients", "web"] {
             let told = |value: &str| told(table, "deny", value);
             assert_eq!(told("\"::1\""), format!("{list}, not a text"));
             assert_eq!(told("[10]"), format!("{list}, and nothing else in it"));

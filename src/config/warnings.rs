@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Config, Server, words};
+use super::{Config, Server, messages};
 use crate::model::name::Name;
 use crate::model::networks::Networks;
 use crate::places::Provider;
@@ -17,7 +17,7 @@ impl Config {
         warnings.extend(self.unencrypted());
         warnings.extend(self.key_in_clear());
         warnings.extend(allowed_in_vain("[clients]", &self.clients.networks));
-        warnings.extend(allowed_in_vain("[admin]", &self.admin.networks));
+        warnings.extend(allowed_in_vain("[web]", &self.web.networks));
         warnings
     }
 
@@ -80,7 +80,7 @@ impl Config {
             return None;
         }
         let addresses: BTreeSet<String> = exposed.iter().map(|e| e.address.to_string()).collect();
-        let addresses = words::list(addresses.iter().map(String::as_str), "and");
+        let addresses = messages::list(addresses.iter().map(String::as_str), "and");
         let refused = everyone
             .iter()
             .filter(|server| self.check_exposure(&[server]).is_err())
@@ -93,7 +93,7 @@ impl Config {
             false => format!(
                 "without certificates or insecure = true under [security], {} will not start: \
                  servers talk unencrypted, and not on loopback addresses only ({addresses}).",
-                words::list(refused, "and")
+                messages::list(refused, "and")
             ),
         })
     }
@@ -102,7 +102,7 @@ impl Config {
 fn describe(part: &[&Server]) -> String {
     match part {
         [alone] => format!("{} (without neighbours)", alone.name),
-        many => words::list(many.iter().map(|server| server.name.as_str()), "and"),
+        many => messages::list(many.iter().map(|server| server.name.as_str()), "and"),
     }
 }
 
@@ -114,7 +114,7 @@ fn allowed_in_vain(table: &str, networks: &Networks) -> Option<String> {
     (!all.is_empty()).then(|| {
         format!(
             "{table} allows networks in vain, since deny wins: {}.",
-            words::list(all.iter().map(String::as_str), "and")
+            messages::list(all.iter().map(String::as_str), "and")
         )
     })
 }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn networks_that_are_allowed_in_vain_are_told() {
         let text = "[clients]\nallow = [\"10.1.0.0/16\", \"::1\"]\ndeny = [\"10.0.0.0/8\"]\n\
-                    [admin]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.1.0.0/16\"]\n";
+                    [web]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.1.0.0/16\"]\n";
         assert_eq!(
             parse(&(alone() + text)).warnings(),
             ["[clients] allows networks in vain, since deny wins: 10.1.0.0/16 in 10.0.0.0/8."]

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::herd::NeighbourId;
-use crate::herd::tail::Tail;
 use crate::model::timestamp::UnixNanos;
+use crate::replication::NeighbourId;
+use crate::replication::feed_reader::FeedReader;
 
 use super::Gateway;
 
@@ -30,7 +30,7 @@ impl Gateway {
             return Lag::default();
         }
         let mut learned = None;
-        Tail::behind(cursor).read(store, usize::MAX, |_, held| {
+        FeedReader::behind(cursor).read(store, usize::MAX, |_, held| {
             learned = Some(held.learned().at);
             ControlFlow::Break(())
         });

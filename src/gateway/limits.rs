@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
-use super::{Settings, nanos};
+use super::{GatewaySettings, nanos};
 
-/// What [`Settings`] say and may change, each read on its own with every IAMAT.
+/// What [`GatewaySettings`] say and may change, each read on its own with every IAMAT.
 #[derive(Debug)]
 pub(super) struct Limits {
     /// In nanoseconds, at most 292 years.
@@ -13,14 +13,14 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &GatewaySettings) -> Self {
         Self {
             max_future: AtomicI64::new(nanos(settings.max_future)),
             max_clients: AtomicUsize::new(settings.max_clients),
         }
     }
 
-    pub(super) fn set(&self, settings: &Settings) {
+    pub(super) fn set(&self, settings: &GatewaySettings) {
         self.max_future.store(nanos(settings.max_future), Relaxed);
         self.max_clients.store(settings.max_clients, Relaxed);
     }

@@ -5,18 +5,18 @@
 //! other. Both hand reports to the gateway, which takes them into the replica
 //! and wakes the links; that is all the translation there is.
 
-mod board;
-mod counts;
-mod forgetting;
+mod counters;
 mod lag;
 mod limits;
+mod link_table;
+mod purge;
 mod reloads;
 
-pub use board::{Board, LinkState, Traffic};
-pub use counts::{Counts, Outcomes};
-pub use forgetting::keep_forgetting;
+pub use counters::{LineCounters, ServerCounters};
 pub use lag::Lag;
-pub use reloads::{Reloaded, Reloads};
+pub use link_table::{LinkState, LinkTable, LinkTraffic};
+pub use purge::purge_expired_forever;
+pub use reloads::{ReloadOutcome, ReloadStatus};
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,15 +25,15 @@ use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tracing::warn;
 
-use crate::herd::NeighbourId;
-use crate::herd::replica::Replica;
-use crate::herd::store::{Full, Merged};
-use crate::log::{Seldom, unwritten};
+use crate::log::{LogThrottle, unwritten};
 use crate::model::client::ClientId;
 use crate::model::name::Name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
+use crate::replication::NeighbourId;
+use crate::replication::replica::Replica;
+use crate::replication::store::{MergeResult, StoreFull};
 
 use limits::Limits;
 
@@ -41,7 +41,7 @@ use limits::Limits;
 /// neighbours are never judged by these, or two servers could disagree about
 /// the same report for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct GatewaySettings {
     /// How far a client's clock may be ahead of the server's. Default one day,
     /// at most 100 years. Too low refuses honest clients whose clock is a
     /// little fast; too high lets one broken clock pin a client's position
@@ -58,7 +58,7 @@ pub struct Settings {
     pub expire_after: Option<Duration>,
 }
 
-impl Default for Settings {
+impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
             max_future: Duration::from_secs(24 * 60 * 60),
@@ -106,15 +106,15 @@ pub struct Gateway {
     replica: Replica,
     clock: Clock,
     limits: Limits,
-    board: Board,
-    counts: Counts,
-    reloads: Reloads,
-    full: Seldom,
+    board: LinkTable,
+    counts: ServerCounters,
+    reloads: ReloadStatus,
+    full: LogThrottle,
 }
 
 /// A client's time is too far in the server's future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FromTheFuture;
+pub struct TooFarInFuture;
 
 /// A client that is connected, until this is dropped.
 #[derive(Debug)]
@@ -148,19 +148,19 @@ const TELL_PAUSE: Duration = Duration::from_secs(10);
 
 impl Gateway {
     /// Puts a server together.
-    pub fn new(replica: Replica, clock: Clock, settings: &Settings) -> Self {
-        let board = Board::default();
+    pub fn new(replica: Replica, clock: Clock, settings: &GatewaySettings) -> Self {
+        let board = LinkTable::default();
         for (neighbour, _) in replica.neighbours() {
             board.begin(neighbour, clock.now());
         }
         Self {
-            reloads: Reloads::new(clock.now()),
+            reloads: ReloadStatus::new(clock.now()),
             replica,
             clock,
             limits: Limits::new(settings),
             board,
-            counts: Counts::default(),
-            full: Seldom::new(TELL_PAUSE),
+            counts: ServerCounters::default(),
+            full: LogThrottle::new(TELL_PAUSE),
         }
     }
 
@@ -172,7 +172,7 @@ impl Gateway {
 
     /// Goes over to other limits, but for `expire_after`, which is the replica's
     /// and stays.
-    pub fn set_limits(&self, settings: &Settings) {
+    pub fn set_limits(&self, settings: &GatewaySettings) {
         self.limits.set(settings);
     }
 
@@ -187,24 +187,24 @@ impl Gateway {
     }
 
     /// The state of the server's links.
-    pub fn board(&self) -> &Board {
+    pub fn board(&self) -> &LinkTable {
         &self.board
     }
 
     /// What the server has done.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &ServerCounters {
         &self.counts
     }
 
     /// How reading the config went.
-    pub fn reloads(&self) -> &Reloads {
+    pub fn reloads(&self) -> &ReloadStatus {
         &self.reloads
     }
 
     /// A place for a server that is to be a neighbour, for which a link may be
-    /// made; see [`Replica::enrol`].
-    pub fn enrol(&self, name: &Name) -> Option<NeighbourId> {
-        self.replica.enrol(name)
+    /// made; see [`Replica::register`].
+    pub fn register(&self, name: &Name) -> Option<NeighbourId> {
+        self.replica.register(name)
     }
 
     /// From now on it is a neighbour, whose link begins. Not to be called while
@@ -239,14 +239,14 @@ impl Gateway {
         client: ClientId<'a>,
         position: Position<'a>,
         time: Timestamp<'a>,
-    ) -> Result<Report<'a>, FromTheFuture> {
+    ) -> Result<Report<'a>, TooFarInFuture> {
         let skew = Skew::between(now, time).filter(|skew| self.is_acceptable(*skew));
         Ok(Report {
             client,
             origin: Origin::from(&self.replica.identity().name),
             position,
             time,
-            skew: skew.ok_or(FromTheFuture)?,
+            skew: skew.ok_or(TooFarInFuture)?,
         })
     }
 
@@ -258,12 +258,12 @@ impl Gateway {
         &self,
         now: UnixNanos,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
-        mut each: impl FnMut(usize, Result<Merged, Full>),
+        mut each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
         let most = self.limits.max_clients();
         let mut is_full = false;
         self.replica.admit_all(reports, now, most, |nth, admitted| {
-            is_full |= admitted == Err(Full);
+            is_full |= admitted == Err(StoreFull);
             each(nth, admitted);
         });
         if is_full {
@@ -275,7 +275,7 @@ impl Gateway {
     /// none, or one that is hidden by now. `read` must be quick, see
     /// [`Store::find`].
     ///
-    /// [`Store::find`]: crate::herd::store::Store::find
+    /// [`Store::find`]: crate::replication::store::Store::find
     pub fn locate<T>(&self, client: ClientId<'_>, read: impl FnOnce(Report<'_>) -> T) -> Option<T> {
         self.replica.locate(client, || self.clock.now(), read)
     }

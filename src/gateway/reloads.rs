@@ -6,7 +6,7 @@ use crate::model::timestamp::UnixNanos;
 
 /// How reading the config went, the start included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reloaded {
+pub struct ReloadOutcome {
     /// Was the config taken up when it was read last?
     pub is_taken: bool,
     /// When that was.
@@ -17,11 +17,11 @@ pub struct Reloaded {
 
 /// How reading the config went last. Servers of one process read it together.
 #[derive(Debug)]
-pub struct Reloads(Mutex<Reloaded>);
+pub struct ReloadStatus(Mutex<ReloadOutcome>);
 
-impl Reloads {
+impl ReloadStatus {
     pub(super) fn new(started: UnixNanos) -> Self {
-        Self(Mutex::new(Reloaded {
+        Self(Mutex::new(ReloadOutcome {
             is_taken: true,
             at: started,
             taken_at: started,
@@ -31,7 +31,7 @@ impl Reloads {
     /// The config was read again, and taken up or not.
     pub fn note(&self, is_taken: bool, now: UnixNanos) {
         let mut last = self.lock();
-        *last = Reloaded {
+        *last = ReloadOutcome {
             is_taken,
             at: now,
             taken_at: if is_taken { now } else { last.taken_at },
@@ -39,12 +39,12 @@ impl Reloads {
     }
 
     /// How it went last.
-    pub fn last(&self) -> Reloaded {
+    pub fn last(&self) -> ReloadOutcome {
         *self.lock()
     }
 
     /// Held for a copy, never across an await.
-    fn lock(&self) -> MutexGuard<'_, Reloaded> {
+    fn lock(&self) -> MutexGuard<'_, ReloadOutcome> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

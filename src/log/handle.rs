@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::queue::Queue;
 use super::rotation::LogFile;
-use super::settings::Settings;
+use super::settings::LogSettings;
 use super::terminal;
 use super::writer::{Tell, Writer};
 
@@ -40,7 +40,7 @@ impl Log {
     ///
     /// If the name cannot be a file's, or the file cannot be opened, or no thread can be
     /// had. An empty file or directory may be left behind.
-    pub fn open(settings: &Settings, server: &str) -> Result<Log, OpenError> {
+    pub fn open(settings: &LogSettings, server: &str) -> Result<Log, OpenError> {
         Log::open_telling(settings, server, Box::new(terminal::tell))
     }
 
@@ -109,7 +109,7 @@ impl Log {
         Some(WeakLog(Arc::downgrade(opened)))
     }
 
-    fn open_telling(settings: &Settings, server: &str, tell: Tell) -> Result<Log, OpenError> {
+    fn open_telling(settings: &LogSettings, server: &str, tell: Tell) -> Result<Log, OpenError> {
         if !is_file_name(server) {
             return Err(OpenError::Name(server.to_owned()));
         }
@@ -235,10 +235,10 @@ mod tests {
     use std::{fs, thread};
     use tempfile::TempDir;
 
-    fn settings(dir: &Path) -> Settings {
-        Settings {
+    fn settings(dir: &Path) -> LogSettings {
+        LogSettings {
             dir: dir.to_owned(),
-            ..Settings::default()
+            ..LogSettings::default()
         }
     }
 
@@ -338,7 +338,7 @@ mod tests {
         const THREADS: usize = 4;
         const LINES: usize = 20_000;
         let dir = TempDir::new().unwrap();
-        let small = Settings {
+        let small = LogSettings {
             max_bytes: 64 * 1024,
             keep: 1000,
             ..settings(dir.path())
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn a_bounded_number_of_files_is_kept() {
         let dir = TempDir::new().unwrap();
-        let small = Settings {
+        let small = LogSettings {
             max_bytes: 1000,
             keep: 3,
             ..settings(dir.path())

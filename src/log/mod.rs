@@ -35,20 +35,20 @@
 //! it builds on Unix only.
 
 mod backlog;
-mod episode;
 mod escape;
 mod event;
 mod handle;
 mod level;
 mod locks;
+mod outage;
 mod panics;
 mod queue;
 mod rotation;
 mod router;
-mod seldom;
 mod settings;
 mod stamp;
 mod terminal;
+mod throttle;
 mod trace;
 mod transcript;
 mod writer;
@@ -58,8 +58,8 @@ pub use handle::{Log, OpenError};
 pub use level::{Level, UnknownLevel};
 pub use panics::log_panics;
 pub use router::Router;
-pub use seldom::{Reasons, Seldom, unwritten};
-pub use settings::Settings;
+pub use settings::LogSettings;
 pub use terminal::{finish_telling, tell};
+pub use throttle::{LogThrottle, ReasonThrottle, unwritten};
 pub use trace::{AlreadyInstalled, Levels, install};
 pub use transcript::Transcript;

@@ -44,7 +44,7 @@ fn wants_backtrace() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{AlreadyInstalled, Level, Log, Settings, install};
+    use crate::log::{AlreadyInstalled, Level, Log, LogSettings, install};
     use std::process::{Command, Output};
     use tempfile::TempDir;
 
@@ -56,9 +56,9 @@ mod tests {
     #[ignore = "runs in a process that the other tests start"]
     fn child() {
         let Some(dir) = env::var_os(DIR) else { return };
-        let settings = Settings {
+        let settings = LogSettings {
             dir: dir.into(),
-            ..Settings::default()
+            ..LogSettings::default()
         };
         let log = Log::open(&settings, "Riley").unwrap();
         let router = Router::new();

@@ -302,7 +302,7 @@ fn add_words(line: &mut Vec<u8>, metadata: &Metadata<'_>, words: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Log, Settings};
+    use crate::log::{Log, LogSettings};
     use std::fs;
     use std::sync::{Arc, Mutex};
     use tempfile::TempDir;
@@ -321,9 +321,9 @@ mod tests {
     impl Process {
         fn new(to_logs: Targets) -> Process {
             let dir = TempDir::new().unwrap();
-            let settings = Settings {
+            let settings = LogSettings {
                 dir: dir.path().to_owned(),
-                ..Settings::default()
+                ..LogSettings::default()
             };
             let router = Router::new();
             let logs = ["Riley", "Jaquez"].map(|server| {

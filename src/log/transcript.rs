@@ -144,16 +144,16 @@ fn without_end(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Settings;
+    use crate::log::LogSettings;
     use std::fs;
     use tempfile::TempDir;
 
     const NOON: i64 = 1_795_339_865_123_456_789;
 
     fn open(dir: &TempDir) -> Log {
-        let settings = Settings {
+        let settings = LogSettings {
             dir: dir.path().to_owned(),
-            ..Settings::default()
+            ..LogSettings::default()
         };
         Log::open(&settings, "Riley").unwrap()
     }

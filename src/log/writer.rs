@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::backlog::{self, Block};
-use super::episode::Episode;
 use super::escape::escape_into;
+use super::outage::Outage;
 use super::queue::Queue;
 use super::rotation::LogFile;
 use super::stamp::Stamp;
@@ -26,7 +26,7 @@ pub(super) struct Writer {
     server: String,
     queue: Arc<Queue>,
     file: LogFile,
-    episode: Episode,
+    episode: Outage,
     tell: Tell,
 }
 
@@ -44,7 +44,7 @@ impl Writer {
             server: server.to_owned(),
             queue,
             file,
-            episode: Episode::default(),
+            episode: Outage::default(),
             tell,
         };
         let thread = thread::Builder::new().name(format!("log {server}"));

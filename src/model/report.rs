@@ -66,7 +66,7 @@ impl Report<'_> {
     /// The later client time; then the greater origin; then the greater position
     /// text; then the smaller skew (so that a line sent twice to one server
     /// changes nothing); then the greater time text. Equal means the same report.
-    pub fn newness(&self, other: &Self) -> Ordering {
+    pub fn compare(&self, other: &Self) -> Ordering {
         let instants = self.time.instant().cmp(&other.time.instant());
         instants
             .then_with(|| self.origin.cmp(&other.origin))
@@ -109,7 +109,7 @@ mod tests {
                 ("A", "+0+0", "1.0000000001", 5),
             ),
         ] {
-            let order = report(newer).newness(&report(older));
+            let order = report(newer).compare(&report(older));
             assert_eq!(order, Ordering::Greater, "{newer:?} {older:?}");
         }
     }
@@ -127,10 +127,10 @@ mod tests {
         #[test]
         fn the_order_is_total(a in any_fields(), b in any_fields(), c in any_fields()) {
             let [x, y, z] = [a, b, c].map(report);
-            prop_assert_eq!(x.newness(&y), y.newness(&x).reverse());
-            prop_assert_eq!(x.newness(&y) == Ordering::Equal, a == b);
-            if x.newness(&y).is_ge() && y.newness(&z).is_ge() {
-                prop_assert!(x.newness(&z).is_ge());
+            prop_assert_eq!(x.compare(&y), y.compare(&x).reverse());
+            prop_assert_eq!(x.compare(&y) == Ordering::Equal, a == b);
+            if x.compare(&y).is_ge() && y.compare(&z).is_ge() {
+                prop_assert!(x.compare(&z).is_ge());
             }
         }
     }

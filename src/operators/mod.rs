@@ -11,7 +11,7 @@
 //!
 //! Everything here only reads, and what takes long does so on threads where no
 //! client or neighbour waits. What is worked out from reports is
-//! [`crate::views`]'s; this folder asks, and puts it into messages.
+//! [`crate::queries`]'s; this folder asks, and puts it into messages.
 
 mod filter;
 mod keeper;

@@ -9,7 +9,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::gateway::Gateway;
-use crate::herd::store::Held;
 use crate::places::Places;
 use crate::proto::operator_server::{Operator, OperatorServer};
 use crate::proto::{
@@ -17,9 +16,10 @@ use crate::proto::{
     ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
     NearbyRequest, NearbyResponse, WatchRequest, WatchResponse, nearby_request, watch_request,
 };
-use crate::views::digest::{Buckets, Digest, RANGES, Sum, are_few};
-use crate::views::nearby::{Nearby, Question};
-use crate::views::page::{Pages, Wanted, page_of_ranges};
+use crate::queries::digest::{Buckets, Digest, RANGES, Sum, are_few};
+use crate::queries::nearby::{Nearby, NearbyQuery};
+use crate::queries::page::{PageQuery, Pages, page_of_ranges};
+use crate::replication::store::StoredReport;
 
 use super::filter::Filter;
 use super::keeper::Kept;
@@ -75,11 +75,15 @@ impl Operators {
     }
 
     /// Hands all that is known of a client that is shown to `read`.
-    fn locate<T>(&self, client: &str, read: impl FnOnce(&Held<'_>) -> T) -> Result<T, Status> {
+    fn locate<T>(
+        &self,
+        client: &str,
+        read: impl FnOnce(&StoredReport<'_>) -> T,
+    ) -> Result<T, Status> {
         let client = wire::client("client", client)?;
         let replica = self.gateway.replica();
         let now = self.gateway.clock().now();
-        let is_hidden = |held: &Held<'_>| replica.hides(held.report.time, now);
+        let is_hidden = |held: &StoredReport<'_>| replica.hides(held.report.time, now);
         let found = replica
             .store()
             .inspect(client, |held| (!is_hidden(&held)).then(|| read(&held)));
@@ -97,7 +101,7 @@ impl Operators {
     async fn list(&self, request: ListClientsRequest) -> Result<ListClientsResponse, Status> {
         let (first, last) = wire::hashes(request.first_hash, request.last_hash)?;
         let size = wire::how_many("page_size", request.page_size, USUAL_PAGE, MAX_CLIENTS)?;
-        let wanted = Wanted {
+        let wanted = PageQuery {
             prefix: request.prefix,
             after: request.page_token,
             hashes: first..=last,
@@ -111,7 +115,7 @@ impl Operators {
         Ok(cut(page, size))
     }
 
-    async fn page(&self, wanted: Wanted) -> Result<Vec<(String, KnownReport)>, Status> {
+    async fn page(&self, wanted: PageQuery) -> Result<Vec<(String, KnownReport)>, Status> {
         let gateway = self.gateway.clone();
         let page = self.pages.ask(move |pages| {
             let (replica, now) = (gateway.replica(), gateway.clock().now());
@@ -121,12 +125,15 @@ impl Operators {
     }
 
     /// Who asks for narrow ranges has asked for their sums before.
-    async fn page_of_ranges(&self, wanted: Wanted) -> Result<Vec<(String, KnownReport)>, Status> {
+    async fn page_of_ranges(
+        &self,
+        wanted: PageQuery,
+    ) -> Result<Vec<(String, KnownReport)>, Status> {
         let gateway = self.gateway.clone();
         let page = self.digest.ask(move |digest| {
             let (replica, now) = (gateway.replica(), gateway.clock().now());
             digest.catch_up(replica, now);
-            let make = |held: &Held<'_>| known_report(replica, held);
+            let make = |held: &StoredReport<'_>| known_report(replica, held);
             page_of_ranges(digest, replica, now, &wanted, make)
         });
         page.await
@@ -154,7 +161,7 @@ impl Operators {
         }
     }
 
-    fn question(&self, request: &NearbyRequest) -> Result<Question, Status> {
+    fn question(&self, request: &NearbyRequest) -> Result<NearbyQuery, Status> {
         let radius = request.radius_meters;
         if !(radius.is_finite() && radius >= 0.0) {
             return Err(invalid(
@@ -172,7 +179,7 @@ impl Operators {
             }
             None => return Err(invalid("center is missing: give a point or a client")),
         };
-        Ok(Question {
+        Ok(NearbyQuery {
             from,
             radius: if radius == 0.0 { f64::INFINITY } else { radius },
             most,

@@ -2,14 +2,14 @@
 
 use tokio::time::Instant;
 
-use crate::gateway::{Gateway, Outcomes, Reloaded};
-use crate::herd::NeighbourId;
+use crate::gateway::{Gateway, LineCounters, ReloadOutcome};
 use crate::model::name::Name;
 use crate::places::Places;
 use crate::proto::{
     ClientStatus, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, RefusedConnections,
 };
-use crate::tls::{Reason, Refused};
+use crate::replication::NeighbourId;
+use crate::tls::{HandshakeErrorCounters, HandshakeErrorKind};
 
 use super::wire::{duration, timestamp};
 
@@ -45,14 +45,14 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
         connections_refused_by_address: counts.crowded_out().get(),
         connections_refused_by_network: counts.denied().get(),
         reads_put_off: counts.put_off().get(),
-        admin_connections_refused: counts.admin_denied().get() + counts.admin_turned_away().get(),
+        web_connections_refused: counts.web_denied().get() + counts.web_turned_away().get(),
         calls_refused_by_name: counts.refused_by_name().get(),
         peer_connections_refused: Some(refused(counts.peers_refused())),
         client_tls_refused: Some(refused(counts.clients_refused())),
     }
 }
 
-fn config_status(last: Reloaded) -> ConfigStatus {
+fn config_status(last: ReloadOutcome) -> ConfigStatus {
     ConfigStatus {
         taken: last.is_taken,
         read_at: Some(timestamp(last.at)),
@@ -60,19 +60,19 @@ fn config_status(last: Reloaded) -> ConfigStatus {
     }
 }
 
-fn refused(refused: &Refused) -> RefusedConnections {
+fn refused(refused: &HandshakeErrorCounters) -> RefusedConnections {
     let count = |reason| refused.of(reason).get();
     RefusedConnections {
-        no_certificate: count(Reason::NoCertificate),
-        foreign_ca: count(Reason::ForeignCa),
-        expired: count(Reason::Expired),
-        plaintext: count(Reason::Plaintext),
-        own_certificate: count(Reason::OwnCertificate),
-        other: count(Reason::Other),
+        no_certificate: count(HandshakeErrorKind::NoCertificate),
+        foreign_ca: count(HandshakeErrorKind::ForeignCa),
+        expired: count(HandshakeErrorKind::Expired),
+        plaintext: count(HandshakeErrorKind::Plaintext),
+        own_certificate: count(HandshakeErrorKind::OwnCertificate),
+        other: count(HandshakeErrorKind::Other),
     }
 }
 
-fn client_lines(lines: &Outcomes) -> ClientStatus {
+fn client_lines(lines: &LineCounters) -> ClientStatus {
     ClientStatus {
         accepted: lines.accepted,
         stale: lines.stale,

@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use crate::gateway::{Gateway, Watching};
-use crate::herd::store::Held;
-use crate::herd::tail::Tail;
 use crate::model::timestamp::UnixNanos;
 use crate::proto::{KnownReport, WatchResponse};
+use crate::replication::feed_reader::FeedReader;
+use crate::replication::store::StoredReport;
 
 use super::filter::Filter;
 use super::keeper::lost;
@@ -54,7 +54,7 @@ pub(super) struct Watcher {
     gateway: Arc<Gateway>,
     watching: Watching,
     filter: Arc<Filter>,
-    tail: Tail,
+    tail: FeedReader,
     /// Changes up to this are not missed when they are not told.
     began: u64,
     told_at: Instant,
@@ -95,7 +95,7 @@ impl Watcher {
             watching: gateway.watch(),
             gateway: gateway.clone(),
             filter: Arc::new(filter),
-            tail: Tail::behind(seen),
+            tail: FeedReader::behind(seen),
             began,
             told_at: Instant::now(),
             is_up_to_date: false,
@@ -158,7 +158,7 @@ impl Watcher {
 
     /// Reads some more of the feed into the batch. Gives how far it came, and
     /// whether that was all.
-    async fn read(&self, mut batch: Batch) -> Result<(Tail, Batch, bool), Status> {
+    async fn read(&self, mut batch: Batch) -> Result<(FeedReader, Batch, bool), Status> {
         let (gateway, filter) = (self.gateway.clone(), self.filter.clone());
         let (mut tail, began) = (self.tail, self.began);
         let behind = gateway.replica().store().last() - tail.seen();
@@ -173,7 +173,7 @@ impl Watcher {
     }
 }
 
-fn respond(gateway: &Gateway, tail: Tail, batch: Batch, is_end: bool) -> WatchResponse {
+fn respond(gateway: &Gateway, tail: FeedReader, batch: Batch, is_end: bool) -> WatchResponse {
     WatchResponse {
         reports: batch.reports,
         incarnation: gateway.replica().identity().incarnation.get(),
@@ -186,7 +186,7 @@ fn respond(gateway: &Gateway, tail: Tail, batch: Batch, is_end: bool) -> WatchRe
 /// Reads some more of the feed into the batch. Gives whether that was all.
 fn read(
     gateway: &Gateway,
-    tail: &mut Tail,
+    tail: &mut FeedReader,
     (filter, began): (&Filter, u64),
     batch: &mut Batch,
 ) -> bool {
@@ -207,7 +207,7 @@ fn read(
     is_end
 }
 
-fn is_wanted(gateway: &Gateway, filter: &Filter, held: &Held<'_>, now: UnixNanos) -> bool {
+fn is_wanted(gateway: &Gateway, filter: &Filter, held: &StoredReport<'_>, now: UnixNanos) -> bool {
     filter.wants(&held.report) && !gateway.replica().hides(held.report.time, now)
 }
 

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use crate::herd::replica::Replica;
-use crate::herd::store::Held;
 use crate::model::client::{ClientId, MAX_CLIENT_BYTES};
 use crate::model::report::Report;
 use crate::model::timestamp::{NANOS_PER_SECOND, Timestamp, UnixNanos};
 use crate::proto::{self, KnownReport, Point};
+use crate::replication::replica::Replica;
+use crate::replication::store::StoredReport;
 
 /// Most seconds of a protobuf duration, either way: 10,000 years.
 const MAX_SECONDS: i64 = 315_576_000_000;
 
-pub(super) fn known_report(replica: &Replica, held: &Held<'_>) -> KnownReport {
+pub(super) fn known_report(replica: &Replica, held: &StoredReport<'_>) -> KnownReport {
     let learned = held.learned();
     let from = learned.from.map(|id| replica.name_of(id));
     KnownReport {

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::gateway::Gateway;
 use crate::model::name::Name;
-use crate::tls::{self, Holder};
+use crate::tls::{self, PeerIdentity};
 
 use super::incoming::OtherEnd;
 
@@ -40,7 +40,7 @@ impl Admission {
     }
 }
 
-fn judge(holder: &Holder, herd: &Name, is_propagate: bool) -> Result<(), Status> {
+fn judge(holder: &PeerIdentity, herd: &Name, is_propagate: bool) -> Result<(), Status> {
     let refuse = |words: String| Err(Status::permission_denied(words));
     if holder.is_nobody() {
         return refuse(

@@ -24,8 +24,8 @@ use crate::proto::{PUSH, PushFrame};
 use super::admission::Admission;
 use super::inbound::Inbound;
 use super::incoming::OtherEnd;
-use super::places::Places;
-use super::refusals::{Refusals, name_of};
+use super::places::CallLimits;
+use super::refusals::{RejectionLog, name_of};
 use super::unary;
 use super::wire::MAX_PUSH_BYTES;
 
@@ -46,8 +46,8 @@ struct Inner {
     inbound: Arc<Inbound>,
     services: Routes,
     admission: Admission,
-    places: Places,
-    refusals: Refusals,
+    places: CallLimits,
+    refusals: RejectionLog,
     limit: Duration,
 }
 
@@ -68,8 +68,8 @@ impl Calls {
             inbound,
             services,
             admission: Admission::new(gateway.clone()),
-            places: Places::new(most, gateway.clone()),
-            refusals: Refusals::new(gateway),
+            places: CallLimits::new(most, gateway.clone()),
+            refusals: RejectionLog::new(gateway),
             limit,
         }))
     }

@@ -28,7 +28,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-use crate::measure::Moment;
+use crate::metrics::AtomicInstant;
 
 use super::port;
 
@@ -77,7 +77,7 @@ struct Shared {
 enum State {
     Dialling,
     /// With when it was heard last.
-    Open(SendRequest<Bytes>, Arc<Moment>),
+    Open(SendRequest<Bytes>, Arc<AtomicInstant>),
     /// It was lost, or never came about, for this reason.
     Over(String),
 }
@@ -150,7 +150,7 @@ impl Service<Request<Body>> for Channel {
 
 async fn opened(
     connection: &mut watch::Receiver<State>,
-) -> Result<(SendRequest<Bytes>, Arc<Moment>), Status> {
+) -> Result<(SendRequest<Bytes>, Arc<AtomicInstant>), Status> {
     let state = connection.wait_for(|state| !matches!(state, State::Dialling));
     match state.await.as_deref() {
         Ok(State::Open(sender, heard)) => Ok((sender.clone(), heard.clone())),
@@ -201,7 +201,7 @@ async fn live(connecting: Connecting, limits: Limits, state: &watch::Sender<Stat
         Err(error) => return error.to_string(),
     };
     let pings = connection.ping_pong().expect("they are taken once");
-    let heard = Arc::new(Moment::default());
+    let heard = Arc::new(AtomicInstant::default());
     state.send_replace(State::Open(sender, heard.clone()));
     tokio::select! {
         ended = connection => match ended {
@@ -227,7 +227,7 @@ fn builder() -> Builder {
 
 /// Resolves when the other side went silent without closing: nothing was heard
 /// for long, nor was a ping answered in time.
-async fn silence(mut pings: PingPong, limits: Limits, heard: &Moment) {
+async fn silence(mut pings: PingPong, limits: Limits, heard: &AtomicInstant) {
     loop {
         let rest = limits.keep_alive.saturating_sub(heard.get().elapsed());
         if !rest.is_zero() {

@@ -17,9 +17,9 @@ use tower::service_fn;
 use crate::model::address::Address;
 use crate::proto::propagate_client::PropagateClient;
 use crate::proto::{PUSH, PushFrame, PushResponse};
-use crate::tls::{self, Credentials, Holder, Readings, Subject};
+use crate::tls::{self, Credentials, PeerIdentity, ReloadEvents, Subject};
 
-use super::Settings;
+use super::PeerSettings;
 use super::channel::{Channel, Connecting, Limits, Wire};
 use super::policy::{Answer, Call, Caller, stack};
 use super::unary;
@@ -47,7 +47,7 @@ async fn tcp_stream(address: &Address) -> io::Result<TcpStream> {
 /// runtime.
 pub fn dial(
     address: &Address,
-    settings: &Settings,
+    settings: &PeerSettings,
     connect: Connect,
 ) -> Result<Caller, InvalidUri> {
     let origin = format!("http://{address}").parse()?;
@@ -62,7 +62,7 @@ pub fn dial(
 /// in words as their status.
 pub fn dial_secure(
     address: &Address,
-    settings: &Settings,
+    settings: &PeerSettings,
     credentials: &Arc<Credentials>,
     whom: &Subject,
 ) -> Result<Caller, InvalidUri> {
@@ -87,7 +87,7 @@ pub fn dial_secure(
     Ok(caller(channel, origin, settings))
 }
 
-fn limits(settings: &Settings) -> Limits {
+fn limits(settings: &PeerSettings) -> Limits {
     Limits {
         connect: settings.attempt,
         keep_alive: settings.keep_alive,
@@ -101,7 +101,7 @@ fn limits(settings: &Settings) -> Limits {
 struct Line {
     way: Way,
     limits: Limits,
-    readings: Readings,
+    readings: ReloadEvents,
     channel: Channel,
 }
 
@@ -189,7 +189,7 @@ pub async fn tls_stream(
 /// server's name.
 fn check_name(stream: &TlsStream<TcpStream>, whom: &Subject) -> io::Result<()> {
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let holder = chain.first().map(Holder::of).unwrap_or_default();
+    let holder = chain.first().map(PeerIdentity::of).unwrap_or_default();
     match holder.is(whom) {
         true => Ok(()),
         false => Err(io::Error::other(format!(
@@ -208,7 +208,7 @@ fn told(error: &io::Error) -> io::Error {
 fn caller(
     channel: impl Fn() -> Channel + Send + Sync + 'static,
     origin: Uri,
-    settings: &Settings,
+    settings: &PeerSettings,
 ) -> Caller {
     let (channel, push_uri) = (Arc::new(channel), at_path(&origin, PUSH));
     let attempt = move |call: Call| {

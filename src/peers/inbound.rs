@@ -7,13 +7,13 @@ use tonic::{Request, Response, Status};
 use tracing::{debug, info};
 
 use crate::gateway::Gateway;
-use crate::herd::replica::{Refusal, Welcome};
+use crate::line_protocol::reply;
 use crate::log::{Log, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
 use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
-use crate::text::reply;
+use crate::replication::replica::{GreetReply, Rejection};
 
 use super::admission;
 use super::incoming::OtherEnd;
@@ -79,7 +79,7 @@ impl Inbound {
             let tally = replica.merge(&intake, chunk, now);
             traffic.received(tally);
             if tally.newer > 0 {
-                self.gateway.board().ring_news();
+                self.gateway.board().notify_changes();
             }
             if chunk.len() == CHUNK {
                 tokio::task::yield_now().await;
@@ -106,7 +106,7 @@ impl Inbound {
         checked.inspect_err(|_| self.gateway.counts().refused_by_name().add(1))
     }
 
-    fn note_welcome(&self, welcome: &Welcome, other_end: Option<&OtherEnd>) {
+    fn note_welcome(&self, welcome: &GreetReply, other_end: Option<&OtherEnd>) {
         let name = self.gateway.replica().name_of(welcome.neighbour);
         if !self.note_connected(name, other_end) {
             debug!("{name} greets again");
@@ -160,18 +160,19 @@ impl Propagate for Inbound {
 }
 
 /// The status that goes with a refusal; its words are the refusal's.
-fn status(refusal: Refusal) -> Status {
+fn status(refusal: Rejection) -> Status {
     let words = refusal.to_string();
     match refusal {
-        Refusal::Malformed(_) => Status::invalid_argument(words),
-        Refusal::Version(_) | Refusal::Restarted | Refusal::NotGreeted | Refusal::Gap { .. } => {
-            Status::failed_precondition(words)
-        }
-        Refusal::Herd(_)
-        | Refusal::Receiver(_)
-        | Refusal::Myself
-        | Refusal::Unknown(_)
-        | Refusal::NoNeighbour(_) => Status::permission_denied(words),
+        Rejection::Malformed(_) => Status::invalid_argument(words),
+        Rejection::Version(_)
+        | Rejection::Restarted
+        | Rejection::NotGreeted
+        | Rejection::Gap { .. } => Status::failed_precondition(words),
+        Rejection::Herd(_)
+        | Rejection::Receiver(_)
+        | Rejection::Myself
+        | Rejection::Unknown(_)
+        | Rejection::NoNeighbour(_) => Status::permission_denied(words),
     }
 }
 

@@ -18,10 +18,12 @@ use tokio::time::timeout;
 use tracing::{Instrument, Span, info, warn};
 
 use crate::gateway::Gateway;
-use crate::log::{Seldom, unwritten};
+use crate::log::{LogThrottle, unwritten};
 use crate::model::name::Name;
-use crate::sockets::{Crowd, Door, HANDSHAKE, Handshakes, Listen, Place, Secured, Stream};
-use crate::tls::{self, Credentials, Holder, Reason, Refusal};
+use crate::net::{
+    EvictingLimit, HANDSHAKE, Handshakes, Listen, Slot, Stream, TlsGate, TlsServerStream,
+};
+use crate::tls::{self, Credentials, HandshakeError, HandshakeErrorKind, PeerIdentity};
 
 /// Most connections to a peer port. A neighbour has one; the rest is for
 /// operators, and a bound for strangers.
@@ -53,7 +55,7 @@ pub async fn accept<L: Listen>(
     gateway: Arc<Gateway>,
     ready: mpsc::Sender<Connection>,
 ) -> Infallible {
-    let crowd = Crowd::new(MAX_CONNECTIONS, "connections stand at the peer port");
+    let crowd = EvictingLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
     let mut handshakes = Handshakes::new(MAX_HANDSHAKES);
     let hall = Arc::new(Hall::new(limit, credentials, gateway));
     loop {
@@ -77,23 +79,23 @@ pub async fn accept<L: Listen>(
 /// Where connections show who they are.
 struct Hall {
     limit: Duration,
-    door: Option<Door>,
+    door: Option<TlsGate>,
     gateway: Arc<Gateway>,
-    refusals: Seldom,
+    refusals: LogThrottle,
 }
 
 /// A connection that was let in.
 struct Guest {
     stream: Box<dyn Duplex>,
     /// Whom its certificate is for; `None` without TLS.
-    holder: Option<Holder>,
+    holder: Option<PeerIdentity>,
     /// What it showed, the certificate of its own first.
     chain: Vec<CertificateDer<'static>>,
 }
 
 impl Hall {
     fn new(limit: Duration, credentials: Option<Arc<Credentials>>, gateway: Arc<Gateway>) -> Self {
-        let door = |credentials| Door {
+        let door = |credentials| TlsGate {
             credentials,
             limit,
             farewell: FAREWELL,
@@ -102,21 +104,21 @@ impl Hall {
         Self {
             limit,
             door: credentials.map(door),
-            refusals: Seldom::new(TELL_PAUSE),
+            refusals: LogThrottle::new(TELL_PAUSE),
             gateway,
         }
     }
 
     /// Lets a connection in that speaks; or says why it does not get in, where it
     /// said anything.
-    async fn admit<S: Stream>(&self, mut stream: S) -> Result<Guest, Option<Refusal>> {
+    async fn admit<S: Stream>(&self, mut stream: S) -> Result<Guest, Option<HandshakeError>> {
         if let Some(door) = &self.door {
             return door.pass(stream).await.map(Guest::secured);
         }
         match timeout(self.limit, stream.first_byte()).await {
             Ok(Some(HANDSHAKE)) => {
                 let words = "it speaks TLS, and this port has none: set [security] in the config";
-                let refusal = Refusal::new(Reason::Other, words);
+                let refusal = HandshakeError::new(HandshakeErrorKind::Other, words);
                 self.count(&refusal);
                 Err(Some(refusal))
             }
@@ -125,12 +127,12 @@ impl Hall {
         }
     }
 
-    fn count(&self, refusal: &Refusal) {
+    fn count(&self, refusal: &HandshakeError) {
         let refused = self.gateway.counts().peers_refused();
         refused.of(refusal.reason).add(1);
     }
 
-    fn tell(&self, address: SocketAddr, refusal: &Refusal) {
+    fn tell(&self, address: SocketAddr, refusal: &HandshakeError) {
         if let Some(untold) = self.refusals.turn() {
             let others = unwritten(untold);
             warn!("refused a connection from {address}: {refusal}{others}");
@@ -163,7 +165,7 @@ impl Guest {
         }
     }
 
-    fn secured(stream: Secured<impl Stream>) -> Self {
+    fn secured(stream: TlsServerStream<impl Stream>) -> Self {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let chain: Vec<_> = chain
             .iter()
@@ -171,7 +173,7 @@ impl Guest {
             .map(CertificateDer::into_owned)
             .collect();
         Self {
-            holder: Some(chain.first().map(Holder::of).unwrap_or_default()),
+            holder: Some(chain.first().map(PeerIdentity::of).unwrap_or_default()),
             chain,
             stream: Box::new(stream),
         }
@@ -201,8 +203,8 @@ type Dismissal = Pin<Box<dyn Future<Output = String> + Send>>;
 pub struct OtherEnd {
     pub(super) address: SocketAddr,
     neighbour: Arc<OnceLock<Name>>,
-    holder: Option<Arc<Holder>>,
-    place: Arc<Place>,
+    holder: Option<Arc<PeerIdentity>>,
+    place: Arc<Slot>,
     /// Why the connection ended, once it has.
     end: Arc<OnceLock<String>>,
 }
@@ -215,7 +217,7 @@ impl OtherEnd {
     }
 
     /// Whom the certificate is for; `None` without TLS.
-    pub(super) fn holder(&self) -> Option<&Holder> {
+    pub(super) fn holder(&self) -> Option<&PeerIdentity> {
         self.holder.as_deref()
     }
 
@@ -236,7 +238,7 @@ impl OtherEnd {
 }
 
 impl Connection {
-    fn new(guest: Guest, address: SocketAddr, place: Place, hall: Arc<Hall>) -> Self {
+    fn new(guest: Guest, address: SocketAddr, place: Slot, hall: Arc<Hall>) -> Self {
         let lost = place.lost();
         let dismissed = hall.dismissal(address, guest.chain);
         let dismissal = async move {

@@ -24,20 +24,20 @@ use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 
-use crate::gateway::{Gateway, Traffic};
-use crate::herd::outbox::{Batch, Outbox, Span};
-use crate::herd::replica::{PushHeader, VERSION};
-use crate::herd::{Incarnation, NeighbourId};
-use crate::log::{Log, Reasons, Transcript};
+use crate::gateway::{Gateway, LinkTraffic};
+use crate::line_protocol::reply;
+use crate::log::{Log, ReasonThrottle, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
 use crate::proto::{GreetResponse, PushFrame};
-use crate::text::reply;
+use crate::replication::replica::{PushHeader, VERSION};
+use crate::replication::send_cursor::{Batch, SendCursor, Span};
+use crate::replication::{Incarnation, NeighbourId};
 
-use super::Settings;
+use super::PeerSettings;
 use super::backoff::Backoff;
 use super::policy::{Answer, Call, Caller, Failure};
-use super::progress::Progress;
+use super::progress::LagTracker;
 use super::wire::{self, MAX_PUSH_BYTES, PushWriter};
 
 /// A neighbour may refuse to go on this often in a row, each time greeted again
@@ -71,21 +71,21 @@ pub struct Link {
     neighbour: NeighbourId,
     name: Name,
     caller: Caller,
-    settings: Settings,
-    outbox: Outbox,
+    settings: PeerSettings,
+    outbox: SendCursor,
     transcript: Transcript,
     /// How large the last batch was, in bytes: a guess at the next.
     batch_bytes: usize,
     /// The quickest answer since the last greeting, and with it: what a call
     /// takes whatever its size.
     round_trip: Duration,
-    progress: Progress,
+    progress: LagTracker,
     /// When the neighbour forgets reports, by its last answer to a greeting.
     expiry: Option<Option<Duration>>,
     /// Has a push succeeded since the link was down last?
     has_progressed: bool,
     /// Why it was told to be down.
-    told_down: Reasons,
+    told_down: ReasonThrottle,
 }
 
 /// Why a link stopped pushing.
@@ -95,7 +95,7 @@ enum End {
     /// The neighbour has restarted: greet it, then go on.
     GreetAgain,
     /// The neighbour asks to be greeted, for this reason.
-    Refused(Status),
+    Rejected(Status),
     /// Nothing will come of it for now.
     Down(String),
 }
@@ -106,23 +106,23 @@ impl Link {
         gateway: Arc<Gateway>,
         neighbour: NeighbourId,
         caller: Caller,
-        settings: &Settings,
+        settings: &PeerSettings,
         log: &Log,
     ) -> Self {
         let name = gateway.replica().name_of(neighbour).clone();
         Self {
             neighbour,
             caller,
-            outbox: Outbox::new(neighbour, settings.batch_reports),
+            outbox: SendCursor::new(neighbour, settings.batch_reports),
             transcript: Transcript::neighbour(log, name.as_str()),
             name,
             settings: settings.clone(),
             batch_bytes: 0,
             round_trip: Duration::ZERO,
-            progress: Progress::default(),
+            progress: LagTracker::default(),
             expiry: None,
             has_progressed: false,
-            told_down: Reasons::new(TELL_PAUSE),
+            told_down: ReasonThrottle::new(TELL_PAUSE),
             gateway,
         }
     }
@@ -154,10 +154,10 @@ impl Link {
             match self.push_on(finish, &mut refusals).await {
                 End::Finished => return Ok(()),
                 End::GreetAgain => {}
-                End::Refused(status) if refusals < MOST_REFUSALS => {
+                End::Rejected(status) if refusals < MOST_REFUSALS => {
                     debug!("greets {} again: {}", self.name, status.message());
                 }
-                End::Refused(status) => return Err(Failure::Refused(status).to_string()),
+                End::Rejected(status) => return Err(Failure::Rejected(status).to_string()),
                 End::Down(reason) => return Err(reason),
             }
         }
@@ -183,7 +183,7 @@ impl Link {
         self.outbox
             .welcomed(replica, incarnation, answer.applied_sequence);
         self.round_trip = sent.elapsed();
-        self.progress = Progress::default();
+        self.progress = LagTracker::default();
         self.note_progress();
         self.note_cursor();
         self.compare_expiry(wire::expire_after(&answer));
@@ -255,7 +255,7 @@ impl Link {
                 self.note_progress();
             }
             if let Err(end) = self.push_unless_greeted(span, frame).await {
-                *refusals += u32::from(matches!(end, End::Refused(_)));
+                *refusals += u32::from(matches!(end, End::Rejected(_)));
                 return end;
             }
             *refusals = 0;
@@ -332,7 +332,7 @@ impl Link {
         // On a quiet link an alarm costs a twelfth of the time of a push, and
         // would tell nothing.
         let is_busy = is_busy(span);
-        let mut watch = pin!(watch_the_time(self.gateway.clone()));
+        let mut watch = pin!(probe_scheduler_lag(self.gateway.clone()));
         tokio::select! {
             biased;
             pushed = self.push(span, frame) => pushed,
@@ -381,10 +381,10 @@ impl Link {
     fn failed(&mut self, span: Span, failure: Failure) -> End {
         self.traffic().calls_failed.add(1);
         match failure {
-            Failure::Refused(status) if status.code() == Code::FailedPrecondition => {
-                End::Refused(status)
+            Failure::Rejected(status) if status.code() == Code::FailedPrecondition => {
+                End::Rejected(status)
             }
-            Failure::Refused(_) => End::Down(failure.to_string()),
+            Failure::Rejected(_) => End::Down(failure.to_string()),
             Failure::NoAnswer(_) => {
                 self.outbox.unanswered(span);
                 End::Down(failure.to_string())
@@ -396,7 +396,7 @@ impl Link {
         self.caller.ready().await?.call(call).await
     }
 
-    fn traffic(&self) -> &Traffic {
+    fn traffic(&self) -> &LinkTraffic {
         self.gateway.board().traffic(self.neighbour)
     }
 
@@ -408,7 +408,7 @@ impl Link {
     }
 
     fn note_down(&mut self, reason: &str) {
-        self.progress = Progress::default();
+        self.progress = LagTracker::default();
         self.note_progress();
         let now = self.gateway.clock().now();
         let board = self.gateway.board();
@@ -451,13 +451,13 @@ async fn finished(finish: &mut watch::Receiver<bool>) {
 }
 
 /// Notes when this server is short of time: where its own alarms ring late.
-async fn watch_the_time(gateway: Arc<Gateway>) -> Infallible {
+async fn probe_scheduler_lag(gateway: Arc<Gateway>) -> Infallible {
     let mut alarm = Instant::now() + ALARM;
     loop {
         sleep_until(alarm).await;
         let now = Instant::now();
         if now - alarm >= LATE {
-            gateway.board().note_short_of_time(now);
+            gateway.board().note_overloaded(now);
         }
         alarm = now + ALARM;
     }

@@ -20,7 +20,7 @@
 //! | `wire` | messages into model types and back |
 //! | `protobuf` | the wire format of the one message that is read in place |
 //!
-//! The rules of replication are not here but in [`crate::herd`]; this folder
+//! The rules of replication are not here but in [`crate::replication`]; this folder
 //! gives them a network. It does not trust one: every wait has a limit, every
 //! message a size, and whatever fails is tried again at a measured pace.
 
@@ -52,11 +52,11 @@ pub use port::{Health, Port};
 
 use std::time::Duration;
 
-use crate::herd::outbox::MAX_BATCH_REPORTS;
+use crate::replication::send_cursor::MAX_BATCH_REPORTS;
 
 /// How links behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct PeerSettings {
     /// How often a quiet link sends an empty push. Default 500 ms, 10 ms to
     /// 10 s. Too low costs calls; too high lets a neighbour's quick restart go
     /// unnoticed for so long.
@@ -109,7 +109,7 @@ pub struct Settings {
     pub drain: Duration,
 }
 
-impl Default for Settings {
+impl Default for PeerSettings {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(500),

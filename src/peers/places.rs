@@ -2,7 +2,7 @@
 //! many of all others, so that strangers do not take the places of neighbours.
 //!
 //! A neighbour's call that comes too many is refused. Another's gets the place of
-//! an earlier one ([`Crowd`]): a neighbour that has restarted is a stranger until
+//! an earlier one ([`EvictingLimit`]): a neighbour that has restarted is a stranger until
 //! it has greeted, and strangers that hold calls open must not keep it out.
 
 use std::future::Future;
@@ -12,28 +12,28 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::gateway::Gateway;
-use crate::sockets::Crowd;
-use crate::tls::Holder;
+use crate::net::EvictingLimit;
+use crate::tls::PeerIdentity;
 
 use super::incoming::OtherEnd;
 
 /// The places of one port.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct CallLimits {
     most: usize,
     gateway: Arc<Gateway>,
     neighbours: Semaphore,
-    others: Crowd,
+    others: EvictingLimit,
 }
 
-impl Places {
+impl CallLimits {
     /// So many for each, on the port of one server.
     pub(super) fn new(most: usize, gateway: Arc<Gateway>) -> Self {
         Self {
             most,
             gateway,
             neighbours: Semaphore::new(most),
-            others: Crowd::new(most, "calls of strangers are under way at the peer port"),
+            others: EvictingLimit::new(most, "calls of strangers are under way at the peer port"),
         }
     }
 
@@ -62,7 +62,7 @@ impl Places {
     /// has greeted, and is one still?
     fn is_neighbour(&self, other_end: &OtherEnd) -> bool {
         let replica = self.gateway.replica();
-        let is_server = |holder: &Holder| holder.is_server_of(&replica.identity().herd);
+        let is_server = |holder: &PeerIdentity| holder.is_server_of(&replica.identity().herd);
         let greeted = other_end.neighbour();
         greeted.is_some_and(|name| replica.is_neighbour(name.as_str()))
             || other_end.holder().is_some_and(is_server)

@@ -23,7 +23,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 
-use super::Settings;
+use super::PeerSettings;
 
 /// The pauses before quick retries: short, since they are for hiccups.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -59,7 +59,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub enum Failure {
     /// The neighbour refused it, and says why.
-    Refused(Status),
+    Rejected(Status),
     /// Nothing came, or not in time, or something went wrong on the way. The
     /// neighbour may have done what was asked.
     NoAnswer(String),
@@ -68,7 +68,7 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(status) => write!(f, "refused: {}", status.message()),
+            Self::Rejected(status) => write!(f, "refused: {}", status.message()),
             Self::NoAnswer(cause) => f.write_str(cause),
         }
     }
@@ -81,7 +81,7 @@ pub type Caller = BoxCloneSyncService<Call, Answer, Failure>;
 
 /// Puts the stack on top of `inner`, which makes one attempt of a call and
 /// fails with a [`Status`].
-pub fn stack<S>(settings: &Settings, inner: S) -> Caller
+pub fn stack<S>(settings: &PeerSettings, inner: S) -> Caller
 where
     S: Service<Call, Response = Answer, Error = Status> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -160,7 +160,7 @@ fn may_pass(error: &BoxError) -> bool {
 impl From<BoxError> for Failure {
     fn from(error: BoxError) -> Self {
         match error.downcast::<Status>() {
-            Ok(status) if is_refusal(&status) => Self::Refused(*status),
+            Ok(status) if is_refusal(&status) => Self::Rejected(*status),
             Ok(status) => Self::NoAnswer(cause_of(&status)),
             Err(error) if error.is::<Elapsed>() => {
                 Self::NoAnswer("no answer within the time limit".to_owned())

@@ -17,7 +17,7 @@ use tracing::Instrument;
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
 
-use super::Settings;
+use super::PeerSettings;
 use super::calls::Calls;
 use super::inbound::Inbound;
 use super::incoming::Connection;
@@ -35,14 +35,14 @@ pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 #[derive(Debug)]
 pub struct Port {
     inbound: Arc<Inbound>,
-    settings: Settings,
+    settings: PeerSettings,
     services: Routes,
     health: Health,
 }
 
 impl Port {
     /// A port that serves `inbound`.
-    pub fn new(inbound: Inbound, settings: &Settings) -> Self {
+    pub fn new(inbound: Inbound, settings: &PeerSettings) -> Self {
         let inbound = Arc::new(inbound);
         let propagate = PropagateServer::from_arc(inbound.clone())
             .max_decoding_message_size(MAX_PUSH_BYTES)

@@ -14,7 +14,7 @@ const KEEPS_UP: Duration = Duration::from_millis(250);
 
 /// How far one neighbour is behind, in time, since it was greeted.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct LagTracker {
     /// Where the feed ended at a time.
     mark: Option<(u64, Instant)>,
     /// All that the neighbour lacks is younger than this.
@@ -22,7 +22,7 @@ pub(super) struct Progress {
     keeps_up: bool,
 }
 
-impl Progress {
+impl LagTracker {
     /// A push begins at `now`, where the feed ends with number `last`.
     pub(super) fn pushing(&mut self, last: u64, now: Instant) {
         self.mark.get_or_insert((last, now));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_neighbour_that_answers_at_once_is_behind_since_the_last_push() {
-        let (at, mut progress) = (times(), Progress::default());
+        let (at, mut progress) = (times(), LagTracker::default());
         progress.pushing(5, at(0));
         assert_eq!(progress.lags(MOST), None, "may have a backlog");
         progress.acknowledged(5, at(3));
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_was_there_when_a_push_began_makes_it_lag_until_all_of_it_is_there() {
-        let (at, mut progress) = (times(), Progress::default());
+        let (at, mut progress) = (times(), LagTracker::default());
         progress.finished();
         progress.pushing(100, at(0));
         progress.acknowledged(40, at(20));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_neighbour_with_a_backlog_does_not_lag_until_it_keeps_up() {
-        let (at, mut progress) = (times(), Progress::default());
+        let (at, mut progress) = (times(), LagTracker::default());
         progress.pushing(1000, at(0));
         progress.acknowledged(500, at(100));
         assert_eq!(progress.lags(MOST), None);

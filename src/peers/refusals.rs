@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tracing::warn;
 
 use crate::gateway::Gateway;
-use crate::log::{Seldom, unwritten};
+use crate::log::{LogThrottle, unwritten};
 
 use super::policy::is_refusal;
 
@@ -37,15 +37,15 @@ fn is_news(what: &str, status: &Status) -> bool {
 
 /// What was refused on one port.
 #[derive(Debug)]
-pub(super) struct Refusals {
-    written: Seldom,
+pub(super) struct RejectionLog {
+    written: LogThrottle,
     gateway: Arc<Gateway>,
 }
 
-impl Refusals {
+impl RejectionLog {
     pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         Self {
-            written: Seldom::new(PAUSE),
+            written: LogThrottle::new(PAUSE),
             gateway,
         }
     }

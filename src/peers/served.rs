@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use super::Settings;
+use super::PeerSettings;
 use super::calls::Calls;
 use super::incoming::Connection;
 use super::port::{CONNECTION_WINDOW, STREAM_WINDOW};
@@ -32,7 +32,7 @@ const MAX_CALLS: u32 = 64;
 pub(super) async fn serve(
     mut connection: Connection,
     calls: Calls,
-    settings: Settings,
+    settings: PeerSettings,
     mut closing: watch::Receiver<bool>,
 ) {
     let other_end = connection.other_end().clone();
@@ -66,7 +66,7 @@ pub(super) async fn serve(
     }
 }
 
-fn builder(settings: &Settings, calls: Beside) -> Builder<Beside> {
+fn builder(settings: &PeerSettings, calls: Beside) -> Builder<Beside> {
     let mut builder = Builder::new(calls);
     builder
         .timer(TokioTimer::new())

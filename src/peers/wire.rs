@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::herd::outbox::{Batch, MAX_BATCH_REPORTS};
-use crate::herd::replica::{Greeting, PushHeader, Replica, VERSION, Version, Welcome};
 use crate::model::client::ClientId;
 use crate::model::name::is_name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp};
 use crate::proto::{GreetRequest, GreetResponse, PushFrame};
+use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
+use crate::replication::send_cursor::{Batch, MAX_BATCH_REPORTS};
 
 use super::protobuf::{
     Fields, Value, WireError, bytes_len, put_bytes, put_fixed64, put_sint64, put_uint64,
@@ -57,7 +57,7 @@ pub(super) fn greeting(request: &GreetRequest) -> Greeting<'_> {
     }
 }
 
-pub(super) fn greet_response(replica: &Replica, welcome: &Welcome) -> GreetResponse {
+pub(super) fn greet_response(replica: &Replica, welcome: &GreetReply) -> GreetResponse {
     let me = replica.identity();
     GreetResponse {
         herd: me.herd.to_string(),

@@ -6,35 +6,35 @@ use super::nearby;
 
 /// A Nearby Search response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct PlacesResponse {
     /// The response as JSON in Google's look, without a line end after it.
     pub json: String,
     /// How many places are in it.
     pub places: usize,
 }
 
-impl Answer {
+impl PlacesResponse {
     /// Nothing is near, or nothing was wanted: `ZERO_RESULTS`.
-    pub fn none() -> Answer {
-        Answer::of_status("ZERO_RESULTS", None)
+    pub fn none() -> PlacesResponse {
+        PlacesResponse::of_status("ZERO_RESULTS", None)
     }
 
     /// The provider could not answer: `UNKNOWN_ERROR`, with the cause, in words, as its `error_message`.
-    pub fn failed(cause: &str) -> Answer {
-        Answer::of_status("UNKNOWN_ERROR", Some(cause))
+    pub fn failed(cause: &str) -> PlacesResponse {
+        PlacesResponse::of_status("UNKNOWN_ERROR", Some(cause))
     }
 
     /// The provider would not answer: its own status, and its message where it gave one.
-    pub(super) fn refused(status: &str, message: Option<&str>) -> Answer {
-        Answer::of_status(status, message)
+    pub(super) fn refused(status: &str, message: Option<&str>) -> PlacesResponse {
+        PlacesResponse::of_status(status, message)
     }
 
-    /// The places found, in the provider's order; [`Answer::none`] where there are none.
-    pub(super) fn found<P: Serialize>(places: &[P]) -> Answer {
+    /// The places found, in the provider's order; [`PlacesResponse::none`] where there are none.
+    pub(super) fn found<P: Serialize>(places: &[P]) -> PlacesResponse {
         if places.is_empty() {
-            return Answer::none();
+            return PlacesResponse::none();
         }
-        Answer::of(&Response {
+        PlacesResponse::of(&ResponseBody {
             error_message: None,
             html_attributions: [],
             results: places,
@@ -49,8 +49,8 @@ impl Answer {
                 .is_ok_and(|it| !matches!(it.status.as_str(), "OK" | "ZERO_RESULTS"))
     }
 
-    fn of_status(status: &str, error_message: Option<&str>) -> Answer {
-        Answer::of::<()>(&Response {
+    fn of_status(status: &str, error_message: Option<&str>) -> PlacesResponse {
+        PlacesResponse::of::<()>(&ResponseBody {
             error_message,
             html_attributions: [],
             results: &[],
@@ -58,8 +58,8 @@ impl Answer {
         })
     }
 
-    fn of<P: Serialize>(response: &Response<'_, P>) -> Answer {
-        Answer {
+    fn of<P: Serialize>(response: &ResponseBody<'_, P>) -> PlacesResponse {
+        PlacesResponse {
             json: nearby::print(response),
             places: response.results.len(),
         }
@@ -68,7 +68,7 @@ impl Answer {
 
 /// The keys of a response, in alphabetical order as Google prints them.
 #[derive(Serialize)]
-struct Response<'a, P> {
+struct ResponseBody<'a, P> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error_message: Option<&'a str>,
     html_attributions: [(); 0],
@@ -88,10 +88,10 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_from_an_answer() {
-        assert!(Answer::failed("late").is_failure());
-        assert!(Answer::refused("OVER_QUERY_LIMIT", None).is_failure());
-        assert!(!Answer::none().is_failure());
-        assert!(!Answer::found(&["here"]).is_failure());
+        assert!(PlacesResponse::failed("late").is_failure());
+        assert!(PlacesResponse::refused("OVER_QUERY_LIMIT", None).is_failure());
+        assert!(!PlacesResponse::none().is_failure());
+        assert!(!PlacesResponse::found(&["here"]).is_failure());
     }
 
     #[test]
@@ -101,9 +101,9 @@ mod tests {
    "results" : [],
    "status" : "ZERO_RESULTS"
 }"#;
-        assert_eq!(Answer::none().json, expected);
-        assert_eq!(Answer::none().places, 0);
-        assert_eq!(Answer::found::<u8>(&[]), Answer::none());
+        assert_eq!(PlacesResponse::none().json, expected);
+        assert_eq!(PlacesResponse::none().places, 0);
+        assert_eq!(PlacesResponse::found::<u8>(&[]), PlacesResponse::none());
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
    "results" : [],
    "status" : "UNKNOWN_ERROR"
 }"#;
-        let answer = Answer::failed("no answer from \"example.org\"\n");
+        let answer = PlacesResponse::failed("no answer from \"example.org\"\n");
         assert_eq!(answer.json, expected);
         assert_eq!(answer.places, 0);
     }
@@ -129,7 +129,7 @@ mod tests {
    ],
    "status" : "OK"
 }"#;
-        let answer = Answer::found(&["here", "there"]);
+        let answer = PlacesResponse::found(&["here", "there"]);
         assert_eq!(answer.json, expected);
         assert_eq!(answer.places, 2);
     }

@@ -27,7 +27,7 @@ pub(super) struct Catalogue {
 
 /// Why a catalogue does not take a place; it is as it was before.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Refusal {
+pub(super) enum InvalidPlace {
     /// The place has no name.
     NoName,
     /// What is too long, and how many bytes it has.
@@ -60,7 +60,7 @@ struct Span {
 
 impl Catalogue {
     /// Adds a place at the end and gives its number.
-    pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, Refusal> {
+    pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let number = self.room_for(place)?;
         let previous = self.records.last().copied();
         let types = previous.map_or(Span::default(), |previous| previous.types);
@@ -115,12 +115,12 @@ impl Catalogue {
     }
 
     /// The number that the place would get, if the list can take it.
-    fn room_for(&self, place: &Place<'_>) -> Result<u32, Refusal> {
+    fn room_for(&self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let texts = check(place)?;
         let room = u32::try_from(self.texts.len() + texts).is_ok();
         match u32::try_from(self.records.len()) {
             Ok(number) if room && self.records.len() < MAX_PLACES => Ok(number),
-            _ => Err(Refusal::Full),
+            _ => Err(InvalidPlace::Full),
         }
     }
 
@@ -162,15 +162,15 @@ impl Span {
 }
 
 /// Whether the place is valid, and how many bytes its texts have.
-fn check(place: &Place<'_>) -> Result<usize, Refusal> {
+fn check(place: &Place<'_>) -> Result<usize, InvalidPlace> {
     if place.name.is_empty() {
-        return Err(Refusal::NoName);
+        return Err(InvalidPlace::NoName);
     }
     if !(-90.0..=90.0).contains(&place.latitude) {
-        return Err(Refusal::Latitude(place.latitude));
+        return Err(InvalidPlace::Latitude(place.latitude));
     }
     if !(-180.0..=180.0).contains(&place.longitude) {
-        return Err(Refusal::Longitude(place.longitude));
+        return Err(InvalidPlace::Longitude(place.longitude));
     }
     let texts = [
         ("name", place.name),
@@ -180,29 +180,29 @@ fn check(place: &Place<'_>) -> Result<usize, Refusal> {
     ];
     for (what, text) in texts {
         if text.len() > MAX_TEXT_BYTES {
-            return Err(Refusal::LongText(what, text.len()));
+            return Err(InvalidPlace::LongText(what, text.len()));
         }
     }
     Ok(texts.iter().map(|(_, text)| text.len()).sum())
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for InvalidPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NoName => write!(f, "the name is empty: every place needs one"),
-            Refusal::LongText(what, bytes) => write!(
+            InvalidPlace::NoName => write!(f, "the name is empty: every place needs one"),
+            InvalidPlace::LongText(what, bytes) => write!(
                 f,
                 "the {what} has {bytes} bytes: shorten it to {MAX_TEXT_BYTES} or less"
             ),
-            Refusal::Latitude(value) => write!(
+            InvalidPlace::Latitude(value) => write!(
                 f,
                 "{value} is no latitude: write degrees north, from -90 to 90"
             ),
-            Refusal::Longitude(value) => write!(
+            InvalidPlace::Longitude(value) => write!(
                 f,
                 "{value} is no longitude: write degrees east, from -180 to 180"
             ),
-            Refusal::Full => write!(
+            InvalidPlace::Full => write!(
                 f,
                 "these are too many places: leave some out, so that there are at most {MAX_PLACES}"
             ),
@@ -332,6 +332,6 @@ mod tests {
         let mut catalogue = Catalogue::default();
         catalogue.push(&CAFE).unwrap();
         catalogue.records.resize(MAX_PLACES, catalogue.records[0]);
-        assert_eq!(catalogue.push(&CAFE), Err(Refusal::Full));
+        assert_eq!(catalogue.push(&CAFE), Err(InvalidPlace::Full));
     }
 }

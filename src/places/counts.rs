@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use crate::measure::{Counter, Histogram};
+use crate::metrics::{Counter, Histogram};
 
-use super::Answer;
+use super::PlacesResponse;
 
 /// Counts answers. A question with which nothing is wanted asks nobody, and one whose asker left gets no answer: neither
 /// counts.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct PlacesCounters {
     answered: Counter,
     failed: Counter,
     took: Histogram,
 }
 
-impl Counts {
-    pub(super) fn note(&self, answer: &Answer, took: Duration) {
+impl PlacesCounters {
+    pub(super) fn note(&self, answer: &PlacesResponse, took: Duration) {
         let count = match answer.is_failure() {
             true => &self.failed,
             false => &self.answered,

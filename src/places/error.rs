@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::google::NoKey;
+use super::google::KeyError;
 use super::{MAX_FILE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT};
 
 /// Why [`Places::start`](super::Places::start) failed. Whatever the cause, nothing has been started.
@@ -18,7 +18,7 @@ pub enum PlacesError {
         /// The environment variable that was to hold it.
         variable: String,
         /// What is wrong with it.
-        why: NoKey,
+        why: KeyError,
     },
     /// Nothing can be asked by HTTP, for this reason.
     Http(String),
@@ -46,7 +46,7 @@ pub enum PlacesError {
         /// The file.
         file: PathBuf,
         /// Where in the file.
-        spot: Spot,
+        spot: SourceLocation,
         /// The cause, and what would be right.
         problem: String,
     },
@@ -54,7 +54,7 @@ pub enum PlacesError {
 
 /// Where in a file something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spot {
+pub enum SourceLocation {
     /// Nowhere in particular.
     File,
     /// On this line, the first being 1.
@@ -114,12 +114,14 @@ impl fmt::Display for PlacesError {
     }
 }
 
-impl fmt::Display for Spot {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Spot::File => Ok(()),
-            Spot::Line(line) => write!(f, ", line {line}"),
-            Spot::Feature { number, line } => write!(f, ", feature {number} (line {line})"),
+            SourceLocation::File => Ok(()),
+            SourceLocation::Line(line) => write!(f, ", line {line}"),
+            SourceLocation::Feature { number, line } => {
+                write!(f, ", feature {number} (line {line})")
+            }
         }
     }
 }
@@ -141,7 +143,7 @@ mod tests {
     fn an_error_says_where_what_and_what_would_be_right() {
         let error = PlacesError::Content {
             file: "parks.geojson".into(),
-            spot: Spot::Feature { number: 3, line: 9 },
+            spot: SourceLocation::Feature { number: 3, line: 9 },
             problem: "91 is no latitude".to_owned(),
         };
         assert_eq!(

@@ -21,7 +21,7 @@ type Entry = GeomWithData<[f64; 3], Range<u32>>;
 
 /// A point that was found.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Found {
+pub(super) struct IndexHit {
     /// The numbers of the places on it.
     pub(super) numbers: Range<u32>,
     /// The square of the chord to it, in earth radii: compares as the distance does, and costs nothing more.
@@ -56,10 +56,10 @@ impl Index {
         longitude: f64,
         radius: f64,
         most: usize,
-    ) -> Vec<Found> {
+    ) -> Vec<IndexHit> {
         let limit = reach_squared(radius);
         let from = on_unit_sphere((latitude, longitude));
-        let mut found: Vec<Found> = Vec::new();
+        let mut found: Vec<IndexHit> = Vec::new();
         let mut wanted = most;
         let mut last = 0.0;
         for (entry, chord_squared) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
@@ -71,7 +71,7 @@ impl Index {
             let numbers = entry.data.clone();
             wanted = wanted.saturating_sub(numbers.len());
             last = chord_squared;
-            found.push(Found {
+            found.push(IndexHit {
                 numbers,
                 chord_squared,
             });

@@ -1,6 +1,6 @@
 //! What is near a point, and who answers that.
 //!
-//! A server asks one [`Question`] at a time and gets an [`Answer`], always: the JSON of a Google Places Nearby
+//! A server asks one [`PlacesQuery`] at a time and gets an [`PlacesResponse`], always: the JSON of a Google Places Nearby
 //! Search response, in Google's own look. Who answers is the operator's choice ([`Provider`]). The offline
 //! provider needs neither network nor key: it knows the populated places of GeoNames, which are compiled into
 //! the program (`data/README.md` tells where they come from), or the places of the operator's own file. The other is
@@ -16,13 +16,13 @@
 mod answer;
 mod catalogue;
 mod counts;
+mod custom_provider;
 mod error;
 mod file;
 mod gazetteer;
 pub mod google;
 mod index;
 mod loading;
-mod made;
 mod nearby;
 mod offline;
 mod place;
@@ -33,27 +33,27 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-pub use answer::Answer;
+pub use answer::PlacesResponse;
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
-pub use counts::Counts;
-pub use error::{PlacesError, Spot};
+pub use counts::PlacesCounters;
+pub use error::{PlacesError, SourceLocation};
 pub use file::MAX_FILE_BYTES;
-pub use question::Question;
+pub use question::PlacesQuery;
 
+use custom_provider::CustomProvider;
 use google::Google;
 use loading::Loading;
-use made::Made;
 use offline::Offline;
 
-/// The least [`Settings::timeout`].
+/// The least [`PlacesSettings::timeout`].
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// The greatest [`Settings::timeout`].
+/// The greatest [`PlacesSettings::timeout`].
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who answers questions, and how long one may take.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct PlacesSettings {
     /// Who answers. Default: offline, with the places that are compiled in.
     pub provider: Provider,
     /// The time that one answer may take, all waiting included, before it says that it failed.
@@ -78,12 +78,12 @@ pub enum Provider {
         file: Option<PathBuf>,
     },
     /// Google, which needs a key and a network, and bills.
-    Google(google::Settings),
+    Google(google::GoogleSettings),
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for PlacesSettings {
+    fn default() -> PlacesSettings {
+        PlacesSettings {
             provider: Provider::Offline { file: None },
             timeout: Duration::from_secs(5),
         }
@@ -95,14 +95,14 @@ impl Default for Settings {
 pub struct Places {
     answerer: Answerer,
     timeout: Duration,
-    counts: Arc<Counts>,
+    counts: Arc<PlacesCounters>,
 }
 
 #[derive(Clone, Debug)]
 enum Answerer {
     Offline(Loading<Offline>),
     Google(Arc<Google>),
-    Made(Made),
+    CustomProvider(CustomProvider),
 }
 
 impl Places {
@@ -116,13 +116,13 @@ impl Places {
     ///
     /// A timeout out of bounds, a file that cannot be read as places, no key where one is needed, or no thread to be
     /// had. Nothing is left running.
-    pub fn start(settings: &Settings) -> Result<Places, PlacesError> {
+    pub fn start(settings: &PlacesSettings) -> Result<Places, PlacesError> {
         Places::start_in(settings, |variable| std::env::var(variable))
     }
 
     /// As [`Places::start`], in an environment of the caller's making: it tells the value of a variable.
     pub fn start_in(
-        settings: &Settings,
+        settings: &PlacesSettings,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
     ) -> Result<Places, PlacesError> {
         let timeout = settings.timeout;
@@ -143,11 +143,14 @@ impl Places {
 
     /// An answerer of the caller's making, for tests and simulations: `ask` is asked for every answer of which any
     /// places are wanted, and each may take up to `timeout`, of any length.
-    pub fn new<F>(ask: impl Fn(Question) -> F + Send + Sync + 'static, timeout: Duration) -> Places
+    pub fn new<F>(
+        ask: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
+        timeout: Duration,
+    ) -> Places
     where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        Places::of(Answerer::Made(Made::new(ask)), timeout)
+        Places::of(Answerer::CustomProvider(CustomProvider::new(ask)), timeout)
     }
 
     /// The same answerer, whose answers are counted anew and apart.
@@ -156,23 +159,23 @@ impl Places {
     }
 
     /// What came of the questions of this answerer and of its clones.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &PlacesCounters {
         &self.counts
     }
 
-    /// Who answers, as in the config: `offline`, `google` or `google-new`; or `made`, by the caller.
+    /// Who answers, as in the config: `offline`, `google` or `google-new`; or `custom_provider`, by the caller.
     pub fn provider(&self) -> &'static str {
         match &self.answerer {
             Answerer::Offline(_) => "offline",
             Answerer::Google(google) => google.name(),
-            Answerer::Made(_) => "made",
+            Answerer::CustomProvider(_) => "made",
         }
     }
 
-    /// Answers within [`Settings::timeout`], whatever happens; a failure is an answer that says so.
+    /// Answers within [`PlacesSettings::timeout`], whatever happens; a failure is an answer that says so.
     ///
     /// Where it has to wait it needs a tokio runtime with its timer and its network on.
-    pub async fn nearby(&self, question: &Question) -> Answer {
+    pub async fn nearby(&self, question: &PlacesQuery) -> PlacesResponse {
         if let Some(answer) = self.nearby_now(question) {
             return answer;
         }
@@ -182,7 +185,7 @@ impl Places {
         answer
     }
 
-    async fn wait_for(&self, question: &Question) -> Answer {
+    async fn wait_for(&self, question: &PlacesQuery) -> PlacesResponse {
         match &self.answerer {
             Answerer::Offline(loading) => {
                 let late = "the list of places is still being loaded: ask again later";
@@ -191,7 +194,7 @@ impl Places {
             }
             // It keeps the limit itself: a call may be shared by many who ask.
             Answerer::Google(google) => google.answer(question).await,
-            Answerer::Made(made) => {
+            Answerer::CustomProvider(made) => {
                 let late = "no answer came within the time limit: ask again later";
                 self.within_the_limit(made.answer(question), late).await
             }
@@ -199,9 +202,9 @@ impl Places {
     }
 
     /// The answer, if it can be had without waiting for anyone; `None` where [`Places::nearby`] has to be asked.
-    pub fn nearby_now(&self, question: &Question) -> Option<Answer> {
+    pub fn nearby_now(&self, question: &PlacesQuery) -> Option<PlacesResponse> {
         if question.most == 0 {
-            return Some(Answer::none());
+            return Some(PlacesResponse::none());
         }
         match &self.answerer {
             Answerer::Offline(loading) => {
@@ -210,7 +213,7 @@ impl Places {
                 self.counts.note(&answer, asked.elapsed());
                 Some(answer)
             }
-            Answerer::Google(_) | Answerer::Made(_) => None,
+            Answerer::Google(_) | Answerer::CustomProvider(_) => None,
         }
     }
 
@@ -222,16 +225,22 @@ impl Places {
         }
     }
 
-    async fn within_the_limit(&self, answer: impl Future<Output = Answer>, late: &str) -> Answer {
+    async fn within_the_limit(
+        &self,
+        answer: impl Future<Output = PlacesResponse>,
+        late: &str,
+    ) -> PlacesResponse {
         let answer = tokio::time::timeout(self.timeout, answer).await;
-        answer.unwrap_or_else(|_| Answer::failed(late))
+        answer.unwrap_or_else(|_| PlacesResponse::failed(late))
     }
 }
 
-fn answer_from(loaded: Result<&Offline, &str>, question: &Question) -> Answer {
+fn answer_from(loaded: Result<&Offline, &str>, question: &PlacesQuery) -> PlacesResponse {
     match loaded {
         Ok(offline) => offline.answer(question),
-        Err(cause) => Answer::failed(&format!("the list of places could not be loaded: {cause}")),
+        Err(cause) => {
+            PlacesResponse::failed(&format!("the list of places could not be loaded: {cause}"))
+        }
     }
 }
 
@@ -255,7 +264,7 @@ mod tests {
     use super::question::tests::question;
     use super::*;
 
-    fn ucla(most: usize) -> Question {
+    fn ucla(most: usize) -> PlacesQuery {
         question("+34.068930-118.445127", "10", most)
     }
 
@@ -293,7 +302,7 @@ mod tests {
         assert_eq!(answer.places, 8);
         assert_eq!(places.counts().answered(), 1);
         assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
-        assert_eq!(places.nearby_now(&ucla(0)), Some(Answer::none()));
+        assert_eq!(places.nearby_now(&ucla(0)), Some(PlacesResponse::none()));
         assert_eq!(
             places.counts().answered(),
             2,
@@ -309,15 +318,15 @@ mod tests {
         let answer = places.nearby(&ucla(20)).await;
         assert_eq!(asked.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
         let expected = "the list of places is still being loaded: ask again later";
-        assert_eq!(answer, Answer::failed(expected));
+        assert_eq!(answer, PlacesResponse::failed(expected));
     }
 
     #[tokio::test]
     async fn where_none_are_wanted_nobody_is_asked() {
         let (places, _release) = held_up();
         let none = ucla(0);
-        assert_eq!(places.nearby_now(&none), Some(Answer::none()));
-        assert_eq!(places.nearby(&none).await, Answer::none());
+        assert_eq!(places.nearby_now(&none), Some(PlacesResponse::none()));
+        assert_eq!(places.nearby(&none).await, PlacesResponse::none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -326,16 +335,19 @@ mod tests {
         let places = Places::new(
             move |question| async move {
                 tokio::time::sleep(second * u32::try_from(question.most).unwrap()).await;
-                Answer::failed("as made")
+                PlacesResponse::failed("as made")
             },
             2 * second,
         );
         let asked = ucla;
         assert_eq!(places.nearby_now(&asked(1)), None);
-        assert_eq!(places.nearby(&asked(1)).await, Answer::failed("as made"));
+        assert_eq!(
+            places.nearby(&asked(1)).await,
+            PlacesResponse::failed("as made")
+        );
         let late = places.nearby(&asked(3)).await;
         assert!(late.json.contains("within the time limit"), "{}", late.json);
-        assert_eq!(places.nearby_now(&asked(0)), Some(Answer::none()));
+        assert_eq!(places.nearby_now(&asked(0)), Some(PlacesResponse::none()));
     }
 
     #[tokio::test]
@@ -352,9 +364,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_compiled_in_places_are_loaded_once() {
-        let patient = Settings {
+        let patient = PlacesSettings {
             timeout: MAX_TIMEOUT,
-            ..Settings::default()
+            ..PlacesSettings::default()
         };
         let first = Places::start(&patient).unwrap();
         let second = Places::start(&patient).unwrap();
@@ -373,9 +385,9 @@ mod tests {
     #[test]
     fn a_timeout_out_of_bounds_is_an_error() {
         for timeout in [Duration::ZERO, Duration::from_secs(61)] {
-            let settings = Settings {
+            let settings = PlacesSettings {
                 timeout,
-                ..Settings::default()
+                ..PlacesSettings::default()
             };
             let refusal = Places::start(&settings).unwrap_err().to_string();
             assert!(refusal.contains("10ms to 60s"), "{refusal}");
@@ -384,11 +396,11 @@ mod tests {
 
     #[test]
     fn a_missing_key_stops_the_start_and_names_its_variable() {
-        let mut google = google::Settings::of(google::Api::Legacy);
+        let mut google = google::GoogleSettings::of(google::GoogleApi::Legacy);
         google.api_key_env = "HERD_KEY".to_owned();
-        let settings = Settings {
+        let settings = PlacesSettings {
             provider: Provider::Google(google),
-            ..Settings::default()
+            ..PlacesSettings::default()
         };
         for (value, words) in [
             (Err(VarError::NotPresent), "is not set"),
@@ -409,11 +421,11 @@ mod tests {
 
     #[test]
     fn a_bad_file_stops_the_start() {
-        let settings = Settings {
+        let settings = PlacesSettings {
             provider: Provider::Offline {
                 file: Some("no/such/places.csv".into()),
             },
-            ..Settings::default()
+            ..PlacesSettings::default()
         };
         let refusal = Places::start(&settings).unwrap_err().to_string();
         assert!(refusal.contains("no/such/places.csv"), "{refusal}");

@@ -28,7 +28,7 @@ const USUAL_BYTES: usize = 4096;
 /// Google's. What has no JSON at all (a map whose keys are no texts) is a mistake of the caller and panics.
 pub(super) fn print(value: &impl Serialize) -> String {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    let look = Look(PrettyFormatter::with_indent(LEVEL));
+    let look = GoogleFormatter(PrettyFormatter::with_indent(LEVEL));
     value
         .serialize(&mut Serializer::with_formatter(&mut bytes, look))
         .expect("writing to memory does not fail, and all that is printed here has texts for keys");
@@ -36,9 +36,9 @@ pub(super) fn print(value: &impl Serialize) -> String {
 }
 
 /// serde_json's own pretty printer, but for the three things that Google does in another way.
-struct Look(PrettyFormatter<'static>);
+struct GoogleFormatter(PrettyFormatter<'static>);
 
-impl Formatter for Look {
+impl Formatter for GoogleFormatter {
     fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
         writer.write_all(b" : ")
     }

@@ -6,9 +6,9 @@
 use serde::{Serialize, Serializer};
 
 use super::catalogue::Catalogue;
-use super::index::{Found, Index};
+use super::index::{Index, IndexHit};
 use super::place::{Place, PlaceId};
-use super::{Answer, Question};
+use super::{PlacesQuery, PlacesResponse};
 
 /// A list of places and its index.
 pub(super) struct Offline {
@@ -26,13 +26,13 @@ impl Offline {
     }
 
     /// The places within the radius, nearest first; where several are as far, by name and then by id.
-    pub(super) fn answer(&self, question: &Question) -> Answer {
+    pub(super) fn answer(&self, question: &PlacesQuery) -> PlacesResponse {
         let places = self.nearest(question);
         let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
-        Answer::found(&results)
+        PlacesResponse::found(&results)
     }
 
-    fn nearest(&self, question: &Question) -> Vec<Place<'_>> {
+    fn nearest(&self, question: &PlacesQuery) -> Vec<Place<'_>> {
         let (latitude, longitude) = question.degrees();
         let radius = question.radius_metres();
         let found = self
@@ -51,7 +51,7 @@ impl Offline {
     }
 
     /// The first places on a point, by name and id as the catalogue is arranged; more than `most` are never needed.
-    fn places_on(&self, found: &Found, most: usize) -> impl Iterator<Item = (f64, Place<'_>)> {
+    fn places_on(&self, found: &IndexHit, most: usize) -> impl Iterator<Item = (f64, Place<'_>)> {
         let chord = found.chord_squared;
         let numbers = found.numbers.clone().take(most);
         numbers.map(move |number| (chord, self.catalogue.get(number)))
@@ -119,11 +119,11 @@ mod tests {
 
     static WORLD: LazyLock<Offline> = LazyLock::new(|| Offline::new(gazetteer::read().unwrap()));
 
-    fn near_ucla(radius_km: &str, most: usize) -> Question {
+    fn near_ucla(radius_km: &str, most: usize) -> PlacesQuery {
         question("+34.068930-118.445127", radius_km, most)
     }
 
-    fn names(answer: &Answer) -> Vec<String> {
+    fn names(answer: &PlacesResponse) -> Vec<String> {
         let response: Value = serde_json::from_str(&answer.json).unwrap();
         let results = response["results"].as_array().unwrap();
         let name = |result: &Value| result["name"].as_str().unwrap().to_owned();
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn nothing_is_near_point_nemo() {
         let point_nemo = question("-48.8767-123.3933", "50", 20);
-        assert_eq!(WORLD.answer(&point_nemo), Answer::none());
+        assert_eq!(WORLD.answer(&point_nemo), PlacesResponse::none());
     }
 
     #[test]

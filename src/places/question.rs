@@ -10,7 +10,7 @@ use crate::model::position::Position;
 ///
 /// Two questions are equal if their digits are: then one answer does for both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
+pub struct PlacesQuery {
     /// Latitude, longitude and radius, one behind the other: every WHATSAT makes a question, so it is one allocation.
     digits: String,
     /// Where the latitude ends.
@@ -21,17 +21,17 @@ pub struct Question {
     pub most: usize,
 }
 
-impl Question {
+impl PlacesQuery {
     /// What is within `radius_km`, 0 to 50 kilometres along the ground, of this position? A place at exactly this
     /// distance counts. A radius out of bounds gets places that mean nothing, never a panic.
-    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, most: usize) -> Question {
+    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, most: usize) -> PlacesQuery {
         let mut digits = String::with_capacity(USUAL_BYTES);
         digits.push_str(position.latitude().trim_start_matches('+'));
         let latitude = digits.len();
         digits.push_str(position.longitude().trim_start_matches('+'));
         let longitude = digits.len();
         push_thousandfold(&mut digits, radius_km);
-        Question {
+        PlacesQuery {
             digits,
             latitude,
             longitude,
@@ -104,9 +104,9 @@ pub(super) mod tests {
     use super::*;
 
     /// A question in the client's own digits.
-    pub(in crate::places) fn question(position: &str, radius_km: &str, most: usize) -> Question {
+    pub(in crate::places) fn question(position: &str, radius_km: &str, most: usize) -> PlacesQuery {
         let position = Position::parse(position.as_bytes()).unwrap();
-        Question::new(
+        PlacesQuery::new(
             position,
             Decimal::parse(radius_km.as_bytes()).unwrap(),
             most,

@@ -7,16 +7,16 @@ use std::time::Duration;
 use crate::clients;
 use crate::gateway::Gateway;
 use crate::model::name::Name;
-use crate::sockets::Door;
+use crate::net::TlsGate;
 use crate::tls::{self, Credentials, Subject};
 
-use super::{Plan, StartError};
+use super::{ServerPlan, StartError};
 
 /// How long a client may take over its TLS handshake.
 const CLIENTS_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What a server needs for TLS with its neighbours, if they use it.
-pub(super) fn of_server(plan: &Plan) -> Result<Option<Arc<Credentials>>, StartError> {
+pub(super) fn of_server(plan: &ServerPlan) -> Result<Option<Arc<Credentials>>, StartError> {
     let Some(files) = &plan.tls else {
         return Ok(None);
     };
@@ -32,10 +32,10 @@ pub(super) fn for_clients(server: &Name, pair: tls::Pair) -> Result<Arc<Credenti
 /// Where clients come in with TLS.
 pub(super) fn door(
     credentials: Arc<Credentials>,
-    settings: &clients::Settings,
+    settings: &clients::ClientSettings,
     gateway: &Gateway,
-) -> Door {
-    Door {
+) -> TlsGate {
+    TlsGate {
         refused: gateway.counts().clients_refused().clone(),
         credentials,
         limit: settings.idle.min(CLIENTS_HANDSHAKE),

@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep};
 use tracing::{Instrument, error};
 
 use crate::gateway::Gateway;
-use crate::herd::NeighbourId;
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::peers::{self, Caller, Connect, Link};
+use crate::replication::NeighbourId;
 use crate::tls::{Credentials, Subject};
 
 use super::{StartError, wait_for};
@@ -39,7 +39,7 @@ pub(super) struct Maker {
     pub(super) herd: Name,
     pub(super) tls: Option<Arc<Credentials>>,
     pub(super) connect: Connect,
-    pub(super) settings: peers::Settings,
+    pub(super) settings: peers::PeerSettings,
 }
 
 /// A link whose task runs.
@@ -72,7 +72,7 @@ impl Links {
     pub(super) fn prepare(&self, neighbours: &[(Name, Address)]) -> Result<Prepared, StartError> {
         let prepare = |(name, address): &(Name, Address)| {
             let caller = self.maker.dial(name, address)?;
-            let neighbour = self.maker.gateway.enrol(name);
+            let neighbour = self.maker.gateway.register(name);
             let neighbour = neighbour.ok_or(StartError::NeighboursBefore)?;
             Ok((neighbour, address.clone(), caller))
         };

@@ -24,23 +24,23 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, info, info_span, warn};
 
-use crate::admin::{self, Admin};
-use crate::chance;
 use crate::clients::{self, Listener};
 use crate::gateway::{self, Clock, Gateway};
-use crate::herd::Incarnation;
-use crate::herd::expiry::Expiry;
-use crate::herd::replica::{Identity, Replica};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
+use crate::net::{self, Acceptor, Listen, TlsListener};
 use crate::operators::Operators;
 use crate::peers::{self, Connect, Health, Inbound, Port};
 use crate::places::Places;
-use crate::sockets::{self, Acceptor, Listen, SecureAcceptor};
+use crate::random;
+use crate::replication::Incarnation;
+use crate::replication::expiry::Expiry;
+use crate::replication::replica::{Replica, ServerIdentity};
 use crate::tls::{self, Credentials};
+use crate::web::{self, WebServer};
 
-pub use change::Change;
+pub use change::PreparedChange;
 use links::{Links, Maker};
 
 /// Connections to the peer port that were accepted and not yet taken up.
@@ -56,7 +56,7 @@ const NO_MORE_FILES: i32 = 24;
 
 /// What makes one server of a herd.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ServerPlan {
     /// The herd's name.
     pub herd: Name,
     /// The server's name.
@@ -74,15 +74,15 @@ pub struct Plan {
     /// Where it listens for clients with TLS besides, and what it shows them.
     pub clients_tls: Option<(Address, tls::Pair)>,
     /// Where it tells how it is, if anywhere.
-    pub bind_admin: Option<Address>,
+    pub bind_web: Option<Address>,
     /// Limits of the text edge.
-    pub clients: clients::Settings,
-    /// Limits of the admin port.
-    pub admin: admin::Settings,
+    pub clients: clients::ClientSettings,
+    /// Limits of the web port.
+    pub web: web::WebSettings,
     /// What it asks of its own clients' reports.
-    pub gateway: gateway::Settings,
+    pub gateway: gateway::GatewaySettings,
     /// How its links behave.
-    pub peers: peers::Settings,
+    pub peers: peers::PeerSettings,
 }
 
 /// Why a server did not start. Nothing of it runs.
@@ -92,7 +92,7 @@ pub enum StartError {
     Bind {
         /// Which server.
         server: Name,
-        /// For whom it was to listen: clients, neighbours or admin.
+        /// For whom it was to listen: clients, neighbours or web.
         whom: &'static str,
         /// Where.
         address: Address,
@@ -162,7 +162,7 @@ fn way_out(error: &io::Error) -> &'static str {
             "stop the program that has the port (is a herd running already?), or change the port in the config"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: run this server where it has, or set bind_clients, bind_peers and bind_admin"
+            "this machine has no such address: run this server where it has, or set bind_clients, bind_peers and bind_web"
         }
         io::ErrorKind::PermissionDenied => "choose a port above 1023",
         _ if error.raw_os_error() == Some(NO_MORE_FILES) => {
@@ -174,19 +174,19 @@ fn way_out(error: &io::Error) -> &'static str {
 
 /// A server whose sockets are open, and that does nothing yet.
 #[derive(Debug)]
-pub struct Bound<L = Acceptor> {
-    plan: Plan,
+pub struct BoundServer<L = Acceptor> {
+    plan: ServerPlan,
     clients: L,
     clients_tls: Option<(L, Arc<Credentials>)>,
     peers: L,
-    admin: Option<L>,
+    web: Option<L>,
     connect: Connect,
     tls: Option<Arc<Credentials>>,
 }
 
-impl Bound {
+impl BoundServer {
     /// Reads the certificates of a server and opens its TCP sockets.
-    pub async fn open(plan: Plan) -> Result<Self, StartError> {
+    pub async fn open(plan: ServerPlan) -> Result<Self, StartError> {
         let name = &plan.name;
         let for_clients = |address| bind(name, "clients", address, Some(clients::SEND_BUFFER));
         let tls = credentials::of_server(&plan)?;
@@ -199,12 +199,12 @@ impl Bound {
             None => None,
         };
         let peers = bind(name, "neighbours", &plan.bind_peers, None).await?;
-        let admin = match &plan.bind_admin {
-            Some(address) => Some(bind(name, "admin", address, None).await?),
+        let web = match &plan.bind_web {
+            Some(address) => Some(bind(name, "web", address, None).await?),
             None => None,
         };
         Ok(Self {
-            admin,
+            web,
             clients_tls,
             tls,
             ..Self::on(plan, clients, peers, peers::tcp)
@@ -228,36 +228,41 @@ impl Bound {
     }
 
     /// Where it tells how it is; `None` where nowhere.
-    pub fn admin_address(&self) -> Option<io::Result<SocketAddr>> {
-        self.admin.as_ref().map(Acceptor::local_address)
+    pub fn web_address(&self) -> Option<io::Result<SocketAddr>> {
+        self.web.as_ref().map(Acceptor::local_address)
     }
 }
 
-impl<L: Listen> Bound<L> {
+impl<L: Listen> BoundServer<L> {
     /// A server on sockets of the caller's making, which need not be TCP's:
     /// where its clients come in, where its neighbours do, and its way to them.
     /// All of it without TLS, whatever the plan says, and it tells nobody how it
     /// is.
-    pub fn on(plan: Plan, clients: L, peers: L, connect: Connect) -> Self {
+    pub fn on(plan: ServerPlan, clients: L, peers: L, connect: Connect) -> Self {
         Self {
             plan,
             clients,
             clients_tls: None,
             peers,
-            admin: None,
+            web: None,
             connect,
             tls: None,
         }
     }
 
     /// Its plan.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &ServerPlan {
         &self.plan
     }
 
     /// Starts the server, which must be within a runtime. Its tracing events go
     /// under a span named `server`, its transcript to `log`.
-    pub fn start(self, places: Places, log: Log, clock: Clock) -> Result<Running, StartError> {
+    pub fn start(
+        self,
+        places: Places,
+        log: Log,
+        clock: Clock,
+    ) -> Result<RunningServer, StartError> {
         let span = info_span!("server", server = %self.plan.name);
         let _entered = span.enter();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
@@ -287,12 +292,12 @@ impl<L: Listen> Bound<L> {
         let peers = serve_peers(port, health.clone(), incoming, stopping);
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
-        let admin = self.admin.map(|socket| {
+        let web = self.web.map(|socket| {
             let (gateway, places, log) = (gateway.clone(), places.clone(), log.clone());
             let most = most_connections.subscribe();
-            let admin = Admin::new(gateway, places, log, most, &self.plan.admin);
-            upkeep.spawn(admin::serve(admin.clone(), socket).in_current_span());
-            admin
+            let web = WebServer::new(gateway, places, log, most, &self.plan.web);
+            upkeep.spawn(web::serve(web.clone(), socket).in_current_span());
+            web
         });
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
@@ -305,20 +310,20 @@ impl<L: Listen> Bound<L> {
             let (gateway, held_to) = (gateway.clone(), listener.clone());
             let door =
                 move || credentials::door(credentials.clone(), &held_to.settings(), &gateway);
-            let socket = SecureAcceptor::new(listener.guard(socket), door);
+            let socket = TlsListener::new(listener.guard(socket), door);
             let with_tls = clients::serve(listener.clone(), socket, draining);
             clients_edge.spawn(with_tls.in_current_span());
         }
 
         links.begin_all(neighbours);
         if self.plan.gateway.expire_after.is_some() {
-            upkeep.spawn(gateway::keep_forgetting(gateway.clone()).in_current_span());
+            upkeep.spawn(gateway::purge_expired_forever(gateway.clone()).in_current_span());
         }
         for credentials in self.tls.into_iter().chain(shown) {
             upkeep.spawn(tls::keep_current(credentials).in_current_span());
         }
         info!("started: {}", summary(&self.plan));
-        Ok(Running {
+        Ok(RunningServer {
             drain_time: self.plan.peers.drain,
             gateway,
             log,
@@ -331,7 +336,7 @@ impl<L: Listen> Bound<L> {
             links,
             most_connections,
             listener,
-            admin,
+            web,
             _upkeep: upkeep,
             span: span.clone(),
         })
@@ -344,7 +349,7 @@ async fn bind(
     address: &Address,
     send_buffer: Option<u32>,
 ) -> Result<Acceptor, StartError> {
-    let bound = sockets::bind(address, send_buffer).await;
+    let bound = net::bind(address, send_buffer).await;
     bound.map(Acceptor::new).map_err(|error| StartError::Bind {
         server: server.clone(),
         whom,
@@ -353,8 +358,8 @@ async fn bind(
     })
 }
 
-fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
-    let identity = Identity {
+fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
+    let identity = ServerIdentity {
         herd: plan.herd.clone(),
         name: plan.name.clone(),
         incarnation: draw_incarnation(),
@@ -364,7 +369,7 @@ fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
         .iter()
         .map(|(name, _)| name.clone())
         .collect();
-    let keys = std::array::from_fn(|_| chance::draw());
+    let keys = std::array::from_fn(|_| random::u64());
     let replica = Replica::new(identity, plan.members.clone(), neighbours, keys);
     let replica = replica.with_expiry(plan.gateway.expire_after.map(Expiry::new));
     Gateway::new(replica, clock, &plan.gateway)
@@ -372,7 +377,7 @@ fn gateway_of(plan: &Plan, clock: Clock) -> Gateway {
 
 /// A number that no other life of any server had.
 fn draw_incarnation() -> Incarnation {
-    std::iter::repeat_with(chance::draw)
+    std::iter::repeat_with(random::u64)
         .find_map(Incarnation::new)
         .expect("the draws do not end")
 }
@@ -393,7 +398,7 @@ async fn serve_peers(
     }
 }
 
-fn summary(plan: &Plan) -> String {
+fn summary(plan: &ServerPlan) -> String {
     let neighbours: Vec<_> = plan
         .neighbours
         .iter()
@@ -406,10 +411,10 @@ fn summary(plan: &Plan) -> String {
     let clients_tls = plan.clients_tls.as_ref();
     let clients_tls = clients_tls.map(|(address, _)| format!(" and with TLS on {address}"));
     let with_tls = if plan.tls.is_some() { " with TLS" } else { "" };
-    let admin = plan.bind_admin.as_ref();
-    let admin = admin.map_or(String::new(), |address| format!("admin on {address}, "));
+    let web = plan.bind_web.as_ref();
+    let web = web.map_or(String::new(), |address| format!("web on {address}, "));
     format!(
-        "clients on {}{}, neighbours{with_tls} on {}, {admin}talks to {talks_to}",
+        "clients on {}{}, neighbours{with_tls} on {}, {web}talks to {talks_to}",
         plan.bind_clients,
         clients_tls.unwrap_or_default(),
         plan.bind_peers
@@ -419,7 +424,7 @@ fn summary(plan: &Plan) -> String {
 /// A server that runs. [`drain`](Self::drain) ends it well; dropping it ends it
 /// without waiting for anything.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningServer {
     gateway: Arc<Gateway>,
     log: Log,
     health: Health,
@@ -432,7 +437,7 @@ pub struct Running {
     /// Who lets clients in,
     listener: Listener,
     /// and those who monitor,
-    admin: Option<Admin>,
+    web: Option<WebServer>,
     /// and tell how many clients there may be.
     most_connections: watch::Sender<usize>,
     /// Ends with the server.
@@ -441,7 +446,7 @@ pub struct Running {
     span: Span,
 }
 
-impl Running {
+impl RunningServer {
     /// The server's insides, for whoever watches it.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway

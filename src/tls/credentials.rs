@@ -4,7 +4,7 @@
 //! Everything is parsed and checked before anything is used: a file that is
 //! broken, half-written or does not fit the others changes nothing. Connections
 //! take the configuration of the moment at which they begin; whether they may go
-//! on is judged by that of each moment (`standing`).
+//! on is judged by that of each moment (`until_untrusted`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,10 @@ use rustls::{
 
 use tokio::sync::watch;
 
+use super::errors;
 use super::files::{self, FileError, Files, Pair, Stamp};
-use super::refused::Refusal;
-use super::subject::{Holder, Subject};
-use super::words;
+use super::handshake_error::HandshakeError;
+use super::subject::{PeerIdentity, Subject};
 
 /// The protocol between servers, as ALPN (RFC 7301) names it.
 const HTTP_2: &[u8] = b"h2";
@@ -59,13 +59,13 @@ pub(super) struct Loaded {
     client: Option<Arc<ClientConfig>>,
     /// Who may call; nobody shows who they are to what is for clients.
     callers: Option<Arc<dyn ClientCertVerifier>>,
-    pub(super) expiries: Vec<Expiry>,
+    pub(super) expiries: Vec<CertificateExpiry>,
     pub(super) cautions: Vec<String>,
 }
 
 /// When a certificate ceases to be valid.
 #[derive(Clone, Debug)]
-pub(super) struct Expiry {
+pub(super) struct CertificateExpiry {
     pub(super) path: PathBuf,
     pub(super) at: SystemTime,
 }
@@ -116,8 +116,8 @@ impl Credentials {
     }
 
     /// Tells when they were read again, from this call on.
-    pub fn readings(&self) -> Readings {
-        Readings(self.current.subscribe())
+    pub fn readings(&self) -> ReloadEvents {
+        ReloadEvents(self.current.subscribe())
     }
 
     /// Reads all files again. Where that fails, nothing changes.
@@ -139,9 +139,9 @@ impl Credentials {
 }
 
 /// Tells when credentials were read again.
-pub struct Readings(watch::Receiver<Arc<Loaded>>);
+pub struct ReloadEvents(watch::Receiver<Arc<Loaded>>);
 
-impl Readings {
+impl ReloadEvents {
     /// Were they read again since this was last asked?
     pub fn is_new(&mut self) -> bool {
         let is_new = self.0.has_changed().unwrap_or(false);
@@ -160,7 +160,7 @@ impl Readings {
     }
 }
 
-impl fmt::Debug for Readings {
+impl fmt::Debug for ReloadEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Readings")
     }
@@ -168,14 +168,14 @@ impl fmt::Debug for Readings {
 
 impl Loaded {
     /// Would somebody who calls now, and shows these certificates, get in?
-    pub(super) fn check_caller(&self, chain: &[CertificateDer<'_>]) -> Result<(), Refusal> {
+    pub(super) fn check_caller(&self, chain: &[CertificateDer<'_>]) -> Result<(), HandshakeError> {
         let (Some(callers), [own, between @ ..]) = (&self.callers, chain) else {
             return Ok(());
         };
         let verified = callers.verify_client_cert(own, between, UnixTime::now());
         verified
             .map(drop)
-            .map_err(|error| words::refusal_of(&error))
+            .map_err(|error| errors::refusal_of(&error))
     }
 }
 
@@ -290,7 +290,7 @@ impl Trust {
         let Purpose::Links(server) = purpose else {
             return Ok(());
         };
-        let holder = Holder::of(own);
+        let holder = PeerIdentity::of(own);
         if !holder.is(server) {
             return Err(wrong(format!(
                 "it is for {holder}; this server needs one with the DNS name {server} (subject alternative name)"
@@ -340,7 +340,7 @@ fn ignore_dates(verified: Result<(), Error>) -> Result<(), String> {
         | Err(Error::InvalidCertificate(
             Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
         )) => Ok(()),
-        Err(Error::InvalidCertificate(error)) => Err(words::own_certificate(&error)),
+        Err(Error::InvalidCertificate(error)) => Err(errors::own_certificate(&error)),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -365,11 +365,11 @@ fn expiries(
     files: &Files,
     chain: &[CertificateDer<'_>],
     authorities: &[CertificateDer<'_>],
-) -> Vec<Expiry> {
+) -> Vec<CertificateExpiry> {
     let expiry = |path: &Path, certificate: &CertificateDer<'_>| {
         let (_, at) = files::validity(certificate)?;
         let path = path.to_owned();
-        Some(Expiry { path, at })
+        Some(CertificateExpiry { path, at })
     };
     let own = chain
         .first()

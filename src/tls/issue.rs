@@ -14,8 +14,8 @@ use rustls::pki_types::pem::PemObject;
 
 use super::files;
 use super::subject::Subject;
-use crate::chance;
 use crate::model::name::Name;
+use crate::random;
 
 /// Certificates are valid from so long before they are made on: the clocks of
 /// others may be behind.
@@ -82,7 +82,7 @@ impl Authority {
         validity.set(&mut params);
         params.serial_number = Some(draw_serial());
         // Two CAs of one herd, old and new, are told apart by it.
-        let name = format!("proxyherd {herd} {:x}", chance::draw());
+        let name = format!("proxyherd {herd} {:x}", random::u64());
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -144,7 +144,7 @@ impl fmt::Debug for Authority {
 /// No two certificates of a CA may have the same (RFC 5280, section 4.1.2.2),
 /// nor may one be foreseen.
 fn draw_serial() -> SerialNumber {
-    let mut bytes = [chance::draw(), chance::draw()]
+    let mut bytes = [random::u64(), random::u64()]
         .map(u64::to_be_bytes)
         .concat();
     // It is a positive number.

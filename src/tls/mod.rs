@@ -11,9 +11,9 @@
 //! | `files` | certificates and keys in PEM files |
 //! | `credentials` | what those files make of a server |
 //! | `watch` | reads them again when they change, tells when they expire |
-//! | `standing` | whether those that are connected may stay |
-//! | `words` | why a handshake failed |
-//! | `refused` | the kinds of such failures, counted |
+//! | `until_untrusted` | whether those that are connected may stay |
+//! | `errors` | why a handshake failed |
+//! | `handshake_error` | the kinds of such failures, counted |
 //! | `inspect` | what a certificate in a file says |
 //! | [`issue`] | makes certificates, for a first try-out or a small herd |
 //!
@@ -31,20 +31,20 @@
 //! short, and its CA can be replaced.
 
 mod credentials;
+mod errors;
 mod files;
+mod handshake_error;
 mod inspect;
 pub mod issue;
-mod refused;
-mod standing;
 mod subject;
+mod until_untrusted;
 mod watch;
-mod words;
 
-pub use credentials::{Credentials, Readings, server_name};
+pub use credentials::{Credentials, ReloadEvents, server_name};
+pub use errors::{moment, refusal};
 pub use files::{FileError, Files, Pair};
-pub use inspect::{Found, inspect};
-pub use refused::{Reason, Refusal, Refused};
-pub use standing::{standing, until};
-pub use subject::{Holder, Subject, repeat};
+pub use handshake_error::{HandshakeError, HandshakeErrorCounters, HandshakeErrorKind};
+pub use inspect::{CertificateSummary, inspect};
+pub use subject::{PeerIdentity, Subject, repeat};
+pub use until_untrusted::{standing, until};
 pub use watch::keep_current;
-pub use words::{moment, refusal};

@@ -102,9 +102,9 @@ fn is_same(name: &Name, other: &str) -> bool {
 
 /// Whom a certificate is for, and everything else that it says of that.
 #[derive(Clone, Debug, Default)]
-pub struct Holder(Vec<Subject>);
+pub struct PeerIdentity(Vec<Subject>);
 
-impl Holder {
+impl PeerIdentity {
     /// Reads the names of a certificate whose chain was verified.
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
         let parsed = X509Certificate::from_der(certificate);
@@ -161,7 +161,7 @@ impl Holder {
 }
 
 /// The names, for people.
-impl fmt::Display for Holder {
+impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = self.0.iter().take(MAX_TOLD).map(Subject::to_string);
         match self.is_nobody() {
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(operator.to_string(), "Riley.operator.test.proxyherd");
         for (subject, other) in [(&server, &operator), (&operator, &server)] {
             let folded = subject.to_string().to_ascii_uppercase();
-            let holder = Holder(vec![Subject::parse(&folded).unwrap()]);
+            let holder = PeerIdentity(vec![Subject::parse(&folded).unwrap()]);
             assert!(holder.is(subject) && !holder.is(other), "{holder}");
         }
     }
@@ -207,13 +207,13 @@ mod tests {
         let herd = name("test");
         for operator in ["Riley", "operator", "test", "proxyherd"] {
             let subject = Subject::operator(&name(operator), &herd);
-            let holder = Holder(vec![Subject::parse(&subject.to_string()).unwrap()]);
+            let holder = PeerIdentity(vec![Subject::parse(&subject.to_string()).unwrap()]);
             assert!(!holder.is_server_of(&herd), "{holder}");
             assert!(holder.is_member_of(&herd), "{holder}");
         }
         // A server whose herd, or who itself, is called "operator" stays one.
         let odd = Subject::server(&name("operator"), &name("operator"));
-        let holder = Holder(vec![Subject::parse(&odd.to_string()).unwrap()]);
+        let holder = PeerIdentity(vec![Subject::parse(&odd.to_string()).unwrap()]);
         assert!(holder.is_server_called("Operator", &name("operator")));
     }
 
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_none_is_for_nobody() {
-        let holder = Holder::of(&CertificateDer::from(vec![0x30, 0x80, 1]));
+        let holder = PeerIdentity::of(&CertificateDer::from(vec![0x30, 0x80, 1]));
         assert!(holder.is_nobody());
         assert_eq!(holder.to_string(), "nobody of a herd");
     }

@@ -9,9 +9,9 @@ use humantime::format_duration;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
-use super::credentials::{Credentials, Expiry};
+use super::credentials::{CertificateExpiry, Credentials};
+use super::errors::moment;
 use super::files::Stamp;
-use super::words::moment;
 
 /// How often files are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const TELL_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// Keeps `credentials` as new as their files. Must run in the server's span.
 pub async fn keep_current(credentials: Arc<Credentials>) -> Infallible {
-    let mut watch = Watch::new(credentials);
+    let mut watch = FileWatch::new(credentials);
     for caution in &watch.credentials.current().cautions {
         warn!("{caution}");
     }
@@ -34,7 +34,7 @@ pub async fn keep_current(credentials: Arc<Credentials>) -> Infallible {
     }
 }
 
-struct Watch {
+struct FileWatch {
     credentials: Arc<Credentials>,
     /// The files that were read last, with or without success.
     read: Vec<Option<Stamp>>,
@@ -44,7 +44,7 @@ struct Watch {
     told: Option<Instant>,
 }
 
-impl Watch {
+impl FileWatch {
     fn new(credentials: Arc<Credentials>) -> Self {
         let first = credentials.first_stamps().to_vec();
         Self {
@@ -106,7 +106,7 @@ impl Watch {
 }
 
 /// Gives whether there was something to tell.
-fn tell(Expiry { path, at }: &Expiry, now: SystemTime) -> bool {
+fn tell(CertificateExpiry { path, at }: &CertificateExpiry, now: SystemTime) -> bool {
     let path = path.display();
     match at.duration_since(now) {
         Err(_) => error!(

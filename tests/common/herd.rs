@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxyherd::gateway::{Clock, Gateway, LinkState};
-use proxyherd::herd::Incarnation;
+use proxyherd::line_protocol::reply;
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::client::ClientId;
 use proxyherd::model::name::Name;
 use proxyherd::model::timestamp::UnixNanos;
-use proxyherd::places::{Answer, Places};
-use proxyherd::server::{Bound, Plan, Running};
-use proxyherd::text::reply;
-use proxyherd::{admin, clients, gateway, peers};
+use proxyherd::places::{Places, PlacesResponse};
+use proxyherd::replication::Incarnation;
+use proxyherd::server::{BoundServer, RunningServer, ServerPlan};
+use proxyherd::{clients, gateway, peers, web};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Client, Mode, Proxy, eventually};
@@ -48,7 +48,7 @@ pub struct Herd {
     proxies: HashMap<(String, String), Proxy>,
     nodes: HashMap<String, Node>,
     places: Places,
-    adjust: Box<dyn Fn(&mut Plan) + Send>,
+    adjust: Box<dyn Fn(&mut ServerPlan) + Send>,
     // Last, so that the proxies outlive the servers.
     wires: Runtime,
 }
@@ -58,9 +58,9 @@ struct Node {
     clients: SocketAddr,
     clients_tls: Option<SocketAddr>,
     peers: SocketAddr,
-    admin: Option<SocketAddr>,
+    web: Option<SocketAddr>,
     gateway: Arc<Gateway>,
-    running: Option<Running>,
+    running: Option<RunningServer>,
     runtime: Option<Runtime>,
 }
 
@@ -86,7 +86,7 @@ impl Herd {
                 .map(|way| (way, Proxy::start(wires.handle())))
                 .collect(),
             nodes: HashMap::new(),
-            places: Places::new(|_| async { Answer::none() }, Duration::from_secs(5)),
+            places: Places::new(|_| async { PlacesResponse::none() }, Duration::from_secs(5)),
             adjust: Box::new(|_| {}),
             wires,
         }
@@ -107,7 +107,7 @@ impl Herd {
     }
 
     /// Changes the plans of servers that are launched from now on.
-    pub fn adjust(mut self, adjust: impl Fn(&mut Plan) + Send + 'static) -> Self {
+    pub fn adjust(mut self, adjust: impl Fn(&mut ServerPlan) + Send + 'static) -> Self {
         self.adjust = Box::new(adjust);
         self
     }
@@ -148,17 +148,17 @@ impl Herd {
         (self.adjust)(&mut plan);
         let places = self.places.clone();
         let node = runtime.block_on(async {
-            let bound = Bound::open(plan).await.unwrap();
+            let bound = BoundServer::open(plan).await.unwrap();
             let (clients, peers) = (
                 bound.clients_address().unwrap(),
                 bound.peers_address().unwrap(),
             );
             let clients_tls = bound.clients_tls_address().map(Result::unwrap);
-            let admin = bound.admin_address().map(Result::unwrap);
+            let web = bound.web_address().map(Result::unwrap);
             let running = bound.start(places, log, clock).unwrap();
-            (clients, clients_tls, peers, admin, running)
+            (clients, clients_tls, peers, web, running)
         });
-        let (clients, clients_tls, peers, admin, running) = node;
+        let (clients, clients_tls, peers, web, running) = node;
         let leads_here = self.proxies.iter().filter(|((_, to), _)| to == name);
         leads_here.for_each(|(_, proxy)| proxy.lead_to(peers));
         let gateway = running.gateway().clone();
@@ -168,7 +168,7 @@ impl Herd {
                 clients,
                 clients_tls,
                 peers,
-                admin,
+                web,
                 gateway,
                 running: Some(running),
                 runtime: Some(runtime),
@@ -193,7 +193,7 @@ impl Herd {
     }
 
     /// Has a server that runs go over to its plan as `change` makes it.
-    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut Plan)) {
+    pub fn change(&mut self, name: &str, change: impl FnOnce(&mut ServerPlan)) {
         let mut plan = self.plan(name);
         (self.adjust)(&mut plan);
         change(&mut plan);
@@ -274,8 +274,8 @@ impl Herd {
 
     /// Where a server tells how it is, if [`adjust`](Self::adjust) says that
     /// it does.
-    pub fn admin_address(&self, name: &str) -> SocketAddr {
-        self.nodes[name].admin.expect("an admin port")
+    pub fn web_address(&self, name: &str) -> SocketAddr {
+        self.nodes[name].web.expect("a web port")
     }
 
     pub fn gateway(&self, name: &str) -> &Arc<Gateway> {
@@ -360,7 +360,7 @@ impl Herd {
         }
     }
 
-    fn plan(&self, name: &str) -> Plan {
+    fn plan(&self, name: &str) -> ServerPlan {
         let parse = |name: &str| Name::parse(name).unwrap();
         let anywhere = Address::parse("127.0.0.1:0").unwrap();
         let mut neighbours = Vec::new();
@@ -369,7 +369,7 @@ impl Herd {
                 neighbours.push((parse(other), proxy.address().into()));
             }
         }
-        Plan {
+        ServerPlan {
             herd: parse(&self.name),
             name: parse(name),
             members: self.members.iter().map(|name| parse(name)).collect(),
@@ -378,10 +378,10 @@ impl Herd {
             bind_peers: anywhere,
             tls: None,
             clients_tls: None,
-            bind_admin: None,
-            clients: clients::Settings::default(),
-            admin: admin::Settings::default(),
-            gateway: gateway::Settings::default(),
+            bind_web: None,
+            clients: clients::ClientSettings::default(),
+            web: web::WebSettings::default(),
+            gateway: gateway::GatewaySettings::default(),
             peers: quick(),
         }
     }
@@ -406,12 +406,12 @@ impl Drop for Node {
 }
 
 /// Settings for loopback, where a silent peer is found sooner.
-fn quick() -> peers::Settings {
-    peers::Settings {
+fn quick() -> peers::PeerSettings {
+    peers::PeerSettings {
         heartbeat: Duration::from_millis(100),
         keep_alive: Duration::from_millis(300),
         keep_alive_timeout: Duration::from_millis(500),
         attempt: Duration::from_secs(1),
-        ..peers::Settings::default()
+        ..peers::PeerSettings::default()
     }
 }

@@ -15,11 +15,11 @@ use source::{modules, paths};
 
 /// What stands on each floor, from the ground up.
 const FLOORS: [&[&str]; 9] = [
-    &["model", "proto", "measure", "chance", "words"],
-    &["text", "herd"],
-    &["places", "log", "tls", "views"],
-    &["gateway", "sockets"],
-    &["clients", "peers", "operators", "admin"],
+    &["model", "proto", "metrics", "random", "format"],
+    &["line_protocol", "replication"],
+    &["places", "log", "tls", "queries"],
+    &["gateway", "net"],
+    &["clients", "peers", "operators", "web"],
     &["server"],
     &["config", "bench"],
     &["cli"],
@@ -32,7 +32,7 @@ const PLANNED: [&str; 0] = [];
 
 /// Folders without socket, clock, random source or async: those come in as
 /// arguments, so that the whole protocol of a herd runs in a test.
-const PURE: [&str; 4] = ["model", "text", "herd", "views"];
+const PURE: [&str; 4] = ["model", "line_protocol", "replication", "queries"];
 
 /// Other people's crates that a pure folder may use: they compute, and do
 /// nothing else.
@@ -124,14 +124,14 @@ fn every_file_opens_with_what_it_is() {
 #[test]
 fn what_is_misplaced_is_told() {
     for (module, source, told) in [
-        (&["text", "reply"][..], "use crate::model::name::Name;", ""),
+        (&["line_protocol", "reply"][..], "use crate::model::name::Name;", ""),
         (
-            &["text", "reply"],
-            "use super::lines; use crate::text::command;",
+            &["line_protocol", "reply"],
+            "use super::lines; use crate::line_protocol::command;",
             "",
         ),
-        (&["text"], "use crate::herd::store;", "next door"),
-        (&["text"], "fn f(x: crate::gateway::Clock) {}", "above"),
+        (&["line_protocol"], "use crate::replication::store;", "next door"),
+        (&["line_protocol"], "fn f(x: crate::gateway::Clock) {}", "above"),
         (
             &["peers", "link"],
             "use super::super::clients::Listener;",
@@ -142,13 +142,13 @@ fn what_is_misplaced_is_told() {
             "mod tests { use super::super::super::server; }",
             "above",
         ),
-        (&["gateway"], "use crate::{herd, config::Config};", "above"),
+        (&["gateway"], "use crate::{replication, config::Config};", "above"),
         (&["cli"], "use crate::shiny::New;", "no floor"),
         (&["cli"], "use crate::*;", "no floor"),
         (&["cli"], "use crate as everything;", "name a folder"),
         (&["main"], "fn main() { proxyherd::cli::main() }", ""),
         (
-            &["herd"],
+            &["replication"],
             "/// See [`crate::peers`].\nfn f() { \"crate::peers::x\"; }",
             "",
         ),
@@ -191,7 +191,7 @@ fn what_is_impure_is_told() {
         ("async fn f() {}", false),
         ("fn f() { g.await }", false),
     ] {
-        let found = impure(source, &["herd"], &crates);
+        let found = impure(source, &["replication"], &crates);
         assert_eq!(found.is_empty(), is_pure, "{source}: {found:?}");
     }
 }

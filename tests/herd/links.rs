@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::common::{Fake, Herd, Life, Manner, Stranger, eventually, report};
-use proxyherd::peers::Settings;
+use proxyherd::peers::PeerSettings;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
@@ -13,14 +13,14 @@ const MIB: usize = 1 << 20;
 /// Riley is the server under test, Jaquez its only neighbour.
 const PAIR: crate::common::Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
-fn pair(adjust: impl Fn(&mut Settings) + Send + 'static) -> (Herd, Fake) {
+fn pair(adjust: impl Fn(&mut PeerSettings) + Send + 'static) -> (Herd, Fake) {
     let (mut herd, jaquez) = apart(adjust);
     herd.launch("Riley");
     (herd, jaquez)
 }
 
 /// As [`pair`], but Riley does not run yet.
-fn apart(adjust: impl Fn(&mut Settings) + Send + 'static) -> (Herd, Fake) {
+fn apart(adjust: impl Fn(&mut PeerSettings) + Send + 'static) -> (Herd, Fake) {
     let jaquez = Fake::start("Jaquez");
     let herd = Herd::new(PAIR).adjust(move |plan| adjust(&mut plan.peers));
     herd.lead("Riley", "Jaquez", jaquez.address());
@@ -220,9 +220,7 @@ fn clients_wait_for_a_neighbour_that_lags_where_the_server_is_short_of_time() {
         let held_back = || riley.counts().held_back().get() > 0;
         let mut told = 0;
         let mut is_held_back = || {
-            riley
-                .board()
-                .note_short_of_time(tokio::time::Instant::now());
+            riley.board().note_overloaded(tokio::time::Instant::now());
             tell(&herd, "c", told..told + 1000);
             told += 1000;
             held_back().then_some(())

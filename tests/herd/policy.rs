@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::common::{Fake, Life, Manner, eventually};
 use proxyherd::model::address::Address;
-use proxyherd::peers::{Answer, Call, Caller, Failure, Settings, dial, stack, tcp};
+use proxyherd::peers::{Answer, Call, Caller, Failure, PeerSettings, dial, stack, tcp};
 use proxyherd::proto::PushResponse;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -62,11 +62,11 @@ async fn perform(act: Act, call: Call) -> Result<Answer, Status> {
     }
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> PeerSettings {
+    PeerSettings {
         attempt: ATTEMPT,
         retries: 2,
-        ..Settings::default()
+        ..PeerSettings::default()
     }
 }
 
@@ -74,7 +74,7 @@ fn actor(script: &[Act]) -> (Arc<Actor>, Caller) {
     actor_with(&settings(), script)
 }
 
-fn actor_with(settings: &Settings, script: &[Act]) -> (Arc<Actor>, Caller) {
+fn actor_with(settings: &PeerSettings, script: &[Act]) -> (Arc<Actor>, Caller) {
     let actor = Arc::new(Actor {
         script: Mutex::new(script.iter().copied().collect()),
         attempts: Mutex::default(),
@@ -142,7 +142,7 @@ async fn a_refusal_comes_back_as_one_with_its_code_and_words() {
         let (_, mut caller) = actor(&[Fail(code)]);
         let failure = push(&mut caller).await.unwrap_err();
         assert_eq!(failure.to_string(), "refused: the fake's words");
-        assert!(matches!(failure, Failure::Refused(status) if status.code() == code));
+        assert!(matches!(failure, Failure::Rejected(status) if status.code() == code));
     }
     for code in [
         Code::Unavailable,
@@ -186,7 +186,7 @@ async fn a_neighbour_that_hangs_for_ever_is_given_up_within_a_limit_and_a_half()
 
 #[tokio::test(start_paused = true)]
 async fn without_retries_one_limit_is_all() {
-    let settings = Settings {
+    let settings = PeerSettings {
         retries: 0,
         ..settings()
     };

@@ -12,7 +12,7 @@ use crate::common::{ALONE, Herd, Life, Mode, Stranger, Topology, eventually};
 use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
 use proxyherd::model::networks::Network;
-use proxyherd::server::Plan;
+use proxyherd::server::ServerPlan;
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
@@ -26,7 +26,7 @@ const TRIANGLE: Topology<'static> = (
 );
 
 /// A plan without a neighbour.
-fn without(neighbour: &'static str) -> impl Fn(&mut Plan) {
+fn without(neighbour: &'static str) -> impl Fn(&mut ServerPlan) {
     move |plan| {
         plan.neighbours
             .retain(|(name, _)| name.as_str() != neighbour)
@@ -95,10 +95,10 @@ fn who_may_connect_changes_for_those_who_come_and_the_pace_for_all() {
 
 #[test]
 fn who_may_monitor_changes_for_those_who_come() {
-    let admin = |plan: &mut Plan| plan.bind_admin = Some(Address::parse("127.0.0.1:0").unwrap());
-    let mut herd = Herd::new(ALONE).adjust(admin).launch_all();
+    let web = |plan: &mut ServerPlan| plan.bind_web = Some(Address::parse("127.0.0.1:0").unwrap());
+    let mut herd = Herd::new(ALONE).adjust(web).launch_all();
     let ask = |herd: &Herd| {
-        let mut stream = TcpStream::connect(herd.admin_address("Riley")).unwrap();
+        let mut stream = TcpStream::connect(herd.web_address("Riley")).unwrap();
         let mut answer = String::new();
         // A server that closes at once may do so before it is asked.
         let _ = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
@@ -107,7 +107,7 @@ fn who_may_monitor_changes_for_those_who_come() {
     };
     assert!(ask(&herd).contains("200 OK"));
     herd.change("Riley", |plan| {
-        plan.admin.networks.deny = vec![Network::parse("127.0.0.1").unwrap()];
+        plan.web.networks.deny = vec![Network::parse("127.0.0.1").unwrap()];
     });
     assert_eq!(ask(&herd), "");
     herd.change("Riley", |_| {});
@@ -149,7 +149,7 @@ fn a_server_that_joins_the_herd_is_told_apart_from_a_stranger() {
 
 #[test]
 fn a_link_that_hangs_ends_at_once_when_it_is_removed() {
-    let patient = |plan: &mut Plan| {
+    let patient = |plan: &mut ServerPlan| {
         plan.peers.attempt = Duration::from_secs(60);
         plan.peers.keep_alive = Duration::from_secs(60);
     };

@@ -1,5 +1,5 @@
 //! What operators and monitoring read of a server: the Operator service and the
-//! admin port.
+//! web port.
 
 // A test may panic.
 #![allow(clippy::unwrap_used)]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::common::{ALONE, Client, Herd, Site, eventually, loopback};
-use proxyherd::clients::Settings;
+use proxyherd::clients::ClientSettings;
 use proxyherd::model::address::Address;
 use proxyherd::model::networks::{Network, Networks};
 
@@ -21,7 +21,7 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 /// Riley alone, with other limits.
-fn riley(adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Herd {
+fn riley(adjust: impl Fn(&mut ClientSettings) + Send + Sync + 'static) -> Herd {
     Herd::new(ALONE)
         .adjust(move |plan| adjust(&mut plan.clients))
         .launched_at(0)

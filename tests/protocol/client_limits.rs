@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::{ALONE, Herd, LIMIT, eventually, places_from};
-use proxyherd::clients::Settings;
-use proxyherd::places::{Answer, Places, Question};
+use proxyherd::clients::ClientSettings;
+use proxyherd::places::{Places, PlacesQuery, PlacesResponse};
 use tokio::sync::oneshot;
 
 /// What Riley's clock shows.
@@ -20,7 +20,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// Riley alone, with other limits.
-fn riley(adjust: impl Fn(&mut Settings) + Send + Sync + 'static) -> Herd {
+fn riley(adjust: impl Fn(&mut ClientSettings) + Send + Sync + 'static) -> Herd {
     Herd::new(ALONE)
         .adjust(move |plan| adjust(&mut plan.clients))
         .launched_at(NOW)
@@ -40,7 +40,7 @@ fn at_line(client: &str, position: &str) -> String {
 }
 
 /// The questions that places were asked and have not answered.
-struct Asked(Receiver<(Question, oneshot::Sender<Answer>)>);
+struct Asked(Receiver<(PlacesQuery, oneshot::Sender<PlacesResponse>)>);
 
 /// Places that answer when the test says so, and who is to say it.
 fn slow_places() -> (Places, Asked) {
@@ -50,7 +50,7 @@ fn slow_places() -> (Places, Asked) {
             let (tell, told) = oneshot::channel();
             // Once the test is over, nobody is left to answer.
             let _ = ask.send((question, tell));
-            async { told.await.unwrap_or_else(|_| Answer::none()) }
+            async { told.await.unwrap_or_else(|_| PlacesResponse::none()) }
         },
         LIMIT,
     );
@@ -59,7 +59,7 @@ fn slow_places() -> (Places, Asked) {
 
 impl Asked {
     /// The next question and the way to answer it.
-    fn next(&self) -> (Question, oneshot::Sender<Answer>) {
+    fn next(&self) -> (PlacesQuery, oneshot::Sender<PlacesResponse>) {
         self.0.recv_timeout(LIMIT).expect("a question")
     }
 
@@ -69,8 +69,8 @@ impl Asked {
 }
 
 /// An answer that tells which question it is of.
-fn answer_to(question: &Question) -> Answer {
-    Answer {
+fn answer_to(question: &PlacesQuery) -> PlacesResponse {
+    PlacesResponse {
         json: json_of(question.radius_metres() / 1000.0),
         places: 1,
     }
@@ -131,14 +131,18 @@ fn the_whole_answer_of_a_question_that_waited_goes_out_in_one_write() {
         client.send("WHATSAT kiwi 7 1\nwhat?\n");
         let (json, places) = (json.clone(), 1);
         let expected = format!("{}\n{json}\n\n? what?\n", at_line("kiwi", "+1+1"));
-        asked.next().1.send(Answer { json, places }).unwrap();
+        asked
+            .next()
+            .1
+            .send(PlacesResponse { json, places })
+            .unwrap();
         assert!(client.read_once() == expected.as_bytes());
     }
 }
 
 #[test]
 fn so_many_questions_of_a_connection_wait_side_by_side_and_their_answers_keep_the_order() {
-    assert_eq!(Settings::default().max_waiting, 16);
+    assert_eq!(ClientSettings::default().max_waiting, 16);
     for most in [16, 1, 3] {
         let (places, asked) = slow_places();
         let herd = Herd::new(ALONE)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::common::{ALONE, Client, Herd, haversine, places_from};
 use proptest::prelude::*;
-use proxyherd::places::{Places, Settings};
+use proxyherd::places::{Places, PlacesSettings};
 use serde_json::Value;
 
 const NOW: i64 = 1_621_464_828_000_000_000;
@@ -13,9 +13,9 @@ const UCLA: &str = "+34.068930-118.445127";
 
 /// Riley alone, which knows the compiled-in places. They take a second to load.
 fn riley() -> Herd {
-    let patient = Settings {
+    let patient = PlacesSettings {
         timeout: Duration::from_secs(60),
-        ..Settings::default()
+        ..PlacesSettings::default()
     };
     riley_knowing(Places::start(&patient).unwrap())
 }

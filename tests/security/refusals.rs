@@ -21,9 +21,9 @@ fn refusals(dir: &Path) -> Vec<String> {
 fn a_refusal_is_written_once_and_a_flood_of_them_is_counted() {
     alone(|| {
         let dir = tempfile::tempdir().unwrap();
-        let settings = log::Settings {
+        let settings = log::LogSettings {
             dir: dir.path().to_owned(),
-            ..log::Settings::default()
+            ..log::LogSettings::default()
         };
         let log = Log::open(&settings, "Riley").unwrap();
         let router = Router::new();

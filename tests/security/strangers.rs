@@ -22,7 +22,7 @@ fn riley() -> (Herd, Stranger) {
 }
 
 fn riley_with(
-    adjust: impl Fn(&mut proxyherd::peers::Settings) + Send + 'static,
+    adjust: impl Fn(&mut proxyherd::peers::PeerSettings) + Send + 'static,
 ) -> (Herd, Stranger) {
     let mut herd = Herd::new(RILEY).adjust(move |plan| adjust(&mut plan.peers));
     herd.launch("Riley");

@@ -1,7 +1,7 @@
 //! The promises, checked at every step.
 
-use proxyherd::herd::replica::{PushHeader, Refusal, Welcome};
-use proxyherd::herd::store::Merged;
+use proxyherd::replication::replica::{GreetReply, PushHeader, Rejection};
+use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
 use crate::model::Pid;
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    pub(crate) fn check_welcome(&mut self, pid: Pid, from: Pid, welcome: &Welcome) -> Checked {
+    pub(crate) fn check_welcome(&mut self, pid: Pid, from: Pid, welcome: &GreetReply) -> Checked {
         let server = self.server(from);
         let process = &mut self.processes[pid.0];
         let Some(neighbour) = process.neighbour(server) else {
@@ -71,10 +71,10 @@ impl World {
     }
 
     /// Only who is no neighbour is refused as such.
-    pub(crate) fn check_stranger(&self, pid: Pid, from: Pid, refusal: &Refusal) -> Checked {
+    pub(crate) fn check_stranger(&self, pid: Pid, from: Pid, refusal: &Rejection) -> Checked {
         let is_neighbour = self.processes[pid.0].neighbour(self.server(from)).is_some();
         match refusal {
-            Refusal::NoNeighbour(_) if !is_neighbour => Ok(()),
+            Rejection::NoNeighbour(_) if !is_neighbour => Ok(()),
             _ => Err(format!(
                 "{} refused {}: {refusal:?}",
                 self.who(pid),
@@ -142,7 +142,7 @@ impl World {
         pid: Pid,
         from: Pid,
         header: &PushHeader<'_>,
-        judged: Result<(), &Refusal>,
+        judged: Result<(), &Rejection>,
     ) -> Checked {
         let Some(neighbour) = self.processes[pid.0].neighbour(self.server(from)) else {
             let refusal = judged.err().cloned();
@@ -153,7 +153,7 @@ impl World {
         let model = &self.processes[pid.0].model;
         let expected = model.judge(neighbour, (from, pid), header);
         let agrees = judged == expected.as_ref().map(|_| ());
-        if !agrees && (model.is_exact(neighbour) || expected == Err(Refusal::Restarted)) {
+        if !agrees && (model.is_exact(neighbour) || expected == Err(Rejection::Restarted)) {
             return Err(format!(
                 "{} judged {judged:?}, not {expected:?}",
                 self.who(pid)
@@ -196,9 +196,9 @@ impl World {
                 self.tally.count(Seen::Dropped);
             }
             match model.merge(&self.ledger, report, from.bit()) {
-                Merged::Newer => newer += 1,
-                Merged::Same => self.tally.count(Seen::Same),
-                Merged::Older => self.tally.count(Seen::Older),
+                MergeResult::Newer => newer += 1,
+                MergeResult::Same => self.tally.count(Seen::Same),
+                MergeResult::Older => self.tally.count(Seen::Older),
             }
         }
         (0..newer).for_each(|_| self.tally.count(Seen::Newer));
@@ -223,7 +223,7 @@ impl World {
     pub(crate) fn check_finished(
         &mut self,
         taking: &Taking,
-        finished: &Result<u64, Refusal>,
+        finished: &Result<u64, Rejection>,
     ) -> Checked {
         let (pid, from, span) = (taking.by, taking.request.from, taking.push.span);
         let server = self.server(from);
@@ -239,7 +239,7 @@ impl World {
         let expected = process.model.finish(from, span.to);
         match finished {
             Ok(applied) if *applied == expected || !is_exact => self.check_has(pid, from, *applied),
-            Err(Refusal::NotGreeted) if !is_exact => Ok(()),
+            Err(Rejection::NotGreeted) if !is_exact => Ok(()),
             _ => Err(format!(
                 "{} finished {finished:?}, not {expected}",
                 self.who(pid)

@@ -136,7 +136,7 @@ impl Ledger {
     }
 
     /// The order that the protocol promises, written down a second time.
-    pub(crate) fn newness(&self, one: ReportId, other: ReportId) -> Ordering {
+    pub(crate) fn compare(&self, one: ReportId, other: ReportId) -> Ordering {
         let [one, other] = [one, other].map(|id| self.report(id));
         let texts = |report: &Report<'static>| {
             let (origin, position) = (report.origin.text(), report.position.text());

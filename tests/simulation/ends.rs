@@ -1,9 +1,9 @@
 //! The promises, checked when the net is quiet.
 
-use proxyherd::herd::NeighbourId;
-use proxyherd::herd::outbox::{Batch, MAX_BATCH_REPORTS, Outbox};
 use proxyherd::model::report::Report;
-use proxyherd::views::digest::{Buckets, Digest};
+use proxyherd::queries::digest::{Buckets, Digest};
+use proxyherd::replication::NeighbourId;
+use proxyherd::replication::send_cursor::{Batch, MAX_BATCH_REPORTS, SendCursor};
 
 use crate::clients::ReportId;
 use crate::model::Pid;
@@ -33,7 +33,7 @@ impl World {
                 .alive()
                 .filter_map(|process| process.model.held(client));
             let reports = held.map(|held| held.report);
-            reports.max_by(|&one, &other| self.ledger.newness(one, other))
+            reports.max_by(|&one, &other| self.ledger.compare(one, other))
         };
         (0..self.setup.clients).map(newest).collect()
     }
@@ -46,7 +46,7 @@ impl World {
         for (client, (&floor, &newest)) in floor.iter().zip(&newest).enumerate() {
             // What some server may have forgotten, all of them hide.
             let floor = floor.filter(|&floor| !self.is_forgotten_somewhere(floor));
-            let order = floor.map(|floor| newest.map(|it| self.ledger.newness(it, floor)));
+            let order = floor.map(|floor| newest.map(|it| self.ledger.compare(it, floor)));
             if order.is_some_and(|order| order.is_none_or(|order| order.is_lt())) {
                 return Err(format!("{floor:?} was lost, {newest:?} is held"));
             }
@@ -116,7 +116,7 @@ impl World {
     fn check_bounds(&self, process: &Process) -> Checked {
         let replica = self.replica(process.pid);
         let mut count = Count::default();
-        Outbox::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(replica, &mut count);
+        SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(replica, &mut count);
         let clients = process.model.clients();
         let store = replica.store();
         let found = [count.0, store.feed_entries(), store.clients()];

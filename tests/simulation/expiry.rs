@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use proxyherd::herd::expiry::Expiry;
-use proxyherd::herd::store::Walk;
 use proxyherd::model::timestamp::{NANOS_PER_SECOND, UnixNanos};
+use proxyherd::replication::expiry::Expiry;
+use proxyherd::replication::store::Walk;
 
 use crate::clients::{Ledger, ReportId};
 use crate::model::Pid;

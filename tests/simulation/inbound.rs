@@ -1,8 +1,8 @@
 //! What a process does with what reaches it: reports of clients, greetings and
 //! pushes of neighbours.
 
-use proxyherd::herd::replica::{Greeting, PushHeader, Refusal, VERSION};
 use proxyherd::model::report::Report;
+use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION};
 
 use crate::model::Pid;
 use crate::process::HERD;
@@ -91,12 +91,12 @@ impl World {
         if welcome.is_new {
             self.greet_again(pid, welcome.neighbour.0);
         }
-        self.answer(pid, &request, Says::Welcome(welcome));
+        self.answer(pid, &request, Says::GreetReply(welcome));
         Ok(())
     }
 
     /// A greeting is refused, which happens to strangers only.
-    fn turn_away(&mut self, pid: Pid, request: Request, refusal: Refusal) -> Checked {
+    fn turn_away(&mut self, pid: Pid, request: Request, refusal: Rejection) -> Checked {
         self.check_stranger(pid, request.from, &refusal)?;
         self.tally.count(Seen::GreetedInVain);
         self.answer(pid, &request, Says::Refused(refusal));
@@ -191,12 +191,12 @@ impl World {
         Ok(())
     }
 
-    fn count_refusal(&mut self, refusal: &Refusal) {
+    fn count_refusal(&mut self, refusal: &Rejection) {
         match refusal {
-            Refusal::Restarted => self.tally.count(Seen::Restarted),
-            Refusal::NotGreeted => self.tally.count(Seen::NotGreeted),
-            Refusal::Gap { .. } => self.tally.count(Seen::Gap),
-            Refusal::NoNeighbour(_) => self.tally.count(Seen::PushedInVain),
+            Rejection::Restarted => self.tally.count(Seen::Restarted),
+            Rejection::NotGreeted => self.tally.count(Seen::NotGreeted),
+            Rejection::Gap { .. } => self.tally.count(Seen::Gap),
+            Rejection::NoNeighbour(_) => self.tally.count(Seen::PushedInVain),
             _ => {}
         }
     }

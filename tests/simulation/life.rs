@@ -1,6 +1,6 @@
 //! The course of a schedule, from the first start to the last quiet.
 
-use proxyherd::herd::outbox::Span;
+use proxyherd::replication::send_cursor::Span;
 
 use crate::clients::ReportId;
 use crate::faults::FAIL_EVERY;

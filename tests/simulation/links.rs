@@ -1,8 +1,8 @@
 //! What the task of a link does: greet, then fill and push for ever.
 
-use proxyherd::herd::outbox::{Batch, Span};
-use proxyherd::herd::replica::{Refusal, Replica};
 use proxyherd::model::report::Report;
+use proxyherd::replication::replica::{Rejection, Replica};
+use proxyherd::replication::send_cursor::{Batch, Span};
 
 use crate::clients::{Ledger, ReportId};
 use crate::model::Pid;
@@ -175,14 +175,14 @@ impl World {
             return Ok(());
         };
         match (waiting.span, answer.says) {
-            (None, Says::Welcome(welcome)) => {
+            (None, Says::GreetReply(welcome)) => {
                 let (link, replica) = self.link_and_replica(pid, at);
                 link.outbox
                     .welcomed(replica, welcome.incarnation, welcome.applied);
                 self.check_cursor(pid, at, welcome.applied)?;
             }
             (Some(span), Says::Applied(applied)) => self.acknowledged(pid, at, span, applied)?,
-            (_, Says::Refused(Refusal::NoNeighbour(_))) => {
+            (_, Says::Refused(Rejection::NoNeighbour(_))) => {
                 self.link(pid, at).greets = true;
                 self.step_within(pid, at, BACKOFF);
                 return self.check_outbox(pid, at);

@@ -3,8 +3,8 @@
 
 use std::cmp::Ordering;
 
-use proxyherd::herd::replica::{PushHeader, Refusal};
-use proxyherd::herd::store::Merged;
+use proxyherd::replication::replica::{PushHeader, Rejection};
+use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
 use crate::expiry::Sight;
@@ -98,17 +98,17 @@ impl Model {
     }
 
     /// Merges a report; `from` is the set of those who sent it now.
-    pub(crate) fn merge(&mut self, ledger: &Ledger, report: ReportId, from: u64) -> Merged {
+    pub(crate) fn merge(&mut self, ledger: &Ledger, report: ReportId, from: u64) -> MergeResult {
         if self.forgets(ledger, report) {
-            return Merged::Older;
+            return MergeResult::Older;
         }
         let client = ledger.client(report);
-        let order = self.held[client].map(|held| ledger.newness(report, held.report));
+        let order = self.held[client].map(|held| ledger.compare(report, held.report));
         match (order, &mut self.held[client]) {
-            (Some(Ordering::Less), _) => Merged::Older,
+            (Some(Ordering::Less), _) => MergeResult::Older,
             (Some(Ordering::Equal), Some(held)) => {
                 held.from |= from;
-                Merged::Same
+                MergeResult::Same
             }
             (_, held) => {
                 self.changes.push(report);
@@ -117,7 +117,7 @@ impl Model {
                     number: self.changes.len() as u64,
                     from,
                 });
-                Merged::Newer
+                MergeResult::Newer
             }
         }
     }
@@ -151,7 +151,7 @@ impl Model {
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
         let held = self.held[ledger.client(report)];
         self.forgets(ledger, report)
-            || held.is_some_and(|held| ledger.newness(held.report, report).is_ge())
+            || held.is_some_and(|held| ledger.compare(held.report, report).is_ge())
     }
 
     pub(crate) fn forgets(&self, ledger: &Ledger, report: ReportId) -> bool {
@@ -217,14 +217,14 @@ impl Model {
         neighbour: usize,
         (pid, own): (Pid, Pid),
         push: &PushHeader<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Rejection> {
         let (from, applied) = (push.from, self.applied(pid));
         if push.receiver_incarnation != own.incarnation() {
-            Err(Refusal::Restarted)
+            Err(Rejection::Restarted)
         } else if !self.has_met(neighbour, pid) {
-            Err(Refusal::NotGreeted)
+            Err(Rejection::NotGreeted)
         } else if from > applied {
-            Err(Refusal::Gap { applied, from })
+            Err(Rejection::Gap { applied, from })
         } else {
             Ok(())
         }

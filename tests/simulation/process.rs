@@ -1,9 +1,9 @@
 //! One process: one life of one server, with its links.
 
-use proxyherd::herd::outbox::{Outbox, Span};
-use proxyherd::herd::replica::{Identity, Replica};
-use proxyherd::herd::{Incarnation, NeighbourId};
 use proxyherd::model::name::Name;
+use proxyherd::replication::replica::{Replica, ServerIdentity};
+use proxyherd::replication::send_cursor::{SendCursor, Span};
+use proxyherd::replication::{Incarnation, NeighbourId};
 
 use crate::expiry::{Expiring, Sight};
 use crate::model::{Model, Pid};
@@ -35,7 +35,7 @@ pub(crate) struct Link {
     pub(crate) to: usize,
     /// Is it a neighbour now? Else it was one.
     pub(crate) is_linked: bool,
-    pub(crate) outbox: Outbox,
+    pub(crate) outbox: SendCursor,
     /// Must the neighbour be greeted before anything else?
     pub(crate) greets: bool,
     pub(crate) waiting: Option<Waiting>,
@@ -64,7 +64,7 @@ impl Process {
         (setup, config): (&Setup, &[topology::Link]),
     ) -> Self {
         let neighbours = neighbours(config, server);
-        let identity = Identity {
+        let identity = ServerIdentity {
             herd: name(HERD),
             name: name(NAMES[server]),
             incarnation: Incarnation::new(pid.incarnation()).expect("is not 0"),
@@ -105,7 +105,7 @@ impl Link {
         Self {
             to,
             is_linked: true,
-            outbox: Outbox::new(neighbour, batch),
+            outbox: SendCursor::new(neighbour, batch),
             greets: true,
             waiting: None,
             requests: 0,

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
-use proxyherd::herd::outbox::Span;
-use proxyherd::herd::replica::{Intake, Refusal, Welcome};
+use proxyherd::replication::replica::{GreetReply, PendingPush, Rejection};
+use proxyherd::replication::send_cursor::Span;
 
 use crate::clients::ReportId;
 use crate::model::Pid;
@@ -62,7 +62,7 @@ pub(crate) struct Taking {
     pub(crate) by: Pid,
     pub(crate) request: Request,
     pub(crate) push: Push,
-    pub(crate) intake: Intake,
+    pub(crate) intake: PendingPush,
     /// How many of its reports.
     pub(crate) merged: usize,
     /// In how many pieces so far.
@@ -79,9 +79,9 @@ pub(crate) struct Answer {
 
 #[derive(Debug)]
 pub(crate) enum Says {
-    Welcome(Welcome),
+    GreetReply(GreetReply),
     Applied(u64),
-    Refused(Refusal),
+    Refused(Rejection),
 }
 
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Links that come and go while servers run: somebody edits the config, and each
 //! process reads it again at a time of its own.
 
-use proxyherd::herd::NeighbourId;
+use proxyherd::replication::NeighbourId;
 
 use crate::model::Pid;
 use crate::process::{Link, Process, name, neighbours};
@@ -107,7 +107,7 @@ impl World {
         if known.is_some_and(|at| links[at].is_linked) {
             return;
         }
-        let neighbour = replica.enrol(&name(NAMES[to])).expect("there is room");
+        let neighbour = replica.register(&name(NAMES[to])).expect("there is room");
         assert_eq!(neighbour.0, known.unwrap_or(links.len()), "its own place");
         replica.link(neighbour);
         match links.get_mut(neighbour.0) {

@@ -3,7 +3,7 @@
 
 use std::mem::discriminant;
 
-use proxyherd::herd::replica::{Greeting, PushHeader, Refusal, VERSION, Version};
+use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION, Version};
 
 use crate::model::Pid;
 use crate::process::HERD;
@@ -57,8 +57,8 @@ impl World {
         };
         for (push, why) in [
             (no_incarnation, malformed()),
-            (nobody, Refusal::NotGreeted),
-            (to_nobody, Refusal::Restarted),
+            (nobody, Rejection::NotGreeted),
+            (to_nobody, Rejection::Restarted),
             (backwards, malformed()),
         ] {
             let refused = self.replica(pid).begin_push(&push).map(drop);
@@ -94,7 +94,7 @@ impl World {
         };
         let refused = self.replica(pid).begin_push(&push).map(drop);
         let applied = from - 1;
-        match refused == Err(Refusal::Gap { applied, from }) {
+        match refused == Err(Rejection::Gap { applied, from }) {
             true => Ok(()),
             false => Err(format!("{} let in a gap: {refused:?}", self.who(pid))),
         }
@@ -122,8 +122,8 @@ impl World {
             ..good
         };
         for (greeting, why) in [
-            (other_version, Refusal::Version(version)),
-            (to_another, Refusal::Receiver(String::new())),
+            (other_version, Rejection::Version(version)),
+            (to_another, Rejection::Receiver(String::new())),
             (no_incarnation, malformed()),
         ] {
             let refused = self.replica(pid).welcome(&greeting).map(drop);
@@ -142,26 +142,26 @@ impl World {
     }
 
     /// Senders that this process does not talk with.
-    fn strangers(&self, pid: Pid) -> Vec<(&'static str, &'static str, Refusal)> {
+    fn strangers(&self, pid: Pid) -> Vec<(&'static str, &'static str, Rejection)> {
         let process = &self.processes[pid.0];
         let own = NAMES[process.server];
         let unknown = String::new;
         let mut strangers = vec![
-            ("another", own, Refusal::Herd(unknown())),
+            ("another", own, Rejection::Herd(unknown())),
             ("no herd", own, malformed()),
             (HERD, "no name", malformed()),
-            (HERD, "Nobody", Refusal::Unknown(unknown())),
-            (HERD, own, Refusal::Myself),
+            (HERD, "Nobody", Rejection::Unknown(unknown())),
+            (HERD, own, Rejection::Myself),
         ];
         let is_near = |server| process.neighbour(server).is_some();
         let mut others = (0..self.setup.servers).filter(|&server| server != process.server);
         if let Some(far) = others.find(|&server| !is_near(server)) {
-            strangers.push((HERD, NAMES[far], Refusal::NoNeighbour(unknown())));
+            strangers.push((HERD, NAMES[far], Rejection::NoNeighbour(unknown())));
         }
         strangers
     }
 
-    fn check_refused(&self, pid: Pid, said: Result<(), Refusal>, why: &Refusal) -> Checked {
+    fn check_refused(&self, pid: Pid, said: Result<(), Rejection>, why: &Rejection) -> Checked {
         match &said {
             Err(refusal) if discriminant(refusal) == discriminant(why) => Ok(()),
             _ => Err(format!("{} said {said:?}, not {why:?}", self.who(pid))),
@@ -169,6 +169,6 @@ impl World {
     }
 }
 
-fn malformed() -> Refusal {
-    Refusal::Malformed(String::new())
+fn malformed() -> Rejection {
+    Rejection::Malformed(String::new())
 }

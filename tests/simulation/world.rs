@@ -1,7 +1,7 @@
 //! The world that a schedule runs in, and what makes it go on: one event after
 //! another.
 
-use proxyherd::herd::replica::Replica;
+use proxyherd::replication::replica::Replica;
 
 use crate::clients::Ledger;
 use crate::model::Pid;

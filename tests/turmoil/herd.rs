@@ -9,8 +9,8 @@ use proxyherd::gateway::{Clock, Gateway};
 use proxyherd::log::Log;
 use proxyherd::model::client::ClientId;
 use proxyherd::model::timestamp::UnixNanos;
-use proxyherd::places::{Answer, Places};
-use proxyherd::server::Bound;
+use proxyherd::places::{Places, PlacesResponse};
+use proxyherd::server::BoundServer;
 use tokio::sync::Notify;
 
 use crate::Checked;
@@ -66,8 +66,8 @@ impl Herd {
         let clients = Socket::bind(CLIENTS_PORT).await?;
         let peers = Socket::bind(PEERS_PORT).await?;
         let plan = self.setup.plan(server);
-        let places = Places::new(|_| async { Answer::none() }, Duration::from_secs(5));
-        let bound = Bound::on(plan, clients, peers, connect);
+        let places = Places::new(|_| async { PlacesResponse::none() }, Duration::from_secs(5));
+        let bound = BoundServer::on(plan, clients, peers, connect);
         let mut running = bound.start(places, Log::off(), clock(self.setup.offsets[server]))?;
         let state = &self.servers[server];
         state.gateway.replace(Some(running.gateway().clone()));

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use proxyherd::model::address::Address;
+use proxyherd::net::{Listen, Stream};
 use proxyherd::peers::{self, Connecting};
-use proxyherd::sockets::{Listen, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 

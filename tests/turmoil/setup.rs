@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
-use proxyherd::server::Plan;
-use proxyherd::{admin, clients, gateway, peers};
+use proxyherd::server::ServerPlan;
+use proxyherd::{clients, gateway, peers, web};
 
 use crate::faults::{Kind, Rates};
 use crate::random::Random;
@@ -44,7 +44,7 @@ pub(crate) struct Setup {
     /// How long things fail.
     pub(crate) chaos: Duration,
     pub(crate) rates: Rates,
-    pub(crate) peers: peers::Settings,
+    pub(crate) peers: peers::PeerSettings,
 }
 
 impl Setup {
@@ -84,14 +84,14 @@ impl Setup {
         silence + call + peers.backoff_cap + 20 * self.latency.1
     }
 
-    pub(crate) fn plan(&self, server: usize) -> Plan {
+    pub(crate) fn plan(&self, server: usize) -> ServerPlan {
         let name = |server: usize| Name::parse(NAMES[server]).expect("a name");
         let here = |port| Address::parse(&format!("0.0.0.0:{port}")).expect("an address");
         let there = |server: usize| {
             let address = format!("{}:{PEERS_PORT}", NAMES[server]);
             (name(server), Address::parse(&address).expect("an address"))
         };
-        Plan {
+        ServerPlan {
             herd: name(0),
             name: name(server),
             members: (0..self.servers).map(name).collect(),
@@ -100,10 +100,10 @@ impl Setup {
             bind_peers: here(PEERS_PORT),
             tls: None,
             clients_tls: None,
-            bind_admin: None,
-            clients: clients::Settings::default(),
-            admin: admin::Settings::default(),
-            gateway: gateway::Settings::default(),
+            bind_web: None,
+            clients: clients::ClientSettings::default(),
+            web: web::WebSettings::default(),
+            gateway: gateway::GatewaySettings::default(),
             peers: self.peers.clone(),
         }
     }
@@ -141,17 +141,17 @@ fn draw_offset(random: &mut Random) -> i64 {
 }
 
 /// The settings that people run with; or quicker ones, where the net is.
-fn draw_settings(longest: u64, random: &mut Random) -> peers::Settings {
+fn draw_settings(longest: u64, random: &mut Random) -> peers::PeerSettings {
     let batch_reports = random.pick(&[1, 3, 10_000]);
-    let usual = peers::Settings {
+    let usual = peers::PeerSettings {
         batch_reports,
         linger: Duration::from_millis(random.pick(&[0, 5, 50])),
-        ..peers::Settings::default()
+        ..peers::PeerSettings::default()
     };
     if longest > 100 || random.chance(500) {
         return usual;
     }
-    peers::Settings {
+    peers::PeerSettings {
         heartbeat: Duration::from_millis(100),
         keep_alive: Duration::from_millis(300),
         keep_alive_timeout: Duration::from_millis(500),

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::gathering::{Gathering, types_from};
 use super::{Problem, line_of};
 use crate::places::catalogue::Catalogue;
-use crate::places::error::Spot;
+use crate::places::error::SourceLocation;
 use crate::places::place::Place;
 
 /// The outside of a document. Features stay text until their turn, so that they need not all be in memory parsed.
@@ -30,7 +30,7 @@ struct Document<'a> {
 /// Reads all places of a document.
 pub(super) fn read(text: &str) -> Result<Catalogue, Problem> {
     let document: Document<'_> = serde_json::from_str(text).map_err(|error| Problem {
-        spot: Spot::Line(error.line().max(1)),
+        spot: SourceLocation::Line(error.line().max(1)),
         words: format!("this is no GeoJSON: {error}"),
     })?;
     let features = match (&*document.kind, document.features) {
@@ -42,7 +42,7 @@ pub(super) fn read(text: &str) -> Result<Catalogue, Problem> {
     for (number, feature) in (1..).zip(features) {
         add(&mut gathering, feature).map_err(|words| {
             let line = line_of(text.as_bytes(), offset_in(text, feature));
-            let spot = Spot::Feature { number, line };
+            let spot = SourceLocation::Feature { number, line };
             Problem { spot, words }
         })?;
     }
@@ -51,7 +51,7 @@ pub(super) fn read(text: &str) -> Result<Catalogue, Problem> {
 
 fn not_features(kind: &str) -> Problem {
     Problem {
-        spot: Spot::File,
+        spot: SourceLocation::File,
         words: format!(
             "this is a {kind:?}: write a \"FeatureCollection\" with its \"features\", or one \"Feature\""
         ),
@@ -266,7 +266,7 @@ mod tests {
 {"type": "Feature",
  "geometry": null}]}"#;
         let problem = read(text).err().unwrap();
-        assert_eq!(problem.spot, Spot::Feature { number: 2, line: 4 });
+        assert_eq!(problem.spot, SourceLocation::Feature { number: 2, line: 4 });
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
             "\n{\"type\": \"FeatureCollection\",",
         ] {
             let problem = read(text).err().unwrap();
-            assert!(matches!(problem.spot, Spot::Line(1 | 2)));
+            assert!(matches!(problem.spot, SourceLocation::Line(1 | 2)));
             assert!(problem.words.contains("no GeoJSON"), "{}", problem.words);
         }
     }

@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::catalogue::Catalogue;
-use super::error::{PlacesError, Spot};
+use super::error::{PlacesError, SourceLocation};
 
 /// The largest file of places, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -21,7 +21,7 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// What is wrong in a text, and where.
 #[derive(Debug)]
 struct Problem {
-    spot: Spot,
+    spot: SourceLocation,
     words: String,
 }
 
@@ -65,7 +65,7 @@ fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     match str::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
         Err(error) => Err(Problem {
-            spot: Spot::Line(line_of(bytes, error.valid_up_to())),
+            spot: SourceLocation::Line(line_of(bytes, error.valid_up_to())),
             words: "this is not UTF-8: save the file in that encoding".to_owned(),
         }),
     }
@@ -76,7 +76,7 @@ fn not_empty(catalogue: Catalogue) -> Result<Catalogue, Problem> {
         return Ok(catalogue);
     }
     Err(Problem {
-        spot: Spot::File,
+        spot: SourceLocation::File,
         words: "there is no place in it: write at least one".to_owned(),
     })
 }

@@ -10,7 +10,7 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 use super::gathering::{Gathering, types_from};
 use super::{Problem, line_of};
 use crate::places::catalogue::Catalogue;
-use crate::places::error::Spot;
+use crate::places::error::SourceLocation;
 use crate::places::place::Place;
 
 /// Reads all places of a table.
@@ -120,7 +120,7 @@ fn problem(text: &str, offset: u64, words: String) -> Problem {
     let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
     let blank = bytes.iter().skip(offset).take_while(is_line_end).count();
     Problem {
-        spot: Spot::Line(line_of(bytes, offset + blank)),
+        spot: SourceLocation::Line(line_of(bytes, offset + blank)),
         words,
     }
 }
@@ -129,7 +129,7 @@ fn problem(text: &str, offset: u64, words: String) -> Problem {
 mod tests {
     use super::*;
 
-    fn refusal(text: &str) -> (Spot, String) {
+    fn refusal(text: &str) -> (SourceLocation, String) {
         let problem = read(text).err().unwrap();
         (problem.spot, problem.words)
     }
@@ -180,7 +180,7 @@ mod tests {
             ("", "name"),
         ] {
             let (spot, words) = refusal(text);
-            assert_eq!(spot, Spot::Line(1));
+            assert_eq!(spot, SourceLocation::Line(1));
             assert!(words.contains(&format!("no column {names}:")), "{words}");
         }
         let (_, words) = refusal("name;lat;lon\nBar;1;2\n");
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn two_columns_for_one_thing_are_refused() {
         let (spot, words) = refusal("name,lat,lon,Latitude\nBar,1,2,3\n");
-        assert_eq!(spot, Spot::Line(1));
+        assert_eq!(spot, SourceLocation::Line(1));
         assert!(
             words.contains("columns 2 and 4 (lat and Latitude)"),
             "{words}"
@@ -213,7 +213,7 @@ mod tests {
             // The quoted value spans two lines, and the line before the fault is blank.
             let text = format!("name,lat,lon\n\"A\nB\",1,2\r\n\r\n{row}\nCafé,1,2\n");
             let (spot, said) = refusal(&text);
-            assert_eq!(spot, Spot::Line(5), "{row}");
+            assert_eq!(spot, SourceLocation::Line(5), "{row}");
             assert!(said.contains(words), "{said}");
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn an_id_that_comes_twice_is_refused() {
         let (spot, words) = refusal("id,name,lat,lon\n7,Bar,1,2\n7,Café,1,2\n");
-        assert_eq!(spot, Spot::Line(3));
+        assert_eq!(spot, SourceLocation::Line(3));
         assert!(words.contains("\"7\" is also that of \"Bar\""), "{words}");
     }
 }

@@ -42,7 +42,7 @@ pub struct Fields(Vec<&'static str>);
 
 /// Why a list of names is none of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoFields {
+pub enum FieldsError {
     /// There is no name in it.
     Empty,
     /// This is no name of a field that could be used.
@@ -56,11 +56,11 @@ impl Fields {
     }
 
     /// The fields of these names, in any order.
-    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Fields, NoFields> {
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Fields, FieldsError> {
         let mut wanted = Vec::new();
         for name in names {
             if !Fields::names().any(|known| known == name) {
-                return Err(NoFields::Unknown(name.to_owned()));
+                return Err(FieldsError::Unknown(name.to_owned()));
             }
             wanted.push(name);
         }
@@ -68,7 +68,7 @@ impl Fields {
             .filter(|name| wanted.contains(name))
             .collect();
         match fields.is_empty() {
-            true => Err(NoFields::Empty),
+            true => Err(FieldsError::Empty),
             false => Ok(Fields(fields)),
         }
     }
@@ -128,10 +128,10 @@ mod tests {
 
     #[test]
     fn what_is_no_field_is_refused() {
-        assert_eq!(Fields::parse([]), Err(NoFields::Empty));
+        assert_eq!(Fields::parse([]), Err(FieldsError::Empty));
         for name in ["*", "reviews", "Id", "places.id", ""] {
             let refusal = Fields::parse(["id", name]);
-            assert_eq!(refusal, Err(NoFields::Unknown(name.to_owned())));
+            assert_eq!(refusal, Err(FieldsError::Unknown(name.to_owned())));
         }
     }
 }

@@ -11,38 +11,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::super::{Answer, Question};
+use super::super::{PlacesQuery, PlacesResponse};
 
 /// Where the askers of one call wait for its answer.
-type Board = watch::Sender<Option<Answer>>;
+type Board = watch::Sender<Option<PlacesResponse>>;
 
 /// The calls under way: as many as there are different questions that somebody waits for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Flights(Arc<Mutex<HashMap<Question, Board>>>);
+pub(super) struct Flights(Arc<Mutex<HashMap<PlacesQuery, Board>>>);
 
 impl Flights {
     /// The answer of the call that is under way for this question, or of `call`, which then is.
     ///
     /// Needs a tokio runtime. The answer may come sooner than the caller's own call would have been due, since another
     /// began it.
-    pub(super) async fn join<F>(&self, question: &Question, call: impl FnOnce() -> F) -> Answer
+    pub(super) async fn join<F>(
+        &self,
+        question: &PlacesQuery,
+        call: impl FnOnce() -> F,
+    ) -> PlacesResponse
     where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = PlacesResponse> + Send + 'static,
     {
         let mut told = self.board(question, call);
         match told.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(answer)) => answer.clone(),
-            _ => Answer::failed("the call ended by a mistake of this program"),
+            _ => PlacesResponse::failed("the call ended by a mistake of this program"),
         }
     }
 
     fn board<F>(
         &self,
-        question: &Question,
+        question: &PlacesQuery,
         call: impl FnOnce() -> F,
-    ) -> watch::Receiver<Option<Answer>>
+    ) -> watch::Receiver<Option<PlacesResponse>>
     where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = PlacesResponse> + Send + 'static,
     {
         let mut under_way = self.lock();
         if let Some(board) = under_way.get(question) {
@@ -61,7 +65,7 @@ impl Flights {
 
     // Nothing that is done under the lock can leave it half done, so what a panic left is as good as ever. It is held
     // for a look or a change of the map, and never across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Question, Board>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PlacesQuery, Board>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,12 +73,12 @@ impl Flights {
 /// One call. Dropped, it is no longer under way.
 struct Flight {
     flights: Flights,
-    question: Question,
+    question: PlacesQuery,
     board: Board,
 }
 
 impl Flight {
-    async fn run(self, call: impl Future<Output = Answer>) {
+    async fn run(self, call: impl Future<Output = PlacesResponse>) {
         tokio::select! {
             biased;
             answer = call => {
@@ -135,7 +139,7 @@ mod tests {
     }
 
     impl Calls {
-        fn ask(&self, question: Question) -> JoinHandle<Answer> {
+        fn ask(&self, question: PlacesQuery) -> JoinHandle<PlacesResponse> {
             let calls = self.clone();
             tokio::spawn(async move {
                 let call = || calls.clone().call();
@@ -143,7 +147,7 @@ mod tests {
             })
         }
 
-        async fn call(self) -> Answer {
+        async fn call(self) -> PlacesResponse {
             struct Ended(Arc<AtomicUsize>);
             impl Drop for Ended {
                 fn drop(&mut self) {
@@ -153,7 +157,7 @@ mod tests {
             let number = self.begun.fetch_add(1, Ordering::SeqCst);
             let _ended = Ended(self.ended.clone());
             self.release.notified().await;
-            Answer::failed(&number.to_string())
+            PlacesResponse::failed(&number.to_string())
         }
 
         fn begun(&self) -> usize {
@@ -172,11 +176,11 @@ mod tests {
         }
     }
 
-    fn near(longitude: &str) -> Question {
+    fn near(longitude: &str) -> PlacesQuery {
         question(&format!("+1+{longitude}"), "1", 1)
     }
 
-    async fn answer(asked: JoinHandle<Answer>) -> Answer {
+    async fn answer(asked: JoinHandle<PlacesResponse>) -> PlacesResponse {
         let limit = Duration::from_secs(10);
         tokio::time::timeout(limit, asked).await.unwrap().unwrap()
     }
@@ -190,9 +194,9 @@ mod tests {
         assert_eq!((calls.begun(), calls.under_way()), (2, 2));
         calls.release.notify_waiters();
         for asked in asked {
-            assert_eq!(answer(asked).await, Answer::failed("0"));
+            assert_eq!(answer(asked).await, PlacesResponse::failed("0"));
         }
-        assert_eq!(answer(other).await, Answer::failed("1"));
+        assert_eq!(answer(other).await, PlacesResponse::failed("1"));
         assert_eq!(calls.under_way(), 0);
     }
 
@@ -203,7 +207,7 @@ mod tests {
             let asked = calls.ask(near("1"));
             settle().await;
             calls.release.notify_waiters();
-            assert_eq!(answer(asked).await, Answer::failed(number));
+            assert_eq!(answer(asked).await, PlacesResponse::failed(number));
         }
     }
 
@@ -217,7 +221,7 @@ mod tests {
         first.abort();
         settle().await;
         calls.release.notify_waiters();
-        assert_eq!(answer(second).await, Answer::failed("0"));
+        assert_eq!(answer(second).await, PlacesResponse::failed("0"));
         assert_eq!(calls.begun(), 1);
     }
 
@@ -234,7 +238,7 @@ mod tests {
         settle().await;
         assert_eq!(calls.begun(), 2);
         calls.release.notify_waiters();
-        assert_eq!(answer(again).await, Answer::failed("1"));
+        assert_eq!(answer(again).await, PlacesResponse::failed("1"));
     }
 
     #[tokio::test]
@@ -244,7 +248,7 @@ mod tests {
         let broken = flights.join(&question, || async { panic!("out of cheese") });
         let said = broken.await.json;
         assert!(said.contains("mistake of this program"), "{said}");
-        let whole = flights.join(&question, || async { Answer::none() });
-        assert_eq!(whole.await, Answer::none());
+        let whole = flights.join(&question, || async { PlacesResponse::none() });
+        assert_eq!(whole.await, PlacesResponse::none());
     }
 }

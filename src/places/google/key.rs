@@ -19,7 +19,7 @@ pub(super) struct Key(String);
 
 /// Why there is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoKey {
+pub enum KeyError {
     /// The environment variable is not there.
     Missing,
     /// It is there and empty.
@@ -30,15 +30,15 @@ pub enum NoKey {
 
 impl Key {
     /// The key in what the environment says. White space around it is not part of it.
-    pub(super) fn from_environment(value: Result<String, VarError>) -> Result<Key, NoKey> {
+    pub(super) fn from_environment(value: Result<String, VarError>) -> Result<Key, KeyError> {
         let value = value.map_err(|error| match error {
-            VarError::NotPresent => NoKey::Missing,
-            VarError::NotUnicode(_) => NoKey::Unfit,
+            VarError::NotPresent => KeyError::Missing,
+            VarError::NotUnicode(_) => KeyError::Unfit,
         })?;
         match value.trim() {
-            "" => Err(NoKey::Empty),
+            "" => Err(KeyError::Empty),
             key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Key(key.to_owned())),
-            _ => Err(NoKey::Unfit),
+            _ => Err(KeyError::Unfit),
         }
     }
 
@@ -65,7 +65,7 @@ impl Key {
     }
 
     /// Words of somebody else, without the key in them.
-    pub(super) fn blot_out(&self, words: &str) -> String {
+    pub(super) fn redact(&self, words: &str) -> String {
         words
             .replace(&self.0, BLOT)
             .replace(&self.parameter(), BLOT)
@@ -78,12 +78,12 @@ impl fmt::Debug for Key {
     }
 }
 
-impl fmt::Display for NoKey {
+impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NoKey::Missing => "is not set",
-            NoKey::Empty => "is empty",
-            NoKey::Unfit => {
+            KeyError::Missing => "is not set",
+            KeyError::Empty => "is empty",
+            KeyError::Unfit => {
                 "holds what can be no key (a key has no white space and only visible ASCII)"
             }
         })
@@ -101,12 +101,12 @@ mod tests {
     #[test]
     fn what_can_be_no_key_is_refused() {
         let read = |text: &str| Key::from_environment(Ok(text.to_owned()));
-        assert_eq!(read(" \n"), Err(NoKey::Empty));
-        assert_eq!(read("two words"), Err(NoKey::Unfit));
-        assert_eq!(read("schlüssel"), Err(NoKey::Unfit));
+        assert_eq!(read(" \n"), Err(KeyError::Empty));
+        assert_eq!(read("two words"), Err(KeyError::Unfit));
+        assert_eq!(read("schlüssel"), Err(KeyError::Unfit));
         assert_eq!(
             Key::from_environment(Err(VarError::NotPresent)),
-            Err(NoKey::Missing)
+            Err(KeyError::Missing)
         );
         assert_eq!(read("AIza-x_9\r\n"), Ok(key("AIza-x_9")));
     }
@@ -129,7 +129,7 @@ mod tests {
     fn words_are_cleaned_of_the_key() {
         let words = "no: k&y, twice k&y, and in a URL ?key=k%26y";
         assert_eq!(
-            key("k&y").blot_out(words),
+            key("k&y").redact(words),
             "no: (key), twice (key), and in a URL ?key=(key)"
         );
     }

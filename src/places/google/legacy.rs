@@ -9,7 +9,7 @@
 use reqwest::{Method, Request};
 use serde_json::value::RawValue;
 
-use super::super::{Answer, Question};
+use super::super::{PlacesQuery, PlacesResponse};
 use super::base_url::BaseUrl;
 use super::http::Reply;
 use super::key::Key;
@@ -23,7 +23,7 @@ pub(super) const BASE_URL: &str = "https://maps.googleapis.com";
 const PATH: &str = "/maps/api/place/nearbysearch/json";
 
 /// The key is in the URL here, so nobody may print the request.
-pub(super) fn request(base: &BaseUrl, key: &Key, question: &Question) -> Request {
+pub(super) fn request(base: &BaseUrl, key: &Key, question: &PlacesQuery) -> Request {
     let mut url = base.at(PATH);
     url.set_query(Some(&format!(
         "location={},{}&radius={}&key={}",
@@ -36,7 +36,7 @@ pub(super) fn request(base: &BaseUrl, key: &Key, question: &Question) -> Request
 }
 
 /// What a reply means to one who wants at most so many places; or in words why it is no response.
-pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<Answer, String> {
+pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesResponse, String> {
     let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
     let status = members.text("status").ok_or("it has no status")?;
     let is_answer = matches!(status.as_str(), "OK" | "ZERO_RESULTS");
@@ -47,18 +47,18 @@ pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<Answer, Stri
         return Err("its status does not fit".to_owned());
     }
     match passed_on(&members, most)? {
-        empty if status == "OK" && empty.places == 0 => Ok(Answer::none()),
+        empty if status == "OK" && empty.places == 0 => Ok(PlacesResponse::none()),
         answer => Ok(answer),
     }
 }
 
 /// The response as it is, in Google's look, with no more places than are wanted.
-fn passed_on(members: &Members<'_>, most: usize) -> Result<Answer, String> {
+fn passed_on(members: &Members<'_>, most: usize) -> Result<PlacesResponse, String> {
     let results = members.get("results").and_then(elements);
     let mut results = results.ok_or("it has no list of results")?;
     results.truncate(most);
     let json = reprint::print(&with_results(members, &results)).map_err(|no| no.to_string())?;
-    Ok(Answer {
+    Ok(PlacesResponse {
         json,
         places: results.len(),
     })
@@ -78,15 +78,15 @@ fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
 
 /// An error is passed on as it is too, unless it is not whole, or repeats the key: as it is, or in its message behind
 /// escapes. Then its status and its message are, cleaned.
-fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> Answer {
+fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> PlacesResponse {
     let message = members.text("error_message").unwrap_or_default();
-    let cleaned = key.blot_out(&message);
-    note_refusal(&key.blot_out(status), &cleaned);
+    let cleaned = key.redact(&message);
+    note_refusal(&key.redact(status), &cleaned);
     match passed_on(members, most) {
         Ok(answer) if !key.is_in(&answer.json) && cleaned == message => answer,
         _ => {
             let told = (!cleaned.is_empty()).then_some(cleaned.as_str());
-            Answer::refused(&key.blot_out(status), told)
+            PlacesResponse::refused(&key.redact(status), told)
         }
     }
 }
@@ -102,12 +102,12 @@ mod tests {
         Key::from_environment(Ok("AIza-test&key".to_owned())).unwrap()
     }
 
-    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<Answer, String> {
+    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<PlacesResponse, String> {
         let body = body.as_bytes().to_vec();
         super::read(&Reply { status, body }, most, &key())
     }
 
-    fn read(body: &str, most: usize) -> Result<Answer, String> {
+    fn read(body: &str, most: usize) -> Result<PlacesResponse, String> {
         read_at(StatusCode::OK, body, most)
     }
 
@@ -159,10 +159,10 @@ mod tests {
     #[test]
     fn where_nothing_is_found_the_status_says_so() {
         let none = r#"{"html_attributions":[],"results":[],"status":"ZERO_RESULTS"}"#;
-        assert_eq!(read(none, 5), Ok(Answer::none()));
+        assert_eq!(read(none, 5), Ok(PlacesResponse::none()));
         assert_eq!(
             read(&none.replace("ZERO_RESULTS", "OK"), 5),
-            Ok(Answer::none())
+            Ok(PlacesResponse::none())
         );
     }
 
@@ -181,7 +181,7 @@ mod tests {
             assert_eq!(read_at(status, body, 5).unwrap().json, expected);
         }
         let bare = read(r#"{"status":"REQUEST_DENIED"}"#, 5);
-        assert_eq!(bare, Ok(Answer::refused("REQUEST_DENIED", None)));
+        assert_eq!(bare, Ok(PlacesResponse::refused("REQUEST_DENIED", None)));
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
             let body = format!(
                 r#"{{"results":[],"error_message":"The key {said} is bad.","status":"REQUEST_DENIED"}}"#
             );
-            let cleaned = Answer::refused("REQUEST_DENIED", Some("The key (key) is bad."));
+            let cleaned = PlacesResponse::refused("REQUEST_DENIED", Some("The key (key) is bad."));
             assert_eq!(read(&body, 5), Ok(cleaned));
         }
     }

@@ -14,7 +14,7 @@ pub(super) struct Members<'a>(pub(super) Vec<(&'a RawValue, &'a RawValue)>);
 
 /// Why a text has no members. Its words quote nothing of the text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoObject {
+pub(super) enum NotAnObject {
     /// It is not UTF-8.
     Encoding,
     /// It is no JSON from here on, or no object.
@@ -28,12 +28,12 @@ pub(super) enum NoObject {
 
 impl<'a> Members<'a> {
     /// Reads a whole text that is one object. Deep nesting costs no stack.
-    pub(super) fn read(text: &'a [u8]) -> Result<Members<'a>, NoObject> {
-        let text = std::str::from_utf8(text).map_err(|_| NoObject::Encoding)?;
+    pub(super) fn read(text: &'a [u8]) -> Result<Members<'a>, NotAnObject> {
+        let text = std::str::from_utf8(text).map_err(|_| NotAnObject::Encoding)?;
         let mut json = serde_json::Deserializer::from_str(text);
         let members = json.deserialize_map(InOrder);
         let members = members.and_then(|members| json.end().map(|()| members));
-        members.map_err(|error| NoObject::Json {
+        members.map_err(|error| NotAnObject::Json {
             line: error.line(),
             column: error.column(),
         })
@@ -86,11 +86,11 @@ impl<'de> Visitor<'de> for InOrder {
     }
 }
 
-impl fmt::Display for NoObject {
+impl fmt::Display for NotAnObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoObject::Encoding => write!(f, "it is not UTF-8"),
-            NoObject::Json { line, column } => {
+            NotAnObject::Encoding => write!(f, "it is not UTF-8"),
+            NotAnObject::Json { line, column } => {
                 write!(
                     f,
                     "it is no JSON object from line {line}, column {column} on"
@@ -142,7 +142,7 @@ mod tests {
     fn what_is_no_object_is_refused_with_its_place() {
         assert_eq!(
             Members::read(b"{\"a\": \"\xff\"}").err(),
-            Some(NoObject::Encoding)
+            Some(NotAnObject::Encoding)
         );
         for text in [
             "",
@@ -160,7 +160,7 @@ mod tests {
             "\u{feff}{}",
         ] {
             let refusal = Members::read(text.as_bytes()).err();
-            assert!(matches!(refusal, Some(NoObject::Json { .. })), "{text}");
+            assert!(matches!(refusal, Some(NotAnObject::Json { .. })), "{text}");
         }
     }
 

@@ -33,21 +33,21 @@ use std::time::Duration;
 use reqwest::Request;
 
 pub use base_url::BaseUrl;
-pub use fields::{Fields, NoFields};
+pub use fields::{Fields, FieldsError};
 pub use http::{MAX_BODY_BYTES, MAX_CALLS};
-pub use key::NoKey;
+pub use key::KeyError;
 
 use flight::Flights;
 use http::{Http, Reply};
 use key::Key;
 
-use super::{Answer, PlacesError, Question};
+use super::{PlacesError, PlacesQuery, PlacesResponse};
 
 /// How Google is asked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct GoogleSettings {
     /// Which API.
-    pub api: Api,
+    pub api: GoogleApi,
     /// Where it is. Default: Google's own address of the API. With `http` the key travels in clear.
     pub base_url: Option<BaseUrl>,
     /// The environment variable that holds the key. Default [`DEFAULT_KEY_VARIABLE`].
@@ -56,7 +56,7 @@ pub struct Settings {
 
 /// Google's APIs that know what is near.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Api {
+pub enum GoogleApi {
     /// Nearby Search (legacy). It always sends, and bills, everything.
     Legacy,
     /// The Places API (new), asked for these fields.
@@ -68,17 +68,17 @@ pub const DEFAULT_KEY_VARIABLE: &str = "GOOGLE_PLACES_API_KEY";
 
 /// An operator's access to one of the APIs.
 pub(super) struct Google {
-    api: Api,
+    api: GoogleApi,
     base: BaseUrl,
     key: Key,
     http: Http,
     flights: Flights,
 }
 
-impl Settings {
+impl GoogleSettings {
     /// The API with all else as it is by default.
-    pub fn of(api: Api) -> Settings {
-        Settings {
+    pub fn of(api: GoogleApi) -> GoogleSettings {
+        GoogleSettings {
             api,
             base_url: None,
             api_key_env: DEFAULT_KEY_VARIABLE.to_owned(),
@@ -89,7 +89,7 @@ impl Settings {
 impl Google {
     /// Makes ready to ask; nobody is asked yet. `environment` tells the value of a variable.
     pub(super) fn start(
-        settings: &Settings,
+        settings: &GoogleSettings,
         limit: Duration,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
     ) -> Result<Google, PlacesError> {
@@ -113,13 +113,13 @@ impl Google {
     /// The API's name, as in the config.
     pub(super) fn name(&self) -> &'static str {
         match self.api {
-            Api::Legacy => "google",
-            Api::New(_) => "google-new",
+            GoogleApi::Legacy => "google",
+            GoogleApi::New(_) => "google-new",
         }
     }
 
     /// The answer to a question with which at least one place is wanted, within the time limit.
-    pub(super) async fn answer(self: &Arc<Google>, question: &Question) -> Answer {
+    pub(super) async fn answer(self: &Arc<Google>, question: &PlacesQuery) -> PlacesResponse {
         let call = || {
             let (google, question) = (self.clone(), question.clone());
             async move { google.call(&question).await }
@@ -127,29 +127,29 @@ impl Google {
         self.flights.join(question, call).await
     }
 
-    async fn call(&self, question: &Question) -> Answer {
+    async fn call(&self, question: &PlacesQuery) -> PlacesResponse {
         let answer = match self.http.call(self.request(question)).await {
             Ok(reply) => self.read(&reply, question.most),
             Err(failure) => Err(failure.to_string()),
         };
         answer.unwrap_or_else(|cause| {
-            let cause = self.key.blot_out(&cause);
+            let cause = self.key.redact(&cause);
             tracing::info!("the places provider failed: {cause}");
-            Answer::failed(&format!("the places provider failed: {cause}"))
+            PlacesResponse::failed(&format!("the places provider failed: {cause}"))
         })
     }
 
-    fn request(&self, question: &Question) -> Request {
+    fn request(&self, question: &PlacesQuery) -> Request {
         match &self.api {
-            Api::Legacy => legacy::request(&self.base, &self.key, question),
-            Api::New(fields) => new::request(&self.base, &self.key, fields, question),
+            GoogleApi::Legacy => legacy::request(&self.base, &self.key, question),
+            GoogleApi::New(fields) => new::request(&self.base, &self.key, fields, question),
         }
     }
 
-    fn read(&self, reply: &Reply, most: usize) -> Result<Answer, String> {
+    fn read(&self, reply: &Reply, most: usize) -> Result<PlacesResponse, String> {
         let answer = match &self.api {
-            Api::Legacy => legacy::read(reply, most, &self.key),
-            Api::New(_) => new::read(reply, most, &self.key),
+            GoogleApi::Legacy => legacy::read(reply, most, &self.key),
+            GoogleApi::New(_) => new::read(reply, most, &self.key),
         };
         answer.map_err(|cause| match reply.status.is_success() {
             true => format!("its answer is no response of this API: {cause}"),
@@ -163,11 +163,11 @@ fn note_refusal(status: &str, message: &str) {
     tracing::info!("the places provider refused: {status}: {message}");
 }
 
-impl Api {
+impl GoogleApi {
     fn base_url(&self) -> BaseUrl {
         let text = match self {
-            Api::Legacy => legacy::BASE_URL,
-            Api::New(_) => new::BASE_URL,
+            GoogleApi::Legacy => legacy::BASE_URL,
+            GoogleApi::New(_) => new::BASE_URL,
         };
         BaseUrl::parse(text).expect("Google's addresses are URLs with a host and nothing else")
     }

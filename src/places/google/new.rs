@@ -10,7 +10,7 @@ use reqwest::{Method, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{Answer, Question};
+use super::super::{PlacesQuery, PlacesResponse};
 use super::base_url::BaseUrl;
 use super::fields::Fields;
 use super::http::Reply;
@@ -29,7 +29,12 @@ const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
 
 /// Asks for these fields of the places.
-pub(super) fn request(base: &BaseUrl, key: &Key, fields: &Fields, question: &Question) -> Request {
+pub(super) fn request(
+    base: &BaseUrl,
+    key: &Key,
+    fields: &Fields,
+    question: &PlacesQuery,
+) -> Request {
     let mut request = Request::new(Method::POST, base.at(PATH));
     let mask = HeaderValue::from_str(&fields.mask());
     let headers = request.headers_mut();
@@ -40,7 +45,7 @@ pub(super) fn request(base: &BaseUrl, key: &Key, fields: &Fields, question: &Que
     request
 }
 
-fn body(question: &Question) -> String {
+fn body(question: &PlacesQuery) -> String {
     let latitude = json_number(question.latitude());
     let longitude = json_number(question.longitude());
     format!(
@@ -67,7 +72,7 @@ fn json_number(digits: &str) -> String {
 }
 
 /// What a reply means to one who wants at most so many places; or in words why it is no response.
-pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<Answer, String> {
+pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesResponse, String> {
     let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
     if let Some(error) = members.get("error") {
         return refused(error, key);
@@ -77,13 +82,13 @@ pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<Answer, Stri
     }
     match members.get("places") {
         // So the API says that nothing was found.
-        None if members.0.is_empty() => Ok(Answer::none()),
+        None if members.0.is_empty() => Ok(PlacesResponse::none()),
         None => Err("it has no list of places".to_owned()),
         Some(places) => found(places, most),
     }
 }
 
-fn found(places: &RawValue, most: usize) -> Result<Answer, String> {
+fn found(places: &RawValue, most: usize) -> Result<PlacesResponse, String> {
     let mut places = elements(places).ok_or("its places are no list")?;
     places.truncate(most);
     let places: Result<Vec<Place<'_>>, _> = places
@@ -92,10 +97,10 @@ fn found(places: &RawValue, most: usize) -> Result<Answer, String> {
         .collect();
     let places = places.map_err(|_| "its places are not as the API describes them")?;
     let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
-    Ok(Answer::found(&results))
+    Ok(PlacesResponse::found(&results))
 }
 
-fn refused(error: &RawValue, key: &Key) -> Result<Answer, String> {
+fn refused(error: &RawValue, key: &Key) -> Result<PlacesResponse, String> {
     let error: ApiError = serde_json::from_str(error.get())
         .map_err(|_| "its error is not as the API describes it".to_owned())?;
     let status = match error.status.as_deref() {
@@ -106,9 +111,9 @@ fn refused(error: &RawValue, key: &Key) -> Result<Answer, String> {
     };
     let message = error.message.or(error.status);
     let message = message.unwrap_or_else(|| "an error without a message".to_owned());
-    let message = key.blot_out(&message);
+    let message = key.redact(&message);
     note_refusal(status, &message);
-    Ok(Answer::refused(status, Some(&message)))
+    Ok(PlacesResponse::refused(status, Some(&message)))
 }
 
 /// `error` in a response.
@@ -129,12 +134,12 @@ mod tests {
         Key::from_environment(Ok("AIza-test".to_owned())).unwrap()
     }
 
-    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<Answer, String> {
+    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<PlacesResponse, String> {
         let body = body.as_bytes().to_vec();
         super::read(&Reply { status, body }, most, &key())
     }
 
-    fn read(body: &str, most: usize) -> Result<Answer, String> {
+    fn read(body: &str, most: usize) -> Result<PlacesResponse, String> {
         read_at(StatusCode::OK, body, most)
     }
 
@@ -185,8 +190,8 @@ mod tests {
 
     #[test]
     fn none_found_is_zero_results() {
-        assert_eq!(read("{}", 5), Ok(Answer::none()));
-        assert_eq!(read(r#"{"places":[]}"#, 5), Ok(Answer::none()));
+        assert_eq!(read("{}", 5), Ok(PlacesResponse::none()));
+        assert_eq!(read(r#"{"places":[]}"#, 5), Ok(PlacesResponse::none()));
     }
 
     #[test]
@@ -202,7 +207,7 @@ mod tests {
             let body = format!(
                 r#"{{"error":{{"code":400,"message":"So <not>, AIza-test.","status":"{status}","details":[{{}}]}}}}"#
             );
-            let expected = Answer::refused(legacy, Some("So <not>, (key)."));
+            let expected = PlacesResponse::refused(legacy, Some("So <not>, (key)."));
             assert_eq!(read_at(StatusCode::BAD_REQUEST, &body, 5), Ok(expected));
         }
         let bare = read_at(
@@ -212,7 +217,10 @@ mod tests {
         );
         assert_eq!(
             bare,
-            Ok(Answer::refused("UNKNOWN_ERROR", Some("UNAVAILABLE")))
+            Ok(PlacesResponse::refused(
+                "UNKNOWN_ERROR",
+                Some("UNAVAILABLE")
+            ))
         );
     }
 

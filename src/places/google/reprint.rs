@@ -17,10 +17,10 @@ const LEVEL: &str = "   ";
 
 /// The text would grow past [`MAX_DEPTH`] or [`MAX_PRINTED_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Overgrown;
+pub(super) struct LimitExceeded;
 
 /// Prints a text that was checked to be one JSON value, without a line end after it.
-pub(super) fn print(json: &str) -> Result<String, Overgrown> {
+pub(super) fn print(json: &str) -> Result<String, LimitExceeded> {
     let mut printer = Printer::default();
     let mut rest = json.trim_start_matches(WHITE_SPACE);
     while !rest.is_empty() {
@@ -67,7 +67,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn take(&mut self, token: &str) -> Result<(), Overgrown> {
+    fn take(&mut self, token: &str) -> Result<(), LimitExceeded> {
         match token {
             "{" | "[" => self.open(token),
             "}" | "]" => self.close(token),
@@ -80,7 +80,7 @@ impl Printer {
         }
         match self.depth <= MAX_DEPTH && self.out.len() <= MAX_PRINTED_BYTES {
             true => Ok(()),
-            false => Err(Overgrown),
+            false => Err(LimitExceeded),
         }
     }
 
@@ -132,7 +132,7 @@ impl Printer {
     }
 }
 
-impl fmt::Display for Overgrown {
+impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -204,10 +204,10 @@ mod tests {
     fn what_would_grow_without_measure_is_refused() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(print(&nested(MAX_DEPTH)).is_ok());
-        assert_eq!(print(&nested(MAX_DEPTH + 1)), Err(Overgrown));
-        assert_eq!(print(&"[".repeat(1_000_000)), Err(Overgrown));
+        assert_eq!(print(&nested(MAX_DEPTH + 1)), Err(LimitExceeded));
+        assert_eq!(print(&"[".repeat(1_000_000)), Err(LimitExceeded));
         let wide = format!("{}{}{}", "[".repeat(60), "0,".repeat(100_000), "0");
-        assert_eq!(print(&wide), Err(Overgrown));
+        assert_eq!(print(&wide), Err(LimitExceeded));
     }
 
     proptest! {

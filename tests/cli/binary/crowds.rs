@@ -12,10 +12,10 @@ use crate::common::{
 
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
-/// What a silent connection may hold, as `clients::Settings` says.
+/// What a silent connection may hold, as `clients::ClientSettings` says.
 const IDLE_BYTES: u64 = 8 * 1024;
 
-/// What a connection that does not read its answers may hold, as `clients::Settings`
+/// What a connection that does not read its answers may hold, as `clients::ClientSettings`
 /// says.
 const BUSY_BYTES: u64 = 200 * 1024;
 

@@ -82,7 +82,7 @@ fn a_herd_that_is_well_is_told_so() {
             "connections_refused",
             "connections_refused_by_address",
             "connections_refused_by_network",
-            "admin_connections_refused",
+            "web_connections_refused",
             "reads_put_off",
             "calls_refused",
             "calls_refused_by_name",

@@ -59,7 +59,7 @@ impl Life {
         let newest = known
             .entry(report.client.clone())
             .or_insert_with(|| report.clone());
-        if report.newness(newest).is_gt() {
+        if report.compare(newest).is_gt() {
             *newest = report.clone();
         }
     }

@@ -40,7 +40,7 @@ impl Report {
     }
 
     /// Which of two reports of one client is newer, as PROTOCOL.md has it.
-    pub(crate) fn newness(&self, other: &Self) -> Ordering {
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
         let time = nanos(&self.time).cmp(&nanos(&other.time));
         time.then_with(|| self.origin.cmp(&other.origin))
             .then_with(|| self.position.cmp(&other.position))

@@ -177,7 +177,7 @@ impl<'a> Talk<'a> {
             return Err("that is another client".to_owned());
         }
         match known {
-            Some(known) if report.newness(known).is_lt() => Err("that is older".to_owned()),
+            Some(known) if report.compare(known).is_lt() => Err("that is older".to_owned()),
             _ => Ok(report),
         }
     }
@@ -214,7 +214,7 @@ impl Ask {
 
 fn newer(a: Option<Arc<Report>>, b: Option<Arc<Report>>) -> Option<Arc<Report>> {
     match (a, b) {
-        (Some(a), Some(b)) if b.newness(&a).is_gt() => Some(b),
+        (Some(a), Some(b)) if b.compare(&a).is_gt() => Some(b),
         (a, b) => a.or(b),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
 use proxyherd::model::timestamp::UnixNanos;
-use proxyherd::places::{Answer, Places};
+use proxyherd::places::{Places, PlacesResponse};
 
 use super::page::Page;
 use super::{ALONE, herd, tell};
@@ -20,8 +20,8 @@ fn every_line_and_connection_is_counted() {
         plan.clients.max_connections = 1;
     });
     herd.launch_with("Riley", Clock::new(move || UnixNanos(start)), Log::off());
-    let admin = herd.admin_address("Riley");
-    let before = Page::of(admin);
+    let web = herd.web_address("Riley");
+    let before = Page::of(web);
     assert_eq!(before.get("proxyherd_client_request_seconds_count"), 0.0);
     assert_eq!(before.get("proxyherd_start_time_seconds"), 1_700_000_000.5);
     assert_eq!(before.get("proxyherd_client_connections"), 0.0);
@@ -45,7 +45,7 @@ fn every_line_and_connection_is_counted() {
     client.places();
     assert_eq!(herd.client("Riley").rest(), b"", "one too many");
     let page = eventually("all lines are counted", || {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         let count = page.get("proxyherd_client_request_seconds_count");
         (count == 11.0).then_some(page)
     });
@@ -108,7 +108,7 @@ fn every_line_and_connection_is_counted() {
     }
     drop(client);
     eventually("the client has left", || {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         (page.get("proxyherd_client_connections") == 0.0).then_some(())
     });
 }
@@ -118,14 +118,14 @@ fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
     let wait = Duration::from_millis(300);
     let slow = move |_| async move {
         tokio::time::sleep(wait).await;
-        Answer::none()
+        PlacesResponse::none()
     };
     let places = Places::new(slow, Duration::from_secs(10));
     let herd = Herd::new(ALONE)
         .with_places(places)
         .adjust(tell)
         .launch_all();
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     let mut client = herd.client("Riley");
     client.ask("IAMAT kiwi +1+1 1");
     client.send("before\nWHATSAT kiwi 1 1\nbehind\n");
@@ -133,7 +133,7 @@ fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
     client.places();
     client.text();
     let page = eventually("all lines are counted", || {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         (page.get("proxyherd_client_request_seconds_count") == 4.0).then_some(page)
     });
     let below = |bound: &str| {
@@ -153,15 +153,15 @@ fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
 #[test]
 fn what_the_system_knows_of_the_process_is_told_where_it_does() {
     let herd = herd(ALONE);
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     if cpu_time(std::process::id()).is_none() {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         assert!(!page.names().iter().any(|name| name.contains("_process_")));
         return;
     }
     // The system counts in hundredths of a second, and a new process has none.
     let (page, told) = eventually("it has worked for a moment", || {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         let told = page.get("proxyherd_process_cpu_seconds_total");
         (told > 0.0).then_some((page, told))
     });

@@ -43,7 +43,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 #[test]
 fn each_path_answers_and_others_say_what_there_is() {
     let herd = herd(ALONE);
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     for (path, status, words) in [
         ("/healthz", 200, "the server runs\n"),
         ("/readyz", 200, "the server takes clients\n"),
@@ -53,7 +53,7 @@ fn each_path_answers_and_others_say_what_there_is() {
             "there is nothing here: ask for /metrics, /healthz or /readyz\n",
         ),
     ] {
-        let answer = get(admin, path);
+        let answer = get(web, path);
         assert_eq!((answer.status, &*answer.body), (status, words), "{path}");
         assert!(
             answer
@@ -61,7 +61,7 @@ fn each_path_answers_and_others_say_what_there_is() {
                 .contains("\r\ncontent-type: text/plain; charset=utf-8")
         );
     }
-    let metrics = get(admin, "/metrics?name=value");
+    let metrics = get(web, "/metrics?name=value");
     assert_eq!(metrics.status, 200);
     let version = "\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8";
     assert!(metrics.head.contains(version), "{}", metrics.head);
@@ -71,15 +71,15 @@ fn each_path_answers_and_others_say_what_there_is() {
 #[test]
 fn only_get_and_head_are_answered_and_head_without_a_body() {
     let herd = herd(ALONE);
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     for path in ["/metrics", "/healthz", "/readyz"] {
-        let head = send(admin, &format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let head = send(web, &format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert_eq!((head.status, &*head.body), (200, ""), "{path}");
         assert!(head.head.contains("\r\ncontent-length: "), "{}", head.head);
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
         let request = format!("{method} /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
-        let answer = send(admin, &request);
+        let answer = send(web, &request);
         assert_eq!(answer.status, 405, "{method}");
         assert!(
             answer.head.contains("\r\nallow: get, head"),
@@ -93,10 +93,10 @@ fn only_get_and_head_are_answered_and_head_without_a_body() {
 #[test]
 fn what_is_no_request_gets_no_answer_that_helps_and_harms_nobody() {
     let herd = herd(ALONE);
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
     for bytes in ["\0\u{1}\u{2}\r\n\r\n", "GET\r\n\r\n", &long, ""] {
-        let mut stream = connect(admin);
+        let mut stream = connect(web);
         // The server may close before it has all of it.
         let _ = stream.write_all(bytes.as_bytes());
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -104,41 +104,38 @@ fn what_is_no_request_gets_no_answer_that_helps_and_harms_nobody() {
         let _ = stream.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP/1.1 2"), "{bytes:.20}");
     }
-    assert_eq!(get(admin, "/healthz").status, 200);
+    assert_eq!(get(web, "/healthz").status, 200);
 }
 
 #[test]
 fn a_server_that_shuts_down_is_not_ready_and_still_healthy() {
     let mut herd = herd(PAIR);
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     // It shuts down for as long as it takes to see that nobody acknowledges.
     herd.set_link("Riley", "Jaquez", Mode::Stall);
     herd.client("Riley").ask("IAMAT kiwi +1+1 1");
     let draining = thread::spawn(move || herd.drain("Riley"));
     let answer = eventually("it is not ready", || {
-        let answer = get(admin, "/readyz");
+        let answer = get(web, "/readyz");
         (answer.status == 503).then_some(answer)
     });
     assert_eq!(
         answer.body,
         "the server shuts down and takes no more clients\n"
     );
-    assert_eq!(get(admin, "/healthz").status, 200);
-    let page = get(admin, "/metrics").body;
+    assert_eq!(get(web, "/healthz").status, 200);
+    let page = get(web, "/metrics").body;
     assert!(page.contains("\nproxyherd_draining 1\n"));
     draining.join().unwrap();
-    assert!(
-        TcpStream::connect(admin).is_err(),
-        "it ends with the server"
-    );
+    assert!(TcpStream::connect(web).is_err(), "it ends with the server");
 }
 
 #[test]
 fn who_reads_and_writes_slowly_is_cut_and_harms_nobody() {
     let herd = herd(ALONE);
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     // Less than the most that are let in, so that others have a place.
-    let mut slow: Vec<TcpStream> = (0..12).map(|_| connect(admin)).collect();
+    let mut slow: Vec<TcpStream> = (0..12).map(|_| connect(web)).collect();
     for (i, stream) in slow.iter_mut().enumerate() {
         let request = ["", "GET /metr", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"][i % 3];
         stream.write_all(request.as_bytes()).unwrap();
@@ -148,11 +145,11 @@ fn who_reads_and_writes_slowly_is_cut_and_harms_nobody() {
     for time in 1..100 {
         client.ask(&format!("IAMAT kiwi +1+1 {time}"));
     }
-    assert_eq!(get(admin, "/metrics").status, 200);
+    assert_eq!(get(web, "/metrics").status, 200);
     assert!(start.elapsed() < Duration::from_secs(5), "{start:?}");
 
     // With as many as may be, others are closed without an answer.
-    slow.extend((0..16).map(|_| connect(admin)));
+    slow.extend((0..16).map(|_| connect(web)));
     let mut nothing = Vec::new();
     let refused = slow.last_mut().unwrap().read_to_end(&mut nothing);
     assert!(refused.is_err() || nothing.is_empty());
@@ -160,7 +157,7 @@ fn who_reads_and_writes_slowly_is_cut_and_harms_nobody() {
     eventually(
         "the slow ones are cut, and others have their places",
         || {
-            let mut stream = connect(admin);
+            let mut stream = connect(web);
             stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").ok()?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).ok()?;
@@ -172,36 +169,35 @@ fn who_reads_and_writes_slowly_is_cut_and_harms_nobody() {
 #[test]
 fn nobody_is_told_unless_the_config_says_so() {
     let (site, process) = Site::up(PAIR, "");
-    assert!(!process.stdout().contains("admin"), "{}", process.stdout());
-    assert!(!site.config().contains("admin"));
+    assert!(!process.stdout().contains("web"), "{}", process.stdout());
+    assert!(!site.config().contains("web"));
     drop(process);
 
     let ports = free_ports(1);
     let make = || {
         let site = Site::new(CLASSIC, "");
-        let admin = format!("[[servers]]\nadmin = \"127.0.0.1:{}\"\n", ports[0]);
-        site.set_config(&site.config().replacen("[[servers]]\n", &admin, 1));
+        let web = format!("[[servers]]\nweb = \"127.0.0.1:{}\"\n", ports[0]);
+        site.set_config(&site.config().replacen("[[servers]]\n", &web, 1));
         site
     };
     let (_site, process) = Site::start(make, |site| site.run(&["up"]));
-    let told = format!(", admin on 127.0.0.1:{}\n", ports[0]);
+    let told = format!(", web on 127.0.0.1:{}\n", ports[0]);
     let stdout = process.stdout();
-    assert_eq!(stdout.matches("admin").count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("web").count(), 1, "{stdout}");
     assert!(stdout.contains(&told), "{stdout}");
     let page = get(loopback(ports[0]), "/metrics").body;
     assert!(page.contains("proxyherd_info{herd=\"test\",name=\"Riley\","));
 }
 
 #[test]
-fn an_admin_port_that_is_taken_stops_the_start() {
+fn a_web_port_that_is_taken_stops_the_start() {
     let taken = herd(ALONE);
-    let port = taken.admin_address("Riley").port();
+    let port = taken.web_address("Riley").port();
     let site = Site::new(ALONE, "");
-    let admin = format!("[[servers]]\nadmin = \"127.0.0.1:{port}\"\n");
-    site.set_config(&site.config().replacen("[[servers]]\n", &admin, 1));
+    let web = format!("[[servers]]\nweb = \"127.0.0.1:{port}\"\n");
+    site.set_config(&site.config().replacen("[[servers]]\n", &web, 1));
     let ended = Process::run(&mut site.command(&["up"]));
     assert!(!ended.status.success());
-    let told =
-        format!("Riley can not listen for admin on 127.0.0.1:{port}: Address already in use");
+    let told = format!("Riley can not listen for web on 127.0.0.1:{port}: Address already in use");
     assert!(ended.stderr.contains(&told), "{}", ended.stderr);
 }

@@ -9,11 +9,11 @@ const TRIANGLE: Topology<'static> = (&["A", "B", "C"], &[("A", "B"), ("B", "C"),
 #[test]
 fn a_link_that_is_down_and_its_lag_are_told() {
     let herd = herd(PAIR);
-    let admin = herd.admin_address("Riley");
+    let web = herd.web_address("Riley");
     let of = |page: &Page, name: &str| {
         page.get(&format!("proxyherd_link_{name}{{neighbour=\"Jaquez\"}}"))
     };
-    let up = Page::of(admin);
+    let up = Page::of(web);
     assert_eq!(of(&up, "up"), 1.0);
     assert_eq!(of(&up, "state_changes_total"), 1.0);
     assert_eq!((of(&up, "lag_reports"), of(&up, "lag_seconds")), (0.0, 0.0));
@@ -24,19 +24,19 @@ fn a_link_that_is_down_and_its_lag_are_told() {
         client.ask(line);
     }
     let down = eventually("the link is down", || {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         (of(&page, "up") == 0.0).then_some(page)
     });
     assert_eq!(of(&down, "state_changes_total"), 2.0);
     assert_eq!(of(&down, "lag_reports"), 2.0);
     assert!(of(&down, "lag_seconds") > 0.0);
     assert!(of(&down, "calls_failed_total") > 0.0);
-    let later = Page::of(admin);
+    let later = Page::of(web);
     assert!(of(&later, "lag_seconds") > of(&down, "lag_seconds"));
 
     herd.set_link("Riley", "Jaquez", Mode::Pass);
     let page = eventually("the link is up, and nothing lacks", || {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         (of(&page, "up") == 1.0 && of(&page, "lag_reports") == 0.0).then_some(page)
     });
     assert_eq!(of(&page, "lag_seconds"), 0.0);
@@ -51,9 +51,9 @@ fn what_goes_over_a_link_is_counted_at_both_ends() {
         client.ask(&format!("IAMAT client-{i} +1+1 1"));
     }
     let (riley, jaquez) = eventually("all are there", || {
-        let riley = Page::of(herd.admin_address("Riley"));
+        let riley = Page::of(herd.web_address("Riley"));
         let sent = riley.get("proxyherd_link_reports_sent_total{neighbour=\"Jaquez\"}");
-        (sent == 50.0).then(|| (riley, Page::of(herd.admin_address("Jaquez"))))
+        (sent == 50.0).then(|| (riley, Page::of(herd.web_address("Jaquez"))))
     });
     let received = |result: &str| {
         let labels = format!("{{neighbour=\"Riley\",result=\"{result}\"}}");
@@ -80,7 +80,7 @@ fn duplicates_are_counted_where_reports_go_round() {
     let received = |result: &str| {
         let mut sum = 0.0;
         for server in ["A", "B", "C"] {
-            let page = Page::of(herd.admin_address(server));
+            let page = Page::of(herd.web_address(server));
             let series: Vec<_> = page.series().map(str::to_owned).collect();
             let is_it = |s: &&String| {
                 s.starts_with("proxyherd_link_reports_received_total")

@@ -1,4 +1,4 @@
-//! Who may ask at the admin port, and how those are told that a server turned
+//! Who may ask at the web port, and how those are told that a server turned
 //! away.
 
 use std::io::{Read, Write};
@@ -29,19 +29,19 @@ fn who_may_not_ask_is_closed_at_once_and_counted() {
     let herd = Herd::new(ALONE)
         .adjust(|plan| {
             tell(plan);
-            plan.admin.networks.allow = network("127.0.0.0/30");
-            plan.admin.networks.deny = network("127.0.0.2");
+            plan.web.networks.allow = network("127.0.0.0/30");
+            plan.web.networks.deny = network("127.0.0.2");
         })
         .launch_all();
-    let admin = herd.admin_address("Riley");
-    assert!(scrape(admin, "127.0.0.3").starts_with("HTTP/1.1 200 OK"));
-    assert_eq!(scrape(admin, "127.0.0.2"), "");
-    assert_eq!(scrape(admin, "127.0.0.4"), "");
+    let web = herd.web_address("Riley");
+    assert!(scrape(web, "127.0.0.3").starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(scrape(web, "127.0.0.2"), "");
+    assert_eq!(scrape(web, "127.0.0.4"), "");
     // Its clients may come from anywhere.
     let mut client = Client::connect_from("127.0.0.4", herd.clients_address("Riley"));
     assert_eq!(client.ask("a"), "? a");
-    let page = Page::of(admin);
-    let refused = "proxyherd_admin_connections_refused_total";
+    let page = Page::of(web);
+    let refused = "proxyherd_web_connections_refused_total";
     assert_eq!(page.get(&format!("{refused}{{reason=\"network\"}}")), 2.0);
     assert_eq!(page.get(&format!("{refused}{{reason=\"limit\"}}")), 0.0);
 }
@@ -56,7 +56,7 @@ fn clients_that_were_turned_away_or_put_off_are_counted_by_the_cause() {
             plan.clients.commands_per_second = Some(100);
         })
         .launch_all();
-    let (admin, clients) = (herd.admin_address("Riley"), herd.clients_address("Riley"));
+    let (web, clients) = (herd.web_address("Riley"), herd.clients_address("Riley"));
     let mut client = herd.client("Riley");
     client.send("x\n".repeat(102));
     for _ in 0..102 {
@@ -70,7 +70,7 @@ fn clients_that_were_turned_away_or_put_off_are_counted_by_the_cause() {
         );
     }
     let page = eventually("all is counted", || {
-        let page = Page::of(admin);
+        let page = Page::of(web);
         (page.get("proxyherd_client_lines_malformed_total") == 102.0).then_some(page)
     });
     let refused = |reason| {

@@ -23,7 +23,7 @@ fn series(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_series_that_rules_and_panels_ask_for_is_there() {
     let herd = herd(CLASSIC);
-    let page = Page::of(herd.admin_address("Riley"));
+    let page = Page::of(herd.web_address("Riley"));
     let there = page.names();
     let linux = cfg!(target_os = "linux");
     let is_told = |name: &str| linux || !name.contains("_process_");
@@ -41,7 +41,7 @@ fn every_series_that_rules_and_panels_ask_for_is_there() {
 #[test]
 fn the_dashboard_shows_every_family() {
     let herd = herd(CLASSIC);
-    let page = Page::of(herd.admin_address("Riley"));
+    let page = Page::of(herd.web_address("Riley"));
     let shown = series(DASHBOARD);
     let is_shown = |family: &&String| shown.iter().any(|name| name.starts_with(family.as_str()));
     let hidden: Vec<_> = page.kinds.keys().filter(|f| !is_shown(f)).collect();

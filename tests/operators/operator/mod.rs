@@ -25,7 +25,7 @@ use proxyherd::proto::{
     Bucket, Circle, DigestRequest, KnownReport, ListClientsRequest, NearbyClient, NearbyRequest,
     Point, Resume, WatchRequest,
 };
-use proxyherd::views::digest::client_hash;
+use proxyherd::queries::digest::client_hash;
 use tonic::{Code, Status};
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);

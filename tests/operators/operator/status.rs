@@ -110,8 +110,8 @@ fn a_hidden_report_counts_among_the_clients_still() {
 fn it_tells_how_many_were_turned_away_or_put_off_and_why() {
     let herd = Herd::new(ALONE)
         .adjust(|plan| {
-            plan.bind_admin = Some(Address::parse("127.0.0.1:0").unwrap());
-            plan.admin.networks.deny = vec![Network::parse("127.0.0.2").unwrap()];
+            plan.bind_web = Some(Address::parse("127.0.0.1:0").unwrap());
+            plan.web.networks.deny = vec![Network::parse("127.0.0.2").unwrap()];
             plan.clients.networks.deny = vec![Network::parse("127.0.0.2").unwrap()];
             plan.clients.connections_per_address = Some(1);
             plan.clients.commands_per_second = Some(100);
@@ -123,8 +123,8 @@ fn it_tells_how_many_were_turned_away_or_put_off_and_why() {
         assert_eq!(client.text(), "? x");
     }
     assert_eq!(herd.client("Riley").rest_until_cut(), b"");
-    let (clients, admin) = (herd.clients_address("Riley"), herd.admin_address("Riley"));
-    for address in [clients, clients, admin] {
+    let (clients, web) = (herd.clients_address("Riley"), herd.web_address("Riley"));
+    for address in [clients, clients, web] {
         assert_eq!(
             Client::connect_from("127.0.0.2", address).rest_until_cut(),
             b""
@@ -133,7 +133,7 @@ fn it_tells_how_many_were_turned_away_or_put_off_and_why() {
     let status = Operator::of(&herd, "Riley").status();
     assert_eq!(status.connections_refused_by_address, 1);
     assert_eq!(status.connections_refused_by_network, 2);
-    assert_eq!(status.admin_connections_refused, 1);
+    assert_eq!(status.web_connections_refused, 1);
     assert_eq!(status.connections_refused, 0);
     assert!(status.reads_put_off >= 1, "{status:?}");
 }

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use proxyherd::places::google::{Api, MAX_BODY_BYTES};
+use proxyherd::places::google::{GoogleApi, MAX_BODY_BYTES};
 
 use super::provider::{Provider, Treatment, head};
 use super::{
@@ -12,21 +12,23 @@ use super::{
 };
 
 /// An answer with one place, for either API.
-fn whole(api: &Api) -> &'static str {
+fn whole(api: &GoogleApi) -> &'static str {
     match api {
-        Api::Legacy => r#"{"html_attributions":[],"results":[{"name":"here"}],"status":"OK"}"#,
-        Api::New(_) => r#"{"places":[{"displayName":{"text":"here"}}]}"#,
+        GoogleApi::Legacy => {
+            r#"{"html_attributions":[],"results":[{"name":"here"}],"status":"OK"}"#
+        }
+        GoogleApi::New(_) => r#"{"places":[{"displayName":{"text":"here"}}]}"#,
     }
 }
 
-fn both() -> [Api; 2] {
+fn both() -> [GoogleApi; 2] {
     [old(), new()]
 }
 
 /// Asks a provider that fails, checks that the client is told so in these words
 /// and without the provider's address, and gives how many calls it took.
 #[track_caller]
-fn fails(provider: &Provider, api: Api, words: &str) -> usize {
+fn fails(provider: &Provider, api: GoogleApi, words: &str) -> usize {
     let answer = answer_from(provider, api);
     assert_eq!(status_of(&answer), "UNKNOWN_ERROR", "{answer}");
     let message = message_of(&answer);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::common::{ALONE, Client, Herd};
 use provider::Provider;
-use proxyherd::places::google::{self, Api, BaseUrl, Fields};
+use proxyherd::places::google::{self, BaseUrl, Fields, GoogleApi};
 use proxyherd::places::{self, Places};
 
 /// The key of all tests. Nothing else is written like it, and a URL has to
@@ -30,24 +30,24 @@ const T: &str = "1621464827";
 /// Where the client kiwi is.
 const UCLA: &str = "+34.068930-118.445127";
 
-fn old() -> Api {
-    Api::Legacy
+fn old() -> GoogleApi {
+    GoogleApi::Legacy
 }
 
-fn new() -> Api {
-    Api::New(Fields::default())
+fn new() -> GoogleApi {
+    GoogleApi::New(Fields::default())
 }
 
 /// Places that ask `base_url`, and take as long as tests may take.
-fn places_at(base_url: &str, api: Api) -> Places {
+fn places_at(base_url: &str, api: GoogleApi) -> Places {
     places_within(Duration::from_secs(15), base_url, api)
 }
 
-fn places_within(timeout: Duration, base_url: &str, api: Api) -> Places {
-    let settings = places::Settings {
-        provider: places::Provider::Google(google::Settings {
+fn places_within(timeout: Duration, base_url: &str, api: GoogleApi) -> Places {
+    let settings = places::PlacesSettings {
+        provider: places::Provider::Google(google::GoogleSettings {
             base_url: Some(BaseUrl::parse(base_url).unwrap()),
-            ..google::Settings::of(api)
+            ..google::GoogleSettings::of(api)
         }),
         timeout,
     };
@@ -82,7 +82,7 @@ fn json_of(client: &mut Client) -> String {
 }
 
 /// The answer to one question, where the provider says the same to everyone.
-fn answer_from(provider: &Provider, api: Api) -> String {
+fn answer_from(provider: &Provider, api: GoogleApi) -> String {
     answer_of(&herd_asking(places_at(&provider.url(), api)), "10 5")
 }
 

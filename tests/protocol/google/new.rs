@@ -1,6 +1,6 @@
 //! The Places API (new): what is asked, and what becomes of its answers.
 
-use proxyherd::places::google::{Api, Fields};
+use proxyherd::places::google::{Fields, GoogleApi};
 
 use super::provider::Provider;
 use super::{KEY, T, answer_from, answer_of, herd_asking, message_of, new, places_at, status_of};
@@ -185,7 +185,7 @@ fn the_question_is_asked_with_the_client_s_own_digits() {
 fn the_mask_names_the_fields_that_are_used_and_a_setting_trims_it() {
     let mask = |fields: Fields| {
         let provider = Provider::answering(200, "{}");
-        answer_from(&provider, Api::New(fields));
+        answer_from(&provider, GoogleApi::New(fields));
         let call = provider.calls().pop().unwrap();
         call.header("x-goog-fieldmask").unwrap().to_owned()
     };

@@ -65,11 +65,11 @@ fn the_key_is_seen_nowhere_at_any_level_and_neither_are_places() {
         ("google", "debug"),
     ] {
         let provider = Provider::start(|number, _| treat(number));
-        let admin = free_ports(1)[0];
+        let web = free_ports(1)[0];
         let make = || {
             let site = Site::new(ALONE, &settings(name, &provider.url(), level));
-            let admin = format!("admin = \"127.0.0.1:{admin}\"\ntalks_to");
-            site.set_config(&site.config().replace("talks_to", &admin));
+            let web = format!("web = \"127.0.0.1:{web}\"\ntalks_to");
+            site.set_config(&site.config().replace("talks_to", &web));
             site
         };
         let start = |site: &Site| {
@@ -96,7 +96,7 @@ fn the_key_is_seen_nowhere_at_any_level_and_neither_are_places() {
         said.push_str(&json_of(&mut client));
 
         let check = Process::run(site.command(&["check"]).env("GOOGLE_PLACES_API_KEY", KEY));
-        let asked = [status(&site), metrics(admin), format!("{check:?}")];
+        let asked = [status(&site), metrics(web), format!("{check:?}")];
 
         process.signal("TERM");
         let ended = process.end();
@@ -133,8 +133,8 @@ fn status(site: &Site) -> String {
 }
 
 /// What monitoring reads.
-fn metrics(admin: u16) -> String {
-    let mut stream = TcpStream::connect(loopback(admin)).unwrap();
+fn metrics(web: u16) -> String {
+    let mut stream = TcpStream::connect(loopback(web)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut page = String::new();
@@ -160,7 +160,7 @@ fn places_and_settings_print_no_key() {
         let places = places_at("http://127.0.0.1:1", api.clone());
         let printed = format!("{places:?} {places:#?}");
         assert!(printed.contains("Google("), "{printed}");
-        let settings = google::Settings::of(api);
+        let settings = google::GoogleSettings::of(api);
         let printed = format!("{printed} {settings:?} {settings:#?}");
         assert!(!printed.contains("TheKey"), "{printed}");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proxyherd::model::decimal::Decimal;
 use proxyherd::model::position::Position;
 use proxyherd::places::google::MAX_CALLS;
-use proxyherd::places::{Answer, Question};
+use proxyherd::places::{PlacesQuery, PlacesResponse};
 use tokio::time::timeout;
 
 use super::provider::{Provider, Treatment};
@@ -18,13 +18,13 @@ use crate::common::{LIMIT, eventually};
 
 const FOUND: &str = r#"{"html_attributions":[],"results":[{"name":"here"}],"status":"OK"}"#;
 
-fn question(radius_km: &str) -> Question {
+fn question(radius_km: &str) -> PlacesQuery {
     let position = Position::parse(UCLA.as_bytes()).unwrap();
-    Question::new(position, Decimal::parse(radius_km.as_bytes()).unwrap(), 5)
+    PlacesQuery::new(position, Decimal::parse(radius_km.as_bytes()).unwrap(), 5)
 }
 
 /// Begins to wait for an answer that is not there yet.
-async fn begin(answer: &mut (impl Future<Output = Answer> + Unpin)) {
+async fn begin(answer: &mut (impl Future<Output = PlacesResponse> + Unpin)) {
     assert!(timeout(Duration::ZERO, answer).await.is_err());
 }
 

@@ -28,7 +28,7 @@ impl Counting {
             let anywhere = Address::parse("127.0.0.1:0").unwrap();
             plan.tls = Some(files.files(plan.name.as_str()));
             plan.clients_tls = Some((anywhere.clone(), files.pair("Riley")));
-            plan.bind_admin = Some(anywhere);
+            plan.bind_web = Some(anywhere);
         });
         herd.launch("Riley");
         Self { pki, herd }
@@ -54,7 +54,7 @@ impl Counting {
     }
 
     fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(self.herd.admin_address("Riley")).unwrap();
+        let mut stream = TcpStream::connect(self.herd.web_address("Riley")).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
         let mut page = String::new();

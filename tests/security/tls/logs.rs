@@ -27,9 +27,9 @@ impl ServerLog {
     /// Launches a server of a herd with a log.
     pub(crate) fn launch(herd: &mut Herd, name: &str) -> Self {
         let dir = TempDir::new().unwrap();
-        let settings = log::Settings {
+        let settings = log::LogSettings {
             dir: dir.path().to_owned(),
-            ..log::Settings::default()
+            ..log::LogSettings::default()
         };
         let log = Log::open(&settings, name).unwrap();
         ROUTER.register(name, &log);

@@ -72,13 +72,13 @@ fn a_key_that_is_printed_would_be_found() {
 }
 
 /// A herd with every port that there is.
-fn site(admin: u16) -> Site {
+fn site(web: u16) -> Site {
     let site = Site::new(PAIR, SECURITY);
     let [clients_tls] = free_ports(1)[..] else {
         unreachable!()
     };
     let more = format!(
-        "clients_tls = \"127.0.0.1:{clients_tls}\"\nadmin = \"127.0.0.1:{admin}\"\ntalks_to = [\"J"
+        "clients_tls = \"127.0.0.1:{clients_tls}\"\nweb = \"127.0.0.1:{web}\"\ntalks_to = [\"J"
     );
     site.set_config(&site.config().replacen("talks_to = [\"J", &more, 1));
     done(certs(&site, &[]));
@@ -86,8 +86,8 @@ fn site(admin: u16) -> Site {
     site
 }
 
-fn metrics(admin: u16) -> String {
-    let mut stream = TcpStream::connect(loopback(admin)).unwrap();
+fn metrics(web: u16) -> String {
+    let mut stream = TcpStream::connect(loopback(web)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut page = String::new();
@@ -97,9 +97,9 @@ fn metrics(admin: u16) -> String {
 
 #[test]
 fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
-    let admin = free_ports(1)[0];
+    let web = free_ports(1)[0];
     let (site, process) = Site::start(
-        || site(admin),
+        || site(web),
         |site| {
             let mut command = site.command(&["up"]);
             Process::spawn(command.env("RUST_LOG", "trace")).serving()
@@ -111,7 +111,7 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
     let status = ["status", "--json", "--certificate", own[0], "--key", own[1]];
     let status = done(Process::run(&mut site.command(&status)));
     assert!(status.contains("peer_connections_refused"), "{status}");
-    let page = metrics(admin);
+    let page = metrics(web);
     assert!(
         page.contains("proxyherd_connections_refused_total"),
         "{page}"

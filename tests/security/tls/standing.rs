@@ -95,7 +95,12 @@ fn a_link_ends_when_the_neighbours_certificate_expires_and_comes_back_with_anoth
         .counts()
         .peers_refused()
         .clone();
-    assert!(refused.of(proxyherd::tls::Reason::Expired).get() > 0);
+    assert!(
+        refused
+            .of(proxyherd::tls::HandshakeErrorKind::Expired)
+            .get()
+            > 0
+    );
     let own = two.second.pair("Lasting-2");
     two.second.renew(&own, &server("Lasting-2", "test"));
     two.herd.await_links();

@@ -1,11 +1,11 @@
 //! A line into a command: taken if PROTOCOL.md says so, and what is taken comes
 //! back as it was written.
 
+use proxyherd::line_protocol::command::Command;
+use proxyherd::line_protocol::reply;
 use proxyherd::model::client::ClientId;
 use proxyherd::model::report::{Origin, Report};
 use proxyherd::model::timestamp::{Skew, UnixNanos};
-use proxyherd::text::command::Command;
-use proxyherd::text::reply;
 
 use super::reference::{decimal, fields, is_at_most, is_client, position, skew, time};
 

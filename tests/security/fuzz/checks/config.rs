@@ -20,7 +20,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 assert_eq!(plan.neighbours.len(), server.neighbours.len());
             }
         }
-        Err(ConfigError::Wrong { problems, .. }) => {
+        Err(ConfigError::Invalid { problems, .. }) => {
             let lines = text.matches('\n').count() + 1;
             assert!(!problems.is_empty());
             for problem in problems {

@@ -1,7 +1,7 @@
 //! Bytes into lines: the same whatever the segments, and the same as a plain
 //! splitter gives.
 
-use proxyherd::text::lines::{Line, Lines};
+use proxyherd::line_protocol::lines::{Line, Lines};
 
 /// What a connection may hold of what it read, its line not counted.
 const READ_BUFFER: usize = 36 * 1024;

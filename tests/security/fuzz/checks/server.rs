@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use proxyherd::gateway::{self, Clock, Gateway};
-use proxyherd::herd::Incarnation;
-use proxyherd::herd::replica::{Identity, Replica};
-use proxyherd::herd::store::Store;
 use proxyherd::log::Log;
 use proxyherd::model::name::Name;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::peers::Inbound;
 use proxyherd::proto::propagate_server::Propagate;
 use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame};
+use proxyherd::replication::Incarnation;
+use proxyherd::replication::replica::{Replica, ServerIdentity};
+use proxyherd::replication::store::Store;
 use tonic::{Request, Status};
 
 pub(super) const HERD: &str = "test";
@@ -34,7 +34,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new() -> Self {
         let name = |text| Name::parse(text).unwrap();
-        let identity = Identity {
+        let identity = ServerIdentity {
             herd: name(HERD),
             name: name(RILEY),
             incarnation: Incarnation::new(RILEYS_INCARNATION).unwrap(),
@@ -43,7 +43,11 @@ impl Server {
         let neighbours = vec![name(JAQUEZ)];
         let replica = Replica::new(identity, members, neighbours, [1, 2, 3, 4]);
         let clock = Clock::new(|| UnixNanos(0));
-        let gateway = Arc::new(Gateway::new(replica, clock, &gateway::Settings::default()));
+        let gateway = Arc::new(Gateway::new(
+            replica,
+            clock,
+            &gateway::GatewaySettings::default(),
+        ));
         let inbound = Inbound::new(gateway.clone(), &Log::off());
         Self { gateway, inbound }
     }

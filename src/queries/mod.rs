@@ -1,0 +1,66 @@
+//! What is worked out from the newest reports for those who ask how a server
+//! is: which clients are near, which there are, and sums that prove that two
+//! servers hold the same.
+//!
+//! The idea: writers pay nothing for it. A view reads the feed behind them, at
+//! the pace of whoever asks, by a [`FeedReader`]; nobody asks, nothing is worked out,
+//! and a view that is dropped takes its memory along. A view is brought up to
+//! date when it is asked, and then knows all that had changed by then.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`digest`] | sums over reports, by ranges of the clients' hashes |
+//! | [`nearby`] | where clients are, nearest first |
+//! | [`page`] | clients in the order of their IDs, a page at a time |
+//! | `top_k` | the first so many of a pass, in order |
+//!
+//! All of them show what clients are shown: a report that `expire_after` hides
+//! at the time of a question is not there. What a view knows of a hidden report
+//! it keeps until the slot is used again, or the clock went back and it begins
+//! anew; the store has forgotten such a report by then, or shows it again. (One
+//! thing goes unseen: a clock that leaps so far ahead that reports are forgotten,
+//! and back again before anybody asks. A view then shows those until it is
+//! dropped.)
+//!
+//! Nothing here reads a clock, waits, or starts a thread.
+//!
+//! [`FeedReader`]: crate::replication::feed_reader::FeedReader
+
+pub mod digest;
+pub mod nearby;
+pub mod page;
+mod top_k;
+
+use std::ops::ControlFlow;
+
+use crate::replication::feed_reader::{FeedReader, RecordId};
+use crate::replication::replica::Replica;
+use crate::replication::store::StoredReport;
+
+/// How many changes are read before they are worked in.
+const SOME: usize = 4096;
+
+/// Reads what changed behind `feed_reader` until now, in pieces: `note` makes of each
+/// change what is kept of it, under a lock; `take` is given those, outside.
+fn read_on<T>(
+    tail: &mut FeedReader,
+    replica: &Replica,
+    mut note: impl FnMut(RecordId, &StoredReport<'_>) -> T,
+    mut take: impl FnMut(T),
+) {
+    let store = replica.store();
+    // What changes from here on is for the next question: or a steady load
+    // could keep this one reading for ever.
+    let through = store.last();
+    let mut changes = Vec::new();
+    while tail.seen() < through {
+        tail.read(store, SOME, |slot, held| {
+            changes.push(note(slot, held));
+            ControlFlow::Continue(())
+        });
+        changes.drain(..).for_each(&mut take);
+    }
+}
+
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,83 @@
+//! A small server for the tests of views, with a clock that tests set.
+
+use std::time::Duration;
+
+use crate::model::client::ClientId;
+use crate::model::name::Name;
+use crate::model::position::Position;
+use crate::model::report::{Origin, Report};
+use crate::model::timestamp::{NANOS_PER_SECOND, Skew, Timestamp, UnixNanos};
+use crate::replication::Incarnation;
+use crate::replication::expiry::Expiry;
+use crate::replication::replica::{Replica, ServerIdentity};
+use crate::replication::store::Walk;
+
+/// Hidden reports are kept so many seconds.
+pub(super) const KEPT: u64 = 5;
+
+pub(super) struct Herd {
+    pub(super) replica: Replica,
+    pub(super) now: UnixNanos,
+}
+
+impl Herd {
+    /// A server that knows nobody, and hides reports after so many seconds.
+    pub(super) fn new(expire_after: Option<u64>) -> Self {
+        let name = |text| Name::parse(text).unwrap();
+        let identity = ServerIdentity {
+            herd: name("test"),
+            name: name("Riley"),
+            incarnation: Incarnation::new(1).unwrap(),
+        };
+        let members = vec![name("Riley")];
+        // By another name, since this folder draws no random keys but in tests.
+        let hasher = Default::default();
+        let replica = Replica::new(identity, members, Vec::new(), hasher);
+        let expiry = |after| {
+            let [after, kept] = [after, KEPT].map(Duration::from_secs);
+            Expiry::with_kept_hidden(after, kept)
+        };
+        Self {
+            replica: replica.with_expiry(expire_after.map(expiry)),
+            now: UnixNanos(0),
+        }
+    }
+
+    /// A client reports, `time` seconds after 1970 by its clock.
+    pub(super) fn tell(&mut self, client: &str, position: &str, time: u64) {
+        let time = time.to_string();
+        let report = Report {
+            client: ClientId::parse(client.as_bytes()).unwrap(),
+            origin: Origin::parse(b"Riley").unwrap(),
+            position: Position::parse(position.as_bytes()).unwrap(),
+            time: Timestamp::parse(time.as_bytes()).unwrap(),
+            skew: Skew(0),
+        };
+        self.replica.admit(&report, self.now, usize::MAX).unwrap();
+    }
+
+    /// It is so many seconds after 1970.
+    pub(super) fn set_now(&mut self, seconds: u64) {
+        self.now = UnixNanos(seconds as i64 * NANOS_PER_SECOND);
+    }
+
+    /// What is too old to be kept is forgotten.
+    pub(super) fn forget(&self) {
+        let mut walk = Walk::default();
+        for _ in 0..self.replica.store().looks(1000) {
+            self.replica.forget_some(&mut walk, 1000, self.now);
+        }
+    }
+
+    /// All that is shown, in no order.
+    pub(super) fn shown<T>(&self, mut each: impl FnMut(&Report<'_>) -> T) -> Vec<T> {
+        let (mut all, mut walk) = (Vec::new(), Walk::default());
+        let mut look = |held: crate::replication::store::StoredReport<'_>| {
+            if !self.replica.hides(held.report.time, self.now) {
+                all.push(each(&held.report));
+            }
+        };
+        while !self.replica.store().read_some(&mut walk, 7, &mut look) {}
+        all
+    }
+}

@@ -1,0 +1,136 @@
+//! A reader of the feed that is no neighbour: whatever is worked out from the
+//! newest reports keeps up through one of these, at its own pace, and writers
+//! pay nothing for it.
+
+use std::ops::ControlFlow;
+
+use super::feed::{Entry, Key};
+use super::store::{Store, StoredReport};
+
+/// How many changes are copied at a time under the feed's lock.
+const CHUNK: usize = 512;
+
+/// How far a reader has come in a server's feed.
+///
+/// It sees each client's newest report once, in the order of the changes; one
+/// that was replaced before the reader came to it is passed over. What is
+/// forgotten leaves the feed without a trace.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedReader {
+    seen: u64,
+}
+
+/// The place of a client's record, below the store's number of records: the
+/// same for as long as the client is known, and given to another after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordId(pub u32);
+
+impl FeedReader {
+    /// A reader of what changes behind the number `seen`; 0 reads all.
+    pub fn behind(seen: u64) -> Self {
+        Self { seen }
+    }
+
+    /// The last number that was dealt with.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Hands the next changes to `each`, at most about `most` of them. `each`
+    /// must be quick, it runs under a lock; a `Break` of its stops before that
+    /// change. Gives whether all was read that there was at the beginning.
+    pub fn read(
+        &mut self,
+        store: &Store,
+        most: usize,
+        mut each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
+    ) -> bool {
+        let each = |Key(key): Key, held: &StoredReport<'_>| each(RecordId(key), held);
+        let (seen, is_end) = walk(store, self.seen, most, each);
+        self.seen = seen;
+        is_end
+    }
+}
+
+/// Goes over the changes behind `after`, about `most` of them, and gives the
+/// last number that was dealt with and whether it is the last that there was.
+pub(super) fn walk(
+    store: &Store,
+    after: u64,
+    most: usize,
+    mut each: impl FnMut(Key, &StoredReport<'_>) -> ControlFlow<()>,
+) -> (u64, bool) {
+    // What changes from here on is left for the next time: it stands behind
+    // `through`, even if it stood before it when this began.
+    let through = store.last();
+    let mut done = after;
+    let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
+    for _ in 0..most.div_ceil(CHUNK) {
+        chunk.clear();
+        store.changes(done, through, CHUNK, &mut chunk);
+        if chunk.is_empty() {
+            return (through, true);
+        }
+        if store.read(&chunk, &mut done, &mut each).is_break() {
+            return (done, false);
+        }
+    }
+    (done, done == through)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::client::ClientId;
+    use crate::model::position::Position;
+    use crate::model::report::{Origin, Report};
+    use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
+    use crate::replication::seen_by::SeenBy;
+    use crate::replication::store::{Learned, MergeResult};
+
+    fn tell(store: &Store, client: &str, time: &str) {
+        let report = Report {
+            client: ClientId::parse(client.as_bytes()).unwrap(),
+            origin: Origin::parse(b"Riley").unwrap(),
+            position: Position::parse(b"+1+1").unwrap(),
+            time: Timestamp::parse(time.as_bytes()).unwrap(),
+            skew: Skew(0),
+        };
+        let learned = Learned {
+            at: UnixNanos(0),
+            from: None,
+        };
+        let admitted = store.admit(&report, SeenBy::default(), learned, 9);
+        assert_eq!(admitted, Ok(MergeResult::Newer));
+    }
+
+    fn read(tail: &mut FeedReader, store: &Store, most: usize) -> (Vec<String>, bool) {
+        let mut seen = Vec::new();
+        let is_end = tail.read(store, usize::MAX, |_, held| {
+            if seen.len() == most {
+                return ControlFlow::Break(());
+            }
+            let report = &held.report;
+            seen.push(format!("{} {}", report.client.text(), report.time.text()));
+            ControlFlow::Continue(())
+        });
+        (seen, is_end)
+    }
+
+    #[test]
+    fn a_reader_sees_the_newest_of_each_client_once_and_goes_on_where_it_stopped() {
+        let store = Store::new([1, 2, 3, 4]);
+        for (client, time) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")] {
+            tell(&store, client, time);
+        }
+        let mut tail = FeedReader::behind(0);
+        assert_eq!(read(&mut tail, &store, 1), (vec!["b 1".to_owned()], false));
+        tell(&store, "a", "3");
+        let rest = vec!["c 1".to_owned(), "a 3".to_owned()];
+        assert_eq!(read(&mut tail, &store, 9), (rest, true));
+        assert_eq!(tail.seen(), 5);
+        assert_eq!(read(&mut tail, &store, 9), (vec![], true));
+        let mut late = FeedReader::behind(4);
+        assert_eq!(read(&mut late, &store, 9), (vec!["a 3".to_owned()], true));
+    }
+}

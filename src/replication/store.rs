@@ -1,0 +1,518 @@
+//! The newest report of every client.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use ahash::RandomState as Hasher;
+
+use crate::model::client::ClientId;
+use crate::model::report::Report;
+
+use super::feed::{Entry, Feed, Key};
+use super::feed_reader::RecordId;
+use super::lock;
+pub use super::merge_batch::MERGE_BATCH;
+use super::record::Record;
+pub use super::record::{Learned, StoredReport};
+use super::seen_by::SeenBy;
+use super::shard::Shard;
+
+/// How many shards the records are spread over: enough that threads seldom
+/// meet in one, few enough that empty ones cost nothing to speak of.
+pub(super) const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 6;
+
+/// What became of a report that was merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeResult {
+    /// It is the newest now, and stands at the end of the feed.
+    Newer,
+    /// The store held exactly this report.
+    Same,
+    /// The store holds a newer one. Nothing changed.
+    Older,
+}
+
+/// A report of a new client was turned away: the store holds as many clients
+/// as it may. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreFull;
+
+/// The newest report of every client, and the feed of its changes.
+///
+/// Records are sharded by client under plain mutexes, each held for a run of
+/// comparisons and copies, never across an await. A change's number and
+/// its entry in the feed are made in one critical section, under the feed's
+/// lock inside the shard's, so that nobody can see number n + 1 before n. The
+/// order of locks is always shard, then feed; and whoever has a shard waits for no
+/// other.
+///
+/// Memory: about 160 bytes for each client with an ID of usual length, index
+/// and feed included. Grows with the number of clients and with nothing else;
+/// what a client leaves that is forgotten serves the next new one.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) shards: Box<[Mutex<Shard>]>,
+    pub(super) feed: Mutex<Feed>,
+    clients: AtomicUsize,
+    hasher: Hasher,
+}
+
+/// How far a walk through all records has come. It begins again where it ends.
+#[derive(Debug, Default)]
+pub struct Walk {
+    shard: usize,
+    slot: usize,
+}
+
+impl Walk {
+    /// Goes on to `slot` of its shard, which has so many.
+    fn go_on(&mut self, slot: usize, slots: usize) {
+        *self = match slot == slots {
+            true => Self {
+                shard: (self.shard + 1) % SHARDS,
+                slot: 0,
+            },
+            false => Self { slot, ..*self },
+        };
+    }
+
+    fn is_at_start(&self) -> bool {
+        (self.shard, self.slot) == (0, 0)
+    }
+}
+
+impl Store {
+    /// An empty store. Clients choose their IDs, and `keys` are what keeps them
+    /// from choosing such as all fall in one place: numbers that nobody can
+    /// guess.
+    pub fn new(keys: [u64; 4]) -> Self {
+        let [a, b, c, d] = keys;
+        Self {
+            shards: std::iter::repeat_with(Mutex::default)
+                .take(SHARDS)
+                .collect(),
+            feed: Mutex::new(Feed::new()),
+            clients: AtomicUsize::new(0),
+            hasher: Hasher::with_seeds(a, b, c, d),
+        }
+    }
+
+    /// How many clients have a report.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Relaxed)
+    }
+
+    /// The sequence number of the newest change; 0 where nothing ever changed.
+    pub fn last(&self) -> u64 {
+        lock(&self.feed).last()
+    }
+
+    /// How many entries stand in the feed: one for each client, however often
+    /// it reported.
+    pub fn feed_entries(&self) -> usize {
+        lock(&self.feed).entries()
+    }
+
+    /// Hands the newest report of a client to `read`, which must be quick: it
+    /// runs under a lock. `None` for a client that never reported.
+    pub fn find<T>(&self, client: ClientId<'_>, read: impl FnOnce(Report<'_>) -> T) -> Option<T> {
+        let hash = self.hash(client);
+        let shard = lock(&self.shards[shard_of(hash)]);
+        shard
+            .find(hash, client)
+            .map(|slot| read(shard.records[slot].report()))
+    }
+
+    /// Hands all that is known of a client's newest report to `read`, as
+    /// [`find`](Self::find) does.
+    pub fn inspect<T>(
+        &self,
+        client: ClientId<'_>,
+        read: impl FnOnce(StoredReport<'_>) -> T,
+    ) -> Option<T> {
+        let hash = self.hash(client);
+        let shard = lock(&self.shards[shard_of(hash)]);
+        let slot = shard.find(hash, client)?;
+        Some(read(shard.records[slot].held()))
+    }
+
+    /// Hands what is held at a slot to `read`, as [`find`](Self::find) does;
+    /// `None` where no client's report is.
+    pub fn at<T>(&self, slot: RecordId, read: impl FnOnce(StoredReport<'_>) -> T) -> Option<T> {
+        let (shard, slot) = parts(Key(slot.0));
+        let shard = lock(&self.shards[shard]);
+        let record = shard.records.get(slot)?;
+        (!record.is_vacant()).then(|| read(record.held()))
+    }
+
+    /// Hands some records to `each`, which must be quick: `some` of the shard
+    /// that the walk has come to. Gives whether it has come to the end. A walk
+    /// from the beginning to the end meets every client that is known all the
+    /// while, once.
+    pub fn read_some(
+        &self,
+        walk: &mut Walk,
+        some: usize,
+        mut each: impl FnMut(StoredReport<'_>),
+    ) -> bool {
+        let shard = lock(&self.shards[walk.shard]);
+        let end = shard.records.len().min(walk.slot + some);
+        for record in &shard.records[walk.slot.min(end)..end] {
+            if !record.is_vacant() {
+                each(record.held());
+            }
+        }
+        walk.go_on(end, shard.records.len());
+        walk.is_at_start()
+    }
+
+    /// Takes a report if it is newer than what is held, unless it is of a client
+    /// that is not yet known while `most_clients` are. `heard` is who sent it,
+    /// and is remembered if the report is now the newest, be it new or known.
+    pub fn admit(
+        &self,
+        report: &Report<'_>,
+        heard: SeenBy,
+        learned: Learned,
+        most_clients: usize,
+    ) -> Result<MergeResult, StoreFull> {
+        let hash = self.hash(report.client);
+        let at = shard_of(hash);
+        let mut shard = lock(&self.shards[at]);
+        let Some(slot) = shard.find(hash, report.client) else {
+            self.count_client(most_clients)?;
+            self.add(at, &mut shard, hash, report, (heard, learned));
+            return Ok(MergeResult::Newer);
+        };
+        let record = &mut shard.records[slot];
+        let merged = compare(record, report, heard);
+        if merged == MergeResult::Newer {
+            let number = {
+                let mut feed = lock(&self.feed);
+                feed.remove(record.number);
+                feed.append(key(at, slot))
+            };
+            record.replace(report, number, heard, learned);
+        }
+        Ok(merged)
+    }
+
+    /// Takes `heard` out of every record.
+    pub(super) fn forget(&self, heard: SeenBy) {
+        for shard in &self.shards {
+            for record in &mut lock(shard).records {
+                record.heard.remove(heard);
+            }
+        }
+    }
+
+    /// How many looks a walk takes that sees at most `some` records in each. A
+    /// place that a forgotten client left is looked at too.
+    pub fn looks(&self, some: usize) -> usize {
+        let looks = |shard: &Mutex<Shard>| lock(shard).records.len().div_ceil(some).max(1);
+        self.shards.iter().map(looks).sum()
+    }
+
+    /// Looks at some records, `some` of the shard that the walk has come to, and
+    /// takes out those that `is_over` says. Gives how many. Whoever walks on
+    /// looks at every record again and again.
+    pub(super) fn forget_some(
+        &self,
+        walk: &mut Walk,
+        some: usize,
+        is_over: impl Fn(&Report<'_>) -> bool,
+    ) -> usize {
+        let mut shard = lock(&self.shards[walk.shard]);
+        let end = shard.records.len().min(walk.slot + some);
+        let is_over = |&slot: &usize| {
+            let record = &shard.records[slot];
+            !record.is_vacant() && is_over(&record.report())
+        };
+        let over: Vec<usize> = (walk.slot..end).filter(is_over).collect();
+        walk.go_on(end, shard.records.len());
+        for &slot in &over {
+            let record = &shard.records[slot];
+            lock(&self.feed).remove(record.number);
+            let hash = self.hasher.hash_one(record.client_bytes());
+            shard.remove(hash, slot);
+        }
+        self.clients.fetch_sub(over.len(), Relaxed);
+        over.len()
+    }
+
+    /// Copies where to find the changes after `after` up to and with
+    /// `through`, at most `most`, to the end of `out`.
+    pub(super) fn changes(&self, after: u64, through: u64, most: usize, out: &mut Vec<Entry>) {
+        lock(&self.feed).copy(after, through, most, out);
+    }
+
+    /// Hands the records of some changes to `each`, in order, but for those that
+    /// have changed again since: they stand further behind in the feed. A `Break`
+    /// of its stops before that change. `done` becomes the last number that was
+    /// dealt with.
+    ///
+    /// What came in one push stands in runs of one shard, each of which is locked
+    /// once: locks one by one would take longer than the rest.
+    pub(super) fn read(
+        &self,
+        entries: &[Entry],
+        done: &mut u64,
+        mut each: impl FnMut(Key, &StoredReport<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let shard_of = |entry: &Entry| parts(entry.key).0;
+        for run in entries.chunk_by(|a, b| shard_of(a) == shard_of(b)) {
+            let shard = lock(&self.shards[shard_of(&run[0])]);
+            for entry in run {
+                let record = &shard.records[parts(entry.key).1];
+                if record.number == entry.number {
+                    each(entry.key, &record.held())?;
+                }
+                *done = entry.number;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// How many reports changed after `after` that no neighbour sent.
+    pub(super) fn unheard_after(&self, after: u64) -> usize {
+        let count = |shard: &Mutex<Shard>| {
+            let shard = lock(shard);
+            let unheard = |r: &&Record| r.number > after && r.heard.is_nobody();
+            shard.records.iter().filter(unheard).count()
+        };
+        self.shards.iter().map(count).sum()
+    }
+
+    /// Adds a client's first report. It has been counted.
+    pub(super) fn add(
+        &self,
+        at: usize,
+        shard: &mut Shard,
+        hash: u64,
+        report: &Report<'_>,
+        (heard, learned): (SeenBy, Learned),
+    ) {
+        let number = lock(&self.feed).append(key(at, shard.next_slot()));
+        let record = Record::new(report, number, heard, learned);
+        shard.insert(hash, record, &self.hasher);
+    }
+
+    pub(super) fn count_client(&self, most: usize) -> Result<(), StoreFull> {
+        let one_more = |clients| (clients < most).then_some(clients + 1);
+        let counted = self.clients.fetch_update(Relaxed, Relaxed, one_more);
+        counted.map(drop).map_err(|_| StoreFull)
+    }
+
+    pub(super) fn hash(&self, client: ClientId<'_>) -> u64 {
+        self.hasher.hash_one(client.bytes())
+    }
+}
+
+/// What is to become of a client's report. Remembers who has exactly the one that
+/// is held.
+pub(super) fn compare(record: &mut Record, report: &Report<'_>, heard: SeenBy) -> MergeResult {
+    match record.judge(report) {
+        Ordering::Less => MergeResult::Older,
+        Ordering::Equal => {
+            record.heard.add(heard);
+            MergeResult::Same
+        }
+        Ordering::Greater => MergeResult::Newer,
+    }
+}
+
+/// The table inside a shard uses a hash's lowest and highest bits.
+pub(super) fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}
+
+/// A record's shard and slot in 32 bits: room for 67 million in each shard.
+pub(super) fn key(shard: usize, slot: usize) -> Key {
+    let key = (slot << SHARD_BITS) | shard;
+    Key(u32::try_from(key).expect("memory ends long before four billion clients"))
+}
+
+fn parts(Key(key): Key) -> (usize, usize) {
+    (key as usize % SHARDS, (key >> SHARD_BITS) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::position::Position;
+    use crate::model::report::Origin;
+    use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
+
+    fn report<'a>(client: &'a str, position: &'a str, time: &'a str) -> Report<'a> {
+        Report {
+            client: ClientId::parse(client.as_bytes()).unwrap(),
+            origin: Origin::parse(b"Riley").unwrap(),
+            position: Position::parse(position.as_bytes()).unwrap(),
+            time: Timestamp::parse(time.as_bytes()).unwrap(),
+            skew: Skew(0),
+        }
+    }
+
+    const LEARNED: Learned = Learned {
+        at: UnixNanos(0),
+        from: None,
+    };
+
+    fn merge(store: &Store, report: &Report<'_>) -> MergeResult {
+        let admitted = store.admit(report, SeenBy::default(), LEARNED, usize::MAX);
+        admitted.unwrap()
+    }
+
+    fn admit_all(
+        store: &Store,
+        reports: &[Report<'_>],
+        each: impl FnMut(usize, Result<MergeResult, StoreFull>),
+    ) {
+        let reports = reports.iter().enumerate();
+        store.admit_all(reports, SeenBy::default(), LEARNED, usize::MAX, each);
+    }
+
+    fn all(store: &Store) -> Vec<(String, String, String)> {
+        let mut entries = Vec::new();
+        store.changes(0, u64::MAX, usize::MAX, &mut entries);
+        let (mut reports, mut done) = (Vec::new(), 0);
+        let read = store.read(&entries, &mut done, |_, held| {
+            let r = held.report;
+            let texts = [r.client.text(), r.position.text(), r.time.text()];
+            reports.push(texts.map(str::to_owned).into());
+            ControlFlow::Continue(())
+        });
+        assert_eq!((read, done), (ControlFlow::Continue(()), store.last()));
+        assert_eq!(reports.len(), entries.len());
+        reports.sort();
+        reports
+    }
+
+    #[test]
+    fn as_many_looks_as_are_said_make_a_whole_walk() {
+        const SOME: usize = 2;
+        let store = Store::new([1, 2, 3, 4]);
+        for client in 0..1000 {
+            merge(&store, &report(&format!("client-{client}"), "+1+1", "1"));
+        }
+        let all_but_few = |report: &Report<'_>| !report.client.text().ends_with("00");
+        let looks = store.looks(1000);
+        let mut walk = Walk::default();
+        let look = |_| store.forget_some(&mut walk, 1000, all_but_few);
+        assert_eq!((0..looks).map(look).sum::<usize>(), 991);
+
+        // Most places are vacant now.
+        let mut seen = 0;
+        let mut walk = Walk::default();
+        for look in 1..=store.looks(SOME) {
+            let is_end = store.read_some(&mut walk, SOME, |_| seen += 1);
+            assert_eq!(is_end, look == store.looks(SOME), "look {look}");
+        }
+        assert_eq!(seen, 9);
+    }
+
+    #[test]
+    fn the_newest_wins_and_says_so() {
+        let store = Store::new([1, 2, 3, 4]);
+        let merge = |position, time| merge(&store, &report("k", position, time));
+        assert_eq!(merge("+1+1", "5"), MergeResult::Newer);
+        assert_eq!(merge("+1+1", "5"), MergeResult::Same);
+        assert_eq!(merge("+9+9", "4"), MergeResult::Older);
+        assert_eq!(merge("+2+2", "5"), MergeResult::Newer);
+        assert_eq!((store.last(), store.clients()), (2, 1));
+        let client = ClientId::parse(b"k").unwrap();
+        assert_eq!(
+            store
+                .find(client, |r| r.position.text().to_owned())
+                .unwrap(),
+            "+2+2"
+        );
+        assert_eq!(store.find(ClientId::parse(b"K").unwrap(), |_| ()), None);
+    }
+
+    #[test]
+    fn a_full_store_takes_reports_of_those_it_knows() {
+        let store = Store::new([1, 2, 3, 4]);
+        let admit = |client, time| {
+            store.admit(&report(client, "+1+1", time), SeenBy::default(), LEARNED, 1)
+        };
+        assert_eq!(admit("a", "1"), Ok(MergeResult::Newer));
+        assert_eq!(admit("b", "1"), Err(StoreFull));
+        assert_eq!(admit("a", "2"), Ok(MergeResult::Newer));
+        assert_eq!(merge(&store, &report("b", "+1+1", "1")), MergeResult::Newer);
+    }
+
+    fn any_reports() -> impl Strategy<Value = Vec<(&'static str, &'static str, &'static str)>> {
+        let client = prop::sample::select(vec!["a", "b", "c"]);
+        let position = prop::sample::select(vec!["+1+1", "+1+1/", "-1+1"]);
+        let time = prop::sample::select(vec!["1", "1.0", "2", "3", "1.0000000009"]);
+        prop::collection::vec((client, position, time), 1..20)
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_merging_gives_the_same_be_it_one_by_one_or_all_at_once(
+            (reports, shuffled) in any_reports()
+                .prop_flat_map(|reports| (Just(reports.clone()), Just(reports).prop_shuffle())),
+            at_once in 1usize..9,
+        ) {
+            let [reports, shuffled] = [reports, shuffled].map(|reports| -> Vec<_> {
+                let report = |(client, position, time)| report(client, position, time);
+                reports.into_iter().map(report).collect()
+            });
+            let [one, other] = [(); 2].map(|()| Store::new([1, 2, 3, 4]));
+            for report in &reports {
+                merge(&one, report);
+            }
+            let mut told = 0;
+            for some in shuffled.chunks(at_once) {
+                admit_all(&other, some, |_, _| told += 1);
+            }
+            prop_assert_eq!(all(&one), all(&other));
+            prop_assert_eq!(one.clients(), other.clients());
+            prop_assert_eq!(told, reports.len());
+        }
+    }
+
+    #[test]
+    fn readers_see_numbers_in_order_while_threads_write() {
+        const THREADS: usize = 4;
+        let store = Store::new([1, 2, 3, 4]);
+        let done = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (store, done) = (&store, &done);
+                scope.spawn(move || {
+                    for round in 0..5000 {
+                        let client = format!("client-{}", (round * 7 + thread) % 50);
+                        let time = round.to_string();
+                        let reports = [&client, "other"].map(|k| report(k, "+1+1", &time));
+                        match round % 2 {
+                            0 => admit_all(store, &reports, |_, _| ()),
+                            _ => {
+                                let _ = reports.map(|report| merge(store, &report));
+                            }
+                        }
+                    }
+                    done.fetch_add(1, Relaxed);
+                });
+            }
+            let mut seen = 0;
+            while done.load(Relaxed) < THREADS {
+                // Whatever is not in the feed any more has moved behind `last`.
+                let last = store.last();
+                let mut entries = Vec::new();
+                store.changes(seen, last, usize::MAX, &mut entries);
+                assert!(entries.is_sorted_by_key(|entry| entry.number));
+                seen = last;
+            }
+        });
+        assert_eq!(store.clients(), 51);
+        assert_eq!(all(&store).len(), 51);
+    }
+}
