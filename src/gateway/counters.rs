@@ -26,7 +26,7 @@ pub struct LineCounters {
 }
 
 /// What a server has done for its clients since it started. What it did for
-/// its neighbours stands on the [`LinkTable`](super::Board).
+/// its neighbours stands on the [`LinkTable`](super::LinkTable).
 #[derive(Debug, Default)]
 pub struct ServerCounters {
     accepted: Counter,

@@ -274,7 +274,7 @@ impl Link {
         is_busy(span) && !is_cut
     }
 
-    /// Lets reports gather until [`linger`](Settings::linger) after the last
+    /// Lets reports gather until [`linger`](PeerSettings::linger) after the last
     /// push, or until the server shuts down. Gives `false` where the neighbour
     /// has to be greeted instead.
     async fn gather(&self, finish: &mut watch::Receiver<bool>, last: Instant) -> bool {

@@ -124,14 +124,26 @@ fn every_file_opens_with_what_it_is() {
 #[test]
 fn what_is_misplaced_is_told() {
     for (module, source, told) in [
-        (&["line_protocol", "reply"][..], "use crate::model::name::Name;", ""),
+        (
+            &["line_protocol", "reply"][..],
+            "use crate::model::name::Name;",
+            "",
+        ),
         (
             &["line_protocol", "reply"],
             "use super::lines; use crate::line_protocol::command;",
             "",
         ),
-        (&["line_protocol"], "use crate::replication::store;", "next door"),
-        (&["line_protocol"], "fn f(x: crate::gateway::Clock) {}", "above"),
+        (
+            &["line_protocol"],
+            "use crate::replication::store;",
+            "next door",
+        ),
+        (
+            &["line_protocol"],
+            "fn f(x: crate::gateway::Clock) {}",
+            "above",
+        ),
         (
             &["peers", "link"],
             "use super::super::clients::Listener;",
@@ -142,7 +154,11 @@ fn what_is_misplaced_is_told() {
             "mod tests { use super::super::super::server; }",
             "above",
         ),
-        (&["gateway"], "use crate::{replication, config::Config};", "above"),
+        (
+            &["gateway"],
+            "use crate::{replication, config::Config};",
+            "above",
+        ),
         (&["cli"], "use crate::shiny::New;", "no floor"),
         (&["cli"], "use crate::*;", "no floor"),
         (&["cli"], "use crate as everything;", "name a folder"),
