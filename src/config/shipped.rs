@@ -107,12 +107,12 @@ fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
 
 #[test]
 fn the_examples_of_tls_are_right_for_every_server() {
-    let (before, after) = SHIPPED.split_once("# What it shows is told").unwrap();
+    let (before, after) = SHIPPED.split_once("# sets the certificate.").unwrap();
     let (server, after) = after.split_once("\n\n[[servers]]").unwrap();
     let (between, security) = after.split_once("[security]\n").unwrap();
     let uncomment = |text: &str| text.replace("\n#     ", "\n");
     let text = format!(
-        "{before}# What it shows is told{}\n\n[[servers]]{between}[security]\n{}",
+        "{before}# sets the certificate.{}\n\n[[servers]]{between}[security]\n{}",
         uncomment(server),
         uncomment(security)
     );
