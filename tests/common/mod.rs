@@ -7,7 +7,6 @@
 
 mod alone;
 mod client;
-mod dice;
 mod earth;
 mod fake;
 mod herd;
@@ -17,12 +16,12 @@ mod proc;
 mod process;
 mod proxy;
 mod push;
+mod random;
 mod site;
 mod stranger;
 
 pub use alone::alone;
 pub use client::{Client, dial_from};
-pub use dice::Dice;
 pub use earth::haversine;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
@@ -34,6 +33,7 @@ pub use proc::{cpu_time, memory, open_files};
 pub use process::{Ended, PortTaken, Process};
 pub use proxy::{Mode, Proxy};
 pub use push::{PushRequest, report};
+pub(crate) use random::Random;
 pub use site::{Site, free_ports, loopback};
 pub use stranger::{Life, Stranger};
 

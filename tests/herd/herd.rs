@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::common::{CLASSIC, Client, Dice, Fake, Herd, Manner, Mode};
+use crate::common::{CLASSIC, Client, Fake, Herd, Manner, Mode, Random};
 use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
 use proxyherd::model::timestamp::UnixNanos;
@@ -330,15 +330,15 @@ fn a_drain_counts_what_nobody_got() {
 }
 
 /// One thing that may happen to the five, other than that clients report.
-fn trouble(herd: &mut Herd, dice: &mut Dice, running: &mut Vec<&str>) {
+fn trouble(herd: &mut Herd, random: &mut Random, running: &mut Vec<&str>) {
     let modes = [Mode::Pass, Mode::Pass, Mode::Cut, Mode::Stall];
-    let (a, b) = CLASSIC.1[dice.roll(CLASSIC.1.len())];
-    match dice.roll(8) {
-        0..=3 => herd.set_link(a, b, modes[dice.roll(modes.len())]),
-        4 => herd.set_way(a, b, modes[dice.roll(modes.len())]),
+    let (a, b) = CLASSIC.1[random.below(CLASSIC.1.len())];
+    match random.below(8) {
+        0..=3 => herd.set_link(a, b, modes[random.below(modes.len())]),
+        4 => herd.set_way(a, b, modes[random.below(modes.len())]),
         5 if running.len() > 2 => {
-            let gone = running.remove(dice.roll(running.len()));
-            match dice.roll(2) {
+            let gone = running.remove(random.below(running.len()));
+            match random.below(2) {
                 0 => herd.kill(gone),
                 _ => drop(herd.drain(gone)),
             }
@@ -358,7 +358,7 @@ fn whatever_happens_all_agree_after_it_and_what_a_living_server_took_is_not_lost
     const CLIENTS: usize = 40;
     for seed in 1..=4 {
         println!("seed {seed}");
-        let mut dice = Dice(seed);
+        let mut random = Random::new(seed);
         let herd = Herd::new(CLASSIC).adjust(|plan| {
             plan.peers.drain = Duration::from_millis(200);
             plan.peers.backoff_cap = Duration::from_millis(200);
@@ -369,10 +369,10 @@ fn whatever_happens_all_agree_after_it_and_what_a_living_server_took_is_not_lost
         // in which of its lives.
         let mut last = vec![None; CLIENTS];
         for n in 0..300 {
-            if dice.roll(4) == 0 {
-                trouble(&mut herd, &mut dice, &mut running);
+            if random.below(4) == 0 {
+                trouble(&mut herd, &mut random, &mut running);
             }
-            let (server, client) = (running[dice.roll(running.len())], dice.roll(CLIENTS));
+            let (server, client) = (running[random.below(running.len())], random.below(CLIENTS));
             herd.client(server)
                 .ask(&format!("IAMAT c-{client} +1+1 {n}"));
             last[client] = Some((server, herd.incarnation(server), n));

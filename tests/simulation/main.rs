@@ -30,6 +30,7 @@ mod model;
 mod network;
 mod process;
 mod queue;
+#[path = "../common/random.rs"]
 mod random;
 mod reload;
 mod setup;

@@ -27,7 +27,7 @@ mod ledger;
 mod net;
 mod panics;
 mod phone;
-#[path = "../simulation/random.rs"]
+#[path = "../common/random.rs"]
 mod random;
 mod run;
 mod setup;

@@ -14,7 +14,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
-use crate::common::Dice;
+use crate::common::Random;
 
 /// How late the second copy of a push comes.
 const LATE: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pub(crate) struct Relay {
 
 struct Calls {
     to: PropagateClient<Channel>,
-    dice: Mutex<Dice>,
+    random: Mutex<Random>,
     made: AtomicUsize,
     failed: AtomicUsize,
 }
@@ -54,7 +54,7 @@ impl Relay {
         let endpoint = Endpoint::from_shared(format!("http://{to}")).unwrap();
         let calls = Arc::new(Calls {
             to: PropagateClient::new(endpoint.tcp_nodelay(true).connect_lazy()),
-            dice: Mutex::new(Dice(seed)),
+            random: Mutex::new(Random::new(seed)),
             made: AtomicUsize::new(0),
             failed: AtomicUsize::new(0),
         });
@@ -88,7 +88,7 @@ impl Relay {
 impl Calls {
     fn fate(&self) -> Fate {
         self.made.fetch_add(1, Relaxed);
-        let fate = match self.dice.lock().unwrap().roll(100) {
+        let fate = match self.random.lock().unwrap().below(100) {
             0..10 => Fate::Fails,
             10..20 => Fate::LosesItsAnswer,
             20..29 => Fate::Breaks,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use super::ledger::wall_clock;
-use super::random::Random;
+use crate::common::Random;
 
 /// What a client says, at any server.
 #[derive(Clone)]

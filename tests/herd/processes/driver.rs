@@ -8,11 +8,11 @@ use super::ends;
 use super::herd::NAMES;
 use super::life::{Life, Ports};
 use super::plan::{Fault, Kind, Plan};
-use super::random::Random;
 use super::talk;
 use super::tally::Tally;
 use super::world::World;
 use crate::common::Mode;
+use crate::common::Random;
 
 /// A neighbour must have a server's reports when that is told to stop, where
 /// nothing has struck the two or the way between them for so long: longer than

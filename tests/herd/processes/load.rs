@@ -5,9 +5,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::life::Life;
-use super::random::Random;
 use super::talk::{End, Talk};
 use super::world::World;
+use crate::common::Random;
 
 /// Connections that stay with one life of a server for as long as it lasts.
 const STAYING: u64 = 3;

@@ -27,8 +27,6 @@ mod ledger;
 mod life;
 mod load;
 mod plan;
-#[path = "../../simulation/random.rs"]
-mod random;
 mod report;
 mod speed;
 mod talk;

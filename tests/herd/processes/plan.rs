@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::herd::NAMES;
-use super::random::Random;
 use crate::common::Mode;
+use crate::common::Random;
 
 /// How long things go wrong, in milliseconds.
 const LONG: u64 = 4500;
