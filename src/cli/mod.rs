@@ -4,6 +4,7 @@ mod bench;
 mod certs;
 mod check;
 mod files;
+mod plans;
 mod query;
 mod reload;
 mod run;

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use super::run::plans;
+use super::plans::plans;
 use crate::config::{Config, ConfigError, LocalServers, ReloadPlan};
 use crate::log::Levels;
 use crate::server::{PreparedChange, RunningServer};

@@ -13,12 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::files;
+use super::plans::plans;
 use super::reload::{Hangup, Reloading};
 use crate::config::{Config, LocalServers, Server};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
 use crate::places::Places;
-use crate::server::{BoundServer, RunningServer, ServerPlan};
+use crate::server::{BoundServer, RunningServer};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -132,16 +133,6 @@ async fn bind_all(
         bound.push(BoundServer::open(plan).await?);
     }
     Ok(bound)
-}
-
-/// What each server needs to know to run here.
-pub(super) fn plans(config: &Config, servers: &[&Server], most_clients: usize) -> Vec<ServerPlan> {
-    let plan = |server: &&Server| {
-        let mut plan = config.plan(server);
-        plan.clients.max_connections = plan.clients.max_connections.min(most_clients);
-        plan
-    };
-    servers.iter().map(plan).collect()
 }
 
 /// Opens all logs before anything starts, for the same reason.

@@ -12,7 +12,8 @@ use crate::model::decimal::Decimal;
 use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
 use crate::places::{Places, PlacesQuery, PlacesResponse};
-use crate::replication::store::{MERGE_BATCH, MergeResult, StoreFull};
+use crate::replication::MERGE_BATCH;
+use crate::replication::store::{MergeResult, StoreFull};
 
 use super::response_queue::ResponseQueue;
 

@@ -33,6 +33,7 @@ mod reload;
 mod samples;
 mod section;
 mod servers;
+mod setting;
 mod setting_lines;
 mod settings;
 #[cfg(test)]

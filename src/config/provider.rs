@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::messages;
-use super::settings::{Setting, Visitor};
+use super::setting::{Setting, Visitor};
 use super::value::{FromToml, ValueError, text};
 use crate::places::Provider;
 use crate::places::google::{self, BaseUrl, DEFAULT_KEY_VARIABLE, Fields, FieldsError, GoogleApi};

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::messages;
 use super::problems::Problems;
-use super::settings::{OFF, Setting, Visitor};
+use super::setting::{OFF, Setting, Visitor};
 use super::value::{self, FromToml, ValueError};
 
 /// Hands out the values of a table by their keys.

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::Config;
-use super::settings::{self, OFF, Setting, Visitor};
+use super::setting::{OFF, Setting, Visitor};
+use super::settings;
 
 /// One setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]

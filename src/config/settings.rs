@@ -5,42 +5,13 @@
 //! holds that file to the bounds and defaults here. The folders' types are
 //! taken apart field by field, so that none can be forgotten.
 
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::messages;
 use super::provider;
+use super::setting::Visitor;
 use super::tls::TlsSettings;
-use super::value::FromToml;
-use crate::model::networks::{Network, Networks};
+use crate::model::networks::Networks;
 use crate::{clients, gateway, log, peers, places, web};
-
-/// Goes over the settings of one table: to fill them from a file, or to tell
-/// what they are.
-pub(super) trait Visitor {
-    /// A setting that may have any value of its type.
-    fn plain<T: Setting>(&mut self, key: &'static str, slot: &mut T);
-
-    /// A setting that may have any value within bounds, both included.
-    fn bounded<T: Setting + PartialOrd>(
-        &mut self,
-        key: &'static str,
-        slot: &mut T,
-        bounds: RangeInclusive<T>,
-    );
-
-    /// A setting within bounds, or `"off"`.
-    fn bounded_or_off<T: Setting + PartialOrd + Default>(
-        &mut self,
-        key: &'static str,
-        slot: &mut Option<T>,
-        bounds: RangeInclusive<T>,
-    );
-}
-
-/// The value of a setting that is done without.
-pub(super) const OFF: &str = "off";
 
 /// The settings of `[places]`.
 pub(super) fn places(on: &mut impl Visitor, settings: &mut places::PlacesSettings) {
@@ -162,53 +133,6 @@ pub(super) fn flooding(on: &mut impl Visitor, settings: &mut peers::PeerSettings
 
 const MIB: usize = 1 << 20;
 const TIB: u64 = 1 << 40;
-
-/// A value that a setting can have.
-pub(super) trait Setting: FromToml {
-    /// The value for people: as in the file, without its quotes.
-    fn show(&self) -> String;
-}
-
-macro_rules! shown_as_displayed {
-    ($($value:ty),*) => {$(
-        impl Setting for $value {
-            fn show(&self) -> String {
-                self.to_string()
-            }
-        }
-    )*};
-}
-
-shown_as_displayed!(bool, u32, u64, usize, log::Level);
-
-impl Setting for Duration {
-    fn show(&self) -> String {
-        humantime::format_duration(*self).to_string()
-    }
-}
-
-impl Setting for PathBuf {
-    fn show(&self) -> String {
-        self.display().to_string()
-    }
-}
-
-impl Setting for Vec<Network> {
-    fn show(&self) -> String {
-        let texts: Vec<String> = self.iter().map(Network::to_string).collect();
-        match texts.as_slice() {
-            [] => "[]".to_owned(),
-            _ => messages::list(texts.iter().map(String::as_str), "and"),
-        }
-    }
-}
-
-impl Setting for Option<PathBuf> {
-    fn show(&self) -> String {
-        self.as_ref()
-            .map_or_else(|| "none".to_owned(), Setting::show)
-    }
-}
 
 const fn millis(number: u64) -> Duration {
     Duration::from_millis(number)

@@ -30,7 +30,7 @@ use tower::Service;
 
 use crate::metrics::AtomicInstant;
 
-use super::port;
+use super::served;
 
 /// Largest head of an answer, in bytes.
 const MAX_HEAD: u32 = 16 * 1024;
@@ -219,8 +219,8 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
         .enable_push(false)
-        .initial_window_size(port::STREAM_WINDOW)
-        .initial_connection_window_size(port::CONNECTION_WINDOW)
+        .initial_window_size(served::STREAM_WINDOW)
+        .initial_connection_window_size(served::CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEAD);
     builder
 }

@@ -24,13 +24,6 @@ use super::incoming::Connection;
 use super::served;
 use super::wire::MAX_PUSH_BYTES;
 
-/// How many bytes of one call may be on their way unread: a whole batch, so
-/// that it crosses in one go.
-pub(super) const STREAM_WINDOW: u32 = 2 << 20;
-
-/// The same for all calls of one connection.
-pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
-
 /// The gRPC server of one peer port.
 #[derive(Debug)]
 pub struct Port {

@@ -21,7 +21,12 @@ use tokio::sync::watch;
 use super::PeerSettings;
 use super::calls::Calls;
 use super::incoming::Connection;
-use super::port::{CONNECTION_WINDOW, STREAM_WINDOW};
+
+/// HTTP/2 window of one call, in bytes: a whole batch fits.
+pub(super) const STREAM_WINDOW: u32 = 2 << 20;
+
+/// HTTP/2 window of one connection, in bytes.
+pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Calls that one connection may have under way. A link has one.
 const MAX_CALLS: u32 = 64;

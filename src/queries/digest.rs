@@ -18,8 +18,9 @@ use twox_hash::{XxHash3_64, XxHash3_128};
 use crate::line_protocol::reply;
 use crate::model::report::Report;
 use crate::model::timestamp::{Timestamp, UnixNanos};
+use crate::replication::RecordId;
 use crate::replication::expiry::Expiry;
-use crate::replication::feed_reader::{FeedReader, RecordId};
+use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::Replica;
 
 use super::read_on;

@@ -33,7 +33,8 @@ mod top_k;
 
 use std::ops::ControlFlow;
 
-use crate::replication::feed_reader::{FeedReader, RecordId};
+use crate::replication::RecordId;
+use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 

@@ -14,7 +14,8 @@ use rstar::primitives::GeomWithData;
 
 use crate::model::sphere::{chord_squared, metres, on_unit_sphere, reach_squared};
 use crate::model::timestamp::{Timestamp, UnixNanos};
-use crate::replication::feed_reader::{FeedReader, RecordId};
+use crate::replication::RecordId;
+use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 

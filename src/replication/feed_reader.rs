@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 
+use super::RecordId;
 use super::feed::{Entry, Key};
 use super::store::{Store, StoredReport};
 
@@ -19,11 +20,6 @@ const CHUNK: usize = 512;
 pub struct FeedReader {
     seen: u64,
 }
-
-/// The place of a client's record, below the store's number of records: the
-/// same for as long as the client is known, and given to another after that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordId(pub u32);
 
 impl FeedReader {
     /// A reader of what changes behind the number `seen`; 0 reads all.

@@ -51,6 +51,8 @@ pub mod send_cursor;
 mod shard;
 pub mod store;
 
+pub use merge_batch::MERGE_BATCH;
+
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -83,6 +85,11 @@ impl fmt::Display for Incarnation {
 /// keeps its place, also where it is no neighbour for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NeighbourId(pub usize);
+
+/// Index of a client's record in the store, below the number of records. It is
+/// stable while the client is held, and reused afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordId(pub u32);
 
 /// Locks a mutex, whatever became of a thread that held it: each critical
 /// section in this folder leaves its value whole at every step at which it

@@ -10,10 +10,9 @@ use ahash::RandomState as Hasher;
 use crate::model::client::ClientId;
 use crate::model::report::Report;
 
+use super::RecordId;
 use super::feed::{Entry, Feed, Key};
-use super::feed_reader::RecordId;
 use super::lock;
-pub use super::merge_batch::MERGE_BATCH;
 use super::record::Record;
 pub use super::record::{Learned, StoredReport};
 use super::seen_by::SeenBy;
