@@ -1,4 +1,4 @@
-//! The answer to a question: a Nearby Search response, whoever gave it.
+//! The response to a query: a Nearby Search response, from any provider.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +7,33 @@ use super::nearby;
 /// A Nearby Search response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacesResponse {
-    /// The response as JSON in Google's look, without a line end after it.
+    /// The response as JSON in Google's formatting, without a line end after it.
     pub json: String,
-    /// How many places are in it.
+    /// The number of places in the response.
     pub places: usize,
 }
 
 impl PlacesResponse {
-    /// Nothing is near, or nothing was wanted: `ZERO_RESULTS`.
+    /// Returns the response without places, where none is near or none was requested:
+    /// `ZERO_RESULTS`.
     pub fn none() -> PlacesResponse {
         PlacesResponse::of_status("ZERO_RESULTS", None)
     }
 
-    /// The provider could not answer: `UNKNOWN_ERROR`, with the cause, in words, as its `error_message`.
+    /// Returns the response for a provider that failed: `UNKNOWN_ERROR`, with the cause as its
+    /// `error_message`.
     pub fn failed(cause: &str) -> PlacesResponse {
         PlacesResponse::of_status("UNKNOWN_ERROR", Some(cause))
     }
 
-    /// The provider would not answer: its own status, and its message where it gave one.
+    /// Returns the response for a provider that refused the query: its own status, and its message
+    /// if it sent one.
     pub(super) fn refused(status: &str, message: Option<&str>) -> PlacesResponse {
         PlacesResponse::of_status(status, message)
     }
 
-    /// The places found, in the provider's order; [`PlacesResponse::none`] where there are none.
+    /// Returns the response with these places, in the order of the provider;
+    /// [`PlacesResponse::none`] if there are none.
     pub(super) fn found<P: Serialize>(places: &[P]) -> PlacesResponse {
         if places.is_empty() {
             return PlacesResponse::none();
@@ -42,7 +46,7 @@ impl PlacesResponse {
         })
     }
 
-    /// Did the provider fail to answer?
+    /// Returns whether the provider failed to answer.
     pub(super) fn is_failure(&self) -> bool {
         self.places == 0
             && serde_json::from_str::<Status>(&self.json)
@@ -76,7 +80,7 @@ struct ResponseBody<'a, P> {
     status: &'a str,
 }
 
-/// What a response says of how it came about.
+/// The part of a response that holds its status.
 #[derive(Deserialize)]
 struct Status {
     status: String,

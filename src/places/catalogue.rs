@@ -1,21 +1,25 @@
-//! A list of places, numbered from 0, close together in memory.
+//! A list of places, numbered from 0, compact in memory.
 //!
 //! Invariants:
-//! - Every place in it has a name, and coordinates on the globe; no text is longer than [`MAX_TEXT_BYTES`].
-//! - A place keeps its number while places are added; [`Catalogue::arranged`] alone gives new ones.
-//! - All texts stand in one string. Where a place has the same types or vicinity as the one before it, the text is
-//!   there once: a list in the order of its regions takes a fraction of the room.
+//! - Every place has a name and coordinates on the globe; no text is longer than
+//!   [`MAX_TEXT_BYTES`].
+//! - A place keeps its number while places are added; only [`Catalogue::arranged`] assigns new
+//!   ones.
+//! - All texts are parts of one string. Where a place has the same types or vicinity as the one
+//!   before it, the text is stored once: a list in the order of its regions takes a fraction of the
+//!   memory.
 //!
-//! It knows nothing of distance, and it does not see whether two places share an id.
+//! The catalogue does not compute distances, and it does not check whether two places share an id.
 
 use std::fmt;
 
 use super::place::Place;
 
-/// The most places that one list holds.
+/// The maximum number of places in one list.
 pub const MAX_PLACES: usize = 5_000_000;
 
-/// The longest name, id, vicinity or list of types of one place, in bytes. It bounds what one answer can grow to.
+/// The maximum length of the name, id, vicinity or list of types of one place, in bytes. It bounds
+/// the size of one response.
 pub const MAX_TEXT_BYTES: usize = 1024;
 
 /// A list of valid places.
@@ -25,22 +29,22 @@ pub(super) struct Catalogue {
     texts: String,
 }
 
-/// Why a catalogue does not take a place; it is as it was before.
+/// The reason why a catalogue rejects a place. The catalogue is unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum InvalidPlace {
     /// The place has no name.
     NoName,
-    /// What is too long, and how many bytes it has.
+    /// A text is too long: its kind and its length in bytes.
     LongText(&'static str, usize),
-    /// This is no latitude.
+    /// The latitude is out of range.
     Latitude(f64),
-    /// This is no longitude.
+    /// The longitude is out of range.
     Longitude(f64),
-    /// There is no room for another.
+    /// The catalogue is full.
     Full,
 }
 
-/// A place, with its texts elsewhere.
+/// A place, with its texts stored in the common string.
 #[derive(Clone, Copy)]
 struct Record {
     latitude: f64,
@@ -51,7 +55,8 @@ struct Record {
     vicinity: Span,
 }
 
-/// Where in the texts a text is. 16 bits do for what is at most [`MAX_TEXT_BYTES`] long.
+/// The range of a text in the common string. 16 bits suffice for a length of at most
+/// [`MAX_TEXT_BYTES`].
 #[derive(Clone, Copy, Default)]
 struct Span {
     start: u32,
@@ -59,7 +64,7 @@ struct Span {
 }
 
 impl Catalogue {
-    /// Adds a place at the end and gives its number.
+    /// Appends a place and returns its number.
     pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let number = self.room_for(place)?;
         let previous = self.records.last().copied();
@@ -78,26 +83,27 @@ impl Catalogue {
         Ok(number)
     }
 
-    /// How many places there are.
+    /// Returns the number of places.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// The place of this number, which [`Catalogue::push`] gave.
+    /// Returns the place of a number that [`Catalogue::push`] returned.
     pub(super) fn get(&self, number: u32) -> Place<'_> {
         self.records[number as usize].place(&self.texts)
     }
 
-    /// All coordinates (latitude, longitude), in the order of the numbers.
+    /// Returns all coordinates (latitude, longitude), in the order of the numbers.
     pub(super) fn points(&self) -> impl Iterator<Item = (f64, f64)> {
         self.records
             .iter()
             .map(|record| (record.latitude, record.longitude))
     }
 
-    /// The same places with new numbers: those on one point stand side by side, by name and then by id.
+    /// Returns the same places with new numbers: those on one point are consecutive, by name and
+    /// then by id.
     ///
-    /// Gives back the room that was held for more places, too.
+    /// It also releases the spare capacity.
     pub(super) fn arranged(self) -> Catalogue {
         let Catalogue {
             mut records,
@@ -114,7 +120,7 @@ impl Catalogue {
         Catalogue { records, texts }
     }
 
-    /// The number that the place would get, if the list can take it.
+    /// Returns the number that the place would get, if the list can hold it.
     fn room_for(&self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let texts = check(place)?;
         let room = u32::try_from(self.texts.len() + texts).is_ok();
@@ -161,7 +167,7 @@ impl Span {
     }
 }
 
-/// Whether the place is valid, and how many bytes its texts have.
+/// Checks that the place is valid and returns the total length of its texts in bytes.
 fn check(place: &Place<'_>) -> Result<usize, InvalidPlace> {
     if place.name.is_empty() {
         return Err(InvalidPlace::NoName);

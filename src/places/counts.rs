@@ -1,4 +1,4 @@
-//! What came of the questions that were asked.
+//! Counters of the outcomes of queries.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use crate::metrics::{Counter, Histogram};
 
 use super::PlacesResponse;
 
-/// Counts answers. A question with which nothing is wanted asks nobody, and one whose asker left gets no answer: neither
-/// counts.
+/// Counts responses. A query that requests no place calls no provider, and one whose caller was
+/// dropped gets no response: neither counts.
 #[derive(Debug, Default)]
 pub struct PlacesCounters {
     answered: Counter,
@@ -25,17 +25,17 @@ impl PlacesCounters {
         self.took.observe(took, 1);
     }
 
-    /// How many questions were answered with places, or that there are none.
+    /// Returns the number of queries that were answered, with places or with none.
     pub fn answered(&self) -> u64 {
         self.answered.get()
     }
 
-    /// How many questions the provider failed to answer.
+    /// Returns the number of queries that the provider failed to answer.
     pub fn failed(&self) -> u64 {
         self.failed.get()
     }
 
-    /// How long both kinds took.
+    /// Returns the duration of both kinds.
     pub fn took(&self) -> &Histogram {
         &self.took
     }

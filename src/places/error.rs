@@ -1,4 +1,4 @@
-//! Why the places could not be made ready at start.
+//! Errors of preparing the places at start.
 
 use std::fmt;
 use std::io;
@@ -8,23 +8,24 @@ use std::time::Duration;
 use super::google::KeyError;
 use super::{MAX_FILE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT};
 
-/// Why [`Places::start`](super::Places::start) failed. Whatever the cause, nothing has been started.
+/// The reason why [`Places::start`](super::Places::start) failed. In every case nothing has been
+/// started.
 #[derive(Debug)]
 pub enum PlacesError {
     /// The timeout in the settings is out of bounds.
     Timeout(Duration),
-    /// There is no key for a provider that needs one.
+    /// A provider that needs a key has none.
     Key {
-        /// The environment variable that was to hold it.
+        /// The environment variable of the key.
         variable: String,
-        /// What is wrong with it.
+        /// The fault of its value.
         why: KeyError,
     },
-    /// Nothing can be asked by HTTP, for this reason.
+    /// The HTTP client cannot be created, for this reason.
     Http(String),
-    /// The system has no thread for loading the places.
+    /// The system has no thread available for loading the places.
     Thread(io::Error),
-    /// The name of the operator's file does not tell what is in it.
+    /// The name of the operator's file does not identify its format.
     Kind {
         /// The file.
         file: PathBuf,
@@ -33,7 +34,7 @@ pub enum PlacesError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
     /// The operator's file is larger than [`MAX_FILE_BYTES`].
@@ -41,25 +42,25 @@ pub enum PlacesError {
         /// The file.
         file: PathBuf,
     },
-    /// The operator's file can be read, but not as places.
+    /// The operator's file can be read, but its content is not valid as places.
     Content {
         /// The file.
         file: PathBuf,
-        /// Where in the file.
+        /// The location of the fault in the file.
         spot: SourceLocation,
-        /// The cause, and what would be right.
+        /// The cause, and the correction.
         problem: String,
     },
 }
 
-/// Where in a file something is wrong.
+/// A location of a fault in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceLocation {
-    /// Nowhere in particular.
+    /// The file as a whole.
     File,
-    /// On this line, the first being 1.
+    /// A line, counted from 1.
     Line(usize),
-    /// In this feature, the first being 1, which begins on this line.
+    /// A feature, counted from 1, and the line on which it begins.
     Feature {
         /// The number of the feature.
         number: usize,

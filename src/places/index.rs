@@ -1,8 +1,10 @@
-//! Which places are nearest: an R*-tree over points on the unit sphere.
+//! The nearest places to a point: an R*-tree over points on the unit sphere.
 //!
-//! The nearest by chord in space are the nearest on the ground; [`sphere`](crate::model::sphere) tells why.
+//! The nearest by chord in space are the nearest on the ground; [`sphere`](crate::model::sphere)
+//! explains why.
 //!
-//! It knows places by their numbers only. Many on one point, as where addresses were looked up by town, are one entry.
+//! The index refers to places by number only. Places that share a point, for example where
+//! addresses were geocoded by town, are one entry.
 
 use std::ops::Range;
 
@@ -11,27 +13,29 @@ use rstar::primitives::GeomWithData;
 
 use crate::model::sphere::{on_unit_sphere, reach_squared};
 
-/// The places of a catalogue by where they are.
+/// The index of the places of a catalogue by their coordinates.
 pub(super) struct Index {
     tree: RTree<Entry>,
 }
 
-/// A point on the unit sphere and the numbers of the places there.
+/// A point on the unit sphere and the numbers of the places on it.
 type Entry = GeomWithData<[f64; 3], Range<u32>>;
 
-/// A point that was found.
+/// A point found by a search.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct IndexHit {
-    /// The numbers of the places on it.
+    /// The numbers of the places on the point.
     pub(super) numbers: Range<u32>,
-    /// The square of the chord to it, in earth radii: compares as the distance does, and costs nothing more.
+    /// The square of the chord to the point, in earth radii. It orders points as the distance does,
+    /// at no further cost.
     pub(super) chord_squared: f64,
 }
 
 impl Index {
-    /// Indexes places by their (latitude, longitude) in degrees, numbered as they come.
+    /// Indexes places by their (latitude, longitude) in degrees, numbered in the order of the
+    /// iterator.
     ///
-    /// Neighbours in the list that share a point share an entry, so it pays to have such places side by side.
+    /// Consecutive places that share a point share an entry, so a caller should group such places.
     pub(super) fn new(points: impl Iterator<Item = (f64, f64)>) -> Index {
         let mut entries: Vec<Entry> = Vec::new();
         let mut previous = None;
@@ -47,9 +51,11 @@ impl Index {
         }
     }
 
-    /// The nearest points within a radius in metres, nearest first: as many as it takes for `most` places, or all.
+    /// Returns the nearest points within a radius in metres, nearest first: enough of them for
+    /// `limit` places, or all.
     ///
-    /// Points exactly as far as the last one needed come along: which of them to prefer is the caller's to say.
+    /// Points at exactly the distance of the last one needed are included. The caller decides which
+    /// of them to prefer.
     pub(super) fn nearest(
         &self,
         latitude: f64,
@@ -63,7 +69,7 @@ impl Index {
         let mut wanted = most;
         let mut last = 0.0;
         for (entry, chord_squared) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
-            // The other way round, `chord_squared > limit`, would let a NaN through.
+            // The inverse test, `chord_squared > max_squared`, would accept a NaN.
             let near = chord_squared <= limit;
             if !near || wanted == 0 && chord_squared > last {
                 break;
@@ -87,7 +93,8 @@ mod tests {
     use super::*;
     use crate::model::sphere::EARTH_RADIUS;
 
-    /// Great-circle distance in metres by the haversine formula, which shares nothing with the index.
+    /// Returns the great-circle distance in metres by the haversine formula, which is independent
+    /// of the index.
     fn haversine(a: (f64, f64), b: (f64, f64)) -> f64 {
         let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
         let half_lat = (lat_b - lat_a) / 2.0;
@@ -96,14 +103,15 @@ mod tests {
         2.0 * EARTH_RADIUS * h.min(1.0).sqrt().asin()
     }
 
-    /// The numbers of the places found.
+    /// Returns the numbers of the places found.
     fn nearest(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) -> Vec<u32> {
         let index = Index::new(points.iter().copied());
         let found = index.nearest(from.0, from.1, radius, most);
         found.into_iter().flat_map(|found| found.numbers).collect()
     }
 
-    /// Points everywhere, with a liking for where things go wrong: poles, meridians, and on top of one another.
+    /// Generates points everywhere, with a preference for edge cases: poles, meridians and
+    /// duplicates.
     fn point() -> impl Strategy<Value = (f64, f64)> {
         let latitude = prop_oneof![
             -90.0..=90.0,
@@ -126,9 +134,10 @@ mod tests {
         (latitude, longitude)
     }
 
-    /// What every answer must be: no nearer point is left out, nothing is in twice or too far, nearest first.
+    /// Asserts that a result omits no nearer point, holds no duplicate and no point beyond the
+    /// radius, and is sorted by distance.
     fn check(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) {
-        // Both ways of measuring are off by less than this, in metres, at up to 50 km.
+        // The error of both measures is smaller than this, in metres, at up to 50 km.
         const OFF: f64 = 1e-5;
         let mut numbers = nearest(points, from, radius, most);
         let away: Vec<f64> = numbers
@@ -179,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_place_at_exactly_the_radius_is_in() {
-        // A degree along the equator.
+        // One degree along the equator.
         let radius = EARTH_RADIUS * 1_f64.to_radians();
         let points = [(0.0, 1.0)];
         assert_eq!(nearest(&points, (0.0, 0.0), radius, 1), [0]);

@@ -1,17 +1,18 @@
-//! What is near a point, and who answers that.
+//! Queries for the places near a point, and the providers that answer them.
 //!
-//! A server asks one [`PlacesQuery`] at a time and gets an [`PlacesResponse`], always: the JSON of a Google Places Nearby
-//! Search response, in Google's own look. Who answers is the operator's choice ([`Provider`]). The offline
-//! provider needs neither network nor key: it knows the populated places of GeoNames, which are compiled into
-//! the program (`data/README.md` tells where they come from), or the places of the operator's own file. The other is
-//! Google itself, by its old API or its new one ([`google`]).
+//! A server sends one [`PlacesQuery`] at a time and always receives a [`PlacesResponse`]: the JSON
+//! of a Google Places Nearby Search response, in Google's formatting. The operator chooses the
+//! [`Provider`]. The offline provider needs neither network nor key: it holds the populated places
+//! of GeoNames, which are compiled into the program (`data/README.md` names their source), or the
+//! places of the operator's own file. The other provider is Google itself, by its legacy API or its
+//! new one ([`google`]).
 //!
-//! The idea behind the offline provider: on the unit sphere the straight line between two points grows with the
-//! distance along the ground, so the places stand in an ordinary three-dimensional tree, and neither the poles nor
-//! the 180th meridian are a special case.
+//! The idea of the offline provider: on the unit sphere the length of the chord between two points
+//! grows with the distance along the ground. So the places are held in an ordinary
+//! three-dimensional tree, and neither the poles nor the 180th meridian are a special case.
 //!
-//! What this folder does not do: it knows nothing of clients, reports or connections, it remembers no answer, and
-//! it never sends a question anywhere that the operator did not choose.
+//! Outside the scope of this folder: clients, reports and connections. It stores no response, and
+//! it sends no query to a provider that the operator did not choose.
 
 mod answer;
 mod catalogue;
@@ -45,39 +46,41 @@ use google::Google;
 use loading::Loading;
 use offline::Offline;
 
-/// The least [`PlacesSettings::timeout`].
+/// The minimum of [`PlacesSettings::timeout`].
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// The greatest [`PlacesSettings::timeout`].
+/// The maximum of [`PlacesSettings::timeout`].
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Who answers questions, and how long one may take.
+/// The provider of places and the time limit of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlacesSettings {
-    /// Who answers. Default: offline, with the places that are compiled in.
+    /// The provider that answers queries. Default: offline, with the compiled-in places.
     pub provider: Provider,
-    /// The time that one answer may take, all waiting included, before it says that it failed.
+    /// The time limit of one query, all waiting included. After it the response is a failure.
     ///
-    /// Default 5 s, from [`MIN_TIMEOUT`] (10 ms) to [`MAX_TIMEOUT`] (60 s). Too high: where a provider hangs, a
-    /// client waits that long, and its later answers on the same connection with it. Too low: answers that a slow
-    /// provider would have given become failures.
+    /// Default 5 s, from [`MIN_TIMEOUT`] (10 ms) to [`MAX_TIMEOUT`] (60 s). Too high: where a
+    /// provider does not respond, a client waits that long, and so do its later queries on the same
+    /// connection. Too low: responses that a slow provider would have given become failures.
     pub timeout: Duration,
 }
 
-/// Someone who knows places.
+/// A source of places.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Provider {
-    /// A list of places in this process's memory.
+    /// A list of places in the memory of this process.
     Offline {
-        /// The operator's own places, a `.csv`, `.geojson` or `.json` file, instead of those that are compiled in.
+        /// The operator's own places, a `.csv`, `.geojson` or `.json` file, in place of the
+        /// compiled-in ones.
         ///
-        /// Default: none. A relative path starts at the working directory. At most [`MAX_FILE_BYTES`] (1 GiB) and
-        /// [`MAX_PLACES`] (5 million places). It is read once, at start: a large file costs that much start-up
-        /// time and about 200 bytes of memory a place (5 million: 10 s and 1.1 GB); with a small one, questions from
-        /// elsewhere find nothing.
+        /// Default: none. A relative path starts at the working directory. At most
+        /// [`MAX_FILE_BYTES`] (1 GiB) and [`MAX_PLACES`] (5 million places). The file is read once,
+        /// at start: a large file costs that much start-up time and about 200 bytes of memory for
+        /// each place (5 million: 10 s and 1.1 GB). With a small file, queries from outside its
+        /// area find nothing.
         file: Option<PathBuf>,
     },
-    /// Google, which needs a key and a network, and bills.
+    /// Google, which needs a key and a network connection, and charges for calls.
     Google(google::GoogleSettings),
 }
 
@@ -90,7 +93,7 @@ impl Default for PlacesSettings {
     }
 }
 
-/// The answerer of questions. Clones are cheap and share everything.
+/// The handle that answers queries. Clones are cheap and share everything.
 #[derive(Clone, Debug)]
 pub struct Places {
     answerer: Answerer,
@@ -106,21 +109,22 @@ enum Answerer {
 }
 
 impl Places {
-    /// Makes ready to answer.
+    /// Prepares the configured provider.
     ///
-    /// The compiled-in places are loaded once for the whole process, on a thread of their own, and this returns at
-    /// once. An operator's file is read here and now, so that a fault in it stops the start; so is a key, from the
-    /// process's environment.
+    /// The compiled-in places are loaded once for the whole process, on a thread of their own, and
+    /// this function returns at once. An operator's file is read before it returns, so that an
+    /// error in the file stops the start. So is a key, from the environment of the process.
     ///
     /// # Errors
     ///
-    /// A timeout out of bounds, a file that cannot be read as places, no key where one is needed, or no thread to be
-    /// had. Nothing is left running.
+    /// A timeout out of bounds, a file that cannot be read as places, a missing key where one is
+    /// needed, or no thread available. Nothing is left running.
     pub fn start(settings: &PlacesSettings) -> Result<Places, PlacesError> {
         Places::start_in(settings, |variable| std::env::var(variable))
     }
 
-    /// As [`Places::start`], in an environment of the caller's making: it tells the value of a variable.
+    /// Does the same as [`Places::start`], with an environment that the caller supplies:
+    /// `environment` returns the value of a variable.
     pub fn start_in(
         settings: &PlacesSettings,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
@@ -141,8 +145,9 @@ impl Places {
         Ok(Places::of(answerer, timeout))
     }
 
-    /// An answerer of the caller's making, for tests and simulations: `ask` is asked for every answer of which any
-    /// places are wanted, and each may take up to `timeout`, of any length.
+    /// Returns a handle to a provider that the caller supplies, for tests and simulations.
+    /// `respond` is called for every query that requests at least one place, and each response may
+    /// take up to `timeout`, of any length.
     pub fn new<F>(
         ask: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
         timeout: Duration,
@@ -153,17 +158,18 @@ impl Places {
         Places::of(Answerer::CustomProvider(CustomProvider::new(ask)), timeout)
     }
 
-    /// The same answerer, whose answers are counted anew and apart.
+    /// Returns a handle to the same provider, with its own counters that start at zero.
     pub fn with_own_counts(&self) -> Places {
         Places::of(self.answerer.clone(), self.timeout)
     }
 
-    /// What came of the questions of this answerer and of its clones.
+    /// Returns the outcomes of the queries of this handle and of its clones.
     pub fn counts(&self) -> &PlacesCounters {
         &self.counts
     }
 
-    /// Who answers, as in the config: `offline`, `google` or `google-new`; or `custom_provider`, by the caller.
+    /// Returns the name of the provider, as in the config: `offline`, `google` or `google-new`; or
+    /// `custom_provider` for one that the caller supplies.
     pub fn provider(&self) -> &'static str {
         match &self.answerer {
             Answerer::Offline(_) => "offline",
@@ -172,9 +178,10 @@ impl Places {
         }
     }
 
-    /// Answers within [`PlacesSettings::timeout`], whatever happens; a failure is an answer that says so.
+    /// Answers a query within [`PlacesSettings::timeout`] in every case. A failure is a response
+    /// with an error status.
     ///
-    /// Where it has to wait it needs a tokio runtime with its timer and its network on.
+    /// Where it has to wait it needs a tokio runtime with time and I/O enabled.
     pub async fn nearby(&self, question: &PlacesQuery) -> PlacesResponse {
         if let Some(answer) = self.nearby_now(question) {
             return answer;
@@ -192,7 +199,7 @@ impl Places {
                 let answer = async { answer_from(loading.wait().await, question) };
                 self.within_the_limit(answer, late).await
             }
-            // It keeps the limit itself: a call may be shared by many who ask.
+            // Google applies the limit itself, since several queries may share one call.
             Answerer::Google(google) => google.answer(question).await,
             Answerer::CustomProvider(made) => {
                 let late = "no answer came within the time limit: ask again later";
@@ -201,7 +208,8 @@ impl Places {
         }
     }
 
-    /// The answer, if it can be had without waiting for anyone; `None` where [`Places::nearby`] has to be asked.
+    /// Returns the response if it is available without waiting, or `None` where the caller has to
+    /// use [`Places::nearby`].
     pub fn nearby_now(&self, question: &PlacesQuery) -> Option<PlacesResponse> {
         if question.most == 0 {
             return Some(PlacesResponse::none());
@@ -244,9 +252,10 @@ fn answer_from(loaded: Result<&Offline, &str>, question: &PlacesQuery) -> Places
     }
 }
 
-/// The load of the compiled-in places, begun by whoever asks first.
+/// Returns the load of the compiled-in places, which the first caller starts.
 ///
-/// What is compiled in is the same for everyone, so a process that runs several servers holds it once.
+/// The compiled-in places are the same for every server, so a process that runs several holds them
+/// once.
 fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
     static SHARED: OnceLock<Loading<Offline>> = OnceLock::new();
     if let Some(loading) = SHARED.get() {
@@ -268,12 +277,12 @@ mod tests {
         question("+34.068930-118.445127", "10", most)
     }
 
-    /// Places that are waited for as long as a busy machine takes to load them.
+    /// Returns places with a timeout long enough for a busy machine to load them.
     fn places(loading: Loading<Offline>) -> Places {
         Places::of(Answerer::Offline(loading), MAX_TIMEOUT)
     }
 
-    /// Places that stay unloaded until the sender sends or goes.
+    /// Returns places that stay unloaded until the sender sends or is dropped.
     fn held_up() -> (Places, mpsc::Sender<()>) {
         let (release, held) = mpsc::channel();
         let loading = Loading::start(move || {

@@ -1,13 +1,13 @@
-//! The look of Google's JSON, as its Nearby Search prints it.
+//! JSON in the formatting of Google's Nearby Search.
 //!
-//! Three spaces a level, `"key" : value`, one element a line, empty arrays and objects as `[]` and `{}`, `<` and `>`
-//! in texts as `\u003c` and `\u003e`, whole numbers without a fraction. Line ends inside texts are escaped, so no two
-//! newlines ever stand in a row.
+//! Three spaces for each level, `"key" : value`, one element on each line, empty arrays and objects
+//! as `[]` and `{}`, `<` and `>` in strings as `\u003c` and `\u003e`, whole numbers without a
+//! fraction. Line ends inside strings are escaped, so the text never holds two newlines in a row.
 //!
-//! Other numbers come in the fewest digits that mean the same double. Google prints some with more: then the number
-//! stays what it was, its digits do not.
+//! Other numbers are printed in the fewest digits that parse to the same double. Google prints some
+//! with more digits: such a number keeps its value, but not its digits.
 //!
-//! It does not change what is printed: which keys there are, and in which order, is up to the value.
+//! The printer does not change the content: the value determines the keys and their order.
 
 use std::io;
 
@@ -16,16 +16,20 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 const LEVEL: &[u8] = b"   ";
 
-/// Below this every whole number is exact in a float and is printed by all its digits.
+/// The bound below which every whole number is exact in a float and is printed in full.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Room for a few places, so that most answers are written without moving.
+/// The capacity for a few places, so that most responses are written without reallocation.
 const USUAL_BYTES: usize = 4096;
 
-/// Prints a value in Google's look, without a line end after it.
+/// Prints a value in Google's formatting, without a line end after it.
 ///
-/// A struct's keys come in the order of its fields; a [`serde_json::Value`]'s in alphabetical order, which is
-/// Google's. What has no JSON at all (a map whose keys are no texts) is a mistake of the caller and panics.
+/// The keys of a struct are in the order of its fields; those of a [`serde_json::Value`] in
+/// alphabetical order, which is Google's.
+///
+/// # Panics
+///
+/// If the value has no representation in JSON (a map whose keys are not strings).
 pub(super) fn print(value: &impl Serialize) -> String {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
     let look = GoogleFormatter(PrettyFormatter::with_indent(LEVEL));
@@ -35,7 +39,7 @@ pub(super) fn print(value: &impl Serialize) -> String {
     String::from_utf8(bytes).expect("the serializer writes whole strings and ASCII")
 }
 
-/// serde_json's own pretty printer, but for the three things that Google does in another way.
+/// The pretty printer of serde_json, except for the three things that Google formats differently.
 struct GoogleFormatter(PrettyFormatter<'static>);
 
 impl Formatter for GoogleFormatter {

@@ -1,7 +1,7 @@
-//! Answers from a list of places in memory: the nearest ones, nearest first.
+//! Responses from a list of places in memory: the nearest places, nearest first.
 //!
-//! A result has what the list says and nothing else: no ratings, no opening hours, no pictures. The distance is that
-//! to the place's one point, however large the place is.
+//! A result holds the attributes of the list and nothing else: no ratings, no opening hours, no
+//! pictures. The distance is measured to the one point of a place, whatever its extent.
 
 use serde::{Serialize, Serializer};
 
@@ -17,7 +17,7 @@ pub(super) struct Offline {
 }
 
 impl Offline {
-    /// Makes the list ready to be asked.
+    /// Indexes a list of places.
     pub(super) fn new(catalogue: Catalogue) -> Offline {
         let catalogue = catalogue.arranged();
         let index = Index::new(catalogue.points());
@@ -25,7 +25,8 @@ impl Offline {
         Offline { catalogue, index }
     }
 
-    /// The places within the radius, nearest first; where several are as far, by name and then by id.
+    /// Returns the places within the radius, nearest first; those at the same distance by name and
+    /// then by id.
     pub(super) fn answer(&self, question: &PlacesQuery) -> PlacesResponse {
         let places = self.nearest(question);
         let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
@@ -50,7 +51,8 @@ impl Offline {
         places.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// The first places on a point, by name and id as the catalogue is arranged; more than `most` are never needed.
+    /// Returns the first places on a point, by name and id as the catalogue is arranged; more than
+    /// `limit` are never needed.
     fn places_on(&self, found: &IndexHit, most: usize) -> impl Iterator<Item = (f64, Place<'_>)> {
         let chord = found.chord_squared;
         let numbers = found.numbers.clone().take(most);
@@ -58,7 +60,7 @@ impl Offline {
     }
 }
 
-/// One element of `results`, its keys in alphabetical order as Google prints them.
+/// An element of `results`. The keys are in alphabetical order as Google prints them.
 #[derive(Serialize)]
 struct NearbyResult<'a> {
     geometry: Geometry,

@@ -1,29 +1,31 @@
-//! What is asked: near which point, how far, how many.
+//! Queries for places: a point, a radius and a maximum number.
 //!
-//! It holds digits, not floats: a provider elsewhere is asked with the digits that the client wrote, however many, and
-//! a float is made of them only where somebody calculates.
+//! A query holds digits, not floats. A remote provider receives the digits that the client sent,
+//! however many, and they are parsed as a float only for calculations.
 
 use crate::model::decimal::Decimal;
 use crate::model::position::Position;
 
-/// What is near this point?
+/// A query for the places near a point.
 ///
-/// Two questions are equal if their digits are: then one answer does for both.
+/// Two queries are equal if their digits are equal: one response serves both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PlacesQuery {
-    /// Latitude, longitude and radius, one behind the other: every WHATSAT makes a question, so it is one allocation.
+    /// Latitude, longitude and radius, concatenated: every WHATSAT makes a query, so this is one
+    /// allocation.
     digits: String,
-    /// Where the latitude ends.
+    /// The offset at which the latitude ends.
     latitude: usize,
-    /// Where the longitude ends.
+    /// The offset at which the longitude ends.
     longitude: usize,
-    /// The most places wanted, 0 to 20. With 0 nobody is asked.
+    /// The maximum number of places, 0 to 20. With 0 no provider is called.
     pub most: usize,
 }
 
 impl PlacesQuery {
-    /// What is within `radius_km`, 0 to 50 kilometres along the ground, of this position? A place at exactly this
-    /// distance counts. A radius out of bounds gets places that mean nothing, never a panic.
+    /// Creates a query for the places within `radius_km`, 0 to 50 kilometres along the ground, of a
+    /// position. A place at exactly this distance is included. A radius out of bounds yields
+    /// meaningless places, never a panic.
     pub fn new(position: Position<'_>, radius_km: Decimal<'_>, most: usize) -> PlacesQuery {
         let mut digits = String::with_capacity(USUAL_BYTES);
         digits.push_str(position.latitude().trim_start_matches('+'));
@@ -39,33 +41,35 @@ impl PlacesQuery {
         }
     }
 
-    /// Degrees north as the client wrote them, without a plus sign: `34.068930`, `-0`, `007.10`.
+    /// Returns the degrees north as the client sent them, without a plus sign: `34.068930`, `-0`,
+    /// `007.10`.
     pub fn latitude(&self) -> &str {
         &self.digits[..self.latitude]
     }
 
-    /// Degrees east, written like the latitude.
+    /// Returns the degrees east, formatted like the latitude.
     pub fn longitude(&self) -> &str {
         &self.digits[self.latitude..self.longitude]
     }
 
-    /// How far to look in metres, in the fewest digits that say exactly what the client wrote: `500` for 0.50 km.
+    /// Returns the radius in metres, in the fewest digits that keep the client's value exactly:
+    /// `500` for 0.50 km.
     pub fn radius(&self) -> &str {
         &self.digits[self.longitude..]
     }
 
-    /// Latitude and longitude as the nearest floats.
+    /// Returns latitude and longitude as the nearest floats.
     pub fn degrees(&self) -> (f64, f64) {
         (float(self.latitude()), float(self.longitude()))
     }
 
-    /// The radius in metres as the nearest float.
+    /// Returns the radius in metres as the nearest float.
     pub fn radius_metres(&self) -> f64 {
         float(self.radius())
     }
 }
 
-/// Room for two coordinates of nine decimals and a radius.
+/// The capacity for two coordinates of nine decimals and a radius.
 const USUAL_BYTES: usize = 32;
 
 fn float(digits: &str) -> f64 {
@@ -74,7 +78,8 @@ fn float(digits: &str) -> f64 {
         .expect("a question is made of decimal numbers, which read as floats")
 }
 
-/// Appends the number times 1000: its point three places further right, and no zero that says nothing.
+/// Appends the number times 1000: the decimal point three places to the right, without redundant
+/// zeros.
 fn push_thousandfold(text: &mut String, number: Decimal<'_>) {
     let zeros = number.fraction().iter().rev();
     let significant = number.fraction().len() - zeros.take_while(|&&digit| digit == b'0').count();
@@ -103,7 +108,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A question in the client's own digits.
+    /// Creates a query from the digits of a client.
     pub(in crate::places) fn question(position: &str, radius_km: &str, most: usize) -> PlacesQuery {
         let position = Position::parse(position.as_bytes()).unwrap();
         PlacesQuery::new(

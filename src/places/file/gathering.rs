@@ -1,24 +1,27 @@
-//! What a reader has found in an operator's file so far.
+//! The places that a reader has found in an operator's file so far.
 //!
-//! A catalogue holds only valid places; here is what a file has to obey besides: no two places with one id.
+//! A catalogue holds only valid places. A file must also obey this rule: no two different places
+//! share an id.
 
 use std::collections::HashMap;
 
 use crate::places::catalogue::Catalogue;
 use crate::places::place::{Place, TYPE_SEPARATOR};
 
-/// A catalogue that grows, in which no two places share an id.
+/// A catalogue under construction, in which no two places share an id.
 #[derive(Default)]
 pub(super) struct Gathering {
     catalogue: Catalogue,
-    /// The number of the place whose id has this hash; of the first one, should several have it.
+    /// The number of the place whose id has this hash; of the first one, if several have it.
     by_id: HashMap<u64, u32>,
 }
 
 impl Gathering {
-    /// Adds a place. One that was there already, with the same id, name and coordinates, is kept once.
+    /// Adds a place. A duplicate, with the same id, name and coordinates, is kept once.
     ///
-    /// The error is the cause and what would be right; nothing was added.
+    /// # Errors
+    ///
+    /// The cause and the correction. Nothing was added.
     pub(super) fn add(&mut self, place: &Place<'_>) -> Result<(), String> {
         let hash = place.id().hash();
         let earlier = self.by_id.get(&hash).map(|&n| self.catalogue.get(n));
@@ -31,7 +34,7 @@ impl Gathering {
         Ok(())
     }
 
-    /// All that was added.
+    /// Returns everything that was added.
     pub(super) fn finish(self) -> Catalogue {
         self.catalogue
     }
@@ -51,7 +54,7 @@ fn same_place(earlier: &Place<'_>, place: &Place<'_>) -> Result<(), String> {
     ))
 }
 
-/// Types as a [`Place`] has them, from types with `|` or `;` between them.
+/// Converts types separated by `|` or `;` to the form of a [`Place`].
 pub(super) fn types_from(text: &str) -> String {
     let types = text.split(['|', ';']).map(str::trim);
     let types: Vec<&str> = types.filter(|kind| !kind.is_empty()).collect();

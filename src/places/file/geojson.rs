@@ -1,9 +1,10 @@
 //! Places as GeoJSON (RFC 7946): a `FeatureCollection`, or a single `Feature`.
 //!
-//! Each feature is one point with `properties`: `name`; and, where they are there, `place_id` or `id` (or the
-//! feature's own `id`), `types` (a list, or one text apart by `|` or `;`), `vicinity` or `address`, all whatever the
-//! case. Other properties are passed over. A `MultiPoint` of one point is that point, as some programs write them;
-//! one of several, like every line and area, is refused, since nobody says which of its points is the place.
+//! Each feature is one point with `properties`: `name`; and, optionally, `place_id` or `id` (or the
+//! feature's own `id`), `types` (a list, or one string separated by `|` or `;`), `vicinity` or
+//! `address`. Names are case-insensitive. Other properties are ignored. A `MultiPoint` of one point
+//! is that point, as some programs write them. One of several points, like every line and area, is
+//! rejected, since it does not identify which of its points is the place.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,8 @@ use crate::places::catalogue::Catalogue;
 use crate::places::error::SourceLocation;
 use crate::places::place::Place;
 
-/// The outside of a document. Features stay text until their turn, so that they need not all be in memory parsed.
+/// The outer structure of a document. Features stay text until they are read, so that they are
+/// never all in memory in parsed form.
 #[derive(Deserialize)]
 #[serde(expecting = "a GeoJSON FeatureCollection")]
 struct Document<'a> {
@@ -58,7 +60,7 @@ fn not_features(kind: &str) -> Problem {
     }
 }
 
-/// Where in the text a part of it begins.
+/// Returns the offset at which a part of a text begins.
 fn offset_in(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize
 }
@@ -88,7 +90,7 @@ fn add(gathering: &mut Gathering, feature: &str) -> Result<(), String> {
     })
 }
 
-/// The latitude and longitude of a geometry that is one point.
+/// Returns the latitude and longitude of a geometry that is one point.
 fn point(geometry: &Value) -> Result<(f64, f64), String> {
     let coordinates = &geometry["coordinates"];
     let position = match (geometry["type"].as_str(), coordinates.as_array()) {
@@ -115,7 +117,7 @@ fn point(geometry: &Value) -> Result<(f64, f64), String> {
     }
 }
 
-/// The first property with one of these names that is there; null where none is.
+/// Returns the first property that has one of these names, or null if there is none.
 fn property<'a>(properties: &'a Map<String, Value>, names: &[&str]) -> &'a Value {
     let of_name = |name: &&str| {
         properties

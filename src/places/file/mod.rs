@@ -1,8 +1,9 @@
 //! An operator's own places, from a file.
 //!
-//! Its name tells what is in it: a [table] (`.csv`) or [GeoJSON](geojson) (`.geojson`, `.json`), whatever the case.
-//! The file is read whole, once. The first fault ends the reading, with the place of the fault, its cause, and what
-//! would be right: a list with a hole in it would be found out much later, by someone else.
+//! The extension determines the format: a [table] (`.csv`) or [GeoJSON](geojson) (`.geojson`,
+//! `.json`), case-insensitive. The file is read as a whole, once. The first fault ends the reading,
+//! with its location, its cause and the correction: a list with missing places would be noticed
+//! much later, by its users.
 
 mod gathering;
 mod geojson;
@@ -15,10 +16,10 @@ use std::path::Path;
 use super::catalogue::Catalogue;
 use super::error::{PlacesError, SourceLocation};
 
-/// The largest file of places, in bytes.
+/// The maximum size of a file of places, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// What is wrong in a text, and where.
+/// A fault in a text, with its location.
 #[derive(Debug)]
 struct Problem {
     spot: SourceLocation,
@@ -52,15 +53,15 @@ fn read_at_most(path: &Path, limit: u64) -> Result<Catalogue, PlacesError> {
     })
 }
 
-/// The content of a file, or nothing if that is more than the limit.
+/// Returns the content of a file, or nothing if it exceeds the limit.
 fn bytes_of(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    // What a file says of its own size need not hold while it is read, or at all.
+    // The size in the metadata of a file can change while it is read, or be missing.
     let read = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((read as u64 <= limit).then_some(bytes))
 }
 
-/// The bytes as text, without the mark that some programs put at its beginning.
+/// Returns the bytes as text, without the byte order mark that some programs write.
 fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     match str::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
@@ -81,7 +82,7 @@ fn not_empty(catalogue: Catalogue) -> Result<Catalogue, Problem> {
     })
 }
 
-/// The number of the line, from 1, that the byte at this offset stands on.
+/// Returns the number of the line, from 1, that holds the byte at this offset.
 fn line_of(bytes: &[u8], offset: usize) -> usize {
     let before = bytes.iter().take(offset);
     1 + before.filter(|&&byte| byte == b'\n').count()
@@ -94,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// A file that is gone with the test.
+    /// A file that is deleted at the end of the test.
     struct Scratch(PathBuf);
 
     impl Scratch {

@@ -1,9 +1,9 @@
 //! A table of places: CSV with a header.
 //!
-//! Columns are found by name, whatever the case and the order: `name`, `lat` or `latitude`, `lon`, `lng` or
-//! `longitude`; and, where they are there, `place_id` or `id`, `types` (apart by `|` or `;`), `vicinity` or
-//! `address`. Other columns are passed over. Values apart by commas, quoted where they hold one (RFC 4180); white
-//! space around a value does not count.
+//! Columns are found by name, case-insensitive and in any order: `name`, `lat` or `latitude`,
+//! `lon`, `lng` or `longitude`; and, optionally, `place_id` or `id`, `types` (separated by `|` or
+//! `;`), `vicinity` or `address`. Other columns are ignored. Values are separated by commas, and
+//! quoted where they hold one (RFC 4180). White space around a value is ignored.
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 
@@ -51,7 +51,7 @@ fn degrees(what: &str, text: &str) -> Result<f64, String> {
         .map_err(|_| format!("the {what} {text:?} is no number: write degrees, such as 34.06893"))
 }
 
-/// Which column is what.
+/// The index of each column.
 struct Columns {
     name: usize,
     latitude: usize,
@@ -75,7 +75,7 @@ impl Columns {
     }
 }
 
-/// The one column that has one of these names.
+/// Returns the only column that has one of these names.
 fn column(header: &StringRecord, names: &[&str]) -> Result<Option<usize>, String> {
     let wanted = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
     let mut found = (0..header.len()).filter(|&column| wanted(&header[column]));
@@ -112,9 +112,9 @@ fn broken(text: &str, offset: u64, error: &csv::Error) -> Problem {
     problem(text, offset, words)
 }
 
-/// A problem in the row that begins at this byte, or after blank lines there.
+/// Returns a problem in the row that begins at this byte, or after blank lines there.
 fn problem(text: &str, offset: u64, words: String) -> Problem {
-    // An offset past the end of a text in memory cannot be.
+    // An offset beyond the end of a text in memory is impossible.
     let offset = usize::try_from(offset).unwrap_or(text.len());
     let bytes = text.as_bytes();
     let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');

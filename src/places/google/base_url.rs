@@ -1,17 +1,18 @@
-//! Where a provider is: a URL that paths are appended to.
+//! The address of a provider: a URL to which paths are appended.
 
 use std::fmt;
 
 use reqwest::Url;
 
-/// `https://HOST[:PORT][/PATH]`, or `http` for those who know what they do.
+/// `https://HOST[:PORT][/PATH]`, or `http` where unencrypted traffic is intended.
 ///
-/// Invariant: it has a host, no user, password, query or fragment, and no `/` at its end but that of an empty path.
+/// Invariant: it has a host, no user, password, query or fragment, and no `/` at its end except
+/// that of an empty path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// Reads a URL, or says what is wrong with it, in words that do not repeat it: it may hold a password.
+    /// Parses a URL. The error does not repeat it, since it may hold a password.
     pub fn parse(text: &str) -> Result<BaseUrl, String> {
         let mut url = Url::parse(text).map_err(|error| format!("this is no URL: {error}"))?;
         if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
@@ -30,19 +31,20 @@ impl BaseUrl {
         Ok(BaseUrl(url))
     }
 
-    /// Does what is sent there stay secret, or on this machine?
+    /// Returns whether data sent to the URL is encrypted or stays on this machine.
     pub fn is_private(&self) -> bool {
         self.0.scheme() == "https" || self.is_loopback()
     }
 
-    /// Is it on this machine? A DNS name other than `localhost` counts as elsewhere.
+    /// Returns whether the host is this machine. A DNS name other than `localhost` counts as
+    /// remote.
     pub fn is_loopback(&self) -> bool {
         let host = self.0.host_str().unwrap_or_default();
         let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
         ip.map_or(host == "localhost", |ip| ip.is_loopback())
     }
 
-    /// The URL of a path, which begins with `/`.
+    /// Returns the URL of a path, which begins with `/`.
     pub(super) fn at(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));

@@ -1,11 +1,13 @@
-//! Which fields of a place the Places API is asked for.
+//! The fields of a place that are requested from the Places API.
 //!
-//! Google bills a call by the dearest field in its mask, so an operator may ask for fewer. The mask goes down to the
-//! leaves that are used: opening hours come as one `openNow`, not as a week's table.
+//! Google bills a call by the most expensive field in its mask, so an operator may request fewer.
+//! The mask names the leaves that are used: opening hours come as one `openNow`, not as the table
+//! of a week.
 
 use std::fmt;
 
-/// Every field that is used, by Google's name, and what asks for it. An answer is made of nothing else.
+/// Every field that is used, by Google's name, and the paths in the mask that request it. A
+/// response is built from these fields only.
 const KNOWN: [(&str, &[&str]); 16] = [
     ("businessStatus", &["businessStatus"]),
     ("currentOpeningHours", &["currentOpeningHours.openNow"]),
@@ -34,28 +36,28 @@ const KNOWN: [(&str, &[&str]); 16] = [
     ("viewport", &["viewport"]),
 ];
 
-/// The fields to ask for.
+/// The requested fields.
 ///
-/// Invariant: at least one; each is known, stands there once, and in the order of [`Fields::names`].
+/// Invariant: at least one; each is known, occurs once, and is in the order of [`Fields::names`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields(Vec<&'static str>);
 
-/// Why a list of names is none of fields.
+/// The reason why a list of names is not a list of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldsError {
-    /// There is no name in it.
+    /// The list is empty.
     Empty,
-    /// This is no name of a field that could be used.
+    /// The name is not that of a usable field.
     Unknown(String),
 }
 
 impl Fields {
-    /// The names there are.
+    /// Returns the names of all fields.
     pub fn names() -> impl Iterator<Item = &'static str> {
         KNOWN.iter().map(|(name, _)| *name)
     }
 
-    /// The fields of these names, in any order.
+    /// Returns the fields of these names, in any order.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Fields, FieldsError> {
         let mut wanted = Vec::new();
         for name in names {
@@ -73,7 +75,7 @@ impl Fields {
         }
     }
 
-    /// What goes into the header `X-Goog-FieldMask`.
+    /// Returns the value of the header `X-Goog-FieldMask`.
     pub(super) fn mask(&self) -> String {
         let wanted = KNOWN.iter().filter(|(name, _)| self.0.contains(name));
         let paths = wanted.flat_map(|(_, paths)| *paths);
@@ -82,14 +84,14 @@ impl Fields {
     }
 }
 
-/// All that are used.
+/// All fields.
 impl Default for Fields {
     fn default() -> Fields {
         Fields(Fields::names().collect())
     }
 }
 
-/// Their names, or `all`.
+/// The names of the fields, or `all`.
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self == Fields::default() {

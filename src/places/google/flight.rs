@@ -1,8 +1,8 @@
-//! Equal questions that are under way at the same time share one call.
+//! Single flight: equal queries at the same time share one call.
 //!
-//! A call runs in a task of its own, so that no asker who leaves, or who is slow to look, holds it up for the others.
-//! When the last of its askers has left it ends. Once it is answered it is forgotten: the next who asks begins anew.
-//! The idea is Go's `singleflight`.
+//! A call runs in a task of its own, so that a caller that is dropped, or that is slow to poll,
+//! does not delay the others. The call ends when its last caller is dropped. An answered call is
+//! removed: the next query starts a new one. The idea is Go's `singleflight`.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,18 +13,18 @@ use tracing::Instrument;
 
 use super::super::{PlacesQuery, PlacesResponse};
 
-/// Where the askers of one call wait for its answer.
+/// The channel that sends the response of one call to its callers.
 type Board = watch::Sender<Option<PlacesResponse>>;
 
-/// The calls under way: as many as there are different questions that somebody waits for.
+/// The calls under way: one for each different query that has a caller.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flights(Arc<Mutex<HashMap<PlacesQuery, Board>>>);
 
 impl Flights {
-    /// The answer of the call that is under way for this question, or of `call`, which then is.
+    /// Waits for the response of the call that is under way for this query, or starts `call`.
     ///
-    /// Needs a tokio runtime. The answer may come sooner than the caller's own call would have been due, since another
-    /// began it.
+    /// Needs a tokio runtime. The response may arrive before the caller's own call could have
+    /// ended, since another caller started it.
     pub(super) async fn join<F>(
         &self,
         question: &PlacesQuery,
@@ -63,14 +63,14 @@ impl Flights {
         told
     }
 
-    // Nothing that is done under the lock can leave it half done, so what a panic left is as good as ever. It is held
-    // for a look or a change of the map, and never across an await.
+    // No operation under the lock leaves it in an inconsistent state, so the value is valid after a
+    // panic. The lock is held for a lookup or a change of the map, and never across an await.
     fn lock(&self) -> MutexGuard<'_, HashMap<PlacesQuery, Board>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One call. Dropped, it is no longer under way.
+/// One call. It is removed from the calls under way when it is dropped.
 struct Flight {
     flights: Flights,
     question: PlacesQuery,
@@ -82,7 +82,7 @@ impl Flight {
         tokio::select! {
             biased;
             answer = call => {
-                // Forgotten first: who asks after an answer was given asks anew.
+                // Removed before the response is sent: a query after a response starts a new call.
                 self.forget();
                 self.board.send_replace(Some(answer));
             }
@@ -90,12 +90,12 @@ impl Flight {
         }
     }
 
-    /// Resolves when nobody waits any more and nobody can join.
+    /// Resolves when the call has no callers and no further caller can join.
     async fn abandoned(&self) {
         loop {
             self.board.closed().await;
             let mut under_way = self.flights.lock();
-            // Somebody may have joined before the lock was had.
+            // Another caller may have joined before the lock was acquired.
             if self.board.receiver_count() == 0 {
                 under_way.remove(&self.question);
                 return;
@@ -129,7 +129,7 @@ mod tests {
     use super::super::super::question::tests::question;
     use super::*;
 
-    /// Calls that are answered when the test says so, and counted.
+    /// Calls that are counted, and answered when the test releases them.
     #[derive(Clone, Default)]
     struct Calls {
         flights: Flights,
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Lets every task do what it can. Tests run on one thread, so a few turns are enough.
+    /// Lets every task make progress. Tests run on one thread, so a few yields suffice.
     async fn settle() {
         for _ in 0..20 {
             yield_now().await;

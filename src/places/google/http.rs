@@ -1,10 +1,12 @@
-//! One call to a provider by HTTP: what bounds it, and what is tried again.
+//! One HTTP call to a provider: its limits and its retries.
 //!
-//! [`stack`] reads from top to bottom as a call goes. The habit is that of the links between servers: middleware is
-//! tower's, and what is retried is our own value.
+//! [`stack`] lists the layers in the order in which a call passes them. It follows the pattern of
+//! the links between servers: the middleware is tower's, and the request that is retried is our own
+//! value.
 //!
-//! There is no breaker and no memory of failures: the next call tries again. It is HTTP/1.1 on purpose: the library
-//! for HTTP/2 prints whole requests at level `trace`, and with the old API the key is in the URL.
+//! There is no circuit breaker and no memory of failures: the next call tries again. HTTP/1.1 is
+//! deliberate: the library for HTTP/2 prints whole requests at level `trace`, and with the legacy
+//! API the key is in the URL.
 
 use std::error::Error;
 use std::fmt;
@@ -26,38 +28,40 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::base_url::BaseUrl;
 
-/// The most calls of this process that are under way at a time; further ones wait. Higher: a burst of questions opens
-/// more connections and meets the provider's limit sooner. Lower: slow answers hold up others; it is twice what one
-/// client's connection may have waiting by default.
+/// The maximum number of calls of this process under way at a time; further ones wait. Higher: a
+/// burst of queries opens more connections and reaches the rate limit of the provider sooner.
+/// Lower: slow responses delay others. The value is twice the number of queries that one client
+/// connection may have waiting by default.
 pub const MAX_CALLS: usize = 32;
 
-/// The largest response that is read, in bytes. Twenty places of the new API with all their photos are about a tenth.
+/// The maximum size of a response, in bytes. Twenty places of the new API with all their photos
+/// need about a tenth.
 pub const MAX_BODY_BYTES: usize = 2 << 20;
 
-/// The time between a failure and the second try: who refused just now refuses again at once.
+/// The delay between a failure and the retry: a server that just refused refuses again at once.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// A whole response.
+/// A complete HTTP response.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
-/// Why there is no response. Its words name neither key nor URL.
+/// The reason why there is no response. Its message contains neither key nor URL.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No connection came about.
+    /// The connection could not be established.
     Unreachable(String),
-    /// The connection broke before the response was whole, or what came is no HTTP.
+    /// The connection broke before the response was complete, or the response is not HTTP.
     Broken(String),
     /// The response is larger than [`MAX_BODY_BYTES`].
     TooLarge,
-    /// The time limit passed.
+    /// The time limit expired.
     Late(Duration),
 }
 
-/// Makes calls. Clones share connections and limits.
+/// The HTTP client of a provider. Clones share connections and limits.
 #[derive(Clone)]
 pub(super) struct Http {
     calls: BoxCloneSyncService<Request, Reply, BoxError>,
@@ -65,13 +69,15 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// A maker of calls to one provider, each of which takes at most `limit`, all waiting included.
+    /// Creates a client of one provider, whose calls take at most `limit` each, all waiting
+    /// included.
     ///
-    /// Where the system has no roots of trust calls by https will fail, and a warning says so.
+    /// Where the system has no trusted root certificates, calls by https fail, and a warning is
+    /// logged.
     ///
     /// # Errors
     ///
-    /// No client can be made, in words.
+    /// No client can be created; the message is the cause.
     pub(super) fn new(base: &BaseUrl, limit: Duration) -> Result<Http, String> {
         let calls = stack(client(base)?, limit);
         Ok(Http { calls, limit })
@@ -91,15 +97,16 @@ impl Http {
     }
 }
 
-/// The lower part of the way of a call.
+/// The lower layers of a call.
 type Calls = ConcurrencyLimit<Retry<OnceMore, Fetch>>;
 
-/// The way of a call, from top to bottom.
+/// Builds the layers of a call, from top to bottom.
 fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, Reply, BoxError> {
     let stack = ServiceBuilder::new()
-        // All that follows together takes no longer than this.
+        // The limit of all layers below together.
         .timeout(limit)
-        // tower waits for a place before a call begins, and no time limit runs then: begin first, wait inside.
+        // tower waits for a permit in `poll_ready`, before a call begins, when no time limit runs.
+        // So the call begins first and waits inside.
         .layer(layer_fn(|calls: Calls| {
             service_fn(move |request| calls.clone().oneshot(request))
         }))
@@ -109,10 +116,11 @@ fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, Reply,
     BoxCloneSyncService::new(stack)
 }
 
-/// A client that keeps connections alive, follows no redirect, asks for no compression, and takes the proxies that the
-/// environment names. A proxy is elsewhere, and its loopback addresses are not ours: those are asked directly.
+/// Creates a client that keeps connections alive, follows no redirect, requests no compression, and
+/// uses the proxies that the environment names. A proxy is remote, and its loopback addresses are
+/// not ours: requests to loopback go directly.
 fn client(base: &BaseUrl) -> Result<Client, String> {
-    // Only the first in a process counts, and it is the same for all.
+    // Only the first call in a process takes effect, and every call installs the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
         let builder = Client::builder()
@@ -177,8 +185,8 @@ fn failure(error: reqwest::Error) -> Failure {
     }
 }
 
-/// The words of the first cause. An error of reqwest itself names the URL, and with it the key; what lies below knows
-/// of sockets and bytes only.
+/// Returns the message of the innermost cause. An error of reqwest itself names the URL, and with
+/// it the key. The causes below it concern only sockets and bytes.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let Some(mut cause) = error.source() else {
         return "the request could not be made".to_owned();
@@ -189,7 +197,7 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// One more try for what may pass by itself: nobody there, a connection that broke, an error of the server's own.
+/// One retry for temporary failures: an unreachable server, a broken connection, a server error.
 #[derive(Clone, Default)]
 struct OnceMore {
     tried: bool,

@@ -1,35 +1,36 @@
-//! The operator's key to Google's API, and where it may go: into requests, and nowhere else.
+//! The operator's key to Google's API. It may appear in requests only.
 //!
-//! It cannot be printed: there is no `Display`, `Debug` hides it, the header that carries it is marked as sensitive,
-//! which is what keeps HTTP libraries from printing it, and words from elsewhere are cleaned of it.
+//! The key cannot be printed: it has no `Display`, `Debug` hides it, the header that carries it is
+//! marked as sensitive, so that HTTP libraries do not print it, and it is redacted from texts that
+//! others sent.
 
 use std::env::VarError;
 use std::fmt;
 
 use reqwest::header::HeaderValue;
 
-/// Stands where a key stood.
+/// The replacement of a redacted key.
 const BLOT: &str = "(key)";
 
-/// A key that is fit for a header and a URL.
+/// A key that is valid in a header and a URL.
 ///
 /// Invariant: at least one character, all of them visible ASCII.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Key(String);
 
-/// Why there is no key.
+/// The reason why there is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
-    /// The environment variable is not there.
+    /// The environment variable is not set.
     Missing,
-    /// It is there and empty.
+    /// The variable is set and empty.
     Empty,
-    /// What is in it can be no key: a key is visible ASCII without white space.
+    /// The value is not a key: a key is visible ASCII without white space.
     Unfit,
 }
 
 impl Key {
-    /// The key in what the environment says. White space around it is not part of it.
+    /// Parses the value of the environment variable. White space around the key is ignored.
     pub(super) fn from_environment(value: Result<String, VarError>) -> Result<Key, KeyError> {
         let value = value.map_err(|error| match error {
             VarError::NotPresent => KeyError::Missing,
@@ -42,14 +43,14 @@ impl Key {
         }
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     pub(super) fn header(&self) -> HeaderValue {
         let mut header = HeaderValue::from_str(&self.0).expect("visible ASCII is fit for a header");
         header.set_sensitive(true);
         header
     }
 
-    /// The value of a parameter in a URL.
+    /// Returns the value of a URL parameter.
     pub(super) fn parameter(&self) -> String {
         let escape = |byte: u8| match byte {
             b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
@@ -59,12 +60,12 @@ impl Key {
         self.0.bytes().map(escape).collect()
     }
 
-    /// Do these words repeat the key?
+    /// Returns whether a text contains the key.
     pub(super) fn is_in(&self, words: &str) -> bool {
         words.contains(&self.0) || words.contains(&self.parameter())
     }
 
-    /// Words of somebody else, without the key in them.
+    /// Returns a text of another party with the key redacted.
     pub(super) fn redact(&self, words: &str) -> String {
         words
             .replace(&self.0, BLOT)

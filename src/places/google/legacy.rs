@@ -1,8 +1,9 @@
-//! Nearby Search (legacy): the question in a URL, the answer in the format that clients know.
+//! Nearby Search (legacy): the query in a URL, the response in the format of the clients.
 //!
-//! `GET {base}/maps/api/place/nearbysearch/json?location=LAT,LNG&radius=METRES&key=KEY`. What Google sends is passed on
-//! as it is, but for places that were not wanted and white space. Google answers a radius of 0 as it sees fit, with
-//! `INVALID_REQUEST` where it takes it for missing; it is asked all the same, since the question is the client's.
+//! `GET {base}/maps/api/place/nearbysearch/json?location=LAT,LNG&radius=METRES&key=KEY`. Google's
+//! response is forwarded unchanged, except for surplus places and white space. Google decides the
+//! response to a radius of 0, with `INVALID_REQUEST` where it treats the radius as missing. The
+//! query is sent anyway, since the client chose it.
 //!
 //! Google's page: "Nearby Search (Legacy)".
 
@@ -17,12 +18,12 @@ use super::members::{Members, elements, is_key};
 use super::note_refusal;
 use super::reprint;
 
-/// Where the provider is, unless the operator says otherwise.
+/// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://maps.googleapis.com";
 
 const PATH: &str = "/maps/api/place/nearbysearch/json";
 
-/// The key is in the URL here, so nobody may print the request.
+/// Builds the request. It holds the key in its URL, so it must never be printed.
 pub(super) fn request(base: &BaseUrl, key: &Key, question: &PlacesQuery) -> Request {
     let mut url = base.at(PATH);
     url.set_query(Some(&format!(
@@ -35,7 +36,8 @@ pub(super) fn request(base: &BaseUrl, key: &Key, question: &PlacesQuery) -> Requ
     Request::new(Method::GET, url)
 }
 
-/// What a reply means to one who wants at most so many places; or in words why it is no response.
+/// Interprets a reply to a query for at most `limit` places. The error is the reason why it is not
+/// a response.
 pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesResponse, String> {
     let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
     let status = members.text("status").ok_or("it has no status")?;
@@ -52,7 +54,7 @@ pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesRespon
     }
 }
 
-/// The response as it is, in Google's look, with no more places than are wanted.
+/// Returns the response unchanged in Google's formatting, with no more places than requested.
 fn passed_on(members: &Members<'_>, most: usize) -> Result<PlacesResponse, String> {
     let results = members.get("results").and_then(elements);
     let mut results = results.ok_or("it has no list of results")?;
@@ -64,7 +66,7 @@ fn passed_on(members: &Members<'_>, most: usize) -> Result<PlacesResponse, Strin
     })
 }
 
-/// The same object with other results in their place.
+/// Returns the same object with other results.
 fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
     let results: Vec<&str> = results.iter().map(|result| result.get()).collect();
     let results = format!("[{}]", results.join(","));
@@ -76,8 +78,8 @@ fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
     format!("{{{}}}", all.join(","))
 }
 
-/// An error is passed on as it is too, unless it is not whole, or repeats the key: as it is, or in its message behind
-/// escapes. Then its status and its message are, cleaned.
+/// Forwards an error unchanged too, unless it is incomplete, or contains the key, literally or in
+/// its message after unescaping. Then only its status and its redacted message are forwarded.
 fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> PlacesResponse {
     let message = members.text("error_message").unwrap_or_default();
     let cleaned = key.redact(&message);

@@ -1,18 +1,19 @@
-//! Google as the answerer: its Nearby Search, the old API and the new one, behind the same question.
-//!
-//! | file | holds |
+//! Google as the provider: its Nearby Search, by the legacy API or the new one, behind the same
+//! query.
+//! | file | content |
 //! |---|---|
-//! | `legacy`, `new` | what is sent to the one and the other API, and what comes of its reply |
-//! | `translate` | a place of the new API as a result of the old one |
-//! | `members`, `reprint` | JSON that is passed on without being changed |
-//! | `flight` | equal questions at the same time share one call |
-//! | `http` | one call: its limits, and what is tried again |
-//! | `key`, `base_url`, `fields` | what the operator chooses |
+//! | `legacy`, `new` | the request to each API, and the interpretation of its reply |
+//! | `translate` | a place of the new API as a result of the legacy one |
+//! | `members`, `reprint` | JSON that is forwarded unchanged |
+//! | `flight` | equal queries at the same time share one call |
+//! | `http` | one call: its limits and its retries |
+//! | `key`, `base_url`, `fields` | the settings of the operator |
 //!
-//! Old projects may still use Nearby Search (legacy); new ones can not enable it. Clients see one format, the old one.
+//! Old projects may still use Nearby Search (legacy); new ones cannot enable it. Clients see one
+//! format, the legacy one.
 //!
-//! What this folder does not do: it keeps no answer (Google's terms forbid it), logs no place, remembers no failure,
-//! and follows no redirect. The key leaves it in requests only.
+//! Outside the scope of this folder: it stores no response (Google's terms forbid it), logs no
+//! place, remembers no failure, and follows no redirect. The key leaves it in requests only.
 
 mod base_url;
 mod fields;
@@ -43,30 +44,30 @@ use key::Key;
 
 use super::{PlacesError, PlacesQuery, PlacesResponse};
 
-/// How Google is asked.
+/// The access to Google's API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GoogleSettings {
-    /// Which API.
+    /// The API to use.
     pub api: GoogleApi,
-    /// Where it is. Default: Google's own address of the API. With `http` the key travels in clear.
+    /// The address of the API. Default: Google's own. With `http` the key is sent unencrypted.
     pub base_url: Option<BaseUrl>,
     /// The environment variable that holds the key. Default [`DEFAULT_KEY_VARIABLE`].
     pub api_key_env: String,
 }
 
-/// Google's APIs that know what is near.
+/// Google's APIs for nearby places.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GoogleApi {
-    /// Nearby Search (legacy). It always sends, and bills, everything.
+    /// Nearby Search (legacy). It always returns, and bills, every field.
     Legacy,
-    /// The Places API (new), asked for these fields.
+    /// The Places API (new), with these fields.
     New(Fields),
 }
 
-/// The environment variable that holds the key, unless the operator names another.
+/// The default environment variable of the key.
 pub const DEFAULT_KEY_VARIABLE: &str = "GOOGLE_PLACES_API_KEY";
 
-/// An operator's access to one of the APIs.
+/// A configured client of one of the APIs.
 pub(super) struct Google {
     api: GoogleApi,
     base: BaseUrl,
@@ -76,7 +77,7 @@ pub(super) struct Google {
 }
 
 impl GoogleSettings {
-    /// The API with all else as it is by default.
+    /// Returns the settings of an API with defaults for the rest.
     pub fn of(api: GoogleApi) -> GoogleSettings {
         GoogleSettings {
             api,
@@ -87,7 +88,7 @@ impl GoogleSettings {
 }
 
 impl Google {
-    /// Makes ready to ask; nobody is asked yet. `environment` tells the value of a variable.
+    /// Prepares the client without sending anything. `environment` returns the value of a variable.
     pub(super) fn start(
         settings: &GoogleSettings,
         limit: Duration,
@@ -110,7 +111,7 @@ impl Google {
         })
     }
 
-    /// The API's name, as in the config.
+    /// Returns the name of the API, as in the config.
     pub(super) fn name(&self) -> &'static str {
         match self.api {
             GoogleApi::Legacy => "google",
@@ -118,7 +119,7 @@ impl Google {
         }
     }
 
-    /// The answer to a question with which at least one place is wanted, within the time limit.
+    /// Answers a query for at least one place, within the time limit.
     pub(super) async fn answer(self: &Arc<Google>, question: &PlacesQuery) -> PlacesResponse {
         let call = || {
             let (google, question) = (self.clone(), question.clone());
@@ -158,7 +159,7 @@ impl Google {
     }
 }
 
-/// Tells the operator what clients are told: the places provider will not answer.
+/// Logs for the operator the refusal that clients receive: the provider does not answer.
 fn note_refusal(status: &str, message: &str) {
     tracing::info!("the places provider refused: {status}: {message}");
 }
@@ -173,7 +174,7 @@ impl GoogleApi {
     }
 }
 
-/// Which API, and nothing that belongs to the operator.
+/// The API only, without the operator's data.
 impl fmt::Debug for Google {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Google({:?})", self.api)

@@ -1,7 +1,7 @@
-//! The Places API (new): the question as JSON, the answer turned into the format that clients know.
+//! The Places API (new): the query as JSON, the response translated to the format of the clients.
 //!
-//! `POST {base}/v1/places:searchNearby`, the key and the mask of fields in headers. A radius of 0 is asked like any
-//! other: Google's reference allows it, its guide does not, and its answer counts.
+//! `POST {base}/v1/places:searchNearby`, the key and the field mask in headers. A radius of 0 is
+//! sent like any other: Google's reference allows it, its guide does not, and its response decides.
 //!
 //! Google's page: "Nearby Search (New)".
 
@@ -19,7 +19,7 @@ use super::members::{Members, elements};
 use super::note_refusal;
 use super::translate::{NearbyResult, Place};
 
-/// Where the provider is, unless the operator says otherwise.
+/// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://places.googleapis.com";
 
 const PATH: &str = "/v1/places:searchNearby";
@@ -28,7 +28,7 @@ const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
 
-/// Asks for these fields of the places.
+/// Builds the request for these fields of the places.
 pub(super) fn request(
     base: &BaseUrl,
     key: &Key,
@@ -57,7 +57,7 @@ fn body(question: &PlacesQuery) -> String {
     )
 }
 
-/// JSON knows no leading zeros; the other digits stay.
+/// Removes leading zeros, which JSON forbids; the other digits stay.
 fn json_number(digits: &str) -> String {
     let (sign, digits) = match digits.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -71,7 +71,8 @@ fn json_number(digits: &str) -> String {
     format!("{sign}{zero}{significant}")
 }
 
-/// What a reply means to one who wants at most so many places; or in words why it is no response.
+/// Interprets a reply to a query for at most `limit` places. The error is the reason why it is not
+/// a response.
 pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesResponse, String> {
     let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
     if let Some(error) = members.get("error") {
@@ -81,7 +82,7 @@ pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesRespon
         return Err("it tells no error".to_owned());
     }
     match members.get("places") {
-        // So the API says that nothing was found.
+        // The API reports in this way that it found nothing.
         None if members.0.is_empty() => Ok(PlacesResponse::none()),
         None => Err("it has no list of places".to_owned()),
         Some(places) => found(places, most),
@@ -116,7 +117,7 @@ fn refused(error: &RawValue, key: &Key) -> Result<PlacesResponse, String> {
     Ok(PlacesResponse::refused(status, Some(&message)))
 }
 
-/// `error` in a response.
+/// The `error` object of a response.
 #[derive(Deserialize)]
 struct ApiError {
     message: Option<String>,

@@ -1,13 +1,14 @@
-//! A place of the new API as a result of Nearby Search (legacy).
+//! The translation of a place of the new API to a result of Nearby Search (legacy).
 //!
-//! What is not in the one is not in the other: nothing is made up. Numbers go through as text.
+//! Attributes that are absent in the source are absent in the result: nothing is invented. Numbers
+//! pass through as text.
 //!
 //! Google's page: "Migrate Places API responses".
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
-/// One of `places` in a response.
+/// An element of `places` in a response.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Place<'a> {
@@ -99,7 +100,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
     }
 }
 
-/// One element of `results`, its keys in alphabetical order as Google prints them. So are those further in.
+/// An element of `results`. The keys are in alphabetical order as Google prints them, at every
+/// level.
 #[derive(Serialize)]
 pub(super) struct NearbyResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,7 +178,7 @@ struct LegacyPhoto<'a> {
 }
 
 impl<'a> NearbyResult<'a> {
-    /// The same place in the older format.
+    /// Translates a place to the legacy format.
     pub(super) fn of(place: Place<'a>) -> NearbyResult<'a> {
         let open_now = place.current_opening_hours.and_then(|hours| hours.open_now);
         NearbyResult {
@@ -237,7 +239,8 @@ impl<'a> LegacyPhoto<'a> {
     }
 }
 
-/// `<a href="uri">name</a>`, or what of it there is. A name is whatever somebody calls himself, and this is HTML.
+/// Returns `<a href="uri">name</a>`, or the part of it that is known. The name is untrusted text,
+/// and the result is HTML.
 fn attribution(author: &Author) -> Option<String> {
     let name = author.display_name.as_deref().map(html);
     match (author.uri.as_deref().map(html), name) {
@@ -254,7 +257,7 @@ fn html(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// `None` for what Google leaves unspecified, or has thought of since.
+/// Returns `None` for a level that Google leaves unspecified or added later.
 fn price_level(name: &str) -> Option<u8> {
     match name.strip_prefix("PRICE_LEVEL_").unwrap_or(name) {
         "FREE" => Some(0),
