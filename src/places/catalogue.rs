@@ -66,7 +66,7 @@ struct Span {
 impl Catalogue {
     /// Appends a place and returns its number.
     pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
-        let number = self.room_for(place)?;
+        let number = self.next_number(place)?;
         let previous = self.records.last().copied();
         let types = previous.map_or(Span::default(), |previous| previous.types);
         let vicinity = previous.map_or(Span::default(), |previous| previous.vicinity);
@@ -74,10 +74,10 @@ impl Catalogue {
             // Adding zero turns a negative zero, which is the same place, into a positive one.
             latitude: place.latitude + 0.0,
             longitude: place.longitude + 0.0,
-            name: self.keep(place.name),
-            given_id: self.keep(place.given_id),
-            types: self.keep_again(place.types, types),
-            vicinity: self.keep_again(place.vicinity, vicinity),
+            name: self.store_text(place.name),
+            given_id: self.store_text(place.given_id),
+            types: self.store_or_reuse_text(place.types, types),
+            vicinity: self.store_or_reuse_text(place.vicinity, vicinity),
         };
         self.records.push(record);
         Ok(number)
@@ -115,13 +115,13 @@ impl Catalogue {
             a.latitude
                 .total_cmp(&b.latitude)
                 .then(a.longitude.total_cmp(&b.longitude))
-                .then_with(|| a.place(&texts).by_name_and_id(&b.place(&texts)))
+                .then_with(|| a.place(&texts).compare_by_name_and_id(&b.place(&texts)))
         });
         Catalogue { records, texts }
     }
 
     /// Returns the number that the place would get, if the list can hold it.
-    fn room_for(&self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
+    fn next_number(&self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let texts = check(place)?;
         let room = u32::try_from(self.texts.len() + texts).is_ok();
         match u32::try_from(self.records.len()) {
@@ -130,7 +130,7 @@ impl Catalogue {
         }
     }
 
-    fn keep(&mut self, text: &str) -> Span {
+    fn store_text(&mut self, text: &str) -> Span {
         let start = self.texts.len();
         self.texts.push_str(text);
         Span {
@@ -139,11 +139,11 @@ impl Catalogue {
         }
     }
 
-    fn keep_again(&mut self, text: &str, previous: Span) -> Span {
+    fn store_or_reuse_text(&mut self, text: &str, previous: Span) -> Span {
         if previous.of(&self.texts) == text {
             return previous;
         }
-        self.keep(text)
+        self.store_text(text)
     }
 }
 
@@ -230,7 +230,7 @@ mod tests {
     };
 
     #[test]
-    fn places_come_back_as_they_went_in() {
+    fn returns_places_as_they_were_added() {
         let bar = Place {
             name: "Bar",
             given_id: "7",
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_region_is_there_once() {
+    fn stores_the_text_of_a_region_once() {
         let mut catalogue = Catalogue::default();
         catalogue.push(&CAFE).unwrap();
         let before = catalogue.texts.len();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn places_on_one_point_are_arranged_side_by_side() {
+    fn arranges_places_on_one_point_consecutively() {
         let place = |name, given_id, longitude| Place {
             name,
             given_id,
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_has_no_sign() {
+    fn stores_negative_zero_as_zero() {
         let mut catalogue = Catalogue::default();
         let null_island = Place {
             latitude: -0.0,
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_is_refused() {
+    fn rejects_invalid_places() {
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
         let place = |change: fn(&mut Place<'_>)| {
             let mut place = CAFE;
@@ -325,16 +325,16 @@ mod tests {
             ),
         ];
         let mut catalogue = Catalogue::default();
-        for (place, words) in refused {
+        for (place, expected) in refused {
             let refusal = catalogue.push(&place).unwrap_err().to_string();
-            assert!(refusal.contains(words), "{refusal}");
+            assert!(refusal.contains(expected), "{refusal}");
         }
         assert_eq!(catalogue.len(), 0);
         assert_eq!(catalogue.texts, "");
     }
 
     #[test]
-    fn a_full_list_takes_no_more() {
+    fn rejects_a_place_when_full() {
         let mut catalogue = Catalogue::default();
         catalogue.push(&CAFE).unwrap();
         catalogue.records.resize(MAX_PLACES, catalogue.records[0]);

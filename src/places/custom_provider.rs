@@ -9,29 +9,31 @@ use std::sync::Arc;
 
 use super::{PlacesQuery, PlacesResponse};
 
-type Asked = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
 
 /// A provider whose responses are futures of the caller.
 #[derive(Clone)]
-pub(super) struct CustomProvider(Arc<dyn Fn(PlacesQuery) -> Asked + Send + Sync>);
+pub(super) struct CustomProvider(Arc<dyn Fn(PlacesQuery) -> ResponseFuture + Send + Sync>);
 
 impl CustomProvider {
     /// Creates a provider from a function that returns the future of a response.
-    pub(super) fn new<F>(ask: impl Fn(PlacesQuery) -> F + Send + Sync + 'static) -> CustomProvider
+    pub(super) fn new<F>(
+        respond: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
+    ) -> CustomProvider
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        CustomProvider(Arc::new(move |question| Box::pin(ask(question))))
+        CustomProvider(Arc::new(move |query| Box::pin(respond(query))))
     }
 
     /// Waits for the response to a query.
-    pub(super) async fn answer(&self, question: &PlacesQuery) -> PlacesResponse {
-        (self.0)(question.clone()).await
+    pub(super) async fn answer(&self, query: &PlacesQuery) -> PlacesResponse {
+        (self.0)(query.clone()).await
     }
 }
 
 impl fmt::Debug for CustomProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Made")
+        f.write_str("CustomProvider")
     }
 }

@@ -15,14 +15,14 @@ pub enum PlacesError {
     /// The timeout in the settings is out of bounds.
     Timeout(Duration),
     /// A provider that needs a key has none.
-    Key {
+    ApiKey {
         /// The environment variable of the key.
         variable: String,
         /// The fault of its value.
         why: KeyError,
     },
     /// The HTTP client cannot be created, for this reason.
-    Http(String),
+    HttpClient(String),
     /// The system has no thread available for loading the places.
     Thread(io::Error),
     /// The name of the operator's file does not identify its format.
@@ -47,7 +47,7 @@ pub enum PlacesError {
         /// The file.
         file: PathBuf,
         /// The location of the fault in the file.
-        spot: SourceLocation,
+        location: SourceLocation,
         /// The cause, and the correction.
         problem: String,
     },
@@ -76,13 +76,13 @@ impl fmt::Display for PlacesError {
                 f,
                 "the timeout of places, {given:?}, is out of bounds: choose one from {MIN_TIMEOUT:?} to {MAX_TIMEOUT:?}"
             ),
-            PlacesError::Key { variable, why } => write!(
+            PlacesError::ApiKey { variable, why } => write!(
                 f,
                 "the environment variable {variable}, which is to hold the key for the places provider, {why}: \
                  put your key for Google's Places API there, name another variable as api_key_env under [places], \
                  or set provider = \"offline\" there, which needs none"
             ),
-            PlacesError::Http(cause) => write!(
+            PlacesError::HttpClient(cause) => write!(
                 f,
                 "the places provider can not be asked by HTTP: {cause}; set provider = \"offline\" under [places], \
                  which needs no network"
@@ -108,9 +108,9 @@ impl fmt::Display for PlacesError {
             ),
             PlacesError::Content {
                 file,
-                spot,
+                location,
                 problem,
-            } => write!(f, "{}{spot}: {problem}", file.display()),
+            } => write!(f, "{}{location}: {problem}", file.display()),
         }
     }
 }
@@ -141,10 +141,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_where_what_and_what_would_be_right() {
+    fn an_error_names_location_cause_and_correction() {
         let error = PlacesError::Content {
             file: "parks.geojson".into(),
-            spot: SourceLocation::Feature { number: 3, line: 9 },
+            location: SourceLocation::Feature { number: 3, line: 9 },
             problem: "91 is no latitude".to_owned(),
         };
         assert_eq!(

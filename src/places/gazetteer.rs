@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_the_data_is_read() {
+    fn reads_all_of_the_data() {
         assert_eq!(read().unwrap().len(), 144_522);
     }
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_digit_of_the_data_is_kept() {
+    fn keeps_every_digit_of_the_data() {
         let catalogue = read().unwrap();
         let mut rows = csv::Reader::from_reader(GzDecoder::new(DATA));
         for (number, row) in (0..).zip(rows.records()) {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vicinity_has_no_gaps_and_no_repeats() {
+    fn a_vicinity_has_no_empty_or_repeated_parts() {
         let mut vicinity = String::new();
         for (regions, expected) in [
             (

@@ -61,16 +61,16 @@ impl Index {
         latitude: f64,
         longitude: f64,
         radius: f64,
-        most: usize,
+        limit: usize,
     ) -> Vec<IndexHit> {
-        let limit = reach_squared(radius);
+        let max_squared = reach_squared(radius);
         let from = on_unit_sphere((latitude, longitude));
         let mut found: Vec<IndexHit> = Vec::new();
-        let mut wanted = most;
+        let mut wanted = limit;
         let mut last = 0.0;
         for (entry, chord_squared) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
             // The inverse test, `chord_squared > max_squared`, would accept a NaN.
-            let near = chord_squared <= limit;
+            let near = chord_squared <= max_squared;
             if !near || wanted == 0 && chord_squared > last {
                 break;
             }
@@ -104,9 +104,9 @@ mod tests {
     }
 
     /// Returns the numbers of the places found.
-    fn nearest(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) -> Vec<u32> {
+    fn nearest(points: &[(f64, f64)], from: (f64, f64), radius: f64, limit: usize) -> Vec<u32> {
         let index = Index::new(points.iter().copied());
-        let found = index.nearest(from.0, from.1, radius, most);
+        let found = index.nearest(from.0, from.1, radius, limit);
         found.into_iter().flat_map(|found| found.numbers).collect()
     }
 
@@ -136,26 +136,32 @@ mod tests {
 
     /// Asserts that a result omits no nearer point, holds no duplicate and no point beyond the
     /// radius, and is sorted by distance.
-    fn check(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) {
+    fn check(points: &[(f64, f64)], from: (f64, f64), radius: f64, limit: usize) {
         // The error of both measures is smaller than this, in metres, at up to 50 km.
-        const OFF: f64 = 1e-5;
-        let mut numbers = nearest(points, from, radius, most);
+        const TOLERANCE: f64 = 1e-5;
+        let mut numbers = nearest(points, from, radius, limit);
         let away: Vec<f64> = numbers
             .iter()
             .map(|&number| haversine(from, points[number as usize]))
             .collect();
-        assert!(away.windows(2).all(|pair| pair[0] <= pair[1] + OFF));
-        assert!(away.iter().all(|&away| away <= radius + OFF));
+        assert!(away.windows(2).all(|pair| pair[0] <= pair[1] + TOLERANCE));
+        assert!(away.iter().all(|&away| away <= radius + TOLERANCE));
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), away.len());
 
         let mut all: Vec<f64> = points.iter().map(|&point| haversine(from, point)).collect();
         all.sort_by(f64::total_cmp);
-        let surely_in = all.iter().filter(|&&away| away <= radius - OFF).count();
-        assert!(away.len() >= surely_in.min(most));
+        let surely_in = all
+            .iter()
+            .filter(|&&away| away <= radius - TOLERANCE)
+            .count();
+        assert!(away.len() >= surely_in.min(limit));
         for (away, nearest) in away.iter().zip(&all) {
-            assert!((away - nearest).abs() <= OFF, "{away} is not {nearest}");
+            assert!(
+                (away - nearest).abs() <= TOLERANCE,
+                "{away} is not {nearest}"
+            );
         }
     }
 
@@ -163,31 +169,31 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn agrees_with_looking_at_every_point(
+        fn agrees_with_a_scan_of_every_point(
             points in proptest::collection::vec(point(), 0..120),
             from in point(),
             radius in prop_oneof![Just(0.0), 0.0..=50_000.0, Just(50_000.0)],
-            most in 1..=20_usize,
+            limit in 1..=20_usize,
         ) {
-            check(&points, from, radius, most);
+            check(&points, from, radius, limit);
         }
     }
 
     #[test]
-    fn one_pole_has_every_longitude() {
+    fn a_pole_has_every_longitude() {
         let points = [(90.0, 0.0), (90.0, 135.0), (-90.0, 0.0)];
         assert_eq!(nearest(&points, (90.0, -77.0), 0.0, 20).len(), 2);
     }
 
     #[test]
-    fn the_180th_meridian_is_one_line() {
+    fn the_180th_meridian_is_no_boundary() {
         let points = [(0.0, 180.0), (0.0, -180.0), (0.0, -179.9)];
         assert_eq!(nearest(&points, (0.0, 180.0), 0.0, 20).len(), 2);
         assert_eq!(nearest(&points, (0.0, 179.9), 25_000.0, 20).len(), 3);
     }
 
     #[test]
-    fn a_place_at_exactly_the_radius_is_in() {
+    fn includes_a_place_at_exactly_the_radius() {
         // One degree along the equator.
         let radius = EARTH_RADIUS * 1_f64.to_radians();
         let points = [(0.0, 1.0)];
@@ -196,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_tie_with_the_last_wanted_are_found() {
+    fn returns_all_ties_with_the_last_place() {
         let (near, far) = ((0.0, 0.0), (1.0, 1.0));
         let points = [far, near, far, far];
         assert_eq!(nearest(&points, near, 200_000.0, 1), [1]);
@@ -206,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn places_on_one_point_are_one_entry() {
+    fn places_on_one_point_share_an_entry() {
         let (here, there) = ((1.0, 1.0), (2.0, 2.0));
         let index = Index::new([here, here, there, here].into_iter());
         assert_eq!(index.tree.size(), 3);
@@ -215,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_point_has_nothing_near() {
+    fn an_invalid_point_has_no_places() {
         let points = [(0.0, 0.0), (1.0, 1.0)];
         assert!(nearest(&points, (f64::NAN, 0.0), 50_000.0, 20).is_empty());
         assert!(nearest(&points, (0.0, f64::INFINITY), 50_000.0, 20).is_empty());

@@ -86,14 +86,14 @@ fn outcome<T>(stored: &Result<T, String>) -> Result<&T, &str> {
 fn run<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // Unwind safe: nothing that the work borrowed outlives it.
     let result = panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(words(panic.as_ref())));
+        .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
     if let Err(cause) = &result {
         tracing::error!(%cause, "the places could not be loaded; every question will be answered with this cause");
     }
     result
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let literal = panic.downcast_ref::<&str>().copied();
     let formatted = panic.downcast_ref::<String>().map(String::as_str);
     literal
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_clones_get_the_one_value() {
+    async fn all_clones_receive_the_same_value() {
         let (release, held) = mpsc::channel::<()>();
         let loading = Loading::start(move || {
             let _ = held.recv();
@@ -134,13 +134,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_reaches_those_that_wait() {
+    async fn an_error_reaches_waiting_tasks() {
         let loading = Loading::<u8>::start(|| Err("broken".to_owned())).unwrap();
         assert_eq!(ended(&loading).await, Err("broken"));
     }
 
     #[tokio::test]
-    async fn a_panic_reaches_those_that_wait() {
+    async fn a_panic_reaches_waiting_tasks() {
         let plain = Loading::<u8>::start(|| panic!("plain")).unwrap();
         assert_eq!(ended(&plain).await, Err("plain"));
         let number = 3;

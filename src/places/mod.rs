@@ -14,32 +14,32 @@
 //! Outside the scope of this folder: clients, reports and connections. It stores no response, and
 //! it sends no query to a provider that the operator did not choose.
 
-mod answer;
 mod catalogue;
-mod counts;
+mod counters;
 mod custom_provider;
 mod error;
 mod file;
 mod gazetteer;
 pub mod google;
+mod google_json;
 mod index;
 mod loading;
-mod nearby;
 mod offline;
 mod place;
-mod question;
+mod query;
+mod response;
 
 use std::env::VarError;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-pub use answer::PlacesResponse;
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
-pub use counts::PlacesCounters;
+pub use counters::PlacesCounters;
 pub use error::{PlacesError, SourceLocation};
 pub use file::MAX_FILE_BYTES;
-pub use question::PlacesQuery;
+pub use query::PlacesQuery;
+pub use response::PlacesResponse;
 
 use custom_provider::CustomProvider;
 use google::Google;
@@ -96,13 +96,13 @@ impl Default for PlacesSettings {
 /// The handle that answers queries. Clones are cheap and share everything.
 #[derive(Clone, Debug)]
 pub struct Places {
-    answerer: Answerer,
+    provider: ActiveProvider,
     timeout: Duration,
-    counts: Arc<PlacesCounters>,
+    counters: Arc<PlacesCounters>,
 }
 
 #[derive(Clone, Debug)]
-enum Answerer {
+enum ActiveProvider {
     Offline(Loading<Offline>),
     Google(Arc<Google>),
     CustomProvider(CustomProvider),
@@ -133,48 +133,51 @@ impl Places {
         if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
             return Err(PlacesError::Timeout(timeout));
         }
-        let answerer = match &settings.provider {
-            Provider::Offline { file: None } => Answerer::Offline(compiled_in()?),
+        let provider = match &settings.provider {
+            Provider::Offline { file: None } => ActiveProvider::Offline(load_compiled_in()?),
             Provider::Offline { file: Some(path) } => {
-                Answerer::Offline(Loading::done(Offline::new(file::read(path)?)))
+                ActiveProvider::Offline(Loading::done(Offline::new(file::read(path)?)))
             }
             Provider::Google(google) => {
-                Answerer::Google(Arc::new(Google::start(google, timeout, environment)?))
+                ActiveProvider::Google(Arc::new(Google::start(google, timeout, environment)?))
             }
         };
-        Ok(Places::of(answerer, timeout))
+        Ok(Places::of(provider, timeout))
     }
 
     /// Returns a handle to a provider that the caller supplies, for tests and simulations.
     /// `respond` is called for every query that requests at least one place, and each response may
     /// take up to `timeout`, of any length.
     pub fn new<F>(
-        ask: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
+        respond: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
         timeout: Duration,
     ) -> Places
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        Places::of(Answerer::CustomProvider(CustomProvider::new(ask)), timeout)
+        Places::of(
+            ActiveProvider::CustomProvider(CustomProvider::new(respond)),
+            timeout,
+        )
     }
 
     /// Returns a handle to the same provider, with its own counters that start at zero.
-    pub fn with_own_counts(&self) -> Places {
-        Places::of(self.answerer.clone(), self.timeout)
+    pub fn with_own_counters(&self) -> Places {
+        Places::of(self.provider.clone(), self.timeout)
     }
 
     /// Returns the outcomes of the queries of this handle and of its clones.
-    pub fn counts(&self) -> &PlacesCounters {
-        &self.counts
+    pub fn counters(&self) -> &PlacesCounters {
+        &self.counters
     }
 
     /// Returns the name of the provider, as in the config: `offline`, `google` or `google-new`; or
     /// `custom_provider` for one that the caller supplies.
     pub fn provider(&self) -> &'static str {
-        match &self.answerer {
-            Answerer::Offline(_) => "offline",
-            Answerer::Google(google) => google.name(),
-            Answerer::CustomProvider(_) => "made",
+        match &self.provider {
+            ActiveProvider::Offline(_) => "offline",
+            ActiveProvider::Google(google) => google.name(),
+            ActiveProvider::CustomProvider(_) => "made",
         }
     }
 
@@ -182,70 +185,70 @@ impl Places {
     /// with an error status.
     ///
     /// Where it has to wait it needs a tokio runtime with time and I/O enabled.
-    pub async fn nearby(&self, question: &PlacesQuery) -> PlacesResponse {
-        if let Some(answer) = self.nearby_now(question) {
-            return answer;
+    pub async fn nearby(&self, query: &PlacesQuery) -> PlacesResponse {
+        if let Some(response) = self.nearby_now(query) {
+            return response;
         }
         let asked = Instant::now();
-        let answer = self.wait_for(question).await;
-        self.counts.note(&answer, asked.elapsed());
-        answer
+        let response = self.wait_for(query).await;
+        self.counters.record(&response, asked.elapsed());
+        response
     }
 
-    async fn wait_for(&self, question: &PlacesQuery) -> PlacesResponse {
-        match &self.answerer {
-            Answerer::Offline(loading) => {
+    async fn wait_for(&self, query: &PlacesQuery) -> PlacesResponse {
+        match &self.provider {
+            ActiveProvider::Offline(loading) => {
                 let late = "the list of places is still being loaded: ask again later";
-                let answer = async { answer_from(loading.wait().await, question) };
-                self.within_the_limit(answer, late).await
+                let response = async { response_from(loading.wait().await, query) };
+                self.with_timeout(response, late).await
             }
             // Google applies the limit itself, since several queries may share one call.
-            Answerer::Google(google) => google.answer(question).await,
-            Answerer::CustomProvider(made) => {
+            ActiveProvider::Google(google) => google.answer(query).await,
+            ActiveProvider::CustomProvider(custom) => {
                 let late = "no answer came within the time limit: ask again later";
-                self.within_the_limit(made.answer(question), late).await
+                self.with_timeout(custom.answer(query), late).await
             }
         }
     }
 
     /// Returns the response if it is available without waiting, or `None` where the caller has to
     /// use [`Places::nearby`].
-    pub fn nearby_now(&self, question: &PlacesQuery) -> Option<PlacesResponse> {
-        if question.most == 0 {
+    pub fn nearby_now(&self, query: &PlacesQuery) -> Option<PlacesResponse> {
+        if query.limit == 0 {
             return Some(PlacesResponse::none());
         }
-        match &self.answerer {
-            Answerer::Offline(loading) => {
+        match &self.provider {
+            ActiveProvider::Offline(loading) => {
                 let (asked, loaded) = (Instant::now(), loading.now()?);
-                let answer = answer_from(loaded, question);
-                self.counts.note(&answer, asked.elapsed());
-                Some(answer)
+                let response = response_from(loaded, query);
+                self.counters.record(&response, asked.elapsed());
+                Some(response)
             }
-            Answerer::Google(_) | Answerer::CustomProvider(_) => None,
+            ActiveProvider::Google(_) | ActiveProvider::CustomProvider(_) => None,
         }
     }
 
-    fn of(answerer: Answerer, timeout: Duration) -> Places {
+    fn of(provider: ActiveProvider, timeout: Duration) -> Places {
         Places {
-            answerer,
+            provider,
             timeout,
-            counts: Arc::default(),
+            counters: Arc::default(),
         }
     }
 
-    async fn within_the_limit(
+    async fn with_timeout(
         &self,
-        answer: impl Future<Output = PlacesResponse>,
+        response: impl Future<Output = PlacesResponse>,
         late: &str,
     ) -> PlacesResponse {
-        let answer = tokio::time::timeout(self.timeout, answer).await;
-        answer.unwrap_or_else(|_| PlacesResponse::failed(late))
+        let response = tokio::time::timeout(self.timeout, response).await;
+        response.unwrap_or_else(|_| PlacesResponse::failed(late))
     }
 }
 
-fn answer_from(loaded: Result<&Offline, &str>, question: &PlacesQuery) -> PlacesResponse {
+fn response_from(loaded: Result<&Offline, &str>, query: &PlacesQuery) -> PlacesResponse {
     match loaded {
-        Ok(offline) => offline.answer(question),
+        Ok(offline) => offline.answer(query),
         Err(cause) => {
             PlacesResponse::failed(&format!("the list of places could not be loaded: {cause}"))
         }
@@ -256,7 +259,7 @@ fn answer_from(loaded: Result<&Offline, &str>, question: &PlacesQuery) -> Places
 ///
 /// The compiled-in places are the same for every server, so a process that runs several holds them
 /// once.
-fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
+fn load_compiled_in() -> Result<Loading<Offline>, PlacesError> {
     static SHARED: OnceLock<Loading<Offline>> = OnceLock::new();
     if let Some(loading) = SHARED.get() {
         return Ok(loading.clone());
@@ -270,20 +273,20 @@ fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
 mod tests {
     use std::sync::mpsc;
 
-    use super::question::tests::question;
+    use super::query::tests::query;
     use super::*;
 
-    fn ucla(most: usize) -> PlacesQuery {
-        question("+34.068930-118.445127", "10", most)
+    fn ucla(limit: usize) -> PlacesQuery {
+        query("+34.068930-118.445127", "10", limit)
     }
 
     /// Returns places with a timeout long enough for a busy machine to load them.
     fn places(loading: Loading<Offline>) -> Places {
-        Places::of(Answerer::Offline(loading), MAX_TIMEOUT)
+        Places::of(ActiveProvider::Offline(loading), MAX_TIMEOUT)
     }
 
     /// Returns places that stay unloaded until the sender sends or is dropped.
-    fn held_up() -> (Places, mpsc::Sender<()>) {
+    fn unloaded() -> (Places, mpsc::Sender<()>) {
         let (release, held) = mpsc::channel();
         let loading = Loading::start(move || {
             let _ = held.recv();
@@ -293,57 +296,57 @@ mod tests {
     }
 
     #[test]
-    fn places_go_where_tasks_go() {
-        fn goes_everywhere<T: Clone + Send + Sync + 'static>() {}
-        goes_everywhere::<Places>();
+    fn places_are_clone_send_and_sync() {
+        fn is_clone_send_and_sync<T: Clone + Send + Sync + 'static>() {}
+        is_clone_send_and_sync::<Places>();
     }
 
     #[tokio::test]
-    async fn a_question_waits_for_the_load() {
-        let (places, release) = held_up();
+    async fn a_query_waits_for_the_load() {
+        let (places, release) = unloaded();
         assert_eq!(places.nearby_now(&ucla(20)), None);
         let clone = places.clone();
         let asked = tokio::spawn(async move { clone.nearby(&ucla(20)).await });
         tokio::task::yield_now().await;
         assert!(!asked.is_finished());
         release.send(()).unwrap();
-        let answer = asked.await.unwrap();
-        assert_eq!(answer.places, 8);
-        assert_eq!(places.counts().answered(), 1);
-        assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
+        let response = asked.await.unwrap();
+        assert_eq!(response.places, 8);
+        assert_eq!(places.counters().answered(), 1);
+        assert_eq!(places.nearby_now(&ucla(20)), Some(response));
         assert_eq!(places.nearby_now(&ucla(0)), Some(PlacesResponse::none()));
         assert_eq!(
-            places.counts().answered(),
+            places.counters().answered(),
             2,
             "with none wanted nobody is asked"
         );
-        assert_eq!(places.with_own_counts().counts().answered(), 0);
+        assert_eq!(places.with_own_counters().counters().answered(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_waits_no_longer_than_the_timeout() {
-        let (places, _release) = held_up();
+    async fn a_query_waits_no_longer_than_the_timeout() {
+        let (places, _release) = unloaded();
         let asked = tokio::time::Instant::now();
-        let answer = places.nearby(&ucla(20)).await;
+        let response = places.nearby(&ucla(20)).await;
         assert_eq!(asked.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
         let expected = "the list of places is still being loaded: ask again later";
-        assert_eq!(answer, PlacesResponse::failed(expected));
+        assert_eq!(response, PlacesResponse::failed(expected));
     }
 
     #[tokio::test]
-    async fn where_none_are_wanted_nobody_is_asked() {
-        let (places, _release) = held_up();
+    async fn a_limit_of_zero_calls_no_provider() {
+        let (places, _release) = unloaded();
         let none = ucla(0);
         assert_eq!(places.nearby_now(&none), Some(PlacesResponse::none()));
         assert_eq!(places.nearby(&none).await, PlacesResponse::none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answerer_of_the_caller_s_making_is_asked_and_held_to_the_time_limit() {
+    async fn a_custom_provider_is_called_within_the_time_limit() {
         let second = Duration::from_secs(1);
         let places = Places::new(
-            move |question| async move {
-                tokio::time::sleep(second * u32::try_from(question.most).unwrap()).await;
+            move |query| async move {
+                tokio::time::sleep(second * u32::try_from(query.limit).unwrap()).await;
                 PlacesResponse::failed("as made")
             },
             2 * second,
@@ -360,19 +363,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_load_is_an_answer() {
+    async fn a_failed_load_is_a_failure_response() {
         let failed = places(Loading::start(|| Err("no such luck".to_owned())).unwrap());
         let panicked = places(Loading::start(|| panic!("out of cheese")).unwrap());
         for (places, cause) in [(failed, "no such luck"), (panicked, "out of cheese")] {
-            let answer = places.nearby(&ucla(20)).await;
-            assert_eq!(answer.places, 0);
-            assert!(answer.json.contains(cause), "{}", answer.json);
-            assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
+            let response = places.nearby(&ucla(20)).await;
+            assert_eq!(response.places, 0);
+            assert!(response.json.contains(cause), "{}", response.json);
+            assert_eq!(places.nearby_now(&ucla(20)), Some(response));
         }
     }
 
     #[tokio::test]
-    async fn the_compiled_in_places_are_loaded_once() {
+    async fn loads_the_compiled_in_places_once() {
         let patient = PlacesSettings {
             timeout: MAX_TIMEOUT,
             ..PlacesSettings::default()
@@ -380,8 +383,8 @@ mod tests {
         let first = Places::start(&patient).unwrap();
         let second = Places::start(&patient).unwrap();
         assert_eq!(first.nearby(&ucla(20)).await.places, 8);
-        let (Answerer::Offline(first), Answerer::Offline(second)) =
-            (&first.answerer, &second.answerer)
+        let (ActiveProvider::Offline(first), ActiveProvider::Offline(second)) =
+            (&first.provider, &second.provider)
         else {
             panic!("the default is offline");
         };
@@ -392,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_out_of_bounds_is_an_error() {
+    fn rejects_a_timeout_out_of_bounds() {
         for timeout in [Duration::ZERO, Duration::from_secs(61)] {
             let settings = PlacesSettings {
                 timeout,
@@ -404,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_key_stops_the_start_and_names_its_variable() {
+    fn rejects_a_missing_key_and_names_its_variable() {
         let mut google = google::GoogleSettings::of(google::GoogleApi::Legacy);
         google.api_key_env = "HERD_KEY".to_owned();
         let settings = PlacesSettings {
@@ -429,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_stops_the_start() {
+    fn rejects_an_invalid_file_at_start() {
         let settings = PlacesSettings {
             provider: Provider::Offline {
                 file: Some("no/such/places.csv".into()),

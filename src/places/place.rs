@@ -50,7 +50,7 @@ impl<'a> Place<'a> {
     }
 
     /// Compares two places at the same distance: by name, then by id.
-    pub(super) fn by_name_and_id(&self, other: &Place<'_>) -> Ordering {
+    pub(super) fn compare_by_name_and_id(&self, other: &Place<'_>) -> Ordering {
         self.name
             .cmp(other.name)
             .then_with(|| self.id().to_string().cmp(&other.id().to_string()))
@@ -108,7 +108,7 @@ mod tests {
     };
 
     #[test]
-    fn fnv_1a_is_the_published_one() {
+    fn fnv_1a_matches_the_published_values() {
         assert_eq!(fnv_1a([b""]), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv_1a([b"a"]), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv_1a([b"foobar"]), 0x8594_4171_f739_67e8);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_id_tells_places_apart() {
+    fn a_derived_id_distinguishes_places() {
         let id = WESTWOOD.id();
         let elsewhere = Place {
             vicinity: "California, US",
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_id_is_the_id() {
+    fn uses_the_id_of_the_source() {
         let given_id = "ucla-7";
         let place = Place {
             given_id,
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn types_come_one_by_one() {
+    fn returns_types_one_by_one() {
         assert_eq!(
             WESTWOOD.types().collect::<Vec<_>>(),
             ["locality", "political"]

@@ -5,7 +5,7 @@
 //! with its location, its cause and the correction: a list with missing places would be noticed
 //! much later, by its users.
 
-mod gathering;
+mod builder;
 mod geojson;
 mod table;
 
@@ -21,9 +21,9 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// A fault in a text, with its location.
 #[derive(Debug)]
-struct Problem {
-    spot: SourceLocation,
-    words: String,
+struct FileFault {
+    location: SourceLocation,
+    message: String,
 }
 
 /// Reads a file of places.
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Catalogue, PlacesError> {
 fn read_at_most(path: &Path, limit: u64) -> Result<Catalogue, PlacesError> {
     let file = path.to_owned();
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let read: fn(&str) -> Result<Catalogue, Problem> =
+    let read: fn(&str) -> Result<Catalogue, FileFault> =
         match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("csv") => table::read,
             Some("geojson" | "json") => geojson::read,
@@ -46,10 +46,10 @@ fn read_at_most(path: &Path, limit: u64) -> Result<Catalogue, PlacesError> {
         Err(cause) => return Err(PlacesError::Unreadable { file, cause }),
     };
     let catalogue = text_of(&bytes).and_then(read).and_then(not_empty);
-    catalogue.map_err(|Problem { spot, words }| PlacesError::Content {
+    catalogue.map_err(|FileFault { location, message }| PlacesError::Content {
         file,
-        spot,
-        problem: words,
+        location,
+        problem: message,
     })
 }
 
@@ -62,23 +62,23 @@ fn bytes_of(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Returns the bytes as text, without the byte order mark that some programs write.
-fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
+fn text_of(bytes: &[u8]) -> Result<&str, FileFault> {
     match str::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
-        Err(error) => Err(Problem {
-            spot: SourceLocation::Line(line_of(bytes, error.valid_up_to())),
-            words: "this is not UTF-8: save the file in that encoding".to_owned(),
+        Err(error) => Err(FileFault {
+            location: SourceLocation::Line(line_of(bytes, error.valid_up_to())),
+            message: "this is not UTF-8: save the file in that encoding".to_owned(),
         }),
     }
 }
 
-fn not_empty(catalogue: Catalogue) -> Result<Catalogue, Problem> {
+fn not_empty(catalogue: Catalogue) -> Result<Catalogue, FileFault> {
     if catalogue.len() > 0 {
         return Ok(catalogue);
     }
-    Err(Problem {
-        spot: SourceLocation::File,
-        words: "there is no place in it: write at least one".to_owned(),
+    Err(FileFault {
+        location: SourceLocation::File,
+        message: "there is no place in it: write at least one".to_owned(),
     })
 }
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_tells_what_is_in_a_file() {
+    fn the_extension_determines_the_format() {
         let table = b"name,lat,lon\nBar,1,2\n";
         let geojson = br#"{"type":"FeatureCollection","features":[{"type":"Feature",
             "geometry":{"type":"Point","coordinates":[2,1]},"properties":{"name":"Bar"}}]}"#;
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_of_file_is_refused() {
+    fn rejects_an_unknown_extension() {
         for name in ["places.txt", "places"] {
             let error = read(Path::new(name)).err().unwrap().to_string();
             assert!(error.contains(".csv, .geojson or .json"), "{error}");
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_refused() {
+    fn rejects_a_missing_file() {
         let error = read(Path::new("no/such/places.csv")).err().unwrap();
         assert!(matches!(error, PlacesError::Unreadable { .. }), "{error}");
         assert!(error.to_string().starts_with("no/such/places.csv: "));
     }
 
     #[test]
-    fn a_file_past_the_limit_is_refused() {
+    fn rejects_a_file_beyond_the_size_limit() {
         let content = b"name,lat,lon\nBar,1,2\n";
         let scratch = Scratch::holding("large.csv", content);
         let size = content.len() as u64;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_places_is_refused() {
+    fn rejects_a_file_without_places() {
         let scratch = Scratch::holding("none.csv", b"name,lat,lon\n");
         assert_eq!(
             refusal(&scratch),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn another_encoding_is_refused() {
+    fn rejects_another_encoding() {
         let scratch = Scratch::holding("latin1.csv", b"name,lat,lon\nBar,1,2\nCaf\xe9,1,2\n");
         assert_eq!(
             refusal(&scratch),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
+    fn ignores_a_byte_order_mark() {
         let scratch = Scratch::holding("mark.csv", b"\xef\xbb\xbfname,lat,lon\nBar,1,2\n");
         assert!(read(&scratch.0).is_ok());
         let scratch = Scratch::holding("mark.json", b"\xef\xbb\xbf{");

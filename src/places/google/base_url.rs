@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_appended() {
+    fn appends_paths() {
         for (base, url) in [
             (
                 "https://maps.googleapis.com",
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shown_without_a_slash_at_its_end() {
+    fn displays_without_a_trailing_slash() {
         let shown = |text| BaseUrl::parse(text).unwrap().to_string();
         assert_eq!(
             shown("https://maps.googleapis.com/"),
@@ -90,8 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_is_refused_without_being_repeated() {
-        for (text, words) in [
+    fn rejects_an_invalid_base_without_repeating_it() {
+        for (text, expected) in [
             ("", "no URL"),
             ("maps.googleapis.com", "no URL"),
             ("ftp://example.org", "https://"),
@@ -102,13 +102,13 @@ mod tests {
             ("https://example.org/#", "leave out"),
         ] {
             let refusal = BaseUrl::parse(text).unwrap_err();
-            assert!(refusal.contains(words), "{text}: {refusal}");
+            assert!(refusal.contains(expected), "{text}: {refusal}");
             assert!(!refusal.contains("secret"), "{refusal}");
         }
     }
 
     #[test]
-    fn what_leaves_the_machine_in_clear_is_known() {
+    fn detects_unencrypted_traffic_beyond_this_machine() {
         let private = |text| BaseUrl::parse(text).unwrap().is_private();
         for text in [
             "https://example.org",

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// Every field that is used, by Google's name, and the paths in the mask that request it. A
 /// response is built from these fields only.
-const KNOWN: [(&str, &[&str]); 16] = [
+const ALL_FIELDS: [(&str, &[&str]); 16] = [
     ("businessStatus", &["businessStatus"]),
     ("currentOpeningHours", &["currentOpeningHours.openNow"]),
     ("displayName", &["displayName.text"]),
@@ -54,7 +54,7 @@ pub enum FieldsError {
 impl Fields {
     /// Returns the names of all fields.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        KNOWN.iter().map(|(name, _)| *name)
+        ALL_FIELDS.iter().map(|(name, _)| *name)
     }
 
     /// Returns the fields of these names, in any order.
@@ -77,7 +77,7 @@ impl Fields {
 
     /// Returns the value of the header `X-Goog-FieldMask`.
     pub(super) fn mask(&self) -> String {
-        let wanted = KNOWN.iter().filter(|(name, _)| self.0.contains(name));
+        let wanted = ALL_FIELDS.iter().filter(|(name, _)| self.0.contains(name));
         let paths = wanted.flat_map(|(_, paths)| *paths);
         let paths: Vec<String> = paths.map(|path| format!("places.{path}")).collect();
         paths.join(",")
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mask_names_what_is_used_and_nothing_else() {
+    fn the_mask_names_only_used_fields() {
         assert_eq!(
             Fields::default().mask(),
             "places.businessStatus,places.currentOpeningHours.openNow,places.displayName.text,\
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_trims_the_mask_in_whatever_order() {
+    fn a_list_restricts_the_mask_in_any_order() {
         let fields = Fields::parse(["location", "id", "location"]).unwrap();
         assert_eq!(fields.mask(), "places.id,places.location");
         assert_eq!(fields.to_string(), "id, location");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_is_refused() {
+    fn rejects_unknown_fields() {
         assert_eq!(Fields::parse([]), Err(FieldsError::Empty));
         for name in ["*", "reviews", "Id", "places.id", ""] {
             let refusal = Fields::parse(["id", name]);

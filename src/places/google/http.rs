@@ -39,18 +39,18 @@ pub const MAX_CALLS: usize = 32;
 pub const MAX_BODY_BYTES: usize = 2 << 20;
 
 /// The delay between a failure and the retry: a server that just refused refuses again at once.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// A complete HTTP response.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HttpReply {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
 /// The reason why there is no response. Its message contains neither key nor URL.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum HttpError {
     /// The connection could not be established.
     Unreachable(String),
     /// The connection broke before the response was complete, or the response is not HTTP.
@@ -58,17 +58,17 @@ pub(super) enum Failure {
     /// The response is larger than [`MAX_BODY_BYTES`].
     TooLarge,
     /// The time limit expired.
-    Late(Duration),
+    TimedOut(Duration),
 }
 
 /// The HTTP client of a provider. Clones share connections and limits.
 #[derive(Clone)]
-pub(super) struct Http {
-    calls: BoxCloneSyncService<Request, Reply, BoxError>,
+pub(super) struct HttpClient {
+    calls: BoxCloneSyncService<Request, HttpReply, BoxError>,
     limit: Duration,
 }
 
-impl Http {
+impl HttpClient {
     /// Creates a client of one provider, whose calls take at most `limit` each, all waiting
     /// included.
     ///
@@ -78,30 +78,30 @@ impl Http {
     /// # Errors
     ///
     /// No client can be created; the message is the cause.
-    pub(super) fn new(base: &BaseUrl, limit: Duration) -> Result<Http, String> {
+    pub(super) fn new(base: &BaseUrl, limit: Duration) -> Result<HttpClient, String> {
         let calls = stack(client(base)?, limit);
-        Ok(Http { calls, limit })
+        Ok(HttpClient { calls, limit })
     }
 
     /// Makes a call.
-    pub(super) async fn call(&self, request: Request) -> Result<Reply, Failure> {
+    pub(super) async fn call(&self, request: Request) -> Result<HttpReply, HttpError> {
         let calls = self.calls.clone();
         calls
             .oneshot(request)
             .await
-            .map_err(|error| match error.downcast::<Failure>() {
+            .map_err(|error| match error.downcast::<HttpError>() {
                 Ok(failure) => *failure,
-                Err(error) if error.is::<Elapsed>() => Failure::Late(self.limit),
-                Err(error) => Failure::Broken(innermost(error.as_ref())),
+                Err(error) if error.is::<Elapsed>() => HttpError::TimedOut(self.limit),
+                Err(error) => HttpError::Broken(innermost_cause(error.as_ref())),
             })
     }
 }
 
 /// The lower layers of a call.
-type Calls = ConcurrencyLimit<Retry<OnceMore, Fetch>>;
+type Calls = ConcurrencyLimit<Retry<RetryOnce, Fetch>>;
 
 /// Builds the layers of a call, from top to bottom.
-fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, Reply, BoxError> {
+fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, HttpReply, BoxError> {
     let stack = ServiceBuilder::new()
         // The limit of all layers below together.
         .timeout(limit)
@@ -111,7 +111,7 @@ fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, Reply,
             service_fn(move |request| calls.clone().oneshot(request))
         }))
         .concurrency_limit(MAX_CALLS)
-        .retry(OnceMore::default())
+        .retry(RetryOnce::default())
         .service(Fetch(client));
     BoxCloneSyncService::new(stack)
 }
@@ -133,13 +133,13 @@ fn client(base: &BaseUrl) -> Result<Client, String> {
         }
     };
     builder().build().or_else(|error| {
-        let cause = innermost(&error);
+        let cause = innermost_cause(&error);
         tracing::warn!(
             "places: calls by https will fail, since the system's roots of trust can not be read: {cause}; \
              install ca-certificates, or let SSL_CERT_FILE name them"
         );
         let without_roots = builder().tls_certs_only([]).build();
-        without_roots.map_err(|error| innermost(&error))
+        without_roots.map_err(|error| innermost_cause(&error))
     })
 }
 
@@ -148,11 +148,11 @@ fn client(base: &BaseUrl) -> Result<Client, String> {
 struct Fetch(Client);
 
 impl Service<Request> for Fetch {
-    type Response = Reply;
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+    type Response = HttpReply;
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpReply, HttpError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), HttpError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -162,32 +162,32 @@ impl Service<Request> for Fetch {
     }
 }
 
-async fn fetch(client: Client, request: Request) -> Result<Reply, Failure> {
-    let mut response = client.execute(request).await.map_err(failure)?;
+async fn fetch(client: Client, request: Request) -> Result<HttpReply, HttpError> {
+    let mut response = client.execute(request).await.map_err(http_error)?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failure)? {
+    while let Some(chunk) = response.chunk().await.map_err(http_error)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(Failure::TooLarge);
+            return Err(HttpError::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Reply {
+    Ok(HttpReply {
         status: response.status(),
         body,
     })
 }
 
-fn failure(error: reqwest::Error) -> Failure {
-    let cause = innermost(&error);
+fn http_error(error: reqwest::Error) -> HttpError {
+    let cause = innermost_cause(&error);
     match error.is_connect() {
-        true => Failure::Unreachable(cause),
-        false => Failure::Broken(cause),
+        true => HttpError::Unreachable(cause),
+        false => HttpError::Broken(cause),
     }
 }
 
 /// Returns the message of the innermost cause. An error of reqwest itself names the URL, and with
 /// it the key. The causes below it concern only sockets and bytes.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     let Some(mut cause) = error.source() else {
         return "the request could not be made".to_owned();
     };
@@ -199,21 +199,25 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 
 /// One retry for temporary failures: an unreachable server, a broken connection, a server error.
 #[derive(Clone, Default)]
-struct OnceMore {
+struct RetryOnce {
     tried: bool,
 }
 
-impl Policy<Request, Reply, Failure> for OnceMore {
+impl Policy<Request, HttpReply, HttpError> for RetryOnce {
     type Future = Sleep;
 
-    fn retry(&mut self, _: &mut Request, result: &mut Result<Reply, Failure>) -> Option<Sleep> {
+    fn retry(
+        &mut self,
+        _: &mut Request,
+        result: &mut Result<HttpReply, HttpError>,
+    ) -> Option<Sleep> {
         let may_pass = match result {
             Ok(reply) => reply.status.is_server_error(),
-            Err(Failure::Unreachable(_) | Failure::Broken(_)) => true,
-            Err(Failure::TooLarge | Failure::Late(_)) => false,
+            Err(HttpError::Unreachable(_) | HttpError::Broken(_)) => true,
+            Err(HttpError::TooLarge | HttpError::TimedOut(_)) => false,
         };
         let again = may_pass && !mem::replace(&mut self.tried, true);
-        again.then(|| sleep(RETRY_PAUSE))
+        again.then(|| sleep(RETRY_DELAY))
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
@@ -221,15 +225,15 @@ impl Policy<Request, Reply, Failure> for OnceMore {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Unreachable(cause) => write!(f, "it could not be reached: {cause}"),
-            Failure::Broken(cause) => write!(f, "the connection to it broke: {cause}"),
-            Failure::TooLarge => write!(f, "its answer is larger than {MAX_BODY_BYTES} bytes"),
-            Failure::Late(limit) => write!(f, "no answer within {limit:?}"),
+            HttpError::Unreachable(cause) => write!(f, "it could not be reached: {cause}"),
+            HttpError::Broken(cause) => write!(f, "the connection to it broke: {cause}"),
+            HttpError::TooLarge => write!(f, "its answer is larger than {MAX_BODY_BYTES} bytes"),
+            HttpError::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
         }
     }
 }
 
-impl Error for Failure {}
+impl Error for HttpError {}

@@ -11,11 +11,11 @@ use reqwest::{Method, Request};
 use serde_json::value::RawValue;
 
 use super::super::{PlacesQuery, PlacesResponse};
+use super::api_key::ApiKey;
 use super::base_url::BaseUrl;
-use super::http::Reply;
-use super::key::Key;
+use super::http::HttpReply;
+use super::log_refusal;
 use super::members::{Members, elements, is_key};
-use super::note_refusal;
 use super::reprint;
 
 /// The address of the provider, unless the operator configures another.
@@ -24,13 +24,13 @@ pub(super) const BASE_URL: &str = "https://maps.googleapis.com";
 const PATH: &str = "/maps/api/place/nearbysearch/json";
 
 /// Builds the request. It holds the key in its URL, so it must never be printed.
-pub(super) fn request(base: &BaseUrl, key: &Key, question: &PlacesQuery) -> Request {
+pub(super) fn request(base: &BaseUrl, key: &ApiKey, query: &PlacesQuery) -> Request {
     let mut url = base.at(PATH);
     url.set_query(Some(&format!(
         "location={},{}&radius={}&key={}",
-        question.latitude(),
-        question.longitude(),
-        question.radius(),
+        query.latitude(),
+        query.longitude(),
+        query.radius(),
         key.parameter()
     )));
     Request::new(Method::GET, url)
@@ -38,27 +38,31 @@ pub(super) fn request(base: &BaseUrl, key: &Key, question: &PlacesQuery) -> Requ
 
 /// Interprets a reply to a query for at most `limit` places. The error is the reason why it is not
 /// a response.
-pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesResponse, String> {
+pub(super) fn read(
+    reply: &HttpReply,
+    limit: usize,
+    key: &ApiKey,
+) -> Result<PlacesResponse, String> {
     let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
     let status = members.text("status").ok_or("it has no status")?;
     let is_answer = matches!(status.as_str(), "OK" | "ZERO_RESULTS");
     if !is_answer {
-        return Ok(refused(&members, &status, most, key));
+        return Ok(refused(&members, &status, limit, key));
     }
     if !reply.status.is_success() {
         return Err("its status does not fit".to_owned());
     }
-    match passed_on(&members, most)? {
+    match forwarded(&members, limit)? {
         empty if status == "OK" && empty.places == 0 => Ok(PlacesResponse::none()),
         answer => Ok(answer),
     }
 }
 
 /// Returns the response unchanged in Google's formatting, with no more places than requested.
-fn passed_on(members: &Members<'_>, most: usize) -> Result<PlacesResponse, String> {
+fn forwarded(members: &Members<'_>, limit: usize) -> Result<PlacesResponse, String> {
     let results = members.get("results").and_then(elements);
     let mut results = results.ok_or("it has no list of results")?;
-    results.truncate(most);
+    results.truncate(limit);
     let json = reprint::print(&with_results(members, &results)).map_err(|no| no.to_string())?;
     Ok(PlacesResponse {
         json,
@@ -80,11 +84,11 @@ fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
 
 /// Forwards an error unchanged too, unless it is incomplete, or contains the key, literally or in
 /// its message after unescaping. Then only its status and its redacted message are forwarded.
-fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> PlacesResponse {
+fn refused(members: &Members<'_>, status: &str, limit: usize, key: &ApiKey) -> PlacesResponse {
     let message = members.text("error_message").unwrap_or_default();
     let cleaned = key.redact(&message);
-    note_refusal(&key.redact(status), &cleaned);
-    match passed_on(members, most) {
+    log_refusal(&key.redact(status), &cleaned);
+    match forwarded(members, limit) {
         Ok(answer) if !key.is_in(&answer.json) && cleaned == message => answer,
         _ => {
             let told = (!cleaned.is_empty()).then_some(cleaned.as_str());
@@ -97,27 +101,27 @@ fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> Place
 mod tests {
     use reqwest::StatusCode;
 
-    use super::super::super::question::tests::question;
+    use super::super::super::query::tests::query;
     use super::*;
 
-    fn key() -> Key {
-        Key::from_environment(Ok("AIza-test&key".to_owned())).unwrap()
+    fn key() -> ApiKey {
+        ApiKey::from_environment(Ok("AIza-test&key".to_owned())).unwrap()
     }
 
-    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<PlacesResponse, String> {
+    fn read_at(status: StatusCode, body: &str, limit: usize) -> Result<PlacesResponse, String> {
         let body = body.as_bytes().to_vec();
-        super::read(&Reply { status, body }, most, &key())
+        super::read(&HttpReply { status, body }, limit, &key())
     }
 
-    fn read(body: &str, most: usize) -> Result<PlacesResponse, String> {
-        read_at(StatusCode::OK, body, most)
+    fn read(body: &str, limit: usize) -> Result<PlacesResponse, String> {
+        read_at(StatusCode::OK, body, limit)
     }
 
     #[test]
-    fn a_question_is_a_url_with_the_client_s_digits() {
+    fn puts_the_client_s_digits_into_the_url() {
         let url = |position, radius| {
             let base = BaseUrl::parse("https://example.org/g/").unwrap();
-            let request = request(&base, &key(), &question(position, radius, 5));
+            let request = request(&base, &key(), &query(position, radius, 5));
             assert_eq!(request.method(), Method::GET);
             request.url().to_string()
         };
@@ -130,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_passed_on_and_cut() {
+    fn forwards_and_truncates_a_response() {
         let body = r#"{"next_page_token":"Cu<","results":[{"b":1.0,"a":-0},{"x":2},[]],
             "status":"OK","html_attributions":["<a>"],"news":{"q":1e9}}"#;
         let expected = r#"{
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_found_the_status_says_so() {
+    fn reports_no_result_by_status() {
         let none = r#"{"html_attributions":[],"results":[],"status":"ZERO_RESULTS"}"#;
         assert_eq!(read(none, 5), Ok(PlacesResponse::none()));
         assert_eq!(
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn google_s_errors_are_passed_on() {
+    fn forwards_errors_of_google() {
         let body = r#"{"html_attributions":[],"error_message":"Slow down.","results":[],
             "status":"OVER_QUERY_LIMIT","info":1}"#;
         let expected = r#"{
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_repeats_the_key_is_cleaned() {
+    fn redacts_the_key_in_an_error() {
         for said in ["AIza-test&key", "AIza-test%26key", r"\u0041Iza-test&key"] {
             let body = format!(
                 r#"{{"results":[],"error_message":"The key {said} is bad.","status":"REQUEST_DENIED"}}"#
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_told_without_being_quoted() {
+    fn rejects_an_invalid_response_without_quoting_it() {
         let deep = format!(
             r#"{{"status":"OK","results":[1],"x":{}{}}}"#,
             "[".repeat(1000),

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_come_as_they_were_sent() {
+    fn returns_members_as_they_were_sent() {
         let text = br#" {"z" : 1.50e+1, "a":{"y":[ 1 ], "b":2}, "\u0061b" : "\/" } "#;
         let members = Members::read(text).unwrap().0;
         let shown: Vec<_> = members
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_twice_has_no_value() {
+    fn a_repeated_key_has_no_value() {
         let members = Members::read(br#"{"a": "x", "b": 1, "a": "y"}"#).unwrap();
         assert_eq!(members.text("a"), None);
         assert_eq!(members.get("b").unwrap().get(), "1");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_come_as_they_were_sent() {
+    fn returns_elements_as_they_were_sent() {
         let members = Members::read(br#"{"a": [1.0 ,{"b": []}, "c"], "d": {}}"#).unwrap();
         let list = elements(members.get("a").unwrap()).unwrap();
         let shown: Vec<_> = list.iter().map(|element| element.get()).collect();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_its_place() {
+    fn rejects_other_texts_with_their_location() {
         assert_eq!(
             Members::read(b"{\"a\": \"\xff\"}").err(),
             Some(NotAnObject::Encoding)
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_depth_bomb_costs_no_stack() {
+    fn deep_nesting_uses_no_stack() {
         let deep = "[".repeat(1_000_000);
         assert!(Members::read(deep.as_bytes()).is_err());
         let closed = format!("{{\"a\":{}{}}}", deep, "]".repeat(1_000_000));

@@ -5,9 +5,9 @@
 //! | `legacy`, `new` | the request to each API, and the interpretation of its reply |
 //! | `translate` | a place of the new API as a result of the legacy one |
 //! | `members`, `reprint` | JSON that is forwarded unchanged |
-//! | `flight` | equal queries at the same time share one call |
+//! | `single_flight` | equal queries at the same time share one call |
 //! | `http` | one call: its limits and its retries |
-//! | `key`, `base_url`, `fields` | the settings of the operator |
+//! | `api_key`, `base_url`, `fields` | the settings of the operator |
 //!
 //! Old projects may still use Nearby Search (legacy); new ones cannot enable it. Clients see one
 //! format, the legacy one.
@@ -15,15 +15,15 @@
 //! Outside the scope of this folder: it stores no response (Google's terms forbid it), logs no
 //! place, remembers no failure, and follows no redirect. The key leaves it in requests only.
 
+mod api_key;
 mod base_url;
 mod fields;
-mod flight;
 mod http;
-mod key;
 mod legacy;
 mod members;
 mod new;
 mod reprint;
+mod single_flight;
 mod translate;
 
 use std::env::VarError;
@@ -33,14 +33,14 @@ use std::time::Duration;
 
 use reqwest::Request;
 
+pub use api_key::KeyError;
 pub use base_url::BaseUrl;
 pub use fields::{Fields, FieldsError};
 pub use http::{MAX_BODY_BYTES, MAX_CALLS};
-pub use key::KeyError;
 
-use flight::Flights;
-use http::{Http, Reply};
-use key::Key;
+use api_key::ApiKey;
+use http::{HttpClient, HttpReply};
+use single_flight::SingleFlight;
 
 use super::{PlacesError, PlacesQuery, PlacesResponse};
 
@@ -71,9 +71,9 @@ pub const DEFAULT_KEY_VARIABLE: &str = "GOOGLE_PLACES_API_KEY";
 pub(super) struct Google {
     api: GoogleApi,
     base: BaseUrl,
-    key: Key,
-    http: Http,
-    flights: Flights,
+    api_key: ApiKey,
+    http: HttpClient,
+    calls: SingleFlight,
 }
 
 impl GoogleSettings {
@@ -97,17 +97,17 @@ impl Google {
         let api = settings.api.clone();
         let base = settings.base_url.clone().unwrap_or_else(|| api.base_url());
         let value = environment(&settings.api_key_env);
-        let key = Key::from_environment(value).map_err(|why| PlacesError::Key {
+        let api_key = ApiKey::from_environment(value).map_err(|why| PlacesError::ApiKey {
             variable: settings.api_key_env.clone(),
             why,
         })?;
-        let http = Http::new(&base, limit).map_err(PlacesError::Http)?;
+        let http = HttpClient::new(&base, limit).map_err(PlacesError::HttpClient)?;
         Ok(Google {
             api,
             base,
-            key,
+            api_key,
             http,
-            flights: Flights::default(),
+            calls: SingleFlight::default(),
         })
     }
 
@@ -120,39 +120,39 @@ impl Google {
     }
 
     /// Answers a query for at least one place, within the time limit.
-    pub(super) async fn answer(self: &Arc<Google>, question: &PlacesQuery) -> PlacesResponse {
+    pub(super) async fn answer(self: &Arc<Google>, query: &PlacesQuery) -> PlacesResponse {
         let call = || {
-            let (google, question) = (self.clone(), question.clone());
-            async move { google.call(&question).await }
+            let (google, query) = (self.clone(), query.clone());
+            async move { google.call(&query).await }
         };
-        self.flights.join(question, call).await
+        self.calls.join(query, call).await
     }
 
-    async fn call(&self, question: &PlacesQuery) -> PlacesResponse {
-        let answer = match self.http.call(self.request(question)).await {
-            Ok(reply) => self.read(&reply, question.most),
+    async fn call(&self, query: &PlacesQuery) -> PlacesResponse {
+        let response = match self.http.call(self.request(query)).await {
+            Ok(reply) => self.read(&reply, query.limit),
             Err(failure) => Err(failure.to_string()),
         };
-        answer.unwrap_or_else(|cause| {
-            let cause = self.key.redact(&cause);
+        response.unwrap_or_else(|cause| {
+            let cause = self.api_key.redact(&cause);
             tracing::info!("the places provider failed: {cause}");
             PlacesResponse::failed(&format!("the places provider failed: {cause}"))
         })
     }
 
-    fn request(&self, question: &PlacesQuery) -> Request {
+    fn request(&self, query: &PlacesQuery) -> Request {
         match &self.api {
-            GoogleApi::Legacy => legacy::request(&self.base, &self.key, question),
-            GoogleApi::New(fields) => new::request(&self.base, &self.key, fields, question),
+            GoogleApi::Legacy => legacy::request(&self.base, &self.api_key, query),
+            GoogleApi::New(fields) => new::request(&self.base, &self.api_key, fields, query),
         }
     }
 
-    fn read(&self, reply: &Reply, most: usize) -> Result<PlacesResponse, String> {
-        let answer = match &self.api {
-            GoogleApi::Legacy => legacy::read(reply, most, &self.key),
-            GoogleApi::New(_) => new::read(reply, most, &self.key),
+    fn read(&self, reply: &HttpReply, limit: usize) -> Result<PlacesResponse, String> {
+        let response = match &self.api {
+            GoogleApi::Legacy => legacy::read(reply, limit, &self.api_key),
+            GoogleApi::New(_) => new::read(reply, limit, &self.api_key),
         };
-        answer.map_err(|cause| match reply.status.is_success() {
+        response.map_err(|cause| match reply.status.is_success() {
             true => format!("its answer is no response of this API: {cause}"),
             false => format!("it answered with HTTP status {}", reply.status),
         })
@@ -160,7 +160,7 @@ impl Google {
 }
 
 /// Logs for the operator the refusal that clients receive: the provider does not answer.
-fn note_refusal(status: &str, message: &str) {
+fn log_refusal(status: &str, message: &str) {
     tracing::info!("the places provider refused: {status}: {message}");
 }
 

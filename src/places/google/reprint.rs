@@ -2,7 +2,7 @@
 //!
 //! The printer works on the text, token by token: numbers keep every digit, strings every escape,
 //! objects the order of their keys. Only white space changes, and `<` and `>` in strings, which
-//! become `\u003c` and `\u003e`. [`nearby`](super::super::nearby) prints our own values; this file
+//! become `\u003c` and `\u003e`. [`google_json`](super::super::google_json) prints our own values; this file
 //! prints what is forwarded.
 
 use std::fmt;
@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_PRINTED_BYTES: usize = 8 << 20;
 
 /// One level of indentation.
-const LEVEL: &str = "   ";
+const INDENT: &str = "   ";
 
 /// The error of a text that would exceed [`MAX_DEPTH`] or [`MAX_PRINTED_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Printer {
     fn start_line(&mut self) {
         self.out.push('\n');
         for _ in 0..self.depth {
-            self.out.push_str(LEVEL);
+            self.out.push_str(INDENT);
         }
     }
 }
@@ -149,11 +149,11 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    use super::super::super::nearby;
+    use super::super::super::google_json;
     use super::*;
 
     #[test]
-    fn it_has_google_s_look() {
+    fn prints_in_google_s_formatting() {
         let sent = "{\"status\":\"OK\",\"results\":[{\"b\":{},\"a\":[ ],\"n\":[1,[],[2]]},{}],\t\r\n\"end\":null}";
         let expected = r#"{
    "status" : "OK",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_stays_as_it_is() {
+    fn keeps_numbers_and_strings_as_sent() {
         for kept in [
             "34.0689300000000000000000000001",
             "-0",
@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_keep_their_order_and_their_doubles() {
+    fn keeps_the_order_and_duplicates_of_keys() {
         let sent = r#"{"b":1,"a":2,"b":3}"#;
         let expected = "{\n   \"b\" : 1,\n   \"a\" : 2,\n   \"b\" : 3\n}";
         assert_eq!(print(sent).unwrap(), expected);
     }
 
     #[test]
-    fn what_would_grow_without_measure_is_refused() {
+    fn rejects_a_text_that_would_exceed_a_limit() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(print(&nested(MAX_DEPTH)).is_ok());
         assert_eq!(print(&nested(MAX_DEPTH + 1)), Err(LimitExceeded));
@@ -216,16 +216,16 @@ mod tests {
     proptest! {
         /// Includes texts that nothing validated.
         #[test]
-        fn it_never_panics(text in r#"([\[\]{},:"\\<> é01nu]|\\u00e9){0,60}"#) {
+        fn never_panics(text in r#"([\[\]{},:"\\<> é01nu]|\\u00e9){0,60}"#) {
             let _ = print(&text);
         }
 
         /// Where order and spelling are unambiguous, it prints the same as the printer of our own
         /// values.
         #[test]
-        fn it_agrees_with_the_other_printer(value in json()) {
+        fn agrees_with_the_other_printer(value in json()) {
             let sent = serde_json::to_string(&value).unwrap();
-            prop_assert_eq!(print(&sent).unwrap(), nearby::print(&value));
+            prop_assert_eq!(print(&sent).unwrap(), google_json::print(&value));
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 /// An element of `places` in a response.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Place<'a> {
+pub(super) struct NewPlace<'a> {
     business_status: Option<String>,
     current_opening_hours: Option<CurrentOpeningHours>,
     display_name: Option<DisplayName>,
@@ -103,11 +103,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
 /// An element of `results`. The keys are in alphabetical order as Google prints them, at every
 /// level.
 #[derive(Serialize)]
-pub(super) struct NearbyResult<'a> {
+pub(super) struct LegacyResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     business_status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    geometry: Option<Geometry<'a>>,
+    geometry: Option<LegacyGeometry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icon_background_color: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,15 +137,15 @@ pub(super) struct NearbyResult<'a> {
 }
 
 #[derive(Serialize)]
-struct Geometry<'a> {
+struct LegacyGeometry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    location: Option<Point<'a>>,
+    location: Option<LegacyPoint<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     viewport: Option<Corners<'a>>,
 }
 
 #[derive(Serialize)]
-struct Point<'a> {
+struct LegacyPoint<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     lat: Option<Number<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,9 +155,9 @@ struct Point<'a> {
 #[derive(Serialize)]
 struct Corners<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    northeast: Option<Point<'a>>,
+    northeast: Option<LegacyPoint<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    southwest: Option<Point<'a>>,
+    southwest: Option<LegacyPoint<'a>>,
 }
 
 #[derive(Serialize)]
@@ -177,13 +177,13 @@ struct LegacyPhoto<'a> {
     width: Option<Number<'a>>,
 }
 
-impl<'a> NearbyResult<'a> {
+impl<'a> LegacyResult<'a> {
     /// Translates a place to the legacy format.
-    pub(super) fn of(place: Place<'a>) -> NearbyResult<'a> {
+    pub(super) fn of(place: NewPlace<'a>) -> LegacyResult<'a> {
         let open_now = place.current_opening_hours.and_then(|hours| hours.open_now);
-        NearbyResult {
+        LegacyResult {
             business_status: place.business_status,
-            geometry: Geometry::of(place.location, place.viewport),
+            geometry: LegacyGeometry::of(place.location, place.viewport),
             icon_background_color: place.icon_background_color,
             icon_mask_base_uri: place.icon_mask_base_uri,
             name: place.display_name.and_then(|name| name.text),
@@ -203,22 +203,25 @@ impl<'a> NearbyResult<'a> {
     }
 }
 
-impl<'a> Geometry<'a> {
-    fn of(location: Option<LatLng<'a>>, viewport: Option<Viewport<'a>>) -> Option<Geometry<'a>> {
+impl<'a> LegacyGeometry<'a> {
+    fn of(
+        location: Option<LatLng<'a>>,
+        viewport: Option<Viewport<'a>>,
+    ) -> Option<LegacyGeometry<'a>> {
         let is_known = location.is_some() || viewport.is_some();
-        is_known.then(|| Geometry {
-            location: location.map(Point::of),
+        is_known.then(|| LegacyGeometry {
+            location: location.map(LegacyPoint::of),
             viewport: viewport.map(|viewport| Corners {
-                northeast: viewport.high.map(Point::of),
-                southwest: viewport.low.map(Point::of),
+                northeast: viewport.high.map(LegacyPoint::of),
+                southwest: viewport.low.map(LegacyPoint::of),
             }),
         })
     }
 }
 
-impl<'a> Point<'a> {
-    fn of(point: LatLng<'a>) -> Point<'a> {
-        Point {
+impl<'a> LegacyPoint<'a> {
+    fn of(point: LatLng<'a>) -> LegacyPoint<'a> {
+        LegacyPoint {
             lat: point.latitude,
             lng: point.longitude,
         }
@@ -271,15 +274,15 @@ fn price_level(name: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::nearby;
+    use super::super::super::google_json;
     use super::*;
 
     fn translated(place: &str) -> String {
-        nearby::print(&NearbyResult::of(serde_json::from_str(place).unwrap()))
+        google_json::print(&LegacyResult::of(serde_json::from_str(place).unwrap()))
     }
 
     #[test]
-    fn every_field_has_its_place() {
+    fn translates_every_field() {
         let place = r##"{
             "id": "ChIJ-1", "types": ["cafe", "food"], "rating": 4.50, "businessStatus": "OPERATIONAL",
             "formattedAddress": "long", "shortFormattedAddress": "short", "userRatingCount": 18446744073709551616,
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_stays_absent() {
+    fn omits_absent_fields() {
         assert_eq!(translated("{}"), "{}");
         let nulls = r#"{"id":null,"location":null,"photos":null,"rating":null,"plusCode":null}"#;
         assert_eq!(translated(nulls), "{}");
@@ -373,13 +376,13 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_address_stands_in_for_the_shorter() {
+    fn falls_back_to_the_long_address() {
         let vicinity = translated(r#"{"formattedAddress":"1 Long Street"}"#);
         assert_eq!(vicinity, "{\n   \"vicinity\" : \"1 Long Street\"\n}");
     }
 
     #[test]
-    fn price_levels_are_numbers() {
+    fn translates_price_levels_to_numbers() {
         for (name, level) in [
             ("FREE", 0),
             ("INEXPENSIVE", 1),
@@ -394,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribution_is_what_is_known_of_the_author() {
+    fn attributes_an_author_by_the_known_parts() {
         let author = |display_name: Option<&str>, uri: Option<&str>| {
             attribution(&Author {
                 display_name: display_name.map(str::to_owned),

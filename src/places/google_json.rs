@@ -14,13 +14,13 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-const LEVEL: &[u8] = b"   ";
+const INDENT: &[u8] = b"   ";
 
 /// The bound below which every whole number is exact in a float and is printed in full.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// The capacity for a few places, so that most responses are written without reallocation.
-const USUAL_BYTES: usize = 4096;
+const TYPICAL_BYTES: usize = 4096;
 
 /// Prints a value in Google's formatting, without a line end after it.
 ///
@@ -31,10 +31,10 @@ const USUAL_BYTES: usize = 4096;
 ///
 /// If the value has no representation in JSON (a map whose keys are not strings).
 pub(super) fn print(value: &impl Serialize) -> String {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    let look = GoogleFormatter(PrettyFormatter::with_indent(LEVEL));
+    let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
+    let formatter = GoogleFormatter(PrettyFormatter::with_indent(INDENT));
     value
-        .serialize(&mut Serializer::with_formatter(&mut bytes, look))
+        .serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
         .expect("writing to memory does not fail, and all that is printed here has texts for keys");
     String::from_utf8(bytes).expect("the serializer writes whole strings and ASCII")
 }
@@ -69,7 +69,7 @@ impl Formatter for GoogleFormatter {
     }
 
     fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        if value.fract() == 0.0 && value.abs() < EXACT {
+        if value.fract() == 0.0 && value.abs() < MAX_EXACT_INTEGER {
             write!(writer, "{value:.0}")
         } else {
             self.0.write_f64(writer, value)
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_response_looks_as_google_prints_it() {
+    fn formats_a_response_as_google_does() {
         let response = json!({
             "status": "OK",
             "results": [{
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn google_s_own_text_comes_back_as_it_was() {
+    fn reproduces_text_of_google() {
         let text = r#"{
    "html_attributions" : [
       "\u003ca href=\"https://example.org/?a=1&b=2\"\u003eA \\ B\u003c/a\u003e"
@@ -191,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_in_texts_are_escaped() {
+    fn escapes_line_ends_in_strings() {
         assert_eq!(print(&"a\n\n\r\tb"), r#""a\n\n\r\tb""#);
     }
 
     #[test]
-    fn numbers_keep_their_digits() {
+    fn keeps_the_digits_of_numbers() {
         for (number, expected) in [
             (20.0, "20"),
             (-118.0, "-118"),
@@ -210,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_means_what_it_meant(text: String) {
+        fn a_printed_string_parses_to_the_same_string(text: String) {
             let printed = print(&text);
             prop_assert!(!printed.contains(['<', '>', '\n']));
             prop_assert_eq!(serde_json::from_str::<String>(&printed).unwrap(), text);

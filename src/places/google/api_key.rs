@@ -10,13 +10,13 @@ use std::fmt;
 use reqwest::header::HeaderValue;
 
 /// The replacement of a redacted key.
-const BLOT: &str = "(key)";
+const REDACTED: &str = "(key)";
 
 /// A key that is valid in a header and a URL.
 ///
 /// Invariant: at least one character, all of them visible ASCII.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Key(String);
+pub(super) struct ApiKey(String);
 
 /// The reason why there is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +29,16 @@ pub enum KeyError {
     Unfit,
 }
 
-impl Key {
+impl ApiKey {
     /// Parses the value of the environment variable. White space around the key is ignored.
-    pub(super) fn from_environment(value: Result<String, VarError>) -> Result<Key, KeyError> {
+    pub(super) fn from_environment(value: Result<String, VarError>) -> Result<ApiKey, KeyError> {
         let value = value.map_err(|error| match error {
             VarError::NotPresent => KeyError::Missing,
             VarError::NotUnicode(_) => KeyError::Unfit,
         })?;
         match value.trim() {
             "" => Err(KeyError::Empty),
-            key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Key(key.to_owned())),
+            key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(ApiKey(key.to_owned())),
             _ => Err(KeyError::Unfit),
         }
     }
@@ -61,21 +61,20 @@ impl Key {
     }
 
     /// Returns whether a text contains the key.
-    pub(super) fn is_in(&self, words: &str) -> bool {
-        words.contains(&self.0) || words.contains(&self.parameter())
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        text.contains(&self.0) || text.contains(&self.parameter())
     }
 
     /// Returns a text of another party with the key redacted.
-    pub(super) fn redact(&self, words: &str) -> String {
-        words
-            .replace(&self.0, BLOT)
-            .replace(&self.parameter(), BLOT)
+    pub(super) fn redact(&self, text: &str) -> String {
+        text.replace(&self.0, REDACTED)
+            .replace(&self.parameter(), REDACTED)
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key{BLOT}")
+        write!(f, "Key{REDACTED}")
     }
 }
 
@@ -95,25 +94,25 @@ impl fmt::Display for KeyError {
 mod tests {
     use super::*;
 
-    fn key(text: &str) -> Key {
-        Key::from_environment(Ok(text.to_owned())).unwrap()
+    fn key(text: &str) -> ApiKey {
+        ApiKey::from_environment(Ok(text.to_owned())).unwrap()
     }
 
     #[test]
-    fn what_can_be_no_key_is_refused() {
-        let read = |text: &str| Key::from_environment(Ok(text.to_owned()));
+    fn rejects_invalid_keys() {
+        let read = |text: &str| ApiKey::from_environment(Ok(text.to_owned()));
         assert_eq!(read(" \n"), Err(KeyError::Empty));
         assert_eq!(read("two words"), Err(KeyError::Unfit));
         assert_eq!(read("schlüssel"), Err(KeyError::Unfit));
         assert_eq!(
-            Key::from_environment(Err(VarError::NotPresent)),
+            ApiKey::from_environment(Err(VarError::NotPresent)),
             Err(KeyError::Missing)
         );
         assert_eq!(read("AIza-x_9\r\n"), Ok(key("AIza-x_9")));
     }
 
     #[test]
-    fn nothing_prints_a_key() {
+    fn hides_the_key_in_debug_output() {
         let key = key("AIza-secret");
         assert_eq!(format!("{key:?}"), "Key(key)");
         assert_eq!(format!("{:?}", key.header()), "Sensitive");
@@ -121,16 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_fits_into_a_url() {
+    fn encodes_a_key_for_a_url() {
         assert_eq!(key("AIza-x_9.~").parameter(), "AIza-x_9.~");
         assert_eq!(key("a&b=c+/%#").parameter(), "a%26b%3Dc%2B%2F%25%23");
     }
 
     #[test]
-    fn words_are_cleaned_of_the_key() {
-        let words = "no: k&y, twice k&y, and in a URL ?key=k%26y";
+    fn redacts_the_key() {
+        let text = "no: k&y, twice k&y, and in a URL ?key=k%26y";
         assert_eq!(
-            key("k&y").redact(words),
+            key("k&y").redact(text),
             "no: (key), twice (key), and in a URL ?key=(key)"
         );
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::nearby;
+use super::google_json;
 
 /// A Nearby Search response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl PlacesResponse {
     /// Returns whether the provider failed to answer.
     pub(super) fn is_failure(&self) -> bool {
         self.places == 0
-            && serde_json::from_str::<Status>(&self.json)
+            && serde_json::from_str::<ResponseStatus>(&self.json)
                 .is_ok_and(|it| !matches!(it.status.as_str(), "OK" | "ZERO_RESULTS"))
     }
 
@@ -64,7 +64,7 @@ impl PlacesResponse {
 
     fn of<P: Serialize>(response: &ResponseBody<'_, P>) -> PlacesResponse {
         PlacesResponse {
-            json: nearby::print(response),
+            json: google_json::print(response),
             places: response.results.len(),
         }
     }
@@ -82,7 +82,7 @@ struct ResponseBody<'a, P> {
 
 /// The part of a response that holds its status.
 #[derive(Deserialize)]
-struct Status {
+struct ResponseStatus {
     status: String,
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_told_from_an_answer() {
+    fn distinguishes_a_failure_from_a_result() {
         assert!(PlacesResponse::failed("late").is_failure());
         assert!(PlacesResponse::refused("OVER_QUERY_LIMIT", None).is_failure());
         assert!(!PlacesResponse::none().is_failure());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted() {
+    fn counts_places() {
         let expected = r#"{
    "html_attributions" : [],
    "results" : [

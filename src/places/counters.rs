@@ -16,8 +16,8 @@ pub struct PlacesCounters {
 }
 
 impl PlacesCounters {
-    pub(super) fn note(&self, answer: &PlacesResponse, took: Duration) {
-        let count = match answer.is_failure() {
+    pub(super) fn record(&self, response: &PlacesResponse, took: Duration) {
+        let count = match response.is_failure() {
             true => &self.failed,
             false => &self.answered,
         };

@@ -14,77 +14,77 @@ use tracing::Instrument;
 use super::super::{PlacesQuery, PlacesResponse};
 
 /// The channel that sends the response of one call to its callers.
-type Board = watch::Sender<Option<PlacesResponse>>;
+type ResponseSender = watch::Sender<Option<PlacesResponse>>;
 
 /// The calls under way: one for each different query that has a caller.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Flights(Arc<Mutex<HashMap<PlacesQuery, Board>>>);
+pub(super) struct SingleFlight(Arc<Mutex<HashMap<PlacesQuery, ResponseSender>>>);
 
-impl Flights {
+impl SingleFlight {
     /// Waits for the response of the call that is under way for this query, or starts `call`.
     ///
     /// Needs a tokio runtime. The response may arrive before the caller's own call could have
     /// ended, since another caller started it.
     pub(super) async fn join<F>(
         &self,
-        question: &PlacesQuery,
+        query: &PlacesQuery,
         call: impl FnOnce() -> F,
     ) -> PlacesResponse
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        let mut told = self.board(question, call);
-        match told.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(answer)) => answer.clone(),
+        let mut receiver = self.subscribe_or_start(query, call);
+        match receiver.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(response)) => response.clone(),
             _ => PlacesResponse::failed("the call ended by a mistake of this program"),
         }
     }
 
-    fn board<F>(
+    fn subscribe_or_start<F>(
         &self,
-        question: &PlacesQuery,
+        query: &PlacesQuery,
         call: impl FnOnce() -> F,
     ) -> watch::Receiver<Option<PlacesResponse>>
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
         let mut under_way = self.lock();
-        if let Some(board) = under_way.get(question) {
-            return board.subscribe();
+        if let Some(sender) = under_way.get(query) {
+            return sender.subscribe();
         }
-        let (board, told) = watch::channel(None);
-        under_way.insert(question.clone(), board.clone());
-        let flight = Flight {
-            flights: self.clone(),
-            question: question.clone(),
-            board,
+        let (sender, receiver) = watch::channel(None);
+        under_way.insert(query.clone(), sender.clone());
+        let shared_call = SharedCall {
+            calls: self.clone(),
+            query: query.clone(),
+            sender,
         };
-        tokio::spawn(flight.run(call()).in_current_span());
-        told
+        tokio::spawn(shared_call.run(call()).in_current_span());
+        receiver
     }
 
     // No operation under the lock leaves it in an inconsistent state, so the value is valid after a
     // panic. The lock is held for a lookup or a change of the map, and never across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<PlacesQuery, Board>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PlacesQuery, ResponseSender>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One call. It is removed from the calls under way when it is dropped.
-struct Flight {
-    flights: Flights,
-    question: PlacesQuery,
-    board: Board,
+struct SharedCall {
+    calls: SingleFlight,
+    query: PlacesQuery,
+    sender: ResponseSender,
 }
 
-impl Flight {
+impl SharedCall {
     async fn run(self, call: impl Future<Output = PlacesResponse>) {
         tokio::select! {
             biased;
-            answer = call => {
+            response = call => {
                 // Removed before the response is sent: a query after a response starts a new call.
                 self.forget();
-                self.board.send_replace(Some(answer));
+                self.sender.send_replace(Some(response));
             }
             () = self.abandoned() => {}
         }
@@ -93,26 +93,26 @@ impl Flight {
     /// Resolves when the call has no callers and no further caller can join.
     async fn abandoned(&self) {
         loop {
-            self.board.closed().await;
-            let mut under_way = self.flights.lock();
+            self.sender.closed().await;
+            let mut under_way = self.calls.lock();
             // Another caller may have joined before the lock was acquired.
-            if self.board.receiver_count() == 0 {
-                under_way.remove(&self.question);
+            if self.sender.receiver_count() == 0 {
+                under_way.remove(&self.query);
                 return;
             }
         }
     }
 
     fn forget(&self) {
-        let mut under_way = self.flights.lock();
-        let is_this = |board: &Board| board.same_channel(&self.board);
-        if under_way.get(&self.question).is_some_and(is_this) {
-            under_way.remove(&self.question);
+        let mut under_way = self.calls.lock();
+        let is_this = |sender: &ResponseSender| sender.same_channel(&self.sender);
+        if under_way.get(&self.query).is_some_and(is_this) {
+            under_way.remove(&self.query);
         }
     }
 }
 
-impl Drop for Flight {
+impl Drop for SharedCall {
     fn drop(&mut self) {
         self.forget();
     }
@@ -126,24 +126,24 @@ mod tests {
     use tokio::sync::Notify;
     use tokio::task::{JoinHandle, yield_now};
 
-    use super::super::super::question::tests::question;
+    use super::super::super::query::tests::query;
     use super::*;
 
     /// Calls that are counted, and answered when the test releases them.
     #[derive(Clone, Default)]
     struct Calls {
-        flights: Flights,
+        single_flight: SingleFlight,
         begun: Arc<AtomicUsize>,
         ended: Arc<AtomicUsize>,
         release: Arc<Notify>,
     }
 
     impl Calls {
-        fn ask(&self, question: PlacesQuery) -> JoinHandle<PlacesResponse> {
+        fn ask(&self, query: PlacesQuery) -> JoinHandle<PlacesResponse> {
             let calls = self.clone();
             tokio::spawn(async move {
                 let call = || calls.clone().call();
-                calls.flights.join(&question, call).await
+                calls.single_flight.join(&query, call).await
             })
         }
 
@@ -165,7 +165,7 @@ mod tests {
         }
 
         fn under_way(&self) -> usize {
-            self.flights.lock().len()
+            self.single_flight.lock().len()
         }
     }
 
@@ -177,42 +177,42 @@ mod tests {
     }
 
     fn near(longitude: &str) -> PlacesQuery {
-        question(&format!("+1+{longitude}"), "1", 1)
+        query(&format!("+1+{longitude}"), "1", 1)
     }
 
-    async fn answer(asked: JoinHandle<PlacesResponse>) -> PlacesResponse {
+    async fn answer(pending: JoinHandle<PlacesResponse>) -> PlacesResponse {
         let limit = Duration::from_secs(10);
-        tokio::time::timeout(limit, asked).await.unwrap().unwrap()
+        tokio::time::timeout(limit, pending).await.unwrap().unwrap()
     }
 
     #[tokio::test]
-    async fn equal_questions_share_one_call_and_others_do_not() {
+    async fn equal_queries_share_one_call_and_others_do_not() {
         let calls = Calls::default();
-        let asked: Vec<_> = (0..40).map(|_| calls.ask(near("1"))).collect();
+        let pending: Vec<_> = (0..40).map(|_| calls.ask(near("1"))).collect();
         let other = calls.ask(near("2"));
         settle().await;
         assert_eq!((calls.begun(), calls.under_way()), (2, 2));
         calls.release.notify_waiters();
-        for asked in asked {
-            assert_eq!(answer(asked).await, PlacesResponse::failed("0"));
+        for pending in pending {
+            assert_eq!(answer(pending).await, PlacesResponse::failed("0"));
         }
         assert_eq!(answer(other).await, PlacesResponse::failed("1"));
         assert_eq!(calls.under_way(), 0);
     }
 
     #[tokio::test]
-    async fn an_answer_is_forgotten() {
+    async fn does_not_store_a_response() {
         let calls = Calls::default();
         for number in ["0", "1", "2"] {
-            let asked = calls.ask(near("1"));
+            let pending = calls.ask(near("1"));
             settle().await;
             calls.release.notify_waiters();
-            assert_eq!(answer(asked).await, PlacesResponse::failed(number));
+            assert_eq!(answer(pending).await, PlacesResponse::failed(number));
         }
     }
 
     #[tokio::test]
-    async fn one_who_leaves_does_not_take_the_call_along() {
+    async fn a_call_continues_when_one_caller_is_dropped() {
         let calls = Calls::default();
         let first = calls.ask(near("1"));
         settle().await;
@@ -226,11 +226,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_the_last_has_left_the_call_ends() {
+    async fn a_call_ends_when_its_last_caller_is_dropped() {
         let calls = Calls::default();
-        let asked = [calls.ask(near("1")), calls.ask(near("1"))];
+        let pending = [calls.ask(near("1")), calls.ask(near("1"))];
         settle().await;
-        asked.iter().for_each(JoinHandle::abort);
+        pending.iter().for_each(JoinHandle::abort);
         settle().await;
         assert_eq!(calls.ended.load(Ordering::SeqCst), 1);
         assert_eq!(calls.under_way(), 0);
@@ -242,13 +242,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_panics_is_answered_and_forgotten() {
-        let flights = Flights::default();
-        let question = near("1");
-        let broken = flights.join(&question, || async { panic!("out of cheese") });
+    async fn a_call_that_panics_is_a_failure_response_and_is_removed() {
+        let calls = SingleFlight::default();
+        let query = near("1");
+        let broken = calls.join(&query, || async { panic!("out of cheese") });
         let said = broken.await.json;
         assert!(said.contains("mistake of this program"), "{said}");
-        let whole = flights.join(&question, || async { PlacesResponse::none() });
+        let whole = calls.join(&query, || async { PlacesResponse::none() });
         assert_eq!(whole.await, PlacesResponse::none());
     }
 }

@@ -19,25 +19,25 @@ pub struct PlacesQuery {
     /// The offset at which the longitude ends.
     longitude: usize,
     /// The maximum number of places, 0 to 20. With 0 no provider is called.
-    pub most: usize,
+    pub limit: usize,
 }
 
 impl PlacesQuery {
     /// Creates a query for the places within `radius_km`, 0 to 50 kilometres along the ground, of a
     /// position. A place at exactly this distance is included. A radius out of bounds yields
     /// meaningless places, never a panic.
-    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, most: usize) -> PlacesQuery {
-        let mut digits = String::with_capacity(USUAL_BYTES);
+    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, limit: usize) -> PlacesQuery {
+        let mut digits = String::with_capacity(TYPICAL_BYTES);
         digits.push_str(position.latitude().trim_start_matches('+'));
         let latitude = digits.len();
         digits.push_str(position.longitude().trim_start_matches('+'));
         let longitude = digits.len();
-        push_thousandfold(&mut digits, radius_km);
+        push_times_1000(&mut digits, radius_km);
         PlacesQuery {
             digits,
             latitude,
             longitude,
-            most,
+            limit,
         }
     }
 
@@ -70,7 +70,7 @@ impl PlacesQuery {
 }
 
 /// The capacity for two coordinates of nine decimals and a radius.
-const USUAL_BYTES: usize = 32;
+const TYPICAL_BYTES: usize = 32;
 
 fn float(digits: &str) -> f64 {
     digits
@@ -80,7 +80,7 @@ fn float(digits: &str) -> f64 {
 
 /// Appends the number times 1000: the decimal point three places to the right, without redundant
 /// zeros.
-fn push_thousandfold(text: &mut String, number: Decimal<'_>) {
+fn push_times_1000(text: &mut String, number: Decimal<'_>) {
     let zeros = number.fraction().iter().rev();
     let significant = number.fraction().len() - zeros.take_while(|&&digit| digit == b'0').count();
     let fraction = &number.fraction()[..significant];
@@ -109,17 +109,17 @@ pub(super) mod tests {
     use super::*;
 
     /// Creates a query from the digits of a client.
-    pub(in crate::places) fn question(position: &str, radius_km: &str, most: usize) -> PlacesQuery {
+    pub(in crate::places) fn query(position: &str, radius_km: &str, limit: usize) -> PlacesQuery {
         let position = Position::parse(position.as_bytes()).unwrap();
         PlacesQuery::new(
             position,
             Decimal::parse(radius_km.as_bytes()).unwrap(),
-            most,
+            limit,
         )
     }
 
     #[test]
-    fn coordinates_keep_their_digits() {
+    fn keeps_the_digits_of_coordinates() {
         for (position, latitude, longitude) in [
             ("+34.068930-118.445127", "34.068930", "-118.445127"),
             ("-0+0/", "-0", "0"),
@@ -130,17 +130,17 @@ pub(super) mod tests {
                 "-180.000",
             ),
         ] {
-            let question = question(position, "1", 1);
-            assert_eq!(question.latitude(), latitude);
-            assert_eq!(question.longitude(), longitude);
+            let query = query(position, "1", 1);
+            assert_eq!(query.latitude(), latitude);
+            assert_eq!(query.longitude(), longitude);
         }
-        let ucla = question("+34.068930-118.445127", "10", 5);
+        let ucla = query("+34.068930-118.445127", "10", 5);
         assert_eq!(ucla.degrees(), (34.068930, -118.445127));
         assert_eq!(ucla.radius_metres(), 10_000.0);
     }
 
     #[test]
-    fn a_radius_becomes_metres_exactly() {
+    fn converts_a_radius_to_metres_exactly() {
         for (km, metres) in [
             ("10", "10000"),
             ("50.000", "50000"),
@@ -158,23 +158,23 @@ pub(super) mod tests {
                 "100.0000000000000055511151231257827",
             ),
         ] {
-            assert_eq!(question("+0+0", km, 1).radius(), metres, "{km}");
+            assert_eq!(query("+0+0", km, 1).radius(), metres, "{km}");
         }
     }
 
     #[test]
-    fn equal_digits_are_an_equal_question() {
-        let asked = question("+1.5+2", "0.5", 3);
-        assert_eq!(asked, question("+1.5+2/", "00.500", 3));
-        assert_ne!(asked, question("+1.50+2", "0.5", 3));
-        assert_ne!(asked, question("+1.5+2", "0.5", 4));
-        assert_ne!(question("+1+12", "1", 3), question("+1+1", "21", 3));
+    fn equal_digits_make_equal_queries() {
+        let asked = query("+1.5+2", "0.5", 3);
+        assert_eq!(asked, query("+1.5+2/", "00.500", 3));
+        assert_ne!(asked, query("+1.50+2", "0.5", 3));
+        assert_ne!(asked, query("+1.5+2", "0.5", 4));
+        assert_ne!(query("+1+12", "1", 3), query("+1+1", "21", 3));
     }
 
     proptest! {
         #[test]
-        fn metres_are_a_thousand_times_the_kilometres(km in "[0-9]{1,3}(\\.[0-9]{1,9})?") {
-            let metres = question("+0+0", &km, 1).radius_metres();
+        fn metres_are_1000_times_the_kilometres(km in "[0-9]{1,3}(\\.[0-9]{1,9})?") {
+            let metres = query("+0+0", &km, 1).radius_metres();
             let expected = km.parse::<f64>().unwrap() * 1000.0;
             prop_assert!((metres - expected).abs() <= expected * 1e-12, "{metres} {expected}");
         }

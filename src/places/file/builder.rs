@@ -10,13 +10,13 @@ use crate::places::place::{Place, TYPE_SEPARATOR};
 
 /// A catalogue under construction, in which no two places share an id.
 #[derive(Default)]
-pub(super) struct Gathering {
+pub(super) struct CatalogueBuilder {
     catalogue: Catalogue,
     /// The number of the place whose id has this hash; of the first one, if several have it.
     by_id: HashMap<u64, u32>,
 }
 
-impl Gathering {
+impl CatalogueBuilder {
     /// Adds a place. A duplicate, with the same id, name and coordinates, is kept once.
     ///
     /// # Errors
@@ -75,46 +75,46 @@ mod tests {
     };
 
     #[test]
-    fn a_repeated_place_is_kept_once() {
+    fn keeps_a_repeated_place_once() {
         let unnamed = Place {
             given_id: "",
             ..BAR
         };
-        let mut gathering = Gathering::default();
+        let mut builder = CatalogueBuilder::default();
         for place in [BAR, unnamed, BAR, unnamed] {
-            gathering.add(&place).unwrap();
+            builder.add(&place).unwrap();
         }
-        assert_eq!(gathering.finish().len(), 2);
+        assert_eq!(builder.finish().len(), 2);
     }
 
     #[test]
-    fn two_places_with_one_id_are_refused() {
-        let mut gathering = Gathering::default();
-        gathering.add(&BAR).unwrap();
+    fn rejects_two_places_with_one_id() {
+        let mut builder = CatalogueBuilder::default();
+        builder.add(&BAR).unwrap();
         let cafe = Place {
             name: "Café",
             ..BAR
         };
         assert_eq!(
-            gathering.add(&cafe).unwrap_err(),
+            builder.add(&cafe).unwrap_err(),
             "the place_id \"7\" is also that of \"Bar\": give each place its own, or leave it out"
         );
-        assert_eq!(gathering.finish().len(), 1);
+        assert_eq!(builder.finish().len(), 1);
     }
 
     #[test]
-    fn ids_with_one_hash_are_still_two() {
+    fn distinguishes_ids_with_one_hash() {
         let [one, other] = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"]
             .map(|given_id| Place { given_id, ..BAR });
         assert_eq!(one.id().hash(), other.id().hash());
-        let mut gathering = Gathering::default();
-        gathering.add(&one).unwrap();
-        gathering.add(&other).unwrap();
-        assert_eq!(gathering.finish().len(), 2);
+        let mut builder = CatalogueBuilder::default();
+        builder.add(&one).unwrap();
+        builder.add(&other).unwrap();
+        assert_eq!(builder.finish().len(), 2);
     }
 
     #[test]
-    fn types_are_told_apart() {
+    fn splits_types() {
         assert_eq!(types_from("bar"), "bar");
         assert_eq!(types_from(" bar ; food|;cafe"), "bar|food|cafe");
         assert_eq!(types_from(""), "");
