@@ -104,7 +104,7 @@ impl Catalogue {
     /// then by id.
     ///
     /// It also releases the spare capacity.
-    pub(super) fn arranged(self) -> Catalogue {
+    pub(super) fn arranged(self) -> Self {
         let Catalogue {
             mut records,
             mut texts,

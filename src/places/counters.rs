@@ -17,9 +17,10 @@ pub struct PlacesCounters {
 
 impl PlacesCounters {
     pub(super) fn record(&self, response: &PlacesResponse, took: Duration) {
-        let count = match response.is_failure() {
-            true => &self.failed,
-            false => &self.answered,
+        let count = if response.is_failure() {
+            &self.failed
+        } else {
+            &self.answered
         };
         count.add(1);
         self.took.observe(took, 1);

@@ -17,9 +17,7 @@ pub(super) struct CustomProvider(Arc<dyn Fn(PlacesQuery) -> ResponseFuture + Sen
 
 impl CustomProvider {
     /// Creates a provider from a function that returns the future of a response.
-    pub(super) fn new<F>(
-        respond: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
-    ) -> CustomProvider
+    pub(super) fn new<F>(respond: impl Fn(PlacesQuery) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {

@@ -36,7 +36,7 @@ impl Index {
     /// iterator.
     ///
     /// Consecutive places that share a point share an entry, so a caller should group such places.
-    pub(super) fn new(points: impl Iterator<Item = (f64, f64)>) -> Index {
+    pub(super) fn new(points: impl Iterator<Item = (f64, f64)>) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
         let mut previous = None;
         for (number, point) in (0..).zip(points) {

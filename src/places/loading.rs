@@ -20,7 +20,7 @@ pub(super) struct Loading<T> {
 
 impl<T: Send + Sync + 'static> Loading<T> {
     /// Returns a value that is already available.
-    pub(super) fn done(value: T) -> Loading<T> {
+    pub(super) fn done(value: T) -> Self {
         Loading {
             slot: Arc::new(SetOnce::new_with(Some(Ok(value)))),
         }
@@ -34,7 +34,7 @@ impl<T: Send + Sync + 'static> Loading<T> {
     /// The system has no thread available. The work has not begun.
     pub(super) fn start(
         work: impl FnOnce() -> Result<T, String> + Send + 'static,
-    ) -> io::Result<Loading<T>> {
+    ) -> io::Result<Self> {
         let slot = Arc::new(SetOnce::new());
         let filled = Arc::clone(&slot);
         // Events go to the log of the caller that started the work.
@@ -62,7 +62,7 @@ impl<T: Send + Sync + 'static> Loading<T> {
 
 // Written by hand: a derived implementation would require that T is `Clone`.
 impl<T> Clone for Loading<T> {
-    fn clone(&self) -> Loading<T> {
+    fn clone(&self) -> Self {
         Loading {
             slot: Arc::clone(&self.slot),
         }

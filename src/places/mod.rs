@@ -85,7 +85,7 @@ pub enum Provider {
 }
 
 impl Default for PlacesSettings {
-    fn default() -> PlacesSettings {
+    fn default() -> Self {
         PlacesSettings {
             provider: Provider::Offline { file: None },
             timeout: Duration::from_secs(5),
@@ -119,7 +119,7 @@ impl Places {
     ///
     /// A timeout out of bounds, a file that cannot be read as places, a missing key where one is
     /// needed, or no thread available. Nothing is left running.
-    pub fn start(settings: &PlacesSettings) -> Result<Places, PlacesError> {
+    pub fn start(settings: &PlacesSettings) -> Result<Self, PlacesError> {
         Places::start_in(settings, |variable| std::env::var(variable))
     }
 
@@ -128,7 +128,7 @@ impl Places {
     pub fn start_in(
         settings: &PlacesSettings,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
-    ) -> Result<Places, PlacesError> {
+    ) -> Result<Self, PlacesError> {
         let timeout = settings.timeout;
         if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
             return Err(PlacesError::Timeout(timeout));
@@ -151,7 +151,7 @@ impl Places {
     pub fn new<F>(
         respond: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
         timeout: Duration,
-    ) -> Places
+    ) -> Self
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
@@ -162,7 +162,7 @@ impl Places {
     }
 
     /// Returns a handle to the same provider, with its own counters that start at zero.
-    pub fn with_own_counters(&self) -> Places {
+    pub fn with_own_counters(&self) -> Self {
         Places::of(self.provider.clone(), self.timeout)
     }
 
@@ -172,7 +172,7 @@ impl Places {
     }
 
     /// Returns the name of the provider, as in the config: `offline`, `google` or `google-new`; or
-    /// `custom_provider` for one that the caller supplies.
+    /// `made` for one that the caller supplies.
     pub fn provider(&self) -> &'static str {
         match &self.provider {
             ActiveProvider::Offline(_) => "offline",
@@ -228,7 +228,7 @@ impl Places {
         }
     }
 
-    fn of(provider: ActiveProvider, timeout: Duration) -> Places {
+    fn of(provider: ActiveProvider, timeout: Duration) -> Self {
         Places {
             provider,
             timeout,

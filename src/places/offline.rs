@@ -18,7 +18,7 @@ pub(super) struct Offline {
 
 impl Offline {
     /// Indexes a list of places.
-    pub(super) fn new(catalogue: Catalogue) -> Offline {
+    pub(super) fn new(catalogue: Catalogue) -> Self {
         let catalogue = catalogue.arranged();
         let index = Index::new(catalogue.points());
         tracing::info!("{} places are loaded", catalogue.len());
@@ -83,7 +83,7 @@ struct Location {
 }
 
 impl<'a> NearbyResult<'a> {
-    fn of(place: Place<'a>) -> NearbyResult<'a> {
+    fn of(place: Place<'a>) -> Self {
         NearbyResult {
             geometry: Geometry {
                 location: Location {

@@ -26,7 +26,7 @@ impl PlacesQuery {
     /// Creates a query for the places within `radius_km`, 0 to 50 kilometres along the ground, of a
     /// position. A place at exactly this distance is included. A radius out of bounds yields
     /// meaningless places, never a panic.
-    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, limit: usize) -> PlacesQuery {
+    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, limit: usize) -> Self {
         let mut digits = String::with_capacity(TYPICAL_BYTES);
         digits.push_str(position.latitude().trim_start_matches('+'));
         let latitude = digits.len();

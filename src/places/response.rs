@@ -16,25 +16,25 @@ pub struct PlacesResponse {
 impl PlacesResponse {
     /// Returns the response without places, where none is near or none was requested:
     /// `ZERO_RESULTS`.
-    pub fn none() -> PlacesResponse {
+    pub fn none() -> Self {
         PlacesResponse::of_status("ZERO_RESULTS", None)
     }
 
     /// Returns the response for a provider that failed: `UNKNOWN_ERROR`, with the cause as its
     /// `error_message`.
-    pub fn failed(cause: &str) -> PlacesResponse {
+    pub fn failed(cause: &str) -> Self {
         PlacesResponse::of_status("UNKNOWN_ERROR", Some(cause))
     }
 
     /// Returns the response for a provider that refused the query: its own status, and its message
     /// if it sent one.
-    pub(super) fn refused(status: &str, message: Option<&str>) -> PlacesResponse {
+    pub(super) fn refused(status: &str, message: Option<&str>) -> Self {
         PlacesResponse::of_status(status, message)
     }
 
     /// Returns the response with these places, in the order of the provider;
     /// [`PlacesResponse::none`] if there are none.
-    pub(super) fn found<P: Serialize>(places: &[P]) -> PlacesResponse {
+    pub(super) fn found<P: Serialize>(places: &[P]) -> Self {
         if places.is_empty() {
             return PlacesResponse::none();
         }
@@ -53,7 +53,7 @@ impl PlacesResponse {
                 .is_ok_and(|it| !matches!(it.status.as_str(), "OK" | "ZERO_RESULTS"))
     }
 
-    fn of_status(status: &str, error_message: Option<&str>) -> PlacesResponse {
+    fn of_status(status: &str, error_message: Option<&str>) -> Self {
         PlacesResponse::of::<()>(&ResponseBody {
             error_message,
             html_attributions: [],
@@ -62,7 +62,7 @@ impl PlacesResponse {
         })
     }
 
-    fn of<P: Serialize>(response: &ResponseBody<'_, P>) -> PlacesResponse {
+    fn of<P: Serialize>(response: &ResponseBody<'_, P>) -> Self {
         PlacesResponse {
             json: google_json::print(response),
             places: response.results.len(),

@@ -99,7 +99,7 @@ mod tests {
     struct Scratch(PathBuf);
 
     impl Scratch {
-        fn holding(name: &str, content: &[u8]) -> Scratch {
+        fn holding(name: &str, content: &[u8]) -> Self {
             let name = format!("proxyherd-places-{}-{name}", std::process::id());
             let path = std::env::temp_dir().join(name);
             fs::write(&path, content).unwrap();

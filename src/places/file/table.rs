@@ -65,7 +65,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(header: &StringRecord) -> Result<Columns, String> {
+    fn find(header: &StringRecord) -> Result<Self, String> {
         let required = |names| column(header, names)?.ok_or_else(|| missing(header, names));
         Ok(Columns {
             name: required(&["name"])?,

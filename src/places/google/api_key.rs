@@ -31,7 +31,7 @@ pub enum KeyError {
 
 impl ApiKey {
     /// Parses the value of the environment variable. White space around the key is ignored.
-    pub(super) fn from_environment(value: Result<String, VarError>) -> Result<ApiKey, KeyError> {
+    pub(super) fn from_environment(value: Result<String, VarError>) -> Result<Self, KeyError> {
         let value = value.map_err(|error| match error {
             VarError::NotPresent => KeyError::Missing,
             VarError::NotUnicode(_) => KeyError::Unfit,

@@ -13,7 +13,7 @@ pub struct BaseUrl(Url);
 
 impl BaseUrl {
     /// Parses a URL. The error does not repeat it, since it may hold a password.
-    pub fn parse(text: &str) -> Result<BaseUrl, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut url = Url::parse(text).map_err(|error| format!("this is no URL: {error}"))?;
         if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
             return Err("a URL begins with https:// or http://, then a host".to_owned());

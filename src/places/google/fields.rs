@@ -58,7 +58,7 @@ impl Fields {
     }
 
     /// Returns the fields of these names, in any order.
-    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Fields, FieldsError> {
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, FieldsError> {
         let mut wanted = Vec::new();
         for name in names {
             if !Fields::names().any(|known| known == name) {
@@ -69,9 +69,10 @@ impl Fields {
         let fields: Vec<_> = Fields::names()
             .filter(|name| wanted.contains(name))
             .collect();
-        match fields.is_empty() {
-            true => Err(FieldsError::Empty),
-            false => Ok(Fields(fields)),
+        if fields.is_empty() {
+            Err(FieldsError::Empty)
+        } else {
+            Ok(Fields(fields))
         }
     }
 
@@ -86,7 +87,7 @@ impl Fields {
 
 /// All fields.
 impl Default for Fields {
-    fn default() -> Fields {
+    fn default() -> Self {
         Fields(Fields::names().collect())
     }
 }
@@ -94,9 +95,10 @@ impl Default for Fields {
 /// The names of the fields, or `all`.
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self == Fields::default() {
-            true => f.write_str("all"),
-            false => f.write_str(&self.0.join(", ")),
+        if *self == Fields::default() {
+            f.write_str("all")
+        } else {
+            f.write_str(&self.0.join(", "))
         }
     }
 }

@@ -78,7 +78,7 @@ impl HttpClient {
     /// # Errors
     ///
     /// No client can be created; the message is the cause.
-    pub(super) fn new(base: &BaseUrl, limit: Duration) -> Result<HttpClient, String> {
+    pub(super) fn new(base: &BaseUrl, limit: Duration) -> Result<Self, String> {
         let calls = stack(client(base)?, limit);
         Ok(HttpClient { calls, limit })
     }
@@ -127,9 +127,10 @@ fn client(base: &BaseUrl) -> Result<Client, String> {
             .user_agent(concat!("proxyherd/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never());
-        match base.is_loopback() {
-            true => builder.no_proxy(),
-            false => builder,
+        if base.is_loopback() {
+            builder.no_proxy()
+        } else {
+            builder
         }
     };
     builder().build().or_else(|error| {
@@ -179,9 +180,10 @@ async fn fetch(client: Client, request: Request) -> Result<HttpReply, HttpError>
 
 fn http_error(error: reqwest::Error) -> HttpError {
     let cause = innermost_cause(&error);
-    match error.is_connect() {
-        true => HttpError::Unreachable(cause),
-        false => HttpError::Broken(cause),
+    if error.is_connect() {
+        HttpError::Unreachable(cause)
+    } else {
+        HttpError::Broken(cause)
     }
 }
 

@@ -74,9 +74,12 @@ fn forwarded(members: &Members<'_>, limit: usize) -> Result<PlacesResponse, Stri
 fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
     let results: Vec<&str> = results.iter().map(|result| result.get()).collect();
     let results = format!("[{}]", results.join(","));
-    let member = |(key, value): &(&RawValue, &RawValue)| match is_key(key, "results") {
-        true => format!("{}:{results}", key.get()),
-        false => format!("{}:{}", key.get(), value.get()),
+    let member = |(key, value): &(&RawValue, &RawValue)| {
+        if is_key(key, "results") {
+            format!("{}:{results}", key.get())
+        } else {
+            format!("{}:{}", key.get(), value.get())
+        }
     };
     let all: Vec<String> = members.0.iter().map(member).collect();
     format!("{{{}}}", all.join(","))

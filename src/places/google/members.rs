@@ -28,7 +28,7 @@ pub(super) enum NotAnObject {
 
 impl<'a> Members<'a> {
     /// Reads a whole text that is one object. Deep nesting uses no stack.
-    pub(super) fn read(text: &'a [u8]) -> Result<Members<'a>, NotAnObject> {
+    pub(super) fn read(text: &'a [u8]) -> Result<Self, NotAnObject> {
         let text = std::str::from_utf8(text).map_err(|_| NotAnObject::Encoding)?;
         let mut json = serde_json::Deserializer::from_str(text);
         let members = json.deserialize_map(InOrder);

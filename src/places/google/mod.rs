@@ -78,7 +78,7 @@ pub(super) struct Google {
 
 impl GoogleSettings {
     /// Returns the settings of an API with defaults for the rest.
-    pub fn of(api: GoogleApi) -> GoogleSettings {
+    pub fn of(api: GoogleApi) -> Self {
         GoogleSettings {
             api,
             base_url: None,
@@ -93,7 +93,7 @@ impl Google {
         settings: &GoogleSettings,
         limit: Duration,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
-    ) -> Result<Google, PlacesError> {
+    ) -> Result<Self, PlacesError> {
         let api = settings.api.clone();
         let base = settings.base_url.clone().unwrap_or_else(|| api.base_url());
         let value = environment(&settings.api_key_env);
@@ -152,9 +152,12 @@ impl Google {
             GoogleApi::Legacy => legacy::read(reply, limit, &self.api_key),
             GoogleApi::New(_) => new::read(reply, limit, &self.api_key),
         };
-        response.map_err(|cause| match reply.status.is_success() {
-            true => format!("its answer is no response of this API: {cause}"),
-            false => format!("it answered with HTTP status {}", reply.status),
+        response.map_err(|cause| {
+            if reply.status.is_success() {
+                format!("its answer is no response of this API: {cause}")
+            } else {
+                format!("it answered with HTTP status {}", reply.status)
+            }
         })
     }
 }

@@ -64,9 +64,10 @@ fn json_number(digits: &str) -> String {
         None => ("", digits),
     };
     let significant = digits.trim_start_matches('0');
-    let zero = match significant.starts_with(|c: char| c.is_ascii_digit()) {
-        true => "",
-        false => "0",
+    let zero = if significant.starts_with(|c: char| c.is_ascii_digit()) {
+        ""
+    } else {
+        "0"
     };
     format!("{sign}{zero}{significant}")
 }

@@ -81,9 +81,10 @@ impl Printer {
             ":" => self.out.push_str(" : "),
             _ => self.value(token),
         }
-        match self.depth <= MAX_DEPTH && self.out.len() <= MAX_PRINTED_BYTES {
-            true => Ok(()),
-            false => Err(LimitExceeded),
+        if self.depth <= MAX_DEPTH && self.out.len() <= MAX_PRINTED_BYTES {
+            Ok(())
+        } else {
+            Err(LimitExceeded)
         }
     }
 

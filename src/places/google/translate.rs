@@ -88,14 +88,15 @@ struct Viewport<'a> {
 struct Number<'a>(&'a RawValue);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number<'a>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = <&RawValue>::deserialize(deserializer)?;
-        match value
+        if value
             .get()
             .starts_with(|c: char| c == '-' || c.is_ascii_digit())
         {
-            true => Ok(Number(value)),
-            false => Err(de::Error::custom("no number")),
+            Ok(Number(value))
+        } else {
+            Err(de::Error::custom("no number"))
         }
     }
 }
@@ -179,7 +180,7 @@ struct LegacyPhoto<'a> {
 
 impl<'a> LegacyResult<'a> {
     /// Translates a place to the legacy format.
-    pub(super) fn of(place: NewPlace<'a>) -> LegacyResult<'a> {
+    pub(super) fn of(place: NewPlace<'a>) -> Self {
         let open_now = place.current_opening_hours.and_then(|hours| hours.open_now);
         LegacyResult {
             business_status: place.business_status,
@@ -204,10 +205,7 @@ impl<'a> LegacyResult<'a> {
 }
 
 impl<'a> LegacyGeometry<'a> {
-    fn of(
-        location: Option<LatLng<'a>>,
-        viewport: Option<Viewport<'a>>,
-    ) -> Option<LegacyGeometry<'a>> {
+    fn of(location: Option<LatLng<'a>>, viewport: Option<Viewport<'a>>) -> Option<Self> {
         let is_known = location.is_some() || viewport.is_some();
         is_known.then(|| LegacyGeometry {
             location: location.map(LegacyPoint::of),
@@ -220,7 +218,7 @@ impl<'a> LegacyGeometry<'a> {
 }
 
 impl<'a> LegacyPoint<'a> {
-    fn of(point: LatLng<'a>) -> LegacyPoint<'a> {
+    fn of(point: LatLng<'a>) -> Self {
         LegacyPoint {
             lat: point.latitude,
             lng: point.longitude,
@@ -229,7 +227,7 @@ impl<'a> LegacyPoint<'a> {
 }
 
 impl<'a> LegacyPhoto<'a> {
-    fn of(photo: Photo<'a>) -> LegacyPhoto<'a> {
+    fn of(photo: Photo<'a>) -> Self {
         let authors = photo.author_attributions;
         let reference = |name: String| name.rsplit('/').next().map(str::to_owned);
         LegacyPhoto {
