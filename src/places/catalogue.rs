@@ -25,7 +25,7 @@ pub const MAX_TEXT_BYTES: usize = 1024;
 /// A list of valid places.
 #[derive(Default)]
 pub(super) struct Catalogue {
-    records: Vec<Record>,
+    records: Vec<PlaceRecord>,
     texts: String,
 }
 
@@ -46,19 +46,19 @@ pub(super) enum InvalidPlace {
 
 /// A place, with its texts stored in the common string.
 #[derive(Clone, Copy)]
-struct Record {
+struct PlaceRecord {
     latitude: f64,
     longitude: f64,
-    name: Span,
-    given_id: Span,
-    types: Span,
-    vicinity: Span,
+    name: TextRange,
+    given_id: TextRange,
+    types: TextRange,
+    vicinity: TextRange,
 }
 
 /// The range of a text in the common string. 16 bits suffice for a length of at most
 /// [`MAX_TEXT_BYTES`].
 #[derive(Clone, Copy, Default)]
-struct Span {
+struct TextRange {
     start: u32,
     len: u16,
 }
@@ -68,9 +68,9 @@ impl Catalogue {
     pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let number = self.next_number(place)?;
         let previous = self.records.last().copied();
-        let types = previous.map_or(Span::default(), |previous| previous.types);
-        let vicinity = previous.map_or(Span::default(), |previous| previous.vicinity);
-        let record = Record {
+        let types = previous.map_or(TextRange::default(), |previous| previous.types);
+        let vicinity = previous.map_or(TextRange::default(), |previous| previous.vicinity);
+        let record = PlaceRecord {
             // Adding zero turns a negative zero, which is the same place, into a positive one.
             latitude: place.latitude + 0.0,
             longitude: place.longitude + 0.0,
@@ -130,16 +130,16 @@ impl Catalogue {
         }
     }
 
-    fn store_text(&mut self, text: &str) -> Span {
+    fn store_text(&mut self, text: &str) -> TextRange {
         let start = self.texts.len();
         self.texts.push_str(text);
-        Span {
+        TextRange {
             start: u32::try_from(start).expect("a place is only kept when there is room for it"),
             len: u16::try_from(text.len()).expect("only checked texts are kept"),
         }
     }
 
-    fn store_or_reuse_text(&mut self, text: &str, previous: Span) -> Span {
+    fn store_or_reuse_text(&mut self, text: &str, previous: TextRange) -> TextRange {
         if previous.of(&self.texts) == text {
             return previous;
         }
@@ -147,7 +147,7 @@ impl Catalogue {
     }
 }
 
-impl Record {
+impl PlaceRecord {
     fn place<'a>(&self, texts: &'a str) -> Place<'a> {
         Place {
             name: self.name.of(texts),
@@ -160,7 +160,7 @@ impl Record {
     }
 }
 
-impl Span {
+impl TextRange {
     fn of(self, texts: &str) -> &str {
         let start = self.start as usize;
         &texts[start..start + usize::from(self.len)]

@@ -15,11 +15,11 @@ use crate::model::sphere::{on_unit_sphere, reach_squared};
 
 /// The index of the places of a catalogue by their coordinates.
 pub(super) struct Index {
-    tree: RTree<Entry>,
+    tree: RTree<PointEntry>,
 }
 
 /// A point on the unit sphere and the numbers of the places on it.
-type Entry = GeomWithData<[f64; 3], Range<u32>>;
+type PointEntry = GeomWithData<[f64; 3], Range<u32>>;
 
 /// A point found by a search.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,12 +37,12 @@ impl Index {
     ///
     /// Consecutive places that share a point share an entry, so a caller should group such places.
     pub(super) fn new(points: impl Iterator<Item = (f64, f64)>) -> Self {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<PointEntry> = Vec::new();
         let mut previous = None;
         for (number, point) in (0..).zip(points) {
             match entries.last_mut() {
                 Some(entry) if previous == Some(point) => entry.data.end = number + 1,
-                _ => entries.push(Entry::new(on_unit_sphere(point), number..number + 1)),
+                _ => entries.push(PointEntry::new(on_unit_sphere(point), number..number + 1)),
             }
             previous = Some(point);
         }
@@ -66,16 +66,16 @@ impl Index {
         let max_squared = reach_squared(radius);
         let from = on_unit_sphere((latitude, longitude));
         let mut found: Vec<IndexHit> = Vec::new();
-        let mut wanted = limit;
+        let mut remaining = limit;
         let mut last = 0.0;
         for (entry, chord_squared) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
             // The inverse test, `chord_squared > max_squared`, would accept a NaN.
             let near = chord_squared <= max_squared;
-            if !near || wanted == 0 && chord_squared > last {
+            if !near || remaining == 0 && chord_squared > last {
                 break;
             }
             let numbers = entry.data.clone();
-            wanted = wanted.saturating_sub(numbers.len());
+            remaining = remaining.saturating_sub(numbers.len());
             last = chord_squared;
             found.push(IndexHit {
                 numbers,

@@ -105,7 +105,7 @@ pub struct Places {
 enum ActiveProvider {
     Offline(Loading<Offline>),
     Google(Arc<Google>),
-    CustomProvider(CustomProvider),
+    Custom(CustomProvider),
 }
 
 impl Places {
@@ -120,12 +120,12 @@ impl Places {
     /// A timeout out of bounds, a file that cannot be read as places, a missing key where one is
     /// needed, or no thread available. Nothing is left running.
     pub fn start(settings: &PlacesSettings) -> Result<Self, PlacesError> {
-        Places::start_in(settings, |variable| std::env::var(variable))
+        Places::start_with_environment(settings, |variable| std::env::var(variable))
     }
 
     /// Does the same as [`Places::start`], with an environment that the caller supplies:
     /// `environment` returns the value of a variable.
-    pub fn start_in(
+    pub fn start_with_environment(
         settings: &PlacesSettings,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
     ) -> Result<Self, PlacesError> {
@@ -156,12 +156,12 @@ impl Places {
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
         Places::of(
-            ActiveProvider::CustomProvider(CustomProvider::new(respond)),
+            ActiveProvider::Custom(CustomProvider::new(respond)),
             timeout,
         )
     }
 
-    /// Returns a handle to the same provider, with its own counters that start at zero.
+    /// Returns a handle to the same provider, with its own counters, which start at zero.
     pub fn with_own_counters(&self) -> Self {
         Places::of(self.provider.clone(), self.timeout)
     }
@@ -177,7 +177,7 @@ impl Places {
         match &self.provider {
             ActiveProvider::Offline(_) => "offline",
             ActiveProvider::Google(google) => google.name(),
-            ActiveProvider::CustomProvider(_) => "made",
+            ActiveProvider::Custom(_) => "made",
         }
     }
 
@@ -189,24 +189,24 @@ impl Places {
         if let Some(response) = self.nearby_now(query) {
             return response;
         }
-        let asked = Instant::now();
+        let started = Instant::now();
         let response = self.wait_for(query).await;
-        self.counters.record(&response, asked.elapsed());
+        self.counters.record(&response, started.elapsed());
         response
     }
 
     async fn wait_for(&self, query: &PlacesQuery) -> PlacesResponse {
         match &self.provider {
             ActiveProvider::Offline(loading) => {
-                let late = "the list of places is still being loaded: ask again later";
+                let on_timeout = "the list of places is still being loaded: ask again later";
                 let response = async { response_from(loading.wait().await, query) };
-                self.with_timeout(response, late).await
+                self.with_timeout(response, on_timeout).await
             }
             // Google applies the limit itself, since several queries may share one call.
             ActiveProvider::Google(google) => google.answer(query).await,
-            ActiveProvider::CustomProvider(custom) => {
-                let late = "no answer came within the time limit: ask again later";
-                self.with_timeout(custom.answer(query), late).await
+            ActiveProvider::Custom(custom) => {
+                let on_timeout = "no answer came within the time limit: ask again later";
+                self.with_timeout(custom.answer(query), on_timeout).await
             }
         }
     }
@@ -219,12 +219,12 @@ impl Places {
         }
         match &self.provider {
             ActiveProvider::Offline(loading) => {
-                let (asked, loaded) = (Instant::now(), loading.now()?);
+                let (started, loaded) = (Instant::now(), loading.now()?);
                 let response = response_from(loaded, query);
-                self.counters.record(&response, asked.elapsed());
+                self.counters.record(&response, started.elapsed());
                 Some(response)
             }
-            ActiveProvider::Google(_) | ActiveProvider::CustomProvider(_) => None,
+            ActiveProvider::Google(_) | ActiveProvider::Custom(_) => None,
         }
     }
 
@@ -239,10 +239,10 @@ impl Places {
     async fn with_timeout(
         &self,
         response: impl Future<Output = PlacesResponse>,
-        late: &str,
+        on_timeout: &str,
     ) -> PlacesResponse {
         let response = tokio::time::timeout(self.timeout, response).await;
-        response.unwrap_or_else(|_| PlacesResponse::failed(late))
+        response.unwrap_or_else(|_| PlacesResponse::failed(on_timeout))
     }
 }
 
@@ -306,11 +306,11 @@ mod tests {
         let (places, release) = unloaded();
         assert_eq!(places.nearby_now(&ucla(20)), None);
         let clone = places.clone();
-        let asked = tokio::spawn(async move { clone.nearby(&ucla(20)).await });
+        let pending = tokio::spawn(async move { clone.nearby(&ucla(20)).await });
         tokio::task::yield_now().await;
-        assert!(!asked.is_finished());
+        assert!(!pending.is_finished());
         release.send(()).unwrap();
-        let response = asked.await.unwrap();
+        let response = pending.await.unwrap();
         assert_eq!(response.places, 8);
         assert_eq!(places.counters().answered(), 1);
         assert_eq!(places.nearby_now(&ucla(20)), Some(response));
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(
             places.counters().answered(),
             2,
-            "with none wanted nobody is asked"
+            "with a limit of 0 no provider is called"
         );
         assert_eq!(places.with_own_counters().counters().answered(), 0);
     }
@@ -326,9 +326,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_query_waits_no_longer_than_the_timeout() {
         let (places, _release) = unloaded();
-        let asked = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let response = places.nearby(&ucla(20)).await;
-        assert_eq!(asked.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
+        assert_eq!(started.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
         let expected = "the list of places is still being loaded: ask again later";
         assert_eq!(response, PlacesResponse::failed(expected));
     }
@@ -351,15 +351,18 @@ mod tests {
             },
             2 * second,
         );
-        let asked = ucla;
-        assert_eq!(places.nearby_now(&asked(1)), None);
+        assert_eq!(places.nearby_now(&ucla(1)), None);
         assert_eq!(
-            places.nearby(&asked(1)).await,
+            places.nearby(&ucla(1)).await,
             PlacesResponse::failed("as made")
         );
-        let late = places.nearby(&asked(3)).await;
-        assert!(late.json.contains("within the time limit"), "{}", late.json);
-        assert_eq!(places.nearby_now(&asked(0)), Some(PlacesResponse::none()));
+        let timed_out = places.nearby(&ucla(3)).await;
+        assert!(
+            timed_out.json.contains("within the time limit"),
+            "{}",
+            timed_out.json
+        );
+        assert_eq!(places.nearby_now(&ucla(0)), Some(PlacesResponse::none()));
     }
 
     #[tokio::test]
@@ -423,7 +426,7 @@ mod tests {
                 "HERD_KEY" => value,
                 _ => Ok("other".to_owned()),
             };
-            let refusal = Places::start_in(&settings, environment).unwrap_err();
+            let refusal = Places::start_with_environment(&settings, environment).unwrap_err();
             let refusal = refusal.to_string();
             assert!(refusal.contains("variable HERD_KEY"), "{refusal}");
             assert!(refusal.contains(words), "{refusal}");

@@ -80,8 +80,8 @@ impl Columns {
 
 /// Returns the only column that has one of these names.
 fn column(header: &StringRecord, names: &[&str]) -> Result<Option<usize>, String> {
-    let wanted = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
-    let mut found = (0..header.len()).filter(|&column| wanted(&header[column]));
+    let is_named = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
+    let mut found = (0..header.len()).filter(|&column| is_named(&header[column]));
     match (found.next(), found.next()) {
         (Some(first), Some(second)) => Err(format!(
             "columns {} and {} ({} and {}) say the same thing: keep one of them",

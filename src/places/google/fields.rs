@@ -59,15 +59,15 @@ impl Fields {
 
     /// Returns the fields of these names, in any order.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, FieldsError> {
-        let mut wanted = Vec::new();
+        let mut requested = Vec::new();
         for name in names {
             if !Fields::names().any(|known| known == name) {
                 return Err(FieldsError::Unknown(name.to_owned()));
             }
-            wanted.push(name);
+            requested.push(name);
         }
         let fields: Vec<_> = Fields::names()
-            .filter(|name| wanted.contains(name))
+            .filter(|name| requested.contains(name))
             .collect();
         if fields.is_empty() {
             Err(FieldsError::Empty)
@@ -78,8 +78,8 @@ impl Fields {
 
     /// Returns the value of the header `X-Goog-FieldMask`.
     pub(super) fn mask(&self) -> String {
-        let wanted = ALL_FIELDS.iter().filter(|(name, _)| self.0.contains(name));
-        let paths = wanted.flat_map(|(_, paths)| *paths);
+        let selected = ALL_FIELDS.iter().filter(|(name, _)| self.0.contains(name));
+        let paths = selected.flat_map(|(_, paths)| *paths);
         let paths: Vec<String> = paths.map(|path| format!("places.{path}")).collect();
         paths.join(",")
     }

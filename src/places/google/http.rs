@@ -98,7 +98,7 @@ impl HttpClient {
 }
 
 /// The lower layers of a call.
-type Calls = ConcurrencyLimit<Retry<RetryOnce, Fetch>>;
+type LimitedCalls = ConcurrencyLimit<Retry<RetryOnce, Fetch>>;
 
 /// Builds the layers of a call, from top to bottom.
 fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, HttpReply, BoxError> {
@@ -107,7 +107,7 @@ fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, HttpRe
         .timeout(limit)
         // tower waits for a permit in `poll_ready`, before a call begins, when no time limit runs.
         // So the call begins first and waits inside.
-        .layer(layer_fn(|calls: Calls| {
+        .layer(layer_fn(|calls: LimitedCalls| {
             service_fn(move |request| calls.clone().oneshot(request))
         }))
         .concurrency_limit(MAX_CALLS)

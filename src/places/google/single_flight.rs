@@ -129,16 +129,16 @@ mod tests {
     use super::super::super::query::tests::query;
     use super::*;
 
-    /// Calls that are counted, and answered when the test releases them.
+    /// CountedCalls that are counted, and answered when the test releases them.
     #[derive(Clone, Default)]
-    struct Calls {
+    struct CountedCalls {
         single_flight: SingleFlight,
         begun: Arc<AtomicUsize>,
         ended: Arc<AtomicUsize>,
         release: Arc<Notify>,
     }
 
-    impl Calls {
+    impl CountedCalls {
         fn ask(&self, query: PlacesQuery) -> JoinHandle<PlacesResponse> {
             let calls = self.clone();
             tokio::spawn(async move {
@@ -187,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn equal_queries_share_one_call_and_others_do_not() {
-        let calls = Calls::default();
+        let calls = CountedCalls::default();
         let pending: Vec<_> = (0..40).map(|_| calls.ask(near("1"))).collect();
         let other = calls.ask(near("2"));
         settle().await;
@@ -202,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn does_not_store_a_response() {
-        let calls = Calls::default();
+        let calls = CountedCalls::default();
         for number in ["0", "1", "2"] {
             let pending = calls.ask(near("1"));
             settle().await;
@@ -213,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_continues_when_one_caller_is_dropped() {
-        let calls = Calls::default();
+        let calls = CountedCalls::default();
         let first = calls.ask(near("1"));
         settle().await;
         let second = calls.ask(near("1"));
@@ -227,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_ends_when_its_last_caller_is_dropped() {
-        let calls = Calls::default();
+        let calls = CountedCalls::default();
         let pending = [calls.ask(near("1")), calls.ask(near("1"))];
         settle().await;
         pending.iter().for_each(JoinHandle::abort);
