@@ -326,8 +326,8 @@ mod tests {
         ];
         let mut catalogue = Catalogue::default();
         for (place, expected) in refused {
-            let refusal = catalogue.push(&place).unwrap_err().to_string();
-            assert!(refusal.contains(expected), "{refusal}");
+            let rejection = catalogue.push(&place).unwrap_err().to_string();
+            assert!(rejection.contains(expected), "{rejection}");
         }
         assert_eq!(catalogue.len(), 0);
         assert_eq!(catalogue.texts, "");

@@ -287,9 +287,9 @@ mod tests {
 
     /// Returns places that stay unloaded until the sender sends or is dropped.
     fn unloaded() -> (Places, mpsc::Sender<()>) {
-        let (release, held) = mpsc::channel();
+        let (release, receiver) = mpsc::channel();
         let loading = Loading::start(move || {
-            let _ = held.recv();
+            let _ = receiver.recv();
             gazetteer::read().map(Offline::new)
         });
         (places(loading.unwrap()), release)

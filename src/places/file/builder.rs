@@ -29,7 +29,7 @@ impl CatalogueBuilder {
             return same_place(&earlier, place);
         }
         let number = self.catalogue.push(place);
-        let number = number.map_err(|refusal| refusal.to_string())?;
+        let number = number.map_err(|rejection| rejection.to_string())?;
         self.by_id.entry(hash).or_insert(number);
         Ok(())
     }

@@ -167,7 +167,7 @@ mod tests {
         json!({"type": "Point", "coordinates": [longitude, latitude]})
     }
 
-    fn refusal(document: &Value) -> String {
+    fn rejection(document: &Value) -> String {
         read(&document.to_string()).err().unwrap().message
     }
 
@@ -255,7 +255,7 @@ mod tests {
             (json!(5), "its type is null"),
         ] {
             let document = json!({"type": "FeatureCollection", "features": [feature]});
-            let actual = refusal(&document);
+            let actual = rejection(&document);
             assert!(actual.contains(message), "{actual}");
         }
     }
@@ -299,7 +299,7 @@ mod tests {
             json!({"type": "FeatureCollection"}),
             json!({"type": "Point", "coordinates": [1, 2]}),
         ] {
-            assert!(refusal(&document).contains("write a \"FeatureCollection\""));
+            assert!(rejection(&document).contains("write a \"FeatureCollection\""));
         }
     }
 }

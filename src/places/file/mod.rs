@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    fn refusal(scratch: &Scratch) -> String {
+    fn rejection(scratch: &Scratch) -> String {
         let error = read(&scratch.0).err().unwrap().to_string();
         let path = scratch.0.display().to_string();
         error.strip_prefix(&path).unwrap().to_owned()
@@ -166,7 +166,7 @@ mod tests {
     fn rejects_a_file_without_places() {
         let scratch = Scratch::holding("none.csv", b"name,lat,lon\n");
         assert_eq!(
-            refusal(&scratch),
+            rejection(&scratch),
             ": there is no place in it: write at least one"
         );
     }
@@ -175,7 +175,7 @@ mod tests {
     fn rejects_another_encoding() {
         let scratch = Scratch::holding("latin1.csv", b"name,lat,lon\nBar,1,2\nCaf\xe9,1,2\n");
         assert_eq!(
-            refusal(&scratch),
+            rejection(&scratch),
             ", line 3: this is not UTF-8: save the file in that encoding"
         );
     }
@@ -185,6 +185,6 @@ mod tests {
         let scratch = Scratch::holding("mark.csv", b"\xef\xbb\xbfname,lat,lon\nBar,1,2\n");
         assert!(read(&scratch.0).is_ok());
         let scratch = Scratch::holding("mark.json", b"\xef\xbb\xbf{");
-        assert!(refusal(&scratch).starts_with(", line 1: "));
+        assert!(rejection(&scratch).starts_with(", line 1: "));
     }
 }

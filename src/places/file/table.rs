@@ -132,7 +132,7 @@ fn problem(text: &str, offset: u64, message: String) -> FileFault {
 mod tests {
     use super::*;
 
-    fn refusal(text: &str) -> (SourceLocation, String) {
+    fn rejection(text: &str) -> (SourceLocation, String) {
         let problem = read(text).err().unwrap();
         (problem.location, problem.message)
     }
@@ -182,21 +182,21 @@ mod tests {
             ("name,lat,x\n", "lon or lng or longitude"),
             ("", "name"),
         ] {
-            let (location, message) = refusal(text);
+            let (location, message) = rejection(text);
             assert_eq!(location, SourceLocation::Line(1));
             assert!(
                 message.contains(&format!("no column {names}:")),
                 "{message}"
             );
         }
-        let (_, message) = refusal("name;lat;lon\nBar;1;2\n");
+        let (_, message) = rejection("name;lat;lon\nBar;1;2\n");
         assert!(message.contains("with commas between them"), "{message}");
         assert!(message.contains("\"name;lat;lon\""), "{message}");
     }
 
     #[test]
     fn rejects_two_columns_for_one_attribute() {
-        let (location, message) = refusal("name,lat,lon,Latitude\nBar,1,2,3\n");
+        let (location, message) = rejection("name,lat,lon,Latitude\nBar,1,2,3\n");
         assert_eq!(location, SourceLocation::Line(1));
         assert!(
             message.contains("columns 2 and 4 (lat and Latitude)"),
@@ -218,7 +218,7 @@ mod tests {
         ] {
             // The quoted value spans two lines, and the line before the fault is blank.
             let text = format!("name,lat,lon\n\"A\nB\",1,2\r\n\r\n{row}\nCafé,1,2\n");
-            let (location, actual) = refusal(&text);
+            let (location, actual) = rejection(&text);
             assert_eq!(location, SourceLocation::Line(5), "{row}");
             assert!(actual.contains(message), "{actual}");
         }
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn rejects_a_repeated_id() {
-        let (location, message) = refusal("id,name,lat,lon\n7,Bar,1,2\n7,Café,1,2\n");
+        let (location, message) = rejection("id,name,lat,lon\n7,Bar,1,2\n7,Café,1,2\n");
         assert_eq!(location, SourceLocation::Line(3));
         assert!(
             message.contains("\"7\" is also that of \"Bar\""),

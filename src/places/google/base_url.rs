@@ -101,9 +101,9 @@ mod tests {
             ("https://example.org?key=secret", "leave out"),
             ("https://example.org/#", "leave out"),
         ] {
-            let refusal = BaseUrl::parse(text).unwrap_err();
-            assert!(refusal.contains(expected), "{text}: {refusal}");
-            assert!(!refusal.contains("secret"), "{refusal}");
+            let rejection = BaseUrl::parse(text).unwrap_err();
+            assert!(rejection.contains(expected), "{text}: {rejection}");
+            assert!(!rejection.contains("secret"), "{rejection}");
         }
     }
 

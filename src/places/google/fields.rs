@@ -134,8 +134,8 @@ mod tests {
     fn rejects_unknown_fields() {
         assert_eq!(Fields::parse([]), Err(FieldsError::Empty));
         for name in ["*", "reviews", "Id", "places.id", ""] {
-            let refusal = Fields::parse(["id", name]);
-            assert_eq!(refusal, Err(FieldsError::Unknown(name.to_owned())));
+            let rejection = Fields::parse(["id", name]);
+            assert_eq!(rejection, Err(FieldsError::Unknown(name.to_owned())));
         }
     }
 }

@@ -129,7 +129,7 @@ mod tests {
     use super::super::super::query::tests::query;
     use super::*;
 
-    /// CountedCalls that are counted, and answered when the test releases them.
+    /// Calls that are counted, and answered when the test releases them.
     #[derive(Clone, Default)]
     struct CountedCalls {
         single_flight: SingleFlight,
