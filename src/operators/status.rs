@@ -33,8 +33,8 @@ pub(super) fn status(gateway: &Gateway, places: &Places, started: Instant) -> Ge
         calls_refused: counts.refused_calls().get(),
         places: Some(PlacesStatus {
             provider: places.provider().to_owned(),
-            answered: places.counts().answered(),
-            failed: places.counts().failed(),
+            answered: places.counters().answered(),
+            failed: places.counters().failed(),
         }),
         links: replica
             .neighbours()

@@ -1,104 +1,110 @@
-//! A list of places, numbered from 0, close together in memory.
+//! A list of places, numbered from 0, compact in memory.
 //!
 //! Invariants:
-//! - Every place in it has a name, and coordinates on the globe; no text is longer than [`MAX_TEXT_BYTES`].
-//! - A place keeps its number while places are added; [`Catalogue::arranged`] alone gives new ones.
-//! - All texts stand in one string. Where a place has the same types or vicinity as the one before it, the text is
-//!   there once: a list in the order of its regions takes a fraction of the room.
+//! - Every place has a name and coordinates on the globe; no text is longer than
+//!   [`MAX_TEXT_BYTES`].
+//! - A place keeps its number while places are added; only [`Catalogue::arranged`] assigns new
+//!   ones.
+//! - All texts are parts of one string. Where a place has the same types or vicinity as the one
+//!   before it, the text is stored once: a list in the order of its regions takes a fraction of the
+//!   memory.
 //!
-//! It knows nothing of distance, and it does not see whether two places share an id.
+//! The catalogue does not compute distances, and it does not check whether two places share an id.
 
 use std::fmt;
 
 use super::place::Place;
 
-/// The most places that one list holds.
+/// The maximum number of places in one list.
 pub const MAX_PLACES: usize = 5_000_000;
 
-/// The longest name, id, vicinity or list of types of one place, in bytes. It bounds what one answer can grow to.
+/// The maximum length of the name, id, vicinity or list of types of one place, in bytes. It bounds
+/// the size of one response.
 pub const MAX_TEXT_BYTES: usize = 1024;
 
 /// A list of valid places.
 #[derive(Default)]
 pub(super) struct Catalogue {
-    records: Vec<Record>,
+    records: Vec<PlaceRecord>,
     texts: String,
 }
 
-/// Why a catalogue does not take a place; it is as it was before.
+/// The reason why a catalogue rejects a place. The catalogue is unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum InvalidPlace {
     /// The place has no name.
     NoName,
-    /// What is too long, and how many bytes it has.
+    /// A text is too long: its kind and its length in bytes.
     LongText(&'static str, usize),
-    /// This is no latitude.
+    /// The latitude is out of range.
     Latitude(f64),
-    /// This is no longitude.
+    /// The longitude is out of range.
     Longitude(f64),
-    /// There is no room for another.
+    /// The catalogue is full.
     Full,
 }
 
-/// A place, with its texts elsewhere.
+/// A place, with its texts stored in the common string.
 #[derive(Clone, Copy)]
-struct Record {
+struct PlaceRecord {
     latitude: f64,
     longitude: f64,
-    name: Span,
-    given_id: Span,
-    types: Span,
-    vicinity: Span,
+    name: TextRange,
+    given_id: TextRange,
+    types: TextRange,
+    vicinity: TextRange,
 }
 
-/// Where in the texts a text is. 16 bits do for what is at most [`MAX_TEXT_BYTES`] long.
+/// The range of a text in the common string. 16 bits suffice for a length of at most
+/// [`MAX_TEXT_BYTES`].
 #[derive(Clone, Copy, Default)]
-struct Span {
+struct TextRange {
     start: u32,
     len: u16,
 }
 
 impl Catalogue {
-    /// Adds a place at the end and gives its number.
+    /// Appends a place and returns its number.
     pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
-        let number = self.room_for(place)?;
+        let number = self.next_number(place)?;
         let previous = self.records.last().copied();
-        let types = previous.map_or(Span::default(), |previous| previous.types);
-        let vicinity = previous.map_or(Span::default(), |previous| previous.vicinity);
-        let record = Record {
+        let types = previous.map_or(TextRange::default(), |previous| previous.types);
+        let vicinity = previous.map_or(TextRange::default(), |previous| previous.vicinity);
+        let record = PlaceRecord {
             // Adding zero turns a negative zero, which is the same place, into a positive one.
             latitude: place.latitude + 0.0,
             longitude: place.longitude + 0.0,
-            name: self.keep(place.name),
-            given_id: self.keep(place.given_id),
-            types: self.keep_again(place.types, types),
-            vicinity: self.keep_again(place.vicinity, vicinity),
+            name: self.store_text(place.name),
+            given_id: self.store_text(place.given_id),
+            types: self.store_or_reuse_text(place.types, types),
+            vicinity: self.store_or_reuse_text(place.vicinity, vicinity),
         };
         self.records.push(record);
         Ok(number)
     }
 
-    /// How many places there are.
+    /// Returns the number of places.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// The place of this number, which [`Catalogue::push`] gave.
+    /// Returns the place of a number that [`Catalogue::push`] returned.
     pub(super) fn get(&self, number: u32) -> Place<'_> {
         self.records[number as usize].place(&self.texts)
     }
 
-    /// All coordinates (latitude, longitude), in the order of the numbers.
+    /// Returns all coordinates (latitude, longitude), in the order of the numbers.
     pub(super) fn points(&self) -> impl Iterator<Item = (f64, f64)> {
         self.records
             .iter()
             .map(|record| (record.latitude, record.longitude))
     }
 
-    /// The same places with new numbers: those on one point stand side by side, by name and then by id.
+    /// Returns the same places with new numbers: those on one point are consecutive, by name and
+    /// then by id.
     ///
-    /// Gives back the room that was held for more places, too.
-    pub(super) fn arranged(self) -> Catalogue {
+    /// It also releases the spare capacity.
+    pub(super) fn arranged(self) -> Self {
         let Catalogue {
             mut records,
             mut texts,
@@ -109,13 +115,13 @@ impl Catalogue {
             a.latitude
                 .total_cmp(&b.latitude)
                 .then(a.longitude.total_cmp(&b.longitude))
-                .then_with(|| a.place(&texts).by_name_and_id(&b.place(&texts)))
+                .then_with(|| a.place(&texts).compare_by_name_and_id(&b.place(&texts)))
         });
         Catalogue { records, texts }
     }
 
-    /// The number that the place would get, if the list can take it.
-    fn room_for(&self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
+    /// Returns the number that the place would get, if the list can hold it.
+    fn next_number(&self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let texts = check(place)?;
         let room = u32::try_from(self.texts.len() + texts).is_ok();
         match u32::try_from(self.records.len()) {
@@ -124,24 +130,24 @@ impl Catalogue {
         }
     }
 
-    fn keep(&mut self, text: &str) -> Span {
+    fn store_text(&mut self, text: &str) -> TextRange {
         let start = self.texts.len();
         self.texts.push_str(text);
-        Span {
+        TextRange {
             start: u32::try_from(start).expect("a place is only kept when there is room for it"),
             len: u16::try_from(text.len()).expect("only checked texts are kept"),
         }
     }
 
-    fn keep_again(&mut self, text: &str, previous: Span) -> Span {
+    fn store_or_reuse_text(&mut self, text: &str, previous: TextRange) -> TextRange {
         if previous.of(&self.texts) == text {
             return previous;
         }
-        self.keep(text)
+        self.store_text(text)
     }
 }
 
-impl Record {
+impl PlaceRecord {
     fn place<'a>(&self, texts: &'a str) -> Place<'a> {
         Place {
             name: self.name.of(texts),
@@ -154,14 +160,14 @@ impl Record {
     }
 }
 
-impl Span {
+impl TextRange {
     fn of(self, texts: &str) -> &str {
         let start = self.start as usize;
         &texts[start..start + usize::from(self.len)]
     }
 }
 
-/// Whether the place is valid, and how many bytes its texts have.
+/// Checks that the place is valid and returns the total length of its texts in bytes.
 fn check(place: &Place<'_>) -> Result<usize, InvalidPlace> {
     if place.name.is_empty() {
         return Err(InvalidPlace::NoName);
@@ -224,7 +230,7 @@ mod tests {
     };
 
     #[test]
-    fn places_come_back_as_they_went_in() {
+    fn returns_places_as_they_were_added() {
         let bar = Place {
             name: "Bar",
             given_id: "7",
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_region_is_there_once() {
+    fn stores_the_text_of_a_region_once() {
         let mut catalogue = Catalogue::default();
         catalogue.push(&CAFE).unwrap();
         let before = catalogue.texts.len();
@@ -252,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn places_on_one_point_are_arranged_side_by_side() {
+    fn arranges_places_on_one_point_consecutively() {
         let place = |name, given_id, longitude| Place {
             name,
             given_id,
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_has_no_sign() {
+    fn stores_negative_zero_as_zero() {
         let mut catalogue = Catalogue::default();
         let null_island = Place {
             latitude: -0.0,
@@ -290,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_is_refused() {
+    fn rejects_invalid_places() {
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
         let place = |change: fn(&mut Place<'_>)| {
             let mut place = CAFE;
@@ -319,16 +325,16 @@ mod tests {
             ),
         ];
         let mut catalogue = Catalogue::default();
-        for (place, words) in refused {
-            let refusal = catalogue.push(&place).unwrap_err().to_string();
-            assert!(refusal.contains(words), "{refusal}");
+        for (place, expected) in refused {
+            let rejection = catalogue.push(&place).unwrap_err().to_string();
+            assert!(rejection.contains(expected), "{rejection}");
         }
         assert_eq!(catalogue.len(), 0);
         assert_eq!(catalogue.texts, "");
     }
 
     #[test]
-    fn a_full_list_takes_no_more() {
+    fn rejects_a_place_when_full() {
         let mut catalogue = Catalogue::default();
         catalogue.push(&CAFE).unwrap();
         catalogue.records.resize(MAX_PLACES, catalogue.records[0]);

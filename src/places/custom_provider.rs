@@ -1,7 +1,7 @@
-//! An answerer of the caller's making, for tests and simulations.
+//! A provider that the caller supplies, for tests and simulations.
 //!
-//! The other answerers take as long as they take; this one takes as long as its maker wants, which is the only way to
-//! see what else goes on meanwhile.
+//! The other providers take the time that they need. This one takes the time that its creator
+//! chooses, so that tests can observe what happens meanwhile.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,29 +9,29 @@ use std::sync::Arc;
 
 use super::{PlacesQuery, PlacesResponse};
 
-type Asked = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
 
-/// Whatever gives an answer to a question, in its own time.
+/// A provider whose responses are futures of the caller.
 #[derive(Clone)]
-pub(super) struct CustomProvider(Arc<dyn Fn(PlacesQuery) -> Asked + Send + Sync>);
+pub(super) struct CustomProvider(Arc<dyn Fn(PlacesQuery) -> ResponseFuture + Send + Sync>);
 
 impl CustomProvider {
-    /// Answers are what comes of the futures that `ask` gives.
-    pub(super) fn new<F>(ask: impl Fn(PlacesQuery) -> F + Send + Sync + 'static) -> CustomProvider
+    /// Creates a provider from a function that returns the future of a response.
+    pub(super) fn new<F>(respond: impl Fn(PlacesQuery) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        CustomProvider(Arc::new(move |question| Box::pin(ask(question))))
+        CustomProvider(Arc::new(move |query| Box::pin(respond(query))))
     }
 
-    /// The answer, when it is there.
-    pub(super) async fn answer(&self, question: &PlacesQuery) -> PlacesResponse {
-        (self.0)(question.clone()).await
+    /// Waits for the response to a query.
+    pub(super) async fn answer(&self, query: &PlacesQuery) -> PlacesResponse {
+        (self.0)(query.clone()).await
     }
 }
 
 impl fmt::Debug for CustomProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Made")
+        f.write_str("CustomProvider")
     }
 }

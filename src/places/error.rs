@@ -1,4 +1,4 @@
-//! Why the places could not be made ready at start.
+//! Errors of preparing the places at start.
 
 use std::fmt;
 use std::io;
@@ -8,23 +8,24 @@ use std::time::Duration;
 use super::google::KeyError;
 use super::{MAX_FILE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT};
 
-/// Why [`Places::start`](super::Places::start) failed. Whatever the cause, nothing has been started.
+/// The reason why [`Places::start`](super::Places::start) failed. In every case nothing has been
+/// started.
 #[derive(Debug)]
 pub enum PlacesError {
     /// The timeout in the settings is out of bounds.
     Timeout(Duration),
-    /// There is no key for a provider that needs one.
-    Key {
-        /// The environment variable that was to hold it.
+    /// A provider that needs a key has none.
+    ApiKey {
+        /// The environment variable of the key.
         variable: String,
-        /// What is wrong with it.
+        /// The fault of its value.
         why: KeyError,
     },
-    /// Nothing can be asked by HTTP, for this reason.
-    Http(String),
-    /// The system has no thread for loading the places.
+    /// The HTTP client cannot be created, for this reason.
+    HttpClient(String),
+    /// The system has no thread available for loading the places.
     Thread(io::Error),
-    /// The name of the operator's file does not tell what is in it.
+    /// The name of the operator's file does not identify its format.
     Kind {
         /// The file.
         file: PathBuf,
@@ -33,7 +34,7 @@ pub enum PlacesError {
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
     /// The operator's file is larger than [`MAX_FILE_BYTES`].
@@ -41,25 +42,25 @@ pub enum PlacesError {
         /// The file.
         file: PathBuf,
     },
-    /// The operator's file can be read, but not as places.
+    /// The operator's file can be read, but its content is not valid as places.
     Content {
         /// The file.
         file: PathBuf,
-        /// Where in the file.
-        spot: SourceLocation,
-        /// The cause, and what would be right.
+        /// The location of the fault in the file.
+        location: SourceLocation,
+        /// The cause, and the correction.
         problem: String,
     },
 }
 
-/// Where in a file something is wrong.
+/// A location of a fault in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceLocation {
-    /// Nowhere in particular.
+    /// The file as a whole.
     File,
-    /// On this line, the first being 1.
+    /// A line, counted from 1.
     Line(usize),
-    /// In this feature, the first being 1, which begins on this line.
+    /// A feature, counted from 1, and the line on which it begins.
     Feature {
         /// The number of the feature.
         number: usize,
@@ -75,13 +76,13 @@ impl fmt::Display for PlacesError {
                 f,
                 "the timeout of places, {given:?}, is out of bounds: choose one from {MIN_TIMEOUT:?} to {MAX_TIMEOUT:?}"
             ),
-            PlacesError::Key { variable, why } => write!(
+            PlacesError::ApiKey { variable, why } => write!(
                 f,
                 "the environment variable {variable}, which is to hold the key for the places provider, {why}: \
                  put your key for Google's Places API there, name another variable as api_key_env under [places], \
                  or set provider = \"offline\" there, which needs none"
             ),
-            PlacesError::Http(cause) => write!(
+            PlacesError::HttpClient(cause) => write!(
                 f,
                 "the places provider can not be asked by HTTP: {cause}; set provider = \"offline\" under [places], \
                  which needs no network"
@@ -107,9 +108,9 @@ impl fmt::Display for PlacesError {
             ),
             PlacesError::Content {
                 file,
-                spot,
+                location,
                 problem,
-            } => write!(f, "{}{spot}: {problem}", file.display()),
+            } => write!(f, "{}{location}: {problem}", file.display()),
         }
     }
 }
@@ -140,10 +141,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_where_what_and_what_would_be_right() {
+    fn an_error_names_location_cause_and_correction() {
         let error = PlacesError::Content {
             file: "parks.geojson".into(),
-            spot: SourceLocation::Feature { number: 3, line: 9 },
+            location: SourceLocation::Feature { number: 3, line: 9 },
             problem: "91 is no latitude".to_owned(),
         };
         assert_eq!(

@@ -1,9 +1,9 @@
-//! The populated places of GeoNames, as they are compiled into the program.
+//! The populated places of GeoNames, compiled into the program.
 //!
-//! `data/README.md` tells where the data comes from, under which licence, and how it was made. GeoNames' own
-//! numbers of places are not in it, so ids are derived; see [`PlaceId`](super::place::PlaceId).
+//! `data/README.md` names the source of the data, its licence, and how it was made. The data omits
+//! the ids of GeoNames, so ids are derived; see [`PlaceId`](super::place::PlaceId).
 //!
-//! Nothing is added: a place has its name, its coordinates, and the names of its regions.
+//! A place has its name, its coordinates and the names of its regions, and nothing else.
 
 use std::io::Read;
 
@@ -13,12 +13,13 @@ use flate2::read::GzDecoder;
 use super::catalogue::Catalogue;
 use super::place::Place;
 
-/// A gzip of CSV with a header. Each line has the region of its place last, and lines of one region stand together.
+/// A gzip of CSV with a header. The region of a place is last on its line, and lines of one region
+/// are consecutive.
 const DATA: &[u8] = include_bytes!("../../data/places.csv.gz");
 
 const COLUMNS: [&str; 6] = ["lat", "lon", "name", "admin1", "admin2", "cc"];
 
-/// What Google calls a populated place.
+/// The types that Google gives a populated place.
 const TYPES: &str = "locality|political";
 
 /// Reads the compiled-in places. An error means that the program was built with broken data.
@@ -44,7 +45,7 @@ fn read_from(source: impl Read) -> Result<Catalogue, String> {
     Ok(catalogue)
 }
 
-/// Adds the place of one row; `vicinity` is room to write in, used again and again.
+/// Adds the place of one row; `vicinity` is a buffer that is reused for every row.
 fn push(
     catalogue: &mut Catalogue,
     row: &StringRecord,
@@ -69,7 +70,8 @@ fn degrees(text: &str) -> Result<f64, String> {
         .map_err(|_| format!("{text:?} is no number of degrees"))
 }
 
-/// Writes the names of the regions, smallest first, without those that are empty or repeat the one before.
+/// Writes the names of the regions, smallest first, without those that are empty or repeat the
+/// previous one.
 fn write_vicinity(vicinity: &mut String, regions: [&str; 3]) {
     vicinity.clear();
     let mut previous = "";
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_the_data_is_read() {
+    fn reads_all_of_the_data() {
         assert_eq!(read().unwrap().len(), 144_522);
     }
 
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_digit_of_the_data_is_kept() {
+    fn keeps_every_digit_of_the_data() {
         let catalogue = read().unwrap();
         let mut rows = csv::Reader::from_reader(GzDecoder::new(DATA));
         for (number, row) in (0..).zip(rows.records()) {
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vicinity_has_no_gaps_and_no_repeats() {
+    fn a_vicinity_has_no_empty_or_repeated_parts() {
         let mut vicinity = String::new();
         for (regions, expected) in [
             (

@@ -1,8 +1,10 @@
-//! Which places are nearest: an R*-tree over points on the unit sphere.
+//! The nearest places to a point: an R*-tree over points on the unit sphere.
 //!
-//! The nearest by chord in space are the nearest on the ground; [`sphere`](crate::model::sphere) tells why.
+//! The nearest by chord in space are the nearest on the ground; [`sphere`](crate::model::sphere)
+//! explains why.
 //!
-//! It knows places by their numbers only. Many on one point, as where addresses were looked up by town, are one entry.
+//! The index refers to places by number only. Places that share a point, for example where
+//! addresses were geocoded by town, are one entry.
 
 use std::ops::Range;
 
@@ -11,34 +13,36 @@ use rstar::primitives::GeomWithData;
 
 use crate::model::sphere::{on_unit_sphere, reach_squared};
 
-/// The places of a catalogue by where they are.
+/// The index of the places of a catalogue by their coordinates.
 pub(super) struct Index {
-    tree: RTree<Entry>,
+    tree: RTree<PointEntry>,
 }
 
-/// A point on the unit sphere and the numbers of the places there.
-type Entry = GeomWithData<[f64; 3], Range<u32>>;
+/// A point on the unit sphere and the numbers of the places on it.
+type PointEntry = GeomWithData<[f64; 3], Range<u32>>;
 
-/// A point that was found.
+/// A point found by a search.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct IndexHit {
-    /// The numbers of the places on it.
+    /// The numbers of the places on the point.
     pub(super) numbers: Range<u32>,
-    /// The square of the chord to it, in earth radii: compares as the distance does, and costs nothing more.
+    /// The square of the chord to the point, in earth radii. It orders points as the distance does,
+    /// at no further cost.
     pub(super) chord_squared: f64,
 }
 
 impl Index {
-    /// Indexes places by their (latitude, longitude) in degrees, numbered as they come.
+    /// Indexes places by their (latitude, longitude) in degrees, numbered in the order of the
+    /// iterator.
     ///
-    /// Neighbours in the list that share a point share an entry, so it pays to have such places side by side.
-    pub(super) fn new(points: impl Iterator<Item = (f64, f64)>) -> Index {
-        let mut entries: Vec<Entry> = Vec::new();
+    /// Consecutive places that share a point share an entry, so a caller should group such places.
+    pub(super) fn new(points: impl Iterator<Item = (f64, f64)>) -> Self {
+        let mut entries: Vec<PointEntry> = Vec::new();
         let mut previous = None;
         for (number, point) in (0..).zip(points) {
             match entries.last_mut() {
                 Some(entry) if previous == Some(point) => entry.data.end = number + 1,
-                _ => entries.push(Entry::new(on_unit_sphere(point), number..number + 1)),
+                _ => entries.push(PointEntry::new(on_unit_sphere(point), number..number + 1)),
             }
             previous = Some(point);
         }
@@ -47,29 +51,31 @@ impl Index {
         }
     }
 
-    /// The nearest points within a radius in metres, nearest first: as many as it takes for `most` places, or all.
+    /// Returns the nearest points within a radius in metres, nearest first: enough of them for
+    /// `limit` places, or all.
     ///
-    /// Points exactly as far as the last one needed come along: which of them to prefer is the caller's to say.
+    /// Points at exactly the distance of the last one needed are included. The caller decides which
+    /// of them to prefer.
     pub(super) fn nearest(
         &self,
         latitude: f64,
         longitude: f64,
         radius: f64,
-        most: usize,
+        limit: usize,
     ) -> Vec<IndexHit> {
-        let limit = reach_squared(radius);
+        let max_squared = reach_squared(radius);
         let from = on_unit_sphere((latitude, longitude));
         let mut found: Vec<IndexHit> = Vec::new();
-        let mut wanted = most;
+        let mut remaining = limit;
         let mut last = 0.0;
         for (entry, chord_squared) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
-            // The other way round, `chord_squared > limit`, would let a NaN through.
-            let near = chord_squared <= limit;
-            if !near || wanted == 0 && chord_squared > last {
+            // The inverse test, `chord_squared > max_squared`, would accept a NaN.
+            let near = chord_squared <= max_squared;
+            if !near || remaining == 0 && chord_squared > last {
                 break;
             }
             let numbers = entry.data.clone();
-            wanted = wanted.saturating_sub(numbers.len());
+            remaining = remaining.saturating_sub(numbers.len());
             last = chord_squared;
             found.push(IndexHit {
                 numbers,
@@ -87,7 +93,8 @@ mod tests {
     use super::*;
     use crate::model::sphere::EARTH_RADIUS;
 
-    /// Great-circle distance in metres by the haversine formula, which shares nothing with the index.
+    /// Returns the great-circle distance in metres by the haversine formula, which is independent
+    /// of the index.
     fn haversine(a: (f64, f64), b: (f64, f64)) -> f64 {
         let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
         let half_lat = (lat_b - lat_a) / 2.0;
@@ -96,14 +103,15 @@ mod tests {
         2.0 * EARTH_RADIUS * h.min(1.0).sqrt().asin()
     }
 
-    /// The numbers of the places found.
-    fn nearest(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) -> Vec<u32> {
+    /// Returns the numbers of the places found.
+    fn nearest(points: &[(f64, f64)], from: (f64, f64), radius: f64, limit: usize) -> Vec<u32> {
         let index = Index::new(points.iter().copied());
-        let found = index.nearest(from.0, from.1, radius, most);
+        let found = index.nearest(from.0, from.1, radius, limit);
         found.into_iter().flat_map(|found| found.numbers).collect()
     }
 
-    /// Points everywhere, with a liking for where things go wrong: poles, meridians, and on top of one another.
+    /// Generates points everywhere, with a preference for edge cases: poles, meridians and
+    /// duplicates.
     fn point() -> impl Strategy<Value = (f64, f64)> {
         let latitude = prop_oneof![
             -90.0..=90.0,
@@ -126,27 +134,34 @@ mod tests {
         (latitude, longitude)
     }
 
-    /// What every answer must be: no nearer point is left out, nothing is in twice or too far, nearest first.
-    fn check(points: &[(f64, f64)], from: (f64, f64), radius: f64, most: usize) {
-        // Both ways of measuring are off by less than this, in metres, at up to 50 km.
-        const OFF: f64 = 1e-5;
-        let mut numbers = nearest(points, from, radius, most);
+    /// Asserts that a result omits no nearer point, holds no duplicate and no point beyond the
+    /// radius, and is sorted by distance.
+    fn check(points: &[(f64, f64)], from: (f64, f64), radius: f64, limit: usize) {
+        // The error of both measures is smaller than this, in metres, at up to 50 km.
+        const TOLERANCE: f64 = 1e-5;
+        let mut numbers = nearest(points, from, radius, limit);
         let away: Vec<f64> = numbers
             .iter()
             .map(|&number| haversine(from, points[number as usize]))
             .collect();
-        assert!(away.windows(2).all(|pair| pair[0] <= pair[1] + OFF));
-        assert!(away.iter().all(|&away| away <= radius + OFF));
+        assert!(away.windows(2).all(|pair| pair[0] <= pair[1] + TOLERANCE));
+        assert!(away.iter().all(|&away| away <= radius + TOLERANCE));
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), away.len());
 
         let mut all: Vec<f64> = points.iter().map(|&point| haversine(from, point)).collect();
         all.sort_by(f64::total_cmp);
-        let surely_in = all.iter().filter(|&&away| away <= radius - OFF).count();
-        assert!(away.len() >= surely_in.min(most));
+        let surely_in = all
+            .iter()
+            .filter(|&&away| away <= radius - TOLERANCE)
+            .count();
+        assert!(away.len() >= surely_in.min(limit));
         for (away, nearest) in away.iter().zip(&all) {
-            assert!((away - nearest).abs() <= OFF, "{away} is not {nearest}");
+            assert!(
+                (away - nearest).abs() <= TOLERANCE,
+                "{away} is not {nearest}"
+            );
         }
     }
 
@@ -154,32 +169,32 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn agrees_with_looking_at_every_point(
+        fn agrees_with_a_scan_of_every_point(
             points in proptest::collection::vec(point(), 0..120),
             from in point(),
             radius in prop_oneof![Just(0.0), 0.0..=50_000.0, Just(50_000.0)],
-            most in 1..=20_usize,
+            limit in 1..=20_usize,
         ) {
-            check(&points, from, radius, most);
+            check(&points, from, radius, limit);
         }
     }
 
     #[test]
-    fn one_pole_has_every_longitude() {
+    fn a_pole_has_every_longitude() {
         let points = [(90.0, 0.0), (90.0, 135.0), (-90.0, 0.0)];
         assert_eq!(nearest(&points, (90.0, -77.0), 0.0, 20).len(), 2);
     }
 
     #[test]
-    fn the_180th_meridian_is_one_line() {
+    fn the_180th_meridian_is_no_boundary() {
         let points = [(0.0, 180.0), (0.0, -180.0), (0.0, -179.9)];
         assert_eq!(nearest(&points, (0.0, 180.0), 0.0, 20).len(), 2);
         assert_eq!(nearest(&points, (0.0, 179.9), 25_000.0, 20).len(), 3);
     }
 
     #[test]
-    fn a_place_at_exactly_the_radius_is_in() {
-        // A degree along the equator.
+    fn includes_a_place_at_exactly_the_radius() {
+        // One degree along the equator.
         let radius = EARTH_RADIUS * 1_f64.to_radians();
         let points = [(0.0, 1.0)];
         assert_eq!(nearest(&points, (0.0, 0.0), radius, 1), [0]);
@@ -187,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_tie_with_the_last_wanted_are_found() {
+    fn returns_all_ties_with_the_last_place() {
         let (near, far) = ((0.0, 0.0), (1.0, 1.0));
         let points = [far, near, far, far];
         assert_eq!(nearest(&points, near, 200_000.0, 1), [1]);
@@ -197,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn places_on_one_point_are_one_entry() {
+    fn places_on_one_point_share_an_entry() {
         let (here, there) = ((1.0, 1.0), (2.0, 2.0));
         let index = Index::new([here, here, there, here].into_iter());
         assert_eq!(index.tree.size(), 3);
@@ -206,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_point_has_nothing_near() {
+    fn an_invalid_point_has_no_places() {
         let points = [(0.0, 0.0), (1.0, 1.0)];
         assert!(nearest(&points, (f64::NAN, 0.0), 50_000.0, 20).is_empty());
         assert!(nearest(&points, (0.0, f64::INFINITY), 50_000.0, 20).is_empty());

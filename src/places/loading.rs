@@ -1,7 +1,7 @@
-//! One piece of work on a thread of its own, and any number that wait for what it makes.
+//! Work on a thread of its own, with any number of tasks that wait for its value.
 //!
-//! A thread, since the work keeps a processor busy for a while and would hold up a runtime's other tasks. It runs
-//! once: what it made, or why it made nothing, stands from then on.
+//! It runs on a thread, since the work is CPU-bound for a while and would block the other tasks of
+//! a runtime. It runs once: its value or its error is final.
 
 use std::any::Any;
 use std::fmt;
@@ -13,62 +13,63 @@ use std::thread;
 use tokio::sync::SetOnce;
 use tracing::Span;
 
-/// A value that is there or on its way. Clones wait for the same one.
+/// A value that is available or being loaded. Clones wait for the same value.
 pub(super) struct Loading<T> {
     slot: Arc<SetOnce<Result<T, String>>>,
 }
 
 impl<T: Send + Sync + 'static> Loading<T> {
-    /// A value that is there already.
-    pub(super) fn done(value: T) -> Loading<T> {
+    /// Returns a value that is already available.
+    pub(super) fn done(value: T) -> Self {
         Loading {
             slot: Arc::new(SetOnce::new_with(Some(Ok(value)))),
         }
     }
 
-    /// Starts the work. Its error, or the words of its panic, are what waiters get instead of a value.
+    /// Starts the work. Its error, or the message of its panic, is what waiting tasks receive
+    /// instead of a value.
     ///
     /// # Errors
     ///
-    /// The system has no thread to give; the work has not begun.
+    /// The system has no thread available. The work has not begun.
     pub(super) fn start(
         work: impl FnOnce() -> Result<T, String> + Send + 'static,
-    ) -> io::Result<Loading<T>> {
+    ) -> io::Result<Self> {
         let slot = Arc::new(SetOnce::new());
         let filled = Arc::clone(&slot);
-        // Events go to the log of whoever started the work.
+        // Events go to the log of the caller that started the work.
         let span = Span::current();
         thread::Builder::new()
             .name("places".to_owned())
             .spawn(move || {
                 let outcome = span.in_scope(|| run(work));
-                // Nobody else sets it, so there is nothing to lose.
+                // This is the only writer, so `set` cannot fail.
                 let _ = filled.set(outcome);
             })?;
         Ok(Loading { slot })
     }
 
-    /// The value or the cause of its absence, if the work has ended.
+    /// Returns the value or the error, if the work has ended.
     pub(super) fn now(&self) -> Option<Result<&T, &str>> {
         self.slot.get().map(outcome)
     }
 
-    /// The value or the cause of its absence, when the work has ended.
+    /// Waits until the work has ended and returns the value or the error.
     pub(super) async fn wait(&self) -> Result<&T, &str> {
         outcome(self.slot.wait().await)
     }
 }
 
-// By hand: a derived one would ask that T can be cloned.
+// Written by hand: a derived implementation would require that T is `Clone`.
 impl<T> Clone for Loading<T> {
-    fn clone(&self) -> Loading<T> {
+    fn clone(&self) -> Self {
         Loading {
             slot: Arc::clone(&self.slot),
         }
     }
 }
 
-// By hand: a derived one would print the whole of T.
+// Written by hand: a derived implementation would print the whole of T.
 impl<T> fmt::Debug for Loading<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ended = self.slot.initialized();
@@ -80,18 +81,19 @@ fn outcome<T>(stored: &Result<T, String>) -> Result<&T, &str> {
     stored.as_ref().map_err(String::as_str)
 }
 
-/// Runs the work and turns a panic into an error: those that wait must hear of it, or they would wait for ever.
+/// Runs the work and converts a panic into an error, since tasks that wait would otherwise wait
+/// forever.
 fn run<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // Unwind safe: nothing that the work borrowed outlives it.
     let result = panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(words(panic.as_ref())));
+        .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
     if let Err(cause) = &result {
         tracing::error!(%cause, "the places could not be loaded; every question will be answered with this cause");
     }
     result
 }
 
-fn words(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let literal = panic.downcast_ref::<&str>().copied();
     let formatted = panic.downcast_ref::<String>().map(String::as_str);
     literal
@@ -107,14 +109,14 @@ mod tests {
 
     use super::*;
 
-    /// What the work made or why not, or a failed test where that is never said.
+    /// Waits for the outcome of the work, and fails the test if there is none in time.
     async fn ended<T: Send + Sync + 'static>(loading: &Loading<T>) -> Result<&T, &str> {
         let limit = Duration::from_secs(10);
         tokio::time::timeout(limit, loading.wait()).await.unwrap()
     }
 
     #[tokio::test]
-    async fn all_clones_get_the_one_value() {
+    async fn all_clones_receive_the_same_value() {
         let (release, held) = mpsc::channel::<()>();
         let loading = Loading::start(move || {
             let _ = held.recv();
@@ -132,13 +134,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_reaches_those_that_wait() {
+    async fn an_error_reaches_waiting_tasks() {
         let loading = Loading::<u8>::start(|| Err("broken".to_owned())).unwrap();
         assert_eq!(ended(&loading).await, Err("broken"));
     }
 
     #[tokio::test]
-    async fn a_panic_reaches_those_that_wait() {
+    async fn a_panic_reaches_waiting_tasks() {
         let plain = Loading::<u8>::start(|| panic!("plain")).unwrap();
         assert_eq!(ended(&plain).await, Err("plain"));
         let number = 3;

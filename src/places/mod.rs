@@ -1,88 +1,91 @@
-//! What is near a point, and who answers that.
+//! Queries for the places near a point, and the providers that answer them.
 //!
-//! A server asks one [`PlacesQuery`] at a time and gets an [`PlacesResponse`], always: the JSON of a Google Places Nearby
-//! Search response, in Google's own look. Who answers is the operator's choice ([`Provider`]). The offline
-//! provider needs neither network nor key: it knows the populated places of GeoNames, which are compiled into
-//! the program (`data/README.md` tells where they come from), or the places of the operator's own file. The other is
-//! Google itself, by its old API or its new one ([`google`]).
+//! A server sends one [`PlacesQuery`] at a time and always receives a [`PlacesResponse`]: the JSON
+//! of a Google Places Nearby Search response, in Google's formatting. The operator chooses the
+//! [`Provider`]. The offline provider needs neither network nor key: it holds the populated places
+//! of GeoNames, which are compiled into the program (`data/README.md` names their source), or the
+//! places of the operator's own file. The other provider is Google itself, by its legacy API or its
+//! new one ([`google`]).
 //!
-//! The idea behind the offline provider: on the unit sphere the straight line between two points grows with the
-//! distance along the ground, so the places stand in an ordinary three-dimensional tree, and neither the poles nor
-//! the 180th meridian are a special case.
+//! The idea of the offline provider: on the unit sphere the length of the chord between two points
+//! grows with the distance along the ground. So the places are held in an ordinary
+//! three-dimensional tree, and neither the poles nor the 180th meridian are a special case.
 //!
-//! What this folder does not do: it knows nothing of clients, reports or connections, it remembers no answer, and
-//! it never sends a question anywhere that the operator did not choose.
+//! Outside the scope of this folder: clients, reports and connections. It stores no response, and
+//! it sends no query to a provider that the operator did not choose.
 
-mod answer;
 mod catalogue;
-mod counts;
+mod counters;
 mod custom_provider;
 mod error;
 mod file;
 mod gazetteer;
 pub mod google;
+mod google_json;
 mod index;
 mod loading;
-mod nearby;
 mod offline;
 mod place;
-mod question;
+mod query;
+mod response;
 
 use std::env::VarError;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-pub use answer::PlacesResponse;
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
-pub use counts::PlacesCounters;
+pub use counters::PlacesCounters;
 pub use error::{PlacesError, SourceLocation};
 pub use file::MAX_FILE_BYTES;
-pub use question::PlacesQuery;
+pub use query::PlacesQuery;
+pub use response::PlacesResponse;
 
 use custom_provider::CustomProvider;
 use google::Google;
 use loading::Loading;
 use offline::Offline;
 
-/// The least [`PlacesSettings::timeout`].
+/// The minimum of [`PlacesSettings::timeout`].
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// The greatest [`PlacesSettings::timeout`].
+/// The maximum of [`PlacesSettings::timeout`].
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Who answers questions, and how long one may take.
+/// The provider of places and the time limit of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlacesSettings {
-    /// Who answers. Default: offline, with the places that are compiled in.
+    /// The provider that answers queries. Default: offline, with the compiled-in places.
     pub provider: Provider,
-    /// The time that one answer may take, all waiting included, before it says that it failed.
+    /// The time limit of one query, all waiting included. After it the response is a failure.
     ///
-    /// Default 5 s, from [`MIN_TIMEOUT`] (10 ms) to [`MAX_TIMEOUT`] (60 s). Too high: where a provider hangs, a
-    /// client waits that long, and its later answers on the same connection with it. Too low: answers that a slow
-    /// provider would have given become failures.
+    /// Default 5 s, from [`MIN_TIMEOUT`] (10 ms) to [`MAX_TIMEOUT`] (60 s). Too high: where a
+    /// provider does not respond, a client waits that long, and so do its later queries on the same
+    /// connection. Too low: responses that a slow provider would have given become failures.
     pub timeout: Duration,
 }
 
-/// Someone who knows places.
+/// A source of places.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Provider {
-    /// A list of places in this process's memory.
+    /// A list of places in the memory of this process.
     Offline {
-        /// The operator's own places, a `.csv`, `.geojson` or `.json` file, instead of those that are compiled in.
+        /// The operator's own places, a `.csv`, `.geojson` or `.json` file, in place of the
+        /// compiled-in ones.
         ///
-        /// Default: none. A relative path starts at the working directory. At most [`MAX_FILE_BYTES`] (1 GiB) and
-        /// [`MAX_PLACES`] (5 million places). It is read once, at start: a large file costs that much start-up
-        /// time and about 200 bytes of memory a place (5 million: 10 s and 1.1 GB); with a small one, questions from
-        /// elsewhere find nothing.
+        /// Default: none. A relative path starts at the working directory. At most
+        /// [`MAX_FILE_BYTES`] (1 GiB) and [`MAX_PLACES`] (5 million places). The file is read once,
+        /// at start: a large file costs that much start-up time and about 200 bytes of memory for
+        /// each place (5 million: 10 s and 1.1 GB). With a small file, queries from outside its
+        /// area find nothing.
         file: Option<PathBuf>,
     },
-    /// Google, which needs a key and a network, and bills.
+    /// Google, which needs a key and a network connection, and charges for calls.
     Google(google::GoogleSettings),
 }
 
 impl Default for PlacesSettings {
-    fn default() -> PlacesSettings {
+    fn default() -> Self {
         PlacesSettings {
             provider: Provider::Offline { file: None },
             timeout: Duration::from_secs(5),
@@ -90,164 +93,173 @@ impl Default for PlacesSettings {
     }
 }
 
-/// The answerer of questions. Clones are cheap and share everything.
+/// The handle that answers queries. Clones are cheap and share everything.
 #[derive(Clone, Debug)]
 pub struct Places {
-    answerer: Answerer,
+    provider: ActiveProvider,
     timeout: Duration,
-    counts: Arc<PlacesCounters>,
+    counters: Arc<PlacesCounters>,
 }
 
 #[derive(Clone, Debug)]
-enum Answerer {
+enum ActiveProvider {
     Offline(Loading<Offline>),
     Google(Arc<Google>),
-    CustomProvider(CustomProvider),
+    Custom(CustomProvider),
 }
 
 impl Places {
-    /// Makes ready to answer.
+    /// Prepares the configured provider.
     ///
-    /// The compiled-in places are loaded once for the whole process, on a thread of their own, and this returns at
-    /// once. An operator's file is read here and now, so that a fault in it stops the start; so is a key, from the
-    /// process's environment.
+    /// The compiled-in places are loaded once for the whole process, on a thread of their own, and
+    /// this function returns at once. An operator's file is read before it returns, so that an
+    /// error in the file stops the start. So is a key, from the environment of the process.
     ///
     /// # Errors
     ///
-    /// A timeout out of bounds, a file that cannot be read as places, no key where one is needed, or no thread to be
-    /// had. Nothing is left running.
-    pub fn start(settings: &PlacesSettings) -> Result<Places, PlacesError> {
-        Places::start_in(settings, |variable| std::env::var(variable))
+    /// A timeout out of bounds, a file that cannot be read as places, a missing key where one is
+    /// needed, or no thread available. Nothing is left running.
+    pub fn start(settings: &PlacesSettings) -> Result<Self, PlacesError> {
+        Places::start_with_environment(settings, |variable| std::env::var(variable))
     }
 
-    /// As [`Places::start`], in an environment of the caller's making: it tells the value of a variable.
-    pub fn start_in(
+    /// Does the same as [`Places::start`], with an environment that the caller supplies:
+    /// `environment` returns the value of a variable.
+    pub fn start_with_environment(
         settings: &PlacesSettings,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
-    ) -> Result<Places, PlacesError> {
+    ) -> Result<Self, PlacesError> {
         let timeout = settings.timeout;
         if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
             return Err(PlacesError::Timeout(timeout));
         }
-        let answerer = match &settings.provider {
-            Provider::Offline { file: None } => Answerer::Offline(compiled_in()?),
+        let provider = match &settings.provider {
+            Provider::Offline { file: None } => ActiveProvider::Offline(load_compiled_in()?),
             Provider::Offline { file: Some(path) } => {
-                Answerer::Offline(Loading::done(Offline::new(file::read(path)?)))
+                ActiveProvider::Offline(Loading::done(Offline::new(file::read(path)?)))
             }
             Provider::Google(google) => {
-                Answerer::Google(Arc::new(Google::start(google, timeout, environment)?))
+                ActiveProvider::Google(Arc::new(Google::start(google, timeout, environment)?))
             }
         };
-        Ok(Places::of(answerer, timeout))
+        Ok(Places::of(provider, timeout))
     }
 
-    /// An answerer of the caller's making, for tests and simulations: `ask` is asked for every answer of which any
-    /// places are wanted, and each may take up to `timeout`, of any length.
+    /// Returns a handle to a provider that the caller supplies, for tests and simulations.
+    /// `respond` is called for every query that requests at least one place, and each response may
+    /// take up to `timeout`, of any length.
     pub fn new<F>(
-        ask: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
+        respond: impl Fn(PlacesQuery) -> F + Send + Sync + 'static,
         timeout: Duration,
-    ) -> Places
+    ) -> Self
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        Places::of(Answerer::CustomProvider(CustomProvider::new(ask)), timeout)
+        Places::of(
+            ActiveProvider::Custom(CustomProvider::new(respond)),
+            timeout,
+        )
     }
 
-    /// The same answerer, whose answers are counted anew and apart.
-    pub fn with_own_counts(&self) -> Places {
-        Places::of(self.answerer.clone(), self.timeout)
+    /// Returns a handle to the same provider, with its own counters, which start at zero.
+    pub fn with_own_counters(&self) -> Self {
+        Places::of(self.provider.clone(), self.timeout)
     }
 
-    /// What came of the questions of this answerer and of its clones.
-    pub fn counts(&self) -> &PlacesCounters {
-        &self.counts
+    /// Returns the outcomes of the queries of this handle and of its clones.
+    pub fn counters(&self) -> &PlacesCounters {
+        &self.counters
     }
 
-    /// Who answers, as in the config: `offline`, `google` or `google-new`; or `custom_provider`, by the caller.
+    /// Returns the name of the provider, as in the config: `offline`, `google` or `google-new`; or
+    /// `made` for one that the caller supplies.
     pub fn provider(&self) -> &'static str {
-        match &self.answerer {
-            Answerer::Offline(_) => "offline",
-            Answerer::Google(google) => google.name(),
-            Answerer::CustomProvider(_) => "made",
+        match &self.provider {
+            ActiveProvider::Offline(_) => "offline",
+            ActiveProvider::Google(google) => google.name(),
+            ActiveProvider::Custom(_) => "made",
         }
     }
 
-    /// Answers within [`PlacesSettings::timeout`], whatever happens; a failure is an answer that says so.
+    /// Answers a query within [`PlacesSettings::timeout`] in every case. A failure is a response
+    /// with an error status.
     ///
-    /// Where it has to wait it needs a tokio runtime with its timer and its network on.
-    pub async fn nearby(&self, question: &PlacesQuery) -> PlacesResponse {
-        if let Some(answer) = self.nearby_now(question) {
-            return answer;
+    /// Where it has to wait it needs a tokio runtime with time and I/O enabled.
+    pub async fn nearby(&self, query: &PlacesQuery) -> PlacesResponse {
+        if let Some(response) = self.nearby_now(query) {
+            return response;
         }
-        let asked = Instant::now();
-        let answer = self.wait_for(question).await;
-        self.counts.note(&answer, asked.elapsed());
-        answer
+        let started = Instant::now();
+        let response = self.wait_for(query).await;
+        self.counters.record(&response, started.elapsed());
+        response
     }
 
-    async fn wait_for(&self, question: &PlacesQuery) -> PlacesResponse {
-        match &self.answerer {
-            Answerer::Offline(loading) => {
-                let late = "the list of places is still being loaded: ask again later";
-                let answer = async { answer_from(loading.wait().await, question) };
-                self.within_the_limit(answer, late).await
+    async fn wait_for(&self, query: &PlacesQuery) -> PlacesResponse {
+        match &self.provider {
+            ActiveProvider::Offline(loading) => {
+                let on_timeout = "the list of places is still being loaded: ask again later";
+                let response = async { response_from(loading.wait().await, query) };
+                self.with_timeout(response, on_timeout).await
             }
-            // It keeps the limit itself: a call may be shared by many who ask.
-            Answerer::Google(google) => google.answer(question).await,
-            Answerer::CustomProvider(made) => {
-                let late = "no answer came within the time limit: ask again later";
-                self.within_the_limit(made.answer(question), late).await
+            // Google applies the limit itself, since several queries may share one call.
+            ActiveProvider::Google(google) => google.answer(query).await,
+            ActiveProvider::Custom(custom) => {
+                let on_timeout = "no answer came within the time limit: ask again later";
+                self.with_timeout(custom.answer(query), on_timeout).await
             }
         }
     }
 
-    /// The answer, if it can be had without waiting for anyone; `None` where [`Places::nearby`] has to be asked.
-    pub fn nearby_now(&self, question: &PlacesQuery) -> Option<PlacesResponse> {
-        if question.most == 0 {
+    /// Returns the response if it is available without waiting, or `None` where the caller has to
+    /// use [`Places::nearby`].
+    pub fn nearby_now(&self, query: &PlacesQuery) -> Option<PlacesResponse> {
+        if query.limit == 0 {
             return Some(PlacesResponse::none());
         }
-        match &self.answerer {
-            Answerer::Offline(loading) => {
-                let (asked, loaded) = (Instant::now(), loading.now()?);
-                let answer = answer_from(loaded, question);
-                self.counts.note(&answer, asked.elapsed());
-                Some(answer)
+        match &self.provider {
+            ActiveProvider::Offline(loading) => {
+                let (started, loaded) = (Instant::now(), loading.now()?);
+                let response = response_from(loaded, query);
+                self.counters.record(&response, started.elapsed());
+                Some(response)
             }
-            Answerer::Google(_) | Answerer::CustomProvider(_) => None,
+            ActiveProvider::Google(_) | ActiveProvider::Custom(_) => None,
         }
     }
 
-    fn of(answerer: Answerer, timeout: Duration) -> Places {
+    fn of(provider: ActiveProvider, timeout: Duration) -> Self {
         Places {
-            answerer,
+            provider,
             timeout,
-            counts: Arc::default(),
+            counters: Arc::default(),
         }
     }
 
-    async fn within_the_limit(
+    async fn with_timeout(
         &self,
-        answer: impl Future<Output = PlacesResponse>,
-        late: &str,
+        response: impl Future<Output = PlacesResponse>,
+        on_timeout: &str,
     ) -> PlacesResponse {
-        let answer = tokio::time::timeout(self.timeout, answer).await;
-        answer.unwrap_or_else(|_| PlacesResponse::failed(late))
+        let response = tokio::time::timeout(self.timeout, response).await;
+        response.unwrap_or_else(|_| PlacesResponse::failed(on_timeout))
     }
 }
 
-fn answer_from(loaded: Result<&Offline, &str>, question: &PlacesQuery) -> PlacesResponse {
+fn response_from(loaded: Result<&Offline, &str>, query: &PlacesQuery) -> PlacesResponse {
     match loaded {
-        Ok(offline) => offline.answer(question),
+        Ok(offline) => offline.answer(query),
         Err(cause) => {
             PlacesResponse::failed(&format!("the list of places could not be loaded: {cause}"))
         }
     }
 }
 
-/// The load of the compiled-in places, begun by whoever asks first.
+/// Returns the load of the compiled-in places, which the first caller starts.
 ///
-/// What is compiled in is the same for everyone, so a process that runs several servers holds it once.
-fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
+/// The compiled-in places are the same for every server, so a process that runs several holds them
+/// once.
+fn load_compiled_in() -> Result<Loading<Offline>, PlacesError> {
     static SHARED: OnceLock<Loading<Offline>> = OnceLock::new();
     if let Some(loading) = SHARED.get() {
         return Ok(loading.clone());
@@ -261,109 +273,112 @@ fn compiled_in() -> Result<Loading<Offline>, PlacesError> {
 mod tests {
     use std::sync::mpsc;
 
-    use super::question::tests::question;
+    use super::query::tests::query;
     use super::*;
 
-    fn ucla(most: usize) -> PlacesQuery {
-        question("+34.068930-118.445127", "10", most)
+    fn ucla(limit: usize) -> PlacesQuery {
+        query("+34.068930-118.445127", "10", limit)
     }
 
-    /// Places that are waited for as long as a busy machine takes to load them.
+    /// Returns places with a timeout long enough for a busy machine to load them.
     fn places(loading: Loading<Offline>) -> Places {
-        Places::of(Answerer::Offline(loading), MAX_TIMEOUT)
+        Places::of(ActiveProvider::Offline(loading), MAX_TIMEOUT)
     }
 
-    /// Places that stay unloaded until the sender sends or goes.
-    fn held_up() -> (Places, mpsc::Sender<()>) {
-        let (release, held) = mpsc::channel();
+    /// Returns places that stay unloaded until the sender sends or is dropped.
+    fn unloaded() -> (Places, mpsc::Sender<()>) {
+        let (release, receiver) = mpsc::channel();
         let loading = Loading::start(move || {
-            let _ = held.recv();
+            let _ = receiver.recv();
             gazetteer::read().map(Offline::new)
         });
         (places(loading.unwrap()), release)
     }
 
     #[test]
-    fn places_go_where_tasks_go() {
-        fn goes_everywhere<T: Clone + Send + Sync + 'static>() {}
-        goes_everywhere::<Places>();
+    fn places_are_clone_send_and_sync() {
+        fn is_clone_send_and_sync<T: Clone + Send + Sync + 'static>() {}
+        is_clone_send_and_sync::<Places>();
     }
 
     #[tokio::test]
-    async fn a_question_waits_for_the_load() {
-        let (places, release) = held_up();
+    async fn a_query_waits_for_the_load() {
+        let (places, release) = unloaded();
         assert_eq!(places.nearby_now(&ucla(20)), None);
         let clone = places.clone();
-        let asked = tokio::spawn(async move { clone.nearby(&ucla(20)).await });
+        let pending = tokio::spawn(async move { clone.nearby(&ucla(20)).await });
         tokio::task::yield_now().await;
-        assert!(!asked.is_finished());
+        assert!(!pending.is_finished());
         release.send(()).unwrap();
-        let answer = asked.await.unwrap();
-        assert_eq!(answer.places, 8);
-        assert_eq!(places.counts().answered(), 1);
-        assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
+        let response = pending.await.unwrap();
+        assert_eq!(response.places, 8);
+        assert_eq!(places.counters().answered(), 1);
+        assert_eq!(places.nearby_now(&ucla(20)), Some(response));
         assert_eq!(places.nearby_now(&ucla(0)), Some(PlacesResponse::none()));
         assert_eq!(
-            places.counts().answered(),
+            places.counters().answered(),
             2,
-            "with none wanted nobody is asked"
+            "with a limit of 0 no provider is called"
         );
-        assert_eq!(places.with_own_counts().counts().answered(), 0);
+        assert_eq!(places.with_own_counters().counters().answered(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_waits_no_longer_than_the_timeout() {
-        let (places, _release) = held_up();
-        let asked = tokio::time::Instant::now();
-        let answer = places.nearby(&ucla(20)).await;
-        assert_eq!(asked.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
+    async fn a_query_waits_no_longer_than_the_timeout() {
+        let (places, _release) = unloaded();
+        let started = tokio::time::Instant::now();
+        let response = places.nearby(&ucla(20)).await;
+        assert_eq!(started.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
         let expected = "the list of places is still being loaded: ask again later";
-        assert_eq!(answer, PlacesResponse::failed(expected));
+        assert_eq!(response, PlacesResponse::failed(expected));
     }
 
     #[tokio::test]
-    async fn where_none_are_wanted_nobody_is_asked() {
-        let (places, _release) = held_up();
+    async fn a_limit_of_zero_calls_no_provider() {
+        let (places, _release) = unloaded();
         let none = ucla(0);
         assert_eq!(places.nearby_now(&none), Some(PlacesResponse::none()));
         assert_eq!(places.nearby(&none).await, PlacesResponse::none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answerer_of_the_caller_s_making_is_asked_and_held_to_the_time_limit() {
+    async fn a_custom_provider_is_called_within_the_time_limit() {
         let second = Duration::from_secs(1);
         let places = Places::new(
-            move |question| async move {
-                tokio::time::sleep(second * u32::try_from(question.most).unwrap()).await;
+            move |query| async move {
+                tokio::time::sleep(second * u32::try_from(query.limit).unwrap()).await;
                 PlacesResponse::failed("as made")
             },
             2 * second,
         );
-        let asked = ucla;
-        assert_eq!(places.nearby_now(&asked(1)), None);
+        assert_eq!(places.nearby_now(&ucla(1)), None);
         assert_eq!(
-            places.nearby(&asked(1)).await,
+            places.nearby(&ucla(1)).await,
             PlacesResponse::failed("as made")
         );
-        let late = places.nearby(&asked(3)).await;
-        assert!(late.json.contains("within the time limit"), "{}", late.json);
-        assert_eq!(places.nearby_now(&asked(0)), Some(PlacesResponse::none()));
+        let timed_out = places.nearby(&ucla(3)).await;
+        assert!(
+            timed_out.json.contains("within the time limit"),
+            "{}",
+            timed_out.json
+        );
+        assert_eq!(places.nearby_now(&ucla(0)), Some(PlacesResponse::none()));
     }
 
     #[tokio::test]
-    async fn a_failed_load_is_an_answer() {
+    async fn a_failed_load_is_a_failure_response() {
         let failed = places(Loading::start(|| Err("no such luck".to_owned())).unwrap());
         let panicked = places(Loading::start(|| panic!("out of cheese")).unwrap());
         for (places, cause) in [(failed, "no such luck"), (panicked, "out of cheese")] {
-            let answer = places.nearby(&ucla(20)).await;
-            assert_eq!(answer.places, 0);
-            assert!(answer.json.contains(cause), "{}", answer.json);
-            assert_eq!(places.nearby_now(&ucla(20)), Some(answer));
+            let response = places.nearby(&ucla(20)).await;
+            assert_eq!(response.places, 0);
+            assert!(response.json.contains(cause), "{}", response.json);
+            assert_eq!(places.nearby_now(&ucla(20)), Some(response));
         }
     }
 
     #[tokio::test]
-    async fn the_compiled_in_places_are_loaded_once() {
+    async fn loads_the_compiled_in_places_once() {
         let patient = PlacesSettings {
             timeout: MAX_TIMEOUT,
             ..PlacesSettings::default()
@@ -371,8 +386,8 @@ mod tests {
         let first = Places::start(&patient).unwrap();
         let second = Places::start(&patient).unwrap();
         assert_eq!(first.nearby(&ucla(20)).await.places, 8);
-        let (Answerer::Offline(first), Answerer::Offline(second)) =
-            (&first.answerer, &second.answerer)
+        let (ActiveProvider::Offline(first), ActiveProvider::Offline(second)) =
+            (&first.provider, &second.provider)
         else {
             panic!("the default is offline");
         };
@@ -383,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_out_of_bounds_is_an_error() {
+    fn rejects_a_timeout_out_of_bounds() {
         for timeout in [Duration::ZERO, Duration::from_secs(61)] {
             let settings = PlacesSettings {
                 timeout,
@@ -395,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_key_stops_the_start_and_names_its_variable() {
+    fn rejects_a_missing_key_and_names_its_variable() {
         let mut google = google::GoogleSettings::of(google::GoogleApi::Legacy);
         google.api_key_env = "HERD_KEY".to_owned();
         let settings = PlacesSettings {
@@ -411,7 +426,7 @@ mod tests {
                 "HERD_KEY" => value,
                 _ => Ok("other".to_owned()),
             };
-            let refusal = Places::start_in(&settings, environment).unwrap_err();
+            let refusal = Places::start_with_environment(&settings, environment).unwrap_err();
             let refusal = refusal.to_string();
             assert!(refusal.contains("variable HERD_KEY"), "{refusal}");
             assert!(refusal.contains(words), "{refusal}");
@@ -420,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_stops_the_start() {
+    fn rejects_an_invalid_file_at_start() {
         let settings = PlacesSettings {
             provider: Provider::Offline {
                 file: Some("no/such/places.csv".into()),

@@ -1,7 +1,7 @@
-//! Answers from a list of places in memory: the nearest ones, nearest first.
+//! Responses from a list of places in memory: the nearest places, nearest first.
 //!
-//! A result has what the list says and nothing else: no ratings, no opening hours, no pictures. The distance is that
-//! to the place's one point, however large the place is.
+//! A result holds the attributes of the list and nothing else: no ratings, no opening hours, no
+//! pictures. The distance is measured to the one point of a place, whatever its extent.
 
 use serde::{Serialize, Serializer};
 
@@ -17,48 +17,48 @@ pub(super) struct Offline {
 }
 
 impl Offline {
-    /// Makes the list ready to be asked.
-    pub(super) fn new(catalogue: Catalogue) -> Offline {
+    /// Indexes a list of places.
+    pub(super) fn new(catalogue: Catalogue) -> Self {
         let catalogue = catalogue.arranged();
         let index = Index::new(catalogue.points());
         tracing::info!("{} places are loaded", catalogue.len());
         Offline { catalogue, index }
     }
 
-    /// The places within the radius, nearest first; where several are as far, by name and then by id.
-    pub(super) fn answer(&self, question: &PlacesQuery) -> PlacesResponse {
-        let places = self.nearest(question);
+    /// Returns the places within the radius, nearest first; those at the same distance by name and
+    /// then by id.
+    pub(super) fn answer(&self, query: &PlacesQuery) -> PlacesResponse {
+        let places = self.nearest(query);
         let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
         PlacesResponse::found(&results)
     }
 
-    fn nearest(&self, question: &PlacesQuery) -> Vec<Place<'_>> {
-        let (latitude, longitude) = question.degrees();
-        let radius = question.radius_metres();
-        let found = self
-            .index
-            .nearest(latitude, longitude, radius, question.most);
+    fn nearest(&self, query: &PlacesQuery) -> Vec<Place<'_>> {
+        let (latitude, longitude) = query.degrees();
+        let radius = query.radius_metres();
+        let found = self.index.nearest(latitude, longitude, radius, query.limit);
         let mut places: Vec<(f64, Place<'_>)> = found
             .iter()
-            .flat_map(|found| self.places_on(found, question.most))
+            .flat_map(|found| self.places_on(found, query.limit))
             .collect();
         places.sort_by(|(chord, place), (other_chord, other)| {
             let nearer = chord.total_cmp(other_chord);
-            nearer.then_with(|| place.by_name_and_id(other))
+            nearer.then_with(|| place.compare_by_name_and_id(other))
         });
-        places.truncate(question.most);
+        places.truncate(query.limit);
         places.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// The first places on a point, by name and id as the catalogue is arranged; more than `most` are never needed.
-    fn places_on(&self, found: &IndexHit, most: usize) -> impl Iterator<Item = (f64, Place<'_>)> {
+    /// Returns the first places on a point, by name and id as the catalogue is arranged; more than
+    /// `limit` are never needed.
+    fn places_on(&self, found: &IndexHit, limit: usize) -> impl Iterator<Item = (f64, Place<'_>)> {
         let chord = found.chord_squared;
-        let numbers = found.numbers.clone().take(most);
+        let numbers = found.numbers.clone().take(limit);
         numbers.map(move |number| (chord, self.catalogue.get(number)))
     }
 }
 
-/// One element of `results`, its keys in alphabetical order as Google prints them.
+/// An element of `results`. The keys are in alphabetical order as Google prints them.
 #[derive(Serialize)]
 struct NearbyResult<'a> {
     geometry: Geometry,
@@ -83,7 +83,7 @@ struct Location {
 }
 
 impl<'a> NearbyResult<'a> {
-    fn of(place: Place<'a>) -> NearbyResult<'a> {
+    fn of(place: Place<'a>) -> Self {
         NearbyResult {
             geometry: Geometry {
                 location: Location {
@@ -114,28 +114,28 @@ mod tests {
     use serde_json::Value;
 
     use super::super::gazetteer;
-    use super::super::question::tests::question;
+    use super::super::query::tests::query;
     use super::*;
 
     static WORLD: LazyLock<Offline> = LazyLock::new(|| Offline::new(gazetteer::read().unwrap()));
 
-    fn near_ucla(radius_km: &str, most: usize) -> PlacesQuery {
-        question("+34.068930-118.445127", radius_km, most)
+    fn near_ucla(radius_km: &str, limit: usize) -> PlacesQuery {
+        query("+34.068930-118.445127", radius_km, limit)
     }
 
-    fn names(answer: &PlacesResponse) -> Vec<String> {
-        let response: Value = serde_json::from_str(&answer.json).unwrap();
+    fn names(response: &PlacesResponse) -> Vec<String> {
+        let response: Value = serde_json::from_str(&response.json).unwrap();
         let results = response["results"].as_array().unwrap();
         let name = |result: &Value| result["name"].as_str().unwrap().to_owned();
         results.iter().map(name).collect()
     }
 
     #[test]
-    fn these_are_near_ucla() {
-        let answer = WORLD.answer(&near_ucla("10", 20));
-        assert_eq!(answer.places, 8);
+    fn returns_the_places_near_ucla() {
+        let response = WORLD.answer(&near_ucla("10", 20));
+        assert_eq!(response.places, 8);
         assert_eq!(
-            names(&answer),
+            names(&response),
             [
                 "Westwood, Los Angeles",
                 "Century City",
@@ -150,30 +150,30 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_near_ucla() {
+    fn returns_the_expected_number_near_ucla() {
         for (radius, places) in [("10", 8), ("20", 30), ("50", 142)] {
             assert_eq!(WORLD.answer(&near_ucla(radius, 1000)).places, places);
         }
     }
 
     #[test]
-    fn no_more_than_wanted() {
+    fn returns_at_most_the_limit() {
         let all = names(&WORLD.answer(&near_ucla("50", 20)));
-        for most in 1..=20 {
-            let answer = WORLD.answer(&near_ucla("50", most));
-            assert_eq!(answer.places, most);
-            assert_eq!(names(&answer), all[..most]);
+        for limit in 1..=20 {
+            let response = WORLD.answer(&near_ucla("50", limit));
+            assert_eq!(response.places, limit);
+            assert_eq!(names(&response), all[..limit]);
         }
     }
 
     #[test]
-    fn nothing_is_near_point_nemo() {
-        let point_nemo = question("-48.8767-123.3933", "50", 20);
+    fn returns_no_place_near_point_nemo() {
+        let point_nemo = query("-48.8767-123.3933", "50", 20);
         assert_eq!(WORLD.answer(&point_nemo), PlacesResponse::none());
     }
 
     #[test]
-    fn an_answer_looks_like_this() {
+    fn formats_a_response() {
         let expected = r#"{
    "html_attributions" : [],
    "results" : [
@@ -195,13 +195,13 @@ mod tests {
    ],
    "status" : "OK"
 }"#;
-        let answer = WORLD.answer(&near_ucla("10", 1));
-        assert_eq!(answer.json, expected);
-        assert_eq!(answer.places, 1);
+        let response = WORLD.answer(&near_ucla("10", 1));
+        assert_eq!(response.json, expected);
+        assert_eq!(response.places, 1);
     }
 
     #[test]
-    fn what_nobody_says_is_not_there() {
+    fn omits_unknown_attributes() {
         let mut catalogue = Catalogue::default();
         let bare = Place {
             name: "<b>Nowhere</b>",
@@ -212,7 +212,7 @@ mod tests {
             vicinity: "",
         };
         catalogue.push(&bare).unwrap();
-        let question = question("+0+20", "0", 1);
+        let query = query("+0+20", "0", 1);
         let expected = r#"{
    "html_attributions" : [],
    "results" : [
@@ -230,11 +230,11 @@ mod tests {
    ],
    "status" : "OK"
 }"#;
-        assert_eq!(Offline::new(catalogue).answer(&question).json, expected);
+        assert_eq!(Offline::new(catalogue).answer(&query).json, expected);
     }
 
     #[test]
-    fn of_many_places_on_one_point_the_first_by_name_are_given() {
+    fn returns_the_first_by_name_of_many_places_on_one_point() {
         let mut catalogue = Catalogue::default();
         for letter in ('a'..='z').rev() {
             let place = Place {
@@ -247,13 +247,13 @@ mod tests {
             };
             catalogue.push(&place).unwrap();
         }
-        let question = question("+1+1", "0", 3);
-        let answer = Offline::new(catalogue).answer(&question);
-        assert_eq!(names(&answer), ["a", "b", "c"]);
+        let query = query("+1+1", "0", 3);
+        let response = Offline::new(catalogue).answer(&query);
+        assert_eq!(names(&response), ["a", "b", "c"]);
     }
 
     #[test]
-    fn places_as_far_as_one_another_come_by_name_and_then_by_id() {
+    fn orders_places_at_one_distance_by_name_and_then_by_id() {
         let place = |name, given_id, longitude| Place {
             name,
             latitude: 0.0,
@@ -273,12 +273,12 @@ mod tests {
             catalogue.push(&place).unwrap();
         }
         let offline = Offline::new(catalogue);
-        let question = |most| question("+0+0", "50", most);
-        let all = offline.answer(&question(20));
+        let query = |limit| query("+0+0", "50", limit);
+        let all = offline.answer(&query(20));
         assert_eq!(names(&all), ["Zoo", "Attic", "Bar", "Bar", "Cellar"]);
         assert!(all.json.find("\"4\"") < all.json.find("\"6\""));
-        for most in 1..=4 {
-            assert_eq!(names(&offline.answer(&question(most))), names(&all)[..most]);
+        for limit in 1..=4 {
+            assert_eq!(names(&offline.answer(&query(limit))), names(&all)[..limit]);
         }
     }
 }

@@ -1,45 +1,45 @@
-//! One place: what is known of it, and the id that names it.
+//! A place: its attributes and its id.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-/// A place. Which values are valid is the [catalogue](super::catalogue::Catalogue)'s to say.
+/// A place. The [catalogue](super::catalogue::Catalogue) determines which values are valid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Place<'a> {
-    /// What people call it.
+    /// The common name.
     pub(super) name: &'a str,
     /// Degrees north.
     pub(super) latitude: f64,
     /// Degrees east.
     pub(super) longitude: f64,
-    /// The id that its source gives it; empty where it gives none.
+    /// The id from the source; empty if the source has none.
     pub(super) given_id: &'a str,
-    /// What it is, in Google's words, each apart from the next by [`TYPE_SEPARATOR`]; empty where nobody says.
+    /// The types, in Google's terms, separated by [`TYPE_SEPARATOR`]; empty if unknown.
     pub(super) types: &'a str,
-    /// Where it is, in words; empty where nobody says.
+    /// The address or region as text; empty if unknown.
     pub(super) vicinity: &'a str,
 }
 
-/// Stands between two types.
+/// The separator between two types.
 pub(super) const TYPE_SEPARATOR: char = '|';
 
-/// What names a place: no two places of a catalogue share it, and it is the same in every process and after every
+/// The identifier of a place: unique in a catalogue, and the same in every process and after every
 /// restart.
 ///
-/// Where a source has no ids, the id is made of what tells its places apart, so it lives as long as the place keeps
-/// its name and its coordinates: `offline-` and, as 16 lower-case hexadecimal digits, the 64-bit FNV-1a hash of the
-/// latitude and the longitude (each as an IEEE 754 double, big-endian) and the name (UTF-8). It is not an id of
-/// Google's, and Google knows nothing of it.
+/// Where a source has no ids, the id is derived from the attributes that distinguish its places, so
+/// it stays the same as long as the place keeps its name and its coordinates: `offline-` and, as 16
+/// lower-case hexadecimal digits, the 64-bit FNV-1a hash of the latitude and the longitude (each as
+/// an IEEE 754 double, big-endian) and the name (UTF-8). It is not one of Google's ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PlaceId<'a> {
-    /// As the source gives it.
+    /// The id from the source.
     Given(&'a str),
-    /// The hash of what tells the place apart.
+    /// The hash of the attributes that distinguish the place.
     Derived(u64),
 }
 
 impl<'a> Place<'a> {
-    /// The id that names it.
+    /// Returns the id of the place.
     pub(super) fn id(&self) -> PlaceId<'a> {
         if !self.given_id.is_empty() {
             return PlaceId::Given(self.given_id);
@@ -49,14 +49,14 @@ impl<'a> Place<'a> {
         PlaceId::Derived(fnv_1a([&latitude, &longitude, self.name.as_bytes()]))
     }
 
-    /// Which of two places comes first where neither is nearer: by name, then by id.
-    pub(super) fn by_name_and_id(&self, other: &Place<'_>) -> Ordering {
+    /// Compares two places at the same distance: by name, then by id.
+    pub(super) fn compare_by_name_and_id(&self, other: &Place<'_>) -> Ordering {
         self.name
             .cmp(other.name)
             .then_with(|| self.id().to_string().cmp(&other.id().to_string()))
     }
 
-    /// What it is, type by type.
+    /// Returns the types one by one.
     pub(super) fn types(&self) -> impl Iterator<Item = &'a str> {
         self.types
             .split(TYPE_SEPARATOR)
@@ -65,7 +65,7 @@ impl<'a> Place<'a> {
 }
 
 impl PlaceId<'_> {
-    /// A number for the id: equal ids have equal numbers, and hardly any others have.
+    /// Returns a hash of the id: equal ids have equal hashes, and different ids rarely do.
     pub(super) fn hash(&self) -> u64 {
         match self {
             PlaceId::Given(text) => fnv_1a([text.as_bytes()]),
@@ -83,7 +83,8 @@ impl fmt::Display for PlaceId<'_> {
     }
 }
 
-/// The hash of Fowler, Noll and Vo over several pieces as if they were one. Fixed for ever, unlike std's hashers.
+/// Computes the hash of Fowler, Noll and Vo over several pieces as if they were one. It is fixed
+/// forever, unlike the hashers of std.
 fn fnv_1a<const PIECES: usize>(pieces: [&[u8]; PIECES]) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
@@ -107,7 +108,7 @@ mod tests {
     };
 
     #[test]
-    fn fnv_1a_is_the_published_one() {
+    fn fnv_1a_matches_the_published_values() {
         assert_eq!(fnv_1a([b""]), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv_1a([b"a"]), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv_1a([b"foobar"]), 0x8594_4171_f739_67e8);
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_id_tells_places_apart() {
+    fn a_derived_id_distinguishes_places() {
         let id = WESTWOOD.id();
         let elsewhere = Place {
             vicinity: "California, US",
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_id_is_the_id() {
+    fn uses_the_id_of_the_source() {
         let given_id = "ucla-7";
         let place = Place {
             given_id,
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn types_come_one_by_one() {
+    fn returns_types_one_by_one() {
         assert_eq!(
             WESTWOOD.types().collect::<Vec<_>>(),
             ["locality", "political"]

@@ -283,7 +283,7 @@ impl<L: Listen> BoundServer<L> {
         let neighbours = links.prepare(&self.plan.neighbours)?;
 
         let inbound = Inbound::new(gateway.clone(), &log);
-        let places = places.with_own_counts();
+        let places = places.with_own_counters();
         let operators = Operators::service(gateway.clone(), places.clone());
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();

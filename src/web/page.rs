@@ -356,7 +356,7 @@ impl Sources {
     }
 
     fn places(&self, text: &mut MetricsText) {
-        let counts = self.places.counts();
+        let counts = self.places.counters();
         text.family(
             Counter,
             "proxyherd_places_answers_total",

@@ -1,9 +1,10 @@
 //! Places as GeoJSON (RFC 7946): a `FeatureCollection`, or a single `Feature`.
 //!
-//! Each feature is one point with `properties`: `name`; and, where they are there, `place_id` or `id` (or the
-//! feature's own `id`), `types` (a list, or one text apart by `|` or `;`), `vicinity` or `address`, all whatever the
-//! case. Other properties are passed over. A `MultiPoint` of one point is that point, as some programs write them;
-//! one of several, like every line and area, is refused, since nobody says which of its points is the place.
+//! Each feature is one point with `properties`: `name`; and, optionally, `place_id` or `id` (or the
+//! feature's own `id`), `types` (a list, or one string separated by `|` or `;`), `vicinity` or
+//! `address`. Names are case-insensitive. Other properties are ignored. A `MultiPoint` of one point
+//! is that point, as some programs write them. One of several points, like every line and area, is
+//! rejected, since it does not identify which of its points is the place.
 
 use std::borrow::Cow;
 
@@ -11,13 +12,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::gathering::{Gathering, types_from};
-use super::{Problem, line_of};
+use super::builder::{CatalogueBuilder, types_from};
+use super::{FileFault, line_of};
 use crate::places::catalogue::Catalogue;
 use crate::places::error::SourceLocation;
 use crate::places::place::Place;
 
-/// The outside of a document. Features stay text until their turn, so that they need not all be in memory parsed.
+/// The outer structure of a document. Features stay text until they are read, so that they are
+/// never all in memory in parsed form.
 #[derive(Deserialize)]
 #[serde(expecting = "a GeoJSON FeatureCollection")]
 struct Document<'a> {
@@ -28,42 +30,42 @@ struct Document<'a> {
 }
 
 /// Reads all places of a document.
-pub(super) fn read(text: &str) -> Result<Catalogue, Problem> {
-    let document: Document<'_> = serde_json::from_str(text).map_err(|error| Problem {
-        spot: SourceLocation::Line(error.line().max(1)),
-        words: format!("this is no GeoJSON: {error}"),
+pub(super) fn read(text: &str) -> Result<Catalogue, FileFault> {
+    let document: Document<'_> = serde_json::from_str(text).map_err(|error| FileFault {
+        location: SourceLocation::Line(error.line().max(1)),
+        message: format!("this is no GeoJSON: {error}"),
     })?;
     let features = match (&*document.kind, document.features) {
         ("FeatureCollection", Some(features)) => features.into_iter().map(RawValue::get).collect(),
         ("Feature", None) => vec![text],
         _ => return Err(not_features(&document.kind)),
     };
-    let mut gathering = Gathering::default();
+    let mut builder = CatalogueBuilder::default();
     for (number, feature) in (1..).zip(features) {
-        add(&mut gathering, feature).map_err(|words| {
+        add(&mut builder, feature).map_err(|message| {
             let line = line_of(text.as_bytes(), offset_in(text, feature));
-            let spot = SourceLocation::Feature { number, line };
-            Problem { spot, words }
+            let location = SourceLocation::Feature { number, line };
+            FileFault { location, message }
         })?;
     }
-    Ok(gathering.finish())
+    Ok(builder.finish())
 }
 
-fn not_features(kind: &str) -> Problem {
-    Problem {
-        spot: SourceLocation::File,
-        words: format!(
+fn not_features(kind: &str) -> FileFault {
+    FileFault {
+        location: SourceLocation::File,
+        message: format!(
             "this is a {kind:?}: write a \"FeatureCollection\" with its \"features\", or one \"Feature\""
         ),
     }
 }
 
-/// Where in the text a part of it begins.
+/// Returns the offset at which a part of a text begins.
 fn offset_in(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize
 }
 
-fn add(gathering: &mut Gathering, feature: &str) -> Result<(), String> {
+fn add(builder: &mut CatalogueBuilder, feature: &str) -> Result<(), String> {
     let feature: Value = serde_json::from_str(feature).map_err(|error| error.to_string())?;
     if feature["type"] != "Feature" {
         return Err(format!(
@@ -78,7 +80,7 @@ fn add(gathering: &mut Gathering, feature: &str) -> Result<(), String> {
         Value::Null => &feature["id"],
         id => id,
     };
-    gathering.add(&Place {
+    builder.add(&Place {
         name: text("name", property(properties, &["name"]))?.trim(),
         latitude,
         longitude,
@@ -88,7 +90,7 @@ fn add(gathering: &mut Gathering, feature: &str) -> Result<(), String> {
     })
 }
 
-/// The latitude and longitude of a geometry that is one point.
+/// Returns the latitude and longitude of a geometry that is one point.
 fn point(geometry: &Value) -> Result<(f64, f64), String> {
     let coordinates = &geometry["coordinates"];
     let position = match (geometry["type"].as_str(), coordinates.as_array()) {
@@ -115,7 +117,7 @@ fn point(geometry: &Value) -> Result<(f64, f64), String> {
     }
 }
 
-/// The first property with one of these names that is there; null where none is.
+/// Returns the first property that has one of these names, or null if there is none.
 fn property<'a>(properties: &'a Map<String, Value>, names: &[&str]) -> &'a Value {
     let of_name = |name: &&str| {
         properties
@@ -165,12 +167,12 @@ mod tests {
         json!({"type": "Point", "coordinates": [longitude, latitude]})
     }
 
-    fn refusal(document: &Value) -> String {
-        read(&document.to_string()).err().unwrap().words
+    fn rejection(document: &Value) -> String {
+        read(&document.to_string()).err().unwrap().message
     }
 
     #[test]
-    fn features_are_places() {
+    fn reads_features_as_places() {
         let mut bare = feature(
             &json!({"type": "MultiPoint", "coordinates": [[2.5, 1.5, 100]]}),
             &json!({"NAME": " Bar ", "id": null, "types": null}),
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn one_feature_may_stand_alone() {
+    fn reads_a_single_feature() {
         let properties = json!({"name": "Bar", "types": "bar;food"});
         let document = feature(&point_at(2.0, 1.0), &properties).to_string();
         let catalogue = read(&document).unwrap();
@@ -223,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_in_a_feature_is_named() {
+    fn reports_the_fault_in_a_feature() {
         let good = point_at(2.0, 1.0);
         let bar = json!({"name": "Bar"});
         let lines = json!({"type": "LineString", "coordinates": [[1, 2], [3, 4]]});
         let two = json!({"type": "MultiPoint", "coordinates": [[1, 2], [3, 4]]});
         let no_numbers = json!({"type": "Point", "coordinates": ["1", "2"]});
-        for (feature, words) in [
+        for (feature, message) in [
             (feature(&good, &json!({})), "the name is empty"),
             (feature(&good, &Value::Null), "the name is empty"),
             (feature(&good, &json!({"name": 5})), "its name is 5"),
@@ -253,24 +255,27 @@ mod tests {
             (json!(5), "its type is null"),
         ] {
             let document = json!({"type": "FeatureCollection", "features": [feature]});
-            let said = refusal(&document);
-            assert!(said.contains(words), "{said}");
+            let actual = rejection(&document);
+            assert!(actual.contains(message), "{actual}");
         }
     }
 
     #[test]
-    fn a_fault_is_found_in_its_feature() {
+    fn reports_the_feature_of_a_fault() {
         let text = r#"{"type": "FeatureCollection", "features": [
 {"type": "Feature", "geometry": {"type": "Point", "coordinates": [2, 1]}, "properties": {"name": "Bar"}},
 
 {"type": "Feature",
  "geometry": null}]}"#;
         let problem = read(text).err().unwrap();
-        assert_eq!(problem.spot, SourceLocation::Feature { number: 2, line: 4 });
+        assert_eq!(
+            problem.location,
+            SourceLocation::Feature { number: 2, line: 4 }
+        );
     }
 
     #[test]
-    fn what_is_no_geojson_is_refused() {
+    fn rejects_text_that_is_not_geojson() {
         for text in [
             "",
             "[1, 2]",
@@ -278,19 +283,23 @@ mod tests {
             "\n{\"type\": \"FeatureCollection\",",
         ] {
             let problem = read(text).err().unwrap();
-            assert!(matches!(problem.spot, SourceLocation::Line(1 | 2)));
-            assert!(problem.words.contains("no GeoJSON"), "{}", problem.words);
+            assert!(matches!(problem.location, SourceLocation::Line(1 | 2)));
+            assert!(
+                problem.message.contains("no GeoJSON"),
+                "{}",
+                problem.message
+            );
         }
     }
 
     #[test]
-    fn other_documents_are_refused() {
+    fn rejects_other_documents() {
         for document in [
             json!({"type": "Topology", "objects": {}}),
             json!({"type": "FeatureCollection"}),
             json!({"type": "Point", "coordinates": [1, 2]}),
         ] {
-            assert!(refusal(&document).contains("write a \"FeatureCollection\""));
+            assert!(rejection(&document).contains("write a \"FeatureCollection\""));
         }
     }
 }

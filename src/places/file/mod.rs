@@ -1,10 +1,11 @@
 //! An operator's own places, from a file.
 //!
-//! Its name tells what is in it: a [table] (`.csv`) or [GeoJSON](geojson) (`.geojson`, `.json`), whatever the case.
-//! The file is read whole, once. The first fault ends the reading, with the place of the fault, its cause, and what
-//! would be right: a list with a hole in it would be found out much later, by someone else.
+//! The extension determines the format: a [table] (`.csv`) or [GeoJSON](geojson) (`.geojson`,
+//! `.json`), case-insensitive. The file is read as a whole, once. The first fault ends the reading,
+//! with its location, its cause and the correction: a list with missing places would be noticed
+//! much later, by its users.
 
-mod gathering;
+mod builder;
 mod geojson;
 mod table;
 
@@ -15,14 +16,14 @@ use std::path::Path;
 use super::catalogue::Catalogue;
 use super::error::{PlacesError, SourceLocation};
 
-/// The largest file of places, in bytes.
+/// The maximum size of a file of places, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// What is wrong in a text, and where.
+/// A fault in a text, with its location.
 #[derive(Debug)]
-struct Problem {
-    spot: SourceLocation,
-    words: String,
+struct FileFault {
+    location: SourceLocation,
+    message: String,
 }
 
 /// Reads a file of places.
@@ -33,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Catalogue, PlacesError> {
 fn read_at_most(path: &Path, limit: u64) -> Result<Catalogue, PlacesError> {
     let file = path.to_owned();
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let read: fn(&str) -> Result<Catalogue, Problem> =
+    let read: fn(&str) -> Result<Catalogue, FileFault> =
         match extension.map(str::to_ascii_lowercase).as_deref() {
             Some("csv") => table::read,
             Some("geojson" | "json") => geojson::read,
@@ -45,43 +46,43 @@ fn read_at_most(path: &Path, limit: u64) -> Result<Catalogue, PlacesError> {
         Err(cause) => return Err(PlacesError::Unreadable { file, cause }),
     };
     let catalogue = text_of(&bytes).and_then(read).and_then(not_empty);
-    catalogue.map_err(|Problem { spot, words }| PlacesError::Content {
+    catalogue.map_err(|FileFault { location, message }| PlacesError::Content {
         file,
-        spot,
-        problem: words,
+        location,
+        problem: message,
     })
 }
 
-/// The content of a file, or nothing if that is more than the limit.
+/// Returns the content of a file, or nothing if it exceeds the limit.
 fn bytes_of(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    // What a file says of its own size need not hold while it is read, or at all.
+    // The size in the metadata of a file can change while it is read, or be missing.
     let read = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((read as u64 <= limit).then_some(bytes))
 }
 
-/// The bytes as text, without the mark that some programs put at its beginning.
-fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
+/// Returns the bytes as text, without the byte order mark that some programs write.
+fn text_of(bytes: &[u8]) -> Result<&str, FileFault> {
     match str::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
-        Err(error) => Err(Problem {
-            spot: SourceLocation::Line(line_of(bytes, error.valid_up_to())),
-            words: "this is not UTF-8: save the file in that encoding".to_owned(),
+        Err(error) => Err(FileFault {
+            location: SourceLocation::Line(line_of(bytes, error.valid_up_to())),
+            message: "this is not UTF-8: save the file in that encoding".to_owned(),
         }),
     }
 }
 
-fn not_empty(catalogue: Catalogue) -> Result<Catalogue, Problem> {
+fn not_empty(catalogue: Catalogue) -> Result<Catalogue, FileFault> {
     if catalogue.len() > 0 {
         return Ok(catalogue);
     }
-    Err(Problem {
-        spot: SourceLocation::File,
-        words: "there is no place in it: write at least one".to_owned(),
+    Err(FileFault {
+        location: SourceLocation::File,
+        message: "there is no place in it: write at least one".to_owned(),
     })
 }
 
-/// The number of the line, from 1, that the byte at this offset stands on.
+/// Returns the number of the line, from 1, that holds the byte at this offset.
 fn line_of(bytes: &[u8], offset: usize) -> usize {
     let before = bytes.iter().take(offset);
     1 + before.filter(|&&byte| byte == b'\n').count()
@@ -94,11 +95,11 @@ mod tests {
 
     use super::*;
 
-    /// A file that is gone with the test.
+    /// A file that is deleted at the end of the test.
     struct Scratch(PathBuf);
 
     impl Scratch {
-        fn holding(name: &str, content: &[u8]) -> Scratch {
+        fn holding(name: &str, content: &[u8]) -> Self {
             let name = format!("proxyherd-places-{}-{name}", std::process::id());
             let path = std::env::temp_dir().join(name);
             fs::write(&path, content).unwrap();
@@ -112,14 +113,14 @@ mod tests {
         }
     }
 
-    fn refusal(scratch: &Scratch) -> String {
+    fn rejection(scratch: &Scratch) -> String {
         let error = read(&scratch.0).err().unwrap().to_string();
         let path = scratch.0.display().to_string();
         error.strip_prefix(&path).unwrap().to_owned()
     }
 
     #[test]
-    fn the_name_tells_what_is_in_a_file() {
+    fn the_extension_determines_the_format() {
         let table = b"name,lat,lon\nBar,1,2\n";
         let geojson = br#"{"type":"FeatureCollection","features":[{"type":"Feature",
             "geometry":{"type":"Point","coordinates":[2,1]},"properties":{"name":"Bar"}}]}"#;
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_of_file_is_refused() {
+    fn rejects_an_unknown_extension() {
         for name in ["places.txt", "places"] {
             let error = read(Path::new(name)).err().unwrap().to_string();
             assert!(error.contains(".csv, .geojson or .json"), "{error}");
@@ -145,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_refused() {
+    fn rejects_a_missing_file() {
         let error = read(Path::new("no/such/places.csv")).err().unwrap();
         assert!(matches!(error, PlacesError::Unreadable { .. }), "{error}");
         assert!(error.to_string().starts_with("no/such/places.csv: "));
     }
 
     #[test]
-    fn a_file_past_the_limit_is_refused() {
+    fn rejects_a_file_beyond_the_size_limit() {
         let content = b"name,lat,lon\nBar,1,2\n";
         let scratch = Scratch::holding("large.csv", content);
         let size = content.len() as u64;
@@ -162,28 +163,28 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_places_is_refused() {
+    fn rejects_a_file_without_places() {
         let scratch = Scratch::holding("none.csv", b"name,lat,lon\n");
         assert_eq!(
-            refusal(&scratch),
+            rejection(&scratch),
             ": there is no place in it: write at least one"
         );
     }
 
     #[test]
-    fn another_encoding_is_refused() {
+    fn rejects_another_encoding() {
         let scratch = Scratch::holding("latin1.csv", b"name,lat,lon\nBar,1,2\nCaf\xe9,1,2\n");
         assert_eq!(
-            refusal(&scratch),
+            rejection(&scratch),
             ", line 3: this is not UTF-8: save the file in that encoding"
         );
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
+    fn ignores_a_byte_order_mark() {
         let scratch = Scratch::holding("mark.csv", b"\xef\xbb\xbfname,lat,lon\nBar,1,2\n");
         assert!(read(&scratch.0).is_ok());
         let scratch = Scratch::holding("mark.json", b"\xef\xbb\xbf{");
-        assert!(refusal(&scratch).starts_with(", line 1: "));
+        assert!(rejection(&scratch).starts_with(", line 1: "));
     }
 }

@@ -1,42 +1,45 @@
 //! A table of places: CSV with a header.
 //!
-//! Columns are found by name, whatever the case and the order: `name`, `lat` or `latitude`, `lon`, `lng` or
-//! `longitude`; and, where they are there, `place_id` or `id`, `types` (apart by `|` or `;`), `vicinity` or
-//! `address`. Other columns are passed over. Values apart by commas, quoted where they hold one (RFC 4180); white
-//! space around a value does not count.
+//! Columns are found by name, case-insensitive and in any order: `name`, `lat` or `latitude`,
+//! `lon`, `lng` or `longitude`; and, optionally, `place_id` or `id`, `types` (separated by `|` or
+//! `;`), `vicinity` or `address`. Other columns are ignored. Values are separated by commas, and
+//! quoted where they hold one (RFC 4180). White space around a value is ignored.
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 
-use super::gathering::{Gathering, types_from};
-use super::{Problem, line_of};
+use super::builder::{CatalogueBuilder, types_from};
+use super::{FileFault, line_of};
 use crate::places::catalogue::Catalogue;
 use crate::places::error::SourceLocation;
 use crate::places::place::Place;
 
 /// Reads all places of a table.
-pub(super) fn read(text: &str) -> Result<Catalogue, Problem> {
+pub(super) fn read(text: &str) -> Result<Catalogue, FileFault> {
     let mut rows = ReaderBuilder::new()
         .trim(Trim::All)
         .from_reader(text.as_bytes());
     let columns = rows.headers().map_err(|error| broken(text, 0, &error))?;
-    let columns = Columns::find(columns).map_err(|words| problem(text, 0, words))?;
-    let mut gathering = Gathering::default();
+    let columns = Columns::find(columns).map_err(|message| problem(text, 0, message))?;
+    let mut builder = CatalogueBuilder::default();
     let mut row = StringRecord::new();
     loop {
         let offset = rows.position().byte();
         match rows.read_record(&mut row) {
-            Ok(true) => {
-                add(&mut gathering, &columns, &row).map_err(|words| problem(text, offset, words))?
-            }
-            Ok(false) => return Ok(gathering.finish()),
+            Ok(true) => add(&mut builder, &columns, &row)
+                .map_err(|message| problem(text, offset, message))?,
+            Ok(false) => return Ok(builder.finish()),
             Err(error) => return Err(broken(text, offset, &error)),
         }
     }
 }
 
-fn add(gathering: &mut Gathering, columns: &Columns, row: &StringRecord) -> Result<(), String> {
+fn add(
+    builder: &mut CatalogueBuilder,
+    columns: &Columns,
+    row: &StringRecord,
+) -> Result<(), String> {
     let optional = |column: Option<usize>| column.map_or("", |column| &row[column]);
-    gathering.add(&Place {
+    builder.add(&Place {
         name: &row[columns.name],
         latitude: degrees("latitude", &row[columns.latitude])?,
         longitude: degrees("longitude", &row[columns.longitude])?,
@@ -51,7 +54,7 @@ fn degrees(what: &str, text: &str) -> Result<f64, String> {
         .map_err(|_| format!("the {what} {text:?} is no number: write degrees, such as 34.06893"))
 }
 
-/// Which column is what.
+/// The index of each column.
 struct Columns {
     name: usize,
     latitude: usize,
@@ -62,7 +65,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(header: &StringRecord) -> Result<Columns, String> {
+    fn find(header: &StringRecord) -> Result<Self, String> {
         let required = |names| column(header, names)?.ok_or_else(|| missing(header, names));
         Ok(Columns {
             name: required(&["name"])?,
@@ -75,10 +78,10 @@ impl Columns {
     }
 }
 
-/// The one column that has one of these names.
+/// Returns the only column that has one of these names.
 fn column(header: &StringRecord, names: &[&str]) -> Result<Option<usize>, String> {
-    let wanted = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
-    let mut found = (0..header.len()).filter(|&column| wanted(&header[column]));
+    let is_named = |title: &str| names.iter().any(|name| name.eq_ignore_ascii_case(title));
+    let mut found = (0..header.len()).filter(|&column| is_named(&header[column]));
     match (found.next(), found.next()) {
         (Some(first), Some(second)) => Err(format!(
             "columns {} and {} ({} and {}) say the same thing: keep one of them",
@@ -100,8 +103,8 @@ fn missing(header: &StringRecord, names: &[&str]) -> String {
     )
 }
 
-fn broken(text: &str, offset: u64, error: &csv::Error) -> Problem {
-    let words = match error.kind() {
+fn broken(text: &str, offset: u64, error: &csv::Error) -> FileFault {
+    let message = match error.kind() {
         ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => format!(
@@ -109,19 +112,19 @@ fn broken(text: &str, offset: u64, error: &csv::Error) -> Problem {
         ),
         _ => error.to_string(),
     };
-    problem(text, offset, words)
+    problem(text, offset, message)
 }
 
-/// A problem in the row that begins at this byte, or after blank lines there.
-fn problem(text: &str, offset: u64, words: String) -> Problem {
-    // An offset past the end of a text in memory cannot be.
+/// Returns a problem in the row that begins at this byte, or after blank lines there.
+fn problem(text: &str, offset: u64, message: String) -> FileFault {
+    // An offset beyond the end of a text in memory is impossible.
     let offset = usize::try_from(offset).unwrap_or(text.len());
     let bytes = text.as_bytes();
     let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
     let blank = bytes.iter().skip(offset).take_while(is_line_end).count();
-    Problem {
-        spot: SourceLocation::Line(line_of(bytes, offset + blank)),
-        words,
+    FileFault {
+        location: SourceLocation::Line(line_of(bytes, offset + blank)),
+        message,
     }
 }
 
@@ -129,13 +132,13 @@ fn problem(text: &str, offset: u64, words: String) -> Problem {
 mod tests {
     use super::*;
 
-    fn refusal(text: &str) -> (SourceLocation, String) {
+    fn rejection(text: &str) -> (SourceLocation, String) {
         let problem = read(text).err().unwrap();
-        (problem.spot, problem.words)
+        (problem.location, problem.message)
     }
 
     #[test]
-    fn columns_go_by_their_names() {
+    fn finds_columns_by_name() {
         let catalogue = read(
             "Address,ID,rating,LNG,Latitude,Name,types\n\
              \"1 Main St, LA\",x7,4.5,-118.25,+34.5,\" Café <3 \"\"A\"\"\",bar; food|cafe\n\
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_columns_are_enough() {
+    fn accepts_only_the_three_required_columns() {
         for header in ["name,lat,lon", "NAME,LAT,LNG", "name,latitude,longitude"] {
             let catalogue = read(&format!("{header}\r\nBar,1,2\r\n")).unwrap();
             assert_eq!(catalogue.points().collect::<Vec<_>>(), [(1.0, 2.0)]);
@@ -172,35 +175,38 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_column_is_refused() {
+    fn rejects_a_missing_column() {
         for (text, names) in [
             ("title,lat,lon\n", "name"),
             ("name,y,lon\n", "lat or latitude"),
             ("name,lat,x\n", "lon or lng or longitude"),
             ("", "name"),
         ] {
-            let (spot, words) = refusal(text);
-            assert_eq!(spot, SourceLocation::Line(1));
-            assert!(words.contains(&format!("no column {names}:")), "{words}");
+            let (location, message) = rejection(text);
+            assert_eq!(location, SourceLocation::Line(1));
+            assert!(
+                message.contains(&format!("no column {names}:")),
+                "{message}"
+            );
         }
-        let (_, words) = refusal("name;lat;lon\nBar;1;2\n");
-        assert!(words.contains("with commas between them"), "{words}");
-        assert!(words.contains("\"name;lat;lon\""), "{words}");
+        let (_, message) = rejection("name;lat;lon\nBar;1;2\n");
+        assert!(message.contains("with commas between them"), "{message}");
+        assert!(message.contains("\"name;lat;lon\""), "{message}");
     }
 
     #[test]
-    fn two_columns_for_one_thing_are_refused() {
-        let (spot, words) = refusal("name,lat,lon,Latitude\nBar,1,2,3\n");
-        assert_eq!(spot, SourceLocation::Line(1));
+    fn rejects_two_columns_for_one_attribute() {
+        let (location, message) = rejection("name,lat,lon,Latitude\nBar,1,2,3\n");
+        assert_eq!(location, SourceLocation::Line(1));
         assert!(
-            words.contains("columns 2 and 4 (lat and Latitude)"),
-            "{words}"
+            message.contains("columns 2 and 4 (lat and Latitude)"),
+            "{message}"
         );
     }
 
     #[test]
-    fn a_fault_is_found_on_its_line() {
-        for (row, words) in [
+    fn reports_the_line_of_a_fault() {
+        for (row, message) in [
             ("Bar,91,2", "91 is no latitude"),
             ("Bar,1,180.5", "180.5 is no longitude"),
             ("Bar,nan,2", "NaN is no latitude"),
@@ -212,16 +218,19 @@ mod tests {
         ] {
             // The quoted value spans two lines, and the line before the fault is blank.
             let text = format!("name,lat,lon\n\"A\nB\",1,2\r\n\r\n{row}\nCafé,1,2\n");
-            let (spot, said) = refusal(&text);
-            assert_eq!(spot, SourceLocation::Line(5), "{row}");
-            assert!(said.contains(words), "{said}");
+            let (location, actual) = rejection(&text);
+            assert_eq!(location, SourceLocation::Line(5), "{row}");
+            assert!(actual.contains(message), "{actual}");
         }
     }
 
     #[test]
-    fn an_id_that_comes_twice_is_refused() {
-        let (spot, words) = refusal("id,name,lat,lon\n7,Bar,1,2\n7,Café,1,2\n");
-        assert_eq!(spot, SourceLocation::Line(3));
-        assert!(words.contains("\"7\" is also that of \"Bar\""), "{words}");
+    fn rejects_a_repeated_id() {
+        let (location, message) = rejection("id,name,lat,lon\n7,Bar,1,2\n7,Café,1,2\n");
+        assert_eq!(location, SourceLocation::Line(3));
+        assert!(
+            message.contains("\"7\" is also that of \"Bar\""),
+            "{message}"
+        );
     }
 }

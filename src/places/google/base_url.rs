@@ -1,18 +1,19 @@
-//! Where a provider is: a URL that paths are appended to.
+//! The address of a provider: a URL to which paths are appended.
 
 use std::fmt;
 
 use reqwest::Url;
 
-/// `https://HOST[:PORT][/PATH]`, or `http` for those who know what they do.
+/// `https://HOST[:PORT][/PATH]`, or `http` where unencrypted traffic is intended.
 ///
-/// Invariant: it has a host, no user, password, query or fragment, and no `/` at its end but that of an empty path.
+/// Invariant: it has a host, no user, password, query or fragment, and no `/` at its end except
+/// that of an empty path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// Reads a URL, or says what is wrong with it, in words that do not repeat it: it may hold a password.
-    pub fn parse(text: &str) -> Result<BaseUrl, String> {
+    /// Parses a URL. The error does not repeat it, since it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut url = Url::parse(text).map_err(|error| format!("this is no URL: {error}"))?;
         if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
             return Err("a URL begins with https:// or http://, then a host".to_owned());
@@ -30,19 +31,20 @@ impl BaseUrl {
         Ok(BaseUrl(url))
     }
 
-    /// Does what is sent there stay secret, or on this machine?
+    /// Returns whether data sent to the URL is encrypted or stays on this machine.
     pub fn is_private(&self) -> bool {
         self.0.scheme() == "https" || self.is_loopback()
     }
 
-    /// Is it on this machine? A DNS name other than `localhost` counts as elsewhere.
+    /// Returns whether the host is this machine. A DNS name other than `localhost` counts as
+    /// remote.
     pub fn is_loopback(&self) -> bool {
         let host = self.0.host_str().unwrap_or_default();
         let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
         ip.map_or(host == "localhost", |ip| ip.is_loopback())
     }
 
-    /// The URL of a path, which begins with `/`.
+    /// Returns the URL of a path, which begins with `/`.
     pub(super) fn at(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_appended() {
+    fn appends_paths() {
         for (base, url) in [
             (
                 "https://maps.googleapis.com",
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shown_without_a_slash_at_its_end() {
+    fn displays_without_a_trailing_slash() {
         let shown = |text| BaseUrl::parse(text).unwrap().to_string();
         assert_eq!(
             shown("https://maps.googleapis.com/"),
@@ -88,8 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_is_refused_without_being_repeated() {
-        for (text, words) in [
+    fn rejects_an_invalid_base_without_repeating_it() {
+        for (text, expected) in [
             ("", "no URL"),
             ("maps.googleapis.com", "no URL"),
             ("ftp://example.org", "https://"),
@@ -99,14 +101,14 @@ mod tests {
             ("https://example.org?key=secret", "leave out"),
             ("https://example.org/#", "leave out"),
         ] {
-            let refusal = BaseUrl::parse(text).unwrap_err();
-            assert!(refusal.contains(words), "{text}: {refusal}");
-            assert!(!refusal.contains("secret"), "{refusal}");
+            let rejection = BaseUrl::parse(text).unwrap_err();
+            assert!(rejection.contains(expected), "{text}: {rejection}");
+            assert!(!rejection.contains("secret"), "{rejection}");
         }
     }
 
     #[test]
-    fn what_leaves_the_machine_in_clear_is_known() {
+    fn detects_unencrypted_traffic_beyond_this_machine() {
         let private = |text| BaseUrl::parse(text).unwrap().is_private();
         for text in [
             "https://example.org",

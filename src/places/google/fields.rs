@@ -1,12 +1,14 @@
-//! Which fields of a place the Places API is asked for.
+//! The fields of a place that are requested from the Places API.
 //!
-//! Google bills a call by the dearest field in its mask, so an operator may ask for fewer. The mask goes down to the
-//! leaves that are used: opening hours come as one `openNow`, not as a week's table.
+//! Google bills a call by the most expensive field in its mask, so an operator may request fewer.
+//! The mask names the leaves that are used: opening hours come as one `openNow`, not as the table
+//! of a week.
 
 use std::fmt;
 
-/// Every field that is used, by Google's name, and what asks for it. An answer is made of nothing else.
-const KNOWN: [(&str, &[&str]); 16] = [
+/// Every field that is used, by Google's name, and the paths in the mask that request it. A
+/// response is built from these fields only.
+const ALL_FIELDS: [(&str, &[&str]); 16] = [
     ("businessStatus", &["businessStatus"]),
     ("currentOpeningHours", &["currentOpeningHours.openNow"]),
     ("displayName", &["displayName.text"]),
@@ -34,67 +36,69 @@ const KNOWN: [(&str, &[&str]); 16] = [
     ("viewport", &["viewport"]),
 ];
 
-/// The fields to ask for.
+/// The requested fields.
 ///
-/// Invariant: at least one; each is known, stands there once, and in the order of [`Fields::names`].
+/// Invariant: at least one; each is known, occurs once, and is in the order of [`Fields::names`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fields(Vec<&'static str>);
 
-/// Why a list of names is none of fields.
+/// The reason why a list of names is not a list of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldsError {
-    /// There is no name in it.
+    /// The list is empty.
     Empty,
-    /// This is no name of a field that could be used.
+    /// The name is not that of a usable field.
     Unknown(String),
 }
 
 impl Fields {
-    /// The names there are.
+    /// Returns the names of all fields.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        KNOWN.iter().map(|(name, _)| *name)
+        ALL_FIELDS.iter().map(|(name, _)| *name)
     }
 
-    /// The fields of these names, in any order.
-    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Fields, FieldsError> {
-        let mut wanted = Vec::new();
+    /// Returns the fields of these names, in any order.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, FieldsError> {
+        let mut requested = Vec::new();
         for name in names {
             if !Fields::names().any(|known| known == name) {
                 return Err(FieldsError::Unknown(name.to_owned()));
             }
-            wanted.push(name);
+            requested.push(name);
         }
         let fields: Vec<_> = Fields::names()
-            .filter(|name| wanted.contains(name))
+            .filter(|name| requested.contains(name))
             .collect();
-        match fields.is_empty() {
-            true => Err(FieldsError::Empty),
-            false => Ok(Fields(fields)),
+        if fields.is_empty() {
+            Err(FieldsError::Empty)
+        } else {
+            Ok(Fields(fields))
         }
     }
 
-    /// What goes into the header `X-Goog-FieldMask`.
+    /// Returns the value of the header `X-Goog-FieldMask`.
     pub(super) fn mask(&self) -> String {
-        let wanted = KNOWN.iter().filter(|(name, _)| self.0.contains(name));
-        let paths = wanted.flat_map(|(_, paths)| *paths);
+        let selected = ALL_FIELDS.iter().filter(|(name, _)| self.0.contains(name));
+        let paths = selected.flat_map(|(_, paths)| *paths);
         let paths: Vec<String> = paths.map(|path| format!("places.{path}")).collect();
         paths.join(",")
     }
 }
 
-/// All that are used.
+/// All fields.
 impl Default for Fields {
-    fn default() -> Fields {
+    fn default() -> Self {
         Fields(Fields::names().collect())
     }
 }
 
-/// Their names, or `all`.
+/// The names of the fields, or `all`.
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self == Fields::default() {
-            true => f.write_str("all"),
-            false => f.write_str(&self.0.join(", ")),
+        if *self == Fields::default() {
+            f.write_str("all")
+        } else {
+            f.write_str(&self.0.join(", "))
         }
     }
 }
@@ -104,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mask_names_what_is_used_and_nothing_else() {
+    fn the_mask_names_only_used_fields() {
         assert_eq!(
             Fields::default().mask(),
             "places.businessStatus,places.currentOpeningHours.openNow,places.displayName.text,\
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_trims_the_mask_in_whatever_order() {
+    fn a_list_restricts_the_mask_in_any_order() {
         let fields = Fields::parse(["location", "id", "location"]).unwrap();
         assert_eq!(fields.mask(), "places.id,places.location");
         assert_eq!(fields.to_string(), "id, location");
@@ -127,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_is_refused() {
+    fn rejects_unknown_fields() {
         assert_eq!(Fields::parse([]), Err(FieldsError::Empty));
         for name in ["*", "reviews", "Id", "places.id", ""] {
-            let refusal = Fields::parse(["id", name]);
-            assert_eq!(refusal, Err(FieldsError::Unknown(name.to_owned())));
+            let rejection = Fields::parse(["id", name]);
+            assert_eq!(rejection, Err(FieldsError::Unknown(name.to_owned())));
         }
     }
 }

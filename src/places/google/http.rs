@@ -1,10 +1,12 @@
-//! One call to a provider by HTTP: what bounds it, and what is tried again.
+//! One HTTP call to a provider: its limits and its retries.
 //!
-//! [`stack`] reads from top to bottom as a call goes. The habit is that of the links between servers: middleware is
-//! tower's, and what is retried is our own value.
+//! [`stack`] lists the layers in the order in which a call passes them. It follows the pattern of
+//! the links between servers: the middleware is tower's, and the request that is retried is our own
+//! value.
 //!
-//! There is no breaker and no memory of failures: the next call tries again. It is HTTP/1.1 on purpose: the library
-//! for HTTP/2 prints whole requests at level `trace`, and with the old API the key is in the URL.
+//! There is no circuit breaker and no memory of failures: the next call tries again. HTTP/1.1 is
+//! deliberate: the library for HTTP/2 prints whole requests at level `trace`, and with the legacy
+//! API the key is in the URL.
 
 use std::error::Error;
 use std::fmt;
@@ -26,112 +28,119 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::base_url::BaseUrl;
 
-/// The most calls of this process that are under way at a time; further ones wait. Higher: a burst of questions opens
-/// more connections and meets the provider's limit sooner. Lower: slow answers hold up others; it is twice what one
-/// client's connection may have waiting by default.
+/// The maximum number of calls of this process under way at a time; further ones wait. Higher: a
+/// burst of queries opens more connections and reaches the rate limit of the provider sooner.
+/// Lower: slow responses delay others. The value is twice the number of queries that one client
+/// connection may have waiting by default.
 pub const MAX_CALLS: usize = 32;
 
-/// The largest response that is read, in bytes. Twenty places of the new API with all their photos are about a tenth.
+/// The maximum size of a response, in bytes. Twenty places of the new API with all their photos
+/// need about a tenth.
 pub const MAX_BODY_BYTES: usize = 2 << 20;
 
-/// The time between a failure and the second try: who refused just now refuses again at once.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// The delay between a failure and the retry: a server that just refused refuses again at once.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// A whole response.
+/// A complete HTTP response.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HttpReply {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
-/// Why there is no response. Its words name neither key nor URL.
+/// The reason why there is no response. Its message contains neither key nor URL.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// No connection came about.
+pub(super) enum HttpError {
+    /// The connection could not be established.
     Unreachable(String),
-    /// The connection broke before the response was whole, or what came is no HTTP.
+    /// The connection broke before the response was complete, or the response is not HTTP.
     Broken(String),
     /// The response is larger than [`MAX_BODY_BYTES`].
     TooLarge,
-    /// The time limit passed.
-    Late(Duration),
+    /// The time limit expired.
+    TimedOut(Duration),
 }
 
-/// Makes calls. Clones share connections and limits.
+/// The HTTP client of a provider. Clones share connections and limits.
 #[derive(Clone)]
-pub(super) struct Http {
-    calls: BoxCloneSyncService<Request, Reply, BoxError>,
+pub(super) struct HttpClient {
+    calls: BoxCloneSyncService<Request, HttpReply, BoxError>,
     limit: Duration,
 }
 
-impl Http {
-    /// A maker of calls to one provider, each of which takes at most `limit`, all waiting included.
+impl HttpClient {
+    /// Creates a client of one provider, whose calls take at most `limit` each, all waiting
+    /// included.
     ///
-    /// Where the system has no roots of trust calls by https will fail, and a warning says so.
+    /// Where the system has no trusted root certificates, calls by https fail, and a warning is
+    /// logged.
     ///
     /// # Errors
     ///
-    /// No client can be made, in words.
-    pub(super) fn new(base: &BaseUrl, limit: Duration) -> Result<Http, String> {
+    /// No client can be created; the message is the cause.
+    pub(super) fn new(base: &BaseUrl, limit: Duration) -> Result<Self, String> {
         let calls = stack(client(base)?, limit);
-        Ok(Http { calls, limit })
+        Ok(HttpClient { calls, limit })
     }
 
     /// Makes a call.
-    pub(super) async fn call(&self, request: Request) -> Result<Reply, Failure> {
+    pub(super) async fn call(&self, request: Request) -> Result<HttpReply, HttpError> {
         let calls = self.calls.clone();
         calls
             .oneshot(request)
             .await
-            .map_err(|error| match error.downcast::<Failure>() {
+            .map_err(|error| match error.downcast::<HttpError>() {
                 Ok(failure) => *failure,
-                Err(error) if error.is::<Elapsed>() => Failure::Late(self.limit),
-                Err(error) => Failure::Broken(innermost(error.as_ref())),
+                Err(error) if error.is::<Elapsed>() => HttpError::TimedOut(self.limit),
+                Err(error) => HttpError::Broken(innermost_cause(error.as_ref())),
             })
     }
 }
 
-/// The lower part of the way of a call.
-type Calls = ConcurrencyLimit<Retry<OnceMore, Fetch>>;
+/// The lower layers of a call.
+type LimitedCalls = ConcurrencyLimit<Retry<RetryOnce, Fetch>>;
 
-/// The way of a call, from top to bottom.
-fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, Reply, BoxError> {
+/// Builds the layers of a call, from top to bottom.
+fn stack(client: Client, limit: Duration) -> BoxCloneSyncService<Request, HttpReply, BoxError> {
     let stack = ServiceBuilder::new()
-        // All that follows together takes no longer than this.
+        // The limit of all layers below together.
         .timeout(limit)
-        // tower waits for a place before a call begins, and no time limit runs then: begin first, wait inside.
-        .layer(layer_fn(|calls: Calls| {
+        // tower waits for a permit in `poll_ready`, before a call begins, when no time limit runs.
+        // So the call begins first and waits inside.
+        .layer(layer_fn(|calls: LimitedCalls| {
             service_fn(move |request| calls.clone().oneshot(request))
         }))
         .concurrency_limit(MAX_CALLS)
-        .retry(OnceMore::default())
+        .retry(RetryOnce::default())
         .service(Fetch(client));
     BoxCloneSyncService::new(stack)
 }
 
-/// A client that keeps connections alive, follows no redirect, asks for no compression, and takes the proxies that the
-/// environment names. A proxy is elsewhere, and its loopback addresses are not ours: those are asked directly.
+/// Creates a client that keeps connections alive, follows no redirect, requests no compression, and
+/// uses the proxies that the environment names. A proxy is remote, and its loopback addresses are
+/// not ours: requests to loopback go directly.
 fn client(base: &BaseUrl) -> Result<Client, String> {
-    // Only the first in a process counts, and it is the same for all.
+    // Only the first call in a process takes effect, and every call installs the same provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
         let builder = Client::builder()
             .user_agent(concat!("proxyherd/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never());
-        match base.is_loopback() {
-            true => builder.no_proxy(),
-            false => builder,
+        if base.is_loopback() {
+            builder.no_proxy()
+        } else {
+            builder
         }
     };
     builder().build().or_else(|error| {
-        let cause = innermost(&error);
+        let cause = innermost_cause(&error);
         tracing::warn!(
             "places: calls by https will fail, since the system's roots of trust can not be read: {cause}; \
              install ca-certificates, or let SSL_CERT_FILE name them"
         );
         let without_roots = builder().tls_certs_only([]).build();
-        without_roots.map_err(|error| innermost(&error))
+        without_roots.map_err(|error| innermost_cause(&error))
     })
 }
 
@@ -140,11 +149,11 @@ fn client(base: &BaseUrl) -> Result<Client, String> {
 struct Fetch(Client);
 
 impl Service<Request> for Fetch {
-    type Response = Reply;
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+    type Response = HttpReply;
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpReply, HttpError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), HttpError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -154,32 +163,33 @@ impl Service<Request> for Fetch {
     }
 }
 
-async fn fetch(client: Client, request: Request) -> Result<Reply, Failure> {
-    let mut response = client.execute(request).await.map_err(failure)?;
+async fn fetch(client: Client, request: Request) -> Result<HttpReply, HttpError> {
+    let mut response = client.execute(request).await.map_err(http_error)?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failure)? {
+    while let Some(chunk) = response.chunk().await.map_err(http_error)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(Failure::TooLarge);
+            return Err(HttpError::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Reply {
+    Ok(HttpReply {
         status: response.status(),
         body,
     })
 }
 
-fn failure(error: reqwest::Error) -> Failure {
-    let cause = innermost(&error);
-    match error.is_connect() {
-        true => Failure::Unreachable(cause),
-        false => Failure::Broken(cause),
+fn http_error(error: reqwest::Error) -> HttpError {
+    let cause = innermost_cause(&error);
+    if error.is_connect() {
+        HttpError::Unreachable(cause)
+    } else {
+        HttpError::Broken(cause)
     }
 }
 
-/// The words of the first cause. An error of reqwest itself names the URL, and with it the key; what lies below knows
-/// of sockets and bytes only.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+/// Returns the message of the innermost cause. An error of reqwest itself names the URL, and with
+/// it the key. The causes below it concern only sockets and bytes.
+fn innermost_cause(error: &(dyn Error + 'static)) -> String {
     let Some(mut cause) = error.source() else {
         return "the request could not be made".to_owned();
     };
@@ -189,23 +199,27 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// One more try for what may pass by itself: nobody there, a connection that broke, an error of the server's own.
+/// One retry for temporary failures: an unreachable server, a broken connection, a server error.
 #[derive(Clone, Default)]
-struct OnceMore {
+struct RetryOnce {
     tried: bool,
 }
 
-impl Policy<Request, Reply, Failure> for OnceMore {
+impl Policy<Request, HttpReply, HttpError> for RetryOnce {
     type Future = Sleep;
 
-    fn retry(&mut self, _: &mut Request, result: &mut Result<Reply, Failure>) -> Option<Sleep> {
+    fn retry(
+        &mut self,
+        _: &mut Request,
+        result: &mut Result<HttpReply, HttpError>,
+    ) -> Option<Sleep> {
         let may_pass = match result {
             Ok(reply) => reply.status.is_server_error(),
-            Err(Failure::Unreachable(_) | Failure::Broken(_)) => true,
-            Err(Failure::TooLarge | Failure::Late(_)) => false,
+            Err(HttpError::Unreachable(_) | HttpError::Broken(_)) => true,
+            Err(HttpError::TooLarge | HttpError::TimedOut(_)) => false,
         };
         let again = may_pass && !mem::replace(&mut self.tried, true);
-        again.then(|| sleep(RETRY_PAUSE))
+        again.then(|| sleep(RETRY_DELAY))
     }
 
     fn clone_request(&mut self, request: &Request) -> Option<Request> {
@@ -213,15 +227,15 @@ impl Policy<Request, Reply, Failure> for OnceMore {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Unreachable(cause) => write!(f, "it could not be reached: {cause}"),
-            Failure::Broken(cause) => write!(f, "the connection to it broke: {cause}"),
-            Failure::TooLarge => write!(f, "its answer is larger than {MAX_BODY_BYTES} bytes"),
-            Failure::Late(limit) => write!(f, "no answer within {limit:?}"),
+            HttpError::Unreachable(cause) => write!(f, "it could not be reached: {cause}"),
+            HttpError::Broken(cause) => write!(f, "the connection to it broke: {cause}"),
+            HttpError::TooLarge => write!(f, "its answer is larger than {MAX_BODY_BYTES} bytes"),
+            HttpError::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
         }
     }
 }
 
-impl Error for Failure {}
+impl Error for HttpError {}

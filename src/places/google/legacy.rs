@@ -1,8 +1,9 @@
-//! Nearby Search (legacy): the question in a URL, the answer in the format that clients know.
+//! Nearby Search (legacy): the query in a URL, the response in the format of the clients.
 //!
-//! `GET {base}/maps/api/place/nearbysearch/json?location=LAT,LNG&radius=METRES&key=KEY`. What Google sends is passed on
-//! as it is, but for places that were not wanted and white space. Google answers a radius of 0 as it sees fit, with
-//! `INVALID_REQUEST` where it takes it for missing; it is asked all the same, since the question is the client's.
+//! `GET {base}/maps/api/place/nearbysearch/json?location=LAT,LNG&radius=METRES&key=KEY`. Google's
+//! response is forwarded unchanged, except for surplus places and white space. Google decides the
+//! response to a radius of 0, with `INVALID_REQUEST` where it treats the radius as missing. The
+//! query is sent anyway, since the client chose it.
 //!
 //! Google's page: "Nearby Search (Legacy)".
 
@@ -10,53 +11,58 @@ use reqwest::{Method, Request};
 use serde_json::value::RawValue;
 
 use super::super::{PlacesQuery, PlacesResponse};
+use super::api_key::ApiKey;
 use super::base_url::BaseUrl;
-use super::http::Reply;
-use super::key::Key;
+use super::http::HttpReply;
+use super::log_refusal;
 use super::members::{Members, elements, is_key};
-use super::note_refusal;
 use super::reprint;
 
-/// Where the provider is, unless the operator says otherwise.
+/// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://maps.googleapis.com";
 
 const PATH: &str = "/maps/api/place/nearbysearch/json";
 
-/// The key is in the URL here, so nobody may print the request.
-pub(super) fn request(base: &BaseUrl, key: &Key, question: &PlacesQuery) -> Request {
+/// Builds the request. It holds the key in its URL, so it must never be printed.
+pub(super) fn request(base: &BaseUrl, key: &ApiKey, query: &PlacesQuery) -> Request {
     let mut url = base.at(PATH);
     url.set_query(Some(&format!(
         "location={},{}&radius={}&key={}",
-        question.latitude(),
-        question.longitude(),
-        question.radius(),
+        query.latitude(),
+        query.longitude(),
+        query.radius(),
         key.parameter()
     )));
     Request::new(Method::GET, url)
 }
 
-/// What a reply means to one who wants at most so many places; or in words why it is no response.
-pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesResponse, String> {
+/// Interprets a reply to a query for at most `limit` places. The error is the reason why it is not
+/// a response.
+pub(super) fn read(
+    reply: &HttpReply,
+    limit: usize,
+    key: &ApiKey,
+) -> Result<PlacesResponse, String> {
     let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
     let status = members.text("status").ok_or("it has no status")?;
     let is_answer = matches!(status.as_str(), "OK" | "ZERO_RESULTS");
     if !is_answer {
-        return Ok(refused(&members, &status, most, key));
+        return Ok(refused(&members, &status, limit, key));
     }
     if !reply.status.is_success() {
         return Err("its status does not fit".to_owned());
     }
-    match passed_on(&members, most)? {
+    match forwarded(&members, limit)? {
         empty if status == "OK" && empty.places == 0 => Ok(PlacesResponse::none()),
         answer => Ok(answer),
     }
 }
 
-/// The response as it is, in Google's look, with no more places than are wanted.
-fn passed_on(members: &Members<'_>, most: usize) -> Result<PlacesResponse, String> {
+/// Returns the response unchanged in Google's formatting, with no more places than requested.
+fn forwarded(members: &Members<'_>, limit: usize) -> Result<PlacesResponse, String> {
     let results = members.get("results").and_then(elements);
     let mut results = results.ok_or("it has no list of results")?;
-    results.truncate(most);
+    results.truncate(limit);
     let json = reprint::print(&with_results(members, &results)).map_err(|no| no.to_string())?;
     Ok(PlacesResponse {
         json,
@@ -64,25 +70,28 @@ fn passed_on(members: &Members<'_>, most: usize) -> Result<PlacesResponse, Strin
     })
 }
 
-/// The same object with other results in their place.
+/// Returns the same object with other results.
 fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
     let results: Vec<&str> = results.iter().map(|result| result.get()).collect();
     let results = format!("[{}]", results.join(","));
-    let member = |(key, value): &(&RawValue, &RawValue)| match is_key(key, "results") {
-        true => format!("{}:{results}", key.get()),
-        false => format!("{}:{}", key.get(), value.get()),
+    let member = |(key, value): &(&RawValue, &RawValue)| {
+        if is_key(key, "results") {
+            format!("{}:{results}", key.get())
+        } else {
+            format!("{}:{}", key.get(), value.get())
+        }
     };
     let all: Vec<String> = members.0.iter().map(member).collect();
     format!("{{{}}}", all.join(","))
 }
 
-/// An error is passed on as it is too, unless it is not whole, or repeats the key: as it is, or in its message behind
-/// escapes. Then its status and its message are, cleaned.
-fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> PlacesResponse {
+/// Forwards an error unchanged too, unless it is incomplete, or contains the key, literally or in
+/// its message after unescaping. Then only its status and its redacted message are forwarded.
+fn refused(members: &Members<'_>, status: &str, limit: usize, key: &ApiKey) -> PlacesResponse {
     let message = members.text("error_message").unwrap_or_default();
     let cleaned = key.redact(&message);
-    note_refusal(&key.redact(status), &cleaned);
-    match passed_on(members, most) {
+    log_refusal(&key.redact(status), &cleaned);
+    match forwarded(members, limit) {
         Ok(answer) if !key.is_in(&answer.json) && cleaned == message => answer,
         _ => {
             let told = (!cleaned.is_empty()).then_some(cleaned.as_str());
@@ -95,27 +104,27 @@ fn refused(members: &Members<'_>, status: &str, most: usize, key: &Key) -> Place
 mod tests {
     use reqwest::StatusCode;
 
-    use super::super::super::question::tests::question;
+    use super::super::super::query::tests::query;
     use super::*;
 
-    fn key() -> Key {
-        Key::from_environment(Ok("AIza-test&key".to_owned())).unwrap()
+    fn key() -> ApiKey {
+        ApiKey::from_environment(Ok("AIza-test&key".to_owned())).unwrap()
     }
 
-    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<PlacesResponse, String> {
+    fn read_at(status: StatusCode, body: &str, limit: usize) -> Result<PlacesResponse, String> {
         let body = body.as_bytes().to_vec();
-        super::read(&Reply { status, body }, most, &key())
+        super::read(&HttpReply { status, body }, limit, &key())
     }
 
-    fn read(body: &str, most: usize) -> Result<PlacesResponse, String> {
-        read_at(StatusCode::OK, body, most)
+    fn read(body: &str, limit: usize) -> Result<PlacesResponse, String> {
+        read_at(StatusCode::OK, body, limit)
     }
 
     #[test]
-    fn a_question_is_a_url_with_the_client_s_digits() {
+    fn puts_the_client_s_digits_into_the_url() {
         let url = |position, radius| {
             let base = BaseUrl::parse("https://example.org/g/").unwrap();
-            let request = request(&base, &key(), &question(position, radius, 5));
+            let request = request(&base, &key(), &query(position, radius, 5));
             assert_eq!(request.method(), Method::GET);
             request.url().to_string()
         };
@@ -128,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_passed_on_and_cut() {
+    fn forwards_and_truncates_a_response() {
         let body = r#"{"next_page_token":"Cu<","results":[{"b":1.0,"a":-0},{"x":2},[]],
             "status":"OK","html_attributions":["<a>"],"news":{"q":1e9}}"#;
         let expected = r#"{
@@ -157,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_found_the_status_says_so() {
+    fn reports_no_result_by_status() {
         let none = r#"{"html_attributions":[],"results":[],"status":"ZERO_RESULTS"}"#;
         assert_eq!(read(none, 5), Ok(PlacesResponse::none()));
         assert_eq!(
@@ -167,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn google_s_errors_are_passed_on() {
+    fn forwards_errors_of_google() {
         let body = r#"{"html_attributions":[],"error_message":"Slow down.","results":[],
             "status":"OVER_QUERY_LIMIT","info":1}"#;
         let expected = r#"{
@@ -185,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_repeats_the_key_is_cleaned() {
+    fn redacts_the_key_in_an_error() {
         for said in ["AIza-test&key", "AIza-test%26key", r"\u0041Iza-test&key"] {
             let body = format!(
                 r#"{{"results":[],"error_message":"The key {said} is bad.","status":"REQUEST_DENIED"}}"#
@@ -196,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_told_without_being_quoted() {
+    fn rejects_an_invalid_response_without_quoting_it() {
         let deep = format!(
             r#"{{"status":"OK","results":[1],"x":{}{}}}"#,
             "[".repeat(1000),

@@ -1,7 +1,7 @@
-//! The members of a JSON object, in the order they were sent, each as it was sent.
+//! The members of a JSON object, in the order in which they were sent, each unchanged.
 //!
-//! Going through `serde_json::Value` would sort keys and turn numbers into floats. The values here are checked to be
-//! JSON, and are text still.
+//! `serde_json::Value` would sort keys and convert numbers to floats. The values here are validated
+//! as JSON, and remain text.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 /// Keys and values as they were sent, keys with their quotes.
 pub(super) struct Members<'a>(pub(super) Vec<(&'a RawValue, &'a RawValue)>);
 
-/// Why a text has no members. Its words quote nothing of the text.
+/// The reason why a text has no members. Its message quotes nothing of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotAnObject {
-    /// It is not UTF-8.
+    /// The text is not UTF-8.
     Encoding,
-    /// It is no JSON from here on, or no object.
+    /// The text is not JSON from this position, or not an object.
     Json {
         /// The line, counted from 1.
         line: usize,
@@ -27,8 +27,8 @@ pub(super) enum NotAnObject {
 }
 
 impl<'a> Members<'a> {
-    /// Reads a whole text that is one object. Deep nesting costs no stack.
-    pub(super) fn read(text: &'a [u8]) -> Result<Members<'a>, NotAnObject> {
+    /// Reads a whole text that is one object. Deep nesting uses no stack.
+    pub(super) fn read(text: &'a [u8]) -> Result<Self, NotAnObject> {
         let text = std::str::from_utf8(text).map_err(|_| NotAnObject::Encoding)?;
         let mut json = serde_json::Deserializer::from_str(text);
         let members = json.deserialize_map(InOrder);
@@ -39,7 +39,8 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// The value of a key, `None` where it is not there or more than once: then nobody can say which is meant.
+    /// Returns the value of a key, or `None` if the key is absent or ambiguous because it occurs
+    /// more than once.
     pub(super) fn get(&self, key: &str) -> Option<&'a RawValue> {
         let mut values = self.0.iter().filter(|(name, _)| is_key(name, key));
         match (values.next(), values.next()) {
@@ -48,18 +49,18 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A text that is the value of a key.
+    /// Returns the value of a key if it is a string.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         serde_json::from_str(self.get(key)?.get()).ok()
     }
 }
 
-/// The elements of a value that is a list, each as it was sent; a cut of it need not understand the rest.
+/// Returns the elements of an array, each as it was sent, without parsing them.
 pub(super) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// Is this the key, written without needless escapes?
+/// Returns whether `raw` is this key, without redundant escapes.
 pub(super) fn is_key(raw: &RawValue, key: &str) -> bool {
     let inner = raw
         .get()
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_come_as_they_were_sent() {
+    fn returns_members_as_they_were_sent() {
         let text = br#" {"z" : 1.50e+1, "a":{"y":[ 1 ], "b":2}, "\u0061b" : "\/" } "#;
         let members = Members::read(text).unwrap().0;
         let shown: Vec<_> = members
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_twice_has_no_value() {
+    fn a_repeated_key_has_no_value() {
         let members = Members::read(br#"{"a": "x", "b": 1, "a": "y"}"#).unwrap();
         assert_eq!(members.text("a"), None);
         assert_eq!(members.get("b").unwrap().get(), "1");
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_come_as_they_were_sent() {
+    fn returns_elements_as_they_were_sent() {
         let members = Members::read(br#"{"a": [1.0 ,{"b": []}, "c"], "d": {}}"#).unwrap();
         let list = elements(members.get("a").unwrap()).unwrap();
         let shown: Vec<_> = list.iter().map(|element| element.get()).collect();
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_its_place() {
+    fn rejects_other_texts_with_their_location() {
         assert_eq!(
             Members::read(b"{\"a\": \"\xff\"}").err(),
             Some(NotAnObject::Encoding)
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_depth_bomb_costs_no_stack() {
+    fn deep_nesting_uses_no_stack() {
         let deep = "[".repeat(1_000_000);
         assert!(Members::read(deep.as_bytes()).is_err());
         let closed = format!("{{\"a\":{}{}}}", deep, "]".repeat(1_000_000));

@@ -1,28 +1,29 @@
-//! Google as the answerer: its Nearby Search, the old API and the new one, behind the same question.
-//!
-//! | file | holds |
+//! Google as the provider: its Nearby Search, by the legacy API or the new one, behind the same
+//! query.
+//! | file | content |
 //! |---|---|
-//! | `legacy`, `new` | what is sent to the one and the other API, and what comes of its reply |
-//! | `translate` | a place of the new API as a result of the old one |
-//! | `members`, `reprint` | JSON that is passed on without being changed |
-//! | `flight` | equal questions at the same time share one call |
-//! | `http` | one call: its limits, and what is tried again |
-//! | `key`, `base_url`, `fields` | what the operator chooses |
+//! | `legacy`, `new` | the request to each API, and the interpretation of its reply |
+//! | `translate` | a place of the new API as a result of the legacy one |
+//! | `members`, `reprint` | JSON that is forwarded unchanged |
+//! | `single_flight` | equal queries at the same time share one call |
+//! | `http` | one call: its limits and its retries |
+//! | `api_key`, `base_url`, `fields` | the settings of the operator |
 //!
-//! Old projects may still use Nearby Search (legacy); new ones can not enable it. Clients see one format, the old one.
+//! Old projects may still use Nearby Search (legacy); new ones cannot enable it. Clients see one
+//! format, the legacy one.
 //!
-//! What this folder does not do: it keeps no answer (Google's terms forbid it), logs no place, remembers no failure,
-//! and follows no redirect. The key leaves it in requests only.
+//! Outside the scope of this folder: it stores no response (Google's terms forbid it), logs no
+//! place, remembers no failure, and follows no redirect. The key leaves it in requests only.
 
+mod api_key;
 mod base_url;
 mod fields;
-mod flight;
 mod http;
-mod key;
 mod legacy;
 mod members;
 mod new;
 mod reprint;
+mod single_flight;
 mod translate;
 
 use std::env::VarError;
@@ -32,52 +33,52 @@ use std::time::Duration;
 
 use reqwest::Request;
 
+pub use api_key::KeyError;
 pub use base_url::BaseUrl;
 pub use fields::{Fields, FieldsError};
 pub use http::{MAX_BODY_BYTES, MAX_CALLS};
-pub use key::KeyError;
 
-use flight::Flights;
-use http::{Http, Reply};
-use key::Key;
+use api_key::ApiKey;
+use http::{HttpClient, HttpReply};
+use single_flight::SingleFlight;
 
 use super::{PlacesError, PlacesQuery, PlacesResponse};
 
-/// How Google is asked.
+/// The access to Google's API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GoogleSettings {
-    /// Which API.
+    /// The API to use.
     pub api: GoogleApi,
-    /// Where it is. Default: Google's own address of the API. With `http` the key travels in clear.
+    /// The address of the API. Default: Google's own. With `http` the key is sent unencrypted.
     pub base_url: Option<BaseUrl>,
     /// The environment variable that holds the key. Default [`DEFAULT_KEY_VARIABLE`].
     pub api_key_env: String,
 }
 
-/// Google's APIs that know what is near.
+/// Google's APIs for nearby places.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GoogleApi {
-    /// Nearby Search (legacy). It always sends, and bills, everything.
+    /// Nearby Search (legacy). It always returns, and bills, every field.
     Legacy,
-    /// The Places API (new), asked for these fields.
+    /// The Places API (new), with these fields.
     New(Fields),
 }
 
-/// The environment variable that holds the key, unless the operator names another.
+/// The default environment variable of the key.
 pub const DEFAULT_KEY_VARIABLE: &str = "GOOGLE_PLACES_API_KEY";
 
-/// An operator's access to one of the APIs.
+/// A configured client of one of the APIs.
 pub(super) struct Google {
     api: GoogleApi,
     base: BaseUrl,
-    key: Key,
-    http: Http,
-    flights: Flights,
+    api_key: ApiKey,
+    http: HttpClient,
+    calls: SingleFlight,
 }
 
 impl GoogleSettings {
-    /// The API with all else as it is by default.
-    pub fn of(api: GoogleApi) -> GoogleSettings {
+    /// Returns the settings of an API with defaults for the rest.
+    pub fn of(api: GoogleApi) -> Self {
         GoogleSettings {
             api,
             base_url: None,
@@ -87,30 +88,30 @@ impl GoogleSettings {
 }
 
 impl Google {
-    /// Makes ready to ask; nobody is asked yet. `environment` tells the value of a variable.
+    /// Prepares the client without sending anything. `environment` returns the value of a variable.
     pub(super) fn start(
         settings: &GoogleSettings,
         limit: Duration,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
-    ) -> Result<Google, PlacesError> {
+    ) -> Result<Self, PlacesError> {
         let api = settings.api.clone();
         let base = settings.base_url.clone().unwrap_or_else(|| api.base_url());
         let value = environment(&settings.api_key_env);
-        let key = Key::from_environment(value).map_err(|why| PlacesError::Key {
+        let api_key = ApiKey::from_environment(value).map_err(|why| PlacesError::ApiKey {
             variable: settings.api_key_env.clone(),
             why,
         })?;
-        let http = Http::new(&base, limit).map_err(PlacesError::Http)?;
+        let http = HttpClient::new(&base, limit).map_err(PlacesError::HttpClient)?;
         Ok(Google {
             api,
             base,
-            key,
+            api_key,
             http,
-            flights: Flights::default(),
+            calls: SingleFlight::default(),
         })
     }
 
-    /// The API's name, as in the config.
+    /// Returns the name of the API, as in the config.
     pub(super) fn name(&self) -> &'static str {
         match self.api {
             GoogleApi::Legacy => "google",
@@ -118,48 +119,51 @@ impl Google {
         }
     }
 
-    /// The answer to a question with which at least one place is wanted, within the time limit.
-    pub(super) async fn answer(self: &Arc<Google>, question: &PlacesQuery) -> PlacesResponse {
+    /// Answers a query for at least one place, within the time limit.
+    pub(super) async fn answer(self: &Arc<Google>, query: &PlacesQuery) -> PlacesResponse {
         let call = || {
-            let (google, question) = (self.clone(), question.clone());
-            async move { google.call(&question).await }
+            let (google, query) = (self.clone(), query.clone());
+            async move { google.call(&query).await }
         };
-        self.flights.join(question, call).await
+        self.calls.join(query, call).await
     }
 
-    async fn call(&self, question: &PlacesQuery) -> PlacesResponse {
-        let answer = match self.http.call(self.request(question)).await {
-            Ok(reply) => self.read(&reply, question.most),
+    async fn call(&self, query: &PlacesQuery) -> PlacesResponse {
+        let response = match self.http.call(self.request(query)).await {
+            Ok(reply) => self.read(&reply, query.limit),
             Err(failure) => Err(failure.to_string()),
         };
-        answer.unwrap_or_else(|cause| {
-            let cause = self.key.redact(&cause);
+        response.unwrap_or_else(|cause| {
+            let cause = self.api_key.redact(&cause);
             tracing::info!("the places provider failed: {cause}");
             PlacesResponse::failed(&format!("the places provider failed: {cause}"))
         })
     }
 
-    fn request(&self, question: &PlacesQuery) -> Request {
+    fn request(&self, query: &PlacesQuery) -> Request {
         match &self.api {
-            GoogleApi::Legacy => legacy::request(&self.base, &self.key, question),
-            GoogleApi::New(fields) => new::request(&self.base, &self.key, fields, question),
+            GoogleApi::Legacy => legacy::request(&self.base, &self.api_key, query),
+            GoogleApi::New(fields) => new::request(&self.base, &self.api_key, fields, query),
         }
     }
 
-    fn read(&self, reply: &Reply, most: usize) -> Result<PlacesResponse, String> {
-        let answer = match &self.api {
-            GoogleApi::Legacy => legacy::read(reply, most, &self.key),
-            GoogleApi::New(_) => new::read(reply, most, &self.key),
+    fn read(&self, reply: &HttpReply, limit: usize) -> Result<PlacesResponse, String> {
+        let response = match &self.api {
+            GoogleApi::Legacy => legacy::read(reply, limit, &self.api_key),
+            GoogleApi::New(_) => new::read(reply, limit, &self.api_key),
         };
-        answer.map_err(|cause| match reply.status.is_success() {
-            true => format!("its answer is no response of this API: {cause}"),
-            false => format!("it answered with HTTP status {}", reply.status),
+        response.map_err(|cause| {
+            if reply.status.is_success() {
+                format!("its answer is no response of this API: {cause}")
+            } else {
+                format!("it answered with HTTP status {}", reply.status)
+            }
         })
     }
 }
 
-/// Tells the operator what clients are told: the places provider will not answer.
-fn note_refusal(status: &str, message: &str) {
+/// Logs for the operator the refusal that clients receive: the provider does not answer.
+fn log_refusal(status: &str, message: &str) {
     tracing::info!("the places provider refused: {status}: {message}");
 }
 
@@ -173,7 +177,7 @@ impl GoogleApi {
     }
 }
 
-/// Which API, and nothing that belongs to the operator.
+/// The API only, without the operator's data.
 impl fmt::Debug for Google {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Google({:?})", self.api)

@@ -1,7 +1,7 @@
-//! The Places API (new): the question as JSON, the answer turned into the format that clients know.
+//! The Places API (new): the query as JSON, the response translated to the format of the clients.
 //!
-//! `POST {base}/v1/places:searchNearby`, the key and the mask of fields in headers. A radius of 0 is asked like any
-//! other: Google's reference allows it, its guide does not, and its answer counts.
+//! `POST {base}/v1/places:searchNearby`, the key and the field mask in headers. A radius of 0 is
+//! sent like any other: Google's reference allows it, its guide does not, and its response decides.
 //!
 //! Google's page: "Nearby Search (New)".
 
@@ -11,15 +11,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::{PlacesQuery, PlacesResponse};
+use super::api_key::ApiKey;
 use super::base_url::BaseUrl;
 use super::fields::Fields;
-use super::http::Reply;
-use super::key::Key;
+use super::http::HttpReply;
+use super::log_refusal;
 use super::members::{Members, elements};
-use super::note_refusal;
-use super::translate::{NearbyResult, Place};
+use super::translate::{LegacyResult, NewPlace};
 
-/// Where the provider is, unless the operator says otherwise.
+/// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://places.googleapis.com";
 
 const PATH: &str = "/v1/places:searchNearby";
@@ -28,12 +28,12 @@ const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
 
-/// Asks for these fields of the places.
+/// Builds the request for these fields of the places.
 pub(super) fn request(
     base: &BaseUrl,
-    key: &Key,
+    key: &ApiKey,
     fields: &Fields,
-    question: &PlacesQuery,
+    query: &PlacesQuery,
 ) -> Request {
     let mut request = Request::new(Method::POST, base.at(PATH));
     let mask = HeaderValue::from_str(&fields.mask());
@@ -41,38 +41,44 @@ pub(super) fn request(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(KEY, key.header());
     headers.insert(FIELD_MASK, mask.expect("names of fields are ASCII"));
-    *request.body_mut() = Some(body(question).into());
+    *request.body_mut() = Some(body(query).into());
     request
 }
 
-fn body(question: &PlacesQuery) -> String {
-    let latitude = json_number(question.latitude());
-    let longitude = json_number(question.longitude());
+fn body(query: &PlacesQuery) -> String {
+    let latitude = json_number(query.latitude());
+    let longitude = json_number(query.longitude());
     format!(
         "{{\"locationRestriction\":{{\"circle\":{{\
          \"center\":{{\"latitude\":{latitude},\"longitude\":{longitude}}},\"radius\":{}}}}},\
          \"maxResultCount\":{}}}",
-        question.radius(),
-        question.most
+        query.radius(),
+        query.limit
     )
 }
 
-/// JSON knows no leading zeros; the other digits stay.
+/// Removes leading zeros, which JSON forbids; the other digits stay.
 fn json_number(digits: &str) -> String {
     let (sign, digits) = match digits.strip_prefix('-') {
         Some(digits) => ("-", digits),
         None => ("", digits),
     };
     let significant = digits.trim_start_matches('0');
-    let zero = match significant.starts_with(|c: char| c.is_ascii_digit()) {
-        true => "",
-        false => "0",
+    let zero = if significant.starts_with(|c: char| c.is_ascii_digit()) {
+        ""
+    } else {
+        "0"
     };
     format!("{sign}{zero}{significant}")
 }
 
-/// What a reply means to one who wants at most so many places; or in words why it is no response.
-pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesResponse, String> {
+/// Interprets a reply to a query for at most `limit` places. The error is the reason why it is not
+/// a response.
+pub(super) fn read(
+    reply: &HttpReply,
+    limit: usize,
+    key: &ApiKey,
+) -> Result<PlacesResponse, String> {
     let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
     if let Some(error) = members.get("error") {
         return refused(error, key);
@@ -81,26 +87,26 @@ pub(super) fn read(reply: &Reply, most: usize, key: &Key) -> Result<PlacesRespon
         return Err("it tells no error".to_owned());
     }
     match members.get("places") {
-        // So the API says that nothing was found.
+        // The API reports in this way that it found nothing.
         None if members.0.is_empty() => Ok(PlacesResponse::none()),
         None => Err("it has no list of places".to_owned()),
-        Some(places) => found(places, most),
+        Some(places) => found(places, limit),
     }
 }
 
-fn found(places: &RawValue, most: usize) -> Result<PlacesResponse, String> {
+fn found(places: &RawValue, limit: usize) -> Result<PlacesResponse, String> {
     let mut places = elements(places).ok_or("its places are no list")?;
-    places.truncate(most);
-    let places: Result<Vec<Place<'_>>, _> = places
+    places.truncate(limit);
+    let places: Result<Vec<NewPlace<'_>>, _> = places
         .into_iter()
         .map(|place| serde_json::from_str(place.get()))
         .collect();
     let places = places.map_err(|_| "its places are not as the API describes them")?;
-    let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
+    let results: Vec<LegacyResult<'_>> = places.into_iter().map(LegacyResult::of).collect();
     Ok(PlacesResponse::found(&results))
 }
 
-fn refused(error: &RawValue, key: &Key) -> Result<PlacesResponse, String> {
+fn refused(error: &RawValue, key: &ApiKey) -> Result<PlacesResponse, String> {
     let error: ApiError = serde_json::from_str(error.get())
         .map_err(|_| "its error is not as the API describes it".to_owned())?;
     let status = match error.status.as_deref() {
@@ -112,11 +118,11 @@ fn refused(error: &RawValue, key: &Key) -> Result<PlacesResponse, String> {
     let message = error.message.or(error.status);
     let message = message.unwrap_or_else(|| "an error without a message".to_owned());
     let message = key.redact(&message);
-    note_refusal(status, &message);
+    log_refusal(status, &message);
     Ok(PlacesResponse::refused(status, Some(&message)))
 }
 
-/// `error` in a response.
+/// The `error` object of a response.
 #[derive(Deserialize)]
 struct ApiError {
     message: Option<String>,
@@ -127,27 +133,27 @@ struct ApiError {
 mod tests {
     use reqwest::StatusCode;
 
-    use super::super::super::question::tests::question;
+    use super::super::super::query::tests::query;
     use super::*;
 
-    fn key() -> Key {
-        Key::from_environment(Ok("AIza-test".to_owned())).unwrap()
+    fn key() -> ApiKey {
+        ApiKey::from_environment(Ok("AIza-test".to_owned())).unwrap()
     }
 
-    fn read_at(status: StatusCode, body: &str, most: usize) -> Result<PlacesResponse, String> {
+    fn read_at(status: StatusCode, body: &str, limit: usize) -> Result<PlacesResponse, String> {
         let body = body.as_bytes().to_vec();
-        super::read(&Reply { status, body }, most, &key())
+        super::read(&HttpReply { status, body }, limit, &key())
     }
 
-    fn read(body: &str, most: usize) -> Result<PlacesResponse, String> {
-        read_at(StatusCode::OK, body, most)
+    fn read(body: &str, limit: usize) -> Result<PlacesResponse, String> {
+        read_at(StatusCode::OK, body, limit)
     }
 
     fn sent(position: &str, radius_km: &str) -> String {
         let base = BaseUrl::parse(BASE_URL).unwrap();
         let fields = Fields::parse(["id", "types"]).unwrap();
-        let question = question(position, radius_km, 5);
-        let request = request(&base, &key(), &fields, &question);
+        let query = query(position, radius_km, 5);
+        let request = request(&base, &key(), &fields, &query);
         assert_eq!(request.method(), Method::POST);
         let url = "https://places.googleapis.com/v1/places:searchNearby";
         assert_eq!(request.url().as_str(), url);
@@ -160,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_json_with_the_client_s_digits() {
+    fn puts_the_client_s_digits_into_the_json() {
         assert_eq!(
             sent("+34.068930-118.445127", "0.0001"),
             r#"{"locationRestriction":{"circle":{"center":{"latitude":34.068930,"longitude":-118.445127},"radius":0.1}},"maxResultCount":5}"#
@@ -182,20 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn places_are_cut_to_the_wanted_number() {
+    fn truncates_places_to_the_limit() {
         let body = r#"{"places":[{"id":"a"},{"id":"b"},{"id":"c"}]}"#;
         assert_eq!(read(body, 2).unwrap().places, 2);
         assert_eq!(read(body, 20).unwrap().places, 3);
     }
 
     #[test]
-    fn none_found_is_zero_results() {
+    fn no_place_is_zero_results() {
         assert_eq!(read("{}", 5), Ok(PlacesResponse::none()));
         assert_eq!(read(r#"{"places":[]}"#, 5), Ok(PlacesResponse::none()));
     }
 
     #[test]
-    fn errors_get_the_older_names() {
+    fn translates_errors_to_legacy_statuses() {
         for (status, legacy) in [
             ("INVALID_ARGUMENT", "INVALID_REQUEST"),
             ("PERMISSION_DENIED", "REQUEST_DENIED"),
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_told() {
+    fn reports_an_invalid_response() {
         for body in [
             "",
             "<html>",

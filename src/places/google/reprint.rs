@@ -1,25 +1,28 @@
-//! JSON that somebody sent, in Google's look.
+//! Received JSON in Google's formatting.
 //!
-//! It works on the text, token by token: numbers keep every digit, texts every escape, keys their order. Only white
-//! space changes, and `<` and `>` in texts, which become `\u003c` and `\u003e`. What [`nearby`](super::super::nearby)
-//! does for values of ours this does for what is passed on.
+//! The printer works on the text, token by token: numbers keep every digit, strings every escape,
+//! objects the order of their keys. Only white space changes, and `<` and `>` in strings, which
+//! become `\u003c` and `\u003e`. [`google_json`](super::super::google_json) prints our own values; this file
+//! prints what is forwarded.
 
 use std::fmt;
 
-/// The most brackets that may stand open. Google needs 7. Each costs indentation on every line inside.
+/// The maximum number of open brackets. Google needs 7. Each costs indentation on every line inside
+/// it.
 const MAX_DEPTH: usize = 64;
 
-/// The largest text that is printed, in bytes. Indentation makes a text larger; a hostile one a hundredfold.
+/// The maximum size of a printed text, in bytes. Indentation enlarges a text, a hostile one a
+/// hundredfold.
 const MAX_PRINTED_BYTES: usize = 8 << 20;
 
 /// One level of indentation.
-const LEVEL: &str = "   ";
+const INDENT: &str = "   ";
 
-/// The text would grow past [`MAX_DEPTH`] or [`MAX_PRINTED_BYTES`].
+/// The error of a text that would exceed [`MAX_DEPTH`] or [`MAX_PRINTED_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LimitExceeded;
 
-/// Prints a text that was checked to be one JSON value, without a line end after it.
+/// Prints a text that was validated as one JSON value, without a line end after it.
 pub(super) fn print(json: &str) -> Result<String, LimitExceeded> {
     let mut printer = Printer::default();
     let mut rest = json.trim_start_matches(WHITE_SPACE);
@@ -33,7 +36,7 @@ pub(super) fn print(json: &str) -> Result<String, LimitExceeded> {
 
 const WHITE_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// How many bytes the first token has; at least one.
+/// Returns the length of the first token in bytes; at least one.
 fn token_bytes(text: &str) -> usize {
     let end = match text.as_bytes()[0] {
         b'"' => return text_bytes(text),
@@ -45,7 +48,7 @@ fn token_bytes(text: &str) -> usize {
     end.max(1)
 }
 
-/// How many bytes the text in quotes has with which this begins.
+/// Returns the length in bytes of the quoted string at the start of the text.
 fn text_bytes(text: &str) -> usize {
     let mut bytes = text.bytes().enumerate().skip(1);
     while let Some((at, byte)) = bytes.next() {
@@ -62,7 +65,7 @@ fn text_bytes(text: &str) -> usize {
 struct Printer {
     out: String,
     depth: usize,
-    /// The last token opened a bracket, and nothing is in it yet.
+    /// Set if the last token opened a bracket that is still empty.
     is_fresh: bool,
 }
 
@@ -78,9 +81,10 @@ impl Printer {
             ":" => self.out.push_str(" : "),
             _ => self.value(token),
         }
-        match self.depth <= MAX_DEPTH && self.out.len() <= MAX_PRINTED_BYTES {
-            true => Ok(()),
-            false => Err(LimitExceeded),
+        if self.depth <= MAX_DEPTH && self.out.len() <= MAX_PRINTED_BYTES {
+            Ok(())
+        } else {
+            Err(LimitExceeded)
         }
     }
 
@@ -116,7 +120,7 @@ impl Printer {
         self.out.push_str(escape);
     }
 
-    /// The first in a bracket begins a line; the others come behind a comma or a colon.
+    /// Begins a value. The first in a bracket begins a line; the others follow a comma or a colon.
     fn begin(&mut self) {
         if self.is_fresh {
             self.start_line();
@@ -127,7 +131,7 @@ impl Printer {
     fn start_line(&mut self) {
         self.out.push('\n');
         for _ in 0..self.depth {
-            self.out.push_str(LEVEL);
+            self.out.push_str(INDENT);
         }
     }
 }
@@ -146,11 +150,11 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    use super::super::super::nearby;
+    use super::super::super::google_json;
     use super::*;
 
     #[test]
-    fn it_has_google_s_look() {
+    fn prints_in_google_s_formatting() {
         let sent = "{\"status\":\"OK\",\"results\":[{\"b\":{},\"a\":[ ],\"n\":[1,[],[2]]},{}],\t\r\n\"end\":null}";
         let expected = r#"{
    "status" : "OK",
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_stays_as_it_is() {
+    fn keeps_numbers_and_strings_as_sent() {
         for kept in [
             "34.0689300000000000000000000001",
             "-0",
@@ -194,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_keep_their_order_and_their_doubles() {
+    fn keeps_the_order_and_duplicates_of_keys() {
         let sent = r#"{"b":1,"a":2,"b":3}"#;
         let expected = "{\n   \"b\" : 1,\n   \"a\" : 2,\n   \"b\" : 3\n}";
         assert_eq!(print(sent).unwrap(), expected);
     }
 
     #[test]
-    fn what_would_grow_without_measure_is_refused() {
+    fn rejects_a_text_that_would_exceed_a_limit() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(print(&nested(MAX_DEPTH)).is_ok());
         assert_eq!(print(&nested(MAX_DEPTH + 1)), Err(LimitExceeded));
@@ -211,17 +215,18 @@ mod tests {
     }
 
     proptest! {
-        /// Even of what nobody checked.
+        /// Includes texts that nothing validated.
         #[test]
-        fn it_never_panics(text in r#"([\[\]{},:"\\<> é01nu]|\\u00e9){0,60}"#) {
+        fn never_panics(text in r#"([\[\]{},:"\\<> é01nu]|\\u00e9){0,60}"#) {
             let _ = print(&text);
         }
 
-        /// Where there is one order and one spelling, it prints as the printer of our own values does.
+        /// Where order and spelling are unambiguous, it prints the same as the printer of our own
+        /// values.
         #[test]
-        fn it_agrees_with_the_other_printer(value in json()) {
+        fn agrees_with_the_other_printer(value in json()) {
             let sent = serde_json::to_string(&value).unwrap();
-            prop_assert_eq!(print(&sent).unwrap(), nearby::print(&value));
+            prop_assert_eq!(print(&sent).unwrap(), google_json::print(&value));
         }
     }
 

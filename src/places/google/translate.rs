@@ -1,16 +1,17 @@
-//! A place of the new API as a result of Nearby Search (legacy).
+//! The translation of a place of the new API to a result of Nearby Search (legacy).
 //!
-//! What is not in the one is not in the other: nothing is made up. Numbers go through as text.
+//! Attributes that are absent in the source are absent in the result: nothing is invented. Numbers
+//! pass through as text.
 //!
 //! Google's page: "Migrate Places API responses".
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
-/// One of `places` in a response.
+/// An element of `places` in a response.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Place<'a> {
+pub(super) struct NewPlace<'a> {
     business_status: Option<String>,
     current_opening_hours: Option<CurrentOpeningHours>,
     display_name: Option<DisplayName>,
@@ -87,25 +88,27 @@ struct Viewport<'a> {
 struct Number<'a>(&'a RawValue);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number<'a>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = <&RawValue>::deserialize(deserializer)?;
-        match value
+        if value
             .get()
             .starts_with(|c: char| c == '-' || c.is_ascii_digit())
         {
-            true => Ok(Number(value)),
-            false => Err(de::Error::custom("no number")),
+            Ok(Number(value))
+        } else {
+            Err(de::Error::custom("no number"))
         }
     }
 }
 
-/// One element of `results`, its keys in alphabetical order as Google prints them. So are those further in.
+/// An element of `results`. The keys are in alphabetical order as Google prints them, at every
+/// level.
 #[derive(Serialize)]
-pub(super) struct NearbyResult<'a> {
+pub(super) struct LegacyResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     business_status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    geometry: Option<Geometry<'a>>,
+    geometry: Option<LegacyGeometry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icon_background_color: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,15 +138,15 @@ pub(super) struct NearbyResult<'a> {
 }
 
 #[derive(Serialize)]
-struct Geometry<'a> {
+struct LegacyGeometry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    location: Option<Point<'a>>,
+    location: Option<LegacyPoint<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     viewport: Option<Corners<'a>>,
 }
 
 #[derive(Serialize)]
-struct Point<'a> {
+struct LegacyPoint<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     lat: Option<Number<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,9 +156,9 @@ struct Point<'a> {
 #[derive(Serialize)]
 struct Corners<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    northeast: Option<Point<'a>>,
+    northeast: Option<LegacyPoint<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    southwest: Option<Point<'a>>,
+    southwest: Option<LegacyPoint<'a>>,
 }
 
 #[derive(Serialize)]
@@ -175,13 +178,13 @@ struct LegacyPhoto<'a> {
     width: Option<Number<'a>>,
 }
 
-impl<'a> NearbyResult<'a> {
-    /// The same place in the older format.
-    pub(super) fn of(place: Place<'a>) -> NearbyResult<'a> {
+impl<'a> LegacyResult<'a> {
+    /// Translates a place to the legacy format.
+    pub(super) fn of(place: NewPlace<'a>) -> Self {
         let open_now = place.current_opening_hours.and_then(|hours| hours.open_now);
-        NearbyResult {
+        LegacyResult {
             business_status: place.business_status,
-            geometry: Geometry::of(place.location, place.viewport),
+            geometry: LegacyGeometry::of(place.location, place.viewport),
             icon_background_color: place.icon_background_color,
             icon_mask_base_uri: place.icon_mask_base_uri,
             name: place.display_name.and_then(|name| name.text),
@@ -201,22 +204,22 @@ impl<'a> NearbyResult<'a> {
     }
 }
 
-impl<'a> Geometry<'a> {
-    fn of(location: Option<LatLng<'a>>, viewport: Option<Viewport<'a>>) -> Option<Geometry<'a>> {
+impl<'a> LegacyGeometry<'a> {
+    fn of(location: Option<LatLng<'a>>, viewport: Option<Viewport<'a>>) -> Option<Self> {
         let is_known = location.is_some() || viewport.is_some();
-        is_known.then(|| Geometry {
-            location: location.map(Point::of),
+        is_known.then(|| LegacyGeometry {
+            location: location.map(LegacyPoint::of),
             viewport: viewport.map(|viewport| Corners {
-                northeast: viewport.high.map(Point::of),
-                southwest: viewport.low.map(Point::of),
+                northeast: viewport.high.map(LegacyPoint::of),
+                southwest: viewport.low.map(LegacyPoint::of),
             }),
         })
     }
 }
 
-impl<'a> Point<'a> {
-    fn of(point: LatLng<'a>) -> Point<'a> {
-        Point {
+impl<'a> LegacyPoint<'a> {
+    fn of(point: LatLng<'a>) -> Self {
+        LegacyPoint {
             lat: point.latitude,
             lng: point.longitude,
         }
@@ -224,7 +227,7 @@ impl<'a> Point<'a> {
 }
 
 impl<'a> LegacyPhoto<'a> {
-    fn of(photo: Photo<'a>) -> LegacyPhoto<'a> {
+    fn of(photo: Photo<'a>) -> Self {
         let authors = photo.author_attributions;
         let reference = |name: String| name.rsplit('/').next().map(str::to_owned);
         LegacyPhoto {
@@ -237,7 +240,8 @@ impl<'a> LegacyPhoto<'a> {
     }
 }
 
-/// `<a href="uri">name</a>`, or what of it there is. A name is whatever somebody calls himself, and this is HTML.
+/// Returns `<a href="uri">name</a>`, or the part of it that is known. The name is untrusted text,
+/// and the result is HTML.
 fn attribution(author: &Author) -> Option<String> {
     let name = author.display_name.as_deref().map(html);
     match (author.uri.as_deref().map(html), name) {
@@ -254,7 +258,7 @@ fn html(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// `None` for what Google leaves unspecified, or has thought of since.
+/// Returns `None` for a level that Google leaves unspecified or added later.
 fn price_level(name: &str) -> Option<u8> {
     match name.strip_prefix("PRICE_LEVEL_").unwrap_or(name) {
         "FREE" => Some(0),
@@ -268,15 +272,15 @@ fn price_level(name: &str) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::nearby;
+    use super::super::super::google_json;
     use super::*;
 
     fn translated(place: &str) -> String {
-        nearby::print(&NearbyResult::of(serde_json::from_str(place).unwrap()))
+        google_json::print(&LegacyResult::of(serde_json::from_str(place).unwrap()))
     }
 
     #[test]
-    fn every_field_has_its_place() {
+    fn translates_every_field() {
         let place = r##"{
             "id": "ChIJ-1", "types": ["cafe", "food"], "rating": 4.50, "businessStatus": "OPERATIONAL",
             "formattedAddress": "long", "shortFormattedAddress": "short", "userRatingCount": 18446744073709551616,
@@ -343,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_stays_absent() {
+    fn omits_absent_fields() {
         assert_eq!(translated("{}"), "{}");
         let nulls = r#"{"id":null,"location":null,"photos":null,"rating":null,"plusCode":null}"#;
         assert_eq!(translated(nulls), "{}");
@@ -370,13 +374,13 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_address_stands_in_for_the_shorter() {
+    fn falls_back_to_the_long_address() {
         let vicinity = translated(r#"{"formattedAddress":"1 Long Street"}"#);
         assert_eq!(vicinity, "{\n   \"vicinity\" : \"1 Long Street\"\n}");
     }
 
     #[test]
-    fn price_levels_are_numbers() {
+    fn translates_price_levels_to_numbers() {
         for (name, level) in [
             ("FREE", 0),
             ("INEXPENSIVE", 1),
@@ -391,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribution_is_what_is_known_of_the_author() {
+    fn attributes_an_author_by_the_known_parts() {
         let author = |display_name: Option<&str>, uri: Option<&str>| {
             attribution(&Author {
                 display_name: display_name.map(str::to_owned),

@@ -51,7 +51,7 @@ fn places_within(timeout: Duration, base_url: &str, api: GoogleApi) -> Places {
         }),
         timeout,
     };
-    Places::start_in(&settings, |variable| {
+    Places::start_with_environment(&settings, |variable| {
         assert_eq!(variable, "GOOGLE_PLACES_API_KEY");
         Ok(KEY.to_owned())
     })

@@ -1,41 +1,45 @@
-//! The look of Google's JSON, as its Nearby Search prints it.
+//! JSON in the formatting of Google's Nearby Search.
 //!
-//! Three spaces a level, `"key" : value`, one element a line, empty arrays and objects as `[]` and `{}`, `<` and `>`
-//! in texts as `\u003c` and `\u003e`, whole numbers without a fraction. Line ends inside texts are escaped, so no two
-//! newlines ever stand in a row.
+//! Three spaces for each level, `"key" : value`, one element on each line, empty arrays and objects
+//! as `[]` and `{}`, `<` and `>` in strings as `\u003c` and `\u003e`, whole numbers without a
+//! fraction. Line ends inside strings are escaped, so the text never holds two newlines in a row.
 //!
-//! Other numbers come in the fewest digits that mean the same double. Google prints some with more: then the number
-//! stays what it was, its digits do not.
+//! Other numbers are printed in the fewest digits that parse to the same double. Google prints some
+//! with more digits: such a number keeps its value, but not its digits.
 //!
-//! It does not change what is printed: which keys there are, and in which order, is up to the value.
+//! The printer does not change the content: the value determines the keys and their order.
 
 use std::io;
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-const LEVEL: &[u8] = b"   ";
+const INDENT: &[u8] = b"   ";
 
-/// Below this every whole number is exact in a float and is printed by all its digits.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// The bound below which every whole number is exact in a float and is printed in full.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
-/// Room for a few places, so that most answers are written without moving.
-const USUAL_BYTES: usize = 4096;
+/// The capacity for a few places, so that most responses are written without reallocation.
+const TYPICAL_BYTES: usize = 4096;
 
-/// Prints a value in Google's look, without a line end after it.
+/// Prints a value in Google's formatting, without a line end after it.
 ///
-/// A struct's keys come in the order of its fields; a [`serde_json::Value`]'s in alphabetical order, which is
-/// Google's. What has no JSON at all (a map whose keys are no texts) is a mistake of the caller and panics.
+/// The keys of a struct are in the order of its fields; those of a [`serde_json::Value`] in
+/// alphabetical order, which is Google's.
+///
+/// # Panics
+///
+/// If the value has no representation in JSON (a map whose keys are not strings).
 pub(super) fn print(value: &impl Serialize) -> String {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    let look = GoogleFormatter(PrettyFormatter::with_indent(LEVEL));
+    let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
+    let formatter = GoogleFormatter(PrettyFormatter::with_indent(INDENT));
     value
-        .serialize(&mut Serializer::with_formatter(&mut bytes, look))
+        .serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
         .expect("writing to memory does not fail, and all that is printed here has texts for keys");
     String::from_utf8(bytes).expect("the serializer writes whole strings and ASCII")
 }
 
-/// serde_json's own pretty printer, but for the three things that Google does in another way.
+/// The pretty printer of serde_json, except for the three things that Google formats differently.
 struct GoogleFormatter(PrettyFormatter<'static>);
 
 impl Formatter for GoogleFormatter {
@@ -65,7 +69,7 @@ impl Formatter for GoogleFormatter {
     }
 
     fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        if value.fract() == 0.0 && value.abs() < EXACT {
+        if value.fract() == 0.0 && value.abs() < MAX_EXACT_INTEGER {
             write!(writer, "{value:.0}")
         } else {
             self.0.write_f64(writer, value)
@@ -121,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_response_looks_as_google_prints_it() {
+    fn formats_a_response_as_google_does() {
         let response = json!({
             "status": "OK",
             "results": [{
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn google_s_own_text_comes_back_as_it_was() {
+    fn reproduces_text_of_google() {
         let text = r#"{
    "html_attributions" : [
       "\u003ca href=\"https://example.org/?a=1&b=2\"\u003eA \\ B\u003c/a\u003e"
@@ -187,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_in_texts_are_escaped() {
+    fn escapes_line_ends_in_strings() {
         assert_eq!(print(&"a\n\n\r\tb"), r#""a\n\n\r\tb""#);
     }
 
     #[test]
-    fn numbers_keep_their_digits() {
+    fn keeps_the_digits_of_numbers() {
         for (number, expected) in [
             (20.0, "20"),
             (-118.0, "-118"),
@@ -206,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_means_what_it_meant(text: String) {
+        fn a_printed_string_parses_to_the_same_string(text: String) {
             let printed = print(&text);
             prop_assert!(!printed.contains(['<', '>', '\n']));
             prop_assert_eq!(serde_json::from_str::<String>(&printed).unwrap(), text);

@@ -1,72 +1,76 @@
-//! What is asked: near which point, how far, how many.
+//! Queries for places: a point, a radius and a maximum number.
 //!
-//! It holds digits, not floats: a provider elsewhere is asked with the digits that the client wrote, however many, and
-//! a float is made of them only where somebody calculates.
+//! A query holds digits, not floats. A remote provider receives the digits that the client sent,
+//! however many, and they are parsed as a float only for calculations.
 
 use crate::model::decimal::Decimal;
 use crate::model::position::Position;
 
-/// What is near this point?
+/// A query for the places near a point.
 ///
-/// Two questions are equal if their digits are: then one answer does for both.
+/// Two queries are equal if their digits are equal: one response serves both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PlacesQuery {
-    /// Latitude, longitude and radius, one behind the other: every WHATSAT makes a question, so it is one allocation.
+    /// Latitude, longitude and radius, concatenated: every WHATSAT makes a query, so this is one
+    /// allocation.
     digits: String,
-    /// Where the latitude ends.
+    /// The offset at which the latitude ends.
     latitude: usize,
-    /// Where the longitude ends.
+    /// The offset at which the longitude ends.
     longitude: usize,
-    /// The most places wanted, 0 to 20. With 0 nobody is asked.
-    pub most: usize,
+    /// The maximum number of places, 0 to 20. With 0 no provider is called.
+    pub limit: usize,
 }
 
 impl PlacesQuery {
-    /// What is within `radius_km`, 0 to 50 kilometres along the ground, of this position? A place at exactly this
-    /// distance counts. A radius out of bounds gets places that mean nothing, never a panic.
-    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, most: usize) -> PlacesQuery {
-        let mut digits = String::with_capacity(USUAL_BYTES);
+    /// Creates a query for the places within `radius_km`, 0 to 50 kilometres along the ground, of a
+    /// position. A place at exactly this distance is included. A radius out of bounds yields
+    /// meaningless places, never a panic.
+    pub fn new(position: Position<'_>, radius_km: Decimal<'_>, limit: usize) -> Self {
+        let mut digits = String::with_capacity(TYPICAL_BYTES);
         digits.push_str(position.latitude().trim_start_matches('+'));
         let latitude = digits.len();
         digits.push_str(position.longitude().trim_start_matches('+'));
         let longitude = digits.len();
-        push_thousandfold(&mut digits, radius_km);
+        push_times_1000(&mut digits, radius_km);
         PlacesQuery {
             digits,
             latitude,
             longitude,
-            most,
+            limit,
         }
     }
 
-    /// Degrees north as the client wrote them, without a plus sign: `34.068930`, `-0`, `007.10`.
+    /// Returns the degrees north as the client sent them, without a plus sign: `34.068930`, `-0`,
+    /// `007.10`.
     pub fn latitude(&self) -> &str {
         &self.digits[..self.latitude]
     }
 
-    /// Degrees east, written like the latitude.
+    /// Returns the degrees east, formatted like the latitude.
     pub fn longitude(&self) -> &str {
         &self.digits[self.latitude..self.longitude]
     }
 
-    /// How far to look in metres, in the fewest digits that say exactly what the client wrote: `500` for 0.50 km.
+    /// Returns the radius in metres, in the fewest digits that keep the client's value exactly:
+    /// `500` for 0.50 km.
     pub fn radius(&self) -> &str {
         &self.digits[self.longitude..]
     }
 
-    /// Latitude and longitude as the nearest floats.
+    /// Returns latitude and longitude as the nearest floats.
     pub fn degrees(&self) -> (f64, f64) {
         (float(self.latitude()), float(self.longitude()))
     }
 
-    /// The radius in metres as the nearest float.
+    /// Returns the radius in metres as the nearest float.
     pub fn radius_metres(&self) -> f64 {
         float(self.radius())
     }
 }
 
-/// Room for two coordinates of nine decimals and a radius.
-const USUAL_BYTES: usize = 32;
+/// The capacity for two coordinates of nine decimals and a radius.
+const TYPICAL_BYTES: usize = 32;
 
 fn float(digits: &str) -> f64 {
     digits
@@ -74,8 +78,9 @@ fn float(digits: &str) -> f64 {
         .expect("a question is made of decimal numbers, which read as floats")
 }
 
-/// Appends the number times 1000: its point three places further right, and no zero that says nothing.
-fn push_thousandfold(text: &mut String, number: Decimal<'_>) {
+/// Appends the number times 1000: the decimal point three places to the right, without redundant
+/// zeros.
+fn push_times_1000(text: &mut String, number: Decimal<'_>) {
     let zeros = number.fraction().iter().rev();
     let significant = number.fraction().len() - zeros.take_while(|&&digit| digit == b'0').count();
     let fraction = &number.fraction()[..significant];
@@ -103,18 +108,18 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A question in the client's own digits.
-    pub(in crate::places) fn question(position: &str, radius_km: &str, most: usize) -> PlacesQuery {
+    /// Creates a query from the digits of a client.
+    pub(in crate::places) fn query(position: &str, radius_km: &str, limit: usize) -> PlacesQuery {
         let position = Position::parse(position.as_bytes()).unwrap();
         PlacesQuery::new(
             position,
             Decimal::parse(radius_km.as_bytes()).unwrap(),
-            most,
+            limit,
         )
     }
 
     #[test]
-    fn coordinates_keep_their_digits() {
+    fn keeps_the_digits_of_coordinates() {
         for (position, latitude, longitude) in [
             ("+34.068930-118.445127", "34.068930", "-118.445127"),
             ("-0+0/", "-0", "0"),
@@ -125,17 +130,17 @@ pub(super) mod tests {
                 "-180.000",
             ),
         ] {
-            let question = question(position, "1", 1);
-            assert_eq!(question.latitude(), latitude);
-            assert_eq!(question.longitude(), longitude);
+            let query = query(position, "1", 1);
+            assert_eq!(query.latitude(), latitude);
+            assert_eq!(query.longitude(), longitude);
         }
-        let ucla = question("+34.068930-118.445127", "10", 5);
+        let ucla = query("+34.068930-118.445127", "10", 5);
         assert_eq!(ucla.degrees(), (34.068930, -118.445127));
         assert_eq!(ucla.radius_metres(), 10_000.0);
     }
 
     #[test]
-    fn a_radius_becomes_metres_exactly() {
+    fn converts_a_radius_to_metres_exactly() {
         for (km, metres) in [
             ("10", "10000"),
             ("50.000", "50000"),
@@ -153,23 +158,23 @@ pub(super) mod tests {
                 "100.0000000000000055511151231257827",
             ),
         ] {
-            assert_eq!(question("+0+0", km, 1).radius(), metres, "{km}");
+            assert_eq!(query("+0+0", km, 1).radius(), metres, "{km}");
         }
     }
 
     #[test]
-    fn equal_digits_are_an_equal_question() {
-        let asked = question("+1.5+2", "0.5", 3);
-        assert_eq!(asked, question("+1.5+2/", "00.500", 3));
-        assert_ne!(asked, question("+1.50+2", "0.5", 3));
-        assert_ne!(asked, question("+1.5+2", "0.5", 4));
-        assert_ne!(question("+1+12", "1", 3), question("+1+1", "21", 3));
+    fn equal_digits_make_equal_queries() {
+        let first = query("+1.5+2", "0.5", 3);
+        assert_eq!(first, query("+1.5+2/", "00.500", 3));
+        assert_ne!(first, query("+1.50+2", "0.5", 3));
+        assert_ne!(first, query("+1.5+2", "0.5", 4));
+        assert_ne!(query("+1+12", "1", 3), query("+1+1", "21", 3));
     }
 
     proptest! {
         #[test]
-        fn metres_are_a_thousand_times_the_kilometres(km in "[0-9]{1,3}(\\.[0-9]{1,9})?") {
-            let metres = question("+0+0", &km, 1).radius_metres();
+        fn metres_are_1000_times_the_kilometres(km in "[0-9]{1,3}(\\.[0-9]{1,9})?") {
+            let metres = query("+0+0", &km, 1).radius_metres();
             let expected = km.parse::<f64>().unwrap() * 1000.0;
             prop_assert!((metres - expected).abs() <= expected * 1e-12, "{metres} {expected}");
         }

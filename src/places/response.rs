@@ -1,36 +1,40 @@
-//! The answer to a question: a Nearby Search response, whoever gave it.
+//! The response to a query: a Nearby Search response, from any provider.
 
 use serde::{Deserialize, Serialize};
 
-use super::nearby;
+use super::google_json;
 
 /// A Nearby Search response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacesResponse {
-    /// The response as JSON in Google's look, without a line end after it.
+    /// The response as JSON in Google's formatting, without a line end after it.
     pub json: String,
-    /// How many places are in it.
+    /// The number of places in the response.
     pub places: usize,
 }
 
 impl PlacesResponse {
-    /// Nothing is near, or nothing was wanted: `ZERO_RESULTS`.
-    pub fn none() -> PlacesResponse {
+    /// Returns the response without places, where none is near or none was requested:
+    /// `ZERO_RESULTS`.
+    pub fn none() -> Self {
         PlacesResponse::of_status("ZERO_RESULTS", None)
     }
 
-    /// The provider could not answer: `UNKNOWN_ERROR`, with the cause, in words, as its `error_message`.
-    pub fn failed(cause: &str) -> PlacesResponse {
+    /// Returns the response for a provider that failed: `UNKNOWN_ERROR`, with the cause as its
+    /// `error_message`.
+    pub fn failed(cause: &str) -> Self {
         PlacesResponse::of_status("UNKNOWN_ERROR", Some(cause))
     }
 
-    /// The provider would not answer: its own status, and its message where it gave one.
-    pub(super) fn refused(status: &str, message: Option<&str>) -> PlacesResponse {
+    /// Returns the response for a provider that refused the query: its own status, and its message
+    /// if it sent one.
+    pub(super) fn refused(status: &str, message: Option<&str>) -> Self {
         PlacesResponse::of_status(status, message)
     }
 
-    /// The places found, in the provider's order; [`PlacesResponse::none`] where there are none.
-    pub(super) fn found<P: Serialize>(places: &[P]) -> PlacesResponse {
+    /// Returns the response with these places, in the order of the provider;
+    /// [`PlacesResponse::none`] if there are none.
+    pub(super) fn found<P: Serialize>(places: &[P]) -> Self {
         if places.is_empty() {
             return PlacesResponse::none();
         }
@@ -42,14 +46,14 @@ impl PlacesResponse {
         })
     }
 
-    /// Did the provider fail to answer?
+    /// Returns whether the provider failed to answer.
     pub(super) fn is_failure(&self) -> bool {
         self.places == 0
-            && serde_json::from_str::<Status>(&self.json)
+            && serde_json::from_str::<ResponseStatus>(&self.json)
                 .is_ok_and(|it| !matches!(it.status.as_str(), "OK" | "ZERO_RESULTS"))
     }
 
-    fn of_status(status: &str, error_message: Option<&str>) -> PlacesResponse {
+    fn of_status(status: &str, error_message: Option<&str>) -> Self {
         PlacesResponse::of::<()>(&ResponseBody {
             error_message,
             html_attributions: [],
@@ -58,9 +62,9 @@ impl PlacesResponse {
         })
     }
 
-    fn of<P: Serialize>(response: &ResponseBody<'_, P>) -> PlacesResponse {
+    fn of<P: Serialize>(response: &ResponseBody<'_, P>) -> Self {
         PlacesResponse {
-            json: nearby::print(response),
+            json: google_json::print(response),
             places: response.results.len(),
         }
     }
@@ -76,9 +80,9 @@ struct ResponseBody<'a, P> {
     status: &'a str,
 }
 
-/// What a response says of how it came about.
+/// The part of a response that holds its status.
 #[derive(Deserialize)]
-struct Status {
+struct ResponseStatus {
     status: String,
 }
 
@@ -87,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_told_from_an_answer() {
+    fn distinguishes_a_failure_from_a_result() {
         assert!(PlacesResponse::failed("late").is_failure());
         assert!(PlacesResponse::refused("OVER_QUERY_LIMIT", None).is_failure());
         assert!(!PlacesResponse::none().is_failure());
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted() {
+    fn counts_places() {
         let expected = r#"{
    "html_attributions" : [],
    "results" : [

@@ -1,24 +1,27 @@
-//! What a reader has found in an operator's file so far.
+//! The places that a reader has found in an operator's file so far.
 //!
-//! A catalogue holds only valid places; here is what a file has to obey besides: no two places with one id.
+//! A catalogue holds only valid places. A file must also obey this rule: no two different places
+//! share an id.
 
 use std::collections::HashMap;
 
 use crate::places::catalogue::Catalogue;
 use crate::places::place::{Place, TYPE_SEPARATOR};
 
-/// A catalogue that grows, in which no two places share an id.
+/// A catalogue under construction, in which no two places share an id.
 #[derive(Default)]
-pub(super) struct Gathering {
+pub(super) struct CatalogueBuilder {
     catalogue: Catalogue,
-    /// The number of the place whose id has this hash; of the first one, should several have it.
+    /// The number of the place whose id has this hash; of the first one, if several have it.
     by_id: HashMap<u64, u32>,
 }
 
-impl Gathering {
-    /// Adds a place. One that was there already, with the same id, name and coordinates, is kept once.
+impl CatalogueBuilder {
+    /// Adds a place. A duplicate, with the same id, name and coordinates, is kept once.
     ///
-    /// The error is the cause and what would be right; nothing was added.
+    /// # Errors
+    ///
+    /// The cause and the correction. Nothing was added.
     pub(super) fn add(&mut self, place: &Place<'_>) -> Result<(), String> {
         let hash = place.id().hash();
         let earlier = self.by_id.get(&hash).map(|&n| self.catalogue.get(n));
@@ -26,12 +29,12 @@ impl Gathering {
             return same_place(&earlier, place);
         }
         let number = self.catalogue.push(place);
-        let number = number.map_err(|refusal| refusal.to_string())?;
+        let number = number.map_err(|rejection| rejection.to_string())?;
         self.by_id.entry(hash).or_insert(number);
         Ok(())
     }
 
-    /// All that was added.
+    /// Returns everything that was added.
     pub(super) fn finish(self) -> Catalogue {
         self.catalogue
     }
@@ -51,7 +54,7 @@ fn same_place(earlier: &Place<'_>, place: &Place<'_>) -> Result<(), String> {
     ))
 }
 
-/// Types as a [`Place`] has them, from types with `|` or `;` between them.
+/// Converts types separated by `|` or `;` to the form of a [`Place`].
 pub(super) fn types_from(text: &str) -> String {
     let types = text.split(['|', ';']).map(str::trim);
     let types: Vec<&str> = types.filter(|kind| !kind.is_empty()).collect();
@@ -72,46 +75,46 @@ mod tests {
     };
 
     #[test]
-    fn a_repeated_place_is_kept_once() {
+    fn keeps_a_repeated_place_once() {
         let unnamed = Place {
             given_id: "",
             ..BAR
         };
-        let mut gathering = Gathering::default();
+        let mut builder = CatalogueBuilder::default();
         for place in [BAR, unnamed, BAR, unnamed] {
-            gathering.add(&place).unwrap();
+            builder.add(&place).unwrap();
         }
-        assert_eq!(gathering.finish().len(), 2);
+        assert_eq!(builder.finish().len(), 2);
     }
 
     #[test]
-    fn two_places_with_one_id_are_refused() {
-        let mut gathering = Gathering::default();
-        gathering.add(&BAR).unwrap();
+    fn rejects_two_places_with_one_id() {
+        let mut builder = CatalogueBuilder::default();
+        builder.add(&BAR).unwrap();
         let cafe = Place {
             name: "Café",
             ..BAR
         };
         assert_eq!(
-            gathering.add(&cafe).unwrap_err(),
+            builder.add(&cafe).unwrap_err(),
             "the place_id \"7\" is also that of \"Bar\": give each place its own, or leave it out"
         );
-        assert_eq!(gathering.finish().len(), 1);
+        assert_eq!(builder.finish().len(), 1);
     }
 
     #[test]
-    fn ids_with_one_hash_are_still_two() {
+    fn distinguishes_ids_with_one_hash() {
         let [one, other] = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"]
             .map(|given_id| Place { given_id, ..BAR });
         assert_eq!(one.id().hash(), other.id().hash());
-        let mut gathering = Gathering::default();
-        gathering.add(&one).unwrap();
-        gathering.add(&other).unwrap();
-        assert_eq!(gathering.finish().len(), 2);
+        let mut builder = CatalogueBuilder::default();
+        builder.add(&one).unwrap();
+        builder.add(&other).unwrap();
+        assert_eq!(builder.finish().len(), 2);
     }
 
     #[test]
-    fn types_are_told_apart() {
+    fn splits_types() {
         assert_eq!(types_from("bar"), "bar");
         assert_eq!(types_from(" bar ; food|;cafe"), "bar|food|cafe");
         assert_eq!(types_from(""), "");

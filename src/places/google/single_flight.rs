@@ -1,0 +1,254 @@
+//! Single flight: equal queries at the same time share one call.
+//!
+//! A call runs in a task of its own, so that a caller that is dropped, or that is slow to poll,
+//! does not delay the others. The call ends when its last caller is dropped. An answered call is
+//! removed: the next query starts a new one. The idea is Go's `singleflight`.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use super::super::{PlacesQuery, PlacesResponse};
+
+/// The channel that sends the response of one call to its callers.
+type ResponseSender = watch::Sender<Option<PlacesResponse>>;
+
+/// The calls under way: one for each different query that has a caller.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SingleFlight(Arc<Mutex<HashMap<PlacesQuery, ResponseSender>>>);
+
+impl SingleFlight {
+    /// Waits for the response of the call that is under way for this query, or starts `call`.
+    ///
+    /// Needs a tokio runtime. The response may arrive before the caller's own call could have
+    /// ended, since another caller started it.
+    pub(super) async fn join<F>(
+        &self,
+        query: &PlacesQuery,
+        call: impl FnOnce() -> F,
+    ) -> PlacesResponse
+    where
+        F: Future<Output = PlacesResponse> + Send + 'static,
+    {
+        let mut receiver = self.subscribe_or_start(query, call);
+        match receiver.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(response)) => response.clone(),
+            _ => PlacesResponse::failed("the call ended by a mistake of this program"),
+        }
+    }
+
+    fn subscribe_or_start<F>(
+        &self,
+        query: &PlacesQuery,
+        call: impl FnOnce() -> F,
+    ) -> watch::Receiver<Option<PlacesResponse>>
+    where
+        F: Future<Output = PlacesResponse> + Send + 'static,
+    {
+        let mut under_way = self.lock();
+        if let Some(sender) = under_way.get(query) {
+            return sender.subscribe();
+        }
+        let (sender, receiver) = watch::channel(None);
+        under_way.insert(query.clone(), sender.clone());
+        let shared_call = SharedCall {
+            calls: self.clone(),
+            query: query.clone(),
+            sender,
+        };
+        tokio::spawn(shared_call.run(call()).in_current_span());
+        receiver
+    }
+
+    // No operation under the lock leaves it in an inconsistent state, so the value is valid after a
+    // panic. The lock is held for a lookup or a change of the map, and never across an await.
+    fn lock(&self) -> MutexGuard<'_, HashMap<PlacesQuery, ResponseSender>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One call. It is removed from the calls under way when it is dropped.
+struct SharedCall {
+    calls: SingleFlight,
+    query: PlacesQuery,
+    sender: ResponseSender,
+}
+
+impl SharedCall {
+    async fn run(self, call: impl Future<Output = PlacesResponse>) {
+        tokio::select! {
+            biased;
+            response = call => {
+                // Removed before the response is sent: a query after a response starts a new call.
+                self.forget();
+                self.sender.send_replace(Some(response));
+            }
+            () = self.abandoned() => {}
+        }
+    }
+
+    /// Resolves when the call has no callers and no further caller can join.
+    async fn abandoned(&self) {
+        loop {
+            self.sender.closed().await;
+            let mut under_way = self.calls.lock();
+            // Another caller may have joined before the lock was acquired.
+            if self.sender.receiver_count() == 0 {
+                under_way.remove(&self.query);
+                return;
+            }
+        }
+    }
+
+    fn forget(&self) {
+        let mut under_way = self.calls.lock();
+        let is_this = |sender: &ResponseSender| sender.same_channel(&self.sender);
+        if under_way.get(&self.query).is_some_and(is_this) {
+            under_way.remove(&self.query);
+        }
+    }
+}
+
+impl Drop for SharedCall {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+    use tokio::task::{JoinHandle, yield_now};
+
+    use super::super::super::query::tests::query;
+    use super::*;
+
+    /// Calls that are counted, and answered when the test releases them.
+    #[derive(Clone, Default)]
+    struct CountedCalls {
+        single_flight: SingleFlight,
+        begun: Arc<AtomicUsize>,
+        ended: Arc<AtomicUsize>,
+        release: Arc<Notify>,
+    }
+
+    impl CountedCalls {
+        fn ask(&self, query: PlacesQuery) -> JoinHandle<PlacesResponse> {
+            let calls = self.clone();
+            tokio::spawn(async move {
+                let call = || calls.clone().call();
+                calls.single_flight.join(&query, call).await
+            })
+        }
+
+        async fn call(self) -> PlacesResponse {
+            struct Ended(Arc<AtomicUsize>);
+            impl Drop for Ended {
+                fn drop(&mut self) {
+                    self.0.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            let number = self.begun.fetch_add(1, Ordering::SeqCst);
+            let _ended = Ended(self.ended.clone());
+            self.release.notified().await;
+            PlacesResponse::failed(&number.to_string())
+        }
+
+        fn begun(&self) -> usize {
+            self.begun.load(Ordering::SeqCst)
+        }
+
+        fn under_way(&self) -> usize {
+            self.single_flight.lock().len()
+        }
+    }
+
+    /// Lets every task make progress. Tests run on one thread, so a few yields suffice.
+    async fn settle() {
+        for _ in 0..20 {
+            yield_now().await;
+        }
+    }
+
+    fn near(longitude: &str) -> PlacesQuery {
+        query(&format!("+1+{longitude}"), "1", 1)
+    }
+
+    async fn answer(pending: JoinHandle<PlacesResponse>) -> PlacesResponse {
+        let limit = Duration::from_secs(10);
+        tokio::time::timeout(limit, pending).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn equal_queries_share_one_call_and_others_do_not() {
+        let calls = CountedCalls::default();
+        let pending: Vec<_> = (0..40).map(|_| calls.ask(near("1"))).collect();
+        let other = calls.ask(near("2"));
+        settle().await;
+        assert_eq!((calls.begun(), calls.under_way()), (2, 2));
+        calls.release.notify_waiters();
+        for pending in pending {
+            assert_eq!(answer(pending).await, PlacesResponse::failed("0"));
+        }
+        assert_eq!(answer(other).await, PlacesResponse::failed("1"));
+        assert_eq!(calls.under_way(), 0);
+    }
+
+    #[tokio::test]
+    async fn does_not_store_a_response() {
+        let calls = CountedCalls::default();
+        for number in ["0", "1", "2"] {
+            let pending = calls.ask(near("1"));
+            settle().await;
+            calls.release.notify_waiters();
+            assert_eq!(answer(pending).await, PlacesResponse::failed(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_continues_when_one_caller_is_dropped() {
+        let calls = CountedCalls::default();
+        let first = calls.ask(near("1"));
+        settle().await;
+        let second = calls.ask(near("1"));
+        settle().await;
+        first.abort();
+        settle().await;
+        calls.release.notify_waiters();
+        assert_eq!(answer(second).await, PlacesResponse::failed("0"));
+        assert_eq!(calls.begun(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_when_its_last_caller_is_dropped() {
+        let calls = CountedCalls::default();
+        let pending = [calls.ask(near("1")), calls.ask(near("1"))];
+        settle().await;
+        pending.iter().for_each(JoinHandle::abort);
+        settle().await;
+        assert_eq!(calls.ended.load(Ordering::SeqCst), 1);
+        assert_eq!(calls.under_way(), 0);
+        let again = calls.ask(near("1"));
+        settle().await;
+        assert_eq!(calls.begun(), 2);
+        calls.release.notify_waiters();
+        assert_eq!(answer(again).await, PlacesResponse::failed("1"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_a_failure_response_and_is_removed() {
+        let calls = SingleFlight::default();
+        let query = near("1");
+        let broken = calls.join(&query, || async { panic!("out of cheese") });
+        let said = broken.await.json;
+        assert!(said.contains("mistake of this program"), "{said}");
+        let whole = calls.join(&query, || async { PlacesResponse::none() });
+        assert_eq!(whole.await, PlacesResponse::none());
+    }
+}
