@@ -1,4 +1,4 @@
-//! Is this the answer? Pure: bytes in, a verdict out.
+//! Checks of the servers' answers, without I/O.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use memchr::{memchr, memmem};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// What is wrong with an answer.
+/// An error in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerError {
-    /// `? ` and a copy.
+    /// An echo of the line after `? `.
     Refused,
-    /// Not `AT NAME SKEW` and three fields.
+    /// A line other than `AT NAME SKEW` and three fields.
     NoAtLine,
     /// An AT line with other fields than those of the report.
     OtherFields,
-    /// Not a sign, digits, a point and nine digits.
+    /// A skew other than a sign, digits, a point and nine digits.
     Skew,
-    /// The server called itself something else before.
+    /// A server name other than the one in earlier answers.
     OtherName,
-    /// What should be places is no JSON object with results.
+    /// Places that are not a JSON object with results.
     NoPlaces,
-    /// More places than were wanted.
+    /// More places than requested.
     TooManyPlaces,
-    /// Places with a status that tells of a failure.
+    /// Places with a status that reports a failure.
     Status,
 }
 
@@ -42,13 +42,12 @@ impl fmt::Display for AnswerError {
     }
 }
 
-/// Where the answer's first line ends, its LF not counted.
+/// Returns the length of the first line, without its LF.
 pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
     memchr(b'\n', bytes)
 }
 
-/// Takes `AT NAME SKEW` and `fields` apart, a line without its LF. Gives the
-/// name.
+/// Splits a line without its LF into `AT NAME SKEW` and `fields`, and returns the name.
 pub(super) fn at_line<'a>(line: &'a [u8], fields: &[u8]) -> Result<&'a [u8], AnswerError> {
     let Some(rest) = line.strip_prefix(b"AT ") else {
         return Err(match line.starts_with(b"?") {
@@ -81,18 +80,19 @@ fn is_skew(text: &[u8]) -> bool {
         && decimals.iter().all(u8::is_ascii_digit)
 }
 
-/// How long the places behind an AT line are, with their two newlines.
+/// Returns the length of the places after an AT line, with their two newlines.
 pub(super) fn places_length(bytes: &[u8]) -> Option<usize> {
     memmem::find(bytes, b"\n\n").map(|end| end + 2)
 }
 
-/// Looks at the places' edges and status: cheap enough for each answer.
+/// Checks only the beginning, the end and the status of the places, which is cheap enough
+/// for each answer.
 pub(super) fn places_look_right(json: &[u8]) -> Result<(), AnswerError> {
     let json = json.trim_ascii();
     if !(json.starts_with(b"{") && json.ends_with(b"}")) {
         return Err(AnswerError::NoPlaces);
     }
-    // Google's keys stand in alphabetical order, so that it is the last one.
+    // Google's keys are in alphabetical order, so `status` is the last one.
     let at = memmem::rfind(json, b"\"status\"").ok_or(AnswerError::NoPlaces)?;
     let value = json[at + b"\"status\"".len()..].trim_ascii_start();
     let value = value.strip_prefix(b":").ok_or(AnswerError::NoPlaces)?;
@@ -103,7 +103,7 @@ pub(super) fn places_look_right(json: &[u8]) -> Result<(), AnswerError> {
     }
 }
 
-/// What the places must hold; unknown keys are anybody's.
+/// The keys that places must have; other keys are allowed.
 #[derive(Deserialize)]
 struct Places {
     results: Vec<IgnoredAny>,
@@ -111,7 +111,7 @@ struct Places {
     _status: String,
 }
 
-/// Reads all of the places: dearer than what a server needs to write them.
+/// Parses the places as a whole, which costs more than a server needs to write them.
 pub(super) fn places_are_right(json: &[u8], most: u32) -> Result<(), AnswerError> {
     let places: Places = serde_json::from_slice(json).map_err(|_| AnswerError::NoPlaces)?;
     match places.results.len() <= most as usize {

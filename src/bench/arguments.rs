@@ -1,4 +1,4 @@
-//! What can be asked for on the command line.
+//! The command-line arguments of a measurement.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::model::address::Address;
 
-/// What stands behind the list of options.
+/// The text after the list of options.
 pub const NOTES: &str = "\
 Times in the table and in the JSON are as an answer's reader sees them: from the
 moment a request was handed to the system (with --rate: was due) until its answer
@@ -36,7 +36,7 @@ Examples:
   proxyherd bench --spread                          an idle herd
   proxyherd bench --spread --under-load --rate 50000";
 
-/// The options of a measurement; those that say which servers aside.
+/// The options of a measurement, except those that select servers.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
     /// A server to aim at, instead of those of the config; may be
@@ -143,7 +143,7 @@ fn address(text: &str) -> Result<Address, String> {
     }
 }
 
-/// Longest time that can be asked for, in seconds: 30 days.
+/// The longest accepted time, in seconds: 30 days.
 const LONGEST: f64 = 30.0 * 86_400.0;
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,8 +1,8 @@
-//! The clock of a run: one for all threads.
+//! The clock of a run, shared by all threads.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Counts nanoseconds from the moment it was made.
+/// A counter of nanoseconds since its creation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stopwatch {
     start: Instant,
@@ -18,19 +18,19 @@ impl Stopwatch {
         }
     }
 
-    /// Nanoseconds since the start.
+    /// Returns the nanoseconds since the start.
     pub(super) fn now(&self) -> u64 {
         nanos(self.start.elapsed())
     }
 
-    /// The same moment in nanoseconds since 1970, by the clock of this machine
-    /// when the run began: it does not jump.
+    /// Converts a moment to nanoseconds since 1970. The offset is this machine's clock at
+    /// the start of the run, so the result never jumps.
     pub(super) fn unix(&self, now: u64) -> u64 {
         self.unix_start + now
     }
 }
 
-/// In nanoseconds; what does not fit is 584 years.
+/// Converts a duration to nanoseconds. The result saturates at 584 years.
 pub(super) fn nanos(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }

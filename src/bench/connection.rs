@@ -1,4 +1,4 @@
-//! One connection: requests out in one write, answers in by large reads.
+//! One connection: sends requests in one write and receives answers in large reads.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -9,36 +9,36 @@ use super::clock::Stopwatch;
 use super::window::{Window, WorkerState};
 use super::workload::Workload;
 
-/// What one read may bring, in bytes.
+/// The size of the read buffer.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Longest answer, in bytes: twenty places take a few thousand.
+/// The longest accepted answer. Twenty places take a few thousand bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// A pipelined connection to one server.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// Its number among those of the whole load.
+    /// The connection's index in the whole load.
     pub(super) index: u32,
-    /// The server's number.
+    /// The server's index.
     pub(super) server: usize,
     pub(super) lane: Workload,
     pub(super) window: Window,
-    /// Its next turn, where it sends by schedule.
+    /// The next turn on the schedule, in an open-loop load.
     pub(super) turn: u64,
-    /// The start of an answer whose end is still to come.
+    /// The received part of an incomplete answer.
     carry: Vec<u8>,
-    /// Nothing more can be sent, or will come.
+    /// Set when the connection can neither send nor receive any more.
     pub(super) is_broken: bool,
 }
 
-/// Why a connection can not go on.
+/// The reason why a connection cannot continue.
 pub(super) enum Broken {
-    /// The server closed it, or the network cut it.
+    /// The server closed the connection, or the network failed.
     Io(io::Error),
-    /// An answer does not end.
+    /// An answer exceeds `MAX_ANSWER_BYTES`.
     TooLong,
-    /// No answer came within the time limit, in seconds.
+    /// No answer arrived within the time limit, in seconds.
     Silent(f64),
 }
 
@@ -79,8 +79,8 @@ impl Connection {
         registry.register(&mut self.stream, token, interest)
     }
 
-    /// Sends what the window holds and the socket takes; the rest goes when the
-    /// socket takes more.
+    /// Writes as much of the window as the socket takes. The rest follows when the socket
+    /// is writable again.
     pub(super) fn write(&mut self) -> Result<(), Broken> {
         while !self.window.unwritten().is_empty() {
             match self.stream.write(self.window.unwritten()) {
@@ -94,9 +94,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the answers that have come. With `to_the_end` it reads on until the
-    /// socket says that there is no more, and otherwise until a read was not
-    /// filled, which is one call less.
+    /// Reads the available answers. With `to_the_end` it reads until the socket would
+    /// block; otherwise it stops after a read that does not fill the buffer, which saves
+    /// one call.
     pub(super) fn read(
         &mut self,
         to_the_end: bool,
@@ -128,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// Gives it up, and counts what that costs.
+    /// Closes the connection and counts its unanswered requests.
     pub(super) fn end(&mut self, broken: &Broken, desk: &mut WorkerState) {
         self.is_broken = true;
         let unanswered = self.window.len();

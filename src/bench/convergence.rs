@@ -1,10 +1,10 @@
-//! After a load: is the newest report of every client at every server, and
-//! since when?
+//! The check after a load that the newest report of every client is at every server, and
+//! the time until then.
 //!
-//! Each server is asked for each client, those first that reported last, and
-//! for those that it did not know yet again and again. A pass takes time, so
-//! what this finds is two bounds: until when something was seen missing, and
-//! when the last report was seen in its place.
+//! Each server is queried for each client, in the order of the last reports, newest first,
+//! and repeatedly for those that it does not hold yet. A pass takes time, so the result has
+//! two bounds: the last time at which a report was missing, and the time at which all
+//! reports were found.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -17,39 +17,37 @@ use super::payload::Payload;
 use super::settings::BenchSettings;
 use super::shared::{Shared, Stage};
 
-/// How many questions are asked at once.
+/// The number of pipelined queries.
 const ASKED_AT_ONCE: usize = 64;
 
-/// The pause before those that a server does not know are asked for again.
+/// The pause before the next pass over missing reports.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The newest report of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reported {
     pub(super) client: u32,
-    /// Its time, in nanoseconds since 1970.
+    /// The report's time, in nanoseconds since 1970.
     pub(super) nanos: u64,
-    /// The number of the server that took it.
+    /// The index of the server that received it.
     pub(super) server: usize,
 }
 
-/// What one server knew.
+/// The result for one server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Convergence {
-    /// Reports that it never showed.
+    /// The number of reports that the server never returned.
     pub(super) lacking: u64,
-    /// Nanoseconds from the load's end until it was last seen to lack one; 0
-    /// where it never was.
+    /// Nanoseconds from the load's end until a report was last missing; 0 if none was.
     pub(super) lacked_until: u64,
-    /// Nanoseconds from the load's end until it had been seen to have all.
+    /// Nanoseconds from the load's end until all reports were found.
     pub(super) complete: u64,
-    /// Why it could not be asked to the end.
+    /// The reason why the check could not be completed.
     pub(super) error: Option<String>,
 }
 
-/// Looks for all of `reported` at every server, until a pass that begins after the
-/// time limit.
-/// `ended` is when the load was over, `names` are the servers' names.
+/// Looks up all of `reported` at every server. The last pass is the first that begins after
+/// the time limit. `ended` is the end of the load, `names` are the servers' names.
 pub(super) fn settle(
     settings: &BenchSettings,
     mut reported: Vec<Reported>,
@@ -93,7 +91,7 @@ pub(super) fn settle(
     })
 }
 
-/// Asks one server.
+/// The lookups at one server.
 struct Seeker<'a> {
     payload: Payload,
     names: &'a [Option<String>],
@@ -111,8 +109,8 @@ impl Seeker<'_> {
         let mut sought = reported.to_vec();
         self.found.lacking = sought.len() as u64;
         loop {
-            // With many clients one pass may take longer than the limit, and what it
-            // lacked early may have come since.
+            // With many clients one pass may take longer than the limit, and reports that
+            // were missing early in it may have arrived since.
             let is_last = self.since_end() > self.timeout;
             let mut lacking = Vec::new();
             for some in sought.chunks(ASKED_AT_ONCE) {
@@ -129,7 +127,7 @@ impl Seeker<'_> {
         }
     }
 
-    /// Asks for some clients, and keeps those whose report is not there.
+    /// Queries some clients, and keeps those whose report is missing.
     fn ask(
         &mut self,
         mut stream: &TcpStream,

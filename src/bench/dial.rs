@@ -8,7 +8,7 @@ use crate::model::address::Address;
 
 use super::error::BenchError;
 
-/// Connects within `timeout` nanoseconds for each of the host's addresses.
+/// Connects, within `timeout` nanoseconds for each address of the host.
 pub(super) fn connect(server: &Address, timeout: u64) -> Result<TcpStream, BenchError> {
     dial(server, Duration::from_nanos(timeout)).map_err(|error| BenchError::Connect {
         server: server.clone(),
@@ -31,7 +31,7 @@ fn dial(server: &Address, timeout: Duration) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-/// The same for use with a poll.
+/// Connects as [`connect`] does, and makes the socket nonblocking.
 pub(super) fn connect_nonblocking(server: &Address, timeout: u64) -> Result<TcpStream, BenchError> {
     let stream = connect(server, timeout)?;
     stream.set_nonblocking(true)?;

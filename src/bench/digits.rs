@@ -1,6 +1,6 @@
-//! Numbers as decimal digits, without `fmt`: every request holds three.
+//! Numbers as decimal digits, without `fmt`: every request contains three.
 
-/// All numbers of two digits, one after another.
+/// All numbers of two digits in order.
 const PAIRS: [u8; 200] = pairs();
 
 const fn pairs() -> [u8; 200] {
@@ -14,7 +14,7 @@ const fn pairs() -> [u8; 200] {
     pairs
 }
 
-/// Fills `out` with the last digits of `value`, zeros in front.
+/// Fills `out` with the last digits of `value`, padded with leading zeros.
 pub(super) fn write_digits(out: &mut [u8], mut value: u64) {
     let mut places = out.rchunks_exact_mut(2);
     for pair in &mut places {
@@ -27,7 +27,7 @@ pub(super) fn write_digits(out: &mut [u8], mut value: u64) {
     }
 }
 
-/// A time for people, of at most eight characters: `87.3 us`, `1.23 ms`, `12.3 s`.
+/// Formats a time in at most eight characters: `87.3 us`, `1.23 ms`, `12.3 s`.
 pub(super) fn time(nanos: u64) -> String {
     let (value, unit) = match nanos {
         0..1_000_000 => (nanos as f64 / 1e3, "us"),

@@ -1,22 +1,22 @@
-//! Why a measurement failed.
+//! The errors of a measurement.
 
 use std::{fmt, io};
 
 use crate::model::address::Address;
 
-/// What kept a measurement from being made, or from being good.
+/// An error that prevents a measurement, or a fault in its results.
 #[derive(Debug)]
 pub enum BenchError {
-    /// A server could not be reached; nothing was measured.
+    /// A server is unreachable; nothing was measured.
     Connect {
-        /// Where it should be.
+        /// The server's address.
         server: Address,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The system refused something else; nothing was measured.
+    /// Another system call failed; nothing was measured.
     System(io::Error),
-    /// The results are printed, and tell of faults; these words sum them up.
+    /// The printed results contain faults; the text summarizes them.
     Faulty(String),
     /// The results could not be printed.
     Print(io::Error),

@@ -1,7 +1,7 @@
-//! The results for machines: one JSON object.
+//! The results as one JSON object.
 //!
-//! Times are in microseconds where a key says `us`, in seconds otherwise. A
-//! part that was not measured is `null`.
+//! Times are in microseconds where a key contains `us`, in seconds otherwise. A part that
+//! was not measured is `null`.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use super::table::per_second;
 use super::tally::{Requests, Times};
 use super::workload::Kind;
 
-/// The whole object, pretty-printed, with a newline.
+/// Returns the results as pretty-printed JSON with a trailing newline.
 pub(super) fn json(outcome: &BenchReport<'_>) -> String {
     let all = All::of(outcome);
     let mut text = serde_json::to_string_pretty(&all).expect("numbers and texts become JSON");

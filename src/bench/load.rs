@@ -1,4 +1,4 @@
-//! A load: its connections and threads, from the first byte to the last.
+//! A load: its connections and threads, from start to end.
 
 use std::sync::Arc;
 use std::thread;
@@ -15,16 +15,16 @@ use super::window::WorkerState;
 use super::worker::{Done, Worker};
 use super::workload::Workload;
 
-/// What came of a load.
+/// The result of a load.
 pub(super) struct Loaded {
     pub(super) tally: Tally,
     /// The newest report of every client whose connection did not break.
     pub(super) reported: Vec<Reported>,
-    /// When the load was over, on the clock of the run.
+    /// The end of the load, on the clock of the run.
     pub(super) ended: u64,
 }
 
-/// Connects, makes the load, and waits for its end.
+/// Connects, generates the load, and waits for its end.
 pub(super) fn run(
     settings: &BenchSettings,
     load: &Load,
@@ -37,7 +37,7 @@ pub(super) fn run(
     let mut tally = Tally::new(settings.servers.len());
     let mut connections = Vec::new();
     for thread in threads {
-        // A panic has been told by the hook, and can not be made good here.
+        // The panic hook has already reported the panic, and it cannot be handled here.
         let done: Done = thread
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -92,7 +92,7 @@ fn workers(
     Ok(workers)
 }
 
-/// What one of several gets of `all`.
+/// Returns the share of `all` for worker `one` of `several`.
 fn share(all: u64, several: u64, one: u64) -> u64 {
     all / several + u64::from(one < all % several)
 }

@@ -1,55 +1,53 @@
-//! A load for servers that speak the line protocol, and what they did with it.
+//! A load generator for servers that implement the line protocol.
 //!
-//! For people, as `redis-benchmark` is: an operator who wants to know what a
-//! herd bears, somebody who compares two servers, a job that reads the JSON.
-//! It knows the line protocol and addresses, and nothing else of a herd; so it
-//! measures any server, and no part of the product can make it look better.
+//! It serves operators who measure the capacity of a herd, people who compare two servers,
+//! and jobs that read the JSON, as `redis-benchmark` does. It depends only on the line
+//! protocol and on addresses. It therefore measures any server, and no other part of the
+//! product can influence its results.
 //!
-//! # How it measures
+//! # Method
 //!
-//! Each thread waits for its connections with one poll, takes all answers that
-//! a read brings, and sends a batch in one write. Latencies go into histograms
-//! of three significant digits (HDR). Three kinds of load:
+//! Each thread waits for its connections with one poll, reads all available answers, and
+//! sends a batch in one write. Latencies go into histograms of three significant digits
+//! (HDR). There are three kinds of load:
 //!
 //! - **Closed**, the default: each connection sends a batch of `--pipeline`
-//!   requests and waits for all of its answers. It finds the throughput. Its
-//!   latencies are those of a server that is asked as fast as it answers, and
-//!   it asks a server that stalls nothing.
-//! - **Open** (`--rate`): requests are due on a schedule, whatever the server
-//!   does, and latency counts from then. It finds what clients would see.
+//!   requests and waits for all of its answers. It measures throughput. Its
+//!   latencies are those of a server that is queried as fast as it answers; a
+//!   stalled server receives no requests.
+//! - **Open** (`--rate`): requests are due on a schedule, independent of the
+//!   server, and latency counts from the due time. It measures what clients see.
 //! - **Spread** (`--spread`): see [`spread`].
 //!
-//! Before a load every client reports once, and the warm-up follows; neither
-//! counts, but faults count from the first byte on. Throughput is the right
-//! answers to requests that count, by the time from the start of the measured
-//! part to the last of those answers.
+//! Before a load every client reports once, and the warm-up follows; neither counts, but
+//! faults count from the first byte. Throughput is the number of correct answers to
+//! requests that count, divided by the time from the start of the measured part to the last
+//! of those answers.
 //!
-//! Each client belongs to one connection and its times only grow, so that every
-//! report wins, and each answer and what every server must know in the end are
-//! known beforehand ([`workload`]). An answer is compared with the bytes that were
-//! sent ([`window`]), which costs little; nothing is taken on trust unless
-//! `--unchecked` says so.
+//! Each client belongs to one connection and its times only increase, so every report wins.
+//! Each answer and the final state of every server are therefore known in advance
+//! ([`workload`]). Each answer is compared with the bytes that were sent ([`window`]),
+//! which is cheap; only `--unchecked` turns this off.
 //!
-//! # What it can not tell
+//! # Limits
 //!
-//! - Where the load runs on the machine of the servers it takes part of the
-//!   machine: absolute figures are those of both together. Compare ratios, taken
-//!   side by side.
-//! - Times are those of this process: a reader that waits for its core reads
-//!   late. `--threads` and a machine of its own help.
-//! - A write of this side that the system splits, or joins, is not seen.
-//! - A connection that breaks is not made anew; the load goes on without it.
+//! - A load generator on the servers' machine uses part of that machine: absolute
+//!   figures are those of both together. Compare ratios, measured side by side.
+//! - Times are those of this process: a reader that waits for a core reads
+//!   late. `--threads` and a separate machine help.
+//! - The system may split or join writes of this process, which is not detected.
+//! - A broken connection is not replaced; the load continues without it.
 //!
 //! | file | |
 //! |---|---|
-//! | [`arguments`], [`settings`] | what is asked for; what of it makes sense |
-//! | [`workload`], [`payload`], [`digits`] | which request is next; its text |
-//! | [`pacing`], [`work`] | when requests are due; when a connection sends |
-//! | [`window`], [`answer`] | what is under way; is this the answer? |
+//! | [`arguments`], [`settings`] | arguments, and their validated form |
+//! | [`workload`], [`payload`], [`digits`] | the next request and its text |
+//! | [`pacing`], [`work`] | the schedule of requests and of each connection |
+//! | [`window`], [`answer`] | pending requests and the check of their answers |
 //! | [`connection`], [`worker`], [`timer`], [`dial`] | sockets and threads |
-//! | [`load`], [`spread`], [`convergence`] | the three things that are measured |
-//! | [`tally`], [`report`], [`table`], [`json`] | what was found, and how it is told |
-//! | [`shared`], [`clock`], [`progress`], [`error`] | what goes on meanwhile |
+//! | [`load`], [`spread`], [`convergence`] | the three measurements |
+//! | [`tally`], [`report`], [`table`], [`json`] | results and their formats |
+//! | [`shared`], [`clock`], [`progress`], [`error`] | shared state, progress and errors |
 
 mod answer;
 mod arguments;
@@ -93,16 +91,19 @@ pub use arguments::{Arguments, NOTES};
 pub use error::BenchError;
 pub use settings::BenchSettings;
 
-/// How often the progress bar moves.
+/// The interval between two updates of the progress bar.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
-/// What a shell makes of a program that Ctrl-C ended.
+/// The exit status of a program that Ctrl-C ended, as shells report it.
 const INTERRUPTED: i32 = 130;
 
-/// Measures what `settings` say, and prints what it found to standard output.
-/// Fails where nothing could be measured, and where something was wrong.
+/// Measures as `settings` specify, and prints the results to standard output.
+///
+/// # Errors
+///
+/// Fails if nothing could be measured, or if the results contain faults.
 pub fn run(settings: &BenchSettings) -> Result<(), BenchError> {
-    // More connections than this system lets it have are told of when they fail.
+    // If the limit stays too low, the connections beyond it report the error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let threads = settings.load.as_ref().map_or(0, |load| load.threads);
     let shared = Arc::new(Shared::new(threads as usize));
@@ -137,8 +138,8 @@ type Measured = (
     Option<Vec<convergence::Convergence>>,
 );
 
-/// All that takes time, one after another; a load and the spread beneath it side
-/// by side.
+/// Runs all measurements one after another, except that a load and the spread beneath it
+/// run side by side.
 fn measure(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Measured, BenchError> {
     let spreading = settings.spread.map(|length| {
         let (settings, shared) = (settings.clone(), shared.clone());
@@ -147,7 +148,7 @@ fn measure(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Measured, B
     let load = settings.load.as_ref();
     let loaded = load.map(|load| load::run(settings, load, shared));
     if matches!(loaded, Some(Err(_))) {
-        // One that could not begin ends the spread beneath it too.
+        // A load that fails to start also ends the spread beneath it.
         shared.end_load();
     }
     let loaded = loaded.transpose()?;
@@ -161,7 +162,7 @@ fn measure(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Measured, B
     Ok((loaded, spread.transpose()?, settled))
 }
 
-/// Looks for every report everywhere, unless somebody wants the results now.
+/// Looks up every report at every server, unless the run was stopped early.
 fn find_all(
     settings: &BenchSettings,
     loaded: &load::Loaded,
@@ -174,11 +175,11 @@ fn find_all(
     let names: Vec<_> = servers.map(|server| server.name.clone()).collect();
     let reported = loaded.reported.clone();
     let settled = convergence::settle(settings, reported, &names, loaded.ended, shared);
-    // What was not asked for is neither there nor lacking.
+    // The result of a stopped check would be meaningless.
     (!shared.is_stopped()).then_some(settled)
 }
 
-/// Shows how far things are, and ends them early on Ctrl-C or SIGTERM.
+/// Shows the progress, and ends the run early on Ctrl-C or SIGTERM.
 async fn watch(
     settings: &BenchSettings,
     shared: &Shared,
@@ -200,7 +201,7 @@ async fn watch(
     Ok(())
 }
 
-/// The first time the run ends early, the second time at once.
+/// Ends the run early at the first signal, and immediately at the second.
 fn stop(shared: &Shared, progress: &ProgressLine) {
     if shared.is_stopped() {
         progress.clear();

@@ -1,16 +1,16 @@
-//! When requests of an open-loop load are due.
+//! The schedule of an open-loop load.
 //!
-//! Request `n` of a load is due `n` intervals after its start, whatever became
-//! of those before it: a server that stalls is still asked on time, and what
-//! waits behind the stall has waited. (A load that waits for answers asks a
-//! stalled server nothing, and so measures nothing of the stall; Gil Tene
-//! calls that coordinated omission.) Connections take turns.
+//! Request `n` of a load is due `n` intervals after its start, independent of earlier
+//! requests. A stalled server therefore still receives requests on time, and the latency of
+//! requests after the stall includes their wait. (A load that waits for answers sends a
+//! stalled server nothing, and so does not measure the stall; Gil Tene calls that
+//! coordinated omission.) Connections take turns.
 
 /// The schedule of one load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pacing {
     start: u64,
-    /// Nanoseconds from one request to the next, over all connections.
+    /// Nanoseconds between two requests, over all connections.
     interval: f64,
     connections: u64,
     /// The first request that counts, and the first that is not sent.
@@ -19,8 +19,8 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// A load of `rate` requests a second that begins at `start`: `warm`
-    /// requests that do not count, then `count` that do.
+    /// Creates the schedule of a load of `rate` requests a second that begins at `start`:
+    /// `warm` requests that do not count, then `count` that do.
     pub(super) fn new(start: u64, rate: u64, connections: u32, warm: u64, count: u64) -> Self {
         Self {
             start,
@@ -31,8 +31,8 @@ impl Pacing {
         }
     }
 
-    /// The request that is the connection's `turn`th, both counted from 0; none
-    /// past the end of the load.
+    /// Returns the request of the connection's turn `turn`, both counted from 0, or `None`
+    /// after the end of the load.
     pub(super) fn due(&self, connection: u32, turn: u64) -> Option<Due> {
         let number = turn * self.connections + u64::from(connection);
         (number < self.end).then(|| Due {
@@ -41,12 +41,12 @@ impl Pacing {
         })
     }
 
-    /// When the first request that counts is due.
+    /// Returns the due time of the first request that counts.
     pub(super) fn measured_from(&self) -> u64 {
         self.at(self.warm)
     }
 
-    /// When the load ends.
+    /// Returns the end of the load.
     pub(super) fn end(&self) -> u64 {
         self.at(self.end)
     }
@@ -59,9 +59,9 @@ impl Pacing {
 /// A request on the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    /// Nanoseconds on the clock of the run.
+    /// The due time in nanoseconds on the clock of the run.
     pub(super) at: u64,
-    /// It comes after the warm-up.
+    /// Set for requests after the warm-up.
     pub(super) counts: bool,
 }
 

@@ -1,6 +1,5 @@
-//! A reader of the feed that is no neighbour: whatever is worked out from the
-//! newest reports keeps up through one of these, at its own pace, and writers
-//! pay nothing for it.
+//! A reader of the change feed inside a server. A view of the newest reports follows the feed
+//! through a reader, at its own pace and without cost to writers.
 
 use std::ops::ControlFlow;
 
@@ -8,33 +7,32 @@ use super::RecordId;
 use super::feed::{Entry, Key};
 use super::store::{Store, StoredReport};
 
-/// How many changes are copied at a time under the feed's lock.
+/// Maximum number of changes that one hold of the feed's lock copies.
 const CHUNK: usize = 512;
 
-/// How far a reader has come in a server's feed.
+/// A reader's position in a server's change feed.
 ///
-/// It sees each client's newest report once, in the order of the changes; one
-/// that was replaced before the reader came to it is passed over. What is
-/// forgotten leaves the feed without a trace.
+/// It returns each client's newest report once, in the order of the changes. It skips a report that
+/// was replaced before the reader reached it. A purged report leaves the feed without an entry.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedReader {
     seen: u64,
 }
 
 impl FeedReader {
-    /// A reader of what changes behind the number `seen`; 0 reads all.
+    /// Creates a reader of the changes after sequence number `seen`; 0 reads all.
     pub fn behind(seen: u64) -> Self {
         Self { seen }
     }
 
-    /// The last number that was dealt with.
+    /// Returns the last sequence number that was processed.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// Hands the next changes to `each`, at most about `most` of them. `each`
-    /// must be quick, it runs under a lock; a `Break` of its stops before that
-    /// change. Gives whether all was read that there was at the beginning.
+    /// Passes the next changes to `each`, at most about `limit` of them. `each` must be quick,
+    /// since it runs under a lock; if it returns `Break`, the reader stops before that change.
+    /// Returns whether the reader reached the end that the feed had when the call began.
     pub fn read(
         &mut self,
         store: &Store,
@@ -48,16 +46,16 @@ impl FeedReader {
     }
 }
 
-/// Goes over the changes behind `after`, about `most` of them, and gives the
-/// last number that was dealt with and whether it is the last that there was.
+/// Passes about `limit` changes after `after` to `each`. Returns the last sequence number that was
+/// processed, and whether it was the last of the feed.
 pub(super) fn walk(
     store: &Store,
     after: u64,
     most: usize,
     mut each: impl FnMut(Key, &StoredReport<'_>) -> ControlFlow<()>,
 ) -> (u64, bool) {
-    // What changes from here on is left for the next time: it stands behind
-    // `through`, even if it stood before it when this began.
+    // Changes from here on are left for the next call: their numbers are greater than `through`,
+    // even if the record had a smaller number when this call began.
     let through = store.last();
     let mut done = after;
     let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);

@@ -10,16 +10,15 @@ use crate::model::timestamp::{NANOS_PER_SECOND, Skew, Timestamp, UnixNanos};
 use super::NeighbourId;
 use super::seen_by::SeenBy;
 
-/// Texts up to this many bytes stand in the record itself: a client ID of 25
-/// bytes with the usual lengths of all else.
+/// Maximum number of text bytes that a record holds inline: a client ID of 25 bytes with the usual
+/// lengths of the other fields.
 const INLINE_BYTES: usize = 79;
 
-/// The newest report of one client, with its place in the feed and who is
-/// known to have it.
+/// The newest report of one client, with its sequence number and the senders that have it.
 ///
-/// A record is two cache lines, and one allocation more where its texts do not
-/// fit. The texts stand behind one another (client, origin, position, time),
-/// so that a report is copied at once and its place costs no pointer.
+/// A record is two cache lines, plus one allocation if its texts do not fit. The texts are
+/// concatenated (client, origin, position, time), so that one copy moves a report and no field
+/// needs a pointer.
 #[derive(Debug)]
 pub(super) struct Record {
     texts: Texts,
@@ -28,41 +27,41 @@ pub(super) struct Record {
     seconds: u64,
     nanos: u32,
     skew: Skew,
-    /// When this server learned of it: milliseconds after its origin did.
+    /// Time between the origin's and this server's receipt of the report, in milliseconds.
     delay: i32,
-    /// The neighbour that it came from, or [`OWN_CLIENT`].
+    /// The neighbour that sent the report first, or [`OWN_CLIENT`].
     from: u16,
-    /// This report's sequence number in the feed; 0 in a vacant place.
+    /// The report's sequence number in the feed; 0 in a vacant slot.
     pub(super) number: u64,
-    /// Which neighbours sent exactly this report.
+    /// The neighbours that sent exactly this report.
     pub(super) heard: SeenBy,
 }
 
-/// How a server came to know a report.
+/// The origin of a report from this server's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
-    /// When, by its own clock. A record keeps it to the millisecond, up to 24
-    /// days from when the report's origin took it.
+    /// The time by this server's clock. A record keeps it to the millisecond, up to 24 days from
+    /// the time at which the report's origin received it.
     pub at: UnixNanos,
-    /// The neighbour that sent it first; `None` for a client of its own.
+    /// The neighbour that sent it first; `None` for a client of this server.
     pub from: Option<NeighbourId>,
 }
 
-/// A report as it is held.
+/// A report and its metadata, as the store holds them.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredReport<'a> {
     /// The report.
     pub report: Report<'a>,
-    /// Who sent exactly this report.
+    /// The senders of exactly this report.
     pub heard: SeenBy,
-    /// Its number in the feed.
+    /// The report's sequence number in the feed.
     pub number: u64,
     delay: i32,
     from: u16,
 }
 
 impl StoredReport<'_> {
-    /// When and from whom it was learned.
+    /// Returns the time and the neighbour of the first receipt.
     pub fn learned(&self) -> Learned {
         let delay = i128::from(i64::from(self.delay) * NANOS_PER_MILLI);
         let from = (self.from != OWN_CLIENT).then(|| NeighbourId(usize::from(self.from)));
@@ -73,7 +72,7 @@ impl StoredReport<'_> {
     }
 }
 
-/// Stands for the neighbour where there is none.
+/// Value of `from` for a report of this server's own client.
 const OWN_CLIENT: u16 = u16::MAX;
 
 #[derive(Debug)]
@@ -108,7 +107,7 @@ impl Record {
         record
     }
 
-    /// Puts another report of the same client in this one's place.
+    /// Replaces the report by another of the same client.
     pub(super) fn replace(
         &mut self,
         report: &Report<'_>,
@@ -127,7 +126,7 @@ impl Record {
         self.heard = heard;
     }
 
-    /// Forgets the report and leaves a vacant place, for another client's.
+    /// Removes the report and leaves a vacant slot for another client.
     pub(super) fn vacate(&mut self) {
         self.texts = Texts::Inline([0; INLINE_BYTES]);
         self.lengths = Lengths::default();
@@ -135,7 +134,7 @@ impl Record {
         self.heard = SeenBy::default();
     }
 
-    /// Is no report here?
+    /// Returns whether the slot is vacant.
     pub(super) fn is_vacant(&self) -> bool {
         self.number == 0
     }
@@ -149,7 +148,7 @@ impl Record {
         &self.texts.bytes()[..usize::from(self.lengths.client)]
     }
 
-    /// Is `report` newer than this one, the same, or older?
+    /// Compares `report` with the stored report; `Greater` means that `report` is newer.
     pub(super) fn judge(&self, report: &Report<'_>) -> Ordering {
         let by_time = report.time.instant().cmp(&(self.seconds, self.nanos));
         by_time.then_with(|| report.compare(&self.report()))
@@ -182,7 +181,8 @@ impl Record {
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
-/// When a report's origin took it, by the origin's clock, in nanoseconds.
+/// Returns the time at which the report's origin received it, by the origin's clock, in
+/// nanoseconds.
 fn taken_at(report: &Report<'_>) -> i128 {
     let (seconds, nanos) = report.time.instant();
     i128::from(seconds) * i128::from(NANOS_PER_SECOND)
@@ -200,7 +200,8 @@ fn saturate(nanos: i128) -> i64 {
     nanos.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
-/// A neighbour past what fits is not told apart from a client.
+/// Returns the stored number of a neighbour. One that does not fit in 16 bits counts as an own
+/// client.
 fn number_of(neighbour: Option<NeighbourId>) -> u16 {
     neighbour.map_or(OWN_CLIENT, |id| u16::try_from(id.0).unwrap_or(OWN_CLIENT))
 }
@@ -213,8 +214,8 @@ impl Texts {
         }
     }
 
-    /// Becomes the texts of `report`, which are `total` bytes long. Allocates
-    /// only where they neither fit inline nor are as long as what stood here.
+    /// Stores the texts of `report`, `total` bytes in all. Allocates only if they neither fit
+    /// inline nor have the length of the previous texts.
     fn fill(&mut self, total: usize, report: &Report<'_>) {
         let room = match self {
             Self::Inline(bytes) if total <= INLINE_BYTES => &mut bytes[..],
@@ -299,7 +300,7 @@ mod tests {
             at: UnixNanos(nanos),
             from: None,
         };
-        // The origin took it at 1621464827.959498498.
+        // The origin received it at 1621464827.959498498.
         let taken = 1_621_464_827_959_498_498;
         assert_eq!(held(at(taken)), at(taken), "exact for an own client");
         assert_eq!(held(at(taken + 1_999_999)), at(taken + 1_000_000));

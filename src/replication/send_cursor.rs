@@ -1,4 +1,4 @@
-//! The cursor of one neighbour, and its next batch.
+//! The send cursor of one neighbour, and its next batch.
 
 use std::ops::ControlFlow;
 
@@ -9,41 +9,38 @@ use super::replica::Replica;
 use super::seen_by::{SeenBy, SenderSlot};
 use super::{Incarnation, NeighbourId};
 
-/// Most reports in one batch: part of the protocol, since a receiver refuses
-/// more.
+/// Maximum number of reports in one batch. It is part of the protocol: a receiver rejects more.
 pub const MAX_BATCH_REPORTS: usize = 10_000;
 
-/// How large the first batches may be, until the link has shown that it bears
-/// more.
+/// Maximum number of reports in a batch until the link has acknowledged a full one.
 const FIRST_ALLOWANCE: usize = 1024;
 
-/// How many changes one batch looks at, at most, so that a long run of reports
-/// that the neighbour sent itself does not hold a thread.
+/// Maximum number of changes that one batch considers, so that a long run of reports that the
+/// neighbour itself sent does not hold a thread.
 const MAX_CONSIDERED: usize = 32 * 1024;
 
-/// Where a batch is put together.
+/// A batch under construction.
 pub trait Batch {
-    /// Takes one more report; `false` if it does not fit, and was not taken.
+    /// Adds a report; returns `false`, and adds nothing, if it does not fit.
     fn add(&mut self, report: &Report<'_>) -> bool;
 }
 
-/// A batch covers the numbers behind `from`, up to and with `to`: whether a
-/// change was sent, skipped or replaced, it is dealt with.
+/// The sequence numbers after `from`, up to and including `to`, that a batch covers. A change in
+/// this range was sent, skipped or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The last number that the neighbour acknowledged.
+    /// The last sequence number that the neighbour acknowledged.
     pub from: u64,
-    /// The last number that was considered.
+    /// The last sequence number that was considered.
     pub to: u64,
-    /// How many reports the batch holds.
+    /// The number of reports in the batch.
     pub reports: usize,
 }
 
-/// One neighbour's cursor into this server's feed.
+/// One neighbour's cursor into this server's change feed.
 ///
-/// Invariants: `cursor` moves only by a greeting or an acknowledgement;
-/// `cursor <= scanned`; everything between the two is known to need no sending
-/// to the incarnation that was greeted.
+/// Invariants: only a greeting or an acknowledgement moves `cursor`; `cursor <= scanned`; no change
+/// between the two needs to be sent to the greeted incarnation.
 #[derive(Debug)]
 pub struct SendCursor {
     neighbour: NeighbourId,
@@ -55,8 +52,8 @@ pub struct SendCursor {
 }
 
 impl SendCursor {
-    /// A cursor that must be greeted before it is used. Batches hold at most
-    /// `most_reports`, which is cut to 1 to [`MAX_BATCH_REPORTS`].
+    /// Creates a cursor, which needs a greeting before its first batch. Batches hold at most
+    /// `most_reports`, clamped to 1 to [`MAX_BATCH_REPORTS`].
     pub fn new(neighbour: NeighbourId, most_reports: usize) -> Self {
         let most = most_reports.clamp(1, MAX_BATCH_REPORTS);
         Self {
@@ -69,39 +66,39 @@ impl SendCursor {
         }
     }
 
-    /// Which neighbour.
+    /// Returns the neighbour.
     pub fn neighbour(&self) -> NeighbourId {
         self.neighbour
     }
 
-    /// The neighbour's incarnation that was greeted last.
+    /// Returns the neighbour's incarnation that was greeted last.
     pub fn greeted(&self) -> Option<Incarnation> {
         self.greeted
     }
 
-    /// The last number that the neighbour acknowledged.
+    /// Returns the last sequence number that the neighbour acknowledged.
     pub fn cursor(&self) -> u64 {
         self.cursor
     }
 
-    /// Does the neighbour have all that it needs?
+    /// Returns whether the neighbour has everything that it needs.
     pub fn is_at_end(&self, replica: &Replica) -> bool {
         self.scanned >= replica.store().last()
     }
 
-    /// The neighbour answered a greeting: the cursor starts where it says.
+    /// Moves the cursor to the watermark that the neighbour returned to a greeting.
     pub fn welcomed(&mut self, replica: &Replica, incarnation: Incarnation, applied: u64) {
-        // A number that was never given can only be a mistake of its, and
-        // starting over costs nothing but time.
+        // A number that this server never assigned is the neighbour's mistake; starting over costs
+        // only time.
         let known = applied <= replica.store().last();
         self.cursor = if known { applied } else { 0 };
         self.scanned = self.cursor;
         self.greeted = Some(incarnation);
     }
 
-    /// Fills `batch` with what the neighbour needs next. An empty batch says
-    /// that it needs nothing of the changes that were looked at; whether they
-    /// were all, [`is_at_end`](Self::is_at_end) tells.
+    /// Fills `batch` with the reports that the neighbour needs next. An empty batch means that it
+    /// needs none of the considered changes; [`is_at_end`](Self::is_at_end) returns whether those
+    /// were all.
     pub fn fill(&mut self, replica: &Replica, batch: &mut impl Batch) -> Span {
         let lease = self
             .greeted
@@ -122,10 +119,11 @@ impl SendCursor {
         }
     }
 
-    /// The neighbour answered a push: all up to `applied` is there.
+    /// Records the acknowledgement of a push: the neighbour has applied everything through
+    /// `applied`.
     pub fn acknowledged(&mut self, replica: &Replica, span: Span, applied: u64) {
-        // It may have applied more than this push: one before whose answer was
-        // lost. It can not have applied what was never sent.
+        // It may have applied more than this push: an earlier push whose acknowledgement was lost.
+        // It cannot have applied what was never sent.
         let applied = if applied <= replica.store().last() {
             applied
         } else {
@@ -135,21 +133,21 @@ impl SendCursor {
         self.scanned = self.scanned.max(self.cursor);
     }
 
-    /// Does this batch hold as many reports as it might?
+    /// Returns whether this batch holds the maximum number of reports.
     pub fn is_full(&self, span: Span) -> bool {
         span.reports >= self.allowance
     }
 
-    /// The link bore a push with ease: if that was as large as it might be, the
-    /// next may be larger. A small one tells nothing of larger ones.
+    /// Doubles the maximum batch size after a push that was acknowledged in good time, if its batch
+    /// was full. A smaller batch is no evidence for larger ones.
     pub fn grow(&mut self, span: Span) {
         if self.is_full(span) {
             self.allowance = (self.allowance * 2).min(self.most);
         }
     }
 
-    /// A push ended without an answer: the next one is half as large, so that a
-    /// slow link always gets some batch across. An empty one was not too large.
+    /// Halves the maximum batch size after a push without an acknowledgement, so that a slow link
+    /// always makes progress. An empty batch was not too large.
     pub fn unanswered(&mut self, span: Span) {
         if span.reports > 0 {
             self.allowance = (self.allowance.min(span.reports) / 2).max(1);
@@ -157,7 +155,7 @@ impl SendCursor {
     }
 }
 
-/// A batch being filled.
+/// Parameters for filling a batch.
 struct Filling<'a> {
     replica: &'a Replica,
     has: SeenBy,
@@ -165,8 +163,7 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Gives the last number that was dealt with, and how many reports went
-    /// into the batch.
+    /// Returns the last sequence number that was processed and the number of reports in the batch.
     fn fill(&self, after: u64, batch: &mut impl Batch) -> (u64, usize) {
         let mut reports = 0;
         let store = self.replica.store();

@@ -18,39 +18,37 @@ pub use super::record::{Learned, StoredReport};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
 
-/// How many shards the records are spread over: enough that threads seldom
-/// meet in one, few enough that empty ones cost nothing to speak of.
+/// Number of shards: enough that threads rarely contend for one, few enough that empty ones cost
+/// almost nothing.
 pub(super) const SHARDS: usize = 1 << SHARD_BITS;
 const SHARD_BITS: u32 = 6;
 
-/// What became of a report that was merged.
+/// The result of merging one report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeResult {
-    /// It is the newest now, and stands at the end of the feed.
+    /// The report is now the newest of its client and the last entry of the feed.
     Newer,
-    /// The store held exactly this report.
+    /// The store already holds exactly this report.
     Same,
-    /// The store holds a newer one. Nothing changed.
+    /// The store holds a newer report. Nothing changed.
     Older,
 }
 
-/// A report of a new client was turned away: the store holds as many clients
-/// as it may. Nothing changed.
+/// The rejection of a new client's report: the store holds the maximum number of clients. Nothing
+/// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreFull;
 
 /// The newest report of every client, and the feed of its changes.
 ///
-/// Records are sharded by client under plain mutexes, each held for a run of
-/// comparisons and copies, never across an await. A change's number and
-/// its entry in the feed are made in one critical section, under the feed's
-/// lock inside the shard's, so that nobody can see number n + 1 before n. The
-/// order of locks is always shard, then feed; and whoever has a shard waits for no
-/// other.
+/// Records are sharded by client under plain mutexes, each held for a run of comparisons and
+/// copies, never across an await. A change's sequence number and its feed entry are made in one
+/// critical section, under the feed's lock inside the shard's, so that no reader sees number n + 1
+/// before n. The lock order is always shard, then feed; a thread that holds a shard never waits for
+/// another shard.
 ///
-/// Memory: about 160 bytes for each client with an ID of usual length, index
-/// and feed included. Grows with the number of clients and with nothing else;
-/// what a client leaves that is forgotten serves the next new one.
+/// Memory: about 160 bytes for each client with an ID of usual length, index and feed included. It
+/// grows only with the number of clients; a new client reuses the slot of a purged one.
 #[derive(Debug)]
 pub struct Store {
     pub(super) shards: Box<[Mutex<Shard>]>,
@@ -59,7 +57,8 @@ pub struct Store {
     hasher: Hasher,
 }
 
-/// How far a walk through all records has come. It begins again where it ends.
+/// The position of a walk through all records. The walk restarts at the beginning when it reaches
+/// the end.
 #[derive(Debug, Default)]
 pub struct Walk {
     shard: usize,
@@ -67,7 +66,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Goes on to `slot` of its shard, which has so many.
+    /// Advances to `slot` of the current shard, which has `slots` slots.
     fn go_on(&mut self, slot: usize, slots: usize) {
         *self = match slot == slots {
             true => Self {
@@ -84,9 +83,8 @@ impl Walk {
 }
 
 impl Store {
-    /// An empty store. Clients choose their IDs, and `keys` are what keeps them
-    /// from choosing such as all fall in one place: numbers that nobody can
-    /// guess.
+    /// Creates an empty store. Clients choose their IDs; `keys` are unpredictable numbers that
+    /// prevent clients from choosing IDs that collide in the hash table.
     pub fn new(keys: [u64; 4]) -> Self {
         let [a, b, c, d] = keys;
         Self {
@@ -99,24 +97,23 @@ impl Store {
         }
     }
 
-    /// How many clients have a report.
+    /// Returns the number of clients that have a report.
     pub fn clients(&self) -> usize {
         self.clients.load(Relaxed)
     }
 
-    /// The sequence number of the newest change; 0 where nothing ever changed.
+    /// Returns the sequence number of the newest change; 0 if nothing has changed yet.
     pub fn last(&self) -> u64 {
         lock(&self.feed).last()
     }
 
-    /// How many entries stand in the feed: one for each client, however often
-    /// it reported.
+    /// Returns the number of entries in the feed: one for each client, however often it reported.
     pub fn feed_entries(&self) -> usize {
         lock(&self.feed).entries()
     }
 
-    /// Hands the newest report of a client to `read`, which must be quick: it
-    /// runs under a lock. `None` for a client that never reported.
+    /// Passes a client's newest report to `read`, which must be quick, since it runs under a lock.
+    /// Returns `None` for a client without a report.
     pub fn find<T>(&self, client: ClientId<'_>, read: impl FnOnce(Report<'_>) -> T) -> Option<T> {
         let hash = self.hash(client);
         let shard = lock(&self.shards[shard_of(hash)]);
@@ -125,8 +122,7 @@ impl Store {
             .map(|slot| read(shard.records[slot].report()))
     }
 
-    /// Hands all that is known of a client's newest report to `read`, as
-    /// [`find`](Self::find) does.
+    /// Passes a client's newest report and its metadata to `read`, as [`find`](Self::find) does.
     pub fn inspect<T>(
         &self,
         client: ClientId<'_>,
@@ -138,8 +134,8 @@ impl Store {
         Some(read(shard.records[slot].held()))
     }
 
-    /// Hands what is held at a slot to `read`, as [`find`](Self::find) does;
-    /// `None` where no client's report is.
+    /// Passes the record in a slot to `read`, as [`find`](Self::find) does; returns `None` for a
+    /// vacant slot.
     pub fn at<T>(&self, slot: RecordId, read: impl FnOnce(StoredReport<'_>) -> T) -> Option<T> {
         let (shard, slot) = parts(Key(slot.0));
         let shard = lock(&self.shards[shard]);
@@ -147,10 +143,9 @@ impl Store {
         (!record.is_vacant()).then(|| read(record.held()))
     }
 
-    /// Hands some records to `each`, which must be quick: `some` of the shard
-    /// that the walk has come to. Gives whether it has come to the end. A walk
-    /// from the beginning to the end meets every client that is known all the
-    /// while, once.
+    /// Passes up to `some` records of the walk's current shard to `each`, which must be quick.
+    /// Returns whether the walk reached the end. A complete walk visits every client that is in the
+    /// store throughout exactly once.
     pub fn read_some(
         &self,
         walk: &mut Walk,
@@ -168,9 +163,13 @@ impl Store {
         walk.is_at_start()
     }
 
-    /// Takes a report if it is newer than what is held, unless it is of a client
-    /// that is not yet known while `most_clients` are. `heard` is who sent it,
-    /// and is remembered if the report is now the newest, be it new or known.
+    /// Stores a report if it is newer than the stored one. Rejects a new client if the store
+    /// already holds `most_clients` clients. `seen_by` is the sender; it is recorded if the report
+    /// is the newest, whether stored now or before.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreFull`] if the report is of a new client and there is no room for it.
     pub fn admit(
         &self,
         report: &Report<'_>,
@@ -199,7 +198,7 @@ impl Store {
         Ok(merged)
     }
 
-    /// Takes `heard` out of every record.
+    /// Clears `seen_by` in every record.
     pub(super) fn forget(&self, heard: SeenBy) {
         for shard in &self.shards {
             for record in &mut lock(shard).records {
@@ -208,16 +207,16 @@ impl Store {
         }
     }
 
-    /// How many looks a walk takes that sees at most `some` records in each. A
-    /// place that a forgotten client left is looked at too.
+    /// Returns the number of steps of a complete walk that visits at most `some` records in each.
+    /// Vacant slots count too.
     pub fn looks(&self, some: usize) -> usize {
         let looks = |shard: &Mutex<Shard>| lock(shard).records.len().div_ceil(some).max(1);
         self.shards.iter().map(looks).sum()
     }
 
-    /// Looks at some records, `some` of the shard that the walk has come to, and
-    /// takes out those that `is_over` says. Gives how many. Whoever walks on
-    /// looks at every record again and again.
+    /// Checks up to `some` records of the walk's current shard, and purges those for which
+    /// `is_over` returns `true`. Returns the number of purged records. Repeated calls with one walk
+    /// check every record again and again.
     pub(super) fn forget_some(
         &self,
         walk: &mut Walk,
@@ -242,19 +241,18 @@ impl Store {
         over.len()
     }
 
-    /// Copies where to find the changes after `after` up to and with
-    /// `through`, at most `most`, to the end of `out`.
+    /// Appends the feed entries after `after`, up to and including `through`, to `out`; at most
+    /// `most` of them.
     pub(super) fn changes(&self, after: u64, through: u64, most: usize, out: &mut Vec<Entry>) {
         lock(&self.feed).copy(after, through, most, out);
     }
 
-    /// Hands the records of some changes to `each`, in order, but for those that
-    /// have changed again since: they stand further behind in the feed. A `Break`
-    /// of its stops before that change. `done` becomes the last number that was
-    /// dealt with.
+    /// Passes the records of some changes to `each`, in order. It skips a record that has changed
+    /// again since: the record has a later entry in the feed. If `each` returns `Break`, reading
+    /// stops before that change. Sets `done` to the last sequence number that was processed.
     ///
-    /// What came in one push stands in runs of one shard, each of which is locked
-    /// once: locks one by one would take longer than the rest.
+    /// Changes from one push form runs in one shard, and each run locks its shard once: one lock
+    /// for each change would take longer than all the rest.
     pub(super) fn read(
         &self,
         entries: &[Entry],
@@ -275,7 +273,7 @@ impl Store {
         ControlFlow::Continue(())
     }
 
-    /// How many reports changed after `after` that no neighbour sent.
+    /// Returns the number of records after `after` that no neighbour sent.
     pub(super) fn unheard_after(&self, after: u64) -> usize {
         let count = |shard: &Mutex<Shard>| {
             let shard = lock(shard);
@@ -285,7 +283,7 @@ impl Store {
         self.shards.iter().map(count).sum()
     }
 
-    /// Adds a client's first report. It has been counted.
+    /// Adds a new client's first report. The caller has already counted the client.
     pub(super) fn add(
         &self,
         at: usize,
@@ -310,8 +308,8 @@ impl Store {
     }
 }
 
-/// What is to become of a client's report. Remembers who has exactly the one that
-/// is held.
+/// Compares a report with its client's record. Records the sender in `seen_by` if the record holds
+/// exactly this report.
 pub(super) fn compare(record: &mut Record, report: &Report<'_>, heard: SeenBy) -> MergeResult {
     match record.judge(report) {
         Ordering::Less => MergeResult::Older,
@@ -323,12 +321,12 @@ pub(super) fn compare(record: &mut Record, report: &Report<'_>, heard: SeenBy) -
     }
 }
 
-/// The table inside a shard uses a hash's lowest and highest bits.
+/// Returns the shard of a hash. The table inside a shard uses the hash's lowest and highest bits.
 pub(super) fn shard_of(hash: u64) -> usize {
     (hash >> 40) as usize % SHARDS
 }
 
-/// A record's shard and slot in 32 bits: room for 67 million in each shard.
+/// Packs a record's shard and slot into 32 bits: room for 67 million records in each shard.
 pub(super) fn key(shard: usize, slot: usize) -> Key {
     let key = (slot << SHARD_BITS) | shard;
     Key(u32::try_from(key).expect("memory ends long before four billion clients"))
@@ -405,7 +403,7 @@ mod tests {
         let look = |_| store.forget_some(&mut walk, 1000, all_but_few);
         assert_eq!((0..looks).map(look).sum::<usize>(), 991);
 
-        // Most places are vacant now.
+        // Most slots are vacant now.
         let mut seen = 0;
         let mut walk = Walk::default();
         for look in 1..=store.looks(SOME) {
@@ -503,7 +501,7 @@ mod tests {
             }
             let mut seen = 0;
             while done.load(Relaxed) < THREADS {
-                // Whatever is not in the feed any more has moved behind `last`.
+                // An entry that is no longer in the feed has moved to a number after `last`.
                 let last = store.last();
                 let mut entries = Vec::new();
                 store.changes(seen, last, usize::MAX, &mut entries);
