@@ -65,6 +65,10 @@ struct TextRange {
 
 impl Catalogue {
     /// Appends a place and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// The place is not valid, or the catalogue is full.
     pub(super) fn push(&mut self, place: &Place<'_>) -> Result<u32, InvalidPlace> {
         let number = self.next_number(place)?;
         let previous = self.records.last().copied();

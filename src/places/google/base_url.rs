@@ -12,7 +12,11 @@ use reqwest::Url;
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// Parses a URL. The error does not repeat it, since it may hold a password.
+    /// Parses a URL.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the text. The message does not repeat it, since it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut url = Url::parse(text).map_err(|error| format!("this is no URL: {error}"))?;
         if !matches!(url.scheme(), "https" | "http") || !url.has_host() {

@@ -58,6 +58,10 @@ impl Fields {
     }
 
     /// Returns the fields of these names, in any order.
+    ///
+    /// # Errors
+    ///
+    /// There is no name, or one of them is unknown.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, FieldsError> {
         let mut requested = Vec::new();
         for name in names {
