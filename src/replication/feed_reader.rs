@@ -36,11 +36,11 @@ impl FeedReader {
     pub fn read(
         &mut self,
         store: &Store,
-        most: usize,
+        limit: usize,
         mut each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
     ) -> bool {
         let each = |Key(key): Key, held: &StoredReport<'_>| each(RecordId(key), held);
-        let (seen, is_end) = walk(store, self.seen, most, each);
+        let (seen, is_end) = walk(store, self.seen, limit, each);
         self.seen = seen;
         is_end
     }
@@ -51,7 +51,7 @@ impl FeedReader {
 pub(super) fn walk(
     store: &Store,
     after: u64,
-    most: usize,
+    limit: usize,
     mut each: impl FnMut(Key, &StoredReport<'_>) -> ControlFlow<()>,
 ) -> (u64, bool) {
     // Changes from here on are left for the next call: their numbers are greater than `through`,
@@ -59,7 +59,7 @@ pub(super) fn walk(
     let through = store.last();
     let mut done = after;
     let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
-    for _ in 0..most.div_ceil(CHUNK) {
+    for _ in 0..limit.div_ceil(CHUNK) {
         chunk.clear();
         store.changes(done, through, CHUNK, &mut chunk);
         if chunk.is_empty() {

@@ -61,7 +61,7 @@ pub(super) struct SenderSlots(Mutex<Vec<Bit>>);
 #[derive(Debug)]
 enum Bit {
     Free,
-    StoredReport(Sender, Weak<()>),
+    Held(Sender, Weak<()>),
     Stale,
 }
 
@@ -83,7 +83,7 @@ impl SenderSlots {
         find(&bits, sender).or_else(|| {
             let free = bits.iter().position(|bit| matches!(bit, Bit::Free))?;
             let held = Arc::new(());
-            bits[free] = Bit::StoredReport(sender, Arc::downgrade(&held));
+            bits[free] = Bit::Held(sender, Arc::downgrade(&held));
             Some(lease(free, held))
         })
     }
@@ -112,7 +112,7 @@ impl SenderSlots {
         let mut stale = SeenBy::default();
         for (at, bit) in lock(&self.0).iter_mut().enumerate() {
             // Bits already stale are another caller's to clear.
-            if matches!(bit, Bit::StoredReport(_, held) if held.strong_count() == 0) {
+            if matches!(bit, Bit::Held(_, held) if held.strong_count() == 0) {
                 *bit = Bit::Stale;
                 stale.add(SeenBy(1 << at));
             }
@@ -123,7 +123,7 @@ impl SenderSlots {
 
 fn find(bits: &[Bit], sender: Sender) -> Option<SenderSlot> {
     bits.iter().enumerate().find_map(|(at, bit)| match bit {
-        Bit::StoredReport(holder, held) if *holder == sender => Some(lease(at, held.upgrade()?)),
+        Bit::Held(holder, held) if *holder == sender => Some(lease(at, held.upgrade()?)),
         _ => None,
     })
 }

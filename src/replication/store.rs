@@ -173,7 +173,7 @@ impl Store {
     pub fn admit(
         &self,
         report: &Report<'_>,
-        heard: SeenBy,
+        seen_by: SeenBy,
         learned: Learned,
         most_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
@@ -182,27 +182,27 @@ impl Store {
         let mut shard = lock(&self.shards[at]);
         let Some(slot) = shard.find(hash, report.client) else {
             self.count_client(most_clients)?;
-            self.add(at, &mut shard, hash, report, (heard, learned));
+            self.add(at, &mut shard, hash, report, (seen_by, learned));
             return Ok(MergeResult::Newer);
         };
         let record = &mut shard.records[slot];
-        let merged = compare(record, report, heard);
+        let merged = compare(record, report, seen_by);
         if merged == MergeResult::Newer {
             let number = {
                 let mut feed = lock(&self.feed);
                 feed.remove(record.number);
                 feed.append(key(at, slot))
             };
-            record.replace(report, number, heard, learned);
+            record.replace(report, number, seen_by, learned);
         }
         Ok(merged)
     }
 
     /// Clears `seen_by` in every record.
-    pub(super) fn forget(&self, heard: SeenBy) {
+    pub(super) fn forget(&self, seen_by: SeenBy) {
         for shard in &self.shards {
             for record in &mut lock(shard).records {
-                record.heard.remove(heard);
+                record.heard.remove(seen_by);
             }
         }
     }
@@ -290,10 +290,10 @@ impl Store {
         shard: &mut Shard,
         hash: u64,
         report: &Report<'_>,
-        (heard, learned): (SeenBy, Learned),
+        (seen_by, learned): (SeenBy, Learned),
     ) {
         let number = lock(&self.feed).append(key(at, shard.next_slot()));
-        let record = Record::new(report, number, heard, learned);
+        let record = Record::new(report, number, seen_by, learned);
         shard.insert(hash, record, &self.hasher);
     }
 
@@ -310,11 +310,11 @@ impl Store {
 
 /// Compares a report with its client's record. Records the sender in `seen_by` if the record holds
 /// exactly this report.
-pub(super) fn compare(record: &mut Record, report: &Report<'_>, heard: SeenBy) -> MergeResult {
+pub(super) fn compare(record: &mut Record, report: &Report<'_>, seen_by: SeenBy) -> MergeResult {
     match record.judge(report) {
         Ordering::Less => MergeResult::Older,
         Ordering::Equal => {
-            record.heard.add(heard);
+            record.heard.add(seen_by);
             MergeResult::Same
         }
         Ordering::Greater => MergeResult::Newer,
