@@ -1,16 +1,17 @@
-//! The lines that wait for the writer: a buffer with a bound, and a count of what was turned away.
+//! The lines that wait for the writer: a bounded buffer, and a count of dropped lines.
 
-/// Bytes that may wait for the writer; the writer holds as much again while it writes, so a log takes
-/// at most twice this. 16 MiB are about 125,000 lines, a tenth of a second at a million lines a
-/// second. Higher: more memory while the disk is stuck; lower: more is lost when it stalls briefly.
+/// Maximum number of bytes that wait for the writer. The writer holds as much again while it
+/// writes, so a log uses at most twice this. 16 MiB are about 125,000 lines, 100 ms at a million
+/// lines a second. Higher: more memory while the disk is stuck; lower: more is lost in a brief
+/// stall.
 pub(super) const LIMIT: usize = 16 * 1024 * 1024;
 
-/// Bytes past which the writer is woken without waiting for more to gather. Much higher: the
-/// buffers fall out of the processor's caches between being filled and being written; much lower:
-/// more wake-ups, which cost the appender that happens to cross it a system call.
+/// Number of bytes at which the writer is woken without waiting for more to gather. Much higher:
+/// the buffers leave the processor's caches between being filled and being written; much lower:
+/// more wake-ups, each of which costs the appender that crosses it a system call.
 const HIGH_WATER: usize = 1024 * 1024;
 
-/// Capacity that an idle buffer may keep, so that a trickle of lines does not allocate.
+/// Capacity that an idle buffer may keep, so that a low rate of lines does not allocate.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
 /// Whole lines on their way to the file.
@@ -18,15 +19,15 @@ const KEPT_CAPACITY: usize = 64 * 1024;
 pub(super) struct Block {
     /// The lines, each with its line end.
     pub(super) lines: Vec<u8>,
-    /// How many they are.
+    /// Number of lines in the block.
     pub(super) count: u64,
-    /// How many lines are missing after them, because they found the backlog full.
+    /// Number of lines missing after them, dropped because the backlog was full.
     pub(super) dropped: u64,
 }
 
 impl Block {
-    /// Empties the block. Its buffer keeps room for twice what was in it, so that a steady load does
-    /// not allocate and the memory of a burst is given back.
+    /// Empties the block. Its buffer keeps room for twice its last length, so that a steady load
+    /// does not allocate and the memory of a burst is freed.
     pub(super) fn clear(&mut self) {
         let room = KEPT_CAPACITY.max(2 * self.lines.len());
         self.lines.clear();
@@ -36,29 +37,29 @@ impl Block {
     }
 }
 
-/// What an append means to the writer.
+/// The effect of an append on the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pushed {
-    /// Nothing new: it has been told before.
+    /// No wake-up is due: the writer has been notified before.
     Quietly,
     /// There is something to write, where there was nothing.
     First,
-    /// There is so much that it should not wait for more.
+    /// The buffer has crossed the high-water mark: the writer does not wait for more.
     High,
 }
 
-/// The block that fills.
+/// The block being filled.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     filling: Block,
-    /// How many lines did not fit, ever.
+    /// Total number of dropped lines.
     dropped: u64,
 }
 
 impl Backlog {
-    /// Adds `count` whole lines, or counts them as dropped where they do not fit. After the first
-    /// that does not fit none is taken until the writer comes, so that what is missing is missing in
-    /// one place.
+    /// Adds `count` whole lines, or counts them as dropped if they do not fit. After the first
+    /// dropped line all are dropped until the writer takes the block, so that each block has at
+    /// most one gap.
     pub(super) fn push(&mut self, lines: &[u8], count: usize) -> Pushed {
         let before = self.filling.lines.len();
         let after = before + lines.len();
@@ -81,17 +82,17 @@ impl Backlog {
         }
     }
 
-    /// Whether there is nothing to write, not even that lines are missing.
+    /// Returns true if there is nothing to write, not even a number of missing lines.
     pub(super) fn is_empty(&self) -> bool {
         self.filling.lines.is_empty() && self.filling.dropped == 0
     }
 
-    /// How many lines did not fit since it was made.
+    /// Returns the total number of dropped lines.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Moves what waits into `block`, whose (empty) buffer is filled next.
+    /// Moves the waiting lines into `block`, whose (empty) buffer is filled next.
     pub(super) fn take_into(&mut self, block: &mut Block) {
         debug_assert!(
             block.lines.is_empty(),
@@ -134,7 +135,7 @@ mod tests {
         backlog.push(&most, most.len());
         backlog.push(b"fit\n", 1);
         backlog.push(b"does not fit\n", 1);
-        backlog.push(b"\n", 1); // would fit, but behind a gap
+        backlog.push(b"\n", 1); // would fit, but follows a gap
         let mut block = Block::default();
         backlog.take_into(&mut block);
         assert!(block.lines.ends_with(b"\nfit\n"));

@@ -1,11 +1,11 @@
-//! Escaping of text from outside, so that it stays within its line and shows what is in it.
+//! Escaping of text from outside, which keeps it within its line and makes all of it visible.
 //!
-//! The notation is that of Rust and Python strings: `\\`, `\n`, `\r`, `\t`, `\xNN` for one byte (other
-//! ASCII controls, and bytes that are not UTF-8), `\u{...}` for a character. It loses
-//! nothing: the bytes can be had back from it.
+//! The notation is that of Rust and Python strings: `\\`, `\n`, `\r`, `\t`, `\xNN` for one byte
+//! (other ASCII controls, and bytes that are not UTF-8), `\u{...}` for a character. It is lossless:
+//! the bytes can be recovered from it.
 
-/// Appends `bytes` to `out` with everything escaped that could end a line, move a cursor, reorder
-/// text or hide in it. `out` grows by valid UTF-8 of at most four times the length of `bytes`.
+/// Appends `bytes` to `out` and escapes everything that could end a line, move a cursor, reorder
+/// text or be invisible. `out` grows by valid UTF-8 of at most four times the length of `bytes`.
 pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     if is_plain(bytes) {
         out.extend_from_slice(bytes);
@@ -21,7 +21,7 @@ pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// As [`escape_into`], between quotation marks, and with `\"` for those inside.
+/// Appends `bytes` as [`escape_into`] does, between quotation marks, with `\"` for those inside.
 pub(super) fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     for (n, part) in bytes.split(|&byte| byte == b'"').enumerate() {
@@ -33,8 +33,8 @@ pub(super) fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// Whether `bytes` are printable ASCII without a backslash. No early return: looking at all of them
-/// lets the compiler do sixteen or more at once.
+/// Returns true if `bytes` are printable ASCII without a backslash. There is no early return:
+/// checking all of them lets the compiler process sixteen or more at once.
 fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |plain, &byte| {
         plain & (b' '..=b'~').contains(&byte) & (byte != b'\\')
@@ -61,9 +61,9 @@ fn escape_byte(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[b'\\', b'x', high, low]);
 }
 
-/// Whether a character has no picture of its own: Unicode's Default_Ignorable_Code_Point (zero-width
-/// characters, joiners, variation selectors, bidirectional controls, tags), the line and paragraph
-/// separators, and the interlinear annotation marks.
+/// Returns true if a character has no glyph of its own: Unicode's Default_Ignorable_Code_Point
+/// (zero-width characters, joiners, variation selectors, bidirectional controls, tags), the line
+/// and paragraph separators, and the interlinear annotation marks.
 fn is_invisible(character: char) -> bool {
     matches!(
         character,
@@ -98,7 +98,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// The way back, which shows that nothing is lost.
+    /// The inverse of [`escape_into`], which shows that it is lossless.
     fn unescape(text: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut rest = text.chars();
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(out, br#""say \"a\\b\"\n""#);
     }
 
-    /// Bytes of any kind, and text rich in what has to be escaped.
+    /// Arbitrary bytes, and text rich in characters to be escaped.
     fn anything() -> impl Strategy<Value = Vec<u8>> {
         let characters = prop_oneof![
             any::<char>(),

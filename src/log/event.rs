@@ -7,12 +7,12 @@ use tracing::field::{Field, Visit};
 
 use super::escape::{escape_into, quote_into};
 
-/// Bytes of a message or a value that are shown; the rest is cut off. Larger: one careless
-/// event fills a page; smaller: errors of libraries, which can be long, lose their cause.
+/// Maximum number of bytes of a message or a value; the rest is cut off. Larger: one careless event
+/// fills a page; smaller: long errors of libraries lose their cause.
 const MAX_TEXT: usize = 4096;
 
-/// The words of `event`, escaped, without a line end. A value that holds white space, quotes or an
-/// equals sign is quoted, so that no value looks like another field.
+/// Formats the message and fields of `event`, escaped, without a line end. A value that contains
+/// white space, quotes or an equals sign is quoted, so that no value looks like another field.
 pub(super) fn words(event: &Event<'_>) -> Vec<u8> {
     let mut words = Words::default();
     event.record(&mut words);
@@ -54,7 +54,7 @@ impl Visit for Words {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = String::new();
-        // A value that cannot say what it is says as much as it can.
+        // If the value's `Debug` fails, what it wrote before is kept.
         let _ = write!(text, "{value:?}");
         self.add(field, &text);
     }

@@ -1,4 +1,4 @@
-//! A server's log, as everybody holds it who writes to it.
+//! The handle to a server's log.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,18 +15,18 @@ use super::settings::LogSettings;
 use super::terminal;
 use super::writer::{Tell, Writer};
 
-/// How long [`Log::flush`] waits at most.
+/// Maximum time that [`Log::flush`] waits.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long the drop of the last handle waits for the writer. Much shorter: on a
-/// busy machine a process ends before its log's last words are told.
+/// Maximum time that the drop of the last handle waits for the writer. Much shorter: on a busy
+/// machine a process ends before the writer has reported its last faults.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// The longest name of a server, in bytes.
+/// Maximum length of a server's name, in bytes.
 const MAX_NAME: usize = 63;
 
-/// A server's log. Clones are handles to the same log; when the last one is dropped, the
-/// writer writes what is left and ends, which is waited for a second at most.
+/// A server's log. Clones are handles to the same log. When the last one is dropped, the writer
+/// writes the remaining lines and ends; the drop waits for that, at most a second.
 #[derive(Clone)]
 pub struct Log {
     opened: Option<Arc<Opened>>,
@@ -34,44 +34,43 @@ pub struct Log {
 
 impl Log {
     /// Opens `NAME.log` in the directory of `settings` for the server of that name, and starts its
-    /// writer. A file that is there is appended to.
+    /// writer. An existing file is appended to.
     ///
     /// # Errors
     ///
-    /// If the name cannot be a file's, or the file cannot be opened, or no thread can be
-    /// had. An empty file or directory may be left behind.
+    /// If the name cannot be a file's, or the file cannot be opened, or no thread can be started. An
+    /// empty file or directory may remain.
     pub fn open(settings: &LogSettings, server: &str) -> Result<Log, OpenError> {
         Log::open_telling(settings, server, Box::new(terminal::tell))
     }
 
-    /// A log that holds nothing: every call on it does nothing.
+    /// Returns a log that holds nothing: every call on it does nothing.
     pub fn off() -> Log {
         Log { opened: None }
     }
 
-    /// Whether anything is written now. Where it is false, lines need not be made.
+    /// Returns true if lines are written now. If false, callers need not format any.
     pub fn is_on(&self) -> bool {
         let opened = self.opened.as_ref();
         opened.is_some_and(|opened| !opened.is_muted.load(Relaxed))
     }
 
-    /// Whether there is a file, so that something may be written one day.
+    /// Returns true if there is a file, even if the log is muted now.
     pub(super) fn is_open(&self) -> bool {
         self.opened.is_some()
     }
 
-    /// From now on nobody writes lines for it, or somebody does again. A log
-    /// that is off stays off.
+    /// Mutes the log, or ends that. A log that is off stays off.
     pub(super) fn mute(&self, is_muted: bool) {
         if let Some(opened) = &self.opened {
             opened.is_muted.store(is_muted, Relaxed);
         }
     }
 
-    /// Hands over `count` whole lines, each with its line end. Does not wait for the disk. Where the
-    /// backlog (16 MiB) is full they are dropped, and a line in the file says how many.
+    /// Appends `count` whole lines, each with its line end. Does not wait for the disk. If the
+    /// backlog (16 MiB) is full they are dropped, and a line in the file gives their number.
     ///
-    /// A panicking thread that cannot have the lock gives up, and its lines are not counted.
+    /// On a panicking thread that cannot take the lock, the lines are lost and not counted.
     pub fn append(&self, lines: &[u8], count: usize) {
         debug_assert!(
             lines.is_empty() || lines.ends_with(b"\n"),
@@ -83,19 +82,20 @@ impl Log {
         }
     }
 
-    /// How many lines were dropped since the log was opened.
+    /// Returns the number of lines dropped since the log was opened.
     pub fn dropped(&self) -> u64 {
         let opened = self.opened.as_ref();
         opened.map_or(0, |opened| opened.queue.dropped())
     }
 
-    /// Waits until everything appended before this call is in the file, at most two seconds. Gives
-    /// whether it is; it is not if the disk refuses. Blocks its thread: for the end of a process.
+    /// Waits until everything appended before this call is in the file, at most two seconds.
+    /// Returns true if it is; false if the disk refuses. Blocks its thread: for the end of a
+    /// process.
     pub fn flush(&self) -> bool {
         self.flush_within(FLUSH_LIMIT)
     }
 
-    /// As [`Log::flush`], with a limit of the caller's.
+    /// Flushes as [`Log::flush`] does, with another limit.
     pub(super) fn flush_within(&self, limit: Duration) -> bool {
         match &self.opened {
             Some(opened) => opened.queue.flush(limit),
@@ -103,7 +103,7 @@ impl Log {
         }
     }
 
-    /// A handle that does not keep the log open. `None` for a log that is off.
+    /// Returns a handle that does not keep the log open. `None` for a log that is off.
     pub(super) fn downgrade(&self) -> Option<WeakLog> {
         let opened = self.opened.as_ref()?;
         Some(WeakLog(Arc::downgrade(opened)))
@@ -135,12 +135,12 @@ impl fmt::Debug for Log {
     }
 }
 
-/// A [`Log`] that somebody else keeps open.
+/// A handle to a [`Log`] that does not keep it open.
 #[derive(Clone, Debug)]
 pub(super) struct WeakLog(Weak<Opened>);
 
 impl WeakLog {
-    /// The log, if it is still open.
+    /// Returns the log, if it is still open.
     pub(super) fn upgrade(&self) -> Option<Log> {
         let opened = self.0.upgrade()?;
         Some(Log {
@@ -149,19 +149,19 @@ impl WeakLog {
     }
 }
 
-/// Why a log could not be opened.
+/// The error of a log that cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
     /// The server's name cannot be the name of a file.
     Name(String),
-    /// The file, or its directory, could not be made or opened.
+    /// The file, or its directory, cannot be created or opened.
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The system has no thread left for the writer.
+    /// The writer's thread cannot be started.
     Thread(io::Error),
 }
 
@@ -193,7 +193,8 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// No separators and no dots, so that no name leads out of the directory.
+/// Returns true if `server` is a valid file name: no separators and no dots, so that no name leads
+/// out of the directory.
 fn is_file_name(server: &str) -> bool {
     (1..=MAX_NAME).contains(&server.len())
         && server
@@ -201,11 +202,11 @@ fn is_file_name(server: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// What clones of a [`Log`] share; dropped with the last of them.
+/// The state that clones of a [`Log`] share; dropped with the last of them.
 struct Opened {
     queue: Arc<Queue>,
     is_muted: AtomicBool,
-    /// Ends with the writer.
+    /// Disconnects when the writer ends.
     ended: Mutex<Receiver<Infallible>>,
 }
 
@@ -255,7 +256,7 @@ mod tests {
         }
     }
 
-    /// A log in `dir`, and what it tells the person at the terminal.
+    /// Opens a log in `dir`. Also returns its messages on the terminal.
     fn open_telling(dir: &Path) -> (Log, mpsc::Receiver<String>) {
         let (tell, told) = mpsc::channel();
         let tell = move |line: &[u8]| {
@@ -301,7 +302,7 @@ mod tests {
             })
             .collect();
         times.sort();
-        // The median, as a busy machine may stop this test itself for longer.
+        // The median, as a busy machine may delay this test itself for longer.
         assert!(times[4] < Duration::from_millis(200), "{times:?}");
     }
 
@@ -332,7 +333,8 @@ mod tests {
         assert_eq!(read(&logs), "two\n");
     }
 
-    /// Each thread's lines are numbered; all come out whole, in order, in files of bounded length.
+    /// Each thread's lines are numbered; all are in the files whole, in order, in files of bounded
+    /// length.
     #[test]
     fn rotation_loses_and_splits_no_line_of_many_appenders() {
         const THREADS: usize = 4;
@@ -389,7 +391,7 @@ mod tests {
         assert_eq!(read(dir.path()).len(), 1000);
     }
 
-    /// A full disk, until more lines have come than memory may hold; then it has room again.
+    /// The disk is full until more lines are appended than memory may hold; then it has room again.
     #[test]
     fn a_full_disk_costs_what_memory_cannot_hold_and_the_log_says_how_much() {
         const LINES: u64 = 3 * (backlog::LIMIT / 1024) as u64;

@@ -1,24 +1,24 @@
-//! How much a log is to hold.
+//! The levels of a log.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Which events a log holds; the transcript is written at every level but [`Level::Off`]. What
-/// belongs in it at a level belongs in it at all the later ones.
+/// The level of events that a log holds; the transcript is written at every level except
+/// [`Level::Off`]. Each level includes the events of the levels before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// No log file at all, and no transcript: whoever opens logs uses [`Log::off`](super::Log::off).
+    /// No log file and no transcript: callers use [`Log::off`](super::Log::off).
     Off,
-    /// What needs somebody's attention now.
+    /// Events that need attention now.
     Error,
-    /// What may need it later.
+    /// Events that may need attention later.
     Warn,
-    /// What a server does: connections, links, refusals.
+    /// The work of a server: connections, links, rejections.
     #[default]
     Info,
-    /// What is needed to find a fault, from the libraries below too.
+    /// Details that help to find a fault, including those of libraries.
     Debug,
-    /// Everything that anybody in the process has to say: costs a good part of the throughput.
+    /// Every event in the process: costs a good part of the throughput.
     Trace,
 }
 
@@ -33,7 +33,7 @@ impl Level {
         Level::Trace,
     ];
 
-    /// Its name in configs.
+    /// Returns its name in configs.
     pub fn name(self) -> &'static str {
         match self {
             Level::Off => "off",
@@ -55,14 +55,14 @@ impl fmt::Display for Level {
 impl FromStr for Level {
     type Err = UnknownLevel;
 
-    /// Takes one of the names, in lower case.
+    /// Parses a name, in lower case.
     fn from_str(name: &str) -> Result<Level, UnknownLevel> {
         let named = Level::ALL.into_iter().find(|level| level.name() == name);
         named.ok_or_else(|| UnknownLevel(name.to_owned()))
     }
 }
 
-/// The text that is no name of a level.
+/// The text that is not the name of a level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownLevel(String);
 

@@ -1,17 +1,18 @@
-//! Locking without ever panicking or hanging, even from inside a panic.
+//! Locking that never panics or deadlocks, even inside a panic.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-/// How often, and how long apart, a panicking thread tries for a lock: a hundredth of a second in all.
-/// The holders of our locks need microseconds, unless the holder is the panicking thread itself.
+/// Number of times that a panicking thread tries to lock, [`BETWEEN_TRIES`] apart: 10 ms in all.
+/// The holders of this folder's locks need microseconds, unless the holder is the panicking thread
+/// itself.
 const TRIES: u32 = 100;
 const BETWEEN_TRIES: Duration = Duration::from_micros(100);
 
-/// Takes `mutex`. A poisoned one is taken all the same: what our locks guard is whole after each
-/// statement. `None` only on a panicking thread (the panic hook logs) that cannot have the lock
-/// soon, as it may be the one that holds it.
+/// Locks `mutex`, even if it is poisoned: the data of this folder's locks is consistent after each
+/// statement. Returns `None` only on a panicking thread (the panic hook logs) that cannot lock it
+/// soon, as that thread may hold the lock itself.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     if thread::panicking() {
         return lock_within_a_panic(mutex);
@@ -64,7 +65,8 @@ mod tests {
         let got = Mutex::new(None);
         thread::scope(|scope| {
             let panicker = scope.spawn(|| {
-                // Locals go in reverse order: the guard is still held when the other one is dropped.
+                // Locals are dropped in reverse order: the guard is still held when the other one
+                // is dropped.
                 let _guard = mutex.lock().unwrap();
                 let _locks = LocksWhenDropped(&mutex, &got);
                 panic!("panics with the lock held; this panic is part of a test");

@@ -1,12 +1,12 @@
-//! What a herd server writes down, and how it gets to the disk without holding anybody up.
+//! Logs of a server: its transcript and its events, written without delaying the code that logs.
 //!
-//! Each server has one log file, `DIR/NAME.log`. Two kinds of entries end there:
+//! Each server has one log file, `DIR/NAME.log`, with two kinds of entries:
 //!
-//! - the **transcript**: every line in and out of clients, every report in and out of neighbours
-//!   ([`Transcript`]). It is formatted once and handed over in blocks;
-//! - **events**: connections, links, refusals, faults. They are `tracing` events, and go to the
-//!   log of the server whose span they are in ([`Router`], [`install`]), since several servers
-//!   may share a process.
+//! - the **transcript**: every line from and to clients, every report from and to neighbours
+//!   ([`Transcript`]). It is formatted once and appended in blocks;
+//! - **events**: connections, links, rejections, faults. They are `tracing` events, and are written
+//!   to the log of the server whose span they are in ([`Router`], [`install`]), since several
+//!   servers may share a process.
 //!
 //! ```text
 //! Transcript ─┐  blocks          one lock, one copy        one thread for each log
@@ -16,23 +16,23 @@
 //!
 //! Promises:
 //!
-//! - An entry is in the file within a fifth of a second of being handed over, while the disk keeps
-//!   up. Times are UTC.
-//! - Whoever logs never waits for the disk. What the disk does not take waits in a bounded backlog;
-//!   past that, lines are dropped, and a line in the file says how many, where they are missing.
-//! - Text from outside is escaped ([`escape_into`]), so nobody can forge a line.
-//! - Files rotate by size, a bounded number is kept, and no line is split between two.
-//! - A file or directory that is moved or removed is made again at the next block.
+//! - An entry is in the file within 200 ms of being appended, while the disk keeps up. Times are
+//!   UTC.
+//! - Logging never waits for the disk. Lines that the disk does not accept wait in a bounded
+//!   backlog; beyond its bound they are dropped, and a line in the file at that place gives their
+//!   number.
+//! - Text from outside is escaped ([`escape_into`]), so it cannot forge a line.
+//! - Files rotate by size, a bounded number is kept, and no line is split between two files.
+//! - A file or directory that is moved or removed is created again at the next block.
 //!
-//! The shape, a bounded buffer that application threads append to and one thread empties with large
-//! writes, is that of every asynchronous logger since log4j 2; the double buffer with
-//! a gathering delay is group commit, as databases do it for their logs.
+//! A bounded buffer that application threads append to and one thread empties with large writes is
+//! the design of every asynchronous logger since log4j 2. The double buffer with a gathering delay
+//! is the group commit of databases' logs.
 //!
-//! What this does not do: `fsync` (after a power cut the last seconds may be missing, and a
-//! process that is killed takes along what it gathered, about 50 ms), compress, ship logs
-//! elsewhere, or sort: pages of different connections are in the order of being handed over,
-//! so their times may be out of order by milliseconds. Files are compared by device and inode, so
-//! it builds on Unix only.
+//! Not included: `fsync` (a power cut may lose the last seconds, and a killed process loses what it
+//! gathered, about 50 ms), compression, shipping of logs, and sorting: pages of different
+//! connections are in the order in which they are appended, so their times may be out of order by
+//! milliseconds. Files are compared by device and inode, so it builds on Unix only.
 
 mod backlog;
 mod escape;

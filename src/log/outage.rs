@@ -1,12 +1,12 @@
-//! Telling of trouble once, not once for each line that it hits.
+//! Reports of an outage once, not once for each line that it affects.
 
 use std::time::{Duration, Instant};
 
-/// How long all must be well before trouble counts as over. Shorter: a disk that comes and goes
-/// floods the terminal; longer: the all-clear comes late.
+/// Time without a failure after which an outage is over. Shorter: an intermittent disk floods the
+/// terminal; longer: the end of the outage is reported late.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// A run of troubles with no more than [`QUIET`] between them, and what it cost.
+/// A run of failures with no more than [`QUIET`] between them, and the number of lines lost by it.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     last_trouble: Option<Instant>,
@@ -14,20 +14,21 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// Something went wrong at `now`, and `dropped` lines are lost by it. Whether to tell of it: true
-    /// for the first trouble of an episode.
+    /// Records a failure at `now` that lost `dropped` lines. Returns true for the first failure of
+    /// an outage, which is to be reported.
     pub(super) fn trouble(&mut self, now: Instant, dropped: u64) -> bool {
         self.dropped += dropped;
         self.last_trouble.replace(now).is_none()
     }
 
-    /// How long from `now` on all must be well for the episode to be over. `None` where there is none.
+    /// Returns the time from `now` until the outage is over if no failure follows. `None` if there
+    /// is no outage.
     pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
         let quiet_since = self.last_trouble?;
         Some(QUIET.saturating_sub(now.saturating_duration_since(quiet_since)))
     }
 
-    /// All is well at `now`. If that ends an episode, how many lines it cost.
+    /// Records a success at `now`. Returns the number of lines lost if it ends an outage.
     pub(super) fn fine(&mut self, now: Instant) -> Option<u64> {
         let quiet_since = self.last_trouble?;
         if now.saturating_duration_since(quiet_since) < QUIET {

@@ -1,4 +1,4 @@
-//! A panic as one line in the logs and on the terminal.
+//! The panic hook: a panic as one line in the logs and on the terminal.
 
 use std::env;
 use std::panic::{self, PanicHookInfo};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::router::Router;
 
-/// How long a panic may take to reach the files: it may be the last thing that the process does.
+/// Maximum time for a panic to reach the files: the process may end right after it.
 const FLUSH_LIMIT: Duration = Duration::from_millis(200);
 
-/// From now on a panic anywhere in the process is one error event, with its thread, place and message,
-/// and is in the logs of `router` when the hook returns, if the disk takes it within a fifth of a
-/// second. Rust's own message is printed only with `RUST_BACKTRACE` set, or while there is no
-/// subscriber of events. Call it once, after [`install`](super::install).
+/// Installs a hook that makes each panic in the process one error event, with its thread, place and
+/// message. The event is in the logs of `router` when the hook returns, if the disk accepts it
+/// within 200 ms. Rust's own message is printed only with `RUST_BACKTRACE` set, or while there is
+/// no subscriber of events. Call it once, after [`install`](super::install).
 pub fn log_panics(router: &Router) {
     let router = router.clone();
     let rusts_own = panic::take_hook();
@@ -48,10 +48,11 @@ mod tests {
     use std::process::{Command, Output};
     use tempfile::TempDir;
 
-    /// Names the directory for the logs of the child process.
+    /// The environment variable with the directory for the logs of the child process.
     const DIR: &str = "PROXYHERD_TEST_PANICS_DIR";
 
-    /// What the child does. Hooks and subscribers belong to a whole process, so it has one of its own.
+    /// Runs the child. Hooks and subscribers belong to a whole process, so the test needs one of
+    /// its own.
     #[test]
     #[ignore = "runs in a process that the other tests start"]
     fn child() {
@@ -106,8 +107,8 @@ mod tests {
         assert!(first.starts_with(start), "{first}");
         assert!(second.starts_with("error: panicked: the log's lock is held "));
 
-        // The process was killed right after its second panic; the first was flushed by its hook,
-        // and the second could not be had, as its thread held the lock.
+        // The process aborts right after its second panic. The first is flushed by its hook; the
+        // second cannot be logged, as its thread holds the lock.
         let log = std::fs::read_to_string(dir.path().join("Riley.log")).unwrap();
         let start = "Z ERROR panicked: a message\\nof two lines thread=plain ";
         assert!(log.contains(start), "{log}");

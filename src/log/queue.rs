@@ -1,8 +1,8 @@
-//! Where appenders and the writer meet.
+//! The queue between appenders and the writer.
 //!
-//! Appending takes a lock that is held for one copy, and wakes the writer only when there was
-//! nothing to write before: about twenty times a second under load, so that nearly every append
-//! is free of system calls.
+//! Appending takes a lock that is held for one copy, and wakes the writer only if there was nothing
+//! to write before: about twenty times a second under load, so nearly every append makes no system
+//! call.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,21 +10,21 @@ use std::time::Duration;
 use super::backlog::{Backlog, Block, Pushed};
 use super::locks;
 
-/// How long the writer lets lines gather before it writes them. Longer: nearer to the fifth of a
-/// second that an entry may take; shorter: more and smaller writes.
+/// Time that the writer lets lines gather before it writes them. Longer: nearer to the 200 ms that
+/// an entry may take; shorter: more and smaller writes.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// How long after a failed write the next one is tried.
+/// Time between a failed write and the next try.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// What appenders and the writer share: a std mutex, as it is held for one copy and never across an
-/// await.
+/// The state that appenders and the writer share. It is a std mutex, as it is held for one copy and
+/// never across an await.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// The writer waits here.
+    /// Wakes the writer.
     work: Condvar,
-    /// Those who flush wait here.
+    /// Wakes callers of `flush`.
     progress: Condvar,
 }
 
@@ -32,34 +32,34 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     backlog: Backlog,
-    /// The writer is not to wait: somebody flushes, or the backlog is high.
+    /// Set while the writer must not wait: a flush is pending, or the backlog is high.
     hurry: bool,
-    /// No handle is left.
+    /// Set when the last handle is dropped.
     closed: bool,
-    /// Blocks that the writer has taken from the backlog.
+    /// Number of blocks that the writer has taken from the backlog.
     taken: u64,
-    /// Blocks of those that are in the file.
+    /// Number of those blocks that are in the file.
     settled: u64,
-    /// Writes that failed.
+    /// Number of failed writes.
     faults: u64,
 }
 
 impl Queue {
-    /// Adds `count` whole lines, which are dropped and counted if the backlog is full.
+    /// Adds `count` whole lines, or drops and counts them if the backlog is full.
     pub(super) fn push(&self, lines: &[u8], count: usize) {
         let Some(mut state) = locks::lock(&self.state) else {
             return;
         };
         let pushed = state.backlog.push(lines, count);
         state.hurry |= pushed == Pushed::High;
-        drop(state); // first, or the woken writer would find it locked
+        drop(state); // first: otherwise the woken writer finds it locked
         if pushed != Pushed::Quietly {
             self.work.notify_one();
         }
     }
 
-    /// Waits until all that was pushed before is in the file, a write fails, or `limit` is over. Gives
-    /// whether all is in the file.
+    /// Waits until all lines pushed before are in the file, a write fails, or `limit` has passed.
+    /// Returns true if all are in the file.
     pub(super) fn flush(&self, limit: Duration) -> bool {
         let Some(mut state) = locks::lock(&self.state) else {
             return false;
@@ -77,12 +77,12 @@ impl Queue {
         state.settled >= target
     }
 
-    /// How many lines found the backlog full, ever.
+    /// Returns the total number of lines dropped.
     pub(super) fn dropped(&self) -> u64 {
         locks::lock(&self.state).map_or(0, |state| state.backlog.dropped())
     }
 
-    /// Says that nothing more will be pushed.
+    /// Closes the queue: no line is pushed after this.
     pub(super) fn close(&self) {
         if let Some(mut state) = locks::lock(&self.state) {
             state.closed = true;
@@ -90,9 +90,9 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits for lines, up to `limit` where there is one, lets more gather, and moves them into
-    /// `block`, which is empty, and stays so if none came in time. False if there are none and none
-    /// can come.
+    /// Waits for lines (at most `limit`, if given), lets more gather, and moves them into `block`.
+    /// The block must be empty, and stays empty if no line comes in time. Returns false if there
+    /// are no lines and the queue is closed.
     pub(super) fn take_into(&self, block: &mut Block, limit: Option<Duration>) -> bool {
         let Some(state) = self.wait_for_lines(limit) else {
             return true;
@@ -106,15 +106,15 @@ impl Queue {
         true
     }
 
-    /// Says that what was taken is in the file.
+    /// Records that the taken block is in the file.
     pub(super) fn settle(&self) {
         let mut state = self.lock();
         state.settled = state.taken;
         self.progress.notify_all();
     }
 
-    /// Tells those who flush that a write failed, and waits for the time of the next. False if no
-    /// handle was left before the write: then nobody is served by another.
+    /// Records a failed write, wakes callers of `flush`, and waits until the next try is due.
+    /// Returns false if the queue was closed before the write: no other caller needs a retry then.
     pub(super) fn wait_to_retry(&self) -> bool {
         let mut state = self.lock();
         state.faults += 1;
@@ -126,7 +126,8 @@ impl Queue {
         true
     }
 
-    /// `None` once the limit is over; a queue that is closed is not waited for.
+    /// Waits for lines. Returns `None` if `limit` passes first; does not wait if the queue is
+    /// closed.
     fn wait_for_lines(&self, limit: Option<Duration>) -> Option<MutexGuard<'_, State>> {
         let nothing = |state: &mut State| state.backlog.is_empty() && !state.closed;
         let Some(limit) = limit else {
@@ -150,7 +151,7 @@ impl Queue {
         state
     }
 
-    /// For the writer, which never panics and so always gets the lock.
+    /// Locks the state for the writer, which never panics and so always gets the lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,9 +1,9 @@
-//! The file at a path that others may move, remove or fill up, and its old copies.
+//! The log file at a path that others may move, remove or fill up, and its old copies.
 //!
-//! `NAME.log` grows to a limit and becomes `NAME.log.1`, which was `NAME.log.2` before that, and so on
-//! up to the number kept. Before each block the path is looked at, one system call for thousands of
-//! lines, so that what logrotate, a person or another process did to it is seen before
-//! anything is written to a file that has no name any more.
+//! `NAME.log` grows to a limit and becomes `NAME.log.1`, which was `NAME.log.2` before that, and so
+//! on up to the number kept. Before each block the path is checked, one system call for thousands
+//! of lines, so that a change by logrotate, a person or another process is noticed before anything
+//! is written to a file that no longer has a name.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -13,22 +13,22 @@ use std::path::{Path, PathBuf};
 
 use memchr::{memchr, memrchr};
 
-/// A log file by its path. Invariants: what it wrote to one file ends with a line end, unless the
-/// disk took only part of a line; then either the rest of that line is the next thing written to
-/// that file, or the whole line is written to the next one.
+/// A log file by its path. Invariants: the data written to one file ends with a line end, unless
+/// the disk accepted only part of a line. In that case either the rest of that line is the next
+/// data written to that file, or the whole line is written to the next one.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     max_bytes: u64,
     keep: usize,
     open: Open,
-    /// Length at which the file is rotated: `max_bytes`, or more after a rotation failed.
+    /// Length at which the file is rotated: `max_bytes`, or more after a failed rotation.
     full_at: u64,
     rotation_fault: Option<io::Error>,
 }
 
 impl LogFile {
-    /// Opens `path` to append, and makes it and its directory where they are missing.
+    /// Opens `path` to append, and creates it and its directory if they are missing.
     pub(super) fn open(path: PathBuf, max_bytes: u64, keep: usize) -> io::Result<LogFile> {
         let open = Open::at(&path)?;
         Ok(LogFile {
@@ -45,9 +45,9 @@ impl LogFile {
         &self.path
     }
 
-    /// Writes `lines` from the byte `done` on and moves `done` along. After an error call it again
-    /// with the same two: it goes on where it stopped. That may be in the middle of a line;
-    /// if the file is another one by then, the line is written again from its start.
+    /// Writes `lines` from the byte `done` on and advances `done`. After an error call it again
+    /// with the same arguments: it continues where it stopped. That may be in the middle of a line;
+    /// if the file is a new one by then, the line is written again from its start.
     pub(super) fn append(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
         if self.follow_path()? {
             *done = line_start(lines, *done);
@@ -62,14 +62,14 @@ impl LogFile {
         Ok(())
     }
 
-    /// Why a rotation failed since the last call; lines are then written to the old file all the same,
-    /// and the next rotation is tried when it has grown by the limit again.
+    /// Returns the cause of a rotation that failed since the last call. Lines are written to the
+    /// old file in that case, and the next rotation is tried when it has grown by the limit again.
     pub(super) fn take_rotation_fault(&mut self) -> Option<io::Error> {
         self.rotation_fault.take()
     }
 
-    /// Sees to it that the open file is the one at the path, and that its length is known, whoever
-    /// changed it. Gives whether it is another one than before.
+    /// Makes sure that the open file is the one at the path, and reads its length, which others may
+    /// have changed. Returns true if the file is a new one.
     fn follow_path(&mut self) -> io::Result<bool> {
         if let Ok(metadata) = fs::metadata(&self.path)
             && identity(&metadata) == self.open.identity
@@ -82,9 +82,9 @@ impl LogFile {
         Ok(true)
     }
 
-    /// How many bytes from `done` on go into the open file: whole lines up to its limit, and always
-    /// the rest of a line that it has the start of. An empty file takes a line of any length.
-    /// 0: not even one fits.
+    /// Returns the number of bytes from `done` on that go into the open file: whole lines up to its
+    /// limit, and always the rest of a line whose start it holds. An empty file accepts a line of
+    /// any length. 0: not even one line fits.
     fn fitting(&self, lines: &[u8], done: usize) -> usize {
         let rest = &lines[done..];
         if !self.open.rotates {
@@ -112,15 +112,16 @@ impl LogFile {
     }
 }
 
-/// An open file, and what tells it from others.
+/// An open file and its identity.
 #[derive(Debug)]
 struct Open {
     file: File,
     identity: (u64, u64),
     length: u64,
-    /// Devices and pipes have no length and are not renamed.
+    /// False for devices and pipes, which have no length and are not renamed.
     rotates: bool,
-    /// It broke off in a line before it was opened, and that line has not been ended yet.
+    /// Set while the file, as it was opened, ends in the middle of a line that has not been ended
+    /// yet.
     broken_line: bool,
 }
 
@@ -140,7 +141,8 @@ impl Open {
         })
     }
 
-    /// Not done when opening: a full disk must not keep a server from starting.
+    /// Ends a broken line. This is not done when opening: a full disk must not keep a server from
+    /// starting.
     fn end_broken_line(&mut self) -> io::Result<()> {
         if self.broken_line {
             self.write(b"\n", &mut 0)?;
@@ -149,7 +151,8 @@ impl Open {
         Ok(())
     }
 
-    /// Writes all of `bytes`, moving `done` along by what was written, also before an error.
+    /// Writes all of `bytes` and advances `done` by the number of bytes written, also before an
+    /// error.
     fn write(&mut self, mut bytes: &[u8], done: &mut usize) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.file.write(bytes) {
@@ -167,13 +170,13 @@ impl Open {
     }
 }
 
-/// Device and inode. While a file is open no other can have the same.
+/// Returns device and inode. While a file is open no other can have the same.
 fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether the file breaks off in a line, as a process that was killed may leave it. What can't be
-/// read counts as whole.
+/// Returns true if the file ends in the middle of a line, as a killed process may leave it. A file
+/// that cannot be read counts as whole.
 fn ends_in_a_line(path: &Path) -> bool {
     let last_byte = || -> io::Result<u8> {
         let mut file = File::open(path)?;
@@ -185,8 +188,9 @@ fn ends_in_a_line(path: &Path) -> bool {
     last_byte().is_ok_and(|byte| byte != b'\n')
 }
 
-/// Moves the file at `path` to number 1 and each numbered file up by one; the one past `keep` goes.
-/// Numbers are moved up to the first gap only, so the cost is in files that there are.
+/// Moves the file at `path` to number 1 and each numbered file up by one; the file beyond `keep` is
+/// removed. Numbers are moved up to the first gap only, so the cost depends on the files that
+/// exist.
 fn shift(path: &Path, keep: usize) -> io::Result<()> {
     if keep == 0 {
         return fs::remove_file(path);
@@ -206,12 +210,13 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Where the line begins that the byte `at` is in; `at` itself if it is the first of its line.
+/// Returns the start of the line that contains the byte `at`; `at` itself if it is the first of its
+/// line.
 fn line_start(lines: &[u8], at: usize) -> usize {
     memrchr(b'\n', &lines[..at]).map_or(0, |end| end + 1)
 }
 
-/// Length of the first line, its end included.
+/// Returns the length of the first line, its end included.
 fn first_line(lines: &[u8]) -> usize {
     memchr(b'\n', lines).map_or(lines.len(), |end| end + 1)
 }
@@ -339,7 +344,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let mut file = open(&dir, 8, 4);
         let lines = b"one line\ntwo\n";
-        // As after an error: the disk took the first three bytes and then no more.
+        // As after an error: the disk accepts the first three bytes and then no more.
         file.open.write(&lines[..3], &mut 0).unwrap();
         file.append(lines, &mut 3).unwrap();
         assert_eq!(read(&dir, "Riley.log.1"), "one line\n");

@@ -1,9 +1,8 @@
-//! Which server's log an event belongs to, where several servers share a process.
+//! The assignment of events to logs, where several servers share a process.
 //!
-//! Whatever a server does is done inside its span, made with
-//! `tracing::info_span!("server", server = "Riley")`. The span carries the name only; logs are
-//! found by name when an event comes, so it does not matter whether the span or the log was there
-//! first, and no span keeps a log open.
+//! The work of a server runs inside its span, made with `tracing::info_span!("server", server =
+//! "Riley")`. The span carries the name only; the log is found by name at each event, so span and
+//! log may be created in either order, and no span keeps a log open.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -25,20 +24,20 @@ pub(super) const OURS: &str = env!("CARGO_CRATE_NAME");
 const SERVER: &str = "server";
 
 /// The logs of the servers in this process, by name: as many as there are servers. A cheap clone is
-/// the same router. It keeps no log open: a server that drops its [`Log`] is out.
+/// the same router. It keeps no log open: a server that drops its [`Log`] gets no more events.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
     logs: Arc<Mutex<Vec<(String, WeakLog)>>>,
 }
 
 impl Router {
-    /// A router that knows no server yet.
+    /// Creates a router without servers.
     pub fn new() -> Router {
         Router::default()
     }
 
-    /// From now on `log` gets the events of the server `name`, instead of any that did. One that is
-    /// off gets none.
+    /// Registers `log` for the events of the server `name`, in place of any registered before. A
+    /// log that is off gets none.
     pub fn register(&self, name: &str, log: &Log) {
         let Some(mut logs) = locks::lock(&self.logs) else {
             return;
@@ -47,14 +46,14 @@ impl Router {
         logs.extend(log.downgrade().map(|log| (name.to_owned(), log)));
     }
 
-    /// Mutes all logs that are registered, or ends that.
+    /// Mutes all registered logs, or ends that.
     pub(super) fn mute(&self, is_muted: bool) {
         self.logs(|_| true)
             .iter()
             .for_each(|log| log.mute(is_muted));
     }
 
-    /// Flushes all logs, one after the other, for as long as `limit` allows.
+    /// Flushes all logs in turn, for as long as `limit` allows.
     pub(super) fn flush_within(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         for log in self.logs(|_| true) {
@@ -62,7 +61,7 @@ impl Router {
         }
     }
 
-    /// The logs that an event of `server` goes to: that server's, or all where there is none.
+    /// Returns the logs for an event of `server`: that server's, or all if it is `None`.
     pub(super) fn logs_of(&self, server: Option<&str>) -> Vec<Log> {
         self.logs(|name| server.is_none_or(|server| server == name))
     }
@@ -76,24 +75,24 @@ impl Router {
     }
 }
 
-/// What the span of a server carries: the server's name.
+/// The name of the server, stored in its span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server(pub(super) String);
 
 impl Server {
-    /// Whether this describes the span of a server.
+    /// Returns true if this describes the span of a server.
     pub(super) fn is_span(metadata: &Metadata<'_>) -> bool {
         metadata.is_span() && metadata.name() == SERVER && is_ours(metadata.target())
     }
 
-    /// The server that a new span names, if it does.
+    /// Returns the server that a new span names, if it does.
     pub(super) fn named_by(attributes: &Attributes<'_>) -> Option<Server> {
         let mut name = Name(None);
         attributes.record(&mut name);
         name.0.map(Server)
     }
 
-    /// The server in whose span `event` was made, the nearest if there are several.
+    /// Returns the server in whose span `event` was emitted, the nearest if there are several.
     pub(super) fn of<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<Server>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -103,12 +102,12 @@ impl Server {
     }
 }
 
-/// Whether a target is of this crate.
+/// Returns true if a target is of this crate.
 pub(super) fn is_ours(target: &str) -> bool {
     is_within(target, OURS)
 }
 
-/// Whether a target is a module or one inside it.
+/// Returns true if a target is `module` or inside it.
 pub(super) fn is_within(target: &str, module: &str) -> bool {
     target
         .strip_prefix(module)
@@ -126,7 +125,7 @@ impl Visit for Name {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == SERVER {
-            self.0 = Some(format!("{value:?}")); // what `server = %name` arrives as
+            self.0 = Some(format!("{value:?}")); // the form in which `server = %name` arrives
         }
     }
 }

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// Where the six digits of the microseconds stand in the text.
+/// Position of the six digits of the microseconds in the text.
 const MICROS: std::ops::Range<usize> = 20..26;
 
-/// A time as text, such as `2026-11-22T09:31:05.123456Z`. It keeps the text of its second, so moving
-/// it within one second rewrites six digits and does no calendar.
+/// A time as text, such as `2026-11-22T09:31:05.123456Z`. It caches the text of its second, so a
+/// change within one second rewrites six digits and computes no date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     text: [u8; Stamp::LEN],
@@ -19,7 +19,8 @@ impl Stamp {
     /// Length of the text in bytes.
     pub(super) const LEN: usize = 27;
 
-    /// `unix_nanos` is nanoseconds since 1970 in UTC, cut to microseconds; before 1970 counts as 1970.
+    /// Creates a stamp of `unix_nanos`, nanoseconds since 1970 in UTC, cut to microseconds. A time
+    /// before 1970 counts as 1970.
     pub(super) fn new(unix_nanos: i64) -> Stamp {
         let mut stamp = Stamp {
             text: [0; Stamp::LEN],
@@ -29,14 +30,14 @@ impl Stamp {
         stamp
     }
 
-    /// The time of the system's clock.
+    /// Creates a stamp of the system's clock.
     pub(super) fn now() -> Stamp {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let nanos = since_1970.unwrap_or_default().as_nanos();
         Stamp::new(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 
-    /// Moves the stamp to `unix_nanos`.
+    /// Sets the stamp to `unix_nanos`.
     pub(super) fn set(&mut self, unix_nanos: i64) {
         let nanos = u64::try_from(unix_nanos).unwrap_or(0);
         let second = nanos / NANOS_PER_SECOND;

@@ -1,9 +1,9 @@
-//! The person at the terminal, who must not be able to stop the server.
+//! Messages on the terminal, which must not be able to block the server.
 //!
-//! A write to stderr blocks for as long as nobody reads its pipe or somebody holds the terminal
-//! with Ctrl-S. So one thread writes, and whoever tells something waits for it only briefly, and not
-//! at all once it is known to be stuck. While all is well a message is out when [`tell`] returns, in
-//! order with whatever else the process prints, and there is nothing to flush at exit.
+//! A write to stderr blocks for as long as its pipe is not read or the terminal is held with
+//! Ctrl-S. So one thread writes, and a caller waits for it only briefly, and not at all while it is
+//! stuck. In normal operation a message is written when [`tell`] returns, in order with the other
+//! output of the process, and there is nothing to flush at exit.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,30 +12,32 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
-/// Messages that may wait for a stuck terminal; past it they are dropped and counted.
+/// Maximum number of messages that wait for a stuck terminal; more are dropped and counted.
 const QUEUE: usize = 256;
 
-/// How long a message waits to be out, once for each time that the terminal gets stuck.
+/// Maximum time that a caller waits for its message to be written, once for each time that the
+/// terminal gets stuck.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How long a process waits at its end for all of them to be out. Much shorter: on a busy machine its
-/// last words, an error perhaps, are lost with it. Longer: it does not end while a terminal is stuck.
+/// Maximum time that a process waits at its end for all messages to be written. Much shorter: on a
+/// busy machine its last messages, such as an error, are lost. Longer: the process does not end
+/// while a terminal is stuck.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 static STDERR: LazyLock<Terminal> = LazyLock::new(|| Terminal::new(io::stderr()));
 
-/// Shows `line`, which is escaped and ends with a line end, on stderr. Never fails and never blocks
-/// for long. A stderr that is closed or refuses the write is ignored.
+/// Writes `line`, which is escaped and ends with a line end, to stderr. Never fails and never
+/// blocks for long. A stderr that is closed or refuses the write is ignored.
 pub fn tell(line: &[u8]) {
     STDERR.tell(line);
 }
 
-/// Waits until all that was told is out, at most a second: for the end of a process.
+/// Waits until all messages are written, at most a second: for the end of a process.
 pub fn finish_telling() {
     STDERR.finish();
 }
 
-/// A thread that writes messages one by one, and how it fares.
+/// A thread that writes messages one by one, and its health.
 struct Terminal {
     queue: SyncSender<Message>,
     health: Arc<Health>,
@@ -43,12 +45,12 @@ struct Terminal {
 
 struct Message {
     line: Vec<u8>,
-    /// Dropped when the line is out, which is what its teller waits for.
+    /// Dropped when the line is written, which ends the caller's wait.
     _out: Sender<()>,
 }
 
 impl Message {
-    /// A message, and what ends when it is out.
+    /// Returns a message, and a receiver that disconnects when it is written.
     fn new(line: &[u8]) -> (Message, Receiver<()>) {
         let (out, is_out) = mpsc::channel();
         let message = Message {
@@ -61,9 +63,9 @@ impl Message {
 
 #[derive(Default)]
 struct Health {
-    /// A message has waited in vain, and none has come out since.
+    /// Set while a message has waited in vain and none has been written since.
     stuck: AtomicBool,
-    /// Messages that found the queue full, and of which nobody knows yet.
+    /// Number of messages that were dropped and not reported yet.
     missed: AtomicU64,
 }
 
@@ -73,7 +75,7 @@ impl Terminal {
         let health = Arc::new(Health::default());
         let thread = thread::Builder::new().name("terminal".to_owned());
         let its_health = Arc::clone(&health);
-        // Where no thread can be had the channel is closed, and `tell` does what it can.
+        // If the thread cannot be started the channel is closed, and `tell` writes the line itself.
         let _ = thread.spawn(move || show(output, messages, &its_health));
         Terminal { queue, health }
     }
@@ -93,7 +95,7 @@ impl Terminal {
 
     fn finish(&self) {
         let (last, is_out) = Message::new(b"");
-        // Where the queue is full the terminal is stuck, and not for long only.
+        // If the queue is full the terminal has been stuck for a long time.
         if self.queue.try_send(last).is_ok() {
             let _ = is_out.recv_timeout(LAST_PATIENCE);
         }
@@ -127,7 +129,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Instant;
 
-    /// A terminal that takes nothing while its gate is locked.
+    /// A terminal that accepts nothing while its gate is locked.
     #[derive(Clone, Default)]
     struct Screen {
         gate: Arc<Mutex<()>>,
@@ -161,7 +163,7 @@ mod tests {
             terminal.tell(b"two\n");
             screen.text() == "one\ntwo\n"
         };
-        // A busy machine may keep the terminal's thread from its turn for longer than is waited.
+        // On a busy machine the terminal's thread may be scheduled later than the caller's limit.
         assert!((0..10).any(is_out_when_told));
     }
 

@@ -1,13 +1,12 @@
-//! Events that come in floods, told one by one at a measured pace; and trouble
-//! that shows many faces.
+//! Rate limits for log events that come in floods or with changing reasons.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets one of many like events be told in a while. How many there were is
-/// counted by whoever has to show it.
+/// A limit that allows one event of a kind in each interval. The total number of events is counted
+/// by their owner.
 #[derive(Debug)]
 pub struct LogThrottle {
     pause: Duration,
@@ -21,7 +20,7 @@ struct State {
 }
 
 impl LogThrottle {
-    /// One event is told in `pause`.
+    /// Creates a limit of one event for each `pause`.
     pub fn new(pause: Duration) -> Self {
         Self {
             pause,
@@ -29,14 +28,14 @@ impl LogThrottle {
         }
     }
 
-    /// There is one more event. If it is its turn to be told: how many were not
-    /// since the last one that was.
+    /// Records one more event. If it may be logged, returns the number of events suppressed since
+    /// the last logged one.
     pub fn turn(&self) -> Option<u64> {
         self.turn_at(Instant::now())
     }
 
     fn turn_at(&self, now: Instant) -> Option<u64> {
-        // Held for a few reads and writes.
+        // The lock is held for a few reads and writes.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.told.is_some_and(|told| now < told + self.pause) {
             state.untold += 1;
@@ -47,7 +46,7 @@ impl LogThrottle {
     }
 }
 
-/// Stands behind what is told: how many of its like were not, if any.
+/// Formats the number of suppressed events as an ending of the logged one; empty for 0.
 pub fn unwritten(untold: u64) -> String {
     match untold {
         0 => String::new(),
@@ -55,8 +54,8 @@ pub fn unwritten(untold: u64) -> String {
     }
 }
 
-/// Lets a trouble be told when it begins, and once in a while again where its
-/// reason has become another than the one that was told.
+/// A limit that allows an event when a failure begins, and once in each interval if the reason
+/// differs from the one logged last.
 #[derive(Debug)]
 pub struct ReasonThrottle {
     pause: Duration,
@@ -64,13 +63,13 @@ pub struct ReasonThrottle {
 }
 
 impl ReasonThrottle {
-    /// A reason that is other is told once in `pause`.
+    /// Creates a limit of one changed reason for each `pause`.
     pub fn new(pause: Duration) -> Self {
         Self { pause, told: None }
     }
 
-    /// There is trouble for this reason, and it begins with it or not. Whether
-    /// to tell it now; then it counts as told.
+    /// Records a failure with this reason; `begins` is true for its first event. Returns true if it
+    /// is to be logged now, and counts it as logged.
     pub fn turn(&mut self, begins: bool, reason: &str) -> bool {
         self.turn_at(Instant::now(), begins, reason)
     }

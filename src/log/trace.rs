@@ -1,7 +1,7 @@
-//! Where events go: to the log of their server, and, if a person should know, to the terminal.
+//! The subscriber of events: each goes to the log of its server and, by its level, to the terminal.
 //!
-//! This is one layer with rules of its own, where per-layer filters and an `EnvFilter` would be usual.
-//! Those look at each span whenever it is entered, which is whenever a task of a server is
+//! This is one layer with rules of its own, where per-layer filters and an `EnvFilter` would be
+//! usual. Those check each span whenever it is entered, which is whenever a task of a server is
 //! polled: 0.5 to 0.7 microseconds with two threads in one server's span, against 15 nanoseconds
 //! here.
 
@@ -23,11 +23,12 @@ use super::router::{OURS, Router, Server, is_ours, is_within};
 use super::stamp::Stamp;
 use super::terminal;
 
-/// The environment variable that wins over the configured level.
+/// The environment variable that overrides the configured level.
 const VARIABLE: &str = "RUST_LOG";
 
-/// The modules whose events are too many for a terminal: clients come and go by the thousand, each neighbour
-/// that connects is told of by the link to it as well, and a places provider that is down fails every question.
+/// The modules whose INFO events are too many for a terminal: clients connect and disconnect by the
+/// thousand, the link to each neighbour that connects logs that as well, and a places provider that
+/// is down fails every query.
 const MANY: [&str; 4] = [
     concat!(env!("CARGO_CRATE_NAME"), "::clients"),
     concat!(env!("CARGO_CRATE_NAME"), "::peers::inbound"),
@@ -35,19 +36,19 @@ const MANY: [&str; 4] = [
     concat!(env!("CARGO_CRATE_NAME"), "::places::google"),
 ];
 
-/// Makes this the process's subscriber of tracing events.
+/// Installs this process's subscriber of tracing events.
 ///
-/// Into the log of its server goes what `level` says, from this crate; other crates are let in
-/// from warnings up, or from `level` up if that is fewer, or if it is debug or trace. An event
-/// outside any server's span goes to all logs. The environment variable `RUST_LOG` wins over
-/// `level`, in the form `warn,proxyherd=debug` (levels of targets; spans and fields cannot be named);
-/// where it is not of that form it is ignored with a warning.
+/// The log of an event's server holds this crate's events up to `level`. Events of other crates are
+/// included from warnings up; from `level` up if that is fewer, or if it is debug or trace. An event
+/// outside any server's span goes to all logs. The environment variable `RUST_LOG` overrides
+/// `level`, in the form `warn,proxyherd=debug` (levels of targets; spans and fields cannot be
+/// named). A value that is not of that form is ignored with a warning.
 ///
-/// Gives what changes that later, and tells whether anything goes to logs: with [`Level::Off`], or
-/// `RUST_LOG=off`, nothing does, and there is no need to open any.
+/// Returns the levels, which can be changed later. They also show whether anything goes to logs:
+/// with [`Level::Off`], or `RUST_LOG=off`, nothing does, and there is no need to open any.
 ///
-/// Whatever the level, the terminal (stderr) shows warnings and errors of everybody, and the INFO
-/// events of this crate but for those of clients, of neighbours that connect, and of Google.
+/// At any level, the terminal (stderr) shows warnings and errors of all crates, and the INFO events
+/// of this crate except those of clients, of neighbours that connect, and of Google.
 ///
 /// # Errors
 ///
@@ -68,7 +69,7 @@ pub fn install(router: &Router, level: Level) -> Result<Levels, AlreadyInstalled
     Ok(levels)
 }
 
-/// Which events go to logs, while the process runs.
+/// The events that go to logs, changeable at run time.
 #[derive(Clone, Debug)]
 pub struct Levels {
     to_logs: Arc<RwLock<Targets>>,
@@ -85,18 +86,18 @@ impl Levels {
         }
     }
 
-    /// Does anything go to logs?
+    /// Returns true if anything goes to logs.
     pub fn is_on(&self) -> bool {
         says_anything(&self.targets())
     }
 
-    /// Does `RUST_LOG` say what goes to logs, whatever the level?
+    /// Returns true if `RUST_LOG` sets the levels, whatever the configured one.
     pub fn is_forced(&self) -> bool {
         self.is_forced
     }
 
-    /// Goes over to another level, for events and the transcripts of logs that are open. Does nothing
-    /// where `RUST_LOG` [says](Self::is_forced) what goes to logs.
+    /// Changes the level, for events and the transcripts of logs that are open. Does nothing if
+    /// `RUST_LOG` [sets the levels](Self::is_forced).
     pub fn set(&self, level: Level) {
         if self.is_forced {
             return;
@@ -104,11 +105,11 @@ impl Levels {
         let to_logs = self.to_logs.write();
         *to_logs.unwrap_or_else(PoisonError::into_inner) = targets(level);
         self.router.mute(level == Level::Off);
-        // Places in the code remember whether their events are wanted.
+        // tracing caches for each call site whether its events are enabled.
         tracing::callsite::rebuild_interest_cache();
     }
 
-    /// Held for one look: nobody who holds it logs anything.
+    /// Locks the targets for one check: a thread that holds the lock logs nothing.
     fn targets(&self) -> RwLockReadGuard<'_, Targets> {
         self.to_logs.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,7 +147,8 @@ fn dispatch(
     Dispatch::new(Registry::default().with(events))
 }
 
-/// What goes to logs, by level and what the environment says.
+/// Returns the levels of targets that go to logs, from the environment variable or else from
+/// `level`.
 fn rules(level: Level, variable: Result<String, VarError>) -> Result<Targets, Misunderstood> {
     let text = match variable {
         Err(VarError::NotPresent) => return Ok(targets(level)),
@@ -158,7 +160,7 @@ fn rules(level: Level, variable: Result<String, VarError>) -> Result<Targets, Mi
         .map_err(|error| Misunderstood(format!("{text:?}: {error}")))
 }
 
-/// What goes to logs by level alone.
+/// Returns the levels of targets that go to logs at `level`.
 fn targets(level: Level) -> Targets {
     let (ours, others) = match level {
         Level::Off => (LevelFilter::OFF, LevelFilter::OFF),
@@ -171,7 +173,7 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_default(others).with_target(OURS, ours)
 }
 
-/// What is wrong with the environment variable.
+/// The error of an environment variable that cannot be parsed.
 #[derive(Debug)]
 struct Misunderstood(String);
 
@@ -185,8 +187,8 @@ impl fmt::Display for Misunderstood {
     }
 }
 
-/// Sends each event to logs and terminal. It has no interest in any span but the servers', so spans of
-/// libraries cost next to nothing.
+/// The layer that sends each event to logs and terminal. It enables no spans except the servers',
+/// so spans of libraries cost next to nothing.
 struct Events<T> {
     router: Router,
     levels: Levels,
@@ -208,8 +210,8 @@ impl<T> Events<T> {
     }
 }
 
-/// Where an event is wanted depends on its place in the code only, so tracing asks once for each place, and
-/// again when the level changes.
+/// The destination of an event depends on its call site only, so tracing calls this once for each
+/// call site, and again when the level changes.
 impl<S, T> Layer<S> for Events<T>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -235,7 +237,7 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        // Read before the span is locked: formatting a field may run anybody's code.
+        // Read before the span is locked: formatting a field may run foreign code.
         let server = Server::named_by(attributes);
         if let (Some(server), Some(span)) = (server, context.span(id)) {
             span.extensions_mut().replace(server);
@@ -265,7 +267,7 @@ fn is_for_the_terminal(metadata: &Metadata<'_>) -> bool {
             && !MANY.iter().any(|many| is_within(target, many)))
 }
 
-/// A line for the log: `2026-11-22T09:31:05.123456Z INFO  link is up neighbour=Jaquez`
+/// Formats a line for the log: `2026-11-22T09:31:05.123456Z INFO  link is up neighbour=Jaquez`
 fn entry(metadata: &Metadata<'_>, words: &[u8]) -> Vec<u8> {
     let mut line = Stamp::now().as_bytes().to_vec();
     line.extend_from_slice(format!(" {:<5} ", metadata.level().as_str()).as_bytes());
@@ -273,7 +275,7 @@ fn entry(metadata: &Metadata<'_>, words: &[u8]) -> Vec<u8> {
     line
 }
 
-/// A line for the terminal: `warning: Riley: link to Jaquez is down`
+/// Formats a line for the terminal: `warning: Riley: link to Jaquez is down`
 fn message(metadata: &Metadata<'_>, server: Option<&str>, words: &[u8]) -> Vec<u8> {
     let mut line = Vec::new();
     line.extend_from_slice(match *metadata.level() {
@@ -289,7 +291,7 @@ fn message(metadata: &Metadata<'_>, server: Option<&str>, words: &[u8]) -> Vec<u
     line
 }
 
-/// Adds who speaks, if it is a library, and what it says.
+/// Adds the target, if it is a library's, and the text of the event.
 fn add_words(line: &mut Vec<u8>, metadata: &Metadata<'_>, words: &[u8]) {
     if !is_ours(metadata.target()) {
         super::escape_into(line, metadata.target().as_bytes());
@@ -309,7 +311,7 @@ mod tests {
     use tracing::dispatcher::with_default;
     use tracing::{debug, error, info, info_span, trace, warn};
 
-    /// Riley and Jaquez in one process, and a terminal.
+    /// Two servers, Riley and Jaquez, in one process, and a terminal.
     struct Process {
         dir: TempDir,
         logs: [Log; 2],
@@ -352,7 +354,7 @@ mod tests {
             with_default(&self.dispatch, what);
         }
 
-        /// The lines of a server's log, without their times.
+        /// Returns the lines of a server's log, without their times.
         fn log_of(&self, server: &str) -> Vec<String> {
             assert!(self.logs.iter().all(Log::flush));
             let text = fs::read_to_string(self.dir.path().join(format!("{server}.log")));
@@ -442,7 +444,7 @@ mod tests {
         assert!(process.screen().len() < 5000);
     }
 
-    /// One event of each level from this crate, and from a library.
+    /// Emits one event of each level from this crate, and from a library.
     fn speak() {
         error!("error");
         warn!("warn");

@@ -1,4 +1,4 @@
-//! What clients and neighbours say to a server, and what it says to them, line by line.
+//! The transcript: the lines between a server and its clients and neighbours.
 //!
 //! ```text
 //! 2026-11-22T09:31:05.123456Z client 127.0.0.1:50312 in  IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503
@@ -6,9 +6,9 @@
 //! 2026-11-22T09:31:05.131002Z neighbour Jaquez in  AT Bernard -0.000012021 mango.cs.ucla.edu +34.068930-118.445127 1621464828.1
 //! ```
 //!
-//! A speaker fills a page of its own and hands it to the log whole, so the log's lock is taken once
-//! for each burst of lines. An idle connection has no page; a busy one allocates one for each
-//! burst, about as large as the last one.
+//! Each connection fills a page of its own and appends it to the log as a whole, so the log's lock
+//! is taken once for each burst of lines. An idle connection has no page; a busy one allocates one
+//! for each burst, about as large as the last one.
 
 use std::fmt::Display;
 
@@ -16,17 +16,19 @@ use super::escape::escape_into;
 use super::handle::Log;
 use super::stamp::Stamp;
 
-/// Bytes past which a page is handed in without being asked. A page is at most this and one line.
-/// Larger: more memory for each busy connection; smaller: more turns at the log's lock.
+/// Number of bytes at which a page is appended to the log without a call. A page is at most this
+/// and one line. Larger: more memory for each busy connection; smaller: the log's lock is taken
+/// more often.
 const PAGE: usize = 16 * 1024;
 
-/// The least that is allocated for a page: a command and its answer.
+/// Minimum allocation for a page: a command and its response.
 const LEAST_PAGE: usize = 512;
 
-/// One speaker's part in the transcript: what is heard from one client or neighbour and what is said
-/// to it. Dropping it hands in what is left. On a log that is off it does and costs nothing.
+/// The transcript of one client connection or neighbour: the lines received from it and sent to it.
+/// Dropping it appends the remaining lines to the log. On a log that is off it does and costs
+/// nothing.
 ///
-/// It belongs to one task; hand it in ([`Transcript::hand_in`]) whenever that task is about to wait.
+/// It belongs to one task; call [`Transcript::hand_in`] whenever that task is about to wait.
 #[derive(Debug)]
 pub struct Transcript {
     log: Log,
@@ -35,45 +37,45 @@ pub struct Transcript {
     stamp: Stamp,
     page: Vec<u8>,
     lines: usize,
-    /// What to allocate for the next page.
+    /// Capacity to allocate for the next page.
     next_page: usize,
 }
 
 impl Transcript {
-    /// The transcript of one connection of a client.
+    /// Creates the transcript of one connection of a client.
     pub fn client(log: &Log, address: impl Display) -> Transcript {
         Transcript::new(log, "client", address)
     }
 
-    /// The transcript of what goes to and comes from the neighbour of that name.
+    /// Creates the transcript of the neighbour of that name.
     pub fn neighbour(log: &Log, name: &str) -> Transcript {
         Transcript::new(log, "neighbour", name)
     }
 
-    /// Whether anything is written; where it is not, lines need not be made for it.
+    /// Returns true if lines are written; otherwise the caller need not format any.
     pub fn is_on(&self) -> bool {
         self.log.is_on()
     }
 
     /// Sets the time of the lines that follow, in nanoseconds since 1970, UTC. Until it is called
-    /// they carry the time at which the transcript was made.
+    /// they carry the time at which the transcript was created.
     pub fn at(&mut self, unix_nanos: i64) {
         if self.is_on() {
             self.stamp.set(unix_nanos);
         }
     }
 
-    /// Writes down a line that came in, given without its line end.
+    /// Records a line received, given without its line end.
     pub fn heard(&mut self, line: &[u8]) {
         self.write(b"in  ", line, b"\n");
     }
 
-    /// Writes down a line that went out; one line end at its end is left away.
+    /// Records a line sent; one line end at its end is removed.
     pub fn said(&mut self, line: &[u8]) {
         self.write(b"out ", without_end(line), b"\n");
     }
 
-    /// Writes down the answer to a WHATSAT: its AT line, and how many places came with it.
+    /// Records the response to a WHATSAT: its AT line, and the number of places in it.
     pub fn said_places(&mut self, at_line: &[u8], places: usize) {
         if self.is_on() {
             let noun = if places == 1 { "place" } else { "places" };
@@ -82,8 +84,8 @@ impl Transcript {
         }
     }
 
-    /// Hands what was written down to the log and frees the page. Until then it is in no file, however
-    /// long that takes: call it before waiting for anything.
+    /// Appends the recorded lines to the log and frees the page. Until then they are in no file,
+    /// however long that takes: call it before waiting for anything.
     pub fn hand_in(&mut self) {
         if self.page.is_empty() {
             return;
@@ -96,7 +98,7 @@ impl Transcript {
 
     fn new(log: &Log, kind: &str, name: impl Display) -> Transcript {
         let mut speaker = Vec::new();
-        // It may be muted now, and written later.
+        // The log may be muted now, and written later.
         if log.is_open() {
             escape_into(&mut speaker, format!(" {kind} {name} ").as_bytes());
         }

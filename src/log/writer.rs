@@ -1,7 +1,7 @@
 //! The thread that owns a log's file.
 //!
-//! It takes what has gathered in the queue by swapping an empty buffer for the full one, and writes
-//! that with one call. Whatever the disk does, only this thread waits for it.
+//! It takes the gathered lines from the queue by swapping an empty buffer for the full one, and
+//! writes them with one call. Only this thread waits for the disk.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,11 +17,11 @@ use super::queue::Queue;
 use super::rotation::LogFile;
 use super::stamp::Stamp;
 
-/// How the writer reaches the person at the terminal: with a whole line, escaped.
+/// The output for messages on the terminal; takes a whole line, escaped.
 pub(super) type Tell = Box<dyn Fn(&[u8]) + Send>;
 
-/// The thread that owns the file. It says what goes wrong with the log on the terminal only: an
-/// event would have to go through the log.
+/// The thread that owns the file. It reports faults of the log on the terminal only: an event would
+/// be written to the log itself.
 pub(super) struct Writer {
     server: String,
     queue: Arc<Queue>,
@@ -31,8 +31,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. It ends when `queue` is closed and empty, and with it
-    /// what this gives.
+    /// Starts the thread, which ends when `queue` is closed and empty. The returned receiver
+    /// disconnects then.
     pub(super) fn start(
         server: &str,
         queue: Arc<Queue>,
@@ -57,7 +57,7 @@ impl Writer {
 
     fn run(mut self) {
         let mut block = Block::default();
-        // The end of trouble is told even where no line comes any more.
+        // The end of an outage is reported even if no line follows.
         while self
             .queue
             .take_into(&mut block, self.episode.rest(Instant::now()))
@@ -73,7 +73,7 @@ impl Writer {
         }
     }
 
-    /// Adds the line that says how many others are missing behind those of the block.
+    /// Adds the line that gives the number of lines missing after those of the block.
     fn note_drops(&mut self, block: &mut Block) {
         let dropped = block.dropped;
         if dropped == 0 {
@@ -92,7 +92,7 @@ impl Writer {
     }
 
     /// Writes `lines` however long it takes, unless no handle is left: then it gives up at the next
-    /// fault. Appenders meanwhile fill the backlog, and nothing holds them up.
+    /// fault. Appenders fill the backlog meanwhile and do not wait.
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut done = 0;
         while let Err(fault) = self.file.append(lines, &mut done) {
@@ -110,7 +110,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells of a rotation that failed, or that trouble is over.
+    /// Reports a failed rotation, or the end of an outage.
     fn report_health(&mut self, dropped: u64) {
         let now = Instant::now();
         if let Some(fault) = self.file.take_rotation_fault() {
@@ -131,7 +131,7 @@ impl Writer {
         }
     }
 
-    /// The last words of a log that is closed on a disk that does not take them.
+    /// Reports the lines lost when a log is closed on a disk that does not accept them.
     fn give_up(&self, mut block: Block, fault: &io::Error) {
         let mut lost = block.count + block.dropped;
         block.clear();
