@@ -13,7 +13,7 @@ use super::workload::Workload;
 const READ_BUFFER: usize = 64 * 1024;
 
 /// The longest accepted answer. Twenty places take a few thousand bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// A pipelined connection to one server.
 pub(super) struct Connection {
@@ -28,7 +28,7 @@ pub(super) struct Connection {
     pub(super) turn: u64,
     /// The received part of an incomplete answer.
     carry: Vec<u8>,
-    /// Set when the connection can neither send nor receive any more.
+    /// True when the connection can neither send nor receive any more.
     pub(super) is_broken: bool,
 }
 
@@ -49,7 +49,7 @@ impl Broken {
                 "the server closed it".to_owned()
             }
             Self::Io(error) => error.to_string(),
-            Self::TooLong => format!("an answer is longer than {MAX_ANSWER} bytes"),
+            Self::TooLong => format!("an answer is longer than {MAX_ANSWER_BYTES} bytes"),
             Self::Silent(limit) => format!("a request had no answer for {limit} s"),
         }
     }
@@ -119,7 +119,7 @@ impl Connection {
             let taken = self.window.take(bytes, clock.now(), desk);
             self.carry.clear();
             self.carry.extend_from_slice(&bytes[taken..]);
-            if self.carry.len() > MAX_ANSWER {
+            if self.carry.len() > MAX_ANSWER_BYTES {
                 return Err(Broken::TooLong);
             }
             if carried + read < buffer.len() && !to_the_end {
@@ -128,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// Closes the connection and counts its unanswered requests.
+    /// Marks the connection as broken and counts its unanswered requests.
     pub(super) fn end(&mut self, broken: &Broken, desk: &mut WorkerState) {
         self.is_broken = true;
         let unanswered = self.window.len();

@@ -61,7 +61,7 @@ impl Pacing {
 pub(super) struct Due {
     /// The due time in nanoseconds on the clock of the run.
     pub(super) at: u64,
-    /// Set for requests after the warm-up.
+    /// True for requests after the warm-up.
     pub(super) counts: bool,
 }
 
