@@ -30,8 +30,9 @@ const FLOORS: [&[&str]; 9] = [
 const PURE: [&str; 4] = ["model", "line_protocol", "replication", "queries"];
 
 /// Dependencies that a pure folder may use, since they only compute.
-const PURE_CRATES: [&str; 6] = [
+const PURE_CRATES: [&str; 7] = [
     "ahash",
+    "boxcar",
     "hashbrown",
     "ipnet",
     "memchr",

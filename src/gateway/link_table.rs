@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use crate::metrics::{AtomicInstant, Counter, Histogram};
 use crate::model::timestamp::UnixNanos;
 use crate::replication::replica::MergeStats;
-use crate::replication::roll::Roll;
 use crate::replication::{Incarnation, NeighbourId};
 
 /// A server counts as short of time for so long after it was seen to be.
@@ -23,7 +22,7 @@ const SHORT_FOR: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub struct LinkTable {
     /// By the neighbours' ids.
-    notes: Roll<LinkEntry>,
+    notes: boxcar::Vec<LinkEntry>,
     is_closing: AtomicBool,
     closed: Notify,
     /// How many watch, for each of whom the bell is rung.
@@ -136,10 +135,10 @@ impl LinkTable {
     /// There is a link to be with a neighbour, for which no task runs yet. What
     /// went over an earlier one with it still counts.
     pub(super) fn begin(&self, neighbour: NeighbourId, now: UnixNanos) {
-        // Ids are given in order, and there are as many notes as ids at most.
-        while self.notes.get(neighbour.0).is_none()
-            && self.notes.push(LinkEntry::new(now)).is_some()
-        {}
+        // Ids are assigned in order.
+        while self.notes.get(neighbour.0).is_none() {
+            self.notes.push(LinkEntry::new(now));
+        }
         let mut state = self.state(neighbour);
         *state = LinkState {
             changes: state.changes,

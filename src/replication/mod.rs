@@ -20,7 +20,6 @@
 //! | [`expiry`] | when a report is too old to be shown, and to be kept |
 //! | `feed` | the order in which the store changed |
 //! | [`feed_reader`] | a reader of the feed that is no neighbour |
-//! | [`roll`] | a list that only grows: the neighbours' places |
 //! | [`seen_by`] | who already has a report, a bit for each |
 //! | `shard` | a part of its records, by client |
 //! | `record` | one report as the store keeps it |
@@ -45,7 +44,6 @@ pub mod feed_reader;
 mod merge_batch;
 mod record;
 pub mod replica;
-pub mod roll;
 pub mod seen_by;
 pub mod send_cursor;
 mod shard;

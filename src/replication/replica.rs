@@ -13,7 +13,6 @@ use crate::model::timestamp::{Timestamp, UnixNanos};
 
 use super::applied_watermarks::AppliedWatermarks;
 use super::expiry::Expiry;
-use super::roll::Roll;
 use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
 use super::store::{Learned, MergeResult, Store, StoreFull, Walk};
 use super::{Incarnation, NeighbourId, lock};
@@ -22,6 +21,10 @@ use super::{Incarnation, NeighbourId, lock};
 /// one major version work together; any change to the rules of form by which
 /// reports are judged makes a new one.
 pub const VERSION: Version = Version { major: 1, minor: 0 };
+
+/// Maximum number of servers that are or were neighbours. Records hold a neighbour's number in 16
+/// bits.
+pub const MAX_NEIGHBOURS: usize = 65_528;
 
 /// A version of the protocol between servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +215,7 @@ pub struct Replica {
     identity: ServerIdentity,
     /// Looked at where somebody is refused, to say why.
     members: Mutex<Vec<Name>>,
-    neighbours: Roll<Neighbour>,
+    neighbours: boxcar::Vec<Neighbour>,
     senders: SenderSlots,
     store: Store,
     expiry: Option<Expiry>,
@@ -230,7 +233,7 @@ struct Neighbour {
 impl Replica {
     /// A server that knows nothing yet. `members` are all servers of the herd,
     /// `neighbours` those that this one has links with, at most
-    /// [`Roll::MOST`]; a neighbour's [`NeighbourId`] is its place in that list.
+    /// [`MAX_NEIGHBOURS`]; a neighbour's [`NeighbourId`] is its place in that list.
     /// `keys` see [`Store::new`].
     pub fn new(
         identity: ServerIdentity,
@@ -254,7 +257,7 @@ impl Replica {
         let replica = Self {
             identity,
             members: Mutex::new(members),
-            neighbours: Roll::default(),
+            neighbours: boxcar::Vec::new(),
             senders: SenderSlots::new(most_senders),
             store: Store::new(keys),
             expiry: None,
@@ -301,16 +304,18 @@ impl Replica {
 
     /// A place for a server that is to be a neighbour: its own, if it was one
     /// before. It is refused until it is [linked](Self::link). `None` where
-    /// [`Roll::MOST`] others were neighbours before.
+    /// [`MAX_NEIGHBOURS`] others were neighbours before.
     pub fn register(&self, name: &Name) -> Option<NeighbourId> {
         let mut all = self.neighbours.iter();
         let known = all.find(|(_, neighbour)| neighbour.name == *name);
         let new = || {
-            self.neighbours.push(Neighbour {
+            let neighbour = Neighbour {
                 name: name.clone(),
                 is_linked: AtomicBool::new(false),
                 inbox: Mutex::default(),
-            })
+            };
+            let has_room = self.neighbours.count() < MAX_NEIGHBOURS;
+            has_room.then(|| self.neighbours.push(neighbour))
         };
         known.map(|(at, _)| at).or_else(new).map(NeighbourId)
     }
