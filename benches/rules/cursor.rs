@@ -60,7 +60,7 @@ fn one(bencher: Bencher<'_, '_>) {
 /// A neighbour's cursor behind number `applied`.
 fn cursor(replica: &Replica, applied: u64) -> SendCursor {
     let mut outbox = SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS);
-    outbox.welcomed(replica, Incarnation::new(2).unwrap(), applied);
+    outbox.start_at(replica, Incarnation::new(2).unwrap(), applied);
     outbox
 }
 

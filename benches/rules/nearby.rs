@@ -52,14 +52,14 @@ fn clients(bencher: Bencher<'_, '_>) {
         admit(riley.replica(), &Report { position, ..report });
     }
     let question = nearby::NearbyQuery {
-        from: (33.5, -118.5),
-        radius: 10_000.0,
-        most: 10,
-        but: None,
+        centre: (33.5, -118.5),
+        radius_metres: 10_000.0,
+        limit: 10,
+        exclude: None,
     };
     let mut view = Nearby::default();
     let mut ask = || {
-        view.ask(
+        view.query(
             riley.replica(),
             UnixNanos(0),
             black_box(&question),

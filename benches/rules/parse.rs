@@ -3,7 +3,7 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use proxyherd::line_protocol::command::Command;
-use proxyherd::line_protocol::lines::Lines;
+use proxyherd::line_protocol::lines::LineBuffer;
 use proxyherd::line_protocol::reply;
 
 use crate::samples::{TIME, report};
@@ -28,7 +28,7 @@ fn command(bencher: Bencher<'_, '_>, line: &str) {
 #[divan::bench]
 fn lines(bencher: Bencher<'_, '_>) {
     let stream = IAMAT.repeat(LINES);
-    let mut lines = Lines::new(4096);
+    let mut lines = LineBuffer::new(4096);
     bencher
         .counter(ItemsCount::new(LINES))
         .counter(BytesCount::of_slice(&stream))

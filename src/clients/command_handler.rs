@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::gateway::{Gateway, LineCounters, TooFarInFuture};
 use crate::line_protocol::command::Command;
-use crate::line_protocol::lines::Line;
+use crate::line_protocol::lines::ClientLine;
 use crate::line_protocol::reply;
 use crate::log::Transcript;
 use crate::model::client::ClientId;
@@ -75,7 +75,7 @@ impl CommandHandler {
     pub(super) fn take<'a>(
         &'a self,
         now: UnixNanos,
-        mut lines: impl Iterator<Item = Line<'a>>,
+        mut lines: impl Iterator<Item = ClientLine<'a>>,
         most: usize,
         mut room: usize,
         page: &mut ResponseSink<'_>,
@@ -97,7 +97,7 @@ impl CommandHandler {
         }
         let reports = taken.iter().map(|(_, said)| said.report()).enumerate();
         let reports = reports.filter_map(|(nth, report)| Some((nth, report?)));
-        let mut admitted = [Ok(MergeResult::Older); MERGE_BATCH];
+        let mut admitted = [Ok(MergeResult::Stale); MERGE_BATCH];
         self.gateway
             .admit(now, reports, |nth, result| admitted[nth] = result);
         for ((line, said), admitted) in taken.iter().zip(admitted) {
@@ -113,10 +113,10 @@ impl CommandHandler {
         }
     }
 
-    fn read<'a>(&'a self, now: UnixNanos, line: Line<'a>) -> Request<'a> {
+    fn read<'a>(&'a self, now: UnixNanos, line: ClientLine<'a>) -> Request<'a> {
         let command = match line {
-            Line::Whole(bytes) => Command::parse(bytes),
-            Line::TooLong(_) => None,
+            ClientLine::Whole(bytes) => Command::parse(bytes),
+            ClientLine::TooLong(_) => None,
         };
         match command {
             Some(Command::Iamat {
@@ -130,8 +130,8 @@ impl CommandHandler {
             Some(Command::Whatsat {
                 client,
                 radius,
-                most,
-            }) => Request::Whatsat(client, radius, most),
+                limit,
+            }) => Request::Whatsat(client, radius, limit),
             None => Request::Malformed,
         }
     }
@@ -195,7 +195,7 @@ impl ResponseSink<'_> {
     ) -> Option<()> {
         let count = match admitted {
             Ok(MergeResult::Newer) => &mut self.counted.accepted,
-            Ok(MergeResult::Same | MergeResult::Older) => &mut self.counted.stale,
+            Ok(MergeResult::Duplicate | MergeResult::Stale) => &mut self.counted.stale,
             Err(StoreFull) => &mut self.counted.past_the_limit,
         };
         *count += 1;

@@ -13,7 +13,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use crate::gateway::{Clock, LineCounters};
-use crate::line_protocol::lines::Lines;
+use crate::line_protocol::lines::LineBuffer;
 use crate::log::Transcript;
 use crate::net;
 
@@ -83,7 +83,7 @@ pub(super) struct Session<S> {
     stream: S,
     desk: CommandHandler,
     settings: ClientSettings,
-    lines: Lines,
+    lines: LineBuffer,
     answers: ResponseQueue,
     transcript: Transcript,
     /// In a box, since a session is held several times over while it runs.
@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Self {
             stream,
             desk,
-            lines: Lines::new(settings.max_line),
+            lines: LineBuffer::new(settings.max_line),
             settings: settings.clone(),
             answers: ResponseQueue::new(),
             transcript,
@@ -351,7 +351,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, 
 }
 
 /// Reads what is there, or waits for it with as little memory as can be.
-async fn read(stream: &mut (impl AsyncRead + Unpin), lines: &mut Lines) -> io::Result<usize> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer) -> io::Result<usize> {
     poll_fn(|context| {
         let read = pin!(stream.read_buf(lines.room())).poll(context);
         if read.is_pending() {

@@ -30,8 +30,8 @@ impl Gateway {
             return Lag::default();
         }
         let mut learned = None;
-        FeedReader::behind(cursor).read(store, usize::MAX, |_, held| {
-            learned = Some(held.learned().at);
+        FeedReader::after(cursor).read(store, usize::MAX, |_, held| {
+            learned = Some(held.receipt().at);
             ControlFlow::Break(())
         });
         Lag {

@@ -110,8 +110,8 @@ impl LinkTraffic {
     /// Reports of the neighbour were merged.
     pub fn received(&self, tally: MergeStats) {
         self.received_newer.add(tally.newer as u64);
-        self.received_same.add(tally.same as u64);
-        self.received_older.add(tally.older as u64);
+        self.received_same.add(tally.duplicate as u64);
+        self.received_older.add(tally.stale as u64);
     }
 }
 

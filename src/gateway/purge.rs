@@ -27,7 +27,7 @@ pub async fn purge_expired_forever(gateway: Arc<Gateway>) -> Infallible {
     let mut walk = Walk::default();
     loop {
         sleep(PAUSE).await;
-        let forgotten = gateway.forget_some(&mut walk);
+        let forgotten = gateway.purge_some(&mut walk);
         if forgotten > 0 {
             debug!("forgot {forgotten} reports that were too old");
         }
@@ -35,10 +35,14 @@ pub async fn purge_expired_forever(gateway: Arc<Gateway>) -> Infallible {
 }
 
 impl Gateway {
-    fn forget_some(&self, walk: &mut Walk) -> usize {
+    fn purge_some(&self, walk: &mut Walk) -> usize {
         let now = self.clock.now();
-        let looks = self.replica.store().looks(SOME).div_ceil(PAUSES_A_ROUND);
-        let forget = |_| self.replica.forget_some(walk, SOME, now);
+        let looks = self
+            .replica
+            .store()
+            .walk_steps(SOME)
+            .div_ceil(PAUSES_A_ROUND);
+        let forget = |_| self.replica.purge_some(walk, SOME, now);
         (0..looks).map(forget).sum()
     }
 }

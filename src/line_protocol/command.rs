@@ -31,7 +31,7 @@ pub enum Command<'a> {
         /// How near, in kilometres, 0 to [`MAX_RADIUS_KM`].
         radius: Decimal<'a>,
         /// Most items wanted, 0 to [`MAX_ITEMS`].
-        most: usize,
+        limit: usize,
     },
 }
 
@@ -39,7 +39,7 @@ impl<'a> Command<'a> {
     /// Reads a line without its end. `None` is an invalid command, whatever is
     /// wrong with it: the protocol has one answer for all of them.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        let mut fields = Fields(line);
+        let mut fields = FieldIter(line);
         let name = fields.next()?;
         let arguments = [fields.next()?, fields.next()?, fields.next()?];
         match (name, fields.next()) {
@@ -58,20 +58,20 @@ fn iamat<'a>([client, position, time]: [&'a [u8]; 3]) -> Option<Command<'a>> {
     })
 }
 
-fn whatsat<'a>([client, radius, most]: [&'a [u8]; 3]) -> Option<Command<'a>> {
+fn whatsat<'a>([client, radius, limit]: [&'a [u8]; 3]) -> Option<Command<'a>> {
     let radius = Decimal::parse(radius).filter(|radius| radius.at_most(MAX_RADIUS_KM))?;
-    let most = Decimal::parse(most).filter(|most| most.fraction().is_empty())?;
+    let limit = Decimal::parse(limit).filter(|limit| limit.fraction().is_empty())?;
     Some(Command::Whatsat {
         client: ClientId::of_field(client)?,
         radius,
-        most: usize::try_from(most.whole_number().filter(|&most| most <= MAX_ITEMS)?).ok()?,
+        limit: usize::try_from(limit.whole_number().filter(|&limit| limit <= MAX_ITEMS)?).ok()?,
     })
 }
 
 /// The fields of a line: runs of anything but white space.
-struct Fields<'a>(&'a [u8]);
+struct FieldIter<'a>(&'a [u8]);
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for FieldIter<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -109,7 +109,7 @@ mod tests {
         let Some(Command::Whatsat {
             client,
             radius,
-            most,
+            limit,
         }) = Command::parse(b"WHATSAT kiwi 10.50 05")
         else {
             panic!("no WHATSAT");
@@ -119,7 +119,7 @@ mod tests {
             (radius.whole(), radius.fraction()),
             (&b"10"[..], &b"50"[..])
         );
-        assert_eq!(most, 5);
+        assert_eq!(limit, 5);
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn fields(line: &str) -> Vec<&str> {
-        let fields = Fields(line.as_bytes());
+        let fields = FieldIter(line.as_bytes());
         fields.map(|field| str::from_utf8(field).unwrap()).collect()
     }
 

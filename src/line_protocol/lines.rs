@@ -3,14 +3,14 @@
 use memchr::memchr;
 
 /// What a connection that is silent may hold of a read buffer, in bytes.
-const SMALL_BUFFER: usize = 2 * 1024;
+const MIN_READ_BYTES: usize = 2 * 1024;
 
 /// What one read may bring at most, in bytes.
-const LARGE_BUFFER: usize = 32 * 1024;
+const MAX_READ_BYTES: usize = 32 * 1024;
 
 /// A line as it came, without its end (LF, or CR LF).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line<'a> {
+pub enum ClientLine<'a> {
     /// All of the line.
     Whole(&'a [u8]),
     /// The first bytes of a line that is longer than the limit, up to it. The
@@ -18,7 +18,7 @@ pub enum Line<'a> {
     TooLong(&'a [u8]),
 }
 
-impl<'a> Line<'a> {
+impl<'a> ClientLine<'a> {
     /// As much of it as is kept.
     pub fn bytes(self) -> &'a [u8] {
         let (Self::Whole(bytes) | Self::TooLong(bytes)) = self;
@@ -31,12 +31,12 @@ impl<'a> Line<'a> {
 /// Memory: at most 32 KiB and one line, and 4 KiB once it is told to
 /// [`rest`](Self::rest).
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineBuffer {
     buffer: Vec<u8>,
-    place: Place,
+    position: ScanPosition,
     limit: usize,
     /// How much the next read may bring: grows while reads bring all they may.
-    goal: usize,
+    read_bytes: usize,
 }
 
 /// How far a stream's buffer has been cut into lines.
@@ -45,20 +45,20 @@ pub struct Lines {
 /// `start` and `scanned`; while `skipping`, the buffer's bytes belong to a line
 /// that was already given out as too long.
 #[derive(Debug, Default)]
-struct Place {
+struct ScanPosition {
     start: usize,
     scanned: usize,
     skipping: bool,
 }
 
-impl Lines {
+impl LineBuffer {
     /// An empty stream whose lines may be `limit` bytes long, ends not counted.
     pub fn new(limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
-            place: Place::default(),
+            position: ScanPosition::default(),
             limit,
-            goal: SMALL_BUFFER,
+            read_bytes: MIN_READ_BYTES,
         }
     }
 
@@ -67,31 +67,31 @@ impl Lines {
     pub fn room(&mut self) -> &mut Vec<u8> {
         let capacity = self.buffer.capacity();
         if capacity > 0 && self.buffer.len() == capacity {
-            self.goal = (self.goal * 2).min(LARGE_BUFFER);
+            self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
         }
         self.drop_consumed();
-        self.buffer.reserve_exact(self.goal);
+        self.buffer.reserve_exact(self.read_bytes);
         &mut self.buffer
     }
 
     /// Is there nothing in it, not even part of a line?
     pub fn is_empty(&self) -> bool {
-        self.place.start == self.buffer.len()
+        self.position.start == self.buffer.len()
     }
 
     /// The lines that are complete. A line is consumed when it is given, and
     /// those that nobody asked for stay. Where nothing more will come, `at_end`,
     /// what stands behind the last LF is a line too, with its CR if it has one.
-    pub fn take(&mut self, at_end: bool) -> impl Iterator<Item = Line<'_>> {
+    pub fn take(&mut self, at_end: bool) -> impl Iterator<Item = ClientLine<'_>> {
         let Self {
             buffer,
-            place,
+            position,
             limit,
             ..
         } = self;
         let buffer = &*buffer;
-        std::iter::from_fn(move || match place.next(buffer, *limit) {
-            None if at_end => place.last(buffer, *limit),
+        std::iter::from_fn(move || match position.next(buffer, *limit) {
+            None if at_end => position.last(buffer, *limit),
             line => line,
         })
     }
@@ -99,25 +99,25 @@ impl Lines {
     /// Nothing more is there to be read for now: gives back the memory that a
     /// silent connection does not need.
     pub fn rest(&mut self) {
-        if self.buffer.len() < self.goal / 4 {
-            self.goal = (self.goal / 2).max(SMALL_BUFFER);
+        if self.buffer.len() < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(MIN_READ_BYTES);
         }
         self.drop_consumed();
-        // Twice the goal: where half a line was left over, the buffer has grown.
-        if self.buffer.is_empty() && self.buffer.capacity() > 2 * SMALL_BUFFER {
+        // Twice the read_bytes: where half a line was left over, the buffer has grown.
+        if self.buffer.is_empty() && self.buffer.capacity() > 2 * MIN_READ_BYTES {
             self.buffer = Vec::new();
         }
     }
 
     fn drop_consumed(&mut self) {
-        self.buffer.drain(..self.place.start);
-        self.place.scanned -= self.place.start;
-        self.place.start = 0;
+        self.buffer.drain(..self.position.start);
+        self.position.scanned -= self.position.start;
+        self.position.start = 0;
     }
 }
 
-impl Place {
-    fn next<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<Line<'a>> {
+impl ScanPosition {
+    fn next<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<ClientLine<'a>> {
         loop {
             let Some(ahead) = memchr(b'\n', &buffer[self.scanned..]) else {
                 return self.without_end(buffer, limit);
@@ -132,7 +132,7 @@ impl Place {
         }
     }
 
-    fn last<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<Line<'a>> {
+    fn last<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<ClientLine<'a>> {
         let rest = &buffer[self.start..];
         self.consume(buffer.len());
         let fresh = !std::mem::take(&mut self.skipping) && !rest.is_empty();
@@ -141,7 +141,7 @@ impl Place {
 
     /// No LF in sight: too long already, or not yet a line. A CR at the end of
     /// the buffer may still turn out to belong to the line end.
-    fn without_end<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<Line<'a>> {
+    fn without_end<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<ClientLine<'a>> {
         let line = &buffer[self.start..];
         let counted = line.strip_suffix(b"\r").unwrap_or(line).len();
         let too_long = !self.skipping && counted > limit;
@@ -151,7 +151,7 @@ impl Place {
         } else {
             self.scanned = buffer.len();
         }
-        too_long.then(|| Line::TooLong(&line[..limit]))
+        too_long.then(|| ClientLine::TooLong(&line[..limit]))
     }
 
     fn consume(&mut self, end: usize) {
@@ -160,10 +160,10 @@ impl Place {
     }
 }
 
-fn cut(line: &[u8], limit: usize) -> Line<'_> {
+fn cut(line: &[u8], limit: usize) -> ClientLine<'_> {
     match line.get(..limit) {
-        Some(prefix) if line.len() > limit => Line::TooLong(prefix),
-        _ => Line::Whole(line),
+        Some(prefix) if line.len() > limit => ClientLine::TooLong(prefix),
+        _ => ClientLine::Whole(line),
     }
 }
 
@@ -176,21 +176,21 @@ mod tests {
     /// Feeds `pieces` one after another and writes down what comes out: `=` and
     /// a whole line, or `!` and the start of one that is too long.
     fn lines_of<'a>(limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
-        let mut lines = Lines::new(limit);
+        let mut lines = LineBuffer::new(limit);
         let mut seen = Vec::new();
         for piece in pieces {
             lines.room().extend_from_slice(piece);
             seen.extend(lines.take(false).map(note));
-            assert!(lines.buffer.len() - lines.place.start <= limit + 1);
+            assert!(lines.buffer.len() - lines.position.start <= limit + 1);
         }
         seen.extend(lines.take(true).map(note));
         seen
     }
 
-    fn note(line: Line<'_>) -> Vec<u8> {
+    fn note(line: ClientLine<'_>) -> Vec<u8> {
         match line {
-            Line::Whole(line) => [b"=", line].concat(),
-            Line::TooLong(prefix) => [b"!", prefix].concat(),
+            ClientLine::Whole(line) => [b"=", line].concat(),
+            ClientLine::TooLong(prefix) => [b"!", prefix].concat(),
         }
     }
 
@@ -217,9 +217,9 @@ mod tests {
 
     #[test]
     fn lines_that_nobody_asks_for_stay() {
-        let mut lines = Lines::new(9);
+        let mut lines = LineBuffer::new(9);
         lines.room().extend_from_slice(b"a\nb\r\n\nhalf");
-        assert_eq!(lines.take(false).next(), Some(Line::Whole(b"a")));
+        assert_eq!(lines.take(false).next(), Some(ClientLine::Whole(b"a")));
         lines.room().extend_from_slice(b" a line\nc");
         let rest: Vec<_> = lines.take(true).map(note).collect();
         assert_eq!(rest, [&b"=b"[..], b"=", b"!half a li", b"=c"]);
@@ -228,13 +228,13 @@ mod tests {
 
     #[test]
     fn a_line_that_never_ends_holds_no_memory() {
-        let mut lines = Lines::new(4096);
+        let mut lines = LineBuffer::new(4096);
         for _ in 0..1000 {
             lines.room().extend_from_slice(&[b'x'; 1000]);
             lines.take(false).for_each(drop);
         }
         lines.rest();
-        assert!(lines.buffer.capacity() <= SMALL_BUFFER);
+        assert!(lines.buffer.capacity() <= MIN_READ_BYTES);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The name that a client gives itself.
 
-use super::text::Text;
+use super::text::Utf8Bytes;
 
 /// Longest client ID, in bytes.
 pub const MAX_CLIENT_BYTES: usize = 255;
@@ -43,7 +43,7 @@ fn white_space_in(word: u64) -> u64 {
 /// A client's ID: 1 to [`MAX_CLIENT_BYTES`] bytes of UTF-8 without white
 /// space. Anything else about it is the client's own affair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientId<'a>(Text<'a>);
+pub struct ClientId<'a>(Utf8Bytes<'a>);
 
 impl<'a> ClientId<'a> {
     /// Reads an ID, or gives `None` where the rule above is broken.
@@ -55,12 +55,12 @@ impl<'a> ClientId<'a> {
     /// in one.
     pub(crate) fn of_field(bytes: &'a [u8]) -> Option<Self> {
         let fits = (1..=MAX_CLIENT_BYTES).contains(&bytes.len());
-        Text::parse(bytes).filter(|_| fits).map(Self)
+        Utf8Bytes::parse(bytes).filter(|_| fits).map(Self)
     }
 
     /// An ID that was read before.
     pub(crate) fn restore(bytes: &'a [u8]) -> Self {
-        Self(Text::restore(bytes))
+        Self(Utf8Bytes::restore(bytes))
     }
 
     /// The ID as the client wrote it.

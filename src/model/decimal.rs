@@ -6,13 +6,13 @@
 use std::cmp::Ordering;
 
 /// So many digits are a number of 64 bits, whatever they are.
-const SURE_DIGITS: usize = 19;
+const U64_SAFE_DIGITS: usize = 19;
 
 fn value(digit: &u8) -> u64 {
     u64::from(digit - b'0')
 }
 
-/// The number that [so many](SURE_DIGITS) digits are, or fewer.
+/// The number that [so many](U64_SAFE_DIGITS) digits are, or fewer.
 pub(super) fn number(digits: &[u8]) -> u64 {
     let add = |number, digit| number * 10 + value(digit);
     digits.iter().fold(0, add)
@@ -53,7 +53,7 @@ impl<'a> Decimal<'a> {
 
     /// The digits before the point as a number, or `None` past 64 bits.
     pub fn whole_number(self) -> Option<u64> {
-        let sure = self.whole.len().min(SURE_DIGITS);
+        let sure = self.whole.len().min(U64_SAFE_DIGITS);
         let (sure, rest) = self.whole.split_at(sure);
         rest.iter().try_fold(number(sure), |number, digit| {
             number.checked_mul(10)?.checked_add(value(digit))

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// How many bits of an IPv6 address name a customer.
-const CUSTOMER_V6: u8 = 64;
+const CUSTOMER_PREFIX_V6: u8 = 64;
 
 /// A network, such as `10.0.0.0/8` or `2001:db8::/32`, or one address. What is
 /// written as IPv4 mapped into IPv6 is IPv4.
@@ -17,18 +17,18 @@ pub struct Network(IpNet);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkError {
     /// It is neither an address nor an address and a length.
-    Form,
+    Syntax,
     /// Its address has bits behind the length. The network it lies in is this.
-    Bits(Network),
+    HostBits(Network),
 }
 
 impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Form => f.write_str(
+            Self::Syntax => f.write_str(
                 "it must be an IP address and a length, as in 10.0.0.0/8 or 2001:db8::/32, or one IP address",
             ),
-            Self::Bits(network) => write!(
+            Self::HostBits(network) => write!(
                 f,
                 "its address goes on behind its length: write {network}, or a greater length"
             ),
@@ -41,10 +41,10 @@ impl std::error::Error for NetworkError {}
 impl Network {
     /// Reads an address and a length (CIDR), or one address.
     pub fn parse(text: &str) -> Result<Self, NetworkError> {
-        let net = read(text).ok_or(NetworkError::Form)?;
+        let net = read(text).ok_or(NetworkError::Syntax)?;
         match net.trunc() == net {
             true => Ok(Self(canonical(net))),
-            false => Err(NetworkError::Bits(Self(canonical(net.trunc())))),
+            false => Err(NetworkError::HostBits(Self(canonical(net.trunc())))),
         }
     }
 
@@ -54,7 +54,7 @@ impl Network {
     pub fn of_customer(address: IpAddr) -> Self {
         let net = match address.to_canonical() {
             IpAddr::V4(v4) => Ipv4Net::from(v4).into(),
-            IpAddr::V6(v6) => Ipv6Net::new_assert(v6, CUSTOMER_V6).trunc().into(),
+            IpAddr::V6(v6) => Ipv6Net::new_assert(v6, CUSTOMER_PREFIX_V6).trunc().into(),
         };
         Self(net)
     }
@@ -205,7 +205,7 @@ mod tests {
             "10.0.0.1:80",
             "010.0.0.0/8",
         ] {
-            assert_eq!(Network::parse(text), Err(NetworkError::Form), "{text}");
+            assert_eq!(Network::parse(text), Err(NetworkError::Syntax), "{text}");
         }
         for (text, meant) in [
             ("10.1.2.3/8", "write 10.0.0.0/8,"),

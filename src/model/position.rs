@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 use super::decimal::Decimal;
-use super::text::Text;
+use super::text::Utf8Bytes;
 
 /// Longest latitude or longitude, in bytes, its sign included.
 pub const MAX_COORDINATE_BYTES: usize = 32;
@@ -19,7 +19,7 @@ pub const MAX_POSITION_BYTES: usize = 2 * MAX_COORDINATE_BYTES + 1;
 /// coordinates are signed decimals within ±90 and ±180.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position<'a> {
-    text: Text<'a>,
+    text: Utf8Bytes<'a>,
     latitude: u8,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Position<'a> {
     /// A position that was read before, from its parts.
     pub(crate) fn restore(bytes: &'a [u8], latitude: u8) -> Self {
         Self {
-            text: Text::restore(bytes),
+            text: Utf8Bytes::restore(bytes),
             latitude,
         }
     }

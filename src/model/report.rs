@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::client::ClientId;
 use super::name::is_name;
 use super::position::Position;
-use super::text::Text;
+use super::text::Utf8Bytes;
 use super::timestamp::{Skew, Timestamp};
 
 /// One client's place at one time, as one server heard it.
@@ -29,7 +29,7 @@ pub struct Report<'a> {
 /// The name of the server that got a report: well-formed, and maybe of a
 /// server that is no longer in any config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin<'a>(Text<'a>);
+pub struct Origin<'a>(Utf8Bytes<'a>);
 
 impl<'a> Origin<'a> {
     /// Reads a well-formed server name, or gives `None`.
@@ -39,7 +39,7 @@ impl<'a> Origin<'a> {
 
     /// An origin that was read before.
     pub(crate) fn restore(bytes: &'a [u8]) -> Self {
-        Self(Text::restore(bytes))
+        Self(Utf8Bytes::restore(bytes))
     }
 
     /// The name.
@@ -60,6 +60,12 @@ impl<'a> From<&'a super::name::Name> for Origin<'a> {
 }
 
 impl Report<'_> {
+    /// Returns the time at which the origin received the report, by the origin's clock, in
+    /// nanoseconds since 1970.
+    pub fn received_at(&self) -> i128 {
+        self.time.instant().as_nanos() + i128::from(self.skew.0)
+    }
+
     /// Which of two reports *of the same client* is newer: the greater wins, on
     /// every server, whatever the order in which they arrive.
     ///

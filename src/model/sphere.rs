@@ -10,10 +10,10 @@
 use std::f64::consts::FRAC_PI_2;
 
 /// The mean radius of the earth (IUGG), in metres.
-pub const EARTH_RADIUS: f64 = 6_371_008.8;
+pub const EARTH_RADIUS_METRES: f64 = 6_371_008.8;
 
 /// Added to a radius, in metres: far more than the arithmetic is off by, so that what is at exactly the radius is in.
-const ROUNDING: f64 = 1e-6;
+const RADIUS_TOLERANCE_METRES: f64 = 1e-6;
 
 /// A point given by its latitude and longitude in degrees, on the unit sphere.
 pub fn on_unit_sphere((latitude, longitude): (f64, f64)) -> [f64; 3] {
@@ -36,14 +36,15 @@ pub fn chord_squared(one: [f64; 3], other: [f64; 3]) -> f64 {
 /// The square of the longest chord, in earth radii, that is within so many
 /// metres along the ground; half the globe at most.
 pub fn reach_squared(metres: f64) -> f64 {
-    let half_angle = ((metres + ROUNDING) / (2.0 * EARTH_RADIUS)).clamp(0.0, FRAC_PI_2);
+    let half_angle =
+        ((metres + RADIUS_TOLERANCE_METRES) / (2.0 * EARTH_RADIUS_METRES)).clamp(0.0, FRAC_PI_2);
     (2.0 * half_angle.sin()).powi(2)
 }
 
 /// How many metres along the ground a chord spans, from its square in earth
 /// radii.
 pub fn metres(chord_squared: f64) -> f64 {
-    2.0 * EARTH_RADIUS * (chord_squared.sqrt() / 2.0).min(1.0).asin()
+    2.0 * EARTH_RADIUS_METRES * (chord_squared.sqrt() / 2.0).min(1.0).asin()
 }
 
 /// Sine and cosine of an angle in degrees. Exactly zero where they are: a pole has every longitude and the 180th
@@ -77,16 +78,19 @@ mod tests {
     fn a_degree_of_the_equator_and_half_the_globe_are_as_long_as_they_are() {
         let from = on_unit_sphere((0.0, 0.0));
         let away = |to| metres(chord_squared(from, on_unit_sphere(to)));
-        let degree = EARTH_RADIUS * 1_f64.to_radians();
+        let degree = EARTH_RADIUS_METRES * 1_f64.to_radians();
         assert!((away((0.0, 1.0)) - degree).abs() < 1e-8);
         assert!((away((1.0, 0.0)) - degree).abs() < 1e-8);
-        assert_eq!(away((0.0, 180.0)), EARTH_RADIUS * std::f64::consts::PI);
+        assert_eq!(
+            away((0.0, 180.0)),
+            EARTH_RADIUS_METRES * std::f64::consts::PI
+        );
         assert_eq!(away((0.0, 0.0)), 0.0);
     }
 
     #[test]
     fn what_is_at_exactly_a_distance_is_within_it() {
-        let degree = EARTH_RADIUS * 1_f64.to_radians();
+        let degree = EARTH_RADIUS_METRES * 1_f64.to_radians();
         let chord = chord_squared(on_unit_sphere((0.0, 0.0)), on_unit_sphere((0.0, 1.0)));
         assert!(chord <= reach_squared(degree));
         assert!(chord > reach_squared(degree - 1e-4));

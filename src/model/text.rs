@@ -1,4 +1,4 @@
-//! Text that is known to be UTF-8, at the price of bytes.
+//! Utf8Bytes that is known to be UTF-8, at the price of bytes.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use std::fmt;
 ///
 /// Compares byte by byte, as `str` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Text<'a>(&'a [u8]);
+pub(super) struct Utf8Bytes<'a>(&'a [u8]);
 
-impl<'a> Text<'a> {
+impl<'a> Utf8Bytes<'a> {
     /// Takes what is UTF-8, or gives `None`.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         // Most are ASCII, which is found more quickly.
@@ -33,13 +33,13 @@ impl<'a> Text<'a> {
     }
 }
 
-impl<'a> From<&'a str> for Text<'a> {
+impl<'a> From<&'a str> for Utf8Bytes<'a> {
     fn from(text: &'a str) -> Self {
         Self(text.as_bytes())
     }
 }
 
-impl fmt::Debug for Text<'_> {
+impl fmt::Debug for Utf8Bytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         String::from_utf8_lossy(self.0).fmt(f)
     }

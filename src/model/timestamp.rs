@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::decimal::{Decimal, number};
-use super::text::Text;
+use super::text::Utf8Bytes;
 
 /// Longest time, in bytes.
 pub const MAX_TIME_BYTES: usize = 32;
@@ -20,9 +20,27 @@ pub const NANOS_PER_SECOND: i64 = 1_000_000_000;
 /// Invariant: `seconds` is below 2^63 and `nanos` below 10^9.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp<'a> {
-    text: Text<'a>,
-    seconds: u64,
-    nanos: u32,
+    text: Utf8Bytes<'a>,
+    instant: ClientTime,
+}
+
+/// The value of a client's time: whole seconds since 1970 and the nanoseconds after them. Times
+/// compare to the nanosecond.
+///
+/// Invariant: `seconds` is below 2^63 and `nanos` below 10^9.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientTime {
+    /// Whole seconds since 1970.
+    pub seconds: u64,
+    /// Nanoseconds after the whole second.
+    pub nanos: u32,
+}
+
+impl ClientTime {
+    /// Returns the nanoseconds since 1970.
+    pub fn as_nanos(self) -> i128 {
+        i128::from(self.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(self.nanos)
+    }
 }
 
 impl<'a> Timestamp<'a> {
@@ -36,15 +54,14 @@ impl<'a> Timestamp<'a> {
             && decimal.fraction().len() <= MAX_FRACTION_DIGITS
             && seconds < 1 << 63;
         let nanos = first_nine_digits(decimal.fraction());
-        fits.then_some(Self::restore(bytes, (seconds, nanos)))
+        fits.then_some(Self::restore(bytes, ClientTime { seconds, nanos }))
     }
 
     /// A time that was read before, from its parts.
-    pub(crate) fn restore(bytes: &'a [u8], (seconds, nanos): (u64, u32)) -> Self {
+    pub(crate) fn restore(bytes: &'a [u8], instant: ClientTime) -> Self {
         Self {
-            text: Text::restore(bytes),
-            seconds,
-            nanos,
+            text: Utf8Bytes::restore(bytes),
+            instant,
         }
     }
 
@@ -60,8 +77,8 @@ impl<'a> Timestamp<'a> {
 
     /// Whole seconds since 1970, and the nanoseconds past them: what two times
     /// are compared by.
-    pub fn instant(self) -> (u64, u32) {
-        (self.seconds, self.nanos)
+    pub fn instant(self) -> ClientTime {
+        self.instant
     }
 }
 
@@ -86,9 +103,8 @@ impl Skew {
     /// The server's clock less the client's time, exactly; `None` where the
     /// two are more than 292 years apart, which no `max_future` permits.
     pub fn between(server: UnixNanos, client: Timestamp<'_>) -> Option<Self> {
-        let client =
-            i128::from(client.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(client.nanos);
-        i64::try_from(i128::from(server.0) - client).ok().map(Self)
+        let nanos = i128::from(server.0) - client.instant.as_nanos();
+        i64::try_from(nanos).ok().map(Self)
     }
 
     /// The skew as the protocol prints it. Written by hand, without `fmt`,
@@ -172,14 +188,15 @@ mod tests {
 
     #[test]
     fn times_compare_to_the_nanosecond() {
-        assert_eq!(
-            time("1621464827.959498503").instant(),
-            (1621464827, 959498503)
-        );
-        assert_eq!(time("1.5").instant(), (1, 500_000_000));
-        assert_eq!(time("1.000000001999999999").instant(), (1, 1));
-        assert_eq!(time("0009").instant(), (9, 0));
-        assert_eq!(time("9223372036854775807").instant().0, (1 << 63) - 1);
+        let parts = |text| {
+            let ClientTime { seconds, nanos } = time(text).instant();
+            (seconds, nanos)
+        };
+        assert_eq!(parts("1621464827.959498503"), (1621464827, 959498503));
+        assert_eq!(parts("1.5"), (1, 500_000_000));
+        assert_eq!(parts("1.000000001999999999"), (1, 1));
+        assert_eq!(parts("0009"), (9, 0));
+        assert_eq!(parts("9223372036854775807").0, (1 << 63) - 1);
     }
 
     #[test]

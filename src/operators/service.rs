@@ -16,9 +16,9 @@ use crate::proto::{
     ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
     NearbyRequest, NearbyResponse, WatchRequest, WatchResponse, nearby_request, watch_request,
 };
-use crate::queries::digest::{Buckets, Digest, RANGES, Sum, are_few};
+use crate::queries::digest::{Buckets, Digest, RANGE_COUNT, RangeSum, is_narrow};
 use crate::queries::nearby::{Nearby, NearbyQuery};
-use crate::queries::page::{PageQuery, Pages, page_of_ranges};
+use crate::queries::page::{PageCache, PageQuery, page_of_ranges};
 use crate::replication::store::StoredReport;
 
 use super::filter::Filter;
@@ -55,7 +55,7 @@ pub struct Operators {
     watchers: Arc<Semaphore>,
     digest: Arc<Kept<Digest>>,
     nearby: Arc<Kept<Nearby>>,
-    pages: Arc<Kept<Pages>>,
+    pages: Arc<Kept<PageCache>>,
 }
 
 impl Operators {
@@ -83,7 +83,7 @@ impl Operators {
         let client = wire::client("client", client)?;
         let replica = self.gateway.replica();
         let now = self.gateway.clock().now();
-        let is_hidden = |held: &StoredReport<'_>| replica.hides(held.report.time, now);
+        let is_hidden = |held: &StoredReport<'_>| replica.is_expired(held.report.time, now);
         let found = replica
             .store()
             .inspect(client, |held| (!is_hidden(&held)).then(|| read(&held)));
@@ -106,9 +106,9 @@ impl Operators {
             after: request.page_token,
             hashes: first..=last,
             // One more tells whether there is another page.
-            most: size + 1,
+            limit: size + 1,
         };
-        let page = match are_few(&wanted.hashes) {
+        let page = match is_narrow(&wanted.hashes) {
             true => self.page_of_ranges(wanted).await?,
             false => self.page(wanted).await?,
         };
@@ -144,7 +144,7 @@ impl Operators {
         let gateway = self.gateway.clone();
         let found = self.nearby.ask(move |nearby| {
             let (replica, now) = (gateway.replica(), gateway.clock().now());
-            nearby.ask(replica, now, &question, |held| known_report(replica, held))
+            nearby.query(replica, now, &question, |held| known_report(replica, held))
         });
         let clients = found.await?.into_iter().map(|found| NearbyClient {
             known: Some(found.client),
@@ -180,10 +180,10 @@ impl Operators {
             None => return Err(invalid("center is missing: give a point or a client")),
         };
         Ok(NearbyQuery {
-            from,
-            radius: if radius == 0.0 { f64::INFINITY } else { radius },
-            most,
-            but,
+            centre: from,
+            radius_metres: if radius == 0.0 { f64::INFINITY } else { radius },
+            limit: most,
+            exclude: but,
         })
     }
 
@@ -196,7 +196,7 @@ impl Operators {
             (sequence, digest.sums(buckets))
         });
         let (sequence, sums) = sums.await?;
-        let bucket = |((first_hash, last_hash), sum): ((u64, u64), Sum)| Bucket {
+        let bucket = |((first_hash, last_hash), sum): ((u64, u64), RangeSum)| Bucket {
             first_hash,
             last_hash,
             clients: sum.clients,
@@ -254,10 +254,10 @@ impl Operators {
 
 fn buckets(request: &DigestRequest) -> Result<Buckets, Status> {
     let (first, last) = wire::hashes(request.first_hash, request.last_hash)?;
-    let count = wire::how_many("buckets", request.buckets, 1, RANGES)?;
+    let count = wire::how_many("buckets", request.buckets, 1, RANGE_COUNT)?;
     if !count.is_power_of_two() {
         return Err(invalid(format!(
-            "buckets must be a power of two, at most {RANGES}"
+            "buckets must be a power of two, at most {RANGE_COUNT}"
         )));
     }
     Buckets::new(first, last, count)

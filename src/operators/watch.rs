@@ -95,7 +95,7 @@ impl Watcher {
             watching: gateway.watch(),
             gateway: gateway.clone(),
             filter: Arc::new(filter),
-            tail: FeedReader::behind(seen),
+            tail: FeedReader::after(seen),
             began,
             told_at: Instant::now(),
             is_up_to_date: false,
@@ -138,11 +138,11 @@ impl Watcher {
         loop {
             // Before the feed is read, or what comes between would be missed.
             let news = self.watching.news();
-            let before = self.tail.seen();
+            let before = self.tail.position();
             let (tail, is_end);
             (tail, batch, is_end) = self.read(batch).await?;
             self.tail = tail;
-            let has_moved = self.tail.seen() > before || batch.replaced > 0;
+            let has_moved = self.tail.position() > before || batch.replaced > 0;
             let is_due = has_moved && self.told_at.elapsed() >= PROGRESS;
             let has_news = !batch.reports.is_empty() || !self.is_up_to_date;
             if batch.is_full() || is_due || is_end && has_news {
@@ -161,7 +161,7 @@ impl Watcher {
     async fn read(&self, mut batch: Batch) -> Result<(FeedReader, Batch, bool), Status> {
         let (gateway, filter) = (self.gateway.clone(), self.filter.clone());
         let (mut tail, began) = (self.tail, self.began);
-        let behind = gateway.replica().store().last() - tail.seen();
+        let behind = gateway.replica().store().last() - tail.position();
         let read = move || {
             let is_end = read(&gateway, &mut tail, (&filter, began), &mut batch);
             (tail, batch, is_end)
@@ -177,7 +177,7 @@ fn respond(gateway: &Gateway, tail: FeedReader, batch: Batch, is_end: bool) -> W
     WatchResponse {
         reports: batch.reports,
         incarnation: gateway.replica().identity().incarnation.get(),
-        sequence: tail.seen(),
+        sequence: tail.position(),
         replaced: batch.replaced,
         up_to_date: is_end,
     }
@@ -191,7 +191,7 @@ fn read(
     batch: &mut Batch,
 ) -> bool {
     let now = gateway.clock().now();
-    let (before, mut met) = (tail.seen(), 0);
+    let (before, mut met) = (tail.position(), 0);
     let is_end = tail.read(gateway.replica().store(), SOME, |_, held| {
         if batch.is_full() {
             return ControlFlow::Break(());
@@ -202,13 +202,13 @@ fn read(
         }
         ControlFlow::Continue(())
     });
-    let passed = tail.seen().max(began) - before.max(began);
+    let passed = tail.position().max(began) - before.max(began);
     batch.replaced += passed - met;
     is_end
 }
 
 fn is_wanted(gateway: &Gateway, filter: &Filter, held: &StoredReport<'_>, now: UnixNanos) -> bool {
-    filter.wants(&held.report) && !gateway.replica().hides(held.report.time, now)
+    filter.wants(&held.report) && !gateway.replica().is_expired(held.report.time, now)
 }
 
 pub(super) fn shutting_down() -> Status {

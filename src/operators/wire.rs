@@ -15,7 +15,7 @@ use crate::replication::store::StoredReport;
 const MAX_SECONDS: i64 = 315_576_000_000;
 
 pub(super) fn known_report(replica: &Replica, held: &StoredReport<'_>) -> KnownReport {
-    let learned = held.learned();
+    let learned = held.receipt();
     let from = learned.from.map(|id| replica.name_of(id));
     KnownReport {
         report: Some(report(&held.report)),
@@ -49,9 +49,7 @@ pub(super) fn duration(span: Duration) -> prost_types::Duration {
 
 /// The server's clock less a client's time.
 pub(super) fn age(time: Timestamp<'_>, now: UnixNanos) -> prost_types::Duration {
-    let (seconds, nanos) = time.instant();
-    let time = i128::from(seconds) * i128::from(NANOS_PER_SECOND) + i128::from(nanos);
-    signed_duration(i128::from(now.0) - time)
+    signed_duration(i128::from(now.0) - time.instant().as_nanos())
 }
 
 /// Both parts of a duration have its sign.

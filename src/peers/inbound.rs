@@ -51,7 +51,7 @@ impl Inbound {
         let other_end = request.extensions().get();
         self.check_sender(other_end, &request.get_ref().sender)?;
         let welcome = replica
-            .welcome(&wire::greeting(request.get_ref()))
+            .accept_greeting(&wire::greeting(request.get_ref()))
             .map_err(status)?;
         self.note_welcome(&welcome, other_end);
         Ok(wire::greet_response(replica, &welcome))
@@ -164,15 +164,15 @@ fn status(refusal: Rejection) -> Status {
     let words = refusal.to_string();
     match refusal {
         Rejection::Malformed(_) => Status::invalid_argument(words),
-        Rejection::Version(_)
-        | Rejection::Restarted
+        Rejection::IncompatibleVersion(_)
+        | Rejection::WrongIncarnation
         | Rejection::NotGreeted
         | Rejection::Gap { .. } => Status::failed_precondition(words),
-        Rejection::Herd(_)
-        | Rejection::Receiver(_)
-        | Rejection::Myself
-        | Rejection::Unknown(_)
-        | Rejection::NoNeighbour(_) => Status::permission_denied(words),
+        Rejection::OtherHerd(_)
+        | Rejection::WrongReceiver(_)
+        | Rejection::OwnName
+        | Rejection::UnknownServer(_)
+        | Rejection::NotNeighbour(_) => Status::permission_denied(words),
     }
 }
 

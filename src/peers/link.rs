@@ -181,7 +181,7 @@ impl Link {
         let incarnation = self.judge(&answer).map_err(Failure::NoAnswer)?;
         let replica = self.gateway.replica();
         self.outbox
-            .welcomed(replica, incarnation, answer.applied_sequence);
+            .start_at(replica, incarnation, answer.applied_sequence);
         self.round_trip = sent.elapsed();
         self.progress = LagTracker::default();
         self.note_progress();
@@ -386,7 +386,7 @@ impl Link {
             }
             Failure::Rejected(_) => End::Down(failure.to_string()),
             Failure::NoAnswer(_) => {
-                self.outbox.unanswered(span);
+                self.outbox.shrink(span);
                 End::Down(failure.to_string())
             }
         }

@@ -91,7 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::sphere::EARTH_RADIUS;
+    use crate::model::sphere::EARTH_RADIUS_METRES;
 
     /// Returns the great-circle distance in metres by the haversine formula, which is independent
     /// of the index.
@@ -100,7 +100,7 @@ mod tests {
         let half_lat = (lat_b - lat_a) / 2.0;
         let half_lon = (b.1 - a.1).to_radians() / 2.0;
         let h = half_lat.sin().powi(2) + lat_a.cos() * lat_b.cos() * half_lon.sin().powi(2);
-        2.0 * EARTH_RADIUS * h.min(1.0).sqrt().asin()
+        2.0 * EARTH_RADIUS_METRES * h.min(1.0).sqrt().asin()
     }
 
     /// Returns the numbers of the places found.
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn includes_a_place_at_exactly_the_radius() {
         // One degree along the equator.
-        let radius = EARTH_RADIUS * 1_f64.to_radians();
+        let radius = EARTH_RADIUS_METRES * 1_f64.to_radians();
         let points = [(0.0, 1.0)];
         assert_eq!(nearest(&points, (0.0, 0.0), radius, 1), [0]);
         assert!(nearest(&points, (0.0, 0.0), radius - 1e-4, 1).is_empty());

@@ -9,7 +9,7 @@ use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
 use super::PushFrame;
 
 /// A message that can be read from a gRPC body and written to one.
-pub trait Frame: Sized + Send + 'static {
+pub trait WireMessage: Sized + Send + 'static {
     /// Appends the encoded message.
     fn write(self, body: &mut EncodeBuf<'_>);
 
@@ -18,7 +18,7 @@ pub trait Frame: Sized + Send + 'static {
     fn read(body: &mut DecodeBuf<'_>) -> Result<Self, Status>;
 }
 
-impl<M: prost::Message + Default + 'static> Frame for M {
+impl<M: prost::Message + Default + 'static> WireMessage for M {
     fn write(self, body: &mut EncodeBuf<'_>) {
         self.encode(body).expect("an encode buffer grows as needed");
     }
@@ -28,7 +28,7 @@ impl<M: prost::Message + Default + 'static> Frame for M {
     }
 }
 
-impl Frame for PushFrame {
+impl WireMessage for PushFrame {
     fn write(self, body: &mut EncodeBuf<'_>) {
         body.put(self.0);
     }
@@ -48,26 +48,26 @@ impl<T, U> Default for Codec<T, U> {
     }
 }
 
-impl<T: Frame, U: Frame> tonic::codec::Codec for Codec<T, U> {
+impl<T: WireMessage, U: WireMessage> tonic::codec::Codec for Codec<T, U> {
     type Encode = T;
     type Decode = U;
-    type Encoder = Half<T>;
-    type Decoder = Half<U>;
+    type Encoder = CodecHalf<T>;
+    type Decoder = CodecHalf<U>;
 
-    fn encoder(&mut self) -> Half<T> {
-        Half(PhantomData)
+    fn encoder(&mut self) -> CodecHalf<T> {
+        CodecHalf(PhantomData)
     }
 
-    fn decoder(&mut self) -> Half<U> {
-        Half(PhantomData)
+    fn decoder(&mut self) -> CodecHalf<U> {
+        CodecHalf(PhantomData)
     }
 }
 
 /// One direction of a codec.
 #[derive(Debug)]
-pub struct Half<T>(PhantomData<fn() -> T>);
+pub struct CodecHalf<T>(PhantomData<fn() -> T>);
 
-impl<T: Frame> Encoder for Half<T> {
+impl<T: WireMessage> Encoder for CodecHalf<T> {
     type Item = T;
     type Error = Status;
 
@@ -77,7 +77,7 @@ impl<T: Frame> Encoder for Half<T> {
     }
 }
 
-impl<T: Frame> Decoder for Half<T> {
+impl<T: WireMessage> Decoder for CodecHalf<T> {
     type Item = T;
     type Error = Status;
 

@@ -2,8 +2,8 @@
 //! the way that led there.
 //!
 //! Each client's newest report counts with a fixed hash of its AT line, and the
-//! sum of those is kept for each of [`RANGES`] ranges of the clients' hashes: a
-//! change adds the new and takes off the old. So a question over whole ranges
+//! sum of those is kept for each of [`RANGE_COUNT`] ranges of the clients' hashes: a
+//! change adds the new and takes off the old. So a query over whole ranges
 //! costs nothing for each client, one over a part of a range looks at the
 //! clients of that range only, and two servers that disagree find out where by
 //! asking for ever narrower ranges. That a sum shows every difference rests
@@ -17,24 +17,25 @@ use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::line_protocol::reply;
 use crate::model::report::Report;
-use crate::model::timestamp::{Timestamp, UnixNanos};
+use crate::model::timestamp::{ClientTime, Timestamp, UnixNanos};
 use crate::replication::RecordId;
 use crate::replication::expiry::Expiry;
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::Replica;
+use crate::replication::store::StoredReport;
 
-use super::read_on;
+use super::read_changes;
 
 /// How many ranges there are whose sums are kept. All are as wide.
-pub const RANGES: usize = 1 << RANGE_BITS;
+pub const RANGE_COUNT: usize = 1 << RANGE_BITS;
 const RANGE_BITS: u32 = 12;
 
 /// How many hashes one range holds.
-const WIDTH: u64 = 1 << (u64::BITS - RANGE_BITS);
+const RANGE_WIDTH: u64 = 1 << (u64::BITS - RANGE_BITS);
 
-/// A question about parts of more ranges than this goes over all clients in
+/// A query about parts of more ranges than this goes over all clients in
 /// the order in which they are stored: that takes less time for each of them.
-const FEW_RANGES: usize = RANGES / 16;
+const MAX_NARROW_RANGES: usize = RANGE_COUNT / 16;
 
 /// The hash by which clients are parted: XXH3-64 of the ID, with seed 0.
 pub fn client_hash(client: &str) -> u64 {
@@ -44,25 +45,25 @@ pub fn client_hash(client: &str) -> u64 {
 /// How many reports there are, and the sum of their hashes: XXH3-128 with seed 0
 /// of each AT line without its line end, modulo 2^128.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum {
+pub struct RangeSum {
     /// How many.
     pub clients: u64,
     /// The sum.
     pub hashes: u128,
 }
 
-impl Sum {
+impl RangeSum {
     fn add(&mut self, hash: u128) {
         self.clients += 1;
         self.hashes = self.hashes.wrapping_add(hash);
     }
 
-    fn take_off(&mut self, hash: u128) {
+    fn subtract(&mut self, hash: u128) {
         self.clients -= 1;
         self.hashes = self.hashes.wrapping_sub(hash);
     }
 
-    fn join(&mut self, other: Self) {
+    fn merge(&mut self, other: Self) {
         self.clients += other.clients;
         self.hashes = self.hashes.wrapping_add(other.hashes);
     }
@@ -70,7 +71,7 @@ impl Sum {
 
 /// A range of hashes in buckets of one width, or as nearly as can be.
 ///
-/// Invariants: `first <= last`; `count` is at least 1 and at most the number of
+/// Invariants: `first <= last`; `count` is at least 1 and at limit the number of
 /// hashes, so that no bucket is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buckets {
@@ -101,14 +102,15 @@ impl Buckets {
 
     fn start(self, bucket: usize) -> u64 {
         let hashes = u128::from(self.last - self.first) + 1;
-        // At most 2^64 * 2^63 / 2^0, and the quotient is below the number of hashes.
+        // At limit 2^64 * 2^63 / 2^0, and the quotient is below the number of hashes.
         self.first + (hashes * bucket as u128 / self.count as u128) as u64
     }
 
     /// Is each of them a number of whole ranges?
     fn are_whole(self) -> bool {
-        self.bounds()
-            .all(|(first, last)| first.is_multiple_of(WIDTH) && last % WIDTH == WIDTH - 1)
+        self.bounds().all(|(first, last)| {
+            first.is_multiple_of(RANGE_WIDTH) && last % RANGE_WIDTH == RANGE_WIDTH - 1
+        })
     }
 }
 
@@ -116,38 +118,35 @@ impl Buckets {
 ///
 /// Invariants: each of `ranges` is the sum over those of `clients` in it that are
 /// shown; `calendar` holds these by their time, where any report is ever hidden;
-/// each slot that holds a client stands once in `members`, in its range.
+/// each id that holds a client stands once in `members`, in its range.
 ///
 /// Memory: 55 bytes for each client, and about 40 more where reports are hidden.
 #[derive(Debug)]
 pub struct Digest {
-    tail: FeedReader,
-    asked_at: UnixNanos,
-    clients: Vec<Option<Client>>,
-    ranges: Box<[Sum]>,
+    reader: FeedReader,
+    queried_at: UnixNanos,
+    clients: Vec<Option<ClientDigest>>,
+    ranges: Box<[RangeSum]>,
     members: Box<[Vec<RecordId>]>,
-    calendar: BTreeSet<(Instant, RecordId)>,
+    calendar: BTreeSet<(ClientTime, RecordId)>,
 }
 
-/// A client's time, in whole seconds and the nanoseconds past them.
-type Instant = (u64, u32);
-
 #[derive(Clone, Copy, Debug)]
-struct Client {
+struct ClientDigest {
     hash: u64,
     report: u128,
-    time: Instant,
+    time: ClientTime,
     is_shown: bool,
 }
 
 impl Default for Digest {
     fn default() -> Self {
         Self {
-            tail: FeedReader::behind(0),
-            asked_at: UnixNanos(i64::MIN),
+            reader: FeedReader::after(0),
+            queried_at: UnixNanos(i64::MIN),
             clients: Vec::new(),
-            ranges: vec![Sum::default(); RANGES].into(),
-            members: vec![Vec::new(); RANGES].into(),
+            ranges: vec![RangeSum::default(); RANGE_COUNT].into(),
+            members: vec![Vec::new(); RANGE_COUNT].into(),
             calendar: BTreeSet::new(),
         }
     }
@@ -159,57 +158,56 @@ impl Digest {
     /// changes are in the sums.
     pub fn catch_up(&mut self, replica: &Replica, now: UnixNanos) -> u64 {
         // What was hidden may be shown again where the clock went back.
-        if now < self.asked_at {
+        if now < self.queried_at {
             *self = Self::default();
         }
-        self.asked_at = now;
+        self.queried_at = now;
         let expiry = replica.expiry();
-        let (mut tail, mut line) = (self.tail, Vec::new());
-        let note = |slot, held: &crate::replication::store::StoredReport<'_>| {
-            (slot, Client::of(&held.report, &mut line))
-        };
-        read_on(&mut tail, replica, note, |(slot, client)| {
-            self.put(slot, client, expiry.is_some());
+        let (mut reader, mut line) = (self.reader, Vec::new());
+        let extract =
+            |id, stored: &StoredReport<'_>| (id, ClientDigest::of(&stored.report, &mut line));
+        read_changes(&mut reader, replica, extract, |(id, client)| {
+            self.push(id, client, expiry.is_some());
         });
-        self.tail = tail;
+        self.reader = reader;
         if let Some(expiry) = expiry {
-            self.hide(expiry, now);
+            self.remove_expired(expiry, now);
         }
-        self.tail.seen()
+        self.reader.position()
     }
 
     /// The sum over each bucket.
-    pub fn sums(&self, buckets: Buckets) -> Vec<Sum> {
+    pub fn sums(&self, buckets: Buckets) -> Vec<RangeSum> {
         match buckets.are_whole() {
             true => self.sums_of_ranges(buckets),
             false => self.sums_of_clients(buckets),
         }
     }
 
-    fn sums_of_ranges(&self, buckets: Buckets) -> Vec<Sum> {
+    fn sums_of_ranges(&self, buckets: Buckets) -> Vec<RangeSum> {
         let sum = |(first, last)| {
             let ranges = &self.ranges[range_of(first)..=range_of(last)];
-            let mut sum = Sum::default();
-            ranges.iter().for_each(|&range| sum.join(range));
+            let mut sum = RangeSum::default();
+            ranges.iter().for_each(|&range| sum.merge(range));
             sum
         };
         buckets.bounds().map(sum).collect()
     }
 
-    fn sums_of_clients(&self, buckets: Buckets) -> Vec<Sum> {
+    fn sums_of_clients(&self, buckets: Buckets) -> Vec<RangeSum> {
         let starts: Vec<u64> = buckets.bounds().map(|(first, _)| first).collect();
-        let mut sums = vec![Sum::default(); starts.len()];
+        let mut sums = vec![RangeSum::default(); starts.len()];
         let hashes = buckets.first..=buckets.last;
-        let count = |client: &Client| {
+        let count = |client: &ClientDigest| {
             if hashes.contains(&client.hash) && client.is_shown {
                 let bucket = starts.partition_point(|&start| start <= client.hash) - 1;
                 sums[bucket].add(client.report);
             }
         };
-        match are_few(&hashes) {
+        match is_narrow(&hashes) {
             true => {
-                let at = |slot: RecordId| self.clients[slot.0 as usize].as_ref();
-                self.slots(&hashes).filter_map(at).for_each(count);
+                let at = |id: RecordId| self.clients[id.0 as usize].as_ref();
+                self.ids(&hashes).filter_map(at).for_each(count);
             }
             false => self.clients.iter().flatten().for_each(count),
         }
@@ -218,65 +216,61 @@ impl Digest {
 
     /// Where the store keeps the clients of these hashes, and of some beside
     /// them.
-    pub fn slots(&self, hashes: &RangeInclusive<u64>) -> impl Iterator<Item = RecordId> {
+    pub fn ids(&self, hashes: &RangeInclusive<u64>) -> impl Iterator<Item = RecordId> {
         let ranges = range_of(*hashes.start())..=range_of(*hashes.end());
         self.members[ranges].iter().flatten().copied()
     }
 
-    fn put(&mut self, slot: RecordId, client: Client, may_hide: bool) {
-        let place = slot.0 as usize;
-        if place >= self.clients.len() {
-            self.clients.resize(place + 1, None);
+    fn push(&mut self, id: RecordId, client: ClientDigest, may_expire: bool) {
+        let index = id.0 as usize;
+        if index >= self.clients.len() {
+            self.clients.resize(index + 1, None);
         }
-        let old = self.clients[place].replace(client);
+        let old = self.clients[index].replace(client);
         if let Some(old) = old
             && old.is_shown
         {
-            self.ranges[range_of(old.hash)].take_off(old.report);
-            self.calendar.remove(&(old.time, slot));
+            self.ranges[range_of(old.hash)].subtract(old.report);
+            self.calendar.remove(&(old.time, id));
         }
         self.ranges[range_of(client.hash)].add(client.report);
-        if may_hide {
-            self.calendar.insert((client.time, slot));
+        if may_expire {
+            self.calendar.insert((client.time, id));
         }
-        self.move_member(
-            slot,
-            old.map(|old| range_of(old.hash)),
-            range_of(client.hash),
-        );
+        self.move_member(id, old.map(|old| range_of(old.hash)), range_of(client.hash));
     }
 
-    /// A slot comes to a range. It leaves another only where its client was
+    /// A id comes to a range. It leaves another only where its client was
     /// forgotten and it was given to another.
-    fn move_member(&mut self, slot: RecordId, from: Option<usize>, to: usize) {
+    fn move_member(&mut self, id: RecordId, from: Option<usize>, to: usize) {
         if from == Some(to) {
             return;
         }
         if let Some(from) = from {
             let old = &mut self.members[from];
-            if let Some(place) = old.iter().position(|&it| it == slot) {
-                old.swap_remove(place);
+            if let Some(index) = old.iter().position(|&it| it == id) {
+                old.swap_remove(index);
             }
         }
-        self.members[to].push(slot);
+        self.members[to].push(id);
     }
 
     /// Takes off what is too old to be shown.
-    fn hide(&mut self, expiry: Expiry, now: UnixNanos) {
-        while let Some(&(time, slot)) = self.calendar.first() {
-            if !expiry.hides(Timestamp::restore(b"", time), now) {
+    fn remove_expired(&mut self, expiry: Expiry, now: UnixNanos) {
+        while let Some(&(time, id)) = self.calendar.first() {
+            if !expiry.is_expired(Timestamp::restore(b"", time), now) {
                 return;
             }
             self.calendar.pop_first();
-            if let Some(client) = &mut self.clients[slot.0 as usize] {
+            if let Some(client) = &mut self.clients[id.0 as usize] {
                 client.is_shown = false;
-                self.ranges[range_of(client.hash)].take_off(client.report);
+                self.ranges[range_of(client.hash)].subtract(client.report);
             }
         }
     }
 }
 
-impl Client {
+impl ClientDigest {
     fn of(report: &Report<'_>, line: &mut Vec<u8>) -> Self {
         line.clear();
         reply::at(line, report);
@@ -291,33 +285,33 @@ impl Client {
 
 /// Are these hashes in so few ranges that their clients are better looked up one
 /// by one than found among all?
-pub fn are_few(hashes: &RangeInclusive<u64>) -> bool {
-    range_of(*hashes.end()) - range_of(*hashes.start()) < FEW_RANGES
+pub fn is_narrow(hashes: &RangeInclusive<u64>) -> bool {
+    range_of(*hashes.end()) - range_of(*hashes.start()) < MAX_NARROW_RANGES
 }
 
 fn range_of(hash: u64) -> usize {
-    (hash / WIDTH) as usize
+    (hash / RANGE_WIDTH) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::samples::Herd;
+    use super::super::samples::TestServer;
     use super::*;
 
     fn buckets(first: u64, last: u64, count: usize) -> Buckets {
         Buckets::new(first, last, count).unwrap()
     }
 
-    fn total(digest: &Digest) -> Sum {
+    fn total(digest: &Digest) -> RangeSum {
         digest.sums(buckets(0, u64::MAX, 1))[0]
     }
 
     /// The sums, worked out from nothing but what is shown now.
-    fn expected(herd: &Herd, buckets: Buckets) -> Vec<Sum> {
-        let mut sums = vec![Sum::default(); buckets.count];
-        let clients = herd.shown(|report| Client::of(report, &mut Vec::new()));
+    fn expected(server: &TestServer, buckets: Buckets) -> Vec<RangeSum> {
+        let mut sums = vec![RangeSum::default(); buckets.count];
+        let clients = server.shown(|report| ClientDigest::of(report, &mut Vec::new()));
         for client in clients {
             let mut bounds = buckets.bounds();
             let is_in = |(first, last)| (first..=last).contains(&client.hash);
@@ -340,15 +334,15 @@ mod tests {
 
     #[test]
     fn the_sum_is_that_of_the_at_lines() {
-        let mut herd = Herd::new(None);
-        herd.tell("kiwi", "+1-2", 5);
-        herd.tell("plum", "+3-4", 6);
+        let mut server = TestServer::new(None);
+        server.report("kiwi", "+1-2", 5);
+        server.report("plum", "+3-4", 6);
         let mut digest = Digest::default();
-        assert_eq!(digest.catch_up(&herd.replica, herd.now), 2);
+        assert_eq!(digest.catch_up(&server.replica, server.now), 2);
         let line = |text: &[u8]| XxHash3_128::oneshot(text);
         let kiwi = line(b"AT Riley +0.000000000 kiwi +1-2 5");
         let plum = line(b"AT Riley +0.000000000 plum +3-4 6");
-        let want = Sum {
+        let want = RangeSum {
             clients: 2,
             hashes: kiwi.wrapping_add(plum),
         };
@@ -360,11 +354,11 @@ mod tests {
         let bounds: Vec<_> = buckets(10, 20, 4).bounds().collect();
         assert_eq!(bounds, [(10, 11), (12, 14), (15, 17), (18, 20)]);
         let all: Vec<_> = buckets(0, u64::MAX, 4096).bounds().collect();
-        assert_eq!(all[0], (0, WIDTH - 1));
-        assert_eq!(all[4095], (u64::MAX - WIDTH + 1, u64::MAX));
+        assert_eq!(all[0], (0, RANGE_WIDTH - 1));
+        assert_eq!(all[4095], (u64::MAX - RANGE_WIDTH + 1, u64::MAX));
         assert!(buckets(0, u64::MAX, 4096).are_whole());
-        assert!(buckets(WIDTH, 3 * WIDTH - 1, 2).are_whole());
-        assert!(!buckets(WIDTH, 2 * WIDTH - 1, 2).are_whole());
+        assert!(buckets(RANGE_WIDTH, 3 * RANGE_WIDTH - 1, 2).are_whole());
+        assert!(!buckets(RANGE_WIDTH, 2 * RANGE_WIDTH - 1, 2).are_whole());
         let one: Vec<_> = buckets(7, 7, 1).bounds().collect();
         assert_eq!(one, [(7, 7)]);
         assert_eq!(Buckets::new(7, 7, 2), None);
@@ -373,25 +367,25 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum DigestStep {
         /// A client reports: which, where, when.
-        Tell(u8, u8, u64),
+        Report(u8, u8, u64),
         /// The clock goes on by so much, or back to this.
-        Wait(u64),
-        Back(u64),
+        Advance(u64),
+        SetClock(u64),
         /// What is too old is forgotten.
-        Forget,
+        Purge,
         /// Somebody asks.
-        Ask(usize),
+        Query(usize),
     }
 
-    fn any_step() -> impl Strategy<Value = Step> {
+    fn any_step() -> impl Strategy<Value = DigestStep> {
         prop_oneof![
-            10 => (0u8..30, 0u8..3, 0u64..100).prop_map(|(c, p, t)| Step::Tell(c, p, t)),
-            3 => (0u64..4).prop_map(Step::Wait),
-            1 => (0u64..60).prop_map(Step::Back),
-            2 => Just(Step::Forget),
-            3 => prop::sample::select(vec![1usize, 2, 64, 4096]).prop_map(Step::Ask),
+            10 => (0u8..30, 0u8..3, 0u64..100).prop_map(|(c, p, t)| DigestStep::Report(c, p, t)),
+            3 => (0u64..4).prop_map(DigestStep::Advance),
+            1 => (0u64..60).prop_map(DigestStep::SetClock),
+            2 => Just(DigestStep::Purge),
+            3 => prop::sample::select(vec![1usize, 2, 64, 4096]).prop_map(DigestStep::Query),
         ]
     }
 
@@ -404,38 +398,38 @@ mod tests {
             steps in prop::collection::vec(any_step(), 1..200),
             cut in any::<u64>(),
         ) {
-            let (mut herd, mut digest) = (Herd::new(expire_after), Digest::default());
+            let (mut server, mut digest) = (TestServer::new(expire_after), Digest::default());
             let mut seconds = 0;
             for step in steps {
                 match step {
-                    Step::Tell(client, position, time) => {
-                        herd.tell(&format!("c{client}"), &format!("+{position}-1"), time);
+                    DigestStep::Report(client, position, time) => {
+                        server.report(&format!("c{client}"), &format!("+{position}-1"), time);
                     }
-                    Step::Wait(more) => seconds += more,
+                    DigestStep::Advance(more) => seconds += more,
                     // Somebody asks before the clock goes back, and so before
                     // anything is forgotten by a time that never was.
-                    Step::Back(to) => {
-                        digest.catch_up(&herd.replica, herd.now);
+                    DigestStep::SetClock(to) => {
+                        digest.catch_up(&server.replica, server.now);
                         seconds = to;
                     }
-                    Step::Forget => herd.forget(),
-                    Step::Ask(count) => {
-                        let last = digest.catch_up(&herd.replica, herd.now);
-                        prop_assert_eq!(last, herd.replica.store().last());
+                    DigestStep::Purge => server.purge(),
+                    DigestStep::Query(count) => {
+                        let last = digest.catch_up(&server.replica, server.now);
+                        prop_assert_eq!(last, server.replica.store().last());
                         for buckets in [
                             buckets(0, u64::MAX, count),
                             buckets(cut / 2, cut / 2 + u64::MAX / 2, count),
                             buckets(cut / 2, cut / 2 + u64::MAX / 64, count),
                         ] {
-                            prop_assert_eq!(digest.sums(buckets), expected(&herd, buckets));
+                            prop_assert_eq!(digest.sums(buckets), expected(&server, buckets));
                         }
                     }
                 }
-                herd.set_now(seconds);
+                server.set_now(seconds);
             }
-            digest.catch_up(&herd.replica, herd.now);
+            digest.catch_up(&server.replica, server.now);
             let mut fresh = Digest::default();
-            fresh.catch_up(&herd.replica, herd.now);
+            fresh.catch_up(&server.replica, server.now);
             prop_assert_eq!(total(&digest), total(&fresh));
         }
     }

@@ -14,8 +14,8 @@
 //! | [`page`] | clients in the order of their IDs, a page at a time |
 //! | `top_k` | the first so many of a pass, in order |
 //!
-//! All of them show what clients are shown: a report that `expire_after` hides
-//! at the time of a question is not there. What a view knows of a hidden report
+//! All of them show what clients are shown: a report that `expire_after` is_expired
+//! at the time of a query is not there. What a view knows of a hidden report
 //! it keeps until the slot is used again, or the clock went back and it begins
 //! anew; the store has forgotten such a report by then, or shows it again. (One
 //! thing goes unseen: a clock that leaps so far ahead that reports are forgotten,
@@ -39,24 +39,24 @@ use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
 /// How many changes are read before they are worked in.
-const SOME: usize = 4096;
+const CHUNK_CHANGES: usize = 4096;
 
-/// Reads what changed behind `feed_reader` until now, in pieces: `note` makes of each
+/// Reads what changed behind `feed_reader` until now, in pieces: `extract` makes of each
 /// change what is kept of it, under a lock; `take` is given those, outside.
-fn read_on<T>(
-    tail: &mut FeedReader,
+fn read_changes<T>(
+    reader: &mut FeedReader,
     replica: &Replica,
-    mut note: impl FnMut(RecordId, &StoredReport<'_>) -> T,
+    mut extract: impl FnMut(RecordId, &StoredReport<'_>) -> T,
     mut take: impl FnMut(T),
 ) {
     let store = replica.store();
-    // What changes from here on is for the next question: or a steady load
+    // What changes from here on is for the next query: or a steady load
     // could keep this one reading for ever.
     let through = store.last();
     let mut changes = Vec::new();
-    while tail.seen() < through {
-        tail.read(store, SOME, |slot, held| {
-            changes.push(note(slot, held));
+    while reader.position() < through {
+        reader.read(store, CHUNK_CHANGES, |slot, held| {
+            changes.push(extract(slot, held));
             ControlFlow::Continue(())
         });
         changes.drain(..).for_each(&mut take);

@@ -2,9 +2,9 @@
 //!
 //! Clients that have not moved for a while stand in an R-tree over points of
 //! the unit sphere ([`sphere`](crate::model::sphere) tells why that is right).
-//! The others, which changed since the tree was made, are *loose*: they are
+//! The others, which changed since the tree was made, are *pending*: they are
 //! looked at one by one, which costs a few nanoseconds each, and what the tree
-//! still says of them is passed over. When a quarter of all are loose the tree
+//! still says of them is passed over. When a quarter of all are pending the tree
 //! is made anew. So keeping up costs a write into a table for each change, and
 //! no crowd on one point makes it dearer, as it would make an R-tree from which
 //! each change is taken out.
@@ -13,29 +13,29 @@ use rstar::RTree;
 use rstar::primitives::GeomWithData;
 
 use crate::model::sphere::{chord_squared, metres, on_unit_sphere, reach_squared};
-use crate::model::timestamp::{Timestamp, UnixNanos};
+use crate::model::timestamp::{ClientTime, Timestamp, UnixNanos};
 use crate::replication::RecordId;
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
-use super::read_on;
+use super::read_changes;
 use super::top_k::TopK;
 
-/// So many may always be loose.
-const FEW: usize = 1024;
+/// So max_pending may always be pending.
+const MIN_PENDING: usize = 1024;
 
 /// What is near?
 #[derive(Clone, Debug)]
 pub struct NearbyQuery {
     /// Near this latitude and longitude, in degrees.
-    pub from: (f64, f64),
-    /// Within so many metres along the ground.
-    pub radius: f64,
-    /// So many at most.
-    pub most: usize,
+    pub centre: (f64, f64),
+    /// Within so max_pending metres along the ground.
+    pub radius_metres: f64,
+    /// So max_pending at limit.
+    pub limit: usize,
     /// This client is not meant.
-    pub but: Option<String>,
+    pub exclude: Option<String>,
 }
 
 /// A client that is near, as the asker wants it.
@@ -47,83 +47,83 @@ pub struct NearbyClient<T> {
     pub client: T,
 }
 
-/// Where the clients of one server are, as of the last question.
+/// Where the clients of one server are, as of the last query.
 ///
 /// Invariant: of each client, either the tree holds its newest point under its
-/// newest number, or it is loose.
+/// newest number, or it is pending.
 ///
 /// Memory: 56 bytes for each client, and about 70 in the tree.
 #[derive(Debug)]
 pub struct Nearby {
-    tail: FeedReader,
-    asked_at: UnixNanos,
-    spots: Vec<Option<Spot>>,
-    tree: RTree<Planted>,
-    loose: Vec<RecordId>,
-    /// The tree holds so many that are hidden that it had better be made anew.
-    is_worn: bool,
+    reader: FeedReader,
+    queried_at: UnixNanos,
+    client_points: Vec<Option<ClientPoint>>,
+    tree: RTree<TreePoint>,
+    pending: Vec<RecordId>,
+    /// The tree holds so max_pending that are expired that it had better be made anew.
+    needs_rebuild: bool,
 }
 
 /// Where a client is, since the change `number`.
 #[derive(Clone, Copy, Debug)]
-struct Spot {
+struct ClientPoint {
     point: [f64; 3],
     number: u64,
-    time: (u64, u32),
-    is_loose: bool,
+    time: ClientTime,
+    is_pending: bool,
 }
 
 /// A point in the tree: whose, and as of which change.
-type Planted = GeomWithData<[f64; 3], (RecordId, u64)>;
+type TreePoint = GeomWithData<[f64; 3], (RecordId, u64)>;
 
-/// A slot whose client may be near, and the square of the chord to it.
+/// A id whose client may be near, and the square of the chord to it.
 type Candidate = (f64, RecordId);
 
 impl Default for Nearby {
     fn default() -> Self {
         Self {
-            tail: FeedReader::behind(0),
-            asked_at: UnixNanos(i64::MIN),
-            spots: Vec::new(),
+            reader: FeedReader::after(0),
+            queried_at: UnixNanos(i64::MIN),
+            client_points: Vec::new(),
             tree: RTree::new(),
-            loose: Vec::new(),
-            is_worn: false,
+            pending: Vec::new(),
+            needs_rebuild: false,
         }
     }
 }
 
 impl Nearby {
     /// The clients that are near at `now`, by the server's clock: nearest first,
-    /// and of those as far, by their IDs. `make` makes of each what is wanted,
+    /// and of those as far, by their IDs. `make` makes of each what is query,
     /// and must be quick (see [`Store::find`]).
     ///
     /// [`Store::find`]: crate::replication::store::Store::find
-    pub fn ask<T>(
+    pub fn query<T>(
         &mut self,
         replica: &Replica,
         now: UnixNanos,
-        question: &NearbyQuery,
+        query: &NearbyQuery,
         mut make: impl FnMut(&StoredReport<'_>) -> T,
     ) -> Vec<NearbyClient<T>> {
         self.catch_up(replica, now);
         let (from, reach) = (
-            on_unit_sphere(question.from),
-            reach_squared(question.radius),
+            on_unit_sphere(query.centre),
+            reach_squared(query.radius_metres),
         );
-        let mut nearest = TopK::<(Chord, String), T>::new(question.most);
-        for (_, slot) in self.candidates(replica, now, question) {
+        let mut nearest = TopK::<(Chord, String), T>::new(query.limit);
+        for (_, id) in self.candidates(replica, now, query) {
             // It may have moved on since it was looked up: what counts is where
             // it is now.
-            replica.store().at(slot, |held| {
-                let report = &held.report;
+            replica.store().get(id, |stored| {
+                let report = &stored.report;
                 let id = report.client.text();
                 let chord = chord_squared(from, on_unit_sphere(report.position.degrees()));
-                let is_meant = chord <= reach
-                    && question.but.as_deref() != Some(id)
-                    && !replica.hides(report.time, now);
+                let is_match = chord <= reach
+                    && query.exclude.as_deref() != Some(id)
+                    && !replica.is_expired(report.time, now);
                 let chord = Chord(chord);
-                if is_meant && nearest.has_room(|(last, last_id)| (chord, id) < (*last, last_id)) {
-                    nearest.put((chord, id.to_owned()), make(&held));
+                if is_match && nearest.has_room(|(last, last_id)| (chord, id) < (*last, last_id)) {
+                    nearest.push((chord, id.to_owned()), make(&stored));
                 }
             });
         }
@@ -135,120 +135,130 @@ impl Nearby {
     }
 
     fn catch_up(&mut self, replica: &Replica, now: UnixNanos) {
-        // What was hidden may be shown again where the clock went back.
-        if now < self.asked_at {
+        // What was expired may be shown again where the clock went back.
+        if now < self.queried_at {
             *self = Self::default();
         }
-        self.asked_at = now;
-        let mut tail = self.tail;
-        let note = |slot, held: &StoredReport<'_>| {
-            let report = &held.report;
+        self.queried_at = now;
+        let mut reader = self.reader;
+        let extract = |id, stored: &StoredReport<'_>| {
+            let report = &stored.report;
             let degrees = report.position.degrees();
-            (slot, held.number, degrees, report.time.instant())
+            (id, stored.number, degrees, report.time.instant())
         };
-        read_on(&mut tail, replica, note, |(slot, number, degrees, time)| {
-            let point = on_unit_sphere(degrees);
-            self.put(slot, point, number, time);
-        });
-        self.tail = tail;
-        let many = FEW.max(self.tree.size() / 4);
-        if self.loose.len() > many || self.is_worn {
-            self.plant(replica, now);
+        read_changes(
+            &mut reader,
+            replica,
+            extract,
+            |(id, number, degrees, time)| {
+                let point = on_unit_sphere(degrees);
+                self.push(id, point, number, time);
+            },
+        );
+        self.reader = reader;
+        let max_pending = MIN_PENDING.max(self.tree.size() / 4);
+        if self.pending.len() > max_pending || self.needs_rebuild {
+            self.rebuild(replica, now);
         }
     }
 
-    fn put(&mut self, slot: RecordId, point: [f64; 3], number: u64, time: (u64, u32)) {
-        let place = slot.0 as usize;
-        if place >= self.spots.len() {
-            self.spots.resize(place + 1, None);
+    fn push(&mut self, id: RecordId, point: [f64; 3], number: u64, time: ClientTime) {
+        let index = id.0 as usize;
+        if index >= self.client_points.len() {
+            self.client_points.resize(index + 1, None);
         }
-        let spot = Spot {
+        let client_point = ClientPoint {
             point,
             number,
             time,
-            is_loose: true,
+            is_pending: true,
         };
-        let was_loose = self.spots[place]
-            .replace(spot)
-            .is_some_and(|old| old.is_loose);
-        if !was_loose {
-            self.loose.push(slot);
+        let was_pending = self.client_points[index]
+            .replace(client_point)
+            .is_some_and(|old| old.is_pending);
+        if !was_pending {
+            self.pending.push(id);
         }
     }
 
-    /// Makes the tree anew, of all that is shown. What is hidden is dropped: it
+    /// Makes the tree anew, of all that is shown. What is expired is dropped: it
     /// is never shown again but where the clock goes back.
-    fn plant(&mut self, replica: &Replica, now: UnixNanos) {
+    fn rebuild(&mut self, replica: &Replica, now: UnixNanos) {
         let mut points = Vec::new();
-        for (slot, place) in (0..).map(RecordId).zip(&mut self.spots) {
-            let Some(spot) = place else { continue };
-            spot.is_loose = false;
-            match is_hidden(spot, replica, now) {
-                true => *place = None,
-                false => points.push(Planted::new(spot.point, (slot, spot.number))),
+        for (id, index) in (0..).map(RecordId).zip(&mut self.client_points) {
+            let Some(client_point) = index else { continue };
+            client_point.is_pending = false;
+            match is_expired(client_point, replica, now) {
+                true => *index = None,
+                false => points.push(TreePoint::new(
+                    client_point.point,
+                    (id, client_point.number),
+                )),
             }
         }
-        self.loose.clear();
+        self.pending.clear();
         self.tree = RTree::bulk_load(points);
-        self.is_worn = false;
+        self.needs_rebuild = false;
     }
 
-    /// The nearest by what is known here: as many as are wanted, one more for
+    /// The nearest by what is known here: as max_pending as are query, one more for
     /// the client that is not meant, and all that are as far as the last.
     fn candidates(
         &mut self,
         replica: &Replica,
         now: UnixNanos,
-        question: &NearbyQuery,
+        query: &NearbyQuery,
     ) -> Vec<Candidate> {
-        let from = on_unit_sphere(question.from);
-        let reach = reach_squared(question.radius);
-        let most = question.most + usize::from(question.but.is_some());
-        let mut found = self.planted_near(from, reach, most, |spot| !is_hidden(spot, replica, now));
-        found.extend(self.loose.iter().filter_map(|&slot| {
-            let spot = self.spots[slot.0 as usize].as_ref()?;
-            let chord = chord_squared(from, spot.point);
-            (chord <= reach && !is_hidden(spot, replica, now)).then_some((chord, slot))
+        let from = on_unit_sphere(query.centre);
+        let reach = reach_squared(query.radius_metres);
+        let limit = query.limit + usize::from(query.exclude.is_some());
+        let mut found = self.tree_candidates(from, reach, limit, |client_point| {
+            !is_expired(client_point, replica, now)
+        });
+        found.extend(self.pending.iter().filter_map(|&id| {
+            let client_point = self.client_points[id.0 as usize].as_ref()?;
+            let chord = chord_squared(from, client_point.point);
+            (chord <= reach && !is_expired(client_point, replica, now)).then_some((chord, id))
         }));
-        nearest_of(found, most)
+        nearest_of(found, limit)
     }
 
-    fn planted_near(
+    fn tree_candidates(
         &mut self,
         from: [f64; 3],
         reach: f64,
-        most: usize,
-        is_shown: impl Fn(&Spot) -> bool,
+        limit: usize,
+        is_shown: impl Fn(&ClientPoint) -> bool,
     ) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = Vec::new();
-        let mut hidden = 0;
-        for (planted, chord) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
+        let mut expired = 0;
+        for (tree_point, chord) in self.tree.nearest_neighbor_iter_with_distance_2(from) {
             let last = found.last().map_or(0.0, |&(chord, _)| chord);
-            if chord > reach || found.len() >= most && chord > last {
+            if chord > reach || found.len() >= limit && chord > last {
                 break;
             }
-            let (slot, number) = planted.data;
-            match &self.spots[slot.0 as usize] {
-                Some(spot) if spot.number != number => {}
-                Some(spot) if is_shown(spot) => found.push((chord, slot)),
-                _ => hidden += 1,
+            let (id, number) = tree_point.data;
+            match &self.client_points[id.0 as usize] {
+                Some(client_point) if client_point.number != number => {}
+                Some(client_point) if is_shown(client_point) => found.push((chord, id)),
+                _ => expired += 1,
             }
         }
-        self.is_worn = hidden > FEW.max(self.tree.size() / 4);
+        self.needs_rebuild = expired > MIN_PENDING.max(self.tree.size() / 4);
         found
     }
 }
 
-fn is_hidden(spot: &Spot, replica: &Replica, now: UnixNanos) -> bool {
-    replica.hides(Timestamp::restore(b"", spot.time), now)
+fn is_expired(client_point: &ClientPoint, replica: &Replica, now: UnixNanos) -> bool {
+    replica.is_expired(Timestamp::restore(b"", client_point.time), now)
 }
 
-/// The nearest so many, and all that are as far as the last of them.
-fn nearest_of(mut candidates: Vec<Candidate>, most: usize) -> Vec<Candidate> {
-    if candidates.len() <= most {
+/// The nearest so max_pending, and all that are as far as the last of them.
+fn nearest_of(mut candidates: Vec<Candidate>, limit: usize) -> Vec<Candidate> {
+    if candidates.len() <= limit {
         return candidates;
     }
-    let Some(last) = most.checked_sub(1) else {
+    let Some(last) = limit.checked_sub(1) else {
         return Vec::new();
     };
     let (_, &mut (last, _), _) =
@@ -279,54 +289,54 @@ impl PartialOrd for Chord {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::samples::Herd;
+    use super::super::samples::TestServer;
     use super::*;
 
-    const ALL: f64 = f64::INFINITY;
+    const UNLIMITED: f64 = f64::INFINITY;
 
-    fn near(from: (f64, f64), radius: f64, most: usize) -> NearbyQuery {
+    fn near(centre: (f64, f64), radius: f64, limit: usize) -> NearbyQuery {
         NearbyQuery {
-            from,
-            radius,
-            most,
-            but: None,
+            centre,
+            radius_metres: radius,
+            limit,
+            exclude: None,
         }
     }
 
-    fn ask(nearby: &mut Nearby, herd: &Herd, question: &NearbyQuery) -> Vec<(f64, String)> {
-        let make = |held: &StoredReport<'_>| held.report.client.text().to_owned();
-        let found = nearby.ask(&herd.replica, herd.now, question, make);
+    fn ask(nearby: &mut Nearby, server: &TestServer, query: &NearbyQuery) -> Vec<(f64, String)> {
+        let make = |stored: &StoredReport<'_>| stored.report.client.text().to_owned();
+        let found = nearby.query(&server.replica, server.now, query, make);
         found.into_iter().map(|it| (it.metres, it.client)).collect()
     }
 
     /// The answer, by looking at everyone who is shown.
-    fn expected(herd: &Herd, question: &NearbyQuery) -> Vec<(f64, String)> {
-        let from = on_unit_sphere(question.from);
-        let mut all = herd.shown(|report| {
+    fn expected(server: &TestServer, query: &NearbyQuery) -> Vec<(f64, String)> {
+        let from = on_unit_sphere(query.centre);
+        let mut all = server.shown(|report| {
             let chord = chord_squared(from, on_unit_sphere(report.position.degrees()));
             (chord, report.client.text().to_owned())
         });
         all.retain(|(chord, id)| {
-            *chord <= reach_squared(question.radius) && question.but.as_ref() != Some(id)
+            *chord <= reach_squared(query.radius_metres) && query.exclude.as_ref() != Some(id)
         });
         all.sort_by(|one, other| one.0.total_cmp(&other.0).then_with(|| one.1.cmp(&other.1)));
-        all.truncate(question.most);
+        all.truncate(query.limit);
         all.into_iter()
             .map(|(chord, id)| (metres(chord), id))
             .collect()
     }
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum NearbyStep {
         /// Clients report from here: which, where, when.
-        Tell(u16, u16, (i32, i32), u64),
-        Wait(u64),
-        Back(u64),
-        Forget,
-        Ask((i32, i32), Option<u32>, usize, Option<u16>),
+        Report(u16, u16, (i32, i32), u64),
+        Advance(u64),
+        SetClock(u64),
+        Purge,
+        Query((i32, i32), Option<u32>, usize, Option<u16>),
     }
 
-    /// Whole degrees, with a liking for where things go wrong, so that many are
+    /// Whole degrees, with a liking for where things go wrong, so that max_pending are
     /// on one point.
     fn point() -> impl Strategy<Value = (i32, i32)> {
         let latitude = prop_oneof![-90..=90, Just(90), Just(-90), -2..=2];
@@ -334,17 +344,17 @@ mod tests {
         (latitude, longitude)
     }
 
-    fn any_step() -> impl Strategy<Value = Step> {
+    fn any_step() -> impl Strategy<Value = NearbyStep> {
         let radius = prop::option::of(prop_oneof![0u32..500_000, 0u32..20_000_000]);
-        let but = prop::option::of(0u16..400);
+        let exclude = prop::option::of(0u16..400);
         prop_oneof![
             8 => (0u16..4000, prop_oneof![1u16..4, Just(1500)], point(), 0u64..100)
-                .prop_map(|(first, count, at, time)| Step::Tell(first, count, at, time)),
-            2 => (0u64..4).prop_map(Step::Wait),
-            1 => (0u64..60).prop_map(Step::Back),
-            1 => Just(Step::Forget),
-            3 => (point(), radius, 0usize..40, but)
-                .prop_map(|(from, radius, most, but)| Step::Ask(from, radius, most, but)),
+                .prop_map(|(first, count, at, time)| NearbyStep::Report(first, count, at, time)),
+            2 => (0u64..4).prop_map(NearbyStep::Advance),
+            1 => (0u64..60).prop_map(NearbyStep::SetClock),
+            1 => Just(NearbyStep::Purge),
+            3 => (point(), radius, 0usize..40, exclude)
+                .prop_map(|(from, radius, limit, exclude)| NearbyStep::Query(from, radius, limit, exclude)),
         ]
     }
 
@@ -356,65 +366,74 @@ mod tests {
             expire_after in prop::option::of(0u64..40),
             steps in prop::collection::vec(any_step(), 1..60),
         ) {
-            let (mut herd, mut nearby) = (Herd::new(expire_after), Nearby::default());
+            let (mut server, mut nearby) = (TestServer::new(expire_after), Nearby::default());
             let mut seconds = 0;
             for step in steps {
                 match step {
-                    Step::Tell(first, count, (lat, lon), time) => {
+                    NearbyStep::Report(first, count, (lat, lon), time) => {
                         for client in first..first + count {
                             let lat = (lat + i32::from(client % 3)).clamp(-90, 90);
-                            herd.tell(&format!("c{client}"), &format!("{lat:+}{lon:+}"), time);
+                            server.report(&format!("c{client}"), &format!("{lat:+}{lon:+}"), time);
                         }
                     }
-                    Step::Wait(more) => seconds += more,
-                    Step::Back(to) => {
-                        nearby.catch_up(&herd.replica, herd.now);
+                    NearbyStep::Advance(more) => seconds += more,
+                    NearbyStep::SetClock(to) => {
+                        nearby.catch_up(&server.replica, server.now);
                         seconds = to;
                     }
-                    Step::Forget => herd.forget(),
-                    Step::Ask((lat, lon), radius, most, but) => {
-                        let question = NearbyQuery {
-                            from: (f64::from(lat), f64::from(lon)),
-                            radius: radius.map_or(ALL, f64::from),
-                            most,
-                            but: but.map(|client| format!("c{client}")),
+                    NearbyStep::Purge => server.purge(),
+                    NearbyStep::Query((lat, lon), radius, limit, exclude) => {
+                        let query = NearbyQuery {
+                            centre: (f64::from(lat), f64::from(lon)),
+                            radius_metres: radius.map_or(UNLIMITED, f64::from),
+                            limit,
+                            exclude: exclude.map(|client| format!("c{client}")),
                         };
-                        let found = ask(&mut nearby, &herd, &question);
-                        prop_assert_eq!(found, expected(&herd, &question));
+                        let found = ask(&mut nearby, &server, &query);
+                        prop_assert_eq!(found, expected(&server, &query));
                     }
                 }
-                herd.set_now(seconds);
+                server.set_now(seconds);
             }
         }
     }
 
     #[test]
     fn a_crowd_on_one_point_is_found_in_the_order_of_its_ids() {
-        let (mut herd, mut nearby) = (Herd::new(None), Nearby::default());
+        let (mut server, mut nearby) = (TestServer::new(None), Nearby::default());
         for round in 1..4 {
             for client in 0..3000 {
-                herd.tell(&format!("c{client:04}"), "+0+180", round);
+                server.report(&format!("c{client:04}"), "+0+180", round);
             }
-            let ids: Vec<_> = ask(&mut nearby, &herd, &near((0.0, -180.0), 0.0, 3))
+            let ids: Vec<_> = ask(&mut nearby, &server, &near((0.0, -180.0), 0.0, 3))
                 .into_iter()
                 .map(|(_, id)| id)
                 .collect();
             assert_eq!(ids, ["c0000", "c0001", "c0002"]);
         }
-        assert!(nearby.loose.len() <= FEW.max(3000 / 4), "the tree was made");
+        assert!(
+            nearby.pending.len() <= MIN_PENDING.max(3000 / 4),
+            "the tree was made"
+        );
     }
 
     #[test]
     fn a_tree_of_the_hidden_is_made_anew() {
-        let (mut herd, mut nearby) = (Herd::new(Some(10)), Nearby::default());
+        let (mut server, mut nearby) = (TestServer::new(Some(10)), Nearby::default());
         for client in 0..4000 {
-            herd.tell(&format!("c{client}"), "+1+1", 5);
+            server.report(&format!("c{client}"), "+1+1", 5);
         }
-        assert_eq!(ask(&mut nearby, &herd, &near((0.0, 0.0), ALL, 1)).len(), 1);
+        assert_eq!(
+            ask(&mut nearby, &server, &near((0.0, 0.0), UNLIMITED, 1)).len(),
+            1
+        );
         assert_eq!(nearby.tree.size(), 4000);
-        herd.set_now(100);
+        server.set_now(100);
         for _ in 0..2 {
-            assert_eq!(ask(&mut nearby, &herd, &near((0.0, 0.0), ALL, 1)), []);
+            assert_eq!(
+                ask(&mut nearby, &server, &near((0.0, 0.0), UNLIMITED, 1)),
+                []
+            );
         }
         assert_eq!(nearby.tree.size(), 0);
     }

@@ -13,15 +13,15 @@ use crate::replication::replica::{Replica, ServerIdentity};
 use crate::replication::store::Walk;
 
 /// Hidden reports are kept so many seconds.
-pub(super) const KEPT: u64 = 5;
+pub(super) const PURGE_DELAY_SECONDS: u64 = 5;
 
-pub(super) struct Herd {
+pub(super) struct TestServer {
     pub(super) replica: Replica,
     pub(super) now: UnixNanos,
 }
 
-impl Herd {
-    /// A server that knows nobody, and hides reports after so many seconds.
+impl TestServer {
+    /// A server that knows nobody, and is_expired reports after so many seconds.
     pub(super) fn new(expire_after: Option<u64>) -> Self {
         let name = |text| Name::parse(text).unwrap();
         let identity = ServerIdentity {
@@ -34,8 +34,8 @@ impl Herd {
         let hasher = Default::default();
         let replica = Replica::new(identity, members, Vec::new(), hasher);
         let expiry = |after| {
-            let [after, kept] = [after, KEPT].map(Duration::from_secs);
-            Expiry::with_kept_hidden(after, kept)
+            let [after, kept] = [after, PURGE_DELAY_SECONDS].map(Duration::from_secs);
+            Expiry::with_purge_delay(after, kept)
         };
         Self {
             replica: replica.with_expiry(expire_after.map(expiry)),
@@ -44,7 +44,7 @@ impl Herd {
     }
 
     /// A client reports, `time` seconds after 1970 by its clock.
-    pub(super) fn tell(&mut self, client: &str, position: &str, time: u64) {
+    pub(super) fn report(&mut self, client: &str, position: &str, time: u64) {
         let time = time.to_string();
         let report = Report {
             client: ClientId::parse(client.as_bytes()).unwrap(),
@@ -62,19 +62,19 @@ impl Herd {
     }
 
     /// What is too old to be kept is forgotten.
-    pub(super) fn forget(&self) {
+    pub(super) fn purge(&self) {
         let mut walk = Walk::default();
-        for _ in 0..self.replica.store().looks(1000) {
-            self.replica.forget_some(&mut walk, 1000, self.now);
+        for _ in 0..self.replica.store().walk_steps(1000) {
+            self.replica.purge_some(&mut walk, 1000, self.now);
         }
     }
 
     /// All that is shown, in no order.
     pub(super) fn shown<T>(&self, mut each: impl FnMut(&Report<'_>) -> T) -> Vec<T> {
         let (mut all, mut walk) = (Vec::new(), Walk::default());
-        let mut look = |held: crate::replication::store::StoredReport<'_>| {
-            if !self.replica.hides(held.report.time, self.now) {
-                all.push(each(&held.report));
+        let mut look = |stored: crate::replication::store::StoredReport<'_>| {
+            if !self.replica.is_expired(stored.report.time, self.now) {
+                all.push(each(&stored.report));
             }
         };
         while !self.replica.store().read_some(&mut walk, 7, &mut look) {}

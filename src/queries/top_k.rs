@@ -1,25 +1,25 @@
 //! The first so many of whatever passes by, in order.
 
-/// Keeps those with the least keys, `most` of them.
+/// Keeps those with the least keys, `limit` of them.
 ///
 /// Takes up to twice as many and drops the rest at once, which costs a few
 /// comparisons for each that is put, however many there are; a heap would cost
 /// a dozen, of keys that are in no cache.
 ///
-/// Invariant: where `is_full`, the first `most` of `kept` are the least of all
+/// Invariant: where `is_full`, the first `limit` of `kept` are the least of all
 /// that were there when it was last cut, and the last of them is the greatest.
 pub(super) struct TopK<K, T> {
-    most: usize,
+    limit: usize,
     kept: Vec<(K, T)>,
     is_full: bool,
 }
 
 impl<K: Ord, T> TopK<K, T> {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
-            most,
+            limit,
             kept: Vec::new(),
-            is_full: most == 0,
+            is_full: limit == 0,
         }
     }
 
@@ -30,9 +30,9 @@ impl<K: Ord, T> TopK<K, T> {
     }
 
     /// Takes one for which there may be room.
-    pub(super) fn put(&mut self, key: K, value: T) {
+    pub(super) fn push(&mut self, key: K, value: T) {
         self.kept.push((key, value));
-        if self.kept.len() >= 2 * self.most {
+        if self.kept.len() >= 2 * self.limit {
             self.cut();
         }
     }
@@ -40,21 +40,21 @@ impl<K: Ord, T> TopK<K, T> {
     /// All of them, by their keys.
     pub(super) fn into_sorted(mut self) -> Vec<(K, T)> {
         self.kept.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        self.kept.truncate(self.most);
+        self.kept.truncate(self.limit);
         self.kept
     }
 
     fn last(&self) -> Option<&K> {
-        let (last, _) = self.kept.get(self.most.checked_sub(1)?)?;
+        let (last, _) = self.kept.get(self.limit.checked_sub(1)?)?;
         Some(last)
     }
 
     fn cut(&mut self) {
-        if let Some(last) = self.most.checked_sub(1) {
+        if let Some(last) = self.limit.checked_sub(1) {
             self.kept
                 .select_nth_unstable_by(last, |one, other| one.0.cmp(&other.0));
         }
-        self.kept.truncate(self.most);
+        self.kept.truncate(self.limit);
         self.is_full = true;
     }
 }
@@ -67,20 +67,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_head_of_all_in_order(
+        fn returns_the_least_keys_in_order(
             keys in prop::collection::vec(0u8..50, 0..300),
-            most in 0usize..40,
+            limit in 0usize..40,
         ) {
-            let mut least = TopK::new(most);
+            let mut least = TopK::new(limit);
             for &key in &keys {
                 if least.has_room(|last| key < *last) {
-                    least.put(key, ());
+                    least.push(key, ());
                 }
             }
             let found: Vec<u8> = least.into_sorted().into_iter().map(|(key, ())| key).collect();
             let mut all = keys;
             all.sort_unstable();
-            all.truncate(most);
+            all.truncate(limit);
             prop_assert_eq!(found, all);
         }
     }

@@ -2,24 +2,22 @@
 
 use std::collections::BTreeMap;
 
-/// How many sequence numbers one segment covers.
-const SEGMENT: u64 = 1024;
+use super::RecordId;
 
-/// A segment with at most this many live entries keeps only those.
-const SPARSE: usize = 64;
+/// How many sequence numbers one segment covers.
+const SEGMENT_NUMBERS: u64 = 1024;
+
+/// A segment with at limit this many live entries keeps only those.
+const MAX_SPARSE_ENTRIES: usize = 64;
 
 /// Stands where an entry left the feed.
-const GONE: u32 = u32::MAX;
+const VACANT: u32 = u32::MAX;
 
-/// Where a changed record is found in the store.
+/// One change: the record `record` got the sequence number `number`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key(pub(super) u32);
-
-/// One change: the record `key` got the sequence number `number`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct FeedEntry {
     pub(super) number: u64,
-    pub(super) key: Key,
+    pub(super) record: RecordId,
 }
 
 /// What changed, in order; each record once, where it changed last.
@@ -28,7 +26,7 @@ pub(super) struct Entry {
 /// given; an entry leaves when its record changes again. Places are found by
 /// number and never remembered, so that no reader can hold a stale one.
 ///
-/// Entries stand in segments of [`SEGMENT`] numbers: an array while many of
+/// Entries stand in segments of [`SEGMENT_NUMBERS`] numbers: an array while many of
 /// them live, a short sorted list when few are left, nothing when none is. All
 /// operations cost a search among the segments and no more than a segment's
 /// length, so none of them ever stops to tidy the whole.
@@ -51,7 +49,7 @@ enum Segment {
 
 #[derive(Debug)]
 struct Dense {
-    keys: Box<[u32]>,
+    records: Box<[u32]>,
     live: usize,
 }
 
@@ -76,14 +74,14 @@ impl Feed {
     }
 
     /// Adds a change at the end, and gives its number.
-    pub(super) fn append(&mut self, key: Key) -> u64 {
-        let (full, _) = place(self.last);
+    pub(super) fn append(&mut self, record: RecordId) -> u64 {
+        let (full, _) = locate(self.last);
         self.last += 1;
-        let (segment, offset) = place(self.last);
+        let (segment, offset) = locate(self.last);
         if segment != full {
             self.close_newest(full);
         }
-        self.newest.keys[usize::from(offset)] = key.0;
+        self.newest.records[usize::from(offset)] = record.0;
         self.newest.live += 1;
         self.live += 1;
         self.last
@@ -91,9 +89,9 @@ impl Feed {
 
     /// Takes out the change with this number, which must be in the feed.
     pub(super) fn remove(&mut self, number: u64) {
-        let (index, offset) = place(number);
+        let (index, offset) = locate(number);
         self.live -= 1;
-        if index == place(self.last).0 {
+        if index == locate(self.last).0 {
             self.newest.remove(offset);
             return;
         }
@@ -108,17 +106,17 @@ impl Feed {
     }
 
     /// Appends the changes after `after` up to and with `through` to `out`, in
-    /// order, at most `most` of them.
-    pub(super) fn copy(&self, after: u64, through: u64, most: usize, out: &mut Vec<Entry>) {
-        let mut window = Window {
+    /// order, at limit `limit` of them.
+    pub(super) fn copy(&self, after: u64, through: u64, limit: usize, out: &mut Vec<FeedEntry>) {
+        let mut window = ReadWindow {
             after,
             through: through.min(self.last),
-            room: most,
+            room: limit,
         };
         if after >= window.through {
             return;
         }
-        let segments = place(after + 1).0..=place(window.through).0;
+        let segments = locate(after + 1).0..=locate(window.through).0;
         for (&index, segment) in self.older.range(segments) {
             // A reader that is far behind would else walk over all that there
             // is for each of its chunks.
@@ -127,19 +125,19 @@ impl Feed {
             }
             match segment {
                 Segment::Dense(dense) => {
-                    window.copy(index, dense.within(window.places(index)), out)
+                    window.copy(index, dense.within(window.offsets(index)), out)
                 }
                 Segment::Sparse(list) => window.copy(index, list.iter().copied(), out),
             }
         }
-        let newest = place(self.last).0;
-        window.copy(newest, self.newest.within(window.places(newest)), out);
+        let newest = locate(self.last).0;
+        window.copy(newest, self.newest.within(window.offsets(newest)), out);
     }
 
     fn close_newest(&mut self, index: u64) {
         let full = std::mem::replace(&mut self.newest, Dense::empty());
         if full.live > 0 {
-            self.older.insert(index, Segment::Dense(full).thinned());
+            self.older.insert(index, Segment::Dense(full).compacted());
         }
     }
 }
@@ -156,7 +154,7 @@ impl Segment {
         match self {
             Self::Dense(dense) => {
                 dense.remove(offset);
-                if dense.live <= SPARSE {
+                if dense.live <= MAX_SPARSE_ENTRIES {
                     *self = Self::Sparse(dense.entries().collect());
                 }
             }
@@ -164,9 +162,11 @@ impl Segment {
         }
     }
 
-    fn thinned(self) -> Self {
+    fn compacted(self) -> Self {
         match self {
-            Self::Dense(dense) if dense.live <= SPARSE => Self::Sparse(dense.entries().collect()),
+            Self::Dense(dense) if dense.live <= MAX_SPARSE_ENTRIES => {
+                Self::Sparse(dense.entries().collect())
+            }
             other => other,
         }
     }
@@ -187,15 +187,15 @@ fn remove_from(list: &mut Vec<(u16, u32)>, offset: u16) {
 impl Dense {
     fn empty() -> Self {
         Self {
-            keys: vec![GONE; SEGMENT as usize].into(),
+            records: vec![VACANT; SEGMENT_NUMBERS as usize].into(),
             live: 0,
         }
     }
 
     fn remove(&mut self, offset: u16) {
-        let key = &mut self.keys[usize::from(offset)];
-        debug_assert_ne!(*key, GONE, "offset {offset} left the segment before");
-        *key = GONE;
+        let record = &mut self.records[usize::from(offset)];
+        debug_assert_ne!(*record, VACANT, "offset {offset} left the segment before");
+        *record = VACANT;
         self.live -= 1;
     }
 
@@ -206,25 +206,25 @@ impl Dense {
     /// The entries from one place up to and with another. Whoever reads the end
     /// of the feed would otherwise walk through a whole segment.
     fn within(&self, (first, last): (u16, u16)) -> impl Iterator<Item = (u16, u32)> {
-        let end = (usize::from(last) + 1).min(self.keys.len());
-        let keys = self.keys.get(usize::from(first)..end).unwrap_or(&[]);
-        let all = (first..).zip(keys.iter().copied());
-        all.filter(|&(_, key)| key != GONE)
+        let end = (usize::from(last) + 1).min(self.records.len());
+        let records = self.records.get(usize::from(first)..end).unwrap_or(&[]);
+        let all = (first..).zip(records.iter().copied());
+        all.filter(|&(_, record)| record != VACANT)
     }
 }
 
 /// The part of the feed that a reader still wants.
-struct Window {
+struct ReadWindow {
     after: u64,
     through: u64,
     room: usize,
 }
 
-impl Window {
+impl ReadWindow {
     /// The first and the last place in a segment that the reader wants.
-    fn places(&self, index: u64) -> (u16, u16) {
-        let (first, from) = place(self.after + 1);
-        let (last, to) = place(self.through);
+    fn offsets(&self, index: u64) -> (u16, u16) {
+        let (first, from) = locate(self.after + 1);
+        let (last, to) = locate(self.through);
         let from = if index == first { from } else { 0 };
         let to = if index == last { to } else { u16::MAX };
         (from, to)
@@ -234,14 +234,14 @@ impl Window {
         &mut self,
         index: u64,
         entries: impl Iterator<Item = (u16, u32)>,
-        out: &mut Vec<Entry>,
+        out: &mut Vec<FeedEntry>,
     ) {
         if self.room == 0 {
             return;
         }
-        let entries = entries.map(|(offset, key)| Entry {
-            number: index * SEGMENT + u64::from(offset),
-            key: Key(key),
+        let entries = entries.map(|(offset, record)| FeedEntry {
+            number: index * SEGMENT_NUMBERS + u64::from(offset),
+            record: RecordId(record),
         });
         let wanted = entries
             .skip_while(|entry| entry.number <= self.after)
@@ -254,9 +254,9 @@ impl Window {
 }
 
 /// A number's segment, and its place in there.
-fn place(number: u64) -> (u64, u16) {
+fn locate(number: u64) -> (u64, u16) {
     // The remainder of a division by 1024 has ten bits.
-    (number / SEGMENT, (number % SEGMENT) as u16)
+    (number / SEGMENT_NUMBERS, (number % SEGMENT_NUMBERS) as u16)
 }
 
 #[cfg(test)]
@@ -266,17 +266,17 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum FeedStep {
         /// Record `n` changes.
         Change(u32),
         /// A reader asks for some of what stands behind a share of the feed.
         Read(f64, usize),
     }
 
-    fn any_step(records: u32) -> impl Strategy<Value = Step> {
+    fn any_step(records: u32) -> impl Strategy<Value = FeedStep> {
         prop_oneof![
-            20 => (0..records).prop_map(Step::Change),
-            1 => (0.0..1.0, 1usize..50).prop_map(|(share, most)| Step::Read(share, most)),
+            20 => (0..records).prop_map(FeedStep::Change),
+            1 => (0.0..1.0, 1usize..50).prop_map(|(share, limit)| FeedStep::Read(share, limit)),
         ]
     }
 
@@ -292,22 +292,22 @@ mod tests {
             feed.remove(*old);
             model.changes.remove(old);
         }
-        let number = feed.append(Key(record));
+        let number = feed.append(RecordId(record));
         model.numbers.insert(record, number);
         model.changes.insert(number, record);
     }
 
-    fn check(feed: &Feed, model: &Model, after: u64, through: u64, most: usize) {
+    fn check(feed: &Feed, model: &Model, after: u64, through: u64, limit: usize) {
         let mut seen = Vec::new();
-        feed.copy(after, through, most, &mut seen);
+        feed.copy(after, through, limit, &mut seen);
         let model = model.changes.range(after + 1..=through.max(after + 1));
         let want: Vec<_> = model
             .filter(|&(&number, _)| number <= through)
-            .map(|(&number, &record)| Entry {
+            .map(|(&number, &record)| FeedEntry {
                 number,
-                key: Key(record),
+                record: RecordId(record),
             })
-            .take(most)
+            .take(limit)
             .collect();
         assert_eq!(seen, want);
     }
@@ -321,11 +321,11 @@ mod tests {
             let (mut feed, mut model) = (Feed::new(), Model::default());
             for step in steps {
                 match step {
-                    Step::Change(record) => change(&mut feed, &mut model, record),
-                    Step::Read(share, most) => {
+                    FeedStep::Change(record) => change(&mut feed, &mut model, record),
+                    FeedStep::Read(share, limit) => {
                         let after = (feed.last() as f64 * share) as u64;
-                        check(&feed, &model, after, feed.last(), most);
-                        check(&feed, &model, after / 2, after, most);
+                        check(&feed, &model, after, feed.last(), limit);
+                        check(&feed, &model, after / 2, after, limit);
                     }
                 }
             }

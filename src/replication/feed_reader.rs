@@ -4,11 +4,11 @@
 use std::ops::ControlFlow;
 
 use super::RecordId;
-use super::feed::{Entry, Key};
+use super::feed::FeedEntry;
 use super::store::{Store, StoredReport};
 
 /// Maximum number of changes that one hold of the feed's lock copies.
-const CHUNK: usize = 512;
+const CHUNK_CHANGES: usize = 512;
 
 /// A reader's position in a server's change feed.
 ///
@@ -16,52 +16,51 @@ const CHUNK: usize = 512;
 /// was replaced before the reader reached it. A purged report leaves the feed without an entry.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedReader {
-    seen: u64,
+    position: u64,
 }
 
 impl FeedReader {
     /// Creates a reader of the changes after sequence number `seen`; 0 reads all.
-    pub fn behind(seen: u64) -> Self {
-        Self { seen }
+    pub fn after(position: u64) -> Self {
+        Self { position }
     }
 
     /// Returns the last sequence number that was processed.
-    pub fn seen(&self) -> u64 {
-        self.seen
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
-    /// Passes the next changes to `each`, at most about `limit` of them. `each` must be quick,
+    /// Passes the next changes to `each`, at limit about `limit` of them. `each` must be quick,
     /// since it runs under a lock; if it returns `Break`, the reader stops before that change.
     /// Returns whether the reader reached the end that the feed had when the call began.
     pub fn read(
         &mut self,
         store: &Store,
         limit: usize,
-        mut each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
+        each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
     ) -> bool {
-        let each = |Key(key): Key, held: &StoredReport<'_>| each(RecordId(key), held);
-        let (seen, is_end) = walk(store, self.seen, limit, each);
-        self.seen = seen;
+        let (position, is_end) = read_changes(store, self.position, limit, each);
+        self.position = position;
         is_end
     }
 }
 
 /// Passes about `limit` changes after `after` to `each`. Returns the last sequence number that was
 /// processed, and whether it was the last of the feed.
-pub(super) fn walk(
+pub(super) fn read_changes(
     store: &Store,
     after: u64,
     limit: usize,
-    mut each: impl FnMut(Key, &StoredReport<'_>) -> ControlFlow<()>,
+    mut each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
 ) -> (u64, bool) {
     // Changes from here on are left for the next call: their numbers are greater than `through`,
     // even if the record had a smaller number when this call began.
     let through = store.last();
     let mut done = after;
-    let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
-    for _ in 0..limit.div_ceil(CHUNK) {
+    let mut chunk: Vec<FeedEntry> = Vec::with_capacity(CHUNK_CHANGES);
+    for _ in 0..limit.div_ceil(CHUNK_CHANGES) {
         chunk.clear();
-        store.changes(done, through, CHUNK, &mut chunk);
+        store.changes(done, through, CHUNK_CHANGES, &mut chunk);
         if chunk.is_empty() {
             return (through, true);
         }
@@ -80,9 +79,9 @@ mod tests {
     use crate::model::report::{Origin, Report};
     use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
     use crate::replication::seen_by::SeenBy;
-    use crate::replication::store::{Learned, MergeResult};
+    use crate::replication::store::{MergeResult, Receipt};
 
-    fn tell(store: &Store, client: &str, time: &str) {
+    fn admit(store: &Store, client: &str, time: &str) {
         let report = Report {
             client: ClientId::parse(client.as_bytes()).unwrap(),
             origin: Origin::parse(b"Riley").unwrap(),
@@ -90,21 +89,21 @@ mod tests {
             time: Timestamp::parse(time.as_bytes()).unwrap(),
             skew: Skew(0),
         };
-        let learned = Learned {
+        let receipt = Receipt {
             at: UnixNanos(0),
             from: None,
         };
-        let admitted = store.admit(&report, SeenBy::default(), learned, 9);
+        let admitted = store.admit(&report, SeenBy::default(), receipt, 9);
         assert_eq!(admitted, Ok(MergeResult::Newer));
     }
 
-    fn read(tail: &mut FeedReader, store: &Store, most: usize) -> (Vec<String>, bool) {
+    fn read(reader: &mut FeedReader, store: &Store, limit: usize) -> (Vec<String>, bool) {
         let mut seen = Vec::new();
-        let is_end = tail.read(store, usize::MAX, |_, held| {
-            if seen.len() == most {
+        let is_end = reader.read(store, usize::MAX, |_, stored| {
+            if seen.len() == limit {
                 return ControlFlow::Break(());
             }
-            let report = &held.report;
+            let report = &stored.report;
             seen.push(format!("{} {}", report.client.text(), report.time.text()));
             ControlFlow::Continue(())
         });
@@ -115,16 +114,19 @@ mod tests {
     fn a_reader_sees_the_newest_of_each_client_once_and_goes_on_where_it_stopped() {
         let store = Store::new([1, 2, 3, 4]);
         for (client, time) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")] {
-            tell(&store, client, time);
+            admit(&store, client, time);
         }
-        let mut tail = FeedReader::behind(0);
-        assert_eq!(read(&mut tail, &store, 1), (vec!["b 1".to_owned()], false));
-        tell(&store, "a", "3");
+        let mut reader = FeedReader::after(0);
+        assert_eq!(
+            read(&mut reader, &store, 1),
+            (vec!["b 1".to_owned()], false)
+        );
+        admit(&store, "a", "3");
         let rest = vec!["c 1".to_owned(), "a 3".to_owned()];
-        assert_eq!(read(&mut tail, &store, 9), (rest, true));
-        assert_eq!(tail.seen(), 5);
-        assert_eq!(read(&mut tail, &store, 9), (vec![], true));
-        let mut late = FeedReader::behind(4);
+        assert_eq!(read(&mut reader, &store, 9), (rest, true));
+        assert_eq!(reader.position(), 5);
+        assert_eq!(read(&mut reader, &store, 9), (vec![], true));
+        let mut late = FeedReader::after(4);
         assert_eq!(read(&mut late, &store, 9), (vec!["a 3".to_owned()], true));
     }
 }

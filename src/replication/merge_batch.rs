@@ -3,18 +3,18 @@
 //! What a report costs is to wait: for its client's record, which no cache holds
 //! where there are many, and for two locks, each of which waits for all that was
 //! asked of memory before it. Here the locks come first, those of many reports at
-//! the same time, and then each step is a loop of its own over all of them, with no
-//! lock in it: the processor fetches what several turns need while it works.
+//! the duplicate time, and then each step is a loop of its own over all of them, with no
+//! lock in it: the processor fetches what several positions need while it works.
 
 use std::hint::black_box;
 use std::sync::MutexGuard;
 
 use crate::model::report::Report;
 
-use super::record::{Learned, Record};
+use super::record::{Receipt, Record};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
-use super::store::{MergeResult, SHARDS, Store, StoreFull, compare, key, shard_of};
+use super::store::{MergeResult, SHARDS, Store, StoreFull, compare_and_mark, record_id, shard_of};
 use super::{lock, try_lock};
 
 /// So many reports are taken together. More would be fetched no quicker, and
@@ -30,29 +30,29 @@ struct Incoming<'a> {
     report: &'a Report<'a>,
 }
 
-/// What all reports that are given at once have in common; see [`Store::admit`].
+/// What all reports that are given at once have in context; see [`Store::admit`].
 #[derive(Clone, Copy)]
-struct Common {
-    heard: SeenBy,
-    learned: Learned,
-    most_clients: usize,
+struct MergeContext {
+    seen_by: SeenBy,
+    receipt: Receipt,
+    max_clients: usize,
 }
 
 impl Store {
     /// Takes those of several reports that are newer than what is held, as
-    /// [`admit`](Self::admit) does, and tells `each` what became of which; it must be
+    /// [`admit`](Self::admit) does, and tells `each` what results of which; it must be
     /// quick, since it runs under locks. Each comes with its place among them. In which order they are taken is not said,
     /// but of up to 32, those of one client are taken in theirs, unless other
     /// threads come in between.
     pub fn admit_all<'a>(
         &self,
         mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
-        heard: SeenBy,
-        learned: Learned,
-        most_clients: usize,
+        seen_by: SeenBy,
+        receipt: Receipt,
+        max_clients: usize,
         mut each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let admit = |report| self.admit(report, heard, learned, most_clients);
+        let admit = |report| self.admit(report, seen_by, receipt, max_clients);
         let Some(first) = reports.next() else { return };
         let Some(second) = reports.next() else {
             return each(first.0, admit(first.1));
@@ -69,55 +69,56 @@ impl Store {
             // reads what changed here.
             incoming.sort_unstable_by_key(|it| shard_of(it.hash));
         }
-        let common = Common {
-            heard,
-            learned,
-            most_clients,
+        let context = MergeContext {
+            seen_by,
+            receipt,
+            max_clients,
         };
-        let mut later = Vec::new();
+        let mut deferred = Vec::new();
         for some in incoming.chunks(MERGE_BATCH) {
-            self.admit_batch(some, common, &mut later, &mut each);
+            self.admit_batch(some, context, &mut deferred, &mut each);
         }
-        for Incoming { nth, report, .. } in later {
+        for Incoming { nth, report, .. } in deferred {
             each(nth, admit(report));
         }
     }
 
-    /// Takes some reports, but for those that it leaves for `later`: of a client
+    /// Takes some reports, but for those that it leaves for `deferred`: of a client
     /// that another of them may be of, or in a shard that somebody else has.
     fn admit_batch<'a>(
         &self,
         some: &[Incoming<'a>],
-        common: Common,
-        later: &mut Vec<Incoming<'a>>,
+        context: MergeContext,
+        deferred: &mut Vec<Incoming<'a>>,
         each: &mut impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let mut shards = Locked::with_capacity(some.len());
-        let mut clients = Clients::default();
+        let mut shards = LockedShards::with_capacity(some.len());
+        let mut clients = ClientFilter::default();
         let mut taken = Vec::with_capacity(some.len());
         for incoming in some {
             match shards.lock(self, shard_of(incoming.hash)) {
-                Some(turn) if clients.add(incoming.hash) => taken.push((turn, incoming)),
-                _ => later.push(*incoming),
+                Some(position) if clients.add(incoming.hash) => taken.push((position, incoming)),
+                _ => deferred.push(*incoming),
             }
         }
-        for &(turn, incoming) in &taken {
-            black_box(shards.get(turn).likely(incoming.hash));
+        for &(position, incoming) in &taken {
+            black_box(shards.get(position).prefetch(incoming.hash));
         }
         let mut newer = Vec::with_capacity(taken.len());
-        for (turn, incoming) in taken {
+        for (position, incoming) in taken {
             let Incoming { hash, nth, report } = *incoming;
-            let merged = match shards.get(turn).find(hash, report.client) {
+            let merged = match shards.get(position).find(hash, report.client) {
                 Some(slot) => {
-                    let merged = compare(shards.record(turn, slot), report, common.heard);
+                    let merged =
+                        compare_and_mark(shards.record(position, slot), report, context.seen_by);
                     if merged == MergeResult::Newer {
-                        newer.push((turn, slot, report));
+                        newer.push((position, slot, report));
                     }
                     Ok(merged)
                 }
-                None => self.count_client(common.most_clients).map(|()| {
-                    let how = (common.heard, common.learned);
-                    self.add(shard_of(hash), shards.get(turn), hash, report, how);
+                None => self.count_client(context.max_clients).map(|()| {
+                    let how = (context.seen_by, context.receipt);
+                    self.add(shard_of(hash), shards.get(position), hash, report, how);
                     MergeResult::Newer
                 }),
             };
@@ -125,71 +126,71 @@ impl Store {
         }
         let first = {
             let mut feed = lock(&self.feed);
-            for &(turn, slot, _) in &newer {
-                feed.remove(shards.record(turn, slot).number);
+            for &(position, slot, _) in &newer {
+                feed.remove(shards.record(position, slot).number);
             }
             let first = feed.last() + 1;
-            for &(turn, slot, _) in &newer {
-                feed.append(key(shards.number(turn), slot));
+            for &(position, slot, _) in &newer {
+                feed.append(record_id(shards.number(position), slot));
             }
             first
         };
-        for (number, (turn, slot, report)) in (first..).zip(newer) {
-            let record = shards.record(turn, slot);
-            record.replace(report, number, common.heard, common.learned);
+        for (number, (position, slot, report)) in (first..).zip(newer) {
+            let record = shards.record(position, slot);
+            record.replace(report, number, context.seen_by, context.receipt);
         }
     }
 }
 
-/// Shards that one thread has locked, each by the turn in which it was.
+/// Shards that one thread has locked, each by the position in which it was.
 ///
 /// It waits for the first and for no other. To wait for one while others may wait
 /// for those that are here could be for ever.
-struct Locked<'a> {
+struct LockedShards<'a> {
     shards: Vec<(usize, MutexGuard<'a, Shard>)>,
-    turns: [Option<u8>; SHARDS],
+    positions: [Option<u8>; SHARDS],
 }
 
-impl<'a> Locked<'a> {
+impl<'a> LockedShards<'a> {
     fn with_capacity(shards: usize) -> Self {
         Self {
             shards: Vec::with_capacity(shards),
-            turns: [None; SHARDS],
+            positions: [None; SHARDS],
         }
     }
 
     /// Locks a shard, if it is not here already; `None` where somebody else has it.
     fn lock(&mut self, store: &'a Store, number: usize) -> Option<u8> {
-        if self.turns[number].is_none() {
+        if self.positions[number].is_none() {
             let shard = &store.shards[number];
             let shard = match self.shards.is_empty() {
                 true => lock(shard),
                 false => try_lock(shard)?,
             };
-            self.turns[number] = u8::try_from(self.shards.len()).ok();
+            self.positions[number] = u8::try_from(self.shards.len()).ok();
             self.shards.push((number, shard));
         }
-        self.turns[number]
+        self.positions[number]
     }
 
-    fn number(&self, turn: u8) -> usize {
-        self.shards[usize::from(turn)].0
+    fn number(&self, position: u8) -> usize {
+        self.shards[usize::from(position)].0
     }
 
-    fn get(&mut self, turn: u8) -> &mut Shard {
-        &mut self.shards[usize::from(turn)].1
+    fn get(&mut self, position: u8) -> &mut Shard {
+        &mut self.shards[usize::from(position)].1
     }
 
-    fn record(&mut self, turn: u8, slot: usize) -> &mut Record {
-        &mut self.get(turn).records[slot]
+    fn record(&mut self, position: u8, slot: usize) -> &mut Record {
+        &mut self.get(position).records[slot]
     }
 }
 
 /// Some clients, by their hashes.
 #[derive(Default)]
-struct Clients([u64; 16]);
+struct ClientFilter([u64; 16]);
 
-impl Clients {
+impl ClientFilter {
     /// One more; `false` where it may be among them already. Of 32, half a one is
     /// wrongly said to be.
     fn add(&mut self, hash: u64) -> bool {
@@ -221,21 +222,21 @@ mod tests {
         }
     }
 
-    /// What became of each, in the order in which they are given.
+    /// What results of each, in the order in which they are given.
     fn admit(
         store: &Store,
         reports: &[Report<'_>],
-        most_clients: usize,
+        max_clients: usize,
     ) -> Vec<Result<MergeResult, StoreFull>> {
-        let learned = Learned {
+        let receipt = Receipt {
             at: UnixNanos(0),
             from: None,
         };
-        let mut became = vec![None; reports.len()];
-        let each = |nth: usize, result| assert_eq!(became[nth].replace(result), None);
+        let mut results = vec![None; reports.len()];
+        let each = |nth: usize, result| assert_eq!(results[nth].replace(result), None);
         let all = reports.iter().enumerate();
-        store.admit_all(all, SeenBy::default(), learned, most_clients, each);
-        became.into_iter().map(Option::unwrap).collect()
+        store.admit_all(all, SeenBy::default(), receipt, max_clients, each);
+        results.into_iter().map(Option::unwrap).collect()
     }
 
     #[test]
@@ -243,10 +244,14 @@ mod tests {
         let store = Store::new([1, 2, 3, 4]);
         let reports = [("a", "2"), ("a", "3"), ("b", "9"), ("a", "3"), ("a", "1")];
         let reports = reports.map(|(client, time)| report(client, time));
-        let [newer, same, older] =
-            [MergeResult::Newer, MergeResult::Same, MergeResult::Older].map(Ok);
-        let became = admit(&store, &reports, usize::MAX);
-        assert_eq!(became, [newer, newer, newer, same, older]);
+        let [newer, duplicate, stale] = [
+            MergeResult::Newer,
+            MergeResult::Duplicate,
+            MergeResult::Stale,
+        ]
+        .map(Ok);
+        let results = admit(&store, &reports, usize::MAX);
+        assert_eq!(results, [newer, newer, newer, duplicate, stale]);
         assert_eq!((store.clients(), store.last()), (2, 3));
     }
 
@@ -256,9 +261,9 @@ mod tests {
         admit(&store, &[report("a", "1")], 1);
         let reports = [("b", "1"), ("a", "2"), ("b", "2")];
         let reports = reports.map(|(client, time)| report(client, time));
-        let became = admit(&store, &reports, 1);
+        let results = admit(&store, &reports, 1);
         assert_eq!(
-            became,
+            results,
             [Err(StoreFull), Ok(MergeResult::Newer), Err(StoreFull)]
         );
     }
@@ -289,9 +294,9 @@ mod tests {
             }
             assert!(!admitting.is_finished());
             drop(held);
-            let became = admitting.join().unwrap();
+            let results = admitting.join().unwrap();
             assert!(
-                became
+                results
                     .iter()
                     .all(|&result| result == Ok(MergeResult::Newer))
             );

@@ -7,7 +7,7 @@
 //! report that it replaced leaves the feed. A link to a neighbour repeats one
 //! step for ever: take what stands behind the neighbour's cursor, push it as
 //! one batch, move the cursor on the acknowledgement. Flooding a fresh report,
-//! catching up after an hour's partition and filling an empty newcomer are the
+//! catching up after an hour's partition and filler an empty newcomer are the
 //! same step, and there is no queue that could overflow.
 //!
 //! | file | holds |

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::model::client::ClientId;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
-use crate::model::timestamp::{NANOS_PER_SECOND, Skew, Timestamp, UnixNanos};
+use crate::model::timestamp::{ClientTime, Skew, Timestamp, UnixNanos};
 
 use super::NeighbourId;
 use super::seen_by::SeenBy;
@@ -34,12 +34,12 @@ pub(super) struct Record {
     /// The report's sequence number in the feed; 0 in a vacant slot.
     pub(super) number: u64,
     /// The neighbours that sent exactly this report.
-    pub(super) heard: SeenBy,
+    pub(super) seen_by: SeenBy,
 }
 
 /// The origin of a report from this server's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Learned {
+pub struct Receipt {
     /// The time by this server's clock. A record keeps it to the millisecond, up to 24 days from
     /// the time at which the report's origin received it.
     pub at: UnixNanos,
@@ -53,7 +53,7 @@ pub struct StoredReport<'a> {
     /// The report.
     pub report: Report<'a>,
     /// The senders of exactly this report.
-    pub heard: SeenBy,
+    pub seen_by: SeenBy,
     /// The report's sequence number in the feed.
     pub number: u64,
     delay: i32,
@@ -62,11 +62,11 @@ pub struct StoredReport<'a> {
 
 impl StoredReport<'_> {
     /// Returns the time and the neighbour of the first receipt.
-    pub fn learned(&self) -> Learned {
+    pub fn receipt(&self) -> Receipt {
         let delay = i128::from(i64::from(self.delay) * NANOS_PER_MILLI);
         let from = (self.from != OWN_CLIENT).then(|| NeighbourId(usize::from(self.from)));
-        Learned {
-            at: UnixNanos(saturate(taken_at(&self.report) + delay)),
+        Receipt {
+            at: UnixNanos(saturate(self.report.received_at() + delay)),
             from,
         }
     }
@@ -90,7 +90,7 @@ struct Lengths {
 }
 
 impl Record {
-    pub(super) fn new(report: &Report<'_>, number: u64, heard: SeenBy, learned: Learned) -> Self {
+    pub(super) fn new(report: &Report<'_>, number: u64, seen_by: SeenBy, receipt: Receipt) -> Self {
         let mut record = Self {
             texts: Texts::Inline([0; INLINE_BYTES]),
             lengths: Lengths::of(report),
@@ -101,9 +101,9 @@ impl Record {
             delay: 0,
             from: OWN_CLIENT,
             number,
-            heard,
+            seen_by,
         };
-        record.replace(report, number, heard, learned);
+        record.replace(report, number, seen_by, receipt);
         record
     }
 
@@ -112,18 +112,19 @@ impl Record {
         &mut self,
         report: &Report<'_>,
         number: u64,
-        heard: SeenBy,
-        learned: Learned,
+        seen_by: SeenBy,
+        receipt: Receipt,
     ) {
         self.lengths = Lengths::of(report);
         self.texts.fill(self.lengths.total(), report);
         self.latitude = report.position.latitude_bytes();
-        (self.seconds, self.nanos) = report.time.instant();
+        let ClientTime { seconds, nanos } = report.time.instant();
+        (self.seconds, self.nanos) = (seconds, nanos);
         self.skew = report.skew;
-        self.delay = delay(report, learned.at);
-        self.from = number_of(learned.from);
+        self.delay = delay(report, receipt.at);
+        self.from = number_of(receipt.from);
         self.number = number;
-        self.heard = heard;
+        self.seen_by = seen_by;
     }
 
     /// Removes the report and leaves a vacant slot for another client.
@@ -131,7 +132,7 @@ impl Record {
         self.texts = Texts::Inline([0; INLINE_BYTES]);
         self.lengths = Lengths::default();
         self.number = 0;
-        self.heard = SeenBy::default();
+        self.seen_by = SeenBy::default();
     }
 
     /// Returns whether the slot is vacant.
@@ -149,9 +150,16 @@ impl Record {
     }
 
     /// Compares `report` with the stored report; `Greater` means that `report` is newer.
-    pub(super) fn judge(&self, report: &Report<'_>) -> Ordering {
-        let by_time = report.time.instant().cmp(&(self.seconds, self.nanos));
+    pub(super) fn compare(&self, report: &Report<'_>) -> Ordering {
+        let by_time = report.time.instant().cmp(&self.time());
         by_time.then_with(|| report.compare(&self.report()))
+    }
+
+    fn time(&self) -> ClientTime {
+        ClientTime {
+            seconds: self.seconds,
+            nanos: self.nanos,
+        }
     }
 
     pub(super) fn report(&self) -> Report<'_> {
@@ -163,15 +171,15 @@ impl Record {
             client: ClientId::restore(client),
             origin: Origin::restore(origin),
             position: Position::restore(position, self.latitude),
-            time: Timestamp::restore(time, (self.seconds, self.nanos)),
+            time: Timestamp::restore(time, self.time()),
             skew: self.skew,
         }
     }
 
-    pub(super) fn held(&self) -> StoredReport<'_> {
+    pub(super) fn stored(&self) -> StoredReport<'_> {
         StoredReport {
             report: self.report(),
-            heard: self.heard,
+            seen_by: self.seen_by,
             number: self.number,
             delay: self.delay,
             from: self.from,
@@ -181,17 +189,8 @@ impl Record {
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
-/// Returns the time at which the report's origin received it, by the origin's clock, in
-/// nanoseconds.
-fn taken_at(report: &Report<'_>) -> i128 {
-    let (seconds, nanos) = report.time.instant();
-    i128::from(seconds) * i128::from(NANOS_PER_SECOND)
-        + i128::from(nanos)
-        + i128::from(report.skew.0)
-}
-
-fn delay(report: &Report<'_>, learned_at: UnixNanos) -> i32 {
-    let nanos = saturate(i128::from(learned_at.0) - taken_at(report));
+fn delay(report: &Report<'_>, received_at: UnixNanos) -> i32 {
+    let nanos = saturate(i128::from(received_at.0) - report.received_at());
     let millis = nanos / NANOS_PER_MILLI;
     millis.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
@@ -284,7 +283,7 @@ mod tests {
         }
     }
 
-    const LEARNED: Learned = Learned {
+    const RECEIPT: Receipt = Receipt {
         at: UnixNanos(1_621_464_829_000_000_000),
         from: Some(NeighbourId(3)),
     };
@@ -292,11 +291,11 @@ mod tests {
     #[test]
     fn a_record_knows_how_it_was_learned() {
         let report = report("k", "+1-2");
-        let held = |learned| {
-            let record = Record::new(&report, 1, SeenBy::default(), learned);
-            record.held().learned()
+        let held = |receipt| {
+            let record = Record::new(&report, 1, SeenBy::default(), receipt);
+            record.stored().receipt()
         };
-        let at = |nanos| Learned {
+        let at = |nanos| Receipt {
             at: UnixNanos(nanos),
             from: None,
         };
@@ -305,7 +304,7 @@ mod tests {
         assert_eq!(held(at(taken)), at(taken), "exact for an own client");
         assert_eq!(held(at(taken + 1_999_999)), at(taken + 1_000_000));
         assert_eq!(held(at(taken - 5_000_000)), at(taken - 5_000_000));
-        assert_eq!(held(LEARNED).from, LEARNED.from);
+        assert_eq!(held(RECEIPT).from, RECEIPT.from);
         let far = held(at(i64::MAX)).at.0;
         assert_eq!(far, taken + i64::from(i32::MAX) * 1_000_000);
     }
@@ -316,7 +315,7 @@ mod tests {
         let longer = "+0".to_owned() + &"0".repeat(29) + "-1";
         let clients = ["k", "kiwi.cs.ucla.edu", &long];
         for client in clients {
-            let mut record = Record::new(&report(client, "+1-2"), 1, SeenBy::default(), LEARNED);
+            let mut record = Record::new(&report(client, "+1-2"), 1, SeenBy::default(), RECEIPT);
             for position in [
                 &longer,
                 "+1-2",
@@ -326,10 +325,10 @@ mod tests {
                 "+2-2/",
             ] {
                 let report = report(client, position);
-                record.replace(&report, 2, SeenBy::default(), LEARNED);
+                record.replace(&report, 2, SeenBy::default(), RECEIPT);
                 assert_eq!(record.report(), report);
                 assert!(record.is_of(report.client));
-                assert_eq!(record.judge(&report), Ordering::Equal);
+                assert_eq!(record.compare(&report), Ordering::Equal);
             }
         }
     }

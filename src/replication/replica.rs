@@ -14,7 +14,7 @@ use crate::model::timestamp::{Timestamp, UnixNanos};
 use super::applied_watermarks::AppliedWatermarks;
 use super::expiry::Expiry;
 use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
-use super::store::{Learned, MergeResult, Store, StoreFull, Walk};
+use super::store::{MergeResult, Receipt, Store, StoreFull, Walk};
 use super::{Incarnation, NeighbourId, lock};
 
 /// The version of the rules that servers follow among each other. Servers of
@@ -59,7 +59,7 @@ pub struct Greeting<'a> {
     pub incarnation: u64,
     /// The server that the sender means to reach.
     pub receiver: &'a str,
-    /// When the sender hides and forgets reports, for the receiver to compare;
+    /// When the sender is_expired and is_purged reports, for the receiver to compare;
     /// `None` where it never does.
     pub expire_after: Option<Duration>,
 }
@@ -107,7 +107,7 @@ pub struct PendingPush {
     pub neighbour: NeighbourId,
     incarnation: Incarnation,
     to: u64,
-    lease: Option<SenderSlot>,
+    slot: Option<SenderSlot>,
 }
 
 /// What became of reports that were merged.
@@ -116,17 +116,17 @@ pub struct MergeStats {
     /// How many won: they are new here.
     pub newer: usize,
     /// How many were known to the last byte: the price of a flood.
-    pub same: usize,
+    pub duplicate: usize,
     /// How many were older than what is held.
-    pub older: usize,
+    pub stale: usize,
 }
 
 impl MergeStats {
-    fn add(&mut self, merged: MergeResult) {
+    fn count(&mut self, merged: MergeResult) {
         match merged {
             MergeResult::Newer => self.newer += 1,
-            MergeResult::Same => self.same += 1,
-            MergeResult::Older => self.older += 1,
+            MergeResult::Duplicate => self.duplicate += 1,
+            MergeResult::Stale => self.stale += 1,
         }
     }
 }
@@ -137,19 +137,19 @@ pub enum Rejection {
     /// A field breaks a rule of form.
     Malformed(String),
     /// Another major version of the protocol.
-    Version(Version),
+    IncompatibleVersion(Version),
     /// The sender belongs to another herd, which is named.
-    Herd(String),
+    OtherHerd(String),
     /// The sender meant to reach another server, which is named.
-    Receiver(String),
+    WrongReceiver(String),
     /// The sender has the name of the server that it reached.
-    Myself,
+    OwnName,
     /// No server of that name is in this server's config.
-    Unknown(String),
+    UnknownServer(String),
     /// The sender is a server of the herd, but no neighbour of this one.
-    NoNeighbour(String),
+    NotNeighbour(String),
     /// The push means another incarnation of this server.
-    Restarted,
+    WrongIncarnation,
     /// This incarnation of the sender never greeted, or long ago.
     NotGreeted,
     /// There are numbers between the last that was applied and the push's first.
@@ -165,24 +165,24 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(what) => f.write_str(what),
-            Self::Version(version) => write!(
+            Self::IncompatibleVersion(version) => write!(
                 f,
                 "you speak protocol version {}.{}, this server {}.{}: major versions must be equal",
                 version.major, version.minor, VERSION.major, VERSION.minor
             ),
-            Self::Herd(herd) => write!(f, "you belong to the herd {herd:?}, this server to another"),
-            Self::Receiver(name) => write!(
+            Self::OtherHerd(herd) => write!(f, "you belong to the herd {herd:?}, this server to another"),
+            Self::WrongReceiver(name) => write!(
                 f,
                 "you mean to reach {name:?}, but this is another server: check the address of {name:?} in your config"
             ),
-            Self::Myself => f.write_str(
+            Self::OwnName => f.write_str(
                 "you have this server's own name: either a server dialled itself or two run under one name",
             ),
-            Self::Unknown(name) => write!(f, "no server named {name:?} is in this server's config"),
-            Self::NoNeighbour(name) => {
+            Self::UnknownServer(name) => write!(f, "no server named {name:?} is in this server's config"),
+            Self::NotNeighbour(name) => {
                 write!(f, "{name:?} is no neighbour of this server: talks_to does not link the two")
             }
-            Self::Restarted => f.write_str(
+            Self::WrongIncarnation => f.write_str(
                 "this server is not the incarnation that you mean: it has restarted, or you have not greeted it; greet it first",
             ),
             Self::NotGreeted => f.write_str("this incarnation of you has not greeted: greet first"),
@@ -227,7 +227,7 @@ struct Neighbour {
     name: Name,
     /// Is it one now? Nothing else depends on when exactly that changes.
     is_linked: AtomicBool,
-    inbox: Mutex<AppliedWatermarks>,
+    watermarks: Mutex<AppliedWatermarks>,
 }
 
 impl Replica {
@@ -244,7 +244,7 @@ impl Replica {
         Self::with_senders(identity, members, neighbours, keys, usize::MAX)
     }
 
-    /// As [`new`](Self::new), but tells apart at most `most_senders` senders at
+    /// As [`new`](Self::new), but tells apart at most `max_senders` senders at
     /// a time when it avoids echoes. Fewer means more echoes, never a loss; a
     /// simulation makes them scarce.
     pub fn with_senders(
@@ -252,13 +252,13 @@ impl Replica {
         members: Vec<Name>,
         neighbours: Vec<Name>,
         keys: [u64; 4],
-        most_senders: usize,
+        max_senders: usize,
     ) -> Self {
         let replica = Self {
             identity,
             members: Mutex::new(members),
             neighbours: boxcar::Vec::new(),
-            senders: SenderSlots::new(most_senders),
+            senders: SenderSlots::new(max_senders),
             store: Store::new(keys),
             expiry: None,
         };
@@ -270,7 +270,7 @@ impl Replica {
         replica
     }
 
-    /// The same server, which hides and forgets old reports.
+    /// The same server, which is_expired and is_purged old reports.
     pub fn with_expiry(mut self, expiry: Option<Expiry>) -> Self {
         self.expiry = expiry;
         self
@@ -312,7 +312,7 @@ impl Replica {
             let neighbour = Neighbour {
                 name: name.clone(),
                 is_linked: AtomicBool::new(false),
-                inbox: Mutex::default(),
+                watermarks: Mutex::default(),
             };
             let has_room = self.neighbours.count() < MAX_NEIGHBOURS;
             has_room.then(|| self.neighbours.push(neighbour))
@@ -338,7 +338,7 @@ impl Replica {
         *lock(&self.members) = members;
     }
 
-    /// When this server hides and forgets reports; `None` where it never does.
+    /// When this server is_expired and is_purged reports; `None` where it never does.
     pub fn expire_after(&self) -> Option<Duration> {
         self.expiry.map(Expiry::after)
     }
@@ -349,8 +349,9 @@ impl Replica {
     }
 
     /// Is a report with this time shown to nobody at `now`?
-    pub fn hides(&self, time: Timestamp<'_>, now: UnixNanos) -> bool {
-        self.expiry.is_some_and(|expiry| expiry.hides(time, now))
+    pub fn is_expired(&self, time: Timestamp<'_>, now: UnixNanos) -> bool {
+        self.expiry
+            .is_some_and(|expiry| expiry.is_expired(time, now))
     }
 
     /// What this server holds.
@@ -376,11 +377,11 @@ impl Replica {
         &self,
         report: &Report<'_>,
         now: UnixNanos,
-        most_clients: usize,
+        max_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
-        let mut admitted = Ok(MergeResult::Older);
+        let mut admitted = Ok(MergeResult::Stale);
         let one = std::iter::once((0, report));
-        self.admit_all(one, now, most_clients, |_, result| admitted = result);
+        self.admit_all(one, now, max_clients, |_, result| admitted = result);
         admitted
     }
 
@@ -391,14 +392,14 @@ impl Replica {
         &self,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         now: UnixNanos,
-        most_clients: usize,
+        max_clients: usize,
         each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let learned = Learned {
+        let receipt = Receipt {
             at: now,
             from: None,
         };
-        self.admit_kept(reports, SeenBy::default(), learned, most_clients, each);
+        self.admit_kept(reports, SeenBy::default(), receipt, max_clients, each);
     }
 
     /// Hands the newest report of a client to `read`, which must be quick (see
@@ -412,8 +413,9 @@ impl Replica {
     ) -> Option<T> {
         // The time is asked for only where it matters.
         let bound = self.expiry.map(|expiry| (expiry, now()));
-        let is_shown =
-            |report: &Report<'_>| bound.is_none_or(|(expiry, now)| !expiry.hides(report.time, now));
+        let is_shown = |report: &Report<'_>| {
+            bound.is_none_or(|(expiry, now)| !expiry.is_expired(report.time, now))
+        };
         let found = self
             .store
             .find(client, |report| is_shown(&report).then(|| read(report)));
@@ -422,26 +424,25 @@ impl Replica {
 
     /// Takes out those of some records that are too old to be kept at `now`, as
     /// a walk through all of them comes to each. Gives how many.
-    pub fn forget_some(&self, walk: &mut Walk, some: usize, now: UnixNanos) -> usize {
-        let is_over = |report: &Report<'_>| self.forgets(report, now);
-        self.store.forget_some(walk, some, is_over)
+    pub fn purge_some(&self, walk: &mut Walk, limit: usize, now: UnixNanos) -> usize {
+        let is_purged = |report: &Report<'_>| self.is_purged(report, now);
+        self.store.purge_some(walk, limit, is_purged)
     }
 
     /// Judges a greeting, and remembers the incarnation that greeted.
-    pub fn welcome(&self, greeting: &Greeting<'_>) -> Result<GreetReply, Rejection> {
+    pub fn accept_greeting(&self, greeting: &Greeting<'_>) -> Result<GreetReply, Rejection> {
         if greeting.version.major != VERSION.major {
-            return Err(Rejection::Version(greeting.version));
+            return Err(Rejection::IncompatibleVersion(greeting.version));
         }
-        let neighbour = self.who(greeting.herd, greeting.sender)?;
+        let neighbour = self.check_sender(greeting.herd, greeting.sender)?;
         if greeting.receiver != self.identity.name.as_str() {
-            return Err(
-                well_formed("receiver", greeting.receiver).map_or_else(|e| e, Rejection::Receiver)
-            );
+            return Err(well_formed("receiver", greeting.receiver)
+                .map_or_else(|e| e, Rejection::WrongReceiver));
         }
         let incarnation = incarnation("incarnation", greeting.incarnation)?;
-        let applied = lock(&self.neighbour(neighbour).inbox).greet(incarnation);
+        let applied = lock(&self.neighbour(neighbour).watermarks).greet(incarnation);
         if self.senders.is_full() {
-            self.free_senders();
+            self.free_sender_slots();
         }
         Ok(GreetReply {
             incarnation: self.identity.incarnation,
@@ -454,10 +455,10 @@ impl Replica {
 
     /// Judges a push by all but its reports, and lets it in.
     pub fn begin_push(&self, push: &PushHeader<'_>) -> Result<PendingPush, Rejection> {
-        let neighbour = self.who(push.herd, push.sender)?;
+        let neighbour = self.check_sender(push.herd, push.sender)?;
         let incarnation = incarnation("sender_incarnation", push.sender_incarnation)?;
         if push.receiver_incarnation != self.identity.incarnation.get() {
-            return Err(Rejection::Restarted);
+            return Err(Rejection::WrongIncarnation);
         }
         if push.from > push.to {
             return Err(Rejection::Malformed(format!(
@@ -465,9 +466,9 @@ impl Replica {
                 push.from, push.to
             )));
         }
-        let lease = || self.senders.lease((neighbour, incarnation));
-        let opened = lock(&self.neighbour(neighbour).inbox).open(incarnation, lease);
-        let (applied, lease) = opened.ok_or(Rejection::NotGreeted)?;
+        let slot = || self.senders.acquire((neighbour, incarnation));
+        let opened = lock(&self.neighbour(neighbour).watermarks).open(incarnation, slot);
+        let (applied, slot) = opened.ok_or(Rejection::NotGreeted)?;
         if push.from > applied {
             let from = push.from;
             return Err(Rejection::Gap { applied, from });
@@ -476,7 +477,7 @@ impl Replica {
             neighbour,
             incarnation,
             to: push.to,
-            lease,
+            slot,
         })
     }
 
@@ -484,49 +485,49 @@ impl Replica {
     /// One that is too old to be kept is dropped, and counts as older.
     pub fn merge(
         &self,
-        intake: &PendingPush,
+        pending: &PendingPush,
         reports: &[Report<'_>],
         now: UnixNanos,
     ) -> MergeStats {
-        let heard = intake
-            .lease
+        let seen_by = pending
+            .slot
             .as_ref()
-            .map_or(SeenBy::default(), SenderSlot::heard);
-        let learned = Learned {
+            .map_or(SeenBy::default(), SenderSlot::bit);
+        let receipt = Receipt {
             at: now,
-            from: Some(intake.neighbour),
+            from: Some(pending.neighbour),
         };
-        let mut tally = MergeStats::default();
+        let mut stats = MergeStats::default();
         let each = |_, merged: Result<MergeResult, StoreFull>| {
-            merged.into_iter().for_each(|it| tally.add(it))
+            merged.into_iter().for_each(|it| stats.count(it))
         };
         let all = reports.iter().enumerate();
-        self.admit_kept(all, heard, learned, usize::MAX, each);
-        tally.older = reports.len() - tally.newer - tally.same;
-        tally
+        self.admit_kept(all, seen_by, receipt, usize::MAX, each);
+        stats.stale = reports.len() - stats.newer - stats.duplicate;
+        stats
     }
 
     /// All of the push was merged: gives the last number that counts as applied
     /// now. Not to be called for a push of which a report was not merged.
-    pub fn finish_push(&self, intake: &PendingPush) -> Result<u64, Rejection> {
-        let neighbour = self.neighbour(intake.neighbour);
+    pub fn finish_push(&self, pending: &PendingPush) -> Result<u64, Rejection> {
+        let neighbour = self.neighbour(pending.neighbour);
         if !neighbour.is_linked.load(Relaxed) {
-            return Err(self.stranger(neighbour.name.to_string()));
+            return Err(self.rejection_of(neighbour.name.to_string()));
         }
-        lock(&neighbour.inbox)
-            .advance(intake.incarnation, intake.to)
+        lock(&neighbour.watermarks)
+            .advance(pending.incarnation, pending.to)
             .ok_or(Rejection::NotGreeted)
     }
 
     /// How many reports that changed behind number `after` no neighbour is known
     /// to have sent: those of this server's own clients, and at worst some of
     /// neighbours for which there was no bit. Reads the whole store.
-    pub fn own_after(&self, after: u64) -> usize {
-        self.store.unheard_after(after)
+    pub fn count_own_after(&self, after: u64) -> usize {
+        self.store.count_unsent_after(after)
     }
 
     /// The bit of what this incarnation of a neighbour has sent, if it has one.
-    pub(super) fn lease_of(
+    pub(super) fn sender_slot(
         &self,
         neighbour: NeighbourId,
         incarnation: Incarnation,
@@ -538,56 +539,57 @@ impl Replica {
     fn admit_kept<'a>(
         &self,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
-        heard: SeenBy,
-        learned: Learned,
-        most_clients: usize,
+        seen_by: SeenBy,
+        receipt: Receipt,
+        max_clients: usize,
         each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let kept = reports.filter(|(_, report)| !self.forgets(report, learned.at));
+        let kept = reports.filter(|(_, report)| !self.is_purged(report, receipt.at));
         self.store
-            .admit_all(kept, heard, learned, most_clients, each);
+            .admit_all(kept, seen_by, receipt, max_clients, each);
     }
 
-    fn forgets(&self, report: &Report<'_>, now: UnixNanos) -> bool {
+    fn is_purged(&self, report: &Report<'_>, now: UnixNanos) -> bool {
         self.expiry
-            .is_some_and(|expiry| expiry.forgets(report.time, now))
+            .is_some_and(|expiry| expiry.is_purged(report.time, now))
     }
 
     /// Takes the bits of incarnations that are most likely over, so that those
     /// that are not find one.
-    fn free_senders(&self) {
+    fn free_sender_slots(&self) {
         for (_, neighbour) in self.neighbours.iter() {
-            let mut inbox = lock(&neighbour.inbox);
+            let mut watermarks = lock(&neighbour.watermarks);
             match neighbour.is_linked.load(Relaxed) {
-                true => inbox.release_all_but_last(),
-                false => inbox.release_all(),
+                true => watermarks.release_all_but_last(),
+                false => watermarks.release_all(),
             }
         }
-        self.senders.reclaim(|heard| self.store.forget(heard));
+        self.senders
+            .reclaim(|seen_by| self.store.clear_senders(seen_by));
     }
 
-    fn who(&self, herd: &str, sender: &str) -> Result<NeighbourId, Rejection> {
+    fn check_sender(&self, herd: &str, sender: &str) -> Result<NeighbourId, Rejection> {
         let herd = well_formed("herd", herd)?;
         let sender = well_formed("sender", sender)?;
         if herd != self.identity.herd.as_str() {
-            return Err(Rejection::Herd(herd));
+            return Err(Rejection::OtherHerd(herd));
         }
         if sender == self.identity.name.as_str() {
-            return Err(Rejection::Myself);
+            return Err(Rejection::OwnName);
         }
         let mut neighbours = self.neighbours();
         match neighbours.find(|(_, name)| name.as_str() == sender) {
             Some((neighbour, _)) => Ok(neighbour),
-            None => Err(self.stranger(sender)),
+            None => Err(self.rejection_of(sender)),
         }
     }
 
     /// Why somebody of that name, who is no neighbour, is refused.
-    fn stranger(&self, name: String) -> Rejection {
+    fn rejection_of(&self, name: String) -> Rejection {
         let members = lock(&self.members);
         match members.iter().any(|member| member.as_str() == name) {
-            true => Rejection::NoNeighbour(name),
-            false => Rejection::Unknown(name),
+            true => Rejection::NotNeighbour(name),
+            false => Rejection::UnknownServer(name),
         }
     }
 
@@ -630,7 +632,7 @@ mod tests {
     }
 
     /// Riley, between Jaquez and Juzang.
-    fn riley(most_senders: usize) -> Replica {
+    fn riley(max_senders: usize) -> Replica {
         let identity = ServerIdentity {
             herd: name("test"),
             name: name("Riley"),
@@ -638,7 +640,7 @@ mod tests {
         };
         let neighbours = vec![name("Jaquez"), name("Juzang")];
         let members = neighbours.clone();
-        Replica::with_senders(identity, members, neighbours, [1, 2, 3, 4], most_senders)
+        Replica::with_senders(identity, members, neighbours, [1, 2, 3, 4], max_senders)
     }
 
     fn report<'a>(client: &'a str, time: &'a str) -> Report<'a> {
@@ -652,7 +654,7 @@ mod tests {
     }
 
     /// A neighbour's life begins: it greets, and pushes a report.
-    fn live(riley: &Replica, sender: &str, incarnation: u64, report: &Report<'_>) {
+    fn greet_and_push(riley: &Replica, sender: &str, incarnation: u64, report: &Report<'_>) {
         let greeting = Greeting {
             version: VERSION,
             herd: "test",
@@ -661,7 +663,7 @@ mod tests {
             receiver: "Riley",
             expire_after: None,
         };
-        riley.welcome(&greeting).unwrap();
+        riley.accept_greeting(&greeting).unwrap();
         let header = PushHeader {
             herd: "test",
             sender,
@@ -670,16 +672,16 @@ mod tests {
             from: 0,
             to: 1,
         };
-        let intake = riley.begin_push(&header).unwrap();
-        riley.merge(&intake, &[*report], UnixNanos(0));
-        riley.finish_push(&intake).unwrap();
+        let pending = riley.begin_push(&header).unwrap();
+        riley.merge(&pending, &[*report], UnixNanos(0));
+        riley.finish_push(&pending).unwrap();
     }
 
     /// Takes all, and remembers of whom.
     #[derive(Default)]
-    struct Clients(Vec<String>);
+    struct ClientFilter(Vec<String>);
 
-    impl Batch for Clients {
+    impl Batch for ClientFilter {
         fn add(&mut self, report: &Report<'_>) -> bool {
             self.0.push(report.client.text().to_owned());
             true
@@ -688,20 +690,20 @@ mod tests {
 
     /// What Riley would send to a life of Jaquez.
     fn for_jaquez(riley: &Replica, incarnation: u64) -> Vec<String> {
-        let mut outbox = SendCursor::new(NeighbourId(0), 100);
-        outbox.welcomed(riley, Incarnation::new(incarnation).unwrap(), 0);
-        let mut clients = Clients::default();
-        outbox.fill(riley, &mut clients);
+        let mut cursor = SendCursor::new(NeighbourId(0), 100);
+        cursor.start_at(riley, Incarnation::new(incarnation).unwrap(), 0);
+        let mut clients = ClientFilter::default();
+        cursor.fill(riley, &mut clients);
         clients.0
     }
 
     #[test]
     fn lives_that_are_over_keep_no_bit_from_those_that_are_not() {
         let riley = riley(2);
-        live(&riley, "Juzang", 1, &report("plum", "1"));
+        greet_and_push(&riley, "Juzang", 1, &report("plum", "1"));
         let times: Vec<_> = (1..=10).map(|time| time.to_string()).collect();
         for (incarnation, time) in (11..).zip(&times) {
-            live(&riley, "Jaquez", incarnation, &report("kiwi", time));
+            greet_and_push(&riley, "Jaquez", incarnation, &report("kiwi", time));
             assert_eq!(for_jaquez(&riley, incarnation), ["plum"], "no echo");
             let dead = incarnation - 1;
             assert_eq!(for_jaquez(&riley, dead), ["plum", "kiwi"], "no loss");

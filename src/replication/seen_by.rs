@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::{Incarnation, NeighbourId, lock};
 
 /// Most senders that can be told apart at a time: one bit each.
-const SENDERS: usize = u64::BITS as usize;
+const MAX_SENDERS: usize = u64::BITS as usize;
 
 /// A set of senders, as bits. Kept in each record: those who sent exactly this
 /// report, so that it is not sent back to them.
@@ -13,7 +13,7 @@ const SENDERS: usize = u64::BITS as usize;
 pub struct SeenBy(u64);
 
 impl SeenBy {
-    pub(super) fn includes(self, other: Self) -> bool {
+    pub(super) fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
@@ -25,7 +25,7 @@ impl SeenBy {
         self.0 &= !other.0;
     }
 
-    pub(super) fn is_nobody(self) -> bool {
+    pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
 }
@@ -39,13 +39,13 @@ pub(super) type Sender = (NeighbourId, Incarnation);
 /// report as known to that incarnation's successor.
 #[derive(Clone, Debug)]
 pub struct SenderSlot {
-    heard: SeenBy,
+    bit: SeenBy,
     _held: Arc<()>,
 }
 
 impl SenderSlot {
-    pub(super) fn heard(&self) -> SeenBy {
-        self.heard
+    pub(super) fn bit(&self) -> SeenBy {
+        self.bit
     }
 }
 
@@ -56,19 +56,19 @@ impl SenderSlot {
 /// another sender. With no bit free a sender gets none: its reports may echo
 /// back to it once, and none is lost.
 #[derive(Debug)]
-pub(super) struct SenderSlots(Mutex<Vec<Bit>>);
+pub(super) struct SenderSlots(Mutex<Vec<BitState>>);
 
 #[derive(Debug)]
-enum Bit {
+enum BitState {
     Free,
     Held(Sender, Weak<()>),
     Stale,
 }
 
 impl SenderSlots {
-    /// Bits for at most `most` senders, and never more than 64.
-    pub(super) fn new(most: usize) -> Self {
-        let bits = std::iter::repeat_with(|| Bit::Free).take(most.min(SENDERS));
+    /// Bits for at max_senders `max_senders` senders, and never more than 64.
+    pub(super) fn new(max_senders: usize) -> Self {
+        let bits = std::iter::repeat_with(|| BitState::Free).take(max_senders.min(MAX_SENDERS));
         Self(Mutex::new(bits.collect()))
     }
 
@@ -78,32 +78,34 @@ impl SenderSlots {
     }
 
     /// The bit of a sender, a free one if it has none yet.
-    pub(super) fn lease(&self, sender: Sender) -> Option<SenderSlot> {
+    pub(super) fn acquire(&self, sender: Sender) -> Option<SenderSlot> {
         let mut bits = lock(&self.0);
         find(&bits, sender).or_else(|| {
-            let free = bits.iter().position(|bit| matches!(bit, Bit::Free))?;
+            let free = bits.iter().position(|bit| matches!(bit, BitState::Free))?;
             let held = Arc::new(());
-            bits[free] = Bit::Held(sender, Arc::downgrade(&held));
-            Some(lease(free, held))
+            bits[free] = BitState::Held(sender, Arc::downgrade(&held));
+            Some(slot(free, held))
         })
     }
 
     /// Is there no bit for another sender?
     pub(super) fn is_full(&self) -> bool {
-        !lock(&self.0).iter().any(|bit| matches!(bit, Bit::Free))
+        !lock(&self.0)
+            .iter()
+            .any(|bit| matches!(bit, BitState::Free))
     }
 
     /// Frees the bits that nobody holds any more, after `clear` took them out
     /// of every record.
     pub(super) fn reclaim(&self, clear: impl FnOnce(SeenBy)) {
         let stale = self.mark_stale();
-        if stale.is_nobody() {
+        if stale.is_empty() {
             return;
         }
         clear(stale);
         for (at, bit) in lock(&self.0).iter_mut().enumerate() {
-            if stale.includes(SeenBy(1 << at)) {
-                *bit = Bit::Free;
+            if stale.intersects(SeenBy(1 << at)) {
+                *bit = BitState::Free;
             }
         }
     }
@@ -112,8 +114,8 @@ impl SenderSlots {
         let mut stale = SeenBy::default();
         for (at, bit) in lock(&self.0).iter_mut().enumerate() {
             // Bits already stale are another caller's to clear.
-            if matches!(bit, Bit::Held(_, held) if held.strong_count() == 0) {
-                *bit = Bit::Stale;
+            if matches!(bit, BitState::Held(_, held) if held.strong_count() == 0) {
+                *bit = BitState::Stale;
                 stale.add(SeenBy(1 << at));
             }
         }
@@ -121,16 +123,16 @@ impl SenderSlots {
     }
 }
 
-fn find(bits: &[Bit], sender: Sender) -> Option<SenderSlot> {
+fn find(bits: &[BitState], sender: Sender) -> Option<SenderSlot> {
     bits.iter().enumerate().find_map(|(at, bit)| match bit {
-        Bit::Held(holder, held) if *holder == sender => Some(lease(at, held.upgrade()?)),
+        BitState::Held(holder, held) if *holder == sender => Some(slot(at, held.upgrade()?)),
         _ => None,
     })
 }
 
-fn lease(at: usize, held: Arc<()>) -> SenderSlot {
+fn slot(at: usize, held: Arc<()>) -> SenderSlot {
     SenderSlot {
-        heard: SeenBy(1 << at),
+        bit: SeenBy(1 << at),
         _held: held,
     }
 }
@@ -146,18 +148,18 @@ mod tests {
     #[test]
     fn a_bit_is_cleared_before_it_stands_for_another() {
         let senders = SenderSlots::new(2);
-        let first = senders.lease(sender(1)).unwrap();
-        let second = senders.lease(sender(2)).unwrap();
-        assert_ne!(first.heard(), second.heard());
-        assert_eq!(senders.find(sender(1)).unwrap().heard(), first.heard());
-        assert!(senders.lease(sender(3)).is_none(), "none is free");
+        let first = senders.acquire(sender(1)).unwrap();
+        let second = senders.acquire(sender(2)).unwrap();
+        assert_ne!(first.bit(), second.bit());
+        assert_eq!(senders.find(sender(1)).unwrap().bit(), first.bit());
+        assert!(senders.acquire(sender(3)).is_none(), "none is free");
 
-        senders.reclaim(|heard| panic!("{heard:?} is held"));
-        let was = first.heard();
+        senders.reclaim(|bits| panic!("{bits:?} is held"));
+        let was = first.bit();
         drop(first);
         assert!(senders.find(sender(1)).is_none());
-        assert!(senders.lease(sender(3)).is_none(), "stale is not free");
-        senders.reclaim(|heard| assert_eq!(heard, was));
-        assert_eq!(senders.lease(sender(3)).unwrap().heard(), was);
+        assert!(senders.acquire(sender(3)).is_none(), "stale is not free");
+        senders.reclaim(|bits| assert_eq!(bits, was));
+        assert_eq!(senders.acquire(sender(3)).unwrap().bit(), was);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::model::report::Report;
 
-use super::feed_reader::walk;
+use super::feed_reader::read_changes;
 use super::replica::Replica;
 use super::seen_by::{SeenBy, SenderSlot};
 use super::{Incarnation, NeighbourId};
@@ -13,11 +13,11 @@ use super::{Incarnation, NeighbourId};
 pub const MAX_BATCH_REPORTS: usize = 10_000;
 
 /// Maximum number of reports in a batch until the link has acknowledged a full one.
-const FIRST_ALLOWANCE: usize = 1024;
+const INITIAL_ALLOWANCE: usize = 1024;
 
 /// Maximum number of changes that one batch considers, so that a long run of reports that the
 /// neighbour itself sent does not hold a thread.
-const MAX_CONSIDERED: usize = 32 * 1024;
+const MAX_CONSIDERED_CHANGES: usize = 32 * 1024;
 
 /// A batch under construction.
 pub trait Batch {
@@ -47,22 +47,22 @@ pub struct SendCursor {
     greeted: Option<Incarnation>,
     cursor: u64,
     scanned: u64,
-    most: usize,
+    max_reports: usize,
     allowance: usize,
 }
 
 impl SendCursor {
     /// Creates a cursor, which needs a greeting before its first batch. Batches hold at most
-    /// `most_reports`, clamped to 1 to [`MAX_BATCH_REPORTS`].
-    pub fn new(neighbour: NeighbourId, most_reports: usize) -> Self {
-        let most = most_reports.clamp(1, MAX_BATCH_REPORTS);
+    /// `max_reports`, clamped to 1 to [`MAX_BATCH_REPORTS`].
+    pub fn new(neighbour: NeighbourId, max_reports: usize) -> Self {
+        let max_reports = max_reports.clamp(1, MAX_BATCH_REPORTS);
         Self {
             neighbour,
             greeted: None,
             cursor: 0,
             scanned: 0,
-            most,
-            allowance: most.min(FIRST_ALLOWANCE),
+            max_reports,
+            allowance: max_reports.min(INITIAL_ALLOWANCE),
         }
     }
 
@@ -87,7 +87,7 @@ impl SendCursor {
     }
 
     /// Moves the cursor to the watermark that the neighbour returned to a greeting.
-    pub fn welcomed(&mut self, replica: &Replica, incarnation: Incarnation, applied: u64) {
+    pub fn start_at(&mut self, replica: &Replica, incarnation: Incarnation, applied: u64) {
         // A number that this server never assigned is the neighbour's mistake; starting over costs
         // only time.
         let known = applied <= replica.store().last();
@@ -100,15 +100,15 @@ impl SendCursor {
     /// needs none of the considered changes; [`is_at_end`](Self::is_at_end) returns whether those
     /// were all.
     pub fn fill(&mut self, replica: &Replica, batch: &mut impl Batch) -> Span {
-        let lease = self
+        let slot = self
             .greeted
-            .and_then(|i| replica.lease_of(self.neighbour, i));
-        let filling = Filling {
+            .and_then(|i| replica.sender_slot(self.neighbour, i));
+        let filler = BatchFiller {
             replica,
-            has: lease.as_ref().map_or(SeenBy::default(), SenderSlot::heard),
-            most: self.allowance,
+            already_seen: slot.as_ref().map_or(SeenBy::default(), SenderSlot::bit),
+            max_reports: self.allowance,
         };
-        let (to, reports) = filling.fill(self.scanned, batch);
+        let (to, reports) = filler.fill(self.scanned, batch);
         if reports == 0 {
             self.scanned = to;
         }
@@ -142,36 +142,36 @@ impl SendCursor {
     /// was full. A smaller batch is no evidence for larger ones.
     pub fn grow(&mut self, span: Span) {
         if self.is_full(span) {
-            self.allowance = (self.allowance * 2).min(self.most);
+            self.allowance = (self.allowance * 2).min(self.max_reports);
         }
     }
 
     /// Halves the maximum batch size after a push without an acknowledgement, so that a slow link
     /// always makes progress. An empty batch was not too large.
-    pub fn unanswered(&mut self, span: Span) {
+    pub fn shrink(&mut self, span: Span) {
         if span.reports > 0 {
             self.allowance = (self.allowance.min(span.reports) / 2).max(1);
         }
     }
 }
 
-/// Parameters for filling a batch.
-struct Filling<'a> {
+/// Parameters for filler a batch.
+struct BatchFiller<'a> {
     replica: &'a Replica,
-    has: SeenBy,
-    most: usize,
+    already_seen: SeenBy,
+    max_reports: usize,
 }
 
-impl Filling<'_> {
+impl BatchFiller<'_> {
     /// Returns the last sequence number that was processed and the number of reports in the batch.
     fn fill(&self, after: u64, batch: &mut impl Batch) -> (u64, usize) {
         let mut reports = 0;
         let store = self.replica.store();
-        let (to, _) = walk(store, after, MAX_CONSIDERED, |_, held| {
-            if held.heard.includes(self.has) {
+        let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |_, stored| {
+            if stored.seen_by.intersects(self.already_seen) {
                 return ControlFlow::Continue(());
             }
-            if reports == self.most || !batch.add(&held.report) {
+            if reports == self.max_reports || !batch.add(&stored.report) {
                 return ControlFlow::Break(());
             }
             reports += 1;

@@ -24,9 +24,9 @@ impl Shard {
         self.index.find(hash, is_it).map(|&slot| slot as usize)
     }
 
-    /// Reads of the record that a client with this hash most likely has: its
+    /// Reads of the record that a client with this hash most prefetch has: its
     /// number, and the first byte of its texts.
-    pub(super) fn likely(&self, hash: u64) -> Option<(u64, Option<u8>)> {
+    pub(super) fn prefetch(&self, hash: u64) -> Option<(u64, Option<u8>)> {
         let &slot = self.index.find(hash, |_| true)?;
         let record = &self.records[slot as usize];
         Some((record.number, record.client_bytes().first().copied()))
@@ -58,7 +58,7 @@ impl Shard {
         if self.records.len() == self.records.capacity() {
             self.records.reserve_exact(self.records.len() / 8 + 8);
         }
-        let slot = u32::try_from(self.records.len()).expect("key() found room for this slot");
+        let slot = u32::try_from(self.records.len()).expect("record_id() found room for this slot");
         self.records.push(record);
         slot
     }

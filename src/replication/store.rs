@@ -11,10 +11,10 @@ use crate::model::client::ClientId;
 use crate::model::report::Report;
 
 use super::RecordId;
-use super::feed::{Entry, Feed, Key};
+use super::feed::{Feed, FeedEntry};
 use super::lock;
 use super::record::Record;
-pub use super::record::{Learned, StoredReport};
+pub use super::record::{Receipt, StoredReport};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
 
@@ -29,9 +29,9 @@ pub enum MergeResult {
     /// The report is now the newest of its client and the last entry of the feed.
     Newer,
     /// The store already holds exactly this report.
-    Same,
+    Duplicate,
     /// The store holds a newer report. Nothing changed.
-    Older,
+    Stale,
 }
 
 /// The rejection of a new client's report: the store holds the maximum number of clients. Nothing
@@ -41,7 +41,7 @@ pub struct StoreFull;
 
 /// The newest report of every client, and the feed of its changes.
 ///
-/// Records are sharded by client under plain mutexes, each held for a run of comparisons and
+/// Records are sharded by client under plain mutexes, each stored for a run of comparisons and
 /// copies, never across an await. A change's sequence number and its feed entry are made in one
 /// critical section, under the feed's lock inside the shard's, so that no reader sees number n + 1
 /// before n. The lock order is always shard, then feed; a thread that holds a shard never waits for
@@ -67,7 +67,7 @@ pub struct Walk {
 
 impl Walk {
     /// Advances to `slot` of the current shard, which has `slots` slots.
-    fn go_on(&mut self, slot: usize, slots: usize) {
+    fn advance(&mut self, slot: usize, slots: usize) {
         *self = match slot == slots {
             true => Self {
                 shard: (self.shard + 1) % SHARDS,
@@ -83,7 +83,7 @@ impl Walk {
 }
 
 impl Store {
-    /// Creates an empty store. Clients choose their IDs; `keys` are unpredictable numbers that
+    /// Creates an empty store. ClientFilter choose their IDs; `keys` are unpredictable numbers that
     /// prevent clients from choosing IDs that collide in the hash table.
     pub fn new(keys: [u64; 4]) -> Self {
         let [a, b, c, d] = keys;
@@ -131,40 +131,40 @@ impl Store {
         let hash = self.hash(client);
         let shard = lock(&self.shards[shard_of(hash)]);
         let slot = shard.find(hash, client)?;
-        Some(read(shard.records[slot].held()))
+        Some(read(shard.records[slot].stored()))
     }
 
     /// Passes the record in a slot to `read`, as [`find`](Self::find) does; returns `None` for a
     /// vacant slot.
-    pub fn at<T>(&self, slot: RecordId, read: impl FnOnce(StoredReport<'_>) -> T) -> Option<T> {
-        let (shard, slot) = parts(Key(slot.0));
+    pub fn get<T>(&self, id: RecordId, read: impl FnOnce(StoredReport<'_>) -> T) -> Option<T> {
+        let (shard, slot) = parts(id);
         let shard = lock(&self.shards[shard]);
         let record = shard.records.get(slot)?;
-        (!record.is_vacant()).then(|| read(record.held()))
+        (!record.is_vacant()).then(|| read(record.stored()))
     }
 
-    /// Passes up to `some` records of the walk's current shard to `each`, which must be quick.
+    /// Passes up to `limit` records of the walk's current shard to `each`, which must be quick.
     /// Returns whether the walk reached the end. A complete walk visits every client that is in the
     /// store throughout exactly once.
     pub fn read_some(
         &self,
         walk: &mut Walk,
-        some: usize,
+        limit: usize,
         mut each: impl FnMut(StoredReport<'_>),
     ) -> bool {
         let shard = lock(&self.shards[walk.shard]);
-        let end = shard.records.len().min(walk.slot + some);
+        let end = shard.records.len().min(walk.slot + limit);
         for record in &shard.records[walk.slot.min(end)..end] {
             if !record.is_vacant() {
-                each(record.held());
+                each(record.stored());
             }
         }
-        walk.go_on(end, shard.records.len());
+        walk.advance(end, shard.records.len());
         walk.is_at_start()
     }
 
     /// Stores a report if it is newer than the stored one. Rejects a new client if the store
-    /// already holds `most_clients` clients. `seen_by` is the sender; it is recorded if the report
+    /// already holds `max_clients` clients. `seen_by` is the sender; it is recorded if the report
     /// is the newest, whether stored now or before.
     ///
     /// # Errors
@@ -174,98 +174,98 @@ impl Store {
         &self,
         report: &Report<'_>,
         seen_by: SeenBy,
-        learned: Learned,
-        most_clients: usize,
+        receipt: Receipt,
+        max_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
         let hash = self.hash(report.client);
         let at = shard_of(hash);
         let mut shard = lock(&self.shards[at]);
         let Some(slot) = shard.find(hash, report.client) else {
-            self.count_client(most_clients)?;
-            self.add(at, &mut shard, hash, report, (seen_by, learned));
+            self.count_client(max_clients)?;
+            self.add(at, &mut shard, hash, report, (seen_by, receipt));
             return Ok(MergeResult::Newer);
         };
         let record = &mut shard.records[slot];
-        let merged = compare(record, report, seen_by);
+        let merged = compare_and_mark(record, report, seen_by);
         if merged == MergeResult::Newer {
             let number = {
                 let mut feed = lock(&self.feed);
                 feed.remove(record.number);
-                feed.append(key(at, slot))
+                feed.append(record_id(at, slot))
             };
-            record.replace(report, number, seen_by, learned);
+            record.replace(report, number, seen_by, receipt);
         }
         Ok(merged)
     }
 
     /// Clears `seen_by` in every record.
-    pub(super) fn forget(&self, seen_by: SeenBy) {
+    pub(super) fn clear_senders(&self, seen_by: SeenBy) {
         for shard in &self.shards {
             for record in &mut lock(shard).records {
-                record.heard.remove(seen_by);
+                record.seen_by.remove(seen_by);
             }
         }
     }
 
-    /// Returns the number of steps of a complete walk that visits at most `some` records in each.
+    /// Returns the number of steps of a complete walk that visits at most `limit` records in each.
     /// Vacant slots count too.
-    pub fn looks(&self, some: usize) -> usize {
-        let looks = |shard: &Mutex<Shard>| lock(shard).records.len().div_ceil(some).max(1);
-        self.shards.iter().map(looks).sum()
+    pub fn walk_steps(&self, limit: usize) -> usize {
+        let walk_steps = |shard: &Mutex<Shard>| lock(shard).records.len().div_ceil(limit).max(1);
+        self.shards.iter().map(walk_steps).sum()
     }
 
-    /// Checks up to `some` records of the walk's current shard, and purges those for which
-    /// `is_over` returns `true`. Returns the number of purged records. Repeated calls with one walk
+    /// Checks up to `limit` records of the walk's current shard, and purges those for which
+    /// `is_purged` returns `true`. Returns the number of purged records. Repeated calls with one walk
     /// check every record again and again.
-    pub(super) fn forget_some(
+    pub(super) fn purge_some(
         &self,
         walk: &mut Walk,
-        some: usize,
-        is_over: impl Fn(&Report<'_>) -> bool,
+        limit: usize,
+        is_purged: impl Fn(&Report<'_>) -> bool,
     ) -> usize {
         let mut shard = lock(&self.shards[walk.shard]);
-        let end = shard.records.len().min(walk.slot + some);
-        let is_over = |&slot: &usize| {
+        let end = shard.records.len().min(walk.slot + limit);
+        let is_purged = |&slot: &usize| {
             let record = &shard.records[slot];
-            !record.is_vacant() && is_over(&record.report())
+            !record.is_vacant() && is_purged(&record.report())
         };
-        let over: Vec<usize> = (walk.slot..end).filter(is_over).collect();
-        walk.go_on(end, shard.records.len());
-        for &slot in &over {
+        let purged: Vec<usize> = (walk.slot..end).filter(is_purged).collect();
+        walk.advance(end, shard.records.len());
+        for &slot in &purged {
             let record = &shard.records[slot];
             lock(&self.feed).remove(record.number);
             let hash = self.hasher.hash_one(record.client_bytes());
             shard.remove(hash, slot);
         }
-        self.clients.fetch_sub(over.len(), Relaxed);
-        over.len()
+        self.clients.fetch_sub(purged.len(), Relaxed);
+        purged.len()
     }
 
     /// Appends the feed entries after `after`, up to and including `through`, to `out`; at most
-    /// `most` of them.
-    pub(super) fn changes(&self, after: u64, through: u64, most: usize, out: &mut Vec<Entry>) {
-        lock(&self.feed).copy(after, through, most, out);
+    /// `limit` of them.
+    pub(super) fn changes(&self, after: u64, through: u64, limit: usize, out: &mut Vec<FeedEntry>) {
+        lock(&self.feed).copy(after, through, limit, out);
     }
 
     /// Passes the records of some changes to `each`, in order. It skips a record that has changed
-    /// again since: the record has a later entry in the feed. If `each` returns `Break`, reading
+    /// again since: the record has a deferred entry in the feed. If `each` returns `Break`, reading
     /// stops before that change. Sets `done` to the last sequence number that was processed.
     ///
     /// Changes from one push form runs in one shard, and each run locks its shard once: one lock
     /// for each change would take longer than all the rest.
     pub(super) fn read(
         &self,
-        entries: &[Entry],
+        entries: &[FeedEntry],
         done: &mut u64,
-        mut each: impl FnMut(Key, &StoredReport<'_>) -> ControlFlow<()>,
+        mut each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let shard_of = |entry: &Entry| parts(entry.key).0;
+        let shard_of = |entry: &FeedEntry| parts(entry.record).0;
         for run in entries.chunk_by(|a, b| shard_of(a) == shard_of(b)) {
             let shard = lock(&self.shards[shard_of(&run[0])]);
             for entry in run {
-                let record = &shard.records[parts(entry.key).1];
+                let record = &shard.records[parts(entry.record).1];
                 if record.number == entry.number {
-                    each(entry.key, &record.held())?;
+                    each(entry.record, &record.stored())?;
                 }
                 *done = entry.number;
             }
@@ -274,11 +274,11 @@ impl Store {
     }
 
     /// Returns the number of records after `after` that no neighbour sent.
-    pub(super) fn unheard_after(&self, after: u64) -> usize {
+    pub(super) fn count_unsent_after(&self, after: u64) -> usize {
         let count = |shard: &Mutex<Shard>| {
             let shard = lock(shard);
-            let unheard = |r: &&Record| r.number > after && r.heard.is_nobody();
-            shard.records.iter().filter(unheard).count()
+            let unsent = |r: &&Record| r.number > after && r.seen_by.is_empty();
+            shard.records.iter().filter(unsent).count()
         };
         self.shards.iter().map(count).sum()
     }
@@ -290,15 +290,15 @@ impl Store {
         shard: &mut Shard,
         hash: u64,
         report: &Report<'_>,
-        (seen_by, learned): (SeenBy, Learned),
+        (seen_by, receipt): (SeenBy, Receipt),
     ) {
-        let number = lock(&self.feed).append(key(at, shard.next_slot()));
-        let record = Record::new(report, number, seen_by, learned);
+        let number = lock(&self.feed).append(record_id(at, shard.next_slot()));
+        let record = Record::new(report, number, seen_by, receipt);
         shard.insert(hash, record, &self.hasher);
     }
 
-    pub(super) fn count_client(&self, most: usize) -> Result<(), StoreFull> {
-        let one_more = |clients| (clients < most).then_some(clients + 1);
+    pub(super) fn count_client(&self, limit: usize) -> Result<(), StoreFull> {
+        let one_more = |clients| (clients < limit).then_some(clients + 1);
         let counted = self.clients.fetch_update(Relaxed, Relaxed, one_more);
         counted.map(drop).map_err(|_| StoreFull)
     }
@@ -310,12 +310,16 @@ impl Store {
 
 /// Compares a report with its client's record. Records the sender in `seen_by` if the record holds
 /// exactly this report.
-pub(super) fn compare(record: &mut Record, report: &Report<'_>, seen_by: SeenBy) -> MergeResult {
-    match record.judge(report) {
-        Ordering::Less => MergeResult::Older,
+pub(super) fn compare_and_mark(
+    record: &mut Record,
+    report: &Report<'_>,
+    seen_by: SeenBy,
+) -> MergeResult {
+    match record.compare(report) {
+        Ordering::Less => MergeResult::Stale,
         Ordering::Equal => {
-            record.heard.add(seen_by);
-            MergeResult::Same
+            record.seen_by.add(seen_by);
+            MergeResult::Duplicate
         }
         Ordering::Greater => MergeResult::Newer,
     }
@@ -327,13 +331,13 @@ pub(super) fn shard_of(hash: u64) -> usize {
 }
 
 /// Packs a record's shard and slot into 32 bits: room for 67 million records in each shard.
-pub(super) fn key(shard: usize, slot: usize) -> Key {
-    let key = (slot << SHARD_BITS) | shard;
-    Key(u32::try_from(key).expect("memory ends long before four billion clients"))
+pub(super) fn record_id(shard: usize, slot: usize) -> RecordId {
+    let id = (slot << SHARD_BITS) | shard;
+    RecordId(u32::try_from(id).expect("memory ends long before four billion clients"))
 }
 
-fn parts(Key(key): Key) -> (usize, usize) {
-    (key as usize % SHARDS, (key >> SHARD_BITS) as usize)
+fn parts(RecordId(id): RecordId) -> (usize, usize) {
+    (id as usize % SHARDS, (id >> SHARD_BITS) as usize)
 }
 
 #[cfg(test)]
@@ -355,13 +359,13 @@ mod tests {
         }
     }
 
-    const LEARNED: Learned = Learned {
+    const RECEIPT: Receipt = Receipt {
         at: UnixNanos(0),
         from: None,
     };
 
     fn merge(store: &Store, report: &Report<'_>) -> MergeResult {
-        let admitted = store.admit(report, SeenBy::default(), LEARNED, usize::MAX);
+        let admitted = store.admit(report, SeenBy::default(), RECEIPT, usize::MAX);
         admitted.unwrap()
     }
 
@@ -371,15 +375,15 @@ mod tests {
         each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
         let reports = reports.iter().enumerate();
-        store.admit_all(reports, SeenBy::default(), LEARNED, usize::MAX, each);
+        store.admit_all(reports, SeenBy::default(), RECEIPT, usize::MAX, each);
     }
 
     fn all(store: &Store) -> Vec<(String, String, String)> {
         let mut entries = Vec::new();
         store.changes(0, u64::MAX, usize::MAX, &mut entries);
         let (mut reports, mut done) = (Vec::new(), 0);
-        let read = store.read(&entries, &mut done, |_, held| {
-            let r = held.report;
+        let read = store.read(&entries, &mut done, |_, stored| {
+            let r = stored.report;
             let texts = [r.client.text(), r.position.text(), r.time.text()];
             reports.push(texts.map(str::to_owned).into());
             ControlFlow::Continue(())
@@ -392,23 +396,23 @@ mod tests {
 
     #[test]
     fn as_many_looks_as_are_said_make_a_whole_walk() {
-        const SOME: usize = 2;
+        const LIMIT: usize = 2;
         let store = Store::new([1, 2, 3, 4]);
         for client in 0..1000 {
             merge(&store, &report(&format!("client-{client}"), "+1+1", "1"));
         }
         let all_but_few = |report: &Report<'_>| !report.client.text().ends_with("00");
-        let looks = store.looks(1000);
+        let walk_steps = store.walk_steps(1000);
         let mut walk = Walk::default();
-        let look = |_| store.forget_some(&mut walk, 1000, all_but_few);
-        assert_eq!((0..looks).map(look).sum::<usize>(), 991);
+        let look = |_| store.purge_some(&mut walk, 1000, all_but_few);
+        assert_eq!((0..walk_steps).map(look).sum::<usize>(), 991);
 
         // Most slots are vacant now.
         let mut seen = 0;
         let mut walk = Walk::default();
-        for look in 1..=store.looks(SOME) {
-            let is_end = store.read_some(&mut walk, SOME, |_| seen += 1);
-            assert_eq!(is_end, look == store.looks(SOME), "look {look}");
+        for look in 1..=store.walk_steps(LIMIT) {
+            let is_end = store.read_some(&mut walk, LIMIT, |_| seen += 1);
+            assert_eq!(is_end, look == store.walk_steps(LIMIT), "look {look}");
         }
         assert_eq!(seen, 9);
     }
@@ -418,8 +422,8 @@ mod tests {
         let store = Store::new([1, 2, 3, 4]);
         let merge = |position, time| merge(&store, &report("k", position, time));
         assert_eq!(merge("+1+1", "5"), MergeResult::Newer);
-        assert_eq!(merge("+1+1", "5"), MergeResult::Same);
-        assert_eq!(merge("+9+9", "4"), MergeResult::Older);
+        assert_eq!(merge("+1+1", "5"), MergeResult::Duplicate);
+        assert_eq!(merge("+9+9", "4"), MergeResult::Stale);
         assert_eq!(merge("+2+2", "5"), MergeResult::Newer);
         assert_eq!((store.last(), store.clients()), (2, 1));
         let client = ClientId::parse(b"k").unwrap();
@@ -436,7 +440,7 @@ mod tests {
     fn a_full_store_takes_reports_of_those_it_knows() {
         let store = Store::new([1, 2, 3, 4]);
         let admit = |client, time| {
-            store.admit(&report(client, "+1+1", time), SeenBy::default(), LEARNED, 1)
+            store.admit(&report(client, "+1+1", time), SeenBy::default(), RECEIPT, 1)
         };
         assert_eq!(admit("a", "1"), Ok(MergeResult::Newer));
         assert_eq!(admit("b", "1"), Err(StoreFull));

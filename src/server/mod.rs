@@ -499,7 +499,7 @@ impl RunningServer {
     fn count_unshared(&self) -> usize {
         let (replica, board) = (self.gateway.replica(), self.gateway.board());
         let cursors = replica.neighbours().map(|(id, _)| board.link(id).cursor);
-        replica.own_after(cursors.max().unwrap_or(0))
+        replica.count_own_after(cursors.max().unwrap_or(0))
     }
 }
 

@@ -4,19 +4,19 @@ use proxyherd::replication::replica::{GreetReply, PushHeader, Rejection};
 use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
+use crate::coverage::Situation;
 use crate::model::Pid;
-use crate::queue::{Push, Taking};
-use crate::setup::{Load, PLENTY};
-use crate::tally::Seen;
-use crate::world::{Checked, World};
+use crate::queue::{IncomingPush, Push};
+use crate::setup::{Load, UNLIMITED_SENDERS};
+use crate::world::{CheckResult, World};
 
 /// A number at which a feed begins another segment.
-const SEGMENT: u64 = 1024;
+const SEGMENT_NUMBERS: u64 = 1024;
 
 impl World {
     /// The store holds of a client what it should, byte for byte, and has
     /// numbered its changes without a gap.
-    pub(crate) fn check_client(&self, pid: Pid, client: usize) -> Checked {
+    pub(crate) fn check_client(&self, pid: Pid, client: usize) -> CheckResult {
         let store = self.replica(pid).store();
         let expected = self.processes[pid.0]
             .model
@@ -29,67 +29,80 @@ impl World {
         if held != expected {
             return Err(format!(
                 "{} holds {held:?}, not {expected:?}",
-                self.who(pid)
+                self.process_name(pid)
             ));
         }
         self.check_unchanged(pid)
     }
 
     /// Nothing changed that should not have.
-    pub(crate) fn check_unchanged(&self, pid: Pid) -> Checked {
+    pub(crate) fn check_unchanged(&self, pid: Pid) -> CheckResult {
         let last = self.replica(pid).store().last();
         let expected = self.processes[pid.0].model.last();
         match last == expected {
             true => Ok(()),
             false => Err(format!(
                 "{}'s last number is {last}, not {expected}",
-                self.who(pid)
+                self.process_name(pid)
             )),
         }
     }
 
-    pub(crate) fn check_welcome(&mut self, pid: Pid, from: Pid, welcome: &GreetReply) -> Checked {
+    pub(crate) fn check_greet_reply(
+        &mut self,
+        pid: Pid,
+        from: Pid,
+        reply: &GreetReply,
+    ) -> CheckResult {
         let server = self.server(from);
         let process = &mut self.processes[pid.0];
         let Some(neighbour) = process.neighbour(server) else {
-            return Err(format!("{} welcomes a stranger", self.who(pid)));
+            return Err(format!(
+                "{} welcomes a unknown_report",
+                self.process_name(pid)
+            ));
         };
-        let was_met = process.model.has_met(neighbour, from);
-        process.model.meet(neighbour, from);
+        let was_known = process.model.has_greeted(neighbour, from);
+        process.model.record_greeting(neighbour, from);
         let is_exact = process.model.is_exact(neighbour);
         let right_place =
-            welcome.neighbour.0 == neighbour && welcome.incarnation.get() == pid.incarnation();
-        let right_novelty = welcome.is_new != was_met || (was_met && !is_exact);
-        let right_number = welcome.applied == process.model.applied(from) || !is_exact;
+            reply.neighbour.0 == neighbour && reply.incarnation.get() == pid.incarnation();
+        let right_novelty = reply.is_new != was_known || (was_known && !is_exact);
+        let right_number = reply.applied == process.model.applied(from) || !is_exact;
         if !right_place || !right_novelty || !right_number {
-            return Err(format!("{} gave a wrong {welcome:?}", self.who(pid)));
+            return Err(format!("{} gave a wrong {reply:?}", self.process_name(pid)));
         }
         if !is_exact {
-            self.tally.count(Seen::Forgetful);
+            self.coverage.count(Situation::IncarnationForgotten);
         }
-        self.check_has(pid, from, welcome.applied)
+        self.check_has(pid, from, reply.applied)
     }
 
-    /// Only who is no neighbour is refused as such.
-    pub(crate) fn check_stranger(&self, pid: Pid, from: Pid, refusal: &Rejection) -> Checked {
+    /// Only who is no neighbour is rejected as such.
+    pub(crate) fn check_not_neighbour(
+        &self,
+        pid: Pid,
+        from: Pid,
+        rejection: &Rejection,
+    ) -> CheckResult {
         let is_neighbour = self.processes[pid.0].neighbour(self.server(from)).is_some();
-        match refusal {
-            Rejection::NoNeighbour(_) if !is_neighbour => Ok(()),
+        match rejection {
+            Rejection::NotNeighbour(_) if !is_neighbour => Ok(()),
             _ => Err(format!(
-                "{} refused {}: {refusal:?}",
-                self.who(pid),
-                self.who(from)
+                "{} rejected {}: {rejection:?}",
+                self.process_name(pid),
+                self.process_name(from)
             )),
         }
     }
 
     /// A batch holds what the neighbour lacks, and nothing else.
-    pub(crate) fn check_batch(&mut self, pid: Pid, at: usize, push: &Push) -> Checked {
+    pub(crate) fn check_batch(&mut self, pid: Pid, at: usize, push: &Push) -> CheckResult {
         let process = &self.processes[pid.0];
         let (model, link) = (&process.model, &process.links[at]);
         let (span, sent) = (push.span, push.reports.len());
         let room = self.setup.room.min(link.at_most);
-        let is_sane = span.from == link.outbox.cursor()
+        let is_sane = span.from == link.cursor.cursor()
             && span.from <= span.to
             && span.to <= model.last()
             && span.reports == sent
@@ -97,85 +110,92 @@ impl World {
         if !is_sane {
             return Err(format!(
                 "{} made a wrong {span:?} for room {room}",
-                self.who(pid)
+                self.process_name(pid)
             ));
         }
         let receiver = &self.processes[push.greeted.0].model;
         let mut reports = push.reports.iter().copied().peekable();
-        let mut spared = 0;
+        let mut avoided = 0;
         for report in model.current(&self.ledger, span.from, span.to) {
             if reports.next_if_eq(&report).is_some() {
                 continue;
             }
             if !receiver.has(&self.ledger, report) {
-                return Err(format!("{} leaves out {report:?}", self.who(pid)));
+                return Err(format!("{} leaves out {report:?}", self.process_name(pid)));
             }
-            spared += 1;
+            avoided += 1;
         }
         if let Some(report) = reports.next() {
-            return Err(format!("{} sends {report:?} out of order", self.who(pid)));
+            return Err(format!(
+                "{} sends {report:?} out of order",
+                self.process_name(pid)
+            ));
         }
-        (0..spared).for_each(|_| self.tally.count(Seen::EchoSpared));
+        (0..avoided).for_each(|_| self.coverage.count(Situation::EchoAvoided));
         self.check_echoes(pid, at, push)
     }
 
     /// No report goes to a process that sent it, while bits are plenty.
-    fn check_echoes(&mut self, pid: Pid, at: usize, push: &Push) -> Checked {
+    fn check_echoes(&mut self, pid: Pid, at: usize, push: &Push) -> CheckResult {
         let model = &self.processes[pid.0].model;
         for &report in &*push.reports {
-            self.tally.count(Seen::Sent);
+            self.coverage.count(Situation::Sent);
             let held = model.held(self.ledger.client(report));
             if held.is_none_or(|held| held.from & push.greeted.bit() == 0) {
                 continue;
             }
-            if self.setup.senders == PLENTY && model.is_exact(at) {
-                return Err(format!("{} echoes {report:?}", self.who(pid)));
+            if self.setup.senders == UNLIMITED_SENDERS && model.is_exact(at) {
+                return Err(format!("{} echoes {report:?}", self.process_name(pid)));
             }
-            self.tally.count(Seen::Echoed);
+            self.coverage.count(Situation::Echoed);
         }
         Ok(())
     }
 
-    /// A push was let in, or refused and changed nothing.
-    pub(crate) fn check_judged(
+    /// A push was let in, or rejected and changed nothing.
+    pub(crate) fn check_push_result(
         &mut self,
         pid: Pid,
         from: Pid,
         header: &PushHeader<'_>,
-        judged: Result<(), &Rejection>,
-    ) -> Checked {
+        result: Result<(), &Rejection>,
+    ) -> CheckResult {
         let Some(neighbour) = self.processes[pid.0].neighbour(self.server(from)) else {
-            let refusal = judged.err().cloned();
-            let refusal = refusal.ok_or_else(|| format!("{} lets a stranger in", self.who(pid)))?;
-            self.check_stranger(pid, from, &refusal)?;
+            let rejection = result.err().cloned();
+            let rejection = rejection
+                .ok_or_else(|| format!("{} lets a unknown_report in", self.process_name(pid)))?;
+            self.check_not_neighbour(pid, from, &rejection)?;
             return self.check_unchanged(pid);
         };
         let model = &self.processes[pid.0].model;
         let expected = model.judge(neighbour, (from, pid), header);
-        let agrees = judged == expected.as_ref().map(|_| ());
-        if !agrees && (model.is_exact(neighbour) || expected == Err(Rejection::Restarted)) {
+        let agrees = result == expected.as_ref().map(|_| ());
+        if !agrees && (model.is_exact(neighbour) || expected == Err(Rejection::WrongIncarnation)) {
             return Err(format!(
-                "{} judged {judged:?}, not {expected:?}",
-                self.who(pid)
+                "{} result {result:?}, not {expected:?}",
+                self.process_name(pid)
             ));
         }
-        if judged.is_ok() {
-            self.count_intake(from, header.to <= model.applied(from));
+        if result.is_ok() {
+            self.count_accepted_push(from, header.to <= model.applied(from));
         } else if self.setup.load == Load::Spaced {
-            return Err(format!("{} refused where nothing failed", self.who(pid)));
+            return Err(format!(
+                "{} rejected where nothing failed",
+                self.process_name(pid)
+            ));
         }
         self.check_unchanged(pid)
     }
 
-    fn count_intake(&mut self, from: Pid, again: bool) {
+    fn count_accepted_push(&mut self, from: Pid, again: bool) {
         let sender = &self.processes[from.0];
         if sender.replica.is_none() {
-            self.tally.count(Seen::FromTheDead);
+            self.coverage.count(Situation::FromEndedProcess);
         } else if self.living[sender.server].last() != Some(&from) {
-            self.tally.count(Seen::FromTheReplaced);
+            self.coverage.count(Situation::FromReplacedProcess);
         }
         if again {
-            self.tally.count(Seen::AppliedAgain);
+            self.coverage.count(Situation::AppliedAgain);
         }
     }
 
@@ -187,23 +207,26 @@ impl World {
         from: Pid,
         reports: &[ReportId],
         won: usize,
-    ) -> Checked {
+    ) -> CheckResult {
         let mut newer = 0;
         let before = self.processes[pid.0].model.last();
         for &report in reports {
             let model = &mut self.processes[pid.0].model;
-            if model.forgets(&self.ledger, report) {
-                self.tally.count(Seen::Dropped);
+            if model.is_purged(&self.ledger, report) {
+                self.coverage.count(Situation::Dropped);
             }
             match model.merge(&self.ledger, report, from.bit()) {
                 MergeResult::Newer => newer += 1,
-                MergeResult::Same => self.tally.count(Seen::Same),
-                MergeResult::Older => self.tally.count(Seen::Older),
+                MergeResult::Duplicate => self.coverage.count(Situation::Duplicate),
+                MergeResult::Stale => self.coverage.count(Situation::Stale),
             }
         }
-        (0..newer).for_each(|_| self.tally.count(Seen::Newer));
+        (0..newer).for_each(|_| self.coverage.count(Situation::Newer));
         if won != newer {
-            return Err(format!("{} counts {won} newer, not {newer}", self.who(pid)));
+            return Err(format!(
+                "{} counts {won} newer, not {newer}",
+                self.process_name(pid)
+            ));
         }
         let process = &mut self.processes[pid.0];
         let store = process.replica.as_ref().map(|replica| replica.store());
@@ -211,9 +234,9 @@ impl World {
         process
             .model
             .learn_order(&self.ledger, before, number_of)
-            .map_err(|reason| format!("{}: {reason}", self.who(pid)))?;
-        if self.processes[pid.0].model.last() > SEGMENT {
-            self.tally.count(Seen::LongFeed);
+            .map_err(|reason| format!("{}: {reason}", self.process_name(pid)))?;
+        if self.processes[pid.0].model.last() > SEGMENT_NUMBERS {
+            self.coverage.count(Situation::LongFeed);
         }
         let mut clients = reports.iter().map(|&report| self.ledger.client(report));
         clients.try_for_each(|client| self.check_client(pid, client))
@@ -222,17 +245,20 @@ impl World {
     /// A push was finished: all that its numbers stand for is here.
     pub(crate) fn check_finished(
         &mut self,
-        taking: &Taking,
+        incoming: &IncomingPush,
         finished: &Result<u64, Rejection>,
-    ) -> Checked {
-        let (pid, from, span) = (taking.by, taking.request.from, taking.push.span);
+    ) -> CheckResult {
+        let (pid, from, span) = (incoming.by, incoming.request.from, incoming.push.span);
         let server = self.server(from);
         let process = &mut self.processes[pid.0];
         let Some(neighbour) = process.neighbour(server) else {
-            self.tally.count(Seen::UnlinkedMeanwhile);
+            self.coverage.count(Situation::UnlinkedDuringPush);
             return match finished {
-                Err(refusal) => self.check_stranger(pid, from, refusal),
-                Ok(_) => Err(format!("{} finished a stranger's push", self.who(pid))),
+                Err(rejection) => self.check_not_neighbour(pid, from, rejection),
+                Ok(_) => Err(format!(
+                    "{} finished a unknown_report's push",
+                    self.process_name(pid)
+                )),
             };
         };
         let is_exact = process.model.is_exact(neighbour);
@@ -242,44 +268,44 @@ impl World {
             Err(Rejection::NotGreeted) if !is_exact => Ok(()),
             _ => Err(format!(
                 "{} finished {finished:?}, not {expected}",
-                self.who(pid)
+                self.process_name(pid)
             )),
         }
     }
 
     /// A cursor stands where the neighbour said.
-    pub(crate) fn check_cursor(&self, pid: Pid, at: usize, expected: u64) -> Checked {
-        let cursor = self.processes[pid.0].links[at].outbox.cursor();
+    pub(crate) fn check_cursor(&self, pid: Pid, at: usize, expected: u64) -> CheckResult {
+        let cursor = self.processes[pid.0].links[at].cursor.cursor();
         match cursor == expected {
             true => Ok(()),
             false => Err(format!(
                 "{}'s cursor is {cursor}, not {expected}",
-                self.who(pid)
+                self.process_name(pid)
             )),
         }
     }
 
-    /// What an outbox takes for done is done.
-    pub(crate) fn check_outbox(&mut self, pid: Pid, at: usize) -> Checked {
+    /// What an cursor takes for done is done.
+    pub(crate) fn check_link(&mut self, pid: Pid, at: usize) -> CheckResult {
         let process = &self.processes[pid.0];
         let link = &process.links[at];
         let Some(greeted) = link.greeted() else {
             return Ok(());
         };
-        let done = match link.outbox.is_at_end(self.replica(pid)) {
+        let done = match link.cursor.is_at_end(self.replica(pid)) {
             true => process.model.last(),
-            false => link.outbox.cursor(),
+            false => link.cursor.cursor(),
         };
         self.check_has(greeted, pid, done)
     }
 
     /// Process `pid` has all that `other` holds up to this number, or newer.
-    fn check_has(&mut self, pid: Pid, other: Pid, through: u64) -> Checked {
+    fn check_has(&mut self, pid: Pid, other: Pid, through: u64) -> CheckResult {
         // Taken out for the moment, so that both can be read.
         let mut model = std::mem::take(&mut self.processes[pid.0].model);
         let other = (other, &self.processes[other.0].model);
         let verified = model.verify(&self.ledger, other, through);
         self.processes[pid.0].model = model;
-        verified.map_err(|lacking| format!("{}: {lacking}", self.who(pid)))
+        verified.map_err(|lacking| format!("{}: {lacking}", self.process_name(pid)))
     }
 }

@@ -13,10 +13,10 @@ use crate::random::Random;
 use crate::topology::NAMES;
 
 /// Most clients of a schedule.
-const CLIENTS: usize = 700;
+const MAX_CLIENTS: usize = 700;
 
 /// Most seconds of the clients' clocks.
-const SECONDS: usize = 3000;
+const MAX_SECONDS: usize = 3000;
 
 /// The same second in six texts, four of which are the same time.
 const TIME_TEXTS: usize = 6;
@@ -27,7 +27,7 @@ static CLIENT_TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     // Some do not fit into a record's inner room.
     let filler = |client| if client % 7 == 3 { 90 } else { 0 };
     let text = |client| format!("client-{client}{}", "x".repeat(filler(client)));
-    (0..CLIENTS).map(text).collect()
+    (0..MAX_CLIENTS).map(text).collect()
 });
 
 static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -41,7 +41,7 @@ static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
             format!("{second}.5"),
         ]
     };
-    (0..SECONDS).flat_map(texts).collect()
+    (0..MAX_SECONDS).flat_map(texts).collect()
 });
 
 /// A report's place in the ledger.
@@ -54,9 +54,9 @@ impl fmt::Debug for ReportId {
     }
 }
 
-/// What a client says, to whatever server.
+/// What a client body, to whatever server.
 #[derive(Clone, Copy)]
-pub(crate) struct Line {
+pub(crate) struct ClientReport {
     pub(crate) client: usize,
     position: &'static str,
     time: &'static str,
@@ -66,7 +66,7 @@ pub(crate) struct Line {
 /// its place here, so that it is found again, and compared, wherever it turns
 /// up.
 pub(crate) struct Ledger {
-    reports: Vec<(Line, usize, Report<'static>)>,
+    reports: Vec<(ClientReport, usize, Report<'static>)>,
     /// Mixes the order of skews, so that a later report may have a smaller one.
     mix: u64,
 }
@@ -80,7 +80,7 @@ impl Ledger {
     }
 
     /// A server takes a line.
-    pub(crate) fn add(&mut self, line: Line, server: usize) -> ReportId {
+    pub(crate) fn add(&mut self, line: ClientReport, server: usize) -> ReportId {
         let place = self.reports.len();
         let report = Report {
             client: Self::client_id(line.client),
@@ -116,7 +116,7 @@ impl Ledger {
     }
 
     /// A report in short, for people to read.
-    pub(crate) fn words(&self, id: ReportId) -> String {
+    pub(crate) fn describe(&self, id: ReportId) -> String {
         let (client, report) = (self.client(id), self.report(id));
         let [origin, position, time] = [
             report.origin.text(),
@@ -146,9 +146,13 @@ impl Ledger {
         by_time.then_with(|| texts(one).cmp(&texts(other)))
     }
 
-    /// What some client says next, and the report that a server would make of
+    /// What some client body next, and the report that a server would make of
     /// it if it took it for the very one that it took before.
-    pub(crate) fn next(&self, clients: usize, random: &mut Random) -> (Line, Option<ReportId>) {
+    pub(crate) fn next(
+        &self,
+        clients: usize,
+        random: &mut Random,
+    ) -> (ClientReport, Option<ReportId>) {
         if !self.reports.is_empty() && random.chance(150) {
             let again = ReportId(random.below(self.reports.len()) as u32);
             return (self.reports[again.0 as usize].0, Some(again));
@@ -157,7 +161,7 @@ impl Ledger {
     }
 
     /// A line with a time about now, or an old one.
-    fn fresh(&self, clients: usize, random: &mut Random) -> Line {
+    fn fresh(&self, clients: usize, random: &mut Random) -> ClientReport {
         let now = self.seconds();
         let second = match random.chance(150) {
             true => random.below(now + 1),
@@ -165,10 +169,10 @@ impl Ledger {
         };
         // Mostly whole seconds, so that equal times are common.
         let text = random.pick(&[0, 0, 0, 1, 2, 3, 4, 5]);
-        Line {
+        ClientReport {
             client: random.below(clients),
             position: random.pick(&POSITIONS),
-            time: &TIMES[second.min(SECONDS - 1) * TIME_TEXTS + text],
+            time: &TIMES[second.min(MAX_SECONDS - 1) * TIME_TEXTS + text],
         }
     }
 

@@ -5,22 +5,22 @@ use crate::network::Cut;
 use crate::queue::Event;
 use crate::setup::Fault;
 use crate::topology::NAMES;
-use crate::world::{Checked, World, note};
+use crate::world::{CheckResult, World, trace};
 
 /// Ticks between two moments at which something may fail.
-pub(crate) const FAIL_EVERY: u64 = 20;
+pub(crate) const FAULT_INTERVAL: u64 = 20;
 
 impl World {
     /// Lets anything fail that the dice say, and comes again.
     pub(crate) fn fail(&mut self) {
-        self.queue.push(self.now + FAIL_EVERY, Event::Fail);
+        self.queue.push(self.now + FAULT_INTERVAL, Event::Fail);
         for fault in [Fault::Cut, Fault::Partition, Fault::Crash, Fault::Pause] {
             if !self.random.chance(self.faults.of(fault)) {
                 continue;
             }
             match fault {
                 Fault::Cut => self.cut(),
-                Fault::Partition => self.part(),
+                Fault::Partition => self.partition(),
                 Fault::Crash => self.crash(),
                 _ => self.pause(),
             }
@@ -28,16 +28,16 @@ impl World {
     }
 
     /// Lets somebody edit the config, if the dice say so.
-    pub(crate) fn edit_now_and_then(&mut self) {
+    pub(crate) fn maybe_edit_config(&mut self) {
         if self.random.chance(self.setup.edits) {
             self.edit_config();
         }
     }
 
-    /// In a herd that forgets, all servers look through what they hold.
-    pub(crate) fn sweep_now_and_then(&mut self) -> Checked {
-        match self.setup.expiring.is_some() && self.random.chance(500) {
-            true => self.sweep(),
+    /// In a herd that is_purged, all servers look through what they hold.
+    pub(crate) fn maybe_purge(&mut self) -> CheckResult {
+        match self.setup.expiry.is_some() && self.random.chance(500) {
+            true => self.purge(),
             false => Ok(()),
         }
     }
@@ -46,20 +46,18 @@ impl World {
         let (one, other) = self.setup.links[self.random.below(self.setup.links.len())];
         let (from, to) = self.random.pick(&[(one, other), (other, one)]);
         let until = self.now + self.random.between(20, 300);
-        note!(
+        trace!(
             self,
-            "{} does not reach {} until {until}",
-            NAMES[from],
-            NAMES[to]
+            "{} does not reach {} until {until}", NAMES[from], NAMES[to]
         );
         self.cuts.push(Cut::new(1 << from, 1 << to, until));
     }
 
-    fn part(&mut self) {
+    fn partition(&mut self) {
         let everyone = (1 << self.setup.servers) - 1;
         let some = self.random.between(1, everyone - 1);
         let until = self.now + self.random.between(20, 400);
-        note!(
+        trace!(
             self,
             "the herd is split until {until}: {some:07b} (Riley is the last digit)"
         );
@@ -68,7 +66,7 @@ impl World {
     }
 
     fn crash(&mut self) {
-        if let Some((server, pid)) = self.someone() {
+        if let Some((server, pid)) = self.random_process() {
             self.end(pid);
             let rest = self.random.pick(&[0, 30, 300]);
             let at = self.now + self.random.between(0, rest);
@@ -77,11 +75,15 @@ impl World {
     }
 
     fn pause(&mut self) {
-        let Some((server, pid)) = self.someone() else {
+        let Some((server, pid)) = self.random_process() else {
             return;
         };
         let until = self.now + self.random.between(10, 500);
-        note!(self, "{} stands still until {until}", self.who(pid));
+        trace!(
+            self,
+            "{} stands still until {until}",
+            self.process_name(pid)
+        );
         self.processes[pid.0].paused_until = until;
         if self.random.chance(600) {
             let at = self.now + self.random.between(0, 40);
@@ -89,7 +91,7 @@ impl World {
         }
     }
 
-    fn someone(&mut self) -> Option<(usize, Pid)> {
+    fn random_process(&mut self) -> Option<(usize, Pid)> {
         let server = match self.random.chance(self.setup.aim) {
             true => self.setup.victim,
             false => self.random.below(self.setup.servers),

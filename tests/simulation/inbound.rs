@@ -4,34 +4,34 @@
 use proxyherd::model::report::Report;
 use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION};
 
+use crate::coverage::Situation;
 use crate::model::Pid;
 use crate::process::HERD;
-use crate::queue::{Event, Push, Request, Says, Taking};
+use crate::queue::{Event, IncomingPush, Push, Request, ResponseBody};
 use crate::setup::{Fault, Load};
-use crate::tally::Seen;
 use crate::topology::NAMES;
-use crate::world::{Checked, World, note};
+use crate::world::{CheckResult, World, trace};
 
 /// Most pieces that a push is merged in.
-const MOST_PIECES: usize = 8;
+const MAX_PIECES: usize = 8;
 
 impl World {
     /// Some client reports to some server.
-    pub(crate) fn report(&mut self) -> Checked {
+    pub(crate) fn report(&mut self) -> CheckResult {
         let server = self.random.below(self.setup.servers);
-        match self.reached(server) {
-            Some(pid) if self.processes[pid.0].paused_until <= self.now => self.hear(pid),
+        match self.receiver(server) {
+            Some(pid) if self.processes[pid.0].paused_until <= self.now => self.receive_report(pid),
             _ => Ok(()),
         }
     }
 
     /// Many reports reach one server at once.
-    pub(crate) fn burst(&mut self) -> Checked {
+    pub(crate) fn burst(&mut self) -> CheckResult {
         let Load::Burst(changes) = self.setup.load else {
             return Ok(());
         };
         let server = self.random.below(self.setup.servers);
-        let Some(pid) = self.reached(server) else {
+        let Some(pid) = self.receiver(server) else {
             return Ok(());
         };
         // Most of the reports win, so that this is enough.
@@ -39,12 +39,12 @@ impl World {
             if self.processes[pid.0].model.last() >= changes {
                 break;
             }
-            self.hear(pid)?;
+            self.receive_report(pid)?;
         }
         Ok(())
     }
 
-    fn hear(&mut self, pid: Pid) -> Checked {
+    fn receive_report(&mut self, pid: Pid) -> CheckResult {
         let server = self.processes[pid.0].server;
         let (line, again) = self.ledger.next(self.setup.clients, &mut self.random);
         let again = again.filter(|&id| self.ledger.origin(id) == server && self.random.chance(500));
@@ -58,22 +58,22 @@ impl World {
             .expect("there is room");
         let expected = process.model.merge(&self.ledger, id, 0);
         let client = line.client;
-        note!(
+        trace!(
             self,
             "{} hears {}: {merged:?}",
-            self.who(pid),
-            self.ledger.words(id)
+            self.process_name(pid),
+            self.ledger.describe(id)
         );
-        self.tally.count(Seen::FromClient);
+        self.coverage.count(Situation::FromClient);
         if merged != expected {
             return Err(format!("merging said {merged:?}, not {expected:?}"));
         }
         self.wake_links(pid);
         self.check_client(pid, client)?;
-        self.check_shown(pid, client).map(drop)
+        self.check_located(pid, client).map(drop)
     }
 
-    pub(crate) fn greeted(&mut self, pid: Pid, request: Request) -> Checked {
+    pub(crate) fn receive_greeting(&mut self, pid: Pid, request: Request) -> CheckResult {
         let replica = self.replica(pid);
         let greeting = Greeting {
             version: VERSION,
@@ -83,27 +83,27 @@ impl World {
             receiver: NAMES[request.to],
             expire_after: None,
         };
-        let welcome = match replica.welcome(&greeting) {
-            Ok(welcome) => welcome,
-            Err(refusal) => return self.turn_away(pid, request, refusal),
+        let reply = match replica.accept_greeting(&greeting) {
+            Ok(reply) => reply,
+            Err(rejection) => return self.reject_greeting(pid, request, rejection),
         };
-        self.check_welcome(pid, request.from, &welcome)?;
-        if welcome.is_new {
-            self.greet_again(pid, welcome.neighbour.0);
+        self.check_greet_reply(pid, request.from, &reply)?;
+        if reply.is_new {
+            self.greet_again(pid, reply.neighbour.0);
         }
-        self.answer(pid, &request, Says::GreetReply(welcome));
+        self.respond(pid, &request, ResponseBody::GreetReply(reply));
         Ok(())
     }
 
-    /// A greeting is refused, which happens to strangers only.
-    fn turn_away(&mut self, pid: Pid, request: Request, refusal: Rejection) -> Checked {
-        self.check_stranger(pid, request.from, &refusal)?;
-        self.tally.count(Seen::GreetedInVain);
-        self.answer(pid, &request, Says::Refused(refusal));
+    /// A greeting is rejected, which happens to unaccepted_senders only.
+    fn reject_greeting(&mut self, pid: Pid, request: Request, rejection: Rejection) -> CheckResult {
+        self.check_not_neighbour(pid, request.from, &rejection)?;
+        self.coverage.count(Situation::GreetingRejected);
+        self.respond(pid, &request, ResponseBody::Rejected(rejection));
         self.check_unchanged(pid)
     }
 
-    pub(crate) fn pushed(&mut self, pid: Pid, request: Request, push: Push) -> Checked {
+    pub(crate) fn receive_push(&mut self, pid: Pid, request: Request, push: Push) -> CheckResult {
         let header = PushHeader {
             herd: HERD,
             sender: NAMES[self.server(request.from)],
@@ -112,91 +112,91 @@ impl World {
             from: push.span.from,
             to: push.span.to,
         };
-        let judged = self.replica(pid).begin_push(&header);
-        self.check_judged(pid, request.from, &header, judged.as_ref().map(|_| ()))?;
+        let result = self.replica(pid).begin_push(&header);
+        self.check_push_result(pid, request.from, &header, result.as_ref().map(|_| ()))?;
         self.probe(pid, &header)?;
-        match judged {
-            Ok(intake) => self.resume(Taking {
+        match result {
+            Ok(pending) => self.resume(IncomingPush {
                 by: pid,
                 request,
                 push,
-                intake,
+                pending,
                 merged: 0,
                 pieces: 0,
             }),
-            Err(refusal) => {
-                self.count_refusal(&refusal);
-                self.answer(pid, &request, Says::Refused(refusal));
+            Err(rejection) => {
+                self.count_rejection(&rejection);
+                self.respond(pid, &request, ResponseBody::Rejected(rejection));
                 Ok(())
             }
         }
     }
 
     /// Merges the rest of a push, or a piece of it.
-    pub(crate) fn resume(&mut self, mut taking: Taking) -> Checked {
-        if taking.merged > 0 && self.random.chance(self.faults.of(Fault::Cancelled)) {
-            self.tally.count(Seen::Cancelled);
-            note!(
+    pub(crate) fn resume(&mut self, mut incoming: IncomingPush) -> CheckResult {
+        if incoming.merged > 0 && self.random.chance(self.faults.of(Fault::Cancelled)) {
+            self.coverage.count(Situation::Cancelled);
+            trace!(
                 self,
                 "{} gives up a push of {}",
-                self.who(taking.by),
-                self.who(taking.request.from)
+                self.process_name(incoming.by),
+                self.process_name(incoming.request.from)
             );
             return Ok(());
         }
-        let rest = taking.push.reports.len() - taking.merged;
-        let pauses =
-            taking.pieces < MOST_PIECES && self.random.chance(self.faults.of(Fault::Pieces));
-        let piece = if pauses {
+        let rest = incoming.push.reports.len() - incoming.merged;
+        let is_interrupted =
+            incoming.pieces < MAX_PIECES && self.random.chance(self.faults.of(Fault::Pieces));
+        let piece = if is_interrupted {
             self.random.below(rest + 1)
         } else {
             rest
         };
-        self.merge(&mut taking, piece)?;
-        if !pauses {
-            return self.finish(taking);
+        self.merge(&mut incoming, piece)?;
+        if !is_interrupted {
+            return self.finish(incoming);
         }
-        taking.pieces += 1;
+        incoming.pieces += 1;
         let longest = if self.setup.load == Load::Spaced {
             5
         } else {
             25
         };
         let at = self.now + self.random.between(1, longest);
-        self.queue.push(at, Event::Merge(Box::new(taking)));
+        self.queue.push(at, Event::Merge(Box::new(incoming)));
         Ok(())
     }
 
-    fn merge(&mut self, taking: &mut Taking, piece: usize) -> Checked {
-        let ids = &taking.push.reports[taking.merged..taking.merged + piece];
+    fn merge(&mut self, incoming: &mut IncomingPush, piece: usize) -> CheckResult {
+        let ids = &incoming.push.reports[incoming.merged..incoming.merged + piece];
         let reports: Vec<Report<'_>> = ids.iter().map(|&id| *self.ledger.report(id)).collect();
-        let now = self.clock(taking.by);
+        let now = self.clock(incoming.by);
         let won = self
-            .replica(taking.by)
-            .merge(&taking.intake, &reports, now)
+            .replica(incoming.by)
+            .merge(&incoming.pending, &reports, now)
             .newer;
-        taking.merged += piece;
-        self.check_merged(taking.by, taking.request.from, ids, won)?;
+        incoming.merged += piece;
+        self.check_merged(incoming.by, incoming.request.from, ids, won)?;
         if won > 0 {
-            self.wake_links(taking.by);
+            self.wake_links(incoming.by);
         }
         Ok(())
     }
 
-    fn finish(&mut self, taking: Taking) -> Checked {
-        let finished = self.replica(taking.by).finish_push(&taking.intake);
-        self.check_finished(&taking, &finished)?;
-        let says = finished.map_or_else(Says::Refused, Says::Applied);
-        self.answer(taking.by, &taking.request, says);
+    fn finish(&mut self, incoming: IncomingPush) -> CheckResult {
+        let finished = self.replica(incoming.by).finish_push(&incoming.pending);
+        self.check_finished(&incoming, &finished)?;
+        let body = finished.map_or_else(ResponseBody::Rejected, ResponseBody::Applied);
+        self.respond(incoming.by, &incoming.request, body);
         Ok(())
     }
 
-    fn count_refusal(&mut self, refusal: &Rejection) {
-        match refusal {
-            Rejection::Restarted => self.tally.count(Seen::Restarted),
-            Rejection::NotGreeted => self.tally.count(Seen::NotGreeted),
-            Rejection::Gap { .. } => self.tally.count(Seen::Gap),
-            Rejection::NoNeighbour(_) => self.tally.count(Seen::PushedInVain),
+    fn count_rejection(&mut self, rejection: &Rejection) {
+        match rejection {
+            Rejection::WrongIncarnation => self.coverage.count(Situation::WrongIncarnation),
+            Rejection::NotGreeted => self.coverage.count(Situation::NotGreeted),
+            Rejection::Gap { .. } => self.coverage.count(Situation::Gap),
+            Rejection::NotNeighbour(_) => self.coverage.count(Situation::PushRejected),
             _ => {}
         }
     }

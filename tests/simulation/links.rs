@@ -5,37 +5,37 @@ use proxyherd::replication::replica::{Rejection, Replica};
 use proxyherd::replication::send_cursor::{Batch, Span};
 
 use crate::clients::{Ledger, ReportId};
+use crate::coverage::Situation;
 use crate::model::Pid;
 use crate::process::{Link, Process, Waiting};
-use crate::queue::{Answer, Body, Event, Push, Request, Says};
-use crate::tally::Seen;
+use crate::queue::{Body, Event, Push, Request, Response, ResponseBody};
 use crate::topology::NAMES;
-use crate::world::{Checked, HEARTBEAT, World, note};
+use crate::world::{CheckResult, HEARTBEAT_INTERVAL, World, trace};
 
-/// A link waits so many ticks for an answer: longer than a message is ever
+/// A link waits so many ticks for an response: longer than a message is ever
 /// under way both ways, merging in pieces included, where nothing fails.
-const TIME_LIMIT: u64 = 60;
+const REQUEST_TIMEOUT: u64 = 60;
 
 /// Most ticks until a link tries again after a failure.
-const BACKOFF: u64 = 30;
+const MAX_BACKOFF: u64 = 30;
 
 /// A batch as it is gathered.
-struct Gathered<'a> {
+struct CollectedBatch<'a> {
     ledger: &'a Ledger,
     room: usize,
     reports: Vec<ReportId>,
     /// A report that no client ever sent, if one was offered.
-    stranger: Option<String>,
+    unknown_report: Option<String>,
 }
 
-impl Batch for Gathered<'_> {
+impl Batch for CollectedBatch<'_> {
     fn add(&mut self, report: &Report<'_>) -> bool {
         if self.reports.len() == self.room {
             return false;
         }
         match self.ledger.find(report) {
             Ok(id) => self.reports.push(id),
-            Err(stranger) => self.stranger = Some(stranger),
+            Err(unknown_report) => self.unknown_report = Some(unknown_report),
         }
         true
     }
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    pub(crate) fn step(&mut self, pid: Pid, at: usize) -> Checked {
+    pub(crate) fn step(&mut self, pid: Pid, at: usize) -> CheckResult {
         let now = self.now;
         let link = self.link(pid, at);
         // A step that was moved forward leaves its old event behind.
@@ -73,44 +73,47 @@ impl World {
             return Ok(());
         }
         link.next_step = u64::MAX;
-        match (&link.waiting, link.greets) {
+        match (&link.waiting, link.must_greet) {
             (Some(_), _) => Ok(()),
             (None, true) => self.greet(pid, at),
             (None, false) => self.push(pid, at),
         }
     }
 
-    fn greet(&mut self, pid: Pid, at: usize) -> Checked {
+    fn greet(&mut self, pid: Pid, at: usize) -> CheckResult {
         let link = self.link(pid, at);
-        link.greets = false;
-        let (to, neighbour) = (NAMES[link.to], link.outbox.neighbour());
+        link.must_greet = false;
+        let (to, neighbour) = (NAMES[link.to], link.cursor.neighbour());
         let own = (NAMES[self.server(pid)], pid.incarnation(), to);
         let greeting = self.replica(pid).greeting(neighbour);
         if (greeting.sender, greeting.incarnation, greeting.receiver) != own {
-            return Err(format!("{} greets with {greeting:?}", self.who(pid)));
+            return Err(format!(
+                "{} must_greet with {greeting:?}",
+                self.process_name(pid)
+            ));
         }
         self.request(pid, at, Body::Greeting)
     }
 
-    fn push(&mut self, pid: Pid, at: usize) -> Checked {
-        let heartbeat_at = self.link(pid, at).sent_at + HEARTBEAT;
+    fn push(&mut self, pid: Pid, at: usize) -> CheckResult {
+        let heartbeat_at = self.link(pid, at).sent_at + HEARTBEAT_INTERVAL;
         let is_due = heartbeat_at <= self.now;
         let push = match is_due && self.random.chance(300) {
             true => self.heartbeat(pid, at),
-            false => self.gather(pid, at)?,
+            false => self.collect_batch(pid, at)?,
         };
         if push.reports.is_empty() && !is_due {
             self.step_at(pid, at, heartbeat_at);
             return Ok(());
         }
-        self.tally.count(Seen::Pushed);
+        self.coverage.count(Situation::Pushed);
         self.request(pid, at, Body::Push(push))
     }
 
     /// A push of nothing, without a look at what there is.
     fn heartbeat(&mut self, pid: Pid, at: usize) -> Push {
         let link = self.link(pid, at);
-        let cursor = link.outbox.cursor();
+        let cursor = link.cursor.cursor();
         Push {
             greeted: link.greeted().expect("only who was greeted is pushed to"),
             span: Span {
@@ -122,20 +125,20 @@ impl World {
         }
     }
 
-    fn gather(&mut self, pid: Pid, at: usize) -> Checked<Push> {
+    fn collect_batch(&mut self, pid: Pid, at: usize) -> CheckResult<Push> {
         let Process { replica, links, .. } = &mut self.processes[pid.0];
         let replica = replica.as_ref();
         let replica = replica.expect("what is meant for the dead was dropped");
         let link = &mut links[at];
-        let mut batch = Gathered {
+        let mut batch = CollectedBatch {
             ledger: &self.ledger,
             room: self.setup.room,
             reports: Vec::new(),
-            stranger: None,
+            unknown_report: None,
         };
-        let span = link.outbox.fill(replica, &mut batch);
-        if let Some(stranger) = batch.stranger {
-            return Err(stranger);
+        let span = link.cursor.fill(replica, &mut batch);
+        if let Some(unknown_report) = batch.unknown_report {
+            return Err(unknown_report);
         }
         let push = Push {
             greeted: link.greeted().expect("only who was greeted is pushed to"),
@@ -146,7 +149,7 @@ impl World {
         Ok(push)
     }
 
-    fn request(&mut self, pid: Pid, at: usize, body: Body) -> Checked {
+    fn request(&mut self, pid: Pid, at: usize, body: Body) -> CheckResult {
         let now = self.now;
         let link = self.link(pid, at);
         link.requests += 1;
@@ -158,7 +161,7 @@ impl World {
         };
         link.waiting = Some(Waiting { number, span });
         let time_out = Event::TimeOut(pid, at, number);
-        self.queue.push(now + TIME_LIMIT, time_out);
+        self.queue.push(now + REQUEST_TIMEOUT, time_out);
         self.send(Request {
             from: pid,
             to,
@@ -168,72 +171,78 @@ impl World {
         })
     }
 
-    pub(crate) fn answered(&mut self, answer: Answer) -> Checked {
-        let (pid, at) = (answer.to, answer.link);
-        let Some(waiting) = self.stop_waiting(pid, at, answer.number) else {
-            self.tally.count(Seen::TooLate);
+    pub(crate) fn receive_response(&mut self, response: Response) -> CheckResult {
+        let (pid, at) = (response.to, response.link);
+        let Some(waiting) = self.stop_waiting(pid, at, response.number) else {
+            self.coverage.count(Situation::TooLate);
             return Ok(());
         };
-        match (waiting.span, answer.says) {
-            (None, Says::GreetReply(welcome)) => {
+        match (waiting.span, response.body) {
+            (None, ResponseBody::GreetReply(reply)) => {
                 let (link, replica) = self.link_and_replica(pid, at);
-                link.outbox
-                    .welcomed(replica, welcome.incarnation, welcome.applied);
-                self.check_cursor(pid, at, welcome.applied)?;
+                link.cursor
+                    .start_at(replica, reply.incarnation, reply.applied);
+                self.check_cursor(pid, at, reply.applied)?;
             }
-            (Some(span), Says::Applied(applied)) => self.acknowledged(pid, at, span, applied)?,
-            (_, Says::Refused(Rejection::NoNeighbour(_))) => {
-                self.link(pid, at).greets = true;
-                self.step_within(pid, at, BACKOFF);
-                return self.check_outbox(pid, at);
+            (Some(span), ResponseBody::Applied(applied)) => {
+                self.acknowledged(pid, at, span, applied)?
             }
-            (Some(_), Says::Refused(_)) => self.link(pid, at).greets = true,
-            _ => return Err("an answer to another question".to_owned()),
+            (_, ResponseBody::Rejected(Rejection::NotNeighbour(_))) => {
+                self.link(pid, at).must_greet = true;
+                self.step_within(pid, at, MAX_BACKOFF);
+                return self.check_link(pid, at);
+            }
+            (Some(_), ResponseBody::Rejected(_)) => self.link(pid, at).must_greet = true,
+            _ => return Err("an response to another question".to_owned()),
         }
         self.step_within(pid, at, 2);
-        self.check_outbox(pid, at)
+        self.check_link(pid, at)
     }
 
-    fn acknowledged(&mut self, pid: Pid, at: usize, span: Span, applied: u64) -> Checked {
+    fn acknowledged(&mut self, pid: Pid, at: usize, span: Span, applied: u64) -> CheckResult {
         if applied > span.to {
-            self.tally.count(Seen::AppliedBeyond);
+            self.coverage.count(Situation::AppliedBeyond);
         }
         let batch = self.setup.batch;
         let (link, replica) = self.link_and_replica(pid, at);
-        let cursor = link.outbox.cursor();
-        link.outbox.acknowledged(replica, span, applied);
-        link.outbox.grow(span);
+        let cursor = link.cursor.cursor();
+        link.cursor.acknowledged(replica, span, applied);
+        link.cursor.grow(span);
         if span.reports >= link.at_most {
             link.at_most = (link.at_most * 2).min(batch);
         }
         self.check_cursor(pid, at, cursor.max(applied))
     }
 
-    pub(crate) fn time_out(&mut self, pid: Pid, at: usize, number: u32) -> Checked {
+    pub(crate) fn time_out(&mut self, pid: Pid, at: usize, number: u32) -> CheckResult {
         let Some(waiting) = self.stop_waiting(pid, at, number) else {
             return Ok(());
         };
-        self.tally.count(Seen::NoAnswer);
-        note!(self, "{} waited for an answer in vain", self.who(pid));
-        let greets = self.random.chance(300) || waiting.span.is_none();
+        self.coverage.count(Situation::NoResponse);
+        trace!(
+            self,
+            "{} waited for an response in vain",
+            self.process_name(pid)
+        );
+        let must_greet = self.random.chance(300) || waiting.span.is_none();
         let link = self.link(pid, at);
-        link.greets |= greets;
+        link.must_greet |= must_greet;
         if let Some(span) = waiting.span {
-            link.outbox.unanswered(span);
+            link.cursor.shrink(span);
             if span.reports > 0 {
                 link.at_most = (link.at_most.min(span.reports) / 2).max(1);
             }
         }
-        self.step_within(pid, at, BACKOFF);
-        self.check_outbox(pid, at)
+        self.step_within(pid, at, MAX_BACKOFF);
+        self.check_link(pid, at)
     }
 
-    /// A new incarnation of the neighbour showed up: the link greets it at
+    /// A new incarnation of the neighbour showed up: the link must_greet it at
     /// once, and sometimes does not even wait for what is under way.
     pub(crate) fn greet_again(&mut self, pid: Pid, at: usize) {
         let impatient = self.random.chance(500);
         let link = self.link(pid, at);
-        link.greets = true;
+        link.must_greet = true;
         if impatient {
             link.waiting = None;
         }

@@ -20,11 +20,12 @@
 
 mod checks;
 mod clients;
-mod ends;
+mod coverage;
 mod expiry;
 mod faults;
+mod final_checks;
 mod inbound;
-mod life;
+mod invalid_requests;
 mod links;
 mod model;
 mod network;
@@ -33,51 +34,50 @@ mod queue;
 #[path = "../common/random.rs"]
 mod random;
 mod reload;
+mod schedule;
 mod setup;
 mod shrink;
-mod strangers;
-mod tally;
 mod topology;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use coverage::Coverage;
 use setup::Setup;
-use tally::Tally;
 
-/// How many seeds run if nobody says: some twenty seconds on two cores.
-const SEEDS: u64 = 20_000;
+/// How many seeds run if nobody body: some twenty seconds on two cores.
+const DEFAULT_SEEDS: u64 = 20_000;
 
 /// So many seeds come upon everything that the simulation is there for.
-const ENOUGH: u64 = 2000;
+const MIN_SEEDS_FOR_COVERAGE: u64 = 2000;
 
 #[test]
 fn a_herd_keeps_its_promises_under_any_schedule() {
     if let Some(seed) = variable("PROXYHERD_SEED") {
-        return run_aloud(seed);
+        return run_traced(seed);
     }
-    let seeds = variable("PROXYHERD_SEEDS").unwrap_or(SEEDS);
-    let all = run_all(seeds).unwrap_or_else(|(seed, words)| fail(seed, &words));
+    let seeds = variable("PROXYHERD_SEEDS").unwrap_or(DEFAULT_SEEDS);
+    let all = run_all(seeds).unwrap_or_else(|(seed, text)| fail(seed, &text));
     println!("{all:#?}");
     assert!(
-        seeds < ENOUGH || all.is_complete(),
+        seeds < MIN_SEEDS_FOR_COVERAGE || all.is_complete(),
         "never came up: {all:#?}"
     );
 }
 
 /// Runs so many seeds on all cores. Gives what they came upon, or one that
-/// failed and its words.
-fn run_all(seeds: u64) -> Result<Tally, (u64, String)> {
+/// failed and its text.
+fn run_all(seeds: u64) -> Result<Coverage, (u64, String)> {
     let next = AtomicU64::new(0);
     let run_some = || {
-        let mut some = Tally::default();
+        let mut some = Coverage::default();
         let drawn = std::iter::repeat_with(|| next.fetch_add(1, Relaxed));
         for seed in drawn.take_while(|&seed| seed < seeds) {
             match shrink::run(&Setup::draw(seed)) {
-                Ok(tally) => some.add(&tally),
+                Ok(coverage) => some.add(&coverage),
                 Err(failure) => {
                     next.store(seeds, Relaxed);
-                    return Err((seed, failure.words));
+                    return Err((seed, failure.text));
                 }
             }
         }
@@ -86,7 +86,7 @@ fn run_all(seeds: u64) -> Result<Tally, (u64, String)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(run_some)).collect();
-        let mut all = Tally::default();
+        let mut all = Coverage::default();
         for thread in threads {
             all.add(&thread.join().expect("panics are caught and told")?);
         }
@@ -94,21 +94,21 @@ fn run_all(seeds: u64) -> Result<Tally, (u64, String)> {
     })
 }
 
-fn run_aloud(seed: u64) {
+fn run_traced(seed: u64) {
     match shrink::trace(&Setup::draw(seed)) {
         Ok(trace) => println!("{:?}\n{}", Setup::draw(seed), trace.join("\n")),
         Err(failure) => {
             println!("{}\n", failure.report());
-            fail(seed, &failure.words);
+            fail(seed, &failure.text);
         }
     }
 }
 
-fn fail(seed: u64, words: &str) -> ! {
+fn fail(seed: u64, text: &str) -> ! {
     let smallest = shrink::shrink(&Setup::draw(seed));
     let smallest = smallest.map_or_else(String::new, |failure| failure.report());
     panic!(
-        "{words}\nThe seed is {seed}: run it again with PROXYHERD_SEED={seed}. \
+        "{text}\nThe seed is {seed}: run it again with PROXYHERD_SEED={seed}. \
          The smallest herd found that fails:\n{smallest}"
     );
 }

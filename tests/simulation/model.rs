@@ -7,11 +7,11 @@ use proxyherd::replication::replica::{PushHeader, Rejection};
 use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
-use crate::expiry::Sight;
+use crate::expiry::ServerExpiry;
 
 /// How many of a neighbour's incarnations a replica is bound to remember. Past
 /// this it may forget, and the account is no longer exact.
-const REMEMBERED: u32 = 4;
+const MAX_INCARNATIONS: u32 = 4;
 
 /// A process, by its place in the world's list. There are at most 64, so that
 /// a set of them is a word.
@@ -35,7 +35,7 @@ impl Pid {
 
 /// One client's newest report.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldReport {
     pub(crate) report: ReportId,
     /// Its number in the feed.
     pub(crate) number: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Held {
 
 /// What one process knows of another that pushes to it.
 #[derive(Clone, Copy, Default)]
-struct Heard {
+struct SenderProgress {
     /// The last number that was finished.
     applied: u64,
     /// All that the other holds up to this number was found here.
@@ -54,25 +54,25 @@ struct Heard {
 
 #[derive(Default)]
 pub(crate) struct Model {
-    held: Vec<Option<Held>>,
+    held: Vec<Option<HeldReport>>,
     changes: Vec<ReportId>,
-    heard: Vec<Heard>,
+    progress: Vec<SenderProgress>,
     /// By the neighbour's place in the list: its incarnations that greeted.
-    met: Vec<u64>,
-    sight: Option<Sight>,
+    greeted_by: Vec<u64>,
+    expiry: Option<ServerExpiry>,
 }
 
 impl Model {
-    pub(crate) fn new(clients: usize, neighbours: usize, sight: Option<Sight>) -> Self {
+    pub(crate) fn new(clients: usize, neighbours: usize, expiry: Option<ServerExpiry>) -> Self {
         Self {
             held: vec![None; clients],
-            met: vec![0; neighbours],
-            sight,
+            greeted_by: vec![0; neighbours],
+            expiry,
             ..Self::default()
         }
     }
 
-    pub(crate) fn held(&self, client: usize) -> Option<Held> {
+    pub(crate) fn held(&self, client: usize) -> Option<HeldReport> {
         self.held[client]
     }
 
@@ -82,8 +82,8 @@ impl Model {
     }
 
     /// There are so many neighbours now, those that were ones included.
-    pub(crate) fn make_room(&mut self, neighbours: usize) {
-        self.met.resize(neighbours, 0);
+    pub(crate) fn set_neighbours(&mut self, neighbours: usize) {
+        self.greeted_by.resize(neighbours, 0);
     }
 
     /// The number of the newest change.
@@ -92,27 +92,27 @@ impl Model {
     }
 
     /// How many reports that changed behind `after` no process sent.
-    pub(crate) fn unheard_after(&self, after: u64) -> usize {
-        let unheard = |held: &&Held| held.number > after && held.from == 0;
-        self.held.iter().flatten().filter(unheard).count()
+    pub(crate) fn count_unsent_after(&self, after: u64) -> usize {
+        let unsent = |held: &&HeldReport| held.number > after && held.from == 0;
+        self.held.iter().flatten().filter(unsent).count()
     }
 
     /// Merges a report; `from` is the set of those who sent it now.
     pub(crate) fn merge(&mut self, ledger: &Ledger, report: ReportId, from: u64) -> MergeResult {
-        if self.forgets(ledger, report) {
-            return MergeResult::Older;
+        if self.is_purged(ledger, report) {
+            return MergeResult::Stale;
         }
         let client = ledger.client(report);
         let order = self.held[client].map(|held| ledger.compare(report, held.report));
         match (order, &mut self.held[client]) {
-            (Some(Ordering::Less), _) => MergeResult::Older,
+            (Some(Ordering::Less), _) => MergeResult::Stale,
             (Some(Ordering::Equal), Some(held)) => {
                 held.from |= from;
-                MergeResult::Same
+                MergeResult::Duplicate
             }
             (_, held) => {
                 self.changes.push(report);
-                *held = Some(Held {
+                *held = Some(HeldReport {
                     report,
                     number: self.changes.len() as u64,
                     from,
@@ -123,7 +123,7 @@ impl Model {
     }
 
     /// Reports that were merged at once change in an order that the process
-    /// chooses: learns it from `number_of`, which says a client's number in the
+    /// chooses: learns it from `number_of`, which body a client's number in the
     /// feed. Those behind `before` must have all the numbers there, each once.
     pub(crate) fn learn_order(
         &mut self,
@@ -150,20 +150,21 @@ impl Model {
     /// kept counts as such.
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
         let held = self.held[ledger.client(report)];
-        self.forgets(ledger, report)
+        self.is_purged(ledger, report)
             || held.is_some_and(|held| ledger.compare(held.report, report).is_ge())
     }
 
-    pub(crate) fn forgets(&self, ledger: &Ledger, report: ReportId) -> bool {
-        self.sight
-            .is_some_and(|sight| sight.forgets(ledger, report))
+    pub(crate) fn is_purged(&self, ledger: &Ledger, report: ReportId) -> bool {
+        self.expiry
+            .is_some_and(|expiry| expiry.is_purged(ledger, report))
     }
 
     /// Forgets what is too old, and gives how many that were.
-    pub(crate) fn forget_old(&mut self, ledger: &Ledger) -> usize {
+    pub(crate) fn purge(&mut self, ledger: &Ledger) -> usize {
         let before = self.clients();
-        let sight = self.sight;
-        let is_kept = |held: &Held| sight.is_none_or(|sight| !sight.forgets(ledger, held.report));
+        let expiry = self.expiry;
+        let is_kept =
+            |held: &HeldReport| expiry.is_none_or(|expiry| !expiry.is_purged(ledger, held.report));
         for held in &mut self.held {
             *held = held.filter(is_kept);
         }
@@ -188,29 +189,31 @@ impl Model {
 
     /// Is the account of a neighbour's incarnations exact?
     pub(crate) fn is_exact(&self, neighbour: usize) -> bool {
-        self.met[neighbour].count_ones() <= REMEMBERED
+        self.greeted_by[neighbour].count_ones() <= MAX_INCARNATIONS
     }
 
-    pub(crate) fn has_met(&self, neighbour: usize, pid: Pid) -> bool {
-        self.met[neighbour] & pid.bit() != 0
+    pub(crate) fn has_greeted(&self, neighbour: usize, pid: Pid) -> bool {
+        self.greeted_by[neighbour] & pid.bit() != 0
     }
 
-    pub(crate) fn meet(&mut self, neighbour: usize, pid: Pid) {
-        self.met[neighbour] |= pid.bit();
+    pub(crate) fn record_greeting(&mut self, neighbour: usize, pid: Pid) {
+        self.greeted_by[neighbour] |= pid.bit();
     }
 
     pub(crate) fn applied(&self, pid: Pid) -> u64 {
-        self.heard.get(pid.0).map_or(0, |heard| heard.applied)
+        self.progress
+            .get(pid.0)
+            .map_or(0, |progress| progress.applied)
     }
 
     /// A push up to `to` was finished: gives what counts as applied.
     pub(crate) fn finish(&mut self, pid: Pid, to: u64) -> u64 {
-        let heard = self.heard_of(pid);
-        heard.applied = heard.applied.max(to);
-        heard.applied
+        let progress = self.progress_of(pid);
+        progress.applied = progress.applied.max(to);
+        progress.applied
     }
 
-    /// How this process must answer a push of `pid`; only where the account
+    /// How this process must response a push of `pid`; only where the account
     /// [is exact](Self::is_exact).
     pub(crate) fn judge(
         &self,
@@ -220,8 +223,8 @@ impl Model {
     ) -> Result<(), Rejection> {
         let (from, applied) = (push.from, self.applied(pid));
         if push.receiver_incarnation != own.incarnation() {
-            Err(Rejection::Restarted)
-        } else if !self.has_met(neighbour, pid) {
+            Err(Rejection::WrongIncarnation)
+        } else if !self.has_greeted(neighbour, pid) {
             Err(Rejection::NotGreeted)
         } else if from > applied {
             Err(Rejection::Gap { applied, from })
@@ -242,7 +245,7 @@ impl Model {
         if through > other.last() {
             return Err(format!("number {through} was never given"));
         }
-        let verified = self.heard_of(pid).verified;
+        let verified = self.progress_of(pid).verified;
         if through <= verified {
             return Ok(());
         }
@@ -251,14 +254,14 @@ impl Model {
             return Err(format!("{lacking:?} up to number {through} is lacking"));
         }
         drop(needed);
-        self.heard_of(pid).verified = through;
+        self.progress_of(pid).verified = through;
         Ok(())
     }
 
-    fn heard_of(&mut self, Pid(pid): Pid) -> &mut Heard {
-        if self.heard.len() <= pid {
-            self.heard.resize(pid + 1, Heard::default());
+    fn progress_of(&mut self, Pid(pid): Pid) -> &mut SenderProgress {
+        if self.progress.len() <= pid {
+            self.progress.resize(pid + 1, SenderProgress::default());
         }
-        &mut self.heard[pid]
+        &mut self.progress[pid]
     }
 }

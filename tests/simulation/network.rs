@@ -1,16 +1,16 @@
 //! The network between processes: it loses, doubles, delays and reorders.
 
 use crate::model::Pid;
-use crate::queue::{Answer, Body, Event, Request, Says};
+use crate::queue::{Body, Event, Request, Response, ResponseBody};
 use crate::setup::Fault;
 use crate::topology::NAMES;
-use crate::world::{Checked, Stage, World, note};
+use crate::world::{CheckResult, Stage, World, trace};
 
 /// Most ticks that a message is under way which is not late.
-const DELAY: u64 = 8;
+const MAX_DELAY: u64 = 8;
 
 /// Most ticks that a late message is under way.
-const LATE: u64 = 800;
+const MAX_LATE_DELAY: u64 = 800;
 
 /// Servers of one set do not reach servers of another for a while.
 pub(crate) struct Cut {
@@ -27,17 +27,17 @@ impl Cut {
 
 impl World {
     /// Sends a request to a server.
-    pub(crate) fn send(&mut self, request: Request) -> Checked {
-        note!(
+    pub(crate) fn send(&mut self, request: Request) -> CheckResult {
+        trace!(
             self,
             "{} -> {}: {}",
-            self.who(request.from),
+            self.process_name(request.from),
             NAMES[request.to],
-            self.words(&request.body)
+            self.describe(&request.body)
         );
         if self.stage == Stage::Quiet && !request.is_heartbeat() {
-            let who = self.who(request.from);
-            return Err(format!("{who} has more to say when all was said"));
+            let name = self.process_name(request.from);
+            return Err(format!("{name} has more to say when all was said"));
         }
         let from = self.server(request.from);
         if self.loses(from, request.to, Fault::RequestLost) {
@@ -54,25 +54,25 @@ impl World {
 
     /// A request reached its server: one of the processes of that name, the
     /// newest more often than not.
-    pub(crate) fn arrive(&mut self, request: Request) -> Checked {
-        let Some(pid) = self.reached(request.to) else {
-            note!(self, "{} reaches nobody", self.who(request.from));
+    pub(crate) fn arrive(&mut self, request: Request) -> CheckResult {
+        let Some(pid) = self.receiver(request.to) else {
+            trace!(self, "{} reaches nobody", self.process_name(request.from));
             return Ok(());
         };
-        let wakes = self.processes[pid.0].paused_until;
-        if wakes > self.now {
-            self.queue.push(wakes, Event::Arrive(request));
+        let resumes_at = self.processes[pid.0].paused_until;
+        if resumes_at > self.now {
+            self.queue.push(resumes_at, Event::Arrive(request));
             return Ok(());
         }
         match request.body.clone() {
-            Body::Greeting => self.greeted(pid, request),
-            Body::Push(push) => self.pushed(pid, request, push),
+            Body::Greeting => self.receive_greeting(pid, request),
+            Body::Push(push) => self.receive_push(pid, request, push),
         }
     }
 
-    pub(crate) fn reached(&mut self, server: usize) -> Option<Pid> {
+    pub(crate) fn receiver(&mut self, server: usize) -> Option<Pid> {
         let living = &self.living[server];
-        let elsewhere = self.stage == Stage::Storm && living.len() > 1;
+        let elsewhere = self.stage == Stage::Faulty && living.len() > 1;
         match elsewhere && self.random.chance(250) {
             true => Some(self.random.pick(&self.living[server])),
             false => living.last().copied(),
@@ -80,25 +80,25 @@ impl World {
     }
 
     /// Answers a request.
-    pub(crate) fn answer(&mut self, from: Pid, request: &Request, says: Says) {
-        note!(
+    pub(crate) fn respond(&mut self, from: Pid, request: &Request, body: ResponseBody) {
+        trace!(
             self,
-            "{} answers {}: {says:?}",
-            self.who(from),
-            self.who(request.from)
+            "{} answers {}: {body:?}",
+            self.process_name(from),
+            self.process_name(request.from)
         );
         let to = self.server(request.from);
-        if self.loses(request.to, to, Fault::AnswerLost) {
+        if self.loses(request.to, to, Fault::ResponseLost) {
             return;
         }
-        let answer = Answer {
+        let response = Response {
             to: request.from,
             link: request.link,
             number: request.number,
-            says,
+            body,
         };
-        let at = self.now + self.random.between(1, DELAY);
-        self.queue.push(at, Event::Answer(answer));
+        let at = self.now + self.random.between(1, MAX_DELAY);
+        self.queue.push(at, Event::Response(response));
     }
 
     fn loses(&mut self, from: usize, to: usize, fault: Fault) -> bool {
@@ -107,23 +107,26 @@ impl World {
         let is_cut = cuts.any(|cut| cut.from & (1 << from) != 0 && cut.to & (1 << to) != 0);
         let is_lost = is_cut || self.random.chance(self.faults.of(fault));
         if is_lost {
-            note!(self, "... which is lost");
+            trace!(self, "... which is lost");
         }
         is_lost
     }
 
     fn arrival(&mut self) -> u64 {
         let is_late = self.random.chance(self.faults.of(Fault::Late));
-        self.now + self.random.between(1, if is_late { LATE } else { DELAY })
+        self.now
+            + self
+                .random
+                .between(1, if is_late { MAX_LATE_DELAY } else { MAX_DELAY })
     }
 
-    fn words(&self, body: &Body) -> String {
+    fn describe(&self, body: &Body) -> String {
         let Body::Push(push) = body else {
-            return "greets".to_owned();
+            return "must_greet".to_owned();
         };
-        let reports = push.reports.iter().map(|&id| self.ledger.words(id));
+        let reports = push.reports.iter().map(|&id| self.ledger.describe(id));
         let reports: Vec<_> = reports.collect();
-        let (greeted, span) = (self.who(push.greeted), push.span);
+        let (greeted, span) = (self.process_name(push.greeted), push.span);
         let (from, to) = (span.from, span.to);
         format!(
             "pushes ({from}, {to}] to {greeted}: [{}]",

@@ -5,7 +5,7 @@ use proxyherd::replication::replica::{Replica, ServerIdentity};
 use proxyherd::replication::send_cursor::{SendCursor, Span};
 use proxyherd::replication::{Incarnation, NeighbourId};
 
-use crate::expiry::{Expiring, Sight};
+use crate::expiry::{ExpirySetup, ServerExpiry};
 use crate::model::{Model, Pid};
 use crate::setup::Setup;
 use crate::topology::{self, NAMES};
@@ -17,7 +17,7 @@ pub(crate) struct Process {
     /// The server's place in the list of names.
     pub(crate) server: usize,
     /// Which life of the server this is, for people to read.
-    pub(crate) life: usize,
+    pub(crate) run: usize,
     /// `None` when the process has ended.
     pub(crate) replica: Option<Replica>,
     pub(crate) model: Model,
@@ -27,7 +27,7 @@ pub(crate) struct Process {
 }
 
 /// The most reports of a link's first batches.
-const FIRST_BATCH: usize = 1024;
+const INITIAL_BATCH_REPORTS: usize = 1024;
 
 /// The part of a process that pushes to one neighbour.
 pub(crate) struct Link {
@@ -35,9 +35,9 @@ pub(crate) struct Link {
     pub(crate) to: usize,
     /// Is it a neighbour now? Else it was one.
     pub(crate) is_linked: bool,
-    pub(crate) outbox: SendCursor,
+    pub(crate) cursor: SendCursor,
     /// Must the neighbour be greeted before anything else?
-    pub(crate) greets: bool,
+    pub(crate) must_greet: bool,
     pub(crate) waiting: Option<Waiting>,
     /// How many requests there were.
     pub(crate) requests: u32,
@@ -45,7 +45,7 @@ pub(crate) struct Link {
     pub(crate) next_step: u64,
     /// When it last sent something.
     pub(crate) sent_at: u64,
-    /// Most reports of the next batch, after a push without an answer.
+    /// Most reports of the next batch, after a push without an response.
     pub(crate) at_most: usize,
 }
 
@@ -59,8 +59,8 @@ pub(crate) struct Waiting {
 impl Process {
     pub(crate) fn new(
         pid: Pid,
-        (server, sight): (usize, Option<Sight>),
-        life: usize,
+        (server, expiry): (usize, Option<ServerExpiry>),
+        run: usize,
         (setup, config): (&Setup, &[topology::Link]),
     ) -> Self {
         let neighbours = neighbours(config, server);
@@ -78,15 +78,15 @@ impl Process {
             [1, 2, 3, pid.incarnation()],
             setup.senders,
         );
-        let expiring = setup.expiring.as_ref();
-        let replica = replica.with_expiry(expiring.map(Expiring::rule));
+        let rule = setup.expiry.as_ref().map(ExpirySetup::rule);
+        let replica = replica.with_expiry(rule);
         let link = |(place, &to)| Link::new(NeighbourId(place), to, setup.batch);
         Self {
             pid,
             server,
-            life,
+            run,
             replica: Some(replica),
-            model: Model::new(setup.clients, neighbours.len(), sight),
+            model: Model::new(setup.clients, neighbours.len(), expiry),
             links: neighbours.iter().enumerate().map(link).collect(),
             paused_until: 0,
         }
@@ -105,22 +105,22 @@ impl Link {
         Self {
             to,
             is_linked: true,
-            outbox: SendCursor::new(neighbour, batch),
-            greets: true,
+            cursor: SendCursor::new(neighbour, batch),
+            must_greet: true,
             waiting: None,
             requests: 0,
             next_step: u64::MAX,
             sent_at: 0,
-            at_most: batch.min(FIRST_BATCH),
+            at_most: batch.min(INITIAL_BATCH_REPORTS),
         }
     }
 
     /// Begins anew, as a link that knows nothing of what it did before.
-    pub(crate) fn begin(&mut self, batch: usize) {
+    pub(crate) fn reset(&mut self, batch: usize) {
         *self = Self {
-            // What is under way is an answer to another link.
+            // What is under way is an response to another link.
             requests: self.requests,
-            ..Self::new(self.outbox.neighbour(), self.to, batch)
+            ..Self::new(self.cursor.neighbour(), self.to, batch)
         };
     }
 
@@ -133,7 +133,7 @@ impl Link {
 
     /// The process that was greeted last.
     pub(crate) fn greeted(&self) -> Option<Pid> {
-        let incarnation = self.outbox.greeted()?;
+        let incarnation = self.cursor.greeted()?;
         Some(Pid::of_incarnation(incarnation.get()))
     }
 }

@@ -21,14 +21,14 @@ pub(crate) enum Event {
     Fail,
     /// A process reads the config again.
     Reload(Pid),
-    /// A link looks whether there is anything to do.
+    /// A link steps whether there is anything to do.
     Step(Pid, usize),
     /// A link has waited long enough for its request of this number.
     TimeOut(Pid, usize, u32),
     Arrive(Request),
     /// More of a push is merged.
-    Merge(Box<Taking>),
-    Answer(Answer),
+    Merge(Box<IncomingPush>),
+    Response(Response),
 }
 
 /// One link's request to a server.
@@ -58,11 +58,11 @@ pub(crate) struct Push {
 }
 
 /// A push that was let in, and how much of it was merged.
-pub(crate) struct Taking {
+pub(crate) struct IncomingPush {
     pub(crate) by: Pid,
     pub(crate) request: Request,
     pub(crate) push: Push,
-    pub(crate) intake: PendingPush,
+    pub(crate) pending: PendingPush,
     /// How many of its reports.
     pub(crate) merged: usize,
     /// In how many pieces so far.
@@ -70,18 +70,18 @@ pub(crate) struct Taking {
 }
 
 /// What a server answers to one request of a link.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) to: Pid,
     pub(crate) link: usize,
     pub(crate) number: u32,
-    pub(crate) says: Says,
+    pub(crate) body: ResponseBody,
 }
 
 #[derive(Debug)]
-pub(crate) enum Says {
+pub(crate) enum ResponseBody {
     GreetReply(GreetReply),
     Applied(u64),
-    Refused(Rejection),
+    Rejected(Rejection),
 }
 
 #[derive(Default)]
@@ -125,8 +125,8 @@ impl Event {
     fn is_busy(&self) -> bool {
         match self {
             Self::Arrive(request) => !request.is_heartbeat(),
-            Self::Merge(taking) => !taking.request.is_heartbeat(),
-            Self::Answer(answer) => !matches!(answer.says, Says::Applied(_)),
+            Self::Merge(incoming) => !incoming.request.is_heartbeat(),
+            Self::Response(response) => !matches!(response.body, ResponseBody::Applied(_)),
             _ => false,
         }
     }

@@ -3,22 +3,22 @@
 
 use proxyherd::replication::NeighbourId;
 
+use crate::coverage::Situation;
 use crate::model::Pid;
 use crate::process::{Link, Process, name, neighbours};
 use crate::queue::Event;
-use crate::tally::Seen;
 use crate::topology::NAMES;
-use crate::world::{Stage, World, note};
+use crate::world::{Stage, World, trace};
 
 /// Most ticks until a process reads a config that was edited.
-const NOTICED: u64 = 150;
+const MAX_RELOAD_DELAY: u64 = 150;
 
 /// How often a neighbour that stays is found elsewhere, per mille.
-const MOVES: u32 = 150;
+const MOVES_PER_MILLE: u32 = 150;
 
 /// How often a link that was made during the storm is there at its end, per
 /// mille.
-const STAYS: u32 = 500;
+const STAYS_PER_MILLE: u32 = 500;
 
 impl World {
     /// Two servers are to be neighbours from now on, or to be none any more.
@@ -34,14 +34,12 @@ impl World {
             self.config.push(link);
         }
         let not = if is_new { "" } else { "not " };
-        note!(
+        trace!(
             self,
-            "{} and {} are {not}to be neighbours",
-            NAMES[one],
-            NAMES[other]
+            "{} and {} are {not}to be neighbours", NAMES[one], NAMES[other]
         );
         for pid in [&self.living[one][..], &self.living[other]].concat() {
-            let at = self.now + self.random.between(0, NOTICED);
+            let at = self.now + self.random.between(0, MAX_RELOAD_DELAY);
             self.queue.push(at, Event::Reload(pid));
         }
     }
@@ -51,7 +49,7 @@ impl World {
     pub(crate) fn settle_config(&mut self) {
         let mut config = self.setup.links.clone();
         for link in std::mem::take(&mut self.config) {
-            if !config.contains(&link) && self.random.chance(STAYS) {
+            if !config.contains(&link) && self.random.chance(STAYS_PER_MILLE) {
                 config.push(link);
             }
         }
@@ -70,9 +68,9 @@ impl World {
             }
             if !wanted.contains(&link.to) {
                 self.unlink(pid, at);
-            } else if self.stage == Stage::Storm && self.random.chance(MOVES) {
+            } else if self.stage == Stage::Faulty && self.random.chance(MOVES_PER_MILLE) {
                 // The link begins anew, at another address.
-                self.processes[pid.0].links[at].begin(self.setup.batch);
+                self.processes[pid.0].links[at].reset(self.setup.batch);
             }
         }
         for to in wanted {
@@ -82,14 +80,19 @@ impl World {
     }
 
     fn unlink(&mut self, pid: Pid, at: usize) {
-        self.tally.count(Seen::Unlinked);
+        self.coverage.count(Situation::Unlinked);
         let Process { replica, links, .. } = &mut self.processes[pid.0];
         let replica = replica.as_ref();
         let replica = replica.expect("what is meant for the dead was dropped");
         replica.unlink(NeighbourId(at));
         links[at].end();
         let to = links[at].to;
-        note!(self, "{} drops its link with {}", self.who(pid), NAMES[to]);
+        trace!(
+            self,
+            "{} drops its link with {}",
+            self.process_name(pid),
+            NAMES[to]
+        );
     }
 
     /// Makes a link, if there is none.
@@ -111,16 +114,21 @@ impl World {
         assert_eq!(neighbour.0, known.unwrap_or(links.len()), "its own place");
         replica.link(neighbour);
         match links.get_mut(neighbour.0) {
-            Some(link) => link.begin(batch),
+            Some(link) => link.reset(batch),
             None => {
                 links.push(Link::new(neighbour, to, batch));
-                model.make_room(links.len());
+                model.set_neighbours(links.len());
             }
         }
-        self.tally.count(match known {
-            Some(_) => Seen::LinkedAgain,
-            None => Seen::Linked,
+        self.coverage.count(match known {
+            Some(_) => Situation::LinkedAgain,
+            None => Situation::Linked,
         });
-        note!(self, "{} has a link with {}", self.who(pid), NAMES[to]);
+        trace!(
+            self,
+            "{} has a link with {}",
+            self.process_name(pid),
+            NAMES[to]
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::expiry::Expiring;
+use crate::expiry::ExpirySetup;
 use crate::random::Random;
 use crate::topology::{self, Link};
 
@@ -13,7 +13,7 @@ pub(crate) enum Fault {
     /// A request never arrives.
     RequestLost,
     /// A request is served, and its sender never hears of it.
-    AnswerLost,
+    ResponseLost,
     /// A request arrives twice, as after a quick retry.
     Doubled,
     /// A request arrives long after its sender gave it up, or died.
@@ -36,7 +36,7 @@ pub(crate) enum Fault {
 impl Fault {
     pub(crate) const ALL: [Self; 10] = [
         Self::RequestLost,
-        Self::AnswerLost,
+        Self::ResponseLost,
         Self::Doubled,
         Self::Late,
         Self::Pieces,
@@ -51,7 +51,7 @@ impl Fault {
     /// moments at which a server or a connection may fail.
     fn worst(self) -> u64 {
         match self {
-            Self::RequestLost | Self::AnswerLost | Self::Doubled | Self::Cancelled => 250,
+            Self::RequestLost | Self::ResponseLost | Self::Doubled | Self::Cancelled => 250,
             Self::Late => 150,
             Self::Pieces => 700,
             Self::Cut | Self::Pause => 120,
@@ -119,7 +119,7 @@ pub(crate) struct Setup {
     pub(crate) links: Vec<Link>,
     /// How many senders a replica can tell apart.
     pub(crate) senders: usize,
-    /// Most reports in a batch, by the outbox's rule.
+    /// Most reports in a batch, by the cursor's rule.
     pub(crate) batch: usize,
     /// Most reports in a batch, by the room in the message.
     pub(crate) room: usize,
@@ -130,7 +130,7 @@ pub(crate) struct Setup {
     pub(crate) load: Load,
     pub(crate) faults: Faults,
     /// Do servers forget old reports?
-    pub(crate) expiring: Option<Expiring>,
+    pub(crate) expiry: Option<ExpirySetup>,
     /// How often the config is edited, per mille of the moments at which
     /// something may fail.
     pub(crate) edits: u32,
@@ -141,7 +141,7 @@ pub(crate) struct Setup {
 }
 
 /// More senders than any replica can tell apart: as many bits as there are.
-pub(crate) const PLENTY: usize = usize::MAX;
+pub(crate) const UNLIMITED_SENDERS: usize = usize::MAX;
 
 impl Setup {
     pub(crate) fn draw(seed: u64) -> Self {
@@ -151,7 +151,15 @@ impl Setup {
             seed,
             servers,
             links,
-            senders: random.pick(&[PLENTY, PLENTY, PLENTY, 0, 1, 2, 3]),
+            senders: random.pick(&[
+                UNLIMITED_SENDERS,
+                UNLIMITED_SENDERS,
+                UNLIMITED_SENDERS,
+                0,
+                1,
+                2,
+                3,
+            ]),
             batch: random.pick(&[1, 2, 3, 5, 10, 10_000]),
             room: random.pick(&[1, 4, 1000, 1000, 1000]),
             clients: random.pick(&[1, 2, 4, 8, 16]),
@@ -159,7 +167,7 @@ impl Setup {
             pace: random.between(1, 25),
             load: Load::Mixed,
             faults: Faults::draw(&mut random),
-            expiring: None,
+            expiry: None,
             edits: random.pick(&[0, 0, 30, 100, 300]),
             victim: random.below(servers),
             aim: 500,
@@ -168,20 +176,20 @@ impl Setup {
             0..8 => setup.make_spaced(),
             8..10 => setup.make_burst(&mut random),
             10..18 => setup.make_churn(&mut random),
-            18..30 => setup.expiring = Some(Expiring::draw(servers, &mut random)),
+            18..30 => setup.expiry = Some(ExpirySetup::draw(servers, &mut random)),
             _ => {}
         }
         setup
     }
 
-    /// One server lives many short lives among others that do not fail, so that
-    /// these meet more incarnations than they remember.
+    /// One server runs many short runs among others that do not fail, so that
+    /// these record_greeting more incarnations than they remember.
     fn make_churn(&mut self, random: &mut Random) {
         self.aim = 1000;
         for fault in [Fault::Crash, Fault::Pause, Fault::Late] {
             self.faults = self.faults.with(fault, random.between(100, 500) as u32);
         }
-        self.senders = random.pick(&[PLENTY, 1, 2, 3]);
+        self.senders = random.pick(&[UNLIMITED_SENDERS, 1, 2, 3]);
         self.pace = 25;
         self.reports = 60;
     }
@@ -191,7 +199,7 @@ impl Setup {
         self.faults = faults.fold(self.faults, Faults::without);
         self.load = Load::Spaced;
         self.edits = 0;
-        self.senders = PLENTY;
+        self.senders = UNLIMITED_SENDERS;
         self.reports = self.reports.min(15);
     }
 
@@ -227,8 +235,8 @@ impl Setup {
         if matches!(self.load, Load::Burst(_)) {
             add(&|setup| setup.load = Load::Mixed);
         }
-        if self.expiring.is_some() {
-            add(&|setup| setup.expiring = None);
+        if self.expiry.is_some() {
+            add(&|setup| setup.expiry = None);
         }
         if self.edits > 0 {
             add(&|setup| setup.edits = 0);

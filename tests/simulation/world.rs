@@ -4,17 +4,17 @@
 use proxyherd::replication::replica::Replica;
 
 use crate::clients::Ledger;
+use crate::coverage::Coverage;
 use crate::model::Pid;
 use crate::network::Cut;
 use crate::process::Process;
 use crate::queue::{Event, Queue};
 use crate::random::Random;
 use crate::setup::{Faults, Setup};
-use crate::tally::Tally;
 use crate::topology::{Link, NAMES};
 
-/// What a check gives: a broken promise is told in words.
-pub(crate) type Checked<T = ()> = Result<T, String>;
+/// What a check gives: a broken promise is told in text.
+pub(crate) type CheckResult<T = ()> = Result<T, String>;
 
 /// Most processes while servers may fail; a set of all that ever were must fit
 /// into a word.
@@ -23,10 +23,10 @@ const MAX_PROCESSES: usize = 64 - NAMES.len();
 /// Most processes of one server at a time: one, and older ones that woke
 /// beside it. Fewer than a neighbour remembers, or they could push one another
 /// out of its memory for ever.
-const MOST_AT_A_TIME: usize = 3;
+const MAX_PROCESSES_PER_SERVER: usize = 3;
 
-/// A link with nothing to say says so this often.
-pub(crate) const HEARTBEAT: u64 = 80;
+/// A link with nothing to say body so this often.
+pub(crate) const HEARTBEAT_INTERVAL: u64 = 80;
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
@@ -41,7 +41,7 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) faults: Faults,
     pub(crate) cuts: Vec<Cut>,
-    pub(crate) tally: Tally,
+    pub(crate) coverage: Coverage,
     /// What happened, if anyone wants to read it.
     pub(crate) trace: Option<Vec<String>>,
     pub(crate) stage: Stage,
@@ -52,7 +52,7 @@ pub(crate) struct World {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Clients report, and things fail.
-    Storm,
+    Faulty,
     /// Nothing fails any more, and no client reports.
     Healed,
     /// All is said: nothing but heartbeats may be sent.
@@ -60,15 +60,15 @@ pub(crate) enum Stage {
 }
 
 /// Writes a line of the trace, if there is one.
-macro_rules! note {
-    ($world:expr, $($words:tt)+) => {
+macro_rules! trace {
+    ($world:expr, $($text:tt)+) => {
         if $world.trace.is_some() {
-            let words = format!($($words)+);
-            $world.write(words);
+            let text = format!($($text)+);
+            $world.write(text);
         }
     };
 }
-pub(crate) use note;
+pub(crate) use trace;
 
 impl World {
     pub(crate) fn new(setup: &Setup, traced: bool) -> Self {
@@ -82,9 +82,9 @@ impl World {
             living: vec![Vec::new(); setup.servers],
             faults: setup.faults,
             cuts: Vec::new(),
-            tally: Tally::default(),
+            coverage: Coverage::default(),
             trace: traced.then(Vec::new),
-            stage: Stage::Storm,
+            stage: Stage::Faulty,
             config: setup.links.clone(),
             reports_left: setup.reports,
             healed_at: 0,
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    pub(crate) fn run_until(&mut self, end: u64) -> Checked {
+    pub(crate) fn run_until(&mut self, end: u64) -> CheckResult {
         while let Some((at, event)) = self.queue.pop(end) {
             self.now = at;
             self.handle(event)?;
@@ -101,75 +101,75 @@ impl World {
         Ok(())
     }
 
-    fn handle(&mut self, event: Event) -> Checked {
-        let event = match self.when_awake(event) {
+    fn handle(&mut self, event: Event) -> CheckResult {
+        let event = match self.deliverable(event) {
             Some(event) => event,
             None => return Ok(()),
         };
         match event {
-            Event::Start(server) if self.stage == Stage::Storm => self.start(server),
-            Event::Report if self.stage == Stage::Storm => return self.report_and_go_on(),
-            Event::Burst if self.stage == Stage::Storm => return self.burst(),
-            Event::Fail if self.stage == Stage::Storm => {
+            Event::Start(server) if self.stage == Stage::Faulty => self.start(server),
+            Event::Report if self.stage == Stage::Faulty => return self.report_and_schedule_next(),
+            Event::Burst if self.stage == Stage::Faulty => return self.burst(),
+            Event::Fail if self.stage == Stage::Faulty => {
                 self.fail();
-                self.edit_now_and_then();
-                return self.sweep_now_and_then();
+                self.maybe_edit_config();
+                return self.maybe_purge();
             }
             Event::Start(_) | Event::Report | Event::Burst | Event::Fail => {}
             Event::Reload(pid) => self.reload(pid),
             Event::Step(pid, link) => return self.step(pid, link),
             Event::TimeOut(pid, link, number) => return self.time_out(pid, link, number),
             Event::Arrive(request) => return self.arrive(request),
-            Event::Merge(taking) => return self.resume(*taking),
-            Event::Answer(answer) => return self.answered(answer),
+            Event::Merge(incoming) => return self.resume(*incoming),
+            Event::Response(response) => return self.receive_response(response),
         }
         Ok(())
     }
 
     /// Drops what is meant for a process that has ended, and puts off what is
     /// meant for one that stands still.
-    fn when_awake(&mut self, event: Event) -> Option<Event> {
+    fn deliverable(&mut self, event: Event) -> Option<Event> {
         let pid = match &event {
             Event::Reload(pid) | Event::Step(pid, _) | Event::TimeOut(pid, ..) => *pid,
-            Event::Merge(taking) => taking.by,
-            Event::Answer(answer) => answer.to,
+            Event::Merge(incoming) => incoming.by,
+            Event::Response(response) => response.to,
             _ => return Some(event),
         };
         let process = &mut self.processes[pid.0];
         process.replica.as_ref()?;
-        let wakes = process.paused_until;
-        if wakes <= self.now {
+        let resumes_at = process.paused_until;
+        if resumes_at <= self.now {
             return Some(event);
         }
         if let Event::Step(_, link) = event {
-            process.links[link].next_step = wakes;
+            process.links[link].next_step = resumes_at;
         }
-        self.queue.push(wakes, event);
+        self.queue.push(resumes_at, event);
         None
     }
 
     pub(crate) fn start(&mut self, server: usize) {
-        let too_many = self.processes.len() >= MAX_PROCESSES && self.stage == Stage::Storm;
-        if too_many || self.living[server].len() == MOST_AT_A_TIME {
+        let too_many = self.processes.len() >= MAX_PROCESSES && self.stage == Stage::Faulty;
+        if too_many || self.living[server].len() == MAX_PROCESSES_PER_SERVER {
             return;
         }
         let pid = Pid(self.processes.len());
-        let lives = self.processes.iter().filter(|p| p.server == server).count();
-        let place = (server, self.sight(server));
-        let process = Process::new(pid, place, lives + 1, (&self.setup, &self.config));
+        let runs = self.processes.iter().filter(|p| p.server == server).count();
+        let place = (server, self.expiry(server));
+        let process = Process::new(pid, place, runs + 1, (&self.setup, &self.config));
         self.processes.push(process);
         self.living[server].push(pid);
-        note!(
+        trace!(
             self,
             "{} starts, incarnation {}",
-            self.who(pid),
+            self.process_name(pid),
             pid.incarnation()
         );
         self.wake_links(pid);
     }
 
     pub(crate) fn end(&mut self, pid: Pid) {
-        note!(self, "{} ends", self.who(pid));
+        trace!(self, "{} ends", self.process_name(pid));
         let process = &mut self.processes[pid.0];
         process.replica = None;
         self.living[process.server].retain(|&living| living != pid);
@@ -192,14 +192,14 @@ impl World {
     }
 
     /// The process's name, for people to read.
-    pub(crate) fn who(&self, pid: Pid) -> String {
+    pub(crate) fn process_name(&self, pid: Pid) -> String {
         let process = &self.processes[pid.0];
-        format!("{}#{}", NAMES[process.server], process.life)
+        format!("{}#{}", NAMES[process.server], process.run)
     }
 
-    pub(crate) fn write(&mut self, words: String) {
+    pub(crate) fn write(&mut self, text: String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>6} {words}", self.now));
+            trace.push(format!("{:>6} {text}", self.now));
         }
     }
 }

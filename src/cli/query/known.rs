@@ -11,7 +11,7 @@ use crate::model::client::ClientId;
 use crate::model::name::is_name;
 use crate::model::position::Position;
 use crate::model::report::{self, Origin};
-use crate::model::timestamp::{self, Skew};
+use crate::model::timestamp::{self, ClientTime, Skew};
 use crate::proto::{KnownReport, Report};
 
 use super::failure::Failure;
@@ -84,8 +84,8 @@ pub(super) fn compare(one: &Report, other: &Report) -> Ordering {
 }
 
 /// The client's time of a valid report, in seconds since 1970.
-pub(super) fn client_time(report: &Report) -> (u64, u32) {
-    read(report).map_or((0, 0), |report| report.time.instant())
+pub(super) fn client_time(report: &Report) -> ClientTime {
+    read(report).map_or_else(ClientTime::default, |report| report.time.instant())
 }
 
 fn read(report: &Report) -> Option<report::Report<'_>> {

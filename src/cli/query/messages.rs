@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 pub(super) use crate::format::{count, grouped};
 use crate::log;
+use crate::model::timestamp::NANOS_PER_SECOND;
 
 /// Text from outside, with all that a terminal would obey made visible.
 pub(super) fn escaped(text: &str) -> String {
@@ -60,6 +61,11 @@ pub(super) fn distance(meters: f64) -> String {
         ..99_950.0 => format!("{:.2}km", meters / 1000.0),
         _ => format!("{:.0}km", meters / 1000.0),
     }
+}
+
+/// Returns the nanoseconds since 1970 of a time that a server sent.
+pub(super) fn unix_nanos(time: &prost_types::Timestamp) -> i128 {
+    i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanos)
 }
 
 /// Seconds of a span that a server sent.

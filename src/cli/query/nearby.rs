@@ -131,10 +131,8 @@ fn table(near: &[Near], status: &GetStatusResponse) -> Table {
 /// How old a report is by the server's clock, in seconds.
 fn age(known: &known::Known, status: &GetStatusResponse) -> Option<f64> {
     let now = status.now.as_ref()?;
-    let (seconds, nanos) = known::client_time(&known.report);
-    // Whole seconds first: a float of both together holds no nanoseconds.
-    let whole = i128::from(now.seconds) - i128::from(seconds);
-    Some(whole as f64 + f64::from(now.nanos) / 1e9 - f64::from(nanos) / 1e9)
+    let nanos = messages::unix_nanos(now) - known::client_time(&known.report).as_nanos();
+    Some(nanos as f64 / 1e9)
 }
 
 fn view<'a>(near: &'a [Near], status: &'a GetStatusResponse) -> NearbyView<'a> {

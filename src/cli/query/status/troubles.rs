@@ -100,11 +100,10 @@ fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Trouble> {
 
 /// For how long, by the server's own clock.
 fn down_for(status: &GetStatusResponse, link: &LinkStatus) -> String {
-    let seconds = |time: &prost_types::Timestamp| time.seconds as f64 + f64::from(time.nanos) / 1e9;
     match (&status.now, &link.since) {
         (Some(now), Some(since)) => {
-            let long = seconds(now) - seconds(since);
-            format!("for {}", messages::span(long.max(0.0)))
+            let nanos = messages::unix_nanos(now) - messages::unix_nanos(since);
+            format!("for {}", messages::span((nanos as f64 / 1e9).max(0.0)))
         }
         _ => "since it started".to_owned(),
     }

@@ -5,7 +5,7 @@ use proxyherd::line_protocol::command::Command;
 use proxyherd::line_protocol::reply;
 use proxyherd::model::client::ClientId;
 use proxyherd::model::report::{Origin, Report};
-use proxyherd::model::timestamp::{Skew, UnixNanos};
+use proxyherd::model::timestamp::{ClientTime, Skew, UnixNanos};
 
 use super::reference::{decimal, fields, is_at_most, is_client, position, skew, time};
 
@@ -29,10 +29,10 @@ fn reference(line: &[u8]) -> Option<[&str; 4]> {
         ["IAMAT", client, place, clock] => {
             is_client(client) && position(place).is_some() && time(clock).is_some()
         }
-        ["WHATSAT", client, radius, most] => {
+        ["WHATSAT", client, radius, limit] => {
             is_client(client)
                 && decimal(radius).is_some_and(|radius| is_at_most(radius, "50"))
-                && decimal(most).is_some_and(|most| most.1.is_none() && is_at_most(most, "20"))
+                && decimal(limit).is_some_and(|limit| limit.1.is_none() && is_at_most(limit, "20"))
         }
         _ => false,
     };
@@ -55,7 +55,7 @@ fn compare(command: &Command<'_>, expected: &[&str; 4], line: &[u8]) {
                 (place.latitude(), place.longitude()),
                 position(second).unwrap()
             );
-            let (seconds, nanos) = clock.instant();
+            let ClientTime { seconds, nanos } = clock.instant();
             let instant = (seconds.to_string(), format!("{nanos:09}"));
             assert_eq!(instant, time(third).unwrap());
             echo(command, expected, line);
@@ -63,16 +63,16 @@ fn compare(command: &Command<'_>, expected: &[&str; 4], line: &[u8]) {
         Command::Whatsat {
             client,
             radius,
-            most,
+            limit,
         } => {
             assert_eq!((name, client.text()), ("WHATSAT", first));
             let (whole, fraction) = decimal(second).unwrap();
             assert_eq!(radius.whole(), whole.as_bytes());
             assert_eq!(radius.fraction(), fraction.unwrap_or("").as_bytes());
-            assert!(radius.at_most(50) && most <= 20);
+            assert!(radius.at_most(50) && limit <= 20);
             let digits = third.trim_start_matches('0');
             assert_eq!(
-                most.to_string(),
+                limit.to_string(),
                 if digits.is_empty() { "0" } else { digits }
             );
         }

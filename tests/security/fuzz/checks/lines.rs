@@ -1,7 +1,7 @@
 //! Bytes into lines: the same whatever the segments, and the same as a plain
 //! splitter gives.
 
-use proxyherd::line_protocol::lines::{Line, Lines};
+use proxyherd::line_protocol::lines::{ClientLine, LineBuffer};
 
 /// What a connection may hold of what it read, its line not counted.
 const READ_BUFFER: usize = 36 * 1024;
@@ -36,7 +36,7 @@ pub(crate) fn check(bytes: &[u8]) {
 type Seen = (bool, Vec<u8>);
 
 fn split(mut bytes: &[u8], limit: usize, mut next: impl FnMut(usize) -> usize) -> Vec<Seen> {
-    let mut lines = Lines::new(limit);
+    let mut lines = LineBuffer::new(limit);
     let mut seen = Vec::new();
     while !bytes.is_empty() {
         let room = lines.room();
@@ -59,10 +59,10 @@ fn split(mut bytes: &[u8], limit: usize, mut next: impl FnMut(usize) -> usize) -
     seen
 }
 
-fn note(line: Line<'_>) -> Seen {
+fn note(line: ClientLine<'_>) -> Seen {
     match line {
-        Line::Whole(line) => (true, line.to_vec()),
-        Line::TooLong(start) => (false, start.to_vec()),
+        ClientLine::Whole(line) => (true, line.to_vec()),
+        ClientLine::TooLong(start) => (false, start.to_vec()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proxyherd::model::decimal::Decimal;
 use proxyherd::model::position::Position;
-use proxyherd::model::timestamp::{Skew, Timestamp, UnixNanos};
+use proxyherd::model::timestamp::{ClientTime, Skew, Timestamp, UnixNanos};
 
 use super::reference::{decimal, is_at_most, position, skew, time};
 
@@ -29,7 +29,7 @@ fn check_time(clock: i64, text: &[u8]) {
         return;
     };
     assert_eq!(parsed.text().as_bytes(), text);
-    let (seconds, nanos) = parsed.instant();
+    let ClientTime { seconds, nanos } = parsed.instant();
     assert_eq!((seconds.to_string(), format!("{nanos:09}")), expected);
     let between = Skew::between(UnixNanos(clock), parsed);
     assert_eq!(between.map(|skew| skew.to_string()), skew(clock, &expected));

@@ -4,15 +4,15 @@
 use std::fmt;
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Seen {
+pub(crate) enum Situation {
     /// A server took a report from a client.
     FromClient,
     /// A report from a neighbour was newer than what was held,
     Newer,
     /// was what was held,
-    Same,
+    Duplicate,
     /// or was older.
-    Older,
+    Stale,
     /// A push was sent, a heartbeat included.
     Pushed,
     /// A report was sent to a neighbour.
@@ -20,92 +20,92 @@ pub(crate) enum Seen {
     /// A report went to a process that had sent it, for want of a bit.
     Echoed,
     /// A report did not go to a process that had sent it.
-    EchoSpared,
+    EchoAvoided,
     /// A push was applied that had been applied before.
     AppliedAgain,
-    /// The answer to a push told of more than the push held.
+    /// The response to a push told of more than the push held.
     AppliedBeyond,
     /// A push of a process was let in after the process had ended,
-    FromTheDead,
+    FromEndedProcess,
     /// or while another one had its name.
-    FromTheReplaced,
-    /// A push was refused: it meant another process,
-    Restarted,
+    FromReplacedProcess,
+    /// A push was rejected: it meant another process,
+    WrongIncarnation,
     /// its sender had not greeted,
     NotGreeted,
     /// or there was a gap before it.
     Gap,
-    /// A link waited for an answer in vain.
-    NoAnswer,
-    /// An answer came when its link no longer waited.
+    /// A link waited for an response in vain.
+    NoResponse,
+    /// An response came when its link no longer waited.
     TooLate,
     /// A push was given up with some of it merged.
     Cancelled,
     /// A process had been greeted by more incarnations than it remembers.
-    Forgetful,
+    IncarnationForgotten,
     /// A feed went past its first segment.
     LongFeed,
     /// A report was dropped as it came, since it was too old,
     Dropped,
-    /// was forgotten,
-    Forgotten,
+    /// was purged,
+    Purged,
     /// or was not shown.
-    Hidden,
+    Expired,
     /// A process took up a link with a server that was no neighbour before,
     Linked,
     /// with one that had been one,
     LinkedAgain,
     /// or dropped a link.
     Unlinked,
-    /// A greeting was refused, since its sender is no neighbour,
-    GreetedInVain,
+    /// A greeting was rejected, since its sender is no neighbour,
+    GreetingRejected,
     /// or a push was,
-    PushedInVain,
+    PushRejected,
     /// or a push was at its end: its sender had become none while it was merged.
-    UnlinkedMeanwhile,
+    UnlinkedDuringPush,
 }
 
-const ALL: [Seen; 29] = [
-    Seen::FromClient,
-    Seen::Newer,
-    Seen::Same,
-    Seen::Older,
-    Seen::Pushed,
-    Seen::Sent,
-    Seen::Echoed,
-    Seen::EchoSpared,
-    Seen::AppliedAgain,
-    Seen::AppliedBeyond,
-    Seen::FromTheDead,
-    Seen::FromTheReplaced,
-    Seen::Restarted,
-    Seen::NotGreeted,
-    Seen::Gap,
-    Seen::NoAnswer,
-    Seen::TooLate,
-    Seen::Cancelled,
-    Seen::Forgetful,
-    Seen::LongFeed,
-    Seen::Dropped,
-    Seen::Forgotten,
-    Seen::Hidden,
-    Seen::Linked,
-    Seen::LinkedAgain,
-    Seen::Unlinked,
-    Seen::GreetedInVain,
-    Seen::PushedInVain,
-    Seen::UnlinkedMeanwhile,
+const ALL: [Situation; 29] = [
+    Situation::FromClient,
+    Situation::Newer,
+    Situation::Duplicate,
+    Situation::Stale,
+    Situation::Pushed,
+    Situation::Sent,
+    Situation::Echoed,
+    Situation::EchoAvoided,
+    Situation::AppliedAgain,
+    Situation::AppliedBeyond,
+    Situation::FromEndedProcess,
+    Situation::FromReplacedProcess,
+    Situation::WrongIncarnation,
+    Situation::NotGreeted,
+    Situation::Gap,
+    Situation::NoResponse,
+    Situation::TooLate,
+    Situation::Cancelled,
+    Situation::IncarnationForgotten,
+    Situation::LongFeed,
+    Situation::Dropped,
+    Situation::Purged,
+    Situation::Expired,
+    Situation::Linked,
+    Situation::LinkedAgain,
+    Situation::Unlinked,
+    Situation::GreetingRejected,
+    Situation::PushRejected,
+    Situation::UnlinkedDuringPush,
 ];
 
 #[derive(Clone, Default)]
-pub(crate) struct Tally([u64; ALL.len()]);
+pub(crate) struct Coverage([u64; ALL.len()]);
 
-impl Tally {
-    pub(crate) fn count(&mut self, seen: Seen) {
+impl Coverage {
+    pub(crate) fn count(&mut self, seen: Situation) {
         self.0[seen as usize] += 1;
     }
 
-    pub(crate) fn of(&self, seen: Seen) -> u64 {
+    pub(crate) fn of(&self, seen: Situation) -> u64 {
         self.0[seen as usize]
     }
 
@@ -121,7 +121,7 @@ impl Tally {
     }
 }
 
-impl fmt::Debug for Tally {
+impl fmt::Debug for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = ALL.map(|seen| (seen, self.of(seen)));
         f.debug_map().entries(counts).finish()

@@ -8,11 +8,11 @@ use proxyherd::replication::send_cursor::{Batch, MAX_BATCH_REPORTS, SendCursor};
 use crate::clients::ReportId;
 use crate::model::Pid;
 use crate::process::Process;
-use crate::setup::PLENTY;
-use crate::world::{Checked, World};
+use crate::setup::UNLIMITED_SENDERS;
+use crate::world::{CheckResult, World};
 
 /// Of so many seeds, one compares digests: they take a while to set up.
-const DIGESTED: u64 = 4;
+const SEEDS_PER_DIGEST_CHECK: u64 = 4;
 
 /// Counts what stands in a feed.
 #[derive(Default)]
@@ -40,12 +40,12 @@ impl World {
 
     /// All servers hold the same newest report of each client, and nothing is
     /// lost of what was held somewhere at the heal. `floor` is that.
-    pub(crate) fn check_end(&mut self, floor: &[Option<ReportId>]) -> Checked {
-        self.sweep()?;
+    pub(crate) fn check_converged(&mut self, floor: &[Option<ReportId>]) -> CheckResult {
+        self.purge()?;
         let newest = self.newest_held();
         for (client, (&floor, &newest)) in floor.iter().zip(&newest).enumerate() {
-            // What some server may have forgotten, all of them hide.
-            let floor = floor.filter(|&floor| !self.is_forgotten_somewhere(floor));
+            // What some server may have purged, all of them hide.
+            let floor = floor.filter(|&floor| !self.is_purged_somewhere(floor));
             let order = floor.map(|floor| newest.map(|it| self.ledger.compare(it, floor)));
             if order.is_some_and(|order| order.is_none_or(|order| order.is_lt())) {
                 return Err(format!("{floor:?} was lost, {newest:?} is held"));
@@ -59,9 +59,9 @@ impl World {
 
     /// All servers have equal digests, whatever the order in which they came to
     /// hold what they hold. By the latest of their clocks, that is: what one of
-    /// them has forgotten, it hides.
-    fn check_digests(&self) -> Checked {
-        if !self.setup.seed.is_multiple_of(DIGESTED) {
+    /// them has purged, it is_expired.
+    fn check_digests(&self) -> CheckResult {
+        if !self.setup.seed.is_multiple_of(SEEDS_PER_DIGEST_CHECK) {
             return Ok(());
         }
         let processes = self.newest_processes();
@@ -78,32 +78,35 @@ impl World {
             None => Ok(()),
             Some(other) => Err(format!(
                 "the digests of {} and {} differ",
-                self.who(processes[0]),
-                self.who(processes[other + 1])
+                self.process_name(processes[0]),
+                self.process_name(processes[other + 1])
             )),
         }
     }
 
     /// All servers hold this report of a client, or show none.
-    fn check_agreement(&mut self, client: usize, newest: Option<ReportId>) -> Checked {
-        let is_kept = newest.is_none_or(|newest| !self.is_forgotten_somewhere(newest));
+    fn check_agreement(&mut self, client: usize, newest: Option<ReportId>) -> CheckResult {
+        let is_kept = newest.is_none_or(|newest| !self.is_purged_somewhere(newest));
         for pid in self.newest_processes() {
             self.check_client(pid, client)?;
             let held = self.processes[pid.0].model.held(client);
-            let shown = self.check_shown(pid, client)?;
+            let shown = self.check_located(pid, client)?;
             if is_kept && held.map(|held| held.report) != newest {
-                return Err(format!("{} does not hold {newest:?}", self.who(pid)));
+                return Err(format!(
+                    "{} does not hold {newest:?}",
+                    self.process_name(pid)
+                ));
             }
             if !is_kept && shown.is_some() {
-                return Err(format!("{} shows {shown:?}", self.who(pid)));
+                return Err(format!("{} shows {shown:?}", self.process_name(pid)));
             }
         }
         Ok(())
     }
 
-    fn is_forgotten_somewhere(&self, report: ReportId) -> bool {
+    fn is_purged_somewhere(&self, report: ReportId) -> bool {
         let mut models = self.alive().map(|process| &process.model);
-        models.any(|model| model.forgets(&self.ledger, report))
+        models.any(|model| model.is_purged(&self.ledger, report))
     }
 
     fn newest_processes(&self) -> Vec<Pid> {
@@ -113,7 +116,7 @@ impl World {
 
     /// A feed holds one entry for each client, and knows which of them no
     /// neighbour sent.
-    fn check_bounds(&self, process: &Process) -> Checked {
+    fn check_bounds(&self, process: &Process) -> CheckResult {
         let replica = self.replica(process.pid);
         let mut count = Count::default();
         SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(replica, &mut count);
@@ -121,24 +124,27 @@ impl World {
         let store = replica.store();
         let found = [count.0, store.feed_entries(), store.clients()];
         if found != [clients; 3] {
-            let who = self.who(process.pid);
-            return Err(format!("{who} counts {found:?}, not {clients} clients"));
+            let name = self.process_name(process.pid);
+            return Err(format!("{name} counts {found:?}, not {clients} clients"));
         }
         let after = process.model.last() / 2;
-        let (own, expected) = (replica.own_after(after), process.model.unheard_after(after));
-        let is_exact = self.setup.senders == PLENTY
+        let (own, expected) = (
+            replica.count_own_after(after),
+            process.model.count_unsent_after(after),
+        );
+        let is_exact = self.setup.senders == UNLIMITED_SENDERS
             && (0..process.links.len()).all(|neighbour| process.model.is_exact(neighbour));
         match own == expected || own > expected && !is_exact {
             true => Ok(()),
             false => Err(format!(
                 "{} counts {own} of its own, not {expected}",
-                self.who(process.pid)
+                self.process_name(process.pid)
             )),
         }
     }
 
     /// A change on a quiet net without faults took this many reports.
-    pub(crate) fn check_spread(&self, changed: bool, sent: u64) -> Checked {
+    pub(crate) fn check_spread(&self, changed: bool, sent: u64) -> CheckResult {
         let (links, servers) = (self.setup.links.len() as u64, self.setup.servers as u64);
         let allowed = match changed {
             true => servers - 1..=2 * links - (servers - 1),

@@ -3,49 +3,49 @@
 use proxyherd::replication::send_cursor::Span;
 
 use crate::clients::ReportId;
-use crate::faults::FAIL_EVERY;
+use crate::coverage::Situation;
+use crate::faults::FAULT_INTERVAL;
 use crate::process::{Link, Process};
 use crate::queue::Event;
 use crate::setup::{Faults, Load};
-use crate::tally::Seen;
-use crate::world::{Checked, HEARTBEAT, Stage, World, note};
+use crate::world::{CheckResult, HEARTBEAT_INTERVAL, Stage, World, trace};
 
 /// A healed net must be quiet within so many ticks. Few need a tenth of them.
-const SETTLES_WITHIN: u64 = 20_000;
+const MAX_SETTLE_TICKS: u64 = 20_000;
 
 impl World {
     /// Runs the schedule to its end, or to the first broken promise.
-    pub(crate) fn run(&mut self) -> Checked {
+    pub(crate) fn run(&mut self) -> CheckResult {
         for server in 0..self.setup.servers {
             let at = self.random.between(0, 30);
             self.queue.push(at, Event::Start(server));
         }
         match self.setup.load {
             Load::Spaced => self.report_one_by_one()?,
-            Load::Mixed => self.storm()?,
+            Load::Mixed => self.run_with_faults()?,
             Load::Burst(_) => {
                 let at = self.random.between(31, 300);
                 self.queue.push(at, Event::Burst);
-                self.storm()?;
+                self.run_with_faults()?;
             }
         }
         let floor = self.heal()?;
         // The last late greetings may have pushed a living sender out of a
         // neighbour's memory, which its next heartbeat finds out.
-        self.settle(2 * HEARTBEAT)?;
-        self.check_end(&floor)?;
-        self.stay_quiet()
+        self.settle(2 * HEARTBEAT_INTERVAL)?;
+        self.check_converged(&floor)?;
+        self.check_quiet()
     }
 
-    fn report_one_by_one(&mut self) -> Checked {
+    fn report_one_by_one(&mut self) -> CheckResult {
         self.run_until(30)?;
         self.settle(0)?;
         for _ in 0..self.setup.reports {
-            let (before, changes) = (self.tally.of(Seen::Sent), self.changes());
+            let (before, changes) = (self.coverage.of(Situation::Sent), self.changes());
             self.report()?;
             let changed = self.changes() > changes;
             self.settle(0)?;
-            self.check_spread(changed, self.tally.of(Seen::Sent) - before)?;
+            self.check_spread(changed, self.coverage.of(Situation::Sent) - before)?;
         }
         Ok(())
     }
@@ -56,11 +56,11 @@ impl World {
         lasts.sum()
     }
 
-    fn storm(&mut self) -> Checked {
+    fn run_with_faults(&mut self) -> CheckResult {
         self.queue.push(1, Event::Report);
-        self.queue.push(FAIL_EVERY, Event::Fail);
+        self.queue.push(FAULT_INTERVAL, Event::Fail);
         while self.reports_left > 0 {
-            self.run_until(self.now + FAIL_EVERY)?;
+            self.run_until(self.now + FAULT_INTERVAL)?;
         }
         let rest = self.random.between(0, 150);
         self.run_until(self.now + rest)
@@ -68,12 +68,12 @@ impl World {
 
     /// Ends all faults. Gives what of each client must survive: the newest
     /// report that any process holds now.
-    fn heal(&mut self) -> Checked<Vec<Option<ReportId>>> {
+    fn heal(&mut self) -> CheckResult<Vec<Option<ReportId>>> {
         self.stage = Stage::Healed;
         self.healed_at = self.now;
         self.faults = Faults::default();
         self.cuts.clear();
-        note!(self, "everything heals, and clients fall silent");
+        trace!(self, "everything heals, and clients fall silent");
         self.settle_config();
         for server in 0..self.setup.servers {
             self.heal_server(server);
@@ -100,12 +100,12 @@ impl World {
     }
 
     /// Runs until nothing was under way but heartbeats for some ticks.
-    fn settle(&mut self, ticks: u64) -> Checked {
-        let limit = self.now + SETTLES_WITHIN;
+    fn settle(&mut self, ticks: u64) -> CheckResult {
+        let limit = self.now + MAX_SETTLE_TICKS;
         let mut settled_at = self.now;
         while settled_at + ticks > self.now || !self.is_settled() {
             if self.now > limit {
-                return Err(format!("not quiet within {SETTLES_WITHIN} ticks"));
+                return Err(format!("not quiet within {MAX_SETTLE_TICKS} ticks"));
             }
             self.run_until(self.now + 5)?;
             if !self.is_settled() {
@@ -130,19 +130,19 @@ impl World {
         let replica = process.replica.as_ref();
         // What was sent before the heal may have been lost.
         let is_heartbeat = |span: Span| span.reports == 0 && link.sent_at > self.healed_at;
-        !link.greets
+        !link.must_greet
             && link.greeted() == self.living[link.to].last().copied()
-            && replica.is_some_and(|replica| link.outbox.is_at_end(replica))
+            && replica.is_some_and(|replica| link.cursor.is_at_end(replica))
             && link
                 .waiting
                 .is_none_or(|it| it.span.is_some_and(is_heartbeat))
     }
 
-    fn stay_quiet(&mut self) -> Checked {
-        note!(self, "all is said");
+    fn check_quiet(&mut self) -> CheckResult {
+        trace!(self, "all is said");
         self.stage = Stage::Quiet;
         let since = self.now;
-        self.run_until(since + 3 * HEARTBEAT)?;
+        self.run_until(since + 3 * HEARTBEAT_INTERVAL)?;
         let links = self.alive().flat_map(|process| &process.links);
         let mut links = links.filter(|link| link.is_linked);
         match links.all(|link| link.sent_at > since) {
@@ -152,7 +152,7 @@ impl World {
     }
 
     /// A client reports, and the next one will.
-    pub(crate) fn report_and_go_on(&mut self) -> Checked {
+    pub(crate) fn report_and_schedule_next(&mut self) -> CheckResult {
         if self.reports_left > 0 {
             self.reports_left -= 1;
             let gap = self.random.between(1, 2 * self.setup.pace);

@@ -1,4 +1,4 @@
-//! Requests that no server of the herd would send: each must be refused for
+//! Requests that no server of the herd would send: each must be rejected for
 //! what is wrong with it, and change nothing.
 
 use std::mem::discriminant;
@@ -8,22 +8,22 @@ use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION, 
 use crate::model::Pid;
 use crate::process::HERD;
 use crate::topology::NAMES;
-use crate::world::{Checked, World};
+use crate::world::{CheckResult, World};
 
-/// How often a push is followed by strangers', per mille.
-const OFTEN: u32 = 50;
+/// How often a push is followed by unaccepted_senders', per mille.
+const PROBES_PER_MILLE: u32 = 50;
 
 /// An incarnation that no process has.
-const NOBODY: u64 = 1_000_000;
+const UNKNOWN_INCARNATION: u64 = 1_000_000;
 
 impl World {
     /// Sometimes follows a push by others that are wrong in one way each.
-    pub(crate) fn probe(&mut self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+    pub(crate) fn probe(&mut self, pid: Pid, push: &PushHeader<'_>) -> CheckResult {
         let sender = Pid::of_incarnation(push.sender_incarnation);
         let is_neighbour = self.processes[pid.0]
             .neighbour(self.server(sender))
             .is_some();
-        if !is_neighbour || !self.random.chance(OFTEN) {
+        if !is_neighbour || !self.random.chance(PROBES_PER_MILLE) {
             return Ok(());
         }
         self.probe_pushes(pid, push)?;
@@ -32,7 +32,7 @@ impl World {
         self.check_unchanged(pid)
     }
 
-    fn probe_pushes(&self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+    fn probe_pushes(&self, pid: Pid, push: &PushHeader<'_>) -> CheckResult {
         let own = pid.incarnation();
         let good = PushHeader {
             receiver_incarnation: own,
@@ -43,11 +43,11 @@ impl World {
             ..good
         };
         let nobody = PushHeader {
-            sender_incarnation: NOBODY,
+            sender_incarnation: UNKNOWN_INCARNATION,
             ..good
         };
         let to_nobody = PushHeader {
-            receiver_incarnation: NOBODY,
+            receiver_incarnation: UNKNOWN_INCARNATION,
             ..good
         };
         let backwards = PushHeader {
@@ -58,31 +58,31 @@ impl World {
         for (push, why) in [
             (no_incarnation, malformed()),
             (nobody, Rejection::NotGreeted),
-            (to_nobody, Rejection::Restarted),
+            (to_nobody, Rejection::WrongIncarnation),
             (backwards, malformed()),
         ] {
-            let refused = self.replica(pid).begin_push(&push).map(drop);
-            self.check_refused(pid, refused, &why)?;
+            let rejected = self.replica(pid).begin_push(&push).map(drop);
+            self.check_rejected(pid, rejected, &why)?;
         }
-        for (herd, sender, why) in self.strangers(pid) {
+        for (herd, sender, why) in self.unaccepted_senders(pid) {
             let push = PushHeader {
                 herd,
                 sender,
                 ..good
             };
-            let refused = self.replica(pid).begin_push(&push).map(drop);
-            self.check_refused(pid, refused, &why)?;
+            let rejected = self.replica(pid).begin_push(&push).map(drop);
+            self.check_rejected(pid, rejected, &why)?;
         }
         Ok(())
     }
 
-    fn probe_gap(&self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+    fn probe_gap(&self, pid: Pid, push: &PushHeader<'_>) -> CheckResult {
         let sender = Pid::of_incarnation(push.sender_incarnation);
         let process = &self.processes[pid.0];
         let Some(neighbour) = process.neighbour(self.server(sender)) else {
             return Ok(());
         };
-        if !process.model.has_met(neighbour, sender) || !process.model.is_exact(neighbour) {
+        if !process.model.has_greeted(neighbour, sender) || !process.model.is_exact(neighbour) {
             return Ok(());
         }
         let from = process.model.applied(sender) + 1;
@@ -92,21 +92,24 @@ impl World {
             to: from,
             ..*push
         };
-        let refused = self.replica(pid).begin_push(&push).map(drop);
+        let rejected = self.replica(pid).begin_push(&push).map(drop);
         let applied = from - 1;
-        match refused == Err(Rejection::Gap { applied, from }) {
+        match rejected == Err(Rejection::Gap { applied, from }) {
             true => Ok(()),
-            false => Err(format!("{} let in a gap: {refused:?}", self.who(pid))),
+            false => Err(format!(
+                "{} let in a gap: {rejected:?}",
+                self.process_name(pid)
+            )),
         }
     }
 
-    fn probe_greetings(&self, pid: Pid, push: &PushHeader<'_>) -> Checked {
+    fn probe_greetings(&self, pid: Pid, push: &PushHeader<'_>) -> CheckResult {
         let own = NAMES[self.server(pid)];
         let good = Greeting {
             version: VERSION,
             herd: HERD,
             sender: push.sender,
-            incarnation: NOBODY,
+            incarnation: UNKNOWN_INCARNATION,
             receiver: own,
             expire_after: None,
         };
@@ -122,49 +125,57 @@ impl World {
             ..good
         };
         for (greeting, why) in [
-            (other_version, Rejection::Version(version)),
-            (to_another, Rejection::Receiver(String::new())),
+            (other_version, Rejection::IncompatibleVersion(version)),
+            (to_another, Rejection::WrongReceiver(String::new())),
             (no_incarnation, malformed()),
         ] {
-            let refused = self.replica(pid).welcome(&greeting).map(drop);
-            self.check_refused(pid, refused, &why)?;
+            let rejected = self.replica(pid).accept_greeting(&greeting).map(drop);
+            self.check_rejected(pid, rejected, &why)?;
         }
-        for (herd, sender, why) in self.strangers(pid) {
+        for (herd, sender, why) in self.unaccepted_senders(pid) {
             let greeting = Greeting {
                 herd,
                 sender,
                 ..good
             };
-            let refused = self.replica(pid).welcome(&greeting).map(drop);
-            self.check_refused(pid, refused, &why)?;
+            let rejected = self.replica(pid).accept_greeting(&greeting).map(drop);
+            self.check_rejected(pid, rejected, &why)?;
         }
         Ok(())
     }
 
     /// Senders that this process does not talk with.
-    fn strangers(&self, pid: Pid) -> Vec<(&'static str, &'static str, Rejection)> {
+    fn unaccepted_senders(&self, pid: Pid) -> Vec<(&'static str, &'static str, Rejection)> {
         let process = &self.processes[pid.0];
         let own = NAMES[process.server];
         let unknown = String::new;
-        let mut strangers = vec![
-            ("another", own, Rejection::Herd(unknown())),
+        let mut unaccepted_senders = vec![
+            ("another", own, Rejection::OtherHerd(unknown())),
             ("no herd", own, malformed()),
             (HERD, "no name", malformed()),
-            (HERD, "Nobody", Rejection::Unknown(unknown())),
-            (HERD, own, Rejection::Myself),
+            (HERD, "Nobody", Rejection::UnknownServer(unknown())),
+            (HERD, own, Rejection::OwnName),
         ];
-        let is_near = |server| process.neighbour(server).is_some();
+        let is_neighbour = |server| process.neighbour(server).is_some();
         let mut others = (0..self.setup.servers).filter(|&server| server != process.server);
-        if let Some(far) = others.find(|&server| !is_near(server)) {
-            strangers.push((HERD, NAMES[far], Rejection::NoNeighbour(unknown())));
+        if let Some(far) = others.find(|&server| !is_neighbour(server)) {
+            unaccepted_senders.push((HERD, NAMES[far], Rejection::NotNeighbour(unknown())));
         }
-        strangers
+        unaccepted_senders
     }
 
-    fn check_refused(&self, pid: Pid, said: Result<(), Rejection>, why: &Rejection) -> Checked {
+    fn check_rejected(
+        &self,
+        pid: Pid,
+        said: Result<(), Rejection>,
+        why: &Rejection,
+    ) -> CheckResult {
         match &said {
-            Err(refusal) if discriminant(refusal) == discriminant(why) => Ok(()),
-            _ => Err(format!("{} said {said:?}, not {why:?}", self.who(pid))),
+            Err(rejection) if discriminant(rejection) == discriminant(why) => Ok(()),
+            _ => Err(format!(
+                "{} said {said:?}, not {why:?}",
+                self.process_name(pid)
+            )),
         }
     }
 }
