@@ -19,5 +19,6 @@ pub mod queries;
 mod random;
 pub mod replication;
 pub mod server;
+mod table;
 pub mod tls;
 pub mod web;
