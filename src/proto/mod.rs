@@ -6,9 +6,11 @@
 //! nobody else does.
 
 mod codec;
+mod json;
 mod push;
 
 pub use codec::Codec;
+pub use json::{as_seconds, rfc3339};
 pub use push::PushFrame;
 
 #[allow(missing_docs, unreachable_pub, clippy::all)] // Generated; documented in proto/.
