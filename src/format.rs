@@ -1,12 +1,12 @@
-//! Numbers as people read them.
+//! Numbers and lists in text for people.
 
-/// `1 server`, `2 servers`, `1,000 servers`.
+/// Formats a number of things: `1 server`, `2 servers`, `1,000 servers`.
 pub fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(number))
 }
 
-/// A number with its thousands apart: `100,000`.
+/// Formats a number with its thousands separated: `100,000`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -19,12 +19,31 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// Joins items with commas and a `conjunction`: `a`, `a and b`, `a, b and c`. Returns
+/// `none` if there are no items.
+pub fn list(items: impl IntoIterator<Item: AsRef<str>>, conjunction: &str) -> String {
+    let mut items = items.into_iter().peekable();
+    let Some(first) = items.next() else {
+        return "none".to_owned();
+    };
+    let mut text = first.as_ref().to_owned();
+    while let Some(item) = items.next() {
+        if items.peek().is_some() {
+            text.push_str(", ");
+        } else {
+            text.extend([" ", conjunction, " "]);
+        }
+        text.push_str(item.as_ref());
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn thousands_stand_apart() {
+    fn thousands_are_separated_by_commas() {
         for (number, text) in [
             (7, "7"),
             (999, "999"),
@@ -36,8 +55,18 @@ mod tests {
     }
 
     #[test]
-    fn one_is_one_and_all_else_is_many() {
+    fn a_count_of_one_is_singular_and_any_other_is_plural() {
         let links = [0, 1, 1000].map(|number| count(number, "link"));
         assert_eq!(links, ["0 links", "1 link", "1,000 links"]);
+    }
+    #[test]
+    fn lists_have_commas_and_one_conjunction() {
+        assert_eq!(list(["a"], "and"), "a");
+        assert_eq!(list(["a", "b"], "or"), "a or b");
+        assert_eq!(
+            list(["a", "b", "c"].map(str::to_owned), "and"),
+            "a, b and c"
+        );
+        assert_eq!(list([""; 0], "and"), "none");
     }
 }

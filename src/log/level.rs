@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::format::list;
+
 /// The level of events that a log holds; the transcript is written at every level except
 /// [`Level::Off`]. Each level includes the events of the levels before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +70,7 @@ pub struct UnknownLevel(String);
 
 impl fmt::Display for UnknownLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Level::ALL.map(Level::name).join(", ");
+        let names = list(Level::ALL.map(Level::name), "and");
         write!(f, "{:?} is no log level; the levels are {names}", self.0)
     }
 }
@@ -87,7 +89,7 @@ mod tests {
         let error = "loud".parse::<Level>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"loud\" is no log level; the levels are off, error, warn, info, debug, trace"
+            "\"loud\" is no log level; the levels are off, error, warn, info, debug and trace"
         );
     }
 }

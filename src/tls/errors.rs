@@ -11,6 +11,8 @@ use humantime::format_rfc3339_seconds;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
+use crate::format::list;
+
 use super::handshake_error::{HandshakeError, HandshakeErrorKind};
 
 /// Most names of a certificate that are repeated.
@@ -107,10 +109,7 @@ fn names(presented: &[String]) -> String {
     };
     match presented {
         [] => "nobody".to_owned(),
-        names => {
-            let told: Vec<String> = names.iter().take(MAX_NAMES).map(bare).collect();
-            told.join(", ")
-        }
+        names => list(names.iter().take(MAX_NAMES).map(bare), "and"),
     }
 }
 

@@ -13,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::format::list;
 use crate::model::name::{Name, is_name};
 
 /// The last label of all these names.
@@ -164,9 +165,10 @@ impl PeerIdentity {
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = self.0.iter().take(MAX_TOLD).map(Subject::to_string);
-        match self.is_nobody() {
-            true => f.write_str("nobody of a herd"),
-            false => f.write_str(&told.collect::<Vec<_>>().join(", ")),
+        if self.is_nobody() {
+            f.write_str("nobody of a herd")
+        } else {
+            f.write_str(&list(told, "and"))
         }
     }
 }

@@ -107,7 +107,7 @@ impl Found {
         }
         if !self.strangers.is_empty() && !self.holders.is_empty() {
             let names: Vec<String> = self.strangers.iter().map(Server::title).collect();
-            text += &format!("\nnot known to {}\n", messages::list(&names));
+            text += &format!("\nnot known to {}\n", messages::list(&names, "and"));
         }
         for (server, failure) in &self.failures {
             text += &format!("\n{}\n", screen.paint(Paint::Bad, &tell(server, failure)));

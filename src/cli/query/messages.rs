@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-pub(super) use crate::format::{count, grouped};
+pub(super) use crate::format::{count, grouped, list};
 use crate::log;
 use crate::model::timestamp::NANOS_PER_SECOND;
 
@@ -88,16 +88,6 @@ pub(super) fn instant(time: &prost_types::Timestamp) -> String {
             humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
         }
         None => format!("{}s after 1970", time.seconds),
-    }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
-    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
-    match items.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-        None => "nobody".to_owned(),
     }
 }
 

@@ -162,7 +162,7 @@ fn heading(round: &Round, screen: &Screen) -> String {
     let herd = match herds.as_slice() {
         [] => String::new(),
         [herd] => format!("herd {herd}: "),
-        _ => format!("herds {}: ", herds.join(", ")),
+        _ => format!("herds {}: ", messages::list(&herds, "and")),
     };
     let (up, all) = (round.up().count(), round.answers.len());
     let up = format!("{up} of {} up", messages::count(all as u64, "server"));

@@ -120,7 +120,7 @@ fn disagreement(
     let holders = |wanted: &String| {
         let with = round.up().filter(|status| value(status) == *wanted);
         let names: Vec<&str> = with.map(|status| status.name.as_str()).collect();
-        format!("{wanted} on {}", messages::list(&names))
+        format!("{wanted} on {}", messages::list(&names, "and"))
     };
     let told: Vec<String> = values.iter().map(holders).collect();
     (values.len() > 1).then(|| Trouble::new(title, told.join("; "), is_bad))

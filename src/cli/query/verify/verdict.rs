@@ -44,7 +44,7 @@ impl Verdict {
             text += &format!("\n{}\n", messages::escaped(client));
             for (report, servers) in self.groups(held) {
                 let holds = report.map_or_else(|| "does not know it".to_owned(), at_line);
-                text += &format!("  {}: {holds}\n", messages::list(&servers));
+                text += &format!("  {}: {holds}\n", messages::list(&servers, "and"));
             }
         }
         if let more @ 1.. = lasting.len().saturating_sub(names) as u64 {
