@@ -33,7 +33,7 @@ fn lines(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(LINES))
         .counter(BytesCount::of_slice(&stream))
         .bench_local(|| {
-            lines.room().extend_from_slice(&stream);
+            lines.read_buffer().extend_from_slice(&stream);
             lines.take(false).for_each(|line| {
                 black_box(line);
             });

@@ -353,9 +353,9 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, 
 /// Reads what is there, or waits for it with as little memory as can be.
 async fn read(stream: &mut (impl AsyncRead + Unpin), lines: &mut LineBuffer) -> io::Result<usize> {
     poll_fn(|context| {
-        let read = pin!(stream.read_buf(lines.room())).poll(context);
+        let read = pin!(stream.read_buf(lines.read_buffer())).poll(context);
         if read.is_pending() {
-            lines.rest();
+            lines.shrink();
         }
         read
     })
@@ -408,7 +408,10 @@ mod tests {
     #[tokio::test]
     async fn answers_to_one_read_do_not_pile_up() {
         let mut session = session(join(empty(), sink()));
-        session.lines.room().extend_from_slice(&[b'\n'; 32 * 1024]);
+        session
+            .lines
+            .read_buffer()
+            .extend_from_slice(&[b'\n'; 32 * 1024]);
         let mut answered = 0;
         loop {
             let is_more = session.take_lines(false);

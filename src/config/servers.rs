@@ -386,7 +386,7 @@ mod tests {
             for (new, why) in [
                 ("127.0.0.1:0", "it needs a port from 1 to 65535"),
                 ("127.0.0.1", "it must end in a colon and a port"),
-                ("http://a:1", "an IPv6 address stands in brackets"),
+                ("http://a:1", "an IPv6 address needs brackets"),
             ] {
                 let told = error(&alone().replace(&old, &format!("{key} = \"{new}\"")));
                 assert!(

@@ -245,7 +245,7 @@ mod tests {
             );
             assert_eq!(
                 told("[\"10.1.2.3/8\"]"),
-                "\"10.1.2.3/8\": its address goes on behind its length: write 10.0.0.0/8, or a \
+                "\"10.1.2.3/8\": its address has bits after its length: write 10.0.0.0/8, or a \
                  greater length"
             );
         }

@@ -107,7 +107,7 @@ fn describe(part: &[&Server]) -> String {
 }
 
 fn allowed_in_vain(table: &str, networks: &Networks) -> Option<String> {
-    let all = networks.contradictions();
+    let all = networks.ineffective_allows();
     let all: Vec<String> = all
         .map(|(allow, deny)| format!("{allow} in {deny}"))
         .collect();

@@ -1,43 +1,43 @@
-//! Lines into commands.
+//! Parsing of commands.
 
 use crate::model::client::{ClientId, is_white_space, until_white_space};
 use crate::model::decimal::Decimal;
 use crate::model::position::Position;
 use crate::model::timestamp::Timestamp;
 
-/// Largest radius of a WHATSAT, in kilometres.
+/// Maximum radius of a WHATSAT, in kilometres.
 pub const MAX_RADIUS_KM: u64 = 50;
 
-/// Most items that a WHATSAT may want.
+/// Maximum number of items in the answer to a WHATSAT.
 pub const MAX_ITEMS: u64 = 20;
 
-/// What a client may say. Valid in form; whether the client is known and the
-/// time acceptable is not a question of form.
+/// A command of a client. It is valid in form; whether the client is known and the time acceptable
+/// is decided elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Command<'a> {
-    /// A client says where it is.
+    /// A client reports its position.
     Iamat {
-        /// Who says so.
+        /// The client.
         client: ClientId<'a>,
-        /// Where it is.
+        /// The client's position.
         position: Position<'a>,
-        /// Since when, by its own clock.
+        /// The time, by the client's clock.
         time: Timestamp<'a>,
     },
-    /// A client asks what is near another client, or near itself.
+    /// A client asks for places near a client.
     Whatsat {
-        /// Near whom.
+        /// The client at the centre.
         client: ClientId<'a>,
-        /// How near, in kilometres, 0 to [`MAX_RADIUS_KM`].
+        /// The radius in kilometres, 0 to [`MAX_RADIUS_KM`].
         radius: Decimal<'a>,
-        /// Most items wanted, 0 to [`MAX_ITEMS`].
+        /// The maximum number of items, 0 to [`MAX_ITEMS`].
         limit: usize,
     },
 }
 
 impl<'a> Command<'a> {
-    /// Reads a line without its end. `None` is an invalid command, whatever is
-    /// wrong with it: the protocol has one answer for all of them.
+    /// Parses a line without its end. Returns `None` for an invalid command, whatever is wrong with
+    /// it: the protocol has one answer for all of them.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = FieldIter(line);
         let name = fields.next()?;
@@ -68,7 +68,7 @@ fn whatsat<'a>([client, radius, limit]: [&'a [u8]; 3]) -> Option<Command<'a>> {
     })
 }
 
-/// The fields of a line: runs of anything but white space.
+/// Iterator over the fields of a line: runs of bytes other than white space.
 struct FieldIter<'a>(&'a [u8]);
 
 impl<'a> Iterator for FieldIter<'a> {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_read() {
+    fn commands_are_parsed() {
         let line = b"\t IAMAT \x0b kiwi\x0c+34.068930-118.445127 \r 1621464827.959498503 ";
         let Some(Command::Iamat {
             client,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_invalid() {
+    fn other_lines_are_invalid() {
         for bad in [
             "",
             " ",
@@ -165,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fields_are_what_stands_between_white_space(
+        fn fields_are_separated_by_white_space(
             line in "([a-я\u{a0}\u{85}]{0,20}[ \t\r\u{b}\u{c}]{0,2}){0,6}",
             spaces in any::<bool>(),
         ) {
@@ -175,14 +175,15 @@ mod tests {
             prop_assert_eq!(fields(&line), expected);
         }
 
-        /// What is read, printed again with single spaces, reads the same.
+        /// Printing a parsed command with single spaces and parsing it again yields the same
+        /// command.
         #[test]
-        fn reading_is_the_inverse_of_printing(line in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn parsing_is_the_inverse_of_printing(line in prop::collection::vec(any::<u8>(), 0..120)) {
             round_trip(&line);
         }
 
         #[test]
-        fn reading_is_the_inverse_of_printing_for_likely_lines(
+        fn parsing_is_the_inverse_of_printing_for_likely_lines(
             line in "(IAMAT|WHATSAT|AT)[ \t]{1,2}[a-я]{1,3}[ \r]([+-][0-9]{1,3}(\\.[0-9]{1,3})?[+-][0-9]{1,3}|[0-9]{1,2}(\\.[0-9])?) [0-9]{1,11}(\\.[0-9]{1,19})?",
         ) {
             round_trip(line.as_bytes());

@@ -1,49 +1,47 @@
-//! A stream of bytes cut into lines.
+//! A buffer that splits a stream of bytes into lines.
 
 use memchr::memchr;
 
-/// What a connection that is silent may hold of a read buffer, in bytes.
+/// Minimum capacity for one read, in bytes; also what an idle connection keeps.
 const MIN_READ_BYTES: usize = 2 * 1024;
 
-/// What one read may bring at most, in bytes.
+/// Maximum capacity for one read, in bytes.
 const MAX_READ_BYTES: usize = 32 * 1024;
 
-/// A line as it came, without its end (LF, or CR LF).
+/// A received line without its end (LF, or CR LF).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientLine<'a> {
-    /// All of the line.
+    /// A complete line.
     Whole(&'a [u8]),
-    /// The first bytes of a line that is longer than the limit, up to it. The
-    /// rest is dropped as it comes.
+    /// The first bytes of a line that is longer than the limit, up to the limit. The rest is
+    /// dropped as it arrives.
     TooLong(&'a [u8]),
 }
 
 impl<'a> ClientLine<'a> {
-    /// As much of it as is kept.
+    /// Returns the bytes that were kept.
     pub fn bytes(self) -> &'a [u8] {
         let (Self::Whole(bytes) | Self::TooLong(bytes)) = self;
         bytes
     }
 }
 
-/// The bytes that a client sent and that are no line yet.
+/// Received bytes that are not consumed yet.
 ///
-/// Memory: at most 32 KiB and one line, and 4 KiB once it is told to
-/// [`rest`](Self::rest).
+/// Memory: at most 32 KiB and one line, and 4 KiB after [`shrink`](Self::shrink).
 #[derive(Debug)]
 pub struct LineBuffer {
     buffer: Vec<u8>,
     position: ScanPosition,
     limit: usize,
-    /// How much the next read may bring: grows while reads bring all they may.
+    /// Capacity for the next read, in bytes. It grows while reads fill it.
     read_bytes: usize,
 }
 
-/// How far a stream's buffer has been cut into lines.
+/// The progress of splitting the buffer into lines.
 ///
-/// Invariants: `start <= scanned <= buffer.len()`; there is no LF between
-/// `start` and `scanned`; while `skipping`, the buffer's bytes belong to a line
-/// that was already given out as too long.
+/// Invariants: `start <= scanned <= buffer.len()`; there is no LF between `start` and `scanned`;
+/// while `skipping`, the buffer's bytes belong to a line that was already returned as too long.
 #[derive(Debug, Default)]
 struct ScanPosition {
     start: usize,
@@ -52,7 +50,7 @@ struct ScanPosition {
 }
 
 impl LineBuffer {
-    /// An empty stream whose lines may be `limit` bytes long, ends not counted.
+    /// Creates an empty buffer for lines of at most `limit` bytes, line ends not counted.
     pub fn new(limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -62,9 +60,10 @@ impl LineBuffer {
         }
     }
 
-    /// Where the next bytes belong: append to it, and do nothing else. Has room
-    /// for 2 KiB at least, and for more where reads filled it.
-    pub fn room(&mut self) -> &mut Vec<u8> {
+    /// Returns the buffer to which the next received bytes must be appended; nothing else may be
+    /// done with it. It has capacity for at least 2 KiB more, and for more after reads that filled
+    /// it.
+    pub fn read_buffer(&mut self) -> &mut Vec<u8> {
         let capacity = self.buffer.capacity();
         if capacity > 0 && self.buffer.len() == capacity {
             self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
@@ -74,14 +73,14 @@ impl LineBuffer {
         &mut self.buffer
     }
 
-    /// Is there nothing in it, not even part of a line?
+    /// Returns whether the buffer is empty: it has not even part of a line.
     pub fn is_empty(&self) -> bool {
         self.position.start == self.buffer.len()
     }
 
-    /// The lines that are complete. A line is consumed when it is given, and
-    /// those that nobody asked for stay. Where nothing more will come, `at_end`,
-    /// what stands behind the last LF is a line too, with its CR if it has one.
+    /// Returns an iterator over the complete lines. A line is consumed when the iterator returns
+    /// it; the others stay. With `at_end`, the bytes after the last LF are a line too, with its CR
+    /// if it has one.
     pub fn take(&mut self, at_end: bool) -> impl Iterator<Item = ClientLine<'_>> {
         let Self {
             buffer,
@@ -96,14 +95,14 @@ impl LineBuffer {
         })
     }
 
-    /// Nothing more is there to be read for now: gives back the memory that a
-    /// silent connection does not need.
-    pub fn rest(&mut self) {
+    /// Releases the memory that an idle connection does not need. To be called when no more bytes
+    /// can be read for now.
+    pub fn shrink(&mut self) {
         if self.buffer.len() < self.read_bytes / 4 {
             self.read_bytes = (self.read_bytes / 2).max(MIN_READ_BYTES);
         }
         self.drop_consumed();
-        // Twice the read_bytes: where half a line was left over, the buffer has grown.
+        // Twice the minimum: the buffer has grown if a partial line was left over.
         if self.buffer.is_empty() && self.buffer.capacity() > 2 * MIN_READ_BYTES {
             self.buffer = Vec::new();
         }
@@ -139,8 +138,8 @@ impl ScanPosition {
         fresh.then(|| cut(rest, limit))
     }
 
-    /// No LF in sight: too long already, or not yet a line. A CR at the end of
-    /// the buffer may still turn out to belong to the line end.
+    /// Handles a buffer without LF: the line is too long already, or incomplete. A CR at the end of
+    /// the buffer may still belong to the line end.
     fn without_end<'a>(&mut self, buffer: &'a [u8], limit: usize) -> Option<ClientLine<'a>> {
         let line = &buffer[self.start..];
         let counted = line.strip_suffix(b"\r").unwrap_or(line).len();
@@ -173,21 +172,21 @@ mod tests {
 
     use super::*;
 
-    /// Feeds `pieces` one after another and writes down what comes out: `=` and
-    /// a whole line, or `!` and the start of one that is too long.
+    /// Feeds `pieces` one after another. Returns `=` and a complete line, or `!` and the start of
+    /// one that is too long.
     fn lines_of<'a>(limit: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
         let mut lines = LineBuffer::new(limit);
         let mut seen = Vec::new();
         for piece in pieces {
-            lines.room().extend_from_slice(piece);
-            seen.extend(lines.take(false).map(note));
+            lines.read_buffer().extend_from_slice(piece);
+            seen.extend(lines.take(false).map(mark));
             assert!(lines.buffer.len() - lines.position.start <= limit + 1);
         }
-        seen.extend(lines.take(true).map(note));
+        seen.extend(lines.take(true).map(mark));
         seen
     }
 
-    fn note(line: ClientLine<'_>) -> Vec<u8> {
+    fn mark(line: ClientLine<'_>) -> Vec<u8> {
         match line {
             ClientLine::Whole(line) => [b"=", line].concat(),
             ClientLine::TooLong(prefix) => [b"!", prefix].concat(),
@@ -216,31 +215,31 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_asks_for_stay() {
+    fn lines_that_are_not_taken_stay() {
         let mut lines = LineBuffer::new(9);
-        lines.room().extend_from_slice(b"a\nb\r\n\nhalf");
+        lines.read_buffer().extend_from_slice(b"a\nb\r\n\nhalf");
         assert_eq!(lines.take(false).next(), Some(ClientLine::Whole(b"a")));
-        lines.room().extend_from_slice(b" a line\nc");
-        let rest: Vec<_> = lines.take(true).map(note).collect();
+        lines.read_buffer().extend_from_slice(b" a line\nc");
+        let rest: Vec<_> = lines.take(true).map(mark).collect();
         assert_eq!(rest, [&b"=b"[..], b"=", b"!half a li", b"=c"]);
         assert!(lines.is_empty());
     }
 
     #[test]
-    fn a_line_that_never_ends_holds_no_memory() {
+    fn an_endless_line_uses_bounded_memory() {
         let mut lines = LineBuffer::new(4096);
         for _ in 0..1000 {
-            lines.room().extend_from_slice(&[b'x'; 1000]);
+            lines.read_buffer().extend_from_slice(&[b'x'; 1000]);
             lines.take(false).for_each(drop);
         }
-        lines.rest();
+        lines.shrink();
         assert!(lines.buffer.capacity() <= MIN_READ_BYTES);
     }
 
     proptest! {
-        /// However the bytes are cut into segments, the lines are the same.
+        /// The lines do not depend on the segments in which the bytes arrive.
         #[test]
-        fn segments_do_not_matter(
+        fn lines_do_not_depend_on_segments(
             bytes in prop::collection::vec(prop::sample::select(b"ab\r\n".to_vec()), 0..60),
             cuts in prop::collection::vec(0usize..60, 0..8),
             limit in 1usize..6,

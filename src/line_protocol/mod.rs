@@ -1,9 +1,7 @@
-//! The line protocol, as text: bytes into lines, lines into commands, answers
-//! into bytes.
+//! The line protocol: bytes to lines, lines to commands, replies to bytes.
 //!
-//! All of it is pure: no socket, no clock, no state but a half-received line.
-//! What the protocol's words *do* is the gateway's business; what a socket
-//! does with the bytes is the session's.
+//! All of it is pure: no socket, no clock, and no state except a partial line. The gateway executes
+//! commands; a client's session reads and writes the socket.
 
 pub mod command;
 pub mod lines;

@@ -1,9 +1,9 @@
-//! Answers into bytes. Each function appends to what is to be sent.
+//! Formatting of replies. Each function appends to the output.
 
 use crate::model::report::Report;
 
-/// `AT`, the origin, the skew, and the report's fields as the client wrote
-/// them; one line with its LF.
+/// Appends an AT line: `AT`, the origin, the skew, and the report's fields as the client wrote
+/// them, with LF.
 pub fn at(out: &mut Vec<u8>, report: &Report<'_>) {
     let skew = report.skew.text();
     let fields = [
@@ -26,15 +26,15 @@ pub fn at(out: &mut Vec<u8>, report: &Report<'_>) {
     out[start + length - 1] = b'\n';
 }
 
-/// `?`, a space and an exact copy of what the client wrote; one line.
+/// Appends the reply to an invalid command: `?`, a space and an exact copy of the line, with LF.
 pub fn invalid(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(b"? ");
     out.extend_from_slice(line);
     out.push(b'\n');
 }
 
-/// What is near, behind its AT line: JSON that neither begins nor ends with a
-/// newline, then two newlines.
+/// Appends the places after their AT line: JSON that neither begins nor ends with a newline, then
+/// two newlines.
 pub fn places(out: &mut Vec<u8>, json: &str) {
     out.extend_from_slice(json.as_bytes());
     out.extend_from_slice(b"\n\n");
@@ -49,7 +49,7 @@ mod tests {
     use crate::model::timestamp::{Skew, Timestamp};
 
     #[test]
-    fn answers_look_as_the_protocol_says() {
+    fn replies_have_the_form_of_the_protocol() {
         let report = Report {
             client: ClientId::parse(b"kiwi.cs.ucla.edu").unwrap(),
             origin: Origin::parse(b"Riley").unwrap(),

@@ -1,26 +1,25 @@
-//! Where a server listens or is reached.
+//! Addresses on which a server listens or at which it is reached.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// `HOST:PORT`, where the host is an IPv4 address, an IPv6 address in
-/// brackets or a DNS name. A name is resolved anew at each dial, so it is
-/// kept as text.
+/// `HOST:PORT`, where the host is an IPv4 address, an IPv6 address in brackets or a DNS name. A
+/// name is resolved anew at each dial, so it is kept as text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     host: Arc<str>,
     port: u16,
 }
 
-/// Why a text is no address; says what would be one.
+/// The reason why a text is not an address. Its message describes a valid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressError {
-    /// There is no `:PORT`, or the port is no number from 0 to 65535.
+    /// There is no `:PORT`, or the port is not a number from 0 to 65535.
     Port,
     /// The host is empty, or neither an IP address nor a DNS name.
     Host,
-    /// An IPv6 address stands without its brackets.
+    /// An IPv6 address has no brackets.
     Brackets,
 }
 
@@ -29,7 +28,7 @@ impl fmt::Display for AddressError {
         f.write_str(match self {
             Self::Port => "it must end in a colon and a port from 0 to 65535, as in 127.0.0.1:12000",
             Self::Host => "its host must be an IP address or a DNS name, as in 127.0.0.1:12000 or edge1.example.org:12000",
-            Self::Brackets => "an IPv6 address stands in brackets, as in [::1]:12000",
+            Self::Brackets => "an IPv6 address needs brackets, as in [::1]:12000",
         })
     }
 }
@@ -37,7 +36,11 @@ impl fmt::Display for AddressError {
 impl std::error::Error for AddressError {}
 
 impl Address {
-    /// Reads `HOST:PORT`. Port 0 is an address to listen on: the system picks.
+    /// Parses `HOST:PORT`. Port 0 is an address to listen on: the system picks the port.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (host, port) = text.rsplit_once(':').ok_or(AddressError::Port)?;
         let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
@@ -51,24 +54,24 @@ impl Address {
         Ok(Self { host, port })
     }
 
-    /// The host as it was written, an IPv6 address with its brackets.
+    /// Returns the host as it was written; an IPv6 address has its brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// Returns the port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The IP address, where the host is one and no name.
+    /// Returns the IP address; `None` if the host is a name.
     pub fn ip(&self) -> Option<IpAddr> {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
         bare.parse().ok()
     }
 
-    /// Does this surely stay on this machine? True for loopback addresses and
-    /// for `localhost`; any other name counts as leaving it.
+    /// Returns whether the address is certainly on this machine: a loopback address or `localhost`.
+    /// Any other name counts as remote.
     pub fn is_loopback(&self) -> bool {
         match self.ip() {
             Some(ip) => ip.to_canonical().is_loopback(),
@@ -112,15 +115,15 @@ fn check_host(host: &str) -> Result<(), AddressError> {
     }
     // A host of digits and dots alone can only be meant as an IPv4 address.
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let valid = match numeric {
-        true => host.parse::<std::net::Ipv4Addr>().is_ok(),
-        false => host.len() <= 253 && host.trim_end_matches('.').split('.').all(is_label),
+    let valid = if numeric {
+        host.parse::<std::net::Ipv4Addr>().is_ok()
+    } else {
+        host.len() <= 253 && host.trim_end_matches('.').split('.').all(is_label)
     };
     valid.then_some(()).ok_or(AddressError::Host)
 }
 
-/// Underscores are no part of a host name by RFC 952, yet container
-/// networks hand them out.
+/// Accepts underscores too: RFC 952 excludes them, but container networks assign such names.
 fn is_label(label: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (1..=63).contains(&label.len())
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn an_invalid_address_gets_its_reason() {
         for (bad, why) in [
             ("127.0.0.1", AddressError::Port),
             ("127.0.0.1:", AddressError::Port),
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_stays_on_this_machine() {
+    fn only_loopback_addresses_and_localhost_are_loopback() {
         for near in [
             "127.8.8.8:1",
             "[::1]:1",

@@ -1,18 +1,18 @@
-//! The name that a client gives itself.
+//! Client IDs, and the white space that separates the fields of a line.
 
 use super::text::Utf8Bytes;
 
-/// Longest client ID, in bytes.
+/// Maximum length of a client ID, in bytes.
 pub const MAX_CLIENT_BYTES: usize = 255;
 
-/// The white space of the line protocol: space, tab, LF, VT, FF and CR, and
-/// nothing else (a no-break space is part of a field).
+/// Returns whether a byte is white space of the line protocol: space, tab, LF, VT, FF and CR, and
+/// nothing else. A no-break space is part of a field.
 pub const fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | 0x09..=0x0D)
 }
 
-/// How many bytes there are before the first white space. Looks at eight at a
-/// time: to look at each would be most of what it takes to read a line.
+/// Returns the number of bytes before the first white space. It reads eight bytes at a time; one at
+/// a time would be most of the time of parsing a line.
 pub(crate) fn until_white_space(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks();
     for (&word, start) in words.iter().zip((0..).step_by(8)) {
@@ -25,14 +25,14 @@ pub(crate) fn until_white_space(bytes: &[u8]) -> usize {
     bytes.len() - rest.len() + found.unwrap_or(rest.len())
 }
 
-/// The highest bit of each byte that [is white space](is_white_space), and no
+/// Returns a word with the highest bit of each byte that [is white space](is_white_space), and no
 /// other bit.
 fn white_space_in(word: u64) -> u64 {
     const fn each(byte: u8) -> u64 {
         u64::from_le_bytes([byte; 8])
     }
-    // The other seven bits of a byte and a number below 0x80 make less than 0x100,
-    // and reach the highest bit from some value on.
+    // The lower seven bits of a byte plus a number below 0x80 make less than 0x100, and the sum
+    // reaches the highest bit from a certain value on.
     let low = word & each(0x7F);
     let from_tab = low + each(0x80 - b'\t');
     let past_cr = low + each(0x7F - b'\r');
@@ -40,35 +40,36 @@ fn white_space_in(word: u64) -> u64 {
     ((from_tab & !past_cr) | !is_no_space) & !word & each(0x80)
 }
 
-/// A client's ID: 1 to [`MAX_CLIENT_BYTES`] bytes of UTF-8 without white
-/// space. Anything else about it is the client's own affair.
+/// A client's ID: 1 to [`MAX_CLIENT_BYTES`] bytes of UTF-8 without white space. The client chooses
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientId<'a>(Utf8Bytes<'a>);
 
 impl<'a> ClientId<'a> {
-    /// Reads an ID, or gives `None` where the rule above is broken.
+    /// Parses an ID; returns `None` if it breaks the rule above.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         Self::of_field(bytes).filter(|_| until_white_space(bytes) == bytes.len())
     }
 
-    /// As [`parse`](Self::parse), of a field of a line: there is no white space
-    /// in one.
+    /// Parses an ID as [`parse`](Self::parse) does, from a field of a line, which has no white
+    /// space.
     pub(crate) fn of_field(bytes: &'a [u8]) -> Option<Self> {
         let fits = (1..=MAX_CLIENT_BYTES).contains(&bytes.len());
         Utf8Bytes::parse(bytes).filter(|_| fits).map(Self)
     }
 
-    /// An ID that was read before.
+    /// Creates an ID from bytes that were parsed before.
     pub(crate) fn restore(bytes: &'a [u8]) -> Self {
         Self(Utf8Bytes::restore(bytes))
     }
 
-    /// The ID as the client wrote it.
+    /// Returns the ID as the client wrote it. Validates the bytes again; [`bytes`](Self::bytes)
+    /// does not.
     pub fn text(self) -> &'a str {
         self.0.as_str()
     }
 
-    /// The same as bytes, for no more than a copy.
+    /// Returns the ID as bytes.
     pub fn bytes(self) -> &'a [u8] {
         self.0.as_bytes()
     }
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_is_found_wherever_it_stands() {
+    fn white_space_is_found_at_any_offset() {
         for (byte, length) in
             (0..=u8::MAX).flat_map(|byte| (0..20).map(move |length| (byte, length)))
         {

@@ -1,25 +1,25 @@
-//! Unsigned decimal numbers, judged digit by digit.
+//! Unsigned decimal numbers, compared digit by digit.
 //!
-//! A float would call 90.00000000000000000001 ninety. Bounds here are exact
-//! whatever the number of digits.
+//! As a float, 90.00000000000000000001 would equal 90. Comparisons here are exact for any number of
+//! digits.
 
 use std::cmp::Ordering;
 
-/// So many digits are a number of 64 bits, whatever they are.
+/// Number of digits that always fit in 64 bits.
 const U64_SAFE_DIGITS: usize = 19;
 
 fn value(digit: &u8) -> u64 {
     u64::from(digit - b'0')
 }
 
-/// The number that [so many](U64_SAFE_DIGITS) digits are, or fewer.
+/// Returns the value of at most [`U64_SAFE_DIGITS`] digits.
 pub(super) fn number(digits: &[u8]) -> u64 {
     let add = |number, digit| number * 10 + value(digit);
     digits.iter().fold(0, add)
 }
 
-/// A decimal number without sign: digits, and optionally a point with more
-/// digits behind it. Borrowed from the text that it was read from.
+/// A decimal number without a sign: digits, optionally followed by a point and more digits. It
+/// borrows the text that it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decimal<'a> {
     whole: &'a [u8],
@@ -27,8 +27,8 @@ pub struct Decimal<'a> {
 }
 
 impl<'a> Decimal<'a> {
-    /// Reads `digits` or `digits.digits`, ASCII digits only; `None` for all
-    /// else (`.5`, `5.`, an empty text, signs, exponents).
+    /// Parses `digits` or `digits.digits`, ASCII digits only. Returns `None` for anything else
+    /// (`.5`, `5.`, an empty text, signs, exponents).
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         let end_of_digits = |text: &[u8]| text.iter().position(|byte| !byte.is_ascii_digit());
         let Some(point) = end_of_digits(text) else {
@@ -41,17 +41,17 @@ impl<'a> Decimal<'a> {
         is_one.then_some(Self { whole, fraction })
     }
 
-    /// The digits before the point; at least one.
+    /// Returns the digits before the point; at least one.
     pub fn whole(self) -> &'a [u8] {
         self.whole
     }
 
-    /// The digits behind the point; empty where there is none.
+    /// Returns the digits after the point; empty if there is no point.
     pub fn fraction(self) -> &'a [u8] {
         self.fraction
     }
 
-    /// The digits before the point as a number, or `None` past 64 bits.
+    /// Returns the digits before the point as a number; `None` if it does not fit in 64 bits.
     pub fn whole_number(self) -> Option<u64> {
         let sure = self.whole.len().min(U64_SAFE_DIGITS);
         let (sure, rest) = self.whole.split_at(sure);
@@ -60,9 +60,9 @@ impl<'a> Decimal<'a> {
         })
     }
 
-    /// Is this number at most `bound`? Exact for any number of digits.
+    /// Returns whether the number is at most `bound`, exactly.
     pub fn at_most(self, bound: u64) -> bool {
-        // A number past 64 bits is past every bound.
+        // A number that does not fit in 64 bits is greater than every bound.
         match self.whole_number().map(|whole| whole.cmp(&bound)) {
             Some(Ordering::Less) => true,
             Some(Ordering::Equal) => self.fraction.iter().all(|&digit| digit == b'0'),
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_digits_with_an_inner_point_are_a_decimal() {
+    fn a_decimal_is_digits_with_at_most_one_inner_point() {
         for good in ["0", "007", "1.0", "0.000", "50.5"] {
             assert!(Decimal::parse(good.as_bytes()).is_some(), "{good}");
         }

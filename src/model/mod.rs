@@ -1,15 +1,14 @@
-//! What a herd talks about: who is where, since when, and who heard it.
+//! The values of a herd: reports, client IDs, positions, times, names and addresses.
 //!
-//! These are values without behaviour towards the outside: no socket, no
-//! clock, no async. Every type is valid by construction (its `parse` is the
-//! only way in), so upper floors never check again. Texts are kept as their
-//! writers wrote them, because answers echo them byte for byte; what is
-//! compared is worked out once, exactly, and never through a float.
+//! They are values only: no socket, no clock, no async. Every type is valid by construction (its
+//! `parse` is the only way in), so upper floors never check again. Texts are kept as their writers
+//! wrote them, because responses echo them byte for byte. Values for comparison are computed once,
+//! exactly, and never through a float.
 //!
-//! What this folder does not do: judge by a clock or a config. Whether a time
-//! is too far in the future is a question for the server that a client speaks
-//! to; a report that came from a neighbour is judged by its form alone, or two
-//! servers could disagree about the same report for ever.
+//! This folder does not compare anything with a clock or a setting. Whether a time is too far in
+//! the future is decided by the server that a client is connected to. A report from a neighbour is
+//! checked for its form alone; otherwise two servers could disagree about the same report
+//! permanently.
 
 pub mod address;
 pub mod client;

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Longest name, in bytes: that of a DNS label (RFC 1035, section 2.3.4),
-/// since a server's name becomes one in its certificate.
+/// Maximum length of a name, in bytes: that of a DNS label (RFC 1035, section 2.3.4), since a
+/// server's name becomes one in its certificate.
 pub const MAX_NAME_BYTES: usize = 63;
 
-/// Is this a well-formed name: ASCII letters, digits and inner hyphens, 1 to
-/// [`MAX_NAME_BYTES`] bytes? An origin that a neighbour passes on is checked
-/// by this and nothing else, since a herd's membership changes over time.
+/// Returns whether a name is well-formed: ASCII letters, digits and inner hyphens, 1 to
+/// [`MAX_NAME_BYTES`] bytes. The origin of a neighbour's report is checked by this alone, since a
+/// herd's membership changes over time.
 pub fn is_name(bytes: &[u8]) -> bool {
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
         return false;
@@ -22,18 +22,18 @@ pub fn is_name(bytes: &[u8]) -> bool {
             .all(|&b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// The name of a herd or of a server. Two names are equal if their bytes are;
-/// that a herd holds no two that differ only in case is the config's rule.
+/// The name of a herd or of a server. Two names are equal if their bytes are. The config also
+/// rejects names of one herd that differ only in case.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Takes a well-formed name (see [`is_name`]), or gives `None`.
+    /// Parses a well-formed name (see [`is_name`]); returns `None` otherwise.
     pub fn parse(text: &str) -> Option<Self> {
         is_name(text.as_bytes()).then(|| Self(text.into()))
     }
 
-    /// The name as it was written.
+    /// Returns the name as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,24 +1,24 @@
-//! Networks of IP addresses, and who may come in from where.
+//! Networks of IP addresses, and access lists of networks.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// How many bits of an IPv6 address name a customer.
+/// Length of the prefix that identifies a customer in an IPv6 address.
 const CUSTOMER_PREFIX_V6: u8 = 64;
 
-/// A network, such as `10.0.0.0/8` or `2001:db8::/32`, or one address. What is
-/// written as IPv4 mapped into IPv6 is IPv4.
+/// A network, such as `10.0.0.0/8` or `2001:db8::/32`, or a single address. An IPv4 network that is
+/// mapped into IPv6 becomes IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(IpNet);
 
-/// Why a text is no network; says what would be one.
+/// The reason why a text is not a network. Its message describes a valid one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkError {
-    /// It is neither an address nor an address and a length.
+    /// The text is neither an address nor an address and a length.
     Syntax,
-    /// Its address has bits behind the length. The network it lies in is this.
+    /// The address has bits after the length. This is the network that contains it.
     HostBits(Network),
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for NetworkError {
             ),
             Self::HostBits(network) => write!(
                 f,
-                "its address goes on behind its length: write {network}, or a greater length"
+                "its address has bits after its length: write {network}, or a greater length"
             ),
         }
     }
@@ -39,18 +39,22 @@ impl fmt::Display for NetworkError {
 impl std::error::Error for NetworkError {}
 
 impl Network {
-    /// Reads an address and a length (CIDR), or one address.
+    /// Parses an address and a length (CIDR), or a single address.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, NetworkError> {
         let net = read(text).ok_or(NetworkError::Syntax)?;
-        match net.trunc() == net {
-            true => Ok(Self(canonical(net))),
-            false => Err(NetworkError::HostBits(Self(canonical(net.trunc())))),
+        if net.trunc() == net {
+            Ok(Self(canonical(net)))
+        } else {
+            Err(NetworkError::HostBits(Self(canonical(net.trunc()))))
         }
     }
 
-    /// What one customer has at least, who has this address: the address, if it is
-    /// IPv4; and its /64, if it is IPv6 (RFC 6177), since whoever has one address of
-    /// that has all of them.
+    /// Returns the network that belongs to one customer: an IPv4 address by itself, or the /64 of
+    /// an IPv6 address (RFC 6177), since a customer with one address of a /64 has all of them.
     pub fn of_customer(address: IpAddr) -> Self {
         let net = match address.to_canonical() {
             IpAddr::V4(v4) => Ipv4Net::from(v4).into(),
@@ -59,19 +63,20 @@ impl Network {
         Self(net)
     }
 
-    /// Does the address lie in it? An IPv4 address that is mapped into IPv6
+    /// Returns whether the network contains the address. An IPv4 address that is mapped into IPv6
     /// counts as IPv4.
-    pub fn holds(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
 
-    /// Does all of the other network lie in it?
+    /// Returns whether the network contains all of the other one.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.contains(&other.0)
     }
 }
 
-/// Takes no address with leading zeros, which some read as octal.
+/// Parses an address and an optional length. Rejects leading zeros, which some programs read as
+/// octal.
 fn read(text: &str) -> Option<IpNet> {
     let Some((address, length)) = text.split_once('/') else {
         return text.parse::<IpAddr>().ok().map(IpNet::from);
@@ -81,7 +86,7 @@ fn read(text: &str) -> Option<IpNet> {
     IpNet::new(address.parse().ok()?, length).ok()
 }
 
-/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+/// Converts a mapped network to IPv4: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
 fn canonical(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else { return net };
     let mapped = v6.addr().to_ipv4_mapped();
@@ -93,9 +98,10 @@ fn canonical(net: IpNet) -> IpNet {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.prefix_len() == self.0.max_prefix_len() {
-            true => self.0.addr().fmt(f),
-            false => self.0.fmt(f),
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            self.0.addr().fmt(f)
+        } else {
+            self.0.fmt(f)
         }
     }
 }
@@ -106,50 +112,53 @@ impl fmt::Debug for Network {
     }
 }
 
-/// From which networks one may come in. The default is from everywhere.
+/// An access list: networks from which connections are accepted. The default accepts all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
-    /// From these; from everywhere, if there are none.
+    /// Networks that are allowed; all networks if the list is empty.
     pub allow: Vec<Network>,
-    /// Never from these, whatever is allowed.
+    /// Networks that are denied, even if they are allowed.
     pub deny: Vec<Network>,
 }
 
-/// Why one may not come in from an address.
+/// The reason why an address is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// This network is denied.
+    /// The address is in this denied network.
     By(Network),
-    /// Others are allowed, and none of them holds it.
+    /// The list of allowed networks is not empty, and none contains the address.
     NotAllowed,
 }
 
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::By(network) => write!(f, "deny holds {network}"),
-            Self::NotAllowed => f.write_str("allow holds other networks only"),
+            Self::By(network) => write!(f, "deny contains {network}"),
+            Self::NotAllowed => f.write_str("allow does not contain it"),
         }
     }
 }
 
 impl Networks {
-    /// Says why one may not come in from there. Takes longer the more networks
-    /// there are, a few nanoseconds each.
-    pub fn judge(&self, address: IpAddr) -> Result<(), Denied> {
-        let holds = |network: &&Network| network.holds(address);
-        if let Some(network) = self.deny.iter().find(holds) {
+    /// Checks whether an address is accepted. Takes a few nanoseconds for each network.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the address is denied.
+    pub fn check(&self, address: IpAddr) -> Result<(), Denied> {
+        let contains = |network: &&Network| network.contains(address);
+        if let Some(network) = self.deny.iter().find(contains) {
             return Err(Denied::By(*network));
         }
-        match self.allow.is_empty() || self.allow.iter().any(|network| network.holds(address)) {
-            true => Ok(()),
-            false => Err(Denied::NotAllowed),
+        if self.allow.is_empty() || self.allow.iter().any(|network| network.contains(address)) {
+            Ok(())
+        } else {
+            Err(Denied::NotAllowed)
         }
     }
 
-    /// The networks that are allowed in vain, each with one that is denied and
-    /// covers it.
-    pub fn contradictions(&self) -> impl Iterator<Item = (&Network, &Network)> {
+    /// Returns the allowed networks without effect, each with a denied network that covers it.
+    pub fn ineffective_allows(&self) -> impl Iterator<Item = (&Network, &Network)> {
         self.allow.iter().filter_map(|allowed| {
             let mut denied = self.deny.iter();
             Some((allowed, denied.find(|denied| denied.covers(allowed))?))
@@ -166,12 +175,12 @@ mod tests {
         texts.iter().map(parse).collect()
     }
 
-    fn judge(networks: &Networks, address: &str) -> Result<(), Denied> {
-        networks.judge(address.parse().unwrap())
+    fn check(networks: &Networks, address: &str) -> Result<(), Denied> {
+        networks.check(address.parse().unwrap())
     }
 
     #[test]
-    fn networks_print_as_they_are_meant() {
+    fn networks_print_in_canonical_form() {
         for (written, meant) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("0.0.0.0/0", "0.0.0.0/0"),
@@ -189,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_says_what_would_be_one() {
+    fn an_invalid_network_gets_a_message_with_a_valid_form() {
         for text in [
             "",
             "10",
@@ -218,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn without_networks_everybody_may_come_in() {
+    fn an_empty_access_list_accepts_every_address() {
         for address in ["10.0.0.1", "::1", "::ffff:10.0.0.1"] {
-            assert_eq!(judge(&Networks::default(), address), Ok(()));
+            assert_eq!(check(&Networks::default(), address), Ok(()));
         }
     }
 
     #[test]
-    fn what_is_denied_wins_and_what_is_not_allowed_stays_out() {
+    fn deny_overrides_allow_and_unlisted_addresses_are_denied() {
         let rules = Networks {
             allow: networks(&["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]),
             deny: networks(&["10.1.0.0/16", "2001:db8:1::/48"]),
@@ -237,7 +246,7 @@ mod tests {
             "192.0.2.7",
             "::ffff:10.0.0.1",
         ] {
-            assert_eq!(judge(&rules, address), Ok(()), "{address}");
+            assert_eq!(check(&rules, address), Ok(()), "{address}");
         }
         for (address, denied) in [
             ("10.1.2.3", Denied::By(rules.deny[0])),
@@ -246,30 +255,30 @@ mod tests {
             ("192.0.2.8", Denied::NotAllowed),
             ("::1", Denied::NotAllowed),
         ] {
-            assert_eq!(judge(&rules, address), Err(denied), "{address}");
+            assert_eq!(check(&rules, address), Err(denied), "{address}");
         }
         assert_eq!(
             Denied::By(rules.deny[0]).to_string(),
-            "deny holds 10.1.0.0/16"
+            "deny contains 10.1.0.0/16"
         );
     }
 
     #[test]
-    fn all_of_ipv6_is_nothing_of_ipv4() {
+    fn a_network_of_all_ipv6_contains_no_ipv4() {
         let deny = networks(&["::/0"]);
         let allow = Vec::new();
         let rules = Networks { allow, deny };
-        assert_eq!(judge(&rules, "::ffff:10.0.0.1"), Ok(()));
-        assert!(judge(&rules, "::2").is_err());
+        assert_eq!(check(&rules, "::ffff:10.0.0.1"), Ok(()));
+        assert!(check(&rules, "::2").is_err());
     }
 
     #[test]
-    fn what_is_allowed_in_vain_is_found() {
+    fn allowed_networks_without_effect_are_found() {
         let rules = Networks {
             allow: networks(&["10.1.0.0/16", "10.0.0.0/8", "::1"]),
             deny: networks(&["::/0", "10.1.0.0/16"]),
         };
-        let found: Vec<_> = rules.contradictions().collect();
+        let found: Vec<_> = rules.ineffective_allows().collect();
         let (allow, deny) = (&rules.allow, &rules.deny);
         assert_eq!(found, [(&allow[0], &deny[1]), (&allow[2], &deny[0])]);
     }

@@ -5,10 +5,10 @@ use memchr::memchr2;
 use super::decimal::Decimal;
 use super::text::Utf8Bytes;
 
-/// Longest latitude or longitude, in bytes, its sign included.
+/// Maximum length of a latitude or a longitude, in bytes, sign included.
 pub const MAX_COORDINATE_BYTES: usize = 32;
 
-/// Longest position: both coordinates and the closing `/`.
+/// Maximum length of a position, in bytes: both coordinates and the closing `/`.
 pub const MAX_POSITION_BYTES: usize = 2 * MAX_COORDINATE_BYTES + 1;
 
 /// A latitude and a longitude as a client wrote them, such as
@@ -24,9 +24,9 @@ pub struct Position<'a> {
 }
 
 impl<'a> Position<'a> {
-    /// Reads a position, or gives `None` where it breaks the protocol's rules:
-    /// both coordinates signed and at most [`MAX_COORDINATE_BYTES`] long,
-    /// digits with at most one inner point, bounds judged exactly.
+    /// Parses a position. Returns `None` if it breaks the protocol's rules: both coordinates signed
+    /// and at most [`MAX_COORDINATE_BYTES`] long, digits with at most one inner point, bounds
+    /// compared exactly.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let both = bytes.strip_suffix(b"/").unwrap_or(bytes);
         let second_sign = memchr2(b'+', b'-', both.get(1..)?)? + 1;
@@ -37,7 +37,7 @@ impl<'a> Position<'a> {
         Some(Self::restore(bytes, u8::try_from(second_sign).ok()?))
     }
 
-    /// A position that was read before, from its parts.
+    /// Creates a position from parts that were parsed before.
     pub(crate) fn restore(bytes: &'a [u8], latitude: u8) -> Self {
         Self {
             text: Utf8Bytes::restore(bytes),
@@ -45,33 +45,33 @@ impl<'a> Position<'a> {
         }
     }
 
-    /// How many bytes of the text are the latitude.
+    /// Returns the length of the latitude in the text, in bytes.
     pub(crate) fn latitude_bytes(self) -> u8 {
         self.latitude
     }
 
-    /// The position as the client wrote it.
+    /// Returns the position as the client wrote it.
     pub fn text(self) -> &'a str {
         self.text.as_str()
     }
 
-    /// The same as bytes, for no more than a copy.
+    /// Returns the position as bytes, without validating them again.
     pub fn bytes(self) -> &'a [u8] {
         self.text.as_bytes()
     }
 
-    /// The signed latitude as the client wrote it.
+    /// Returns the signed latitude as the client wrote it.
     pub fn latitude(self) -> &'a str {
         &self.text()[..usize::from(self.latitude)]
     }
 
-    /// The signed longitude as the client wrote it, without the closing `/`.
+    /// Returns the signed longitude as the client wrote it, without the closing `/`.
     pub fn longitude(self) -> &'a str {
         self.text()[usize::from(self.latitude)..].trim_end_matches('/')
     }
 
-    /// Latitude and longitude as the nearest floats, for whoever calculates:
-    /// the coordinates themselves are never compared through these.
+    /// Returns latitude and longitude as the nearest floats, for calculations. The coordinates
+    /// themselves are never compared through these.
     pub fn degrees(self) -> (f64, f64) {
         (float(self.latitude()), float(self.longitude()))
     }

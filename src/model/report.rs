@@ -8,46 +8,46 @@ use super::position::Position;
 use super::text::Utf8Bytes;
 use super::timestamp::{Skew, Timestamp};
 
-/// One client's place at one time, as one server heard it.
+/// One client's position at one time, as one server received it.
 ///
-/// Valid by construction: every field is. Borrowed, because a report is read
-/// from a line, a message or the store, and copied only into the store.
+/// It is valid by construction, because every field is. It borrows its texts from a line, a message
+/// or the store, and is copied only into the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report<'a> {
-    /// Who reported.
+    /// The client.
     pub client: ClientId<'a>,
-    /// The server that got the report from the client.
+    /// The server that received the report from the client.
     pub origin: Origin<'a>,
-    /// Where the client was.
+    /// The client's position.
     pub position: Position<'a>,
-    /// When, by the client's own clock.
+    /// The time of the report, by the client's clock.
     pub time: Timestamp<'a>,
-    /// The origin's clock less the client's time.
+    /// The origin's clock minus the client's time.
     pub skew: Skew,
 }
 
-/// The name of the server that got a report: well-formed, and maybe of a
-/// server that is no longer in any config.
+/// The name of the server that received a report from its client. It is well-formed, but the server
+/// may no longer be in any config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin<'a>(Utf8Bytes<'a>);
 
 impl<'a> Origin<'a> {
-    /// Reads a well-formed server name, or gives `None`.
+    /// Parses a well-formed server name; returns `None` otherwise.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         is_name(bytes).then_some(Self::restore(bytes))
     }
 
-    /// An origin that was read before.
+    /// Creates an origin from bytes that were parsed before.
     pub(crate) fn restore(bytes: &'a [u8]) -> Self {
         Self(Utf8Bytes::restore(bytes))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn text(self) -> &'a str {
         self.0.as_str()
     }
 
-    /// The same as bytes, for no more than a copy.
+    /// Returns the name as bytes, without validating them again.
     pub fn bytes(self) -> &'a [u8] {
         self.0.as_bytes()
     }
@@ -66,12 +66,12 @@ impl Report<'_> {
         self.time.instant().as_nanos() + i128::from(self.skew.0)
     }
 
-    /// Which of two reports *of the same client* is newer: the greater wins, on
-    /// every server, whatever the order in which they arrive.
+    /// Compares two reports *of the same client*. The greater one is newer and is kept, on every
+    /// server, in whatever order they arrive.
     ///
-    /// The later client time; then the greater origin; then the greater position
-    /// text; then the smaller skew (so that a line sent twice to one server
-    /// changes nothing); then the greater time text. Equal means the same report.
+    /// The later client time is greater; then the greater origin; then the greater position text;
+    /// then the smaller skew (so that a line sent twice to one server changes nothing); then the
+    /// greater time text. `Equal` means the same report.
     pub fn compare(&self, other: &Self) -> Ordering {
         let instants = self.time.instant().cmp(&other.time.instant());
         instants
@@ -88,9 +88,9 @@ mod tests {
 
     use super::*;
 
-    type Fields = (&'static str, &'static str, &'static str, i64);
+    type ReportFields = (&'static str, &'static str, &'static str, i64);
 
-    fn report((origin, position, time, skew): Fields) -> Report<'static> {
+    fn report((origin, position, time, skew): ReportFields) -> Report<'static> {
         Report {
             client: ClientId::parse(b"kiwi").unwrap(),
             origin: Origin::parse(origin.as_bytes()).unwrap(),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_decides_where_those_before_it_are_equal() {
+    fn each_rule_decides_if_all_rules_before_it_are_equal() {
         for (newer, older) in [
             (("A", "+0+0", "2", 9), ("B", "+9+9", "1.999999999", 0)),
             (("B", "+0+0", "1", 9), ("A", "+9+9", "1", 0)),
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    fn any_fields() -> impl Strategy<Value = Fields> {
+    fn any_fields() -> impl Strategy<Value = ReportFields> {
         (
             prop::sample::select(vec!["A", "B", "a"]),
             prop::sample::select(vec!["+0+0", "-0+0", "+0+0/"]),

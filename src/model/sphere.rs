@@ -9,13 +9,14 @@
 
 use std::f64::consts::FRAC_PI_2;
 
-/// The mean radius of the earth (IUGG), in metres.
+/// Mean radius of the earth (IUGG), in metres.
 pub const EARTH_RADIUS_METRES: f64 = 6_371_008.8;
 
-/// Added to a radius, in metres: far more than the arithmetic is off by, so that what is at exactly the radius is in.
+/// Tolerance added to a radius, in metres: far more than the rounding error, so that a point at
+/// exactly the radius is within it.
 const RADIUS_TOLERANCE_METRES: f64 = 1e-6;
 
-/// A point given by its latitude and longitude in degrees, on the unit sphere.
+/// Returns the point on the unit sphere for a latitude and a longitude in degrees.
 pub fn on_unit_sphere((latitude, longitude): (f64, f64)) -> [f64; 3] {
     let (sin_latitude, cos_latitude) = sin_cos(latitude);
     let (sin_longitude, cos_longitude) = sin_cos(longitude);
@@ -26,29 +27,29 @@ pub fn on_unit_sphere((latitude, longitude): (f64, f64)) -> [f64; 3] {
     ]
 }
 
-/// The square of the chord between two points on the unit sphere, in earth
-/// radii: compares as the distance does.
+/// Returns the square of the chord between two points on the unit sphere, in earth radii. It has
+/// the same order as the distance.
 pub fn chord_squared(one: [f64; 3], other: [f64; 3]) -> f64 {
     let [x, y, z] = std::array::from_fn(|axis| one[axis] - other[axis]);
     x * x + y * y + z * z
 }
 
-/// The square of the longest chord, in earth radii, that is within so many
-/// metres along the ground; half the globe at most.
+/// Returns the square of the longest chord, in earth radii, that spans at most `metres` along the
+/// ground; half the globe at most.
 pub fn reach_squared(metres: f64) -> f64 {
     let half_angle =
         ((metres + RADIUS_TOLERANCE_METRES) / (2.0 * EARTH_RADIUS_METRES)).clamp(0.0, FRAC_PI_2);
     (2.0 * half_angle.sin()).powi(2)
 }
 
-/// How many metres along the ground a chord spans, from its square in earth
-/// radii.
+/// Returns the metres along the ground that a chord spans, from its square in earth radii.
 pub fn metres(chord_squared: f64) -> f64 {
     2.0 * EARTH_RADIUS_METRES * (chord_squared.sqrt() / 2.0).min(1.0).asin()
 }
 
-/// Sine and cosine of an angle in degrees. Exactly zero where they are: a pole has every longitude and the 180th
-/// meridian has two names, and each is one point all the same, or points there would not be as far as one another.
+/// Returns sine and cosine of an angle in degrees, exactly zero where they are. A pole has every
+/// longitude, and the 180th meridian has two names; each must be one point, so that distances from
+/// it are equal.
 fn sin_cos(degrees: f64) -> (f64, f64) {
     let (sine, cosine) = degrees.to_radians().sin_cos();
     match degrees.abs() {
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_point_of_many_names_is_one_point() {
+    fn a_point_with_several_coordinates_is_one_point() {
         for names in [
             [(90.0, 0.0), (90.0, 135.0), (90.0, -180.0)],
             [(-90.0, 0.0), (-90.0, 90.0), (-90.0, 12.3)],
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_degree_of_the_equator_and_half_the_globe_are_as_long_as_they_are() {
+    fn distances_on_the_equator_and_across_the_globe_are_exact() {
         let from = on_unit_sphere((0.0, 0.0));
         let away = |to| metres(chord_squared(from, on_unit_sphere(to)));
         let degree = EARTH_RADIUS_METRES * 1_f64.to_radians();
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_at_exactly_a_distance_is_within_it() {
+    fn a_point_at_exactly_the_radius_is_within_it() {
         let degree = EARTH_RADIUS_METRES * 1_f64.to_radians();
         let chord = chord_squared(on_unit_sphere((0.0, 0.0)), on_unit_sphere((0.0, 1.0)));
         assert!(chord <= reach_squared(degree));

@@ -1,24 +1,25 @@
-//! Utf8Bytes that is known to be UTF-8, at the price of bytes.
+//! Text that is known to be UTF-8, at the cost of bytes.
 
 use std::fmt;
 
-/// Bytes that were found to be UTF-8 when they came in, and are copied about as
-/// bytes from there on: a report goes through a server's store and out to each
-/// neighbour, and to make sure again at every step costs more than to merge it.
+/// Bytes that were validated as UTF-8 on receipt and are copied as bytes from then on. A report
+/// passes through a server's store and to each neighbour; validating it again at every step costs
+/// more than merging it.
 ///
 /// Compares byte by byte, as `str` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Utf8Bytes<'a>(&'a [u8]);
 
 impl<'a> Utf8Bytes<'a> {
-    /// Takes what is UTF-8, or gives `None`.
+    /// Validates bytes; returns `None` if they are not UTF-8.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        // Most are ASCII, which is found more quickly.
+        // Most texts are ASCII, which is checked faster.
         let is_text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
         is_text.then_some(Self(bytes))
     }
 
-    /// What was read before, or is ASCII by what its reader looked for.
+    /// Creates a text from bytes that were validated before, or are ASCII by the rules of their
+    /// parser.
     pub(super) fn restore(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
@@ -27,7 +28,7 @@ impl<'a> Utf8Bytes<'a> {
         self.0
     }
 
-    /// Looks at all of it. For whoever needs more than a copy.
+    /// Returns the text as `str`. Validates all of it.
     pub(super) fn as_str(self) -> &'a str {
         std::str::from_utf8(self.0).expect("what was read as text is UTF-8")
     }

@@ -5,27 +5,25 @@ use std::fmt;
 use super::decimal::{Decimal, number};
 use super::text::Utf8Bytes;
 
-/// Longest time, in bytes.
+/// Maximum length of a time, in bytes.
 pub const MAX_TIME_BYTES: usize = 32;
 
-/// Most digits of a fraction of a second.
+/// Maximum number of digits of a fraction of a second.
 pub const MAX_FRACTION_DIGITS: usize = 18;
 
 /// Nanoseconds in a second.
 pub const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// A client's time as it wrote it: POSIX seconds, optionally with a fraction.
-/// Digits past the ninth of the fraction are copied and do not count.
-///
-/// Invariant: `seconds` is below 2^63 and `nanos` below 10^9.
+/// A client's time as the client wrote it: POSIX seconds, optionally with a fraction. Digits after
+/// the ninth of the fraction are copied and not compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp<'a> {
     text: Utf8Bytes<'a>,
     instant: ClientTime,
 }
 
-/// The value of a client's time: whole seconds since 1970 and the nanoseconds after them. Times
-/// compare to the nanosecond.
+/// The value of a client's time: whole seconds since 1970 and the nanoseconds after them. It
+/// compares to the nanosecond.
 ///
 /// Invariant: `seconds` is below 2^63 and `nanos` below 10^9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,9 +42,9 @@ impl ClientTime {
 }
 
 impl<'a> Timestamp<'a> {
-    /// Reads a time, or gives `None` where it breaks the protocol's rules:
-    /// unsigned digits, optionally `.` and 1 to [`MAX_FRACTION_DIGITS`]
-    /// digits, [`MAX_TIME_BYTES`] in all, seconds below 2^63.
+    /// Parses a time. Returns `None` if it breaks the protocol's rules: unsigned digits, optionally
+    /// `.` and 1 to [`MAX_FRACTION_DIGITS`] digits, at most [`MAX_TIME_BYTES`] in all, seconds
+    /// below 2^63.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let decimal = Decimal::parse(bytes)?;
         let seconds = decimal.whole_number()?;
@@ -57,7 +55,7 @@ impl<'a> Timestamp<'a> {
         fits.then_some(Self::restore(bytes, ClientTime { seconds, nanos }))
     }
 
-    /// A time that was read before, from its parts.
+    /// Creates a time from parts that were parsed before.
     pub(crate) fn restore(bytes: &'a [u8], instant: ClientTime) -> Self {
         Self {
             text: Utf8Bytes::restore(bytes),
@@ -65,18 +63,17 @@ impl<'a> Timestamp<'a> {
         }
     }
 
-    /// The time as the client wrote it.
+    /// Returns the time as the client wrote it.
     pub fn text(self) -> &'a str {
         self.text.as_str()
     }
 
-    /// The same as bytes, for no more than a copy.
+    /// Returns the time as bytes, without validating them again.
     pub fn bytes(self) -> &'a [u8] {
         self.text.as_bytes()
     }
 
-    /// Whole seconds since 1970, and the nanoseconds past them: what two times
-    /// are compared by.
+    /// Returns the value of the time.
     pub fn instant(self) -> ClientTime {
         self.instant
     }
@@ -88,34 +85,32 @@ fn first_nine_digits(fraction: &[u8]) -> u32 {
     nanos as u32
 }
 
-/// A server's clock: nanoseconds since 1970, UTC. Reaches from the year 1677
-/// to 2262.
+/// A server's clock: nanoseconds since 1970, UTC, from the year 1677 to 2262.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixNanos(pub i64);
 
-/// How far a server's clock was ahead of the client's when a report was taken,
-/// in whole nanoseconds. Prints as the protocol wants it: always signed, always
-/// nine decimals.
+/// The server's clock minus the client's time when the server received a report, in nanoseconds. It
+/// is displayed in the protocol's form: always signed, always nine decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skew(pub i64);
 
 impl Skew {
-    /// The server's clock less the client's time, exactly; `None` where the
-    /// two are more than 292 years apart, which no `max_future` permits.
+    /// Returns the server's clock minus the client's time, exactly; `None` if the two are more than
+    /// 292 years apart, which no `max_future` permits.
     pub fn between(server: UnixNanos, client: Timestamp<'_>) -> Option<Self> {
         let nanos = i128::from(server.0) - client.instant.as_nanos();
         i64::try_from(nanos).ok().map(Self)
     }
 
-    /// The skew as the protocol prints it. Written by hand, without `fmt`,
-    /// since every answer holds one.
+    /// Formats the skew as the protocol requires. It does not use `fmt`, since every answer
+    /// contains a skew.
     pub fn text(self) -> SkewText {
         let nanos = self.0.unsigned_abs();
         let mut seconds = nanos / NANOS_PER_SECOND.unsigned_abs();
         let nanos = nanos % NANOS_PER_SECOND.unsigned_abs();
         let mut text = SkewText {
-            bytes: [0; SkewText::LONGEST],
-            start: SkewText::LONGEST - 8,
+            bytes: [0; SkewText::MAX_BYTES],
+            start: SkewText::MAX_BYTES - 8,
         };
         text.bytes[text.start..].copy_from_slice(&eight_digits(nanos % 100_000_000));
         text.prepend(b'0' + (nanos / 100_000_000) as u8);
@@ -132,12 +127,12 @@ impl Skew {
     }
 }
 
-/// A number below 10^8 as eight digits, of which the low half, quarter and eighth
-/// of a word are parted from the high one in turn.
+/// Formats a number below 10^8 as eight digits. Each step splits the halves, quarters and eighths
+/// of a word into a higher and a lower part.
 fn eight_digits(number: u64) -> [u8; 8] {
     let fours = (number / 10_000) | (number % 10_000) << 32;
-    // For what four digits can be, x * 5243 / 2^19 is x / 100, and for two
-    // digits x * 103 / 2^10 is x / 10.
+    // For numbers of four digits, x * 5243 / 2^19 is x / 100; for two digits, x * 103 / 2^10 is x /
+    // 10.
     let hundreds = (fours * 5243) >> 19 & 0x0000_007F_0000_007F;
     let twos = hundreds | (fours - 100 * hundreds) << 16;
     let tens = (twos * 103) >> 10 & 0x000F_000F_000F_000F;
@@ -151,28 +146,28 @@ impl fmt::Display for Skew {
     }
 }
 
-/// A skew's decimal digits, right-aligned.
+/// A formatted skew, right-aligned in its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct SkewText {
-    bytes: [u8; Self::LONGEST],
+    bytes: [u8; Self::MAX_BYTES],
     start: usize,
 }
 
 impl SkewText {
-    /// A sign, ten digits of seconds, a point and nine decimals.
-    const LONGEST: usize = 21;
+    /// Length of a sign, ten digits of seconds, a point and nine decimals.
+    const MAX_BYTES: usize = 21;
 
     fn prepend(&mut self, byte: u8) {
         self.start -= 1;
         self.bytes[self.start] = byte;
     }
 
-    /// The text, such as `+0.263873386`.
+    /// Returns the text, such as `+0.263873386`.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).expect("a skew prints in ASCII")
     }
 
-    /// The same as bytes.
+    /// Returns the text as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

@@ -47,7 +47,7 @@ impl AccessList {
     pub fn admits(&self, peer: SocketAddr) -> bool {
         // Held while the networks are gone over.
         let networks = self.networks.read().unwrap_or_else(PoisonError::into_inner);
-        let Err(denied) = networks.judge(peer.ip()) else {
+        let Err(denied) = networks.check(peer.ip()) else {
             return true;
         };
         if let Some(untold) = self.told.turn() {

@@ -1,4 +1,4 @@
-//! Messages into and out of gRPC bodies.
+//! Encoding and decoding of messages in gRPC bodies.
 
 use std::marker::PhantomData;
 
@@ -8,13 +8,16 @@ use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::PushFrame;
 
-/// A message that can be read from a gRPC body and written to one.
+/// A message that can be decoded from a gRPC body and encoded into one.
 pub trait WireMessage: Sized + Send + 'static {
     /// Appends the encoded message.
     fn write(self, body: &mut EncodeBuf<'_>);
 
-    /// Reads the message from all of `body`. What is no such message is the
-    /// caller's mistake: `INVALID_ARGUMENT`, with the cause.
+    /// Decodes the message from all of `body`.
+    ///
+    /// # Errors
+    ///
+    /// Returns `INVALID_ARGUMENT` with the cause if the bytes are not such a message.
     fn read(body: &mut DecodeBuf<'_>) -> Result<Self, Status>;
 }
 
@@ -38,7 +41,7 @@ impl WireMessage for PushFrame {
     }
 }
 
-/// The codec of this project's services: sends `T` and receives `U`.
+/// The codec of this project's services: encodes `T` and decodes `U`.
 #[derive(Debug)]
 pub struct Codec<T, U>(PhantomData<fn(T) -> U>);
 
@@ -63,7 +66,7 @@ impl<T: WireMessage, U: WireMessage> tonic::codec::Codec for Codec<T, U> {
     }
 }
 
-/// One direction of a codec.
+/// The encoder or the decoder of a codec.
 #[derive(Debug)]
 pub struct CodecHalf<T>(PhantomData<fn() -> T>);
 

@@ -1,9 +1,8 @@
-//! The messages and services of `proto/`, as Rust: generated code, and the one
-//! message that stays bytes.
+//! The messages and services of `proto/` in Rust: generated code, and one message that stays
+//! encoded.
 //!
-//! Nothing here knows what a message means. `peers::wire` turns messages of
-//! servers into model types and back, `operators::wire` those of operators, and
-//! nobody else does.
+//! The meaning of a message is decided elsewhere: `peers::wire` converts messages of servers to
+//! model types and back, and `operators::wire` those of operators.
 
 mod codec;
 mod json;
@@ -27,8 +26,8 @@ pub use generated::{
     propagate_client, propagate_server, watch_request,
 };
 
-/// The path of the call that hands over a batch.
+/// The path of the call that pushes a batch.
 pub const PUSH: &str = "/proxyherd.v1.Propagate/Push";
 
-/// All of `proto/` compiled, comments included: what reflection serves.
+/// The compiled `proto/` with its comments, as server reflection returns it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/proxyherd.bin"));

@@ -1,12 +1,11 @@
-//! The one message of the hot path, kept as bytes.
+//! The message of the hot path, which stays encoded.
 
 use bytes::Bytes;
 
 /// An encoded `PushRequest`.
 ///
-/// Stands in for the struct that would be generated, which would allocate three
-/// strings for each report that passes. Its bytes are written straight from the
-/// store and read in place, by `peers::wire`. Cheap to clone, so that a retry
-/// sends the same bytes again.
+/// It replaces the generated struct, which would allocate three strings for each report.
+/// `peers::wire` writes its bytes directly from the store and reads them in place. It is cheap to
+/// clone, so that a retry sends the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushFrame(pub Bytes);

@@ -1,14 +1,11 @@
-//! Sums over the reports of a server: equal states give equal sums, whatever
-//! the way that led there.
+//! Sums over the reports of a server. Equal states have equal sums, whatever changes led to them.
 //!
-//! Each client's newest report counts with a fixed hash of its AT line, and the
-//! sum of those is kept for each of [`RANGE_COUNT`] ranges of the clients' hashes: a
-//! change adds the new and takes off the old. So a query over whole ranges
-//! costs nothing for each client, one over a part of a range looks at the
-//! clients of that range only, and two servers that disagree find out where by
-//! asking for ever narrower ranges. That a sum shows every difference rests
-//! on hashes that nobody set out to make collide: this is a proof against
-//! mistakes and not against a server that lies.
+//! Each client's newest report is represented by a fixed hash of its AT line. The view keeps the
+//! sum of these hashes for each of [`RANGE_COUNT`] ranges of the clients' hashes: a change adds the
+//! new hash and subtracts the old one. A query over whole ranges therefore costs nothing for each
+//! client, and one over a part of a range reads the clients of that range only. Two servers that
+//! differ find the difference by querying ever narrower ranges. The hashes are not cryptographic:
+//! the sums detect errors, but not a server that lies.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -26,29 +23,29 @@ use crate::replication::store::StoredReport;
 
 use super::read_changes;
 
-/// How many ranges there are whose sums are kept. All are as wide.
+/// Number of ranges with a sum. All have the same width.
 pub const RANGE_COUNT: usize = 1 << RANGE_BITS;
 const RANGE_BITS: u32 = 12;
 
-/// How many hashes one range holds.
+/// Number of hashes in one range.
 const RANGE_WIDTH: u64 = 1 << (u64::BITS - RANGE_BITS);
 
-/// A query about parts of more ranges than this goes over all clients in
-/// the order in which they are stored: that takes less time for each of them.
+/// Maximum number of ranges whose clients are looked up one by one. For more, a scan of all clients
+/// in storage order takes less time for each client.
 const MAX_NARROW_RANGES: usize = RANGE_COUNT / 16;
 
-/// The hash by which clients are parted: XXH3-64 of the ID, with seed 0.
+/// Returns the hash by which clients are divided into ranges: XXH3-64 of the ID, with seed 0.
 pub fn client_hash(client: &str) -> u64 {
     XxHash3_64::oneshot(client.as_bytes())
 }
 
-/// How many reports there are, and the sum of their hashes: XXH3-128 with seed 0
-/// of each AT line without its line end, modulo 2^128.
+/// The number of reports in a range and the sum of their hashes: XXH3-128 with seed 0 of each AT
+/// line without its line end, modulo 2^128.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RangeSum {
-    /// How many.
+    /// Number of reports.
     pub clients: u64,
-    /// The sum.
+    /// Sum of the hashes.
     pub hashes: u128,
 }
 
@@ -69,10 +66,10 @@ impl RangeSum {
     }
 }
 
-/// A range of hashes in buckets of one width, or as nearly as can be.
+/// A range of hashes, divided into buckets of equal width, or as equal as possible.
 ///
-/// Invariants: `first <= last`; `count` is at least 1 and at limit the number of
-/// hashes, so that no bucket is empty.
+/// Invariants: `first <= last`; `count` is at least 1 and at most the number of hashes, so that no
+/// bucket is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buckets {
     first: u64,
@@ -81,20 +78,21 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// The hashes from `first` to `last` in `count` buckets; `None` where there
-    /// is no hash for each of them, or no bucket.
+    /// Divides the hashes from `first` up to and including `last` into `count` buckets. Returns
+    /// `None` if a bucket would have no hash, or if `count` is 0.
     pub fn new(first: u64, last: u64, count: usize) -> Option<Self> {
         let hashes = u128::from(last.checked_sub(first)?) + 1;
         (count > 0 && count as u128 <= hashes).then_some(Self { first, last, count })
     }
 
-    /// The least and the greatest hash of each, in order.
+    /// Returns the least and the greatest hash of each bucket, in order.
     pub fn bounds(self) -> impl Iterator<Item = (u64, u64)> {
         (0..self.count).map(move |bucket| {
             let next = bucket + 1;
-            let last = match next == self.count {
-                true => self.last,
-                false => self.start(next) - 1,
+            let last = if next == self.count {
+                self.last
+            } else {
+                self.start(next) - 1
             };
             (self.start(bucket), last)
         })
@@ -102,11 +100,11 @@ impl Buckets {
 
     fn start(self, bucket: usize) -> u64 {
         let hashes = u128::from(self.last - self.first) + 1;
-        // At limit 2^64 * 2^63 / 2^0, and the quotient is below the number of hashes.
+        // The product is at most 2^64 * 2^63, and the quotient is below the number of hashes.
         self.first + (hashes * bucket as u128 / self.count as u128) as u64
     }
 
-    /// Is each of them a number of whole ranges?
+    /// Returns whether each bucket consists of whole ranges.
     fn are_whole(self) -> bool {
         self.bounds().all(|(first, last)| {
             first.is_multiple_of(RANGE_WIDTH) && last % RANGE_WIDTH == RANGE_WIDTH - 1
@@ -114,13 +112,13 @@ impl Buckets {
     }
 }
 
-/// The sums of one server, as of when they were last asked for.
+/// The sums of one server at the time of the last query.
 ///
-/// Invariants: each of `ranges` is the sum over those of `clients` in it that are
-/// shown; `calendar` holds these by their time, where any report is ever hidden;
-/// each id that holds a client stands once in `members`, in its range.
+/// Invariants: each of `ranges` is the sum over those of `clients` in the range that are not
+/// expired; `calendar` has these by their time if reports expire; each record with a client occurs
+/// once in `members`, in its range.
 ///
-/// Memory: 55 bytes for each client, and about 40 more where reports are hidden.
+/// Memory: 55 bytes for each client, and about 40 more if reports expire.
 #[derive(Debug)]
 pub struct Digest {
     reader: FeedReader,
@@ -136,7 +134,7 @@ struct ClientDigest {
     hash: u64,
     report: u128,
     time: ClientTime,
-    is_shown: bool,
+    is_counted: bool,
 }
 
 impl Default for Digest {
@@ -153,11 +151,10 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Takes in what has changed until `now`, by the server's clock, and leaves
-    /// out what is hidden by then. Gives the number up to which the server's
-    /// changes are in the sums.
+    /// Applies the changes up to now, and subtracts the reports that are expired at `now`, by the
+    /// server's clock. Returns the sequence number up to which changes are included.
     pub fn catch_up(&mut self, replica: &Replica, now: UnixNanos) -> u64 {
-        // What was hidden may be shown again where the clock went back.
+        // An expired report may be valid again after the clock went back.
         if now < self.queried_at {
             *self = Self::default();
         }
@@ -167,7 +164,7 @@ impl Digest {
         let extract =
             |id, stored: &StoredReport<'_>| (id, ClientDigest::of(&stored.report, &mut line));
         read_changes(&mut reader, replica, extract, |(id, client)| {
-            self.push(id, client, expiry.is_some());
+            self.apply(id, client, expiry.is_some());
         });
         self.reader = reader;
         if let Some(expiry) = expiry {
@@ -176,11 +173,12 @@ impl Digest {
         self.reader.position()
     }
 
-    /// The sum over each bucket.
+    /// Returns the sum of each bucket.
     pub fn sums(&self, buckets: Buckets) -> Vec<RangeSum> {
-        match buckets.are_whole() {
-            true => self.sums_of_ranges(buckets),
-            false => self.sums_of_clients(buckets),
+        if buckets.are_whole() {
+            self.sums_of_ranges(buckets)
+        } else {
+            self.sums_of_clients(buckets)
         }
     }
 
@@ -199,36 +197,34 @@ impl Digest {
         let mut sums = vec![RangeSum::default(); starts.len()];
         let hashes = buckets.first..=buckets.last;
         let count = |client: &ClientDigest| {
-            if hashes.contains(&client.hash) && client.is_shown {
+            if hashes.contains(&client.hash) && client.is_counted {
                 let bucket = starts.partition_point(|&start| start <= client.hash) - 1;
                 sums[bucket].add(client.report);
             }
         };
-        match is_narrow(&hashes) {
-            true => {
-                let at = |id: RecordId| self.clients[id.0 as usize].as_ref();
-                self.ids(&hashes).filter_map(at).for_each(count);
-            }
-            false => self.clients.iter().flatten().for_each(count),
+        if is_narrow(&hashes) {
+            let at = |id: RecordId| self.clients[id.0 as usize].as_ref();
+            self.ids(&hashes).filter_map(at).for_each(count);
+        } else {
+            self.clients.iter().flatten().for_each(count)
         }
         sums
     }
 
-    /// Where the store keeps the clients of these hashes, and of some beside
-    /// them.
+    /// Returns the records of the clients with these hashes, and of some others.
     pub fn ids(&self, hashes: &RangeInclusive<u64>) -> impl Iterator<Item = RecordId> {
         let ranges = range_of(*hashes.start())..=range_of(*hashes.end());
         self.members[ranges].iter().flatten().copied()
     }
 
-    fn push(&mut self, id: RecordId, client: ClientDigest, may_expire: bool) {
+    fn apply(&mut self, id: RecordId, client: ClientDigest, may_expire: bool) {
         let index = id.0 as usize;
         if index >= self.clients.len() {
             self.clients.resize(index + 1, None);
         }
         let old = self.clients[index].replace(client);
         if let Some(old) = old
-            && old.is_shown
+            && old.is_counted
         {
             self.ranges[range_of(old.hash)].subtract(old.report);
             self.calendar.remove(&(old.time, id));
@@ -240,8 +236,8 @@ impl Digest {
         self.move_member(id, old.map(|old| range_of(old.hash)), range_of(client.hash));
     }
 
-    /// A id comes to a range. It leaves another only where its client was
-    /// forgotten and it was given to another.
+    /// Adds a record to a range. It leaves another range only if its client was purged and the
+    /// record was reused.
     fn move_member(&mut self, id: RecordId, from: Option<usize>, to: usize) {
         if from == Some(to) {
             return;
@@ -255,7 +251,7 @@ impl Digest {
         self.members[to].push(id);
     }
 
-    /// Takes off what is too old to be shown.
+    /// Subtracts the reports that are expired.
     fn remove_expired(&mut self, expiry: Expiry, now: UnixNanos) {
         while let Some(&(time, id)) = self.calendar.first() {
             if !expiry.is_expired(Timestamp::restore(b"", time), now) {
@@ -263,7 +259,7 @@ impl Digest {
             }
             self.calendar.pop_first();
             if let Some(client) = &mut self.clients[id.0 as usize] {
-                client.is_shown = false;
+                client.is_counted = false;
                 self.ranges[range_of(client.hash)].subtract(client.report);
             }
         }
@@ -278,13 +274,13 @@ impl ClientDigest {
             hash: client_hash(report.client.text()),
             report: XxHash3_128::oneshot(line.strip_suffix(b"\n").unwrap_or(line)),
             time: report.time.instant(),
-            is_shown: true,
+            is_counted: true,
         }
     }
 }
 
-/// Are these hashes in so few ranges that their clients are better looked up one
-/// by one than found among all?
+/// Returns whether these hashes are in so few ranges that looking up their clients one by one is
+/// faster than a scan of all.
 pub fn is_narrow(hashes: &RangeInclusive<u64>) -> bool {
     range_of(*hashes.end()) - range_of(*hashes.start()) < MAX_NARROW_RANGES
 }
@@ -308,10 +304,10 @@ mod tests {
         digest.sums(buckets(0, u64::MAX, 1))[0]
     }
 
-    /// The sums, worked out from nothing but what is shown now.
+    /// Computes the sums from the reports that are not expired.
     fn expected(server: &TestServer, buckets: Buckets) -> Vec<RangeSum> {
         let mut sums = vec![RangeSum::default(); buckets.count];
-        let clients = server.shown(|report| ClientDigest::of(report, &mut Vec::new()));
+        let clients = server.unexpired(|report| ClientDigest::of(report, &mut Vec::new()));
         for client in clients {
             let mut bounds = buckets.bounds();
             let is_in = |(first, last)| (first..=last).contains(&client.hash);
@@ -323,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_those_of_the_protocol() {
-        // By the reference implementation (python-xxhash).
+    fn hashes_equal_the_reference_implementation() {
+        // Values of the reference implementation (python-xxhash).
         assert_eq!(client_hash(""), 0x2d06_8005_38d3_94c2);
         assert_eq!(
             XxHash3_128::oneshot(b""),
@@ -333,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_is_that_of_the_at_lines() {
+    fn the_sum_is_the_sum_of_the_hashes_of_the_at_lines() {
         let mut server = TestServer::new(None);
         server.report("kiwi", "+1-2", 5);
         server.report("plum", "+3-4", 6);
@@ -350,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_are_as_the_protocol_says() {
+    fn buckets_divide_the_range_as_specified() {
         let bounds: Vec<_> = buckets(10, 20, 4).bounds().collect();
         assert_eq!(bounds, [(10, 11), (12, 14), (15, 17), (18, 20)]);
         let all: Vec<_> = buckets(0, u64::MAX, 4096).bounds().collect();
@@ -368,14 +364,14 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum DigestStep {
-        /// A client reports: which, where, when.
+        /// A client reports: client, position, time.
         Report(u8, u8, u64),
-        /// The clock goes on by so much, or back to this.
+        /// Advances the clock by some seconds.
         Advance(u64),
         SetClock(u64),
-        /// What is too old is forgotten.
+        /// Purges old reports.
         Purge,
-        /// Somebody asks.
+        /// Queries the sums of this many buckets.
         Query(usize),
     }
 
@@ -393,7 +389,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn sums_are_those_of_what_is_shown_whatever_happened(
+        fn sums_cover_the_reports_that_are_not_expired(
             expire_after in prop::option::of(0u64..20),
             steps in prop::collection::vec(any_step(), 1..200),
             cut in any::<u64>(),
@@ -406,8 +402,8 @@ mod tests {
                         server.report(&format!("c{client}"), &format!("+{position}-1"), time);
                     }
                     DigestStep::Advance(more) => seconds += more,
-                    // Somebody asks before the clock goes back, and so before
-                    // anything is forgotten by a time that never was.
+                    // A query comes before the clock goes back, so that nothing is purged by a time
+                    // that the view never had.
                     DigestStep::SetClock(to) => {
                         digest.catch_up(&server.replica, server.now);
                         seconds = to;

@@ -1,26 +1,22 @@
-//! What is worked out from the newest reports for those who ask how a server
-//! is: which clients are near, which there are, and sums that prove that two
-//! servers hold the same.
+//! Queries over the newest reports: nearby clients, pages of client IDs, and sums by which two
+//! servers can be compared.
 //!
-//! The idea: writers pay nothing for it. A view reads the feed behind them, at
-//! the pace of whoever asks, by a [`FeedReader`]; nobody asks, nothing is worked out,
-//! and a view that is dropped takes its memory along. A view is brought up to
-//! date when it is asked, and then knows all that had changed by then.
+//! Writers pay nothing for them. A view follows the change feed by a [`FeedReader`] and is brought
+//! up to date when it is queried; the answer covers all changes up to then. Without queries nothing
+//! is computed, and a view that is dropped frees its memory.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | [`digest`] | sums over reports, by ranges of the clients' hashes |
-//! | [`nearby`] | where clients are, nearest first |
+//! | [`nearby`] | positions of clients, nearest first |
 //! | [`page`] | clients in the order of their IDs, a page at a time |
-//! | `top_k` | the first so many of a pass, in order |
+//! | `top_k` | the entries with the least keys of a scan, in order |
 //!
-//! All of them show what clients are shown: a report that `expire_after` is_expired
-//! at the time of a query is not there. What a view knows of a hidden report
-//! it keeps until the slot is used again, or the clock went back and it begins
-//! anew; the store has forgotten such a report by then, or shows it again. (One
-//! thing goes unseen: a clock that leaps so far ahead that reports are forgotten,
-//! and back again before anybody asks. A view then shows those until it is
-//! dropped.)
+//! All of them leave out a report that is expired at the time of the query. A view keeps its entry
+//! of an expired report until the record is reused, or until the clock goes back and the view
+//! starts over; by then the store has purged the report, or returns it again. One case is not
+//! handled: if the clock jumps so far ahead that reports are purged, and back again before the next
+//! query, a view returns those reports until it is dropped.
 //!
 //! Nothing here reads a clock, waits, or starts a thread.
 //!
@@ -38,28 +34,28 @@ use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
-/// How many changes are read before they are worked in.
+/// Number of changes that are read before they are applied.
 const CHUNK_CHANGES: usize = 4096;
 
-/// Reads what changed behind `feed_reader` until now, in pieces: `extract` makes of each
-/// change what is kept of it, under a lock; `take` is given those, outside.
+/// Reads the changes up to now, in chunks. `extract` returns what a view keeps of a change; it runs
+/// under a lock. `apply` takes these values outside the lock.
 fn read_changes<T>(
     reader: &mut FeedReader,
     replica: &Replica,
     mut extract: impl FnMut(RecordId, &StoredReport<'_>) -> T,
-    mut take: impl FnMut(T),
+    mut apply: impl FnMut(T),
 ) {
     let store = replica.store();
-    // What changes from here on is for the next query: or a steady load
-    // could keep this one reading for ever.
+    // Later changes are left to the next query; otherwise a steady load could keep this one reading
+    // indefinitely.
     let through = store.last();
     let mut changes = Vec::new();
     while reader.position() < through {
-        reader.read(store, CHUNK_CHANGES, |slot, held| {
-            changes.push(extract(slot, held));
+        reader.read(store, CHUNK_CHANGES, |id, stored| {
+            changes.push(extract(id, stored));
             ControlFlow::Continue(())
         });
-        changes.drain(..).for_each(&mut take);
+        changes.drain(..).for_each(&mut apply);
     }
 }
 

@@ -1,13 +1,11 @@
-//! Which clients are near, nearest first.
+//! Clients near a point, nearest first.
 //!
-//! Clients that have not moved for a while stand in an R-tree over points of
-//! the unit sphere ([`sphere`](crate::model::sphere) tells why that is right).
-//! The others, which changed since the tree was made, are *pending*: they are
-//! looked at one by one, which costs a few nanoseconds each, and what the tree
-//! still says of them is passed over. When a quarter of all are pending the tree
-//! is made anew. So keeping up costs a write into a table for each change, and
-//! no crowd on one point makes it dearer, as it would make an R-tree from which
-//! each change is taken out.
+//! Clients that have not moved for a while are in an R-tree over points of the unit sphere (see
+//! [`sphere`](crate::model::sphere)). Clients that changed since the tree was built are *pending*:
+//! they are scanned one by one, a few nanoseconds each, and their old points in the tree are
+//! ignored. The tree is rebuilt when more than a quarter of all clients are pending. A change costs
+//! one write to a table, even if many clients have the same position; removing each change from an
+//! R-tree would be slow then.
 
 use rstar::RTree;
 use rstar::primitives::GeomWithData;
@@ -22,49 +20,49 @@ use crate::replication::store::StoredReport;
 use super::read_changes;
 use super::top_k::TopK;
 
-/// So max_pending may always be pending.
+/// Number of pending clients that never causes a rebuild.
 const MIN_PENDING: usize = 1024;
 
-/// What is near?
+/// A query for clients near a point.
 #[derive(Clone, Debug)]
 pub struct NearbyQuery {
-    /// Near this latitude and longitude, in degrees.
+    /// Latitude and longitude of the point, in degrees.
     pub centre: (f64, f64),
-    /// Within so max_pending metres along the ground.
+    /// Maximum distance along the ground, in metres.
     pub radius_metres: f64,
-    /// So max_pending at limit.
+    /// Maximum number of clients in the answer.
     pub limit: usize,
-    /// This client is not meant.
+    /// A client that is left out of the answer.
     pub exclude: Option<String>,
 }
 
-/// A client that is near, as the asker wants it.
+/// A client near the point, with the value that the caller made of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NearbyClient<T> {
-    /// How far it is, in metres along the ground.
+    /// Distance along the ground, in metres.
     pub metres: f64,
-    /// What was made of it.
+    /// The caller's value.
     pub client: T,
 }
 
-/// Where the clients of one server are, as of the last query.
+/// The positions of the clients of one server at the time of the last query.
 ///
-/// Invariant: of each client, either the tree holds its newest point under its
-/// newest number, or it is pending.
+/// Invariant: each client is in the tree with its newest point and sequence number, or it is
+/// pending.
 ///
 /// Memory: 56 bytes for each client, and about 70 in the tree.
 #[derive(Debug)]
 pub struct Nearby {
     reader: FeedReader,
     queried_at: UnixNanos,
-    client_points: Vec<Option<ClientPoint>>,
+    points: Vec<Option<ClientPoint>>,
     tree: RTree<TreePoint>,
     pending: Vec<RecordId>,
-    /// The tree holds so max_pending that are expired that it had better be made anew.
+    /// Whether the tree has so many expired points that the next query rebuilds it.
     needs_rebuild: bool,
 }
 
-/// Where a client is, since the change `number`.
+/// A client's point, since the change with the sequence number `number`.
 #[derive(Clone, Copy, Debug)]
 struct ClientPoint {
     point: [f64; 3],
@@ -73,10 +71,10 @@ struct ClientPoint {
     is_pending: bool,
 }
 
-/// A point in the tree: whose, and as of which change.
+/// A point in the tree, with its record and sequence number.
 type TreePoint = GeomWithData<[f64; 3], (RecordId, u64)>;
 
-/// A id whose client may be near, and the square of the chord to it.
+/// The square of the chord to a client that may be near, and the client's record.
 type Candidate = (f64, RecordId);
 
 impl Default for Nearby {
@@ -84,7 +82,7 @@ impl Default for Nearby {
         Self {
             reader: FeedReader::after(0),
             queried_at: UnixNanos(i64::MIN),
-            client_points: Vec::new(),
+            points: Vec::new(),
             tree: RTree::new(),
             pending: Vec::new(),
             needs_rebuild: false,
@@ -93,9 +91,9 @@ impl Default for Nearby {
 }
 
 impl Nearby {
-    /// The clients that are near at `now`, by the server's clock: nearest first,
-    /// and of those as far, by their IDs. `make` makes of each what is query,
-    /// and must be quick (see [`Store::find`]).
+    /// Returns the clients near the point at `now`, by the server's clock: nearest first, and at
+    /// equal distance in the order of their IDs. `make` makes the value of a client; it must be
+    /// quick (see [`Store::find`]).
     ///
     /// [`Store::find`]: crate::replication::store::Store::find
     pub fn query<T>(
@@ -112,8 +110,7 @@ impl Nearby {
         );
         let mut nearest = TopK::<(Chord, String), T>::new(query.limit);
         for (_, id) in self.candidates(replica, now, query) {
-            // It may have moved on since it was looked up: what counts is where
-            // it is now.
+            // The client may have moved since it was found; its current position counts.
             replica.store().get(id, |stored| {
                 let report = &stored.report;
                 let id = report.client.text();
@@ -135,7 +132,7 @@ impl Nearby {
     }
 
     fn catch_up(&mut self, replica: &Replica, now: UnixNanos) {
-        // What was expired may be shown again where the clock went back.
+        // An expired report may be valid again after the clock went back.
         if now < self.queried_at {
             *self = Self::default();
         }
@@ -152,7 +149,7 @@ impl Nearby {
             extract,
             |(id, number, degrees, time)| {
                 let point = on_unit_sphere(degrees);
-                self.push(id, point, number, time);
+                self.apply(id, point, number, time);
             },
         );
         self.reader = reader;
@@ -162,10 +159,10 @@ impl Nearby {
         }
     }
 
-    fn push(&mut self, id: RecordId, point: [f64; 3], number: u64, time: ClientTime) {
+    fn apply(&mut self, id: RecordId, point: [f64; 3], number: u64, time: ClientTime) {
         let index = id.0 as usize;
-        if index >= self.client_points.len() {
-            self.client_points.resize(index + 1, None);
+        if index >= self.points.len() {
+            self.points.resize(index + 1, None);
         }
         let client_point = ClientPoint {
             point,
@@ -173,7 +170,7 @@ impl Nearby {
             time,
             is_pending: true,
         };
-        let was_pending = self.client_points[index]
+        let was_pending = self.points[index]
             .replace(client_point)
             .is_some_and(|old| old.is_pending);
         if !was_pending {
@@ -181,28 +178,29 @@ impl Nearby {
         }
     }
 
-    /// Makes the tree anew, of all that is shown. What is expired is dropped: it
-    /// is never shown again but where the clock goes back.
+    /// Rebuilds the tree from the points that are not expired. Expired points are dropped: they can
+    /// only become valid again if the clock goes back.
     fn rebuild(&mut self, replica: &Replica, now: UnixNanos) {
-        let mut points = Vec::new();
-        for (id, index) in (0..).map(RecordId).zip(&mut self.client_points) {
-            let Some(client_point) = index else { continue };
+        let mut tree_points = Vec::new();
+        for (id, entry) in (0..).map(RecordId).zip(&mut self.points) {
+            let Some(client_point) = entry else { continue };
             client_point.is_pending = false;
-            match is_expired(client_point, replica, now) {
-                true => *index = None,
-                false => points.push(TreePoint::new(
+            if is_expired(client_point, replica, now) {
+                *entry = None
+            } else {
+                tree_points.push(TreePoint::new(
                     client_point.point,
                     (id, client_point.number),
-                )),
+                ))
             }
         }
         self.pending.clear();
-        self.tree = RTree::bulk_load(points);
+        self.tree = RTree::bulk_load(tree_points);
         self.needs_rebuild = false;
     }
 
-    /// The nearest by what is known here: as max_pending as are query, one more for
-    /// the client that is not meant, and all that are as far as the last.
+    /// Returns the nearest clients by the view's points: as many as the query's limit, one more for
+    /// the excluded client, and all that are as far away as the last.
     fn candidates(
         &mut self,
         replica: &Replica,
@@ -216,7 +214,7 @@ impl Nearby {
             !is_expired(client_point, replica, now)
         });
         found.extend(self.pending.iter().filter_map(|&id| {
-            let client_point = self.client_points[id.0 as usize].as_ref()?;
+            let client_point = self.points[id.0 as usize].as_ref()?;
             let chord = chord_squared(from, client_point.point);
             (chord <= reach && !is_expired(client_point, replica, now)).then_some((chord, id))
         }));
@@ -228,7 +226,7 @@ impl Nearby {
         from: [f64; 3],
         reach: f64,
         limit: usize,
-        is_shown: impl Fn(&ClientPoint) -> bool,
+        is_valid: impl Fn(&ClientPoint) -> bool,
     ) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = Vec::new();
         let mut expired = 0;
@@ -238,9 +236,9 @@ impl Nearby {
                 break;
             }
             let (id, number) = tree_point.data;
-            match &self.client_points[id.0 as usize] {
+            match &self.points[id.0 as usize] {
                 Some(client_point) if client_point.number != number => {}
-                Some(client_point) if is_shown(client_point) => found.push((chord, id)),
+                Some(client_point) if is_valid(client_point) => found.push((chord, id)),
                 _ => expired += 1,
             }
         }
@@ -253,7 +251,7 @@ fn is_expired(client_point: &ClientPoint, replica: &Replica, now: UnixNanos) -> 
     replica.is_expired(Timestamp::restore(b"", client_point.time), now)
 }
 
-/// The nearest so max_pending, and all that are as far as the last of them.
+/// Returns the `limit` nearest candidates, and all that are as far away as the last of them.
 fn nearest_of(mut candidates: Vec<Candidate>, limit: usize) -> Vec<Candidate> {
     if candidates.len() <= limit {
         return candidates;
@@ -267,7 +265,7 @@ fn nearest_of(mut candidates: Vec<Candidate>, limit: usize) -> Vec<Candidate> {
     candidates
 }
 
-/// The square of a chord, which is a number and so has an order.
+/// The square of a chord: a number that is never NaN, so it has a total order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Chord(f64);
 
@@ -303,16 +301,20 @@ mod tests {
         }
     }
 
-    fn ask(nearby: &mut Nearby, server: &TestServer, query: &NearbyQuery) -> Vec<(f64, String)> {
+    fn run_query(
+        nearby: &mut Nearby,
+        server: &TestServer,
+        query: &NearbyQuery,
+    ) -> Vec<(f64, String)> {
         let make = |stored: &StoredReport<'_>| stored.report.client.text().to_owned();
         let found = nearby.query(&server.replica, server.now, query, make);
         found.into_iter().map(|it| (it.metres, it.client)).collect()
     }
 
-    /// The answer, by looking at everyone who is shown.
+    /// Computes the answer by a scan of all clients.
     fn expected(server: &TestServer, query: &NearbyQuery) -> Vec<(f64, String)> {
         let from = on_unit_sphere(query.centre);
-        let mut all = server.shown(|report| {
+        let mut all = server.unexpired(|report| {
             let chord = chord_squared(from, on_unit_sphere(report.position.degrees()));
             (chord, report.client.text().to_owned())
         });
@@ -328,7 +330,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum NearbyStep {
-        /// Clients report from here: which, where, when.
+        /// Clients report: first client, number of clients, position, time.
         Report(u16, u16, (i32, i32), u64),
         Advance(u64),
         SetClock(u64),
@@ -336,8 +338,8 @@ mod tests {
         Query((i32, i32), Option<u32>, usize, Option<u16>),
     }
 
-    /// Whole degrees, with a liking for where things go wrong, so that max_pending are
-    /// on one point.
+    /// Returns whole degrees, with a preference for the poles, the 180th meridian and the origin,
+    /// and with many clients on one point.
     fn point() -> impl Strategy<Value = (i32, i32)> {
         let latitude = prop_oneof![-90..=90, Just(90), Just(-90), -2..=2];
         let longitude = prop_oneof![-180..=180, Just(180), Just(-180), -2..=2];
@@ -362,7 +364,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
         #[test]
-        fn agrees_with_looking_at_everyone_whatever_happened(
+        fn the_answer_equals_that_of_a_full_scan(
             expire_after in prop::option::of(0u64..40),
             steps in prop::collection::vec(any_step(), 1..60),
         ) {
@@ -389,7 +391,7 @@ mod tests {
                             limit,
                             exclude: exclude.map(|client| format!("c{client}")),
                         };
-                        let found = ask(&mut nearby, &server, &query);
+                        let found = run_query(&mut nearby, &server, &query);
                         prop_assert_eq!(found, expected(&server, &query));
                     }
                 }
@@ -399,13 +401,13 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_on_one_point_is_found_in_the_order_of_its_ids() {
+    fn clients_at_one_point_are_returned_in_the_order_of_their_ids() {
         let (mut server, mut nearby) = (TestServer::new(None), Nearby::default());
         for round in 1..4 {
             for client in 0..3000 {
                 server.report(&format!("c{client:04}"), "+0+180", round);
             }
-            let ids: Vec<_> = ask(&mut nearby, &server, &near((0.0, -180.0), 0.0, 3))
+            let ids: Vec<_> = run_query(&mut nearby, &server, &near((0.0, -180.0), 0.0, 3))
                 .into_iter()
                 .map(|(_, id)| id)
                 .collect();
@@ -413,25 +415,25 @@ mod tests {
         }
         assert!(
             nearby.pending.len() <= MIN_PENDING.max(3000 / 4),
-            "the tree was made"
+            "the tree was rebuilt"
         );
     }
 
     #[test]
-    fn a_tree_of_the_hidden_is_made_anew() {
+    fn a_tree_of_expired_points_is_rebuilt() {
         let (mut server, mut nearby) = (TestServer::new(Some(10)), Nearby::default());
         for client in 0..4000 {
             server.report(&format!("c{client}"), "+1+1", 5);
         }
         assert_eq!(
-            ask(&mut nearby, &server, &near((0.0, 0.0), UNLIMITED, 1)).len(),
+            run_query(&mut nearby, &server, &near((0.0, 0.0), UNLIMITED, 1)).len(),
             1
         );
         assert_eq!(nearby.tree.size(), 4000);
         server.set_now(100);
         for _ in 0..2 {
             assert_eq!(
-                ask(&mut nearby, &server, &near((0.0, 0.0), UNLIMITED, 1)),
+                run_query(&mut nearby, &server, &near((0.0, 0.0), UNLIMITED, 1)),
                 []
             );
         }

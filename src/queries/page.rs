@@ -1,11 +1,10 @@
 //! Clients in the order of their IDs, a page at a time.
 //!
-//! A page is one pass over all records that keeps the first so many: it holds
-//! no more than a page, and needs nothing kept between pages but the last ID. A
-//! pass takes some 40 ms for a million records, so whoever goes on to a second
-//! page is taken to want more: then a pass keeps the IDs of the next
-//! [`CACHED_IDS`], and the pages after that look those up. Clients of a narrow range
-//! of hashes are found without a pass, by [`Digest`].
+//! A page is one scan of all records that keeps the entries with the least IDs: it uses memory for
+//! one page only, and needs no state between pages except the last ID. A scan takes some 40 ms for
+//! a million records. A second page suggests that more pages follow, so from there on a scan keeps
+//! the next [`CACHED_IDS`] IDs, and the following pages read these up. Clients in a narrow range of
+//! hashes are found without a scan, by [`Digest`].
 
 use std::ops::RangeInclusive;
 
@@ -17,23 +16,23 @@ use crate::replication::store::{StoredReport, Walk};
 use super::digest::{Digest, client_hash};
 use super::top_k::TopK;
 
-/// How many records are looked at under one lock.
+/// Number of records that are read under one lock.
 const RECORDS_PER_LOCK: usize = 64;
 
-/// So many IDs are found by one pass, for the pages behind the first: 5 MB of
-/// usual ones, 18 MB of the longest.
+/// Number of IDs that one scan finds for the pages after the first: 5 MB of usual IDs, 18 MB of the
+/// longest.
 const CACHED_IDS: usize = 1 << 16;
 
-/// Which clients.
+/// A query for a page of clients. A client must satisfy every condition.
 #[derive(Clone, Debug)]
 pub struct PageQuery {
-    /// Those whose ID begins with this
+    /// Prefix of the client's ID.
     pub prefix: String,
-    /// and comes behind this, in the order of bytes,
+    /// The client's ID is after this one, in the order of bytes.
     pub after: String,
-    /// and whose hash ([`client_hash`]) is one of these.
+    /// Range of the client's hash ([`client_hash`]).
     pub hashes: RangeInclusive<u64>,
-    /// So many at limit.
+    /// Maximum number of clients in the page.
     pub limit: usize,
 }
 
@@ -46,10 +45,10 @@ impl PageQuery {
     }
 }
 
-/// IDs that were found ahead of the pages that ask for them.
+/// IDs that a scan found for the pages that follow.
 ///
-/// Invariant: `ids` are in order, and all that `cached_query` wants behind its `after`
-/// up to and with the last of them; up to the end where `is_complete`.
+/// Invariant: `ids` are sorted, and are all IDs that match `cached_query` up to and including the
+/// last of them; all that match if `is_complete`.
 #[derive(Debug, Default)]
 pub struct PageCache {
     cached_query: Option<PageQuery>,
@@ -58,10 +57,9 @@ pub struct PageCache {
 }
 
 impl PageCache {
-    /// The first of the clients that are query, in order, each as `make` makes
-    /// it (which must be quick, see [`Store::find`]), with their IDs. Every
-    /// client that is known all the while, from the first page to the last, is
-    /// on one of them.
+    /// Returns the first clients that match the query, in order: their IDs and the values that
+    /// `make` makes of them. `make` must be quick (see [`Store::find`]). Every client that is known
+    /// throughout, from the first page to the last, is on one of the pages.
     ///
     /// [`Store::find`]: crate::replication::store::Store::find
     pub fn page<T>(
@@ -82,12 +80,12 @@ impl PageCache {
                 if found.len() == query.limit {
                     return found;
                 }
-                let look = |stored: StoredReport<'_>| {
+                let read = |stored: StoredReport<'_>| {
                     (!replica.is_expired(stored.report.time, now)).then(|| make(&stored))
                 };
                 let client = ClientId::parse(id.as_bytes());
-                let made = client.and_then(|client| replica.store().inspect(client, look));
-                found.extend(made.flatten().map(|made| (id.clone(), made)));
+                let value = client.and_then(|client| replica.store().inspect(client, read));
+                found.extend(value.flatten().map(|value| (id.clone(), value)));
                 query.after.clone_from(id);
             }
             if self.is_complete {
@@ -96,8 +94,7 @@ impl PageCache {
         }
     }
 
-    /// IDs that are query, the first of them first; none only where there are
-    /// none.
+    /// Returns IDs that match the query, from the first one on; none only if no ID matches.
     fn ids_after(&mut self, replica: &Replica, now: UnixNanos, query: &PageQuery) -> &[String] {
         let position = |ids: &[String]| ids.partition_point(|id| *id <= query.after);
         let is_known = self.cached_query.as_ref().is_some_and(|cached_query| {
@@ -120,8 +117,8 @@ impl PageCache {
     }
 }
 
-/// As [`PageCache::page`], for hashes that [`is_narrow`]. The digest must have caught
-/// up.
+/// Returns a page as [`PageCache::page`] does, for hashes for which [`is_narrow`] returns `true`.
+/// The digest must be up to date.
 ///
 /// [`is_narrow`]: super::digest::is_narrow
 pub fn page_of_ranges<T>(
@@ -131,26 +128,26 @@ pub fn page_of_ranges<T>(
     query: &PageQuery,
     make: impl FnMut(&StoredReport<'_>) -> T,
 ) -> Vec<(String, T)> {
-    let ranges = |look: &mut dyn FnMut(StoredReport<'_>)| {
+    let ranges = |read: &mut dyn FnMut(StoredReport<'_>)| {
         for id in digest.ids(&query.hashes) {
-            replica.store().get(id, &mut *look);
+            replica.store().get(id, &mut *read);
         }
     };
     collect_page(ranges, replica, now, query, make)
 }
 
-/// Hands every record to whoever looks.
+/// Passes every record to a function.
 fn all(replica: &Replica) -> impl Fn(&mut dyn FnMut(StoredReport<'_>)) {
-    |look| {
+    |read| {
         let mut walk = Walk::default();
         while !replica
             .store()
-            .read_some(&mut walk, RECORDS_PER_LOCK, &mut *look)
+            .read_some(&mut walk, RECORDS_PER_LOCK, &mut *read)
         {}
     }
 }
 
-/// The first that are query among those that `each` hands out.
+/// Returns the first clients that match the query among the records that `each` passes on.
 fn collect_page<T>(
     each: impl FnOnce(&mut dyn FnMut(StoredReport<'_>)),
     replica: &Replica,
@@ -167,7 +164,7 @@ fn collect_page<T>(
         }
     });
     let mut page = first.into_sorted();
-    // Forgotten and back again meanwhile, a client may stand at two places.
+    // A client that was purged and came back during the scan may occur twice.
     page.dedup_by(|one, other| one.0 == other.0);
     page
 }
@@ -198,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_hold_every_client_once_in_the_order_of_bytes() {
+    fn pages_contain_every_client_once_in_the_order_of_bytes() {
         let mut server = TestServer::new(None);
         let mut ids: Vec<String> = (0..1000).map(|n| format!("client-{n}")).collect();
         ids.extend(["Z", "a", "ab", "ü", "\u{10ffff}"].map(str::to_owned));
@@ -214,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_or_hidden_is_left_out() {
+    fn clients_that_do_not_match_or_are_expired_are_left_out() {
         let mut server = TestServer::new(Some(10));
         for n in 0..100 {
             server.report(&format!("old-{n}"), "+1+1", 5);
@@ -240,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_go_on_past_what_was_found_ahead_and_each_where_it_is_asked_to() {
+    fn pages_continue_after_the_cached_ids_and_start_at_any_id() {
         let mut server = TestServer::new(None);
         let count = CACHED_IDS + 5000;
         for n in 0..count {
@@ -254,7 +251,7 @@ mod tests {
             ids(0..count)
         );
         let mut pages = PageCache::default();
-        // As far as the first pass goes, at its end, behind it, and back again.
+        // Starts before, at and after the end of the first scan, and goes back.
         for first in [10, CACHED_IDS, CACHED_IDS + 4990, 20, CACHED_IDS - 5] {
             let query = PageQuery {
                 after: format!("{:06}", first - 1),
@@ -267,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_after_it_was_found_makes_no_page_short() {
+    fn a_report_that_expires_after_the_scan_makes_no_page_short() {
         let mut server = TestServer::new(Some(10));
         for n in 0..100 {
             server.report(&format!("{n:03}"), "+1+1", if n % 2 == 0 { 5 } else { 9 });
@@ -289,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_narrow_ranges_are_those_that_a_pass_finds() {
+    fn narrow_ranges_contain_the_clients_that_a_scan_finds() {
         let mut server = TestServer::new(Some(10));
         for n in 0..3000 {
             server.report(&format!("c{n}"), "+1+1", 5 + n % 2);

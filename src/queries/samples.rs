@@ -1,4 +1,4 @@
-//! A small server for the tests of views, with a clock that tests set.
+//! A small server for the tests of queries, with a clock that tests set.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::model::timestamp::{NANOS_PER_SECOND, Skew, Timestamp, UnixNanos};
 use crate::replication::Incarnation;
 use crate::replication::expiry::Expiry;
 use crate::replication::replica::{Replica, ServerIdentity};
-use crate::replication::store::Walk;
+use crate::replication::store::{StoredReport, Walk};
 
-/// Hidden reports are kept so many seconds.
+/// Seconds between expiry and purge.
 pub(super) const PURGE_DELAY_SECONDS: u64 = 5;
 
 pub(super) struct TestServer {
@@ -21,7 +21,7 @@ pub(super) struct TestServer {
 }
 
 impl TestServer {
-    /// A server that knows nobody, and is_expired reports after so many seconds.
+    /// Creates an empty server whose reports expire after some seconds.
     pub(super) fn new(expire_after: Option<u64>) -> Self {
         let name = |text| Name::parse(text).unwrap();
         let identity = ServerIdentity {
@@ -30,12 +30,10 @@ impl TestServer {
             incarnation: Incarnation::new(1).unwrap(),
         };
         let members = vec![name("Riley")];
-        // By another name, since this folder draws no random keys but in tests.
-        let hasher = Default::default();
-        let replica = Replica::new(identity, members, Vec::new(), hasher);
+        let replica = Replica::new(identity, members, Vec::new(), [1, 2, 3, 4]);
         let expiry = |after| {
-            let [after, kept] = [after, PURGE_DELAY_SECONDS].map(Duration::from_secs);
-            Expiry::with_purge_delay(after, kept)
+            let [after, purge_delay] = [after, PURGE_DELAY_SECONDS].map(Duration::from_secs);
+            Expiry::with_purge_delay(after, purge_delay)
         };
         Self {
             replica: replica.with_expiry(expire_after.map(expiry)),
@@ -43,7 +41,7 @@ impl TestServer {
         }
     }
 
-    /// A client reports, `time` seconds after 1970 by its clock.
+    /// Merges a client's report with a time in seconds since 1970.
     pub(super) fn report(&mut self, client: &str, position: &str, time: u64) {
         let time = time.to_string();
         let report = Report {
@@ -56,12 +54,12 @@ impl TestServer {
         self.replica.admit(&report, self.now, usize::MAX).unwrap();
     }
 
-    /// It is so many seconds after 1970.
+    /// Sets the clock, in seconds since 1970.
     pub(super) fn set_now(&mut self, seconds: u64) {
         self.now = UnixNanos(seconds as i64 * NANOS_PER_SECOND);
     }
 
-    /// What is too old to be kept is forgotten.
+    /// Purges reports that are too old to be kept.
     pub(super) fn purge(&self) {
         let mut walk = Walk::default();
         for _ in 0..self.replica.store().walk_steps(1000) {
@@ -69,15 +67,15 @@ impl TestServer {
         }
     }
 
-    /// All that is shown, in no order.
-    pub(super) fn shown<T>(&self, mut each: impl FnMut(&Report<'_>) -> T) -> Vec<T> {
+    /// Returns a value for each report that is not expired, in no particular order.
+    pub(super) fn unexpired<T>(&self, mut each: impl FnMut(&Report<'_>) -> T) -> Vec<T> {
         let (mut all, mut walk) = (Vec::new(), Walk::default());
-        let mut look = |stored: crate::replication::store::StoredReport<'_>| {
+        let mut visit = |stored: StoredReport<'_>| {
             if !self.replica.is_expired(stored.report.time, self.now) {
                 all.push(each(&stored.report));
             }
         };
-        while !self.replica.store().read_some(&mut walk, 7, &mut look) {}
+        while !self.replica.store().read_some(&mut walk, 7, &mut visit) {}
         all
     }
 }

@@ -1,13 +1,13 @@
-//! The first so many of whatever passes by, in order.
+//! The entries with the least keys of a scan, in order.
 
-/// Keeps those with the least keys, `limit` of them.
+/// Keeps the entries with the least keys, at most `limit` of them.
 ///
-/// Takes up to twice as many and drops the rest at once, which costs a few
-/// comparisons for each that is put, however many there are; a heap would cost
-/// a dozen, of keys that are in no cache.
+/// It collects up to twice as many and then drops the rest at once. That costs a few comparisons
+/// for each pushed entry, whatever the limit; a heap would cost a dozen, of keys that are in no
+/// cache.
 ///
-/// Invariant: where `is_full`, the first `limit` of `kept` are the least of all
-/// that were there when it was last cut, and the last of them is the greatest.
+/// Invariant: if `is_full`, the first `limit` of `kept` have the least keys of all entries at the
+/// last cut, and the last of them is the greatest.
 pub(super) struct TopK<K, T> {
     limit: usize,
     kept: Vec<(K, T)>,
@@ -23,13 +23,13 @@ impl<K: Ord, T> TopK<K, T> {
         }
     }
 
-    /// May there be room for one that comes before those of whose keys
-    /// `is_before` says so?
+    /// Returns whether there may be room for an entry. `is_before` compares its key with the given
+    /// one.
     pub(super) fn has_room(&self, is_before: impl FnOnce(&K) -> bool) -> bool {
         !self.is_full || self.last().is_some_and(is_before)
     }
 
-    /// Takes one for which there may be room.
+    /// Adds an entry for which there may be room.
     pub(super) fn push(&mut self, key: K, value: T) {
         self.kept.push((key, value));
         if self.kept.len() >= 2 * self.limit {
@@ -37,7 +37,7 @@ impl<K: Ord, T> TopK<K, T> {
         }
     }
 
-    /// All of them, by their keys.
+    /// Returns the entries in the order of their keys.
     pub(super) fn into_sorted(mut self) -> Vec<(K, T)> {
         self.kept.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         self.kept.truncate(self.limit);

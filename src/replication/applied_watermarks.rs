@@ -1,16 +1,16 @@
-//! How far one neighbour's pushes have been applied.
+//! The last applied sequence number of each incarnation of a neighbour.
 
 use super::Incarnation;
 use super::seen_by::SenderSlot;
 
-/// How many of a neighbour's incarnations are remembered. More than one, so
-/// that an old process that wakes beside its replacement cannot undo it.
+/// Maximum number of incarnations that are kept for one neighbour. It is more than one so that an
+/// old process that resumes beside its replacement cannot undo the replacement's progress.
 const MAX_INCARNATIONS: usize = 4;
 
-/// One neighbour's positions, one for each of its last few incarnations; the
-/// one heard from last stands at the end.
+/// One neighbour's watermarks, one for each of its last few incarnations, in the order in which
+/// they last sent something.
 ///
-/// Invariants: no incarnation stands here twice; a watermark never goes back.
+/// Invariants: each incarnation occurs once; a watermark never decreases.
 #[derive(Debug, Default)]
 pub(super) struct AppliedWatermarks(Vec<Watermark>);
 
@@ -22,8 +22,9 @@ struct Watermark {
 }
 
 impl AppliedWatermarks {
-    /// Remembers an incarnation that greeted, and gives the last of its
-    /// sequence numbers that was applied; `None` if it was not known before.
+    /// Records a greeting of an incarnation, and returns the last of its sequence numbers that was
+    /// applied; `None` if the incarnation was unknown. A fifth incarnation replaces the one that
+    /// was silent for longest.
     pub(super) fn greet(&mut self, incarnation: Incarnation) -> Option<u64> {
         if let Some(watermark) = self.touch(incarnation) {
             return Some(watermark.applied);
@@ -39,8 +40,9 @@ impl AppliedWatermarks {
         None
     }
 
-    /// The last number that was applied, of an incarnation that greeted; and
-    /// the bit that stands for it, which `slot` gives where it has none yet.
+    /// Returns the last applied sequence number of an incarnation that has greeted, and its sender
+    /// slot, which `slot` supplies if there is none yet. Returns `None` if the incarnation is
+    /// unknown.
     pub(super) fn open(
         &mut self,
         incarnation: Incarnation,
@@ -51,17 +53,16 @@ impl AppliedWatermarks {
         Some((watermark.applied, watermark.slot.clone()))
     }
 
-    /// All up to and with `through` was merged. Gives the last number that was
-    /// applied, which may be greater; `None` if the incarnation has been
-    /// forgotten meanwhile.
+    /// Records that everything through `through` was merged. Returns the last applied sequence
+    /// number, which may be greater; `None` if the incarnation was dropped meanwhile.
     pub(super) fn advance(&mut self, incarnation: Incarnation, through: u64) -> Option<u64> {
         let watermark = self.touch(incarnation)?;
         watermark.applied = watermark.applied.max(through);
         Some(watermark.applied)
     }
 
-    /// Gives up the bits of all incarnations but the one heard from last. Should
-    /// another of them push after all, it gets one again.
+    /// Releases the sender slots of all incarnations except the most recent one. If another one
+    /// pushes after all, it gets a slot again.
     pub(super) fn release_all_but_last(&mut self) {
         if let Some((_, others)) = self.0.split_last_mut() {
             others
@@ -70,8 +71,7 @@ impl AppliedWatermarks {
         }
     }
 
-    /// Gives up the bits of all incarnations, as of a neighbour that is none
-    /// for now.
+    /// Releases the sender slots of all incarnations, for a server that is no longer a neighbour.
     pub(super) fn release_all(&mut self) {
         self.0
             .iter_mut()
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_never_lowers_or_erases_anothers_position() {
+    fn a_greeting_never_lowers_the_watermark_of_another_incarnation() {
         let mut watermarks = AppliedWatermarks::default();
         assert_eq!(watermarks.greet(incarnation(1)), None);
         assert_eq!(watermarks.advance(incarnation(1), 10), Some(10));
@@ -104,13 +104,13 @@ mod tests {
         assert_eq!(
             watermarks.advance(incarnation(1), 5),
             Some(10),
-            "never back"
+            "a watermark never decreases"
         );
         assert_eq!(watermarks.greet(incarnation(2)), Some(3));
     }
 
     #[test]
-    fn the_one_that_was_silent_longest_is_forgotten_first() {
+    fn the_incarnation_that_was_silent_longest_is_dropped_first() {
         let mut watermarks = AppliedWatermarks::default();
         for number in 1..=4 {
             watermarks.greet(incarnation(number));

@@ -1,25 +1,22 @@
-//! Positions that nobody asks for any more: when a report is hidden from
-//! answers, and when it is forgotten.
+//! Expiry: when a report is excluded from answers, and when it is removed.
 //!
-//! A report is *hidden* once its client's time is longer ago than a setting
-//! says, and *forgotten* a day deferred: taken out of the store, or dropped when
-//! it arrives. Both follow from the report and a clock alone, so servers need
-//! no messages to agree, and what one has forgotten can not come back to it
-//! from a neighbour.
+//! A report is *expired* when its client's time is longer ago than `expire_after`, and *purged* a
+//! day after that: it is removed from the store, or dropped on arrival. Both follow from the report
+//! and a clock alone, so servers agree without messages, and a neighbour cannot bring a purged
+//! report back.
 //!
-//! The day between the two is for wrong clocks. What a server is_purged is hidden
-//! on every server whose clock is less than a day behind its own, so servers
-//! that disagree about the time by less never disagree for good: what one of
-//! them lacks, no other shows.
+//! The day between the two allows for wrong clocks. A report that one server purges is expired on
+//! every server whose clock is less than a day behind. So servers whose clocks differ by less than
+//! that never disagree permanently: no server returns a report that another one lacks.
 
 use std::time::Duration;
 
 use crate::model::timestamp::{Timestamp, UnixNanos};
 
-/// How long a hidden report is kept.
+/// Time between expiry and purge.
 const PURGE_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// After how long reports are hidden and forgotten.
+/// The ages at which reports are expired and purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiry {
     after: Duration,
@@ -27,28 +24,29 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// Reports are hidden `after` so long, and forgotten a day deferred.
+    /// Creates a rule by which reports are expired when they are older than `after`, and purged a
+    /// day later.
     pub fn new(after: Duration) -> Self {
         Self::with_purge_delay(after, PURGE_DELAY)
     }
 
-    /// As [`new`](Self::new) with another time between the two: in a
-    /// simulation a day is long.
+    /// Creates a rule as [`new`](Self::new) does, with another time between expiry and purge. A day
+    /// would be too long for a simulation.
     pub fn with_purge_delay(after: Duration, purge_delay: Duration) -> Self {
         Self { after, purge_delay }
     }
 
-    /// After how long reports are hidden.
+    /// Returns the age at which reports are expired.
     pub fn after(self) -> Duration {
         self.after
     }
 
-    /// Is a report with this time no longer shown to anyone at `now`?
+    /// Returns whether a report with this time is excluded from answers at `now`.
     pub fn is_expired(self, time: Timestamp<'_>, now: UnixNanos) -> bool {
         is_longer_ago(time, now, self.after)
     }
 
-    /// Is a report with this time no longer kept at `now`?
+    /// Returns whether a report with this time is removed from the store at `now`.
     pub fn is_purged(self, time: Timestamp<'_>, now: UnixNanos) -> bool {
         is_longer_ago(time, now, self.after + self.purge_delay)
     }
@@ -69,14 +67,18 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_hidden_first_and_forgotten_a_day_later() {
+    fn a_report_expires_first_and_is_purged_a_day_later() {
         let expiry = Expiry::new(Duration::from_secs(10));
         let at = |seconds: i64, nanos: i64| UnixNanos(seconds * NANOS_PER_SECOND + nanos);
         let both = |now| {
             let time = time("100.5");
             (expiry.is_expired(time, now), expiry.is_purged(time, now))
         };
-        assert_eq!(both(at(0, 0)), (false, false), "the future is not old");
+        assert_eq!(
+            both(at(0, 0)),
+            (false, false),
+            "a future time is not expired"
+        );
         assert_eq!(both(at(110, 500_000_000)), (false, false));
         assert_eq!(both(at(110, 500_000_001)), (true, false));
         assert_eq!(both(at(86_510, 500_000_000)), (true, false));
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_both_clocks_are_no_trouble() {
+    fn extreme_times_do_not_overflow() {
         let expiry = Expiry::with_purge_delay(Duration::MAX / 2, Duration::MAX / 2);
         for now in [i64::MIN, 0, i64::MAX].map(UnixNanos) {
             for text in ["0", "9223372036854775807.999999999"] {

@@ -1,16 +1,16 @@
-//! The order in which a store changed.
+//! The change feed: the order in which a store changed.
 
 use std::collections::BTreeMap;
 
 use super::RecordId;
 
-/// How many sequence numbers one segment covers.
+/// Number of sequence numbers in one segment.
 const SEGMENT_NUMBERS: u64 = 1024;
 
-/// A segment with at limit this many live entries keeps only those.
+/// Maximum number of live entries of a segment that keeps only those.
 const MAX_SPARSE_ENTRIES: usize = 64;
 
-/// Stands where an entry left the feed.
+/// Value of a dense segment for an entry that left the feed.
 const VACANT: u32 = u32::MAX;
 
 /// One change: the record `record` got the sequence number `number`.
@@ -20,19 +20,19 @@ pub(super) struct FeedEntry {
     pub(super) record: RecordId,
 }
 
-/// What changed, in order; each record once, where it changed last.
+/// The changes of a store in order, each record once, at its last change.
 ///
-/// Sequence numbers begin at 1 and have no gaps at the time that they are
-/// given; an entry leaves when its record changes again. Places are found by
-/// number and never remembered, so that no reader can hold a stale one.
+/// Sequence numbers start at 1 and are assigned without gaps. An entry leaves the feed when its
+/// record changes again. Entries are found by number; a reader keeps no reference to one, so it
+/// cannot hold a stale one.
 ///
-/// Entries stand in segments of [`SEGMENT_NUMBERS`] numbers: an array while many of
-/// them live, a short sorted list when few are left, nothing when none is. All
-/// operations cost a search among the segments and no more than a segment's
-/// length, so none of them ever stops to tidy the whole.
+/// Entries are grouped in segments of [`SEGMENT_NUMBERS`] numbers: an array while many of them are
+/// live, a short sorted list when few are left, and nothing when none is. Every operation costs a
+/// search among the segments and at most a segment's length, so none ever stops to compact the
+/// whole feed.
 ///
-/// Invariants: every segment in `older` holds at least one live entry; the
-/// newest segment covers `last`; `live` counts the live entries of all.
+/// Invariants: every segment in `older` has at least one live entry; the newest segment covers
+/// `last`; `live` is the number of live entries in all segments.
 #[derive(Debug)]
 pub(super) struct Feed {
     last: u64,
@@ -63,17 +63,17 @@ impl Feed {
         }
     }
 
-    /// The number of the newest change; 0 where nothing ever changed.
+    /// Returns the sequence number of the newest change; 0 if nothing has changed yet.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    /// How many entries stand in the feed.
+    /// Returns the number of entries.
     pub(super) fn entries(&self) -> usize {
         self.live
     }
 
-    /// Adds a change at the end, and gives its number.
+    /// Appends a change and returns its sequence number.
     pub(super) fn append(&mut self, record: RecordId) -> u64 {
         let (full, _) = locate(self.last);
         self.last += 1;
@@ -87,7 +87,7 @@ impl Feed {
         self.last
     }
 
-    /// Takes out the change with this number, which must be in the feed.
+    /// Removes the change with this sequence number, which must be in the feed.
     pub(super) fn remove(&mut self, number: u64) {
         let (index, offset) = locate(number);
         self.live -= 1;
@@ -105,8 +105,8 @@ impl Feed {
         }
     }
 
-    /// Appends the changes after `after` up to and with `through` to `out`, in
-    /// order, at limit `limit` of them.
+    /// Appends the changes after `after`, up to and including `through`, to `out`, in order; at
+    /// most `limit` of them.
     pub(super) fn copy(&self, after: u64, through: u64, limit: usize, out: &mut Vec<FeedEntry>) {
         let mut window = ReadWindow {
             after,
@@ -118,8 +118,8 @@ impl Feed {
         }
         let segments = locate(after + 1).0..=locate(window.through).0;
         for (&index, segment) in self.older.range(segments) {
-            // A reader that is far behind would else walk over all that there
-            // is for each of its chunks.
+            // Without this, a reader that is far from the end would walk over all remaining
+            // segments for each of its chunks.
             if window.room == 0 {
                 return;
             }
@@ -178,7 +178,7 @@ fn remove_from(list: &mut Vec<(u16, u32)>, offset: u16) {
     if let Ok(at) = found {
         list.remove(at);
     }
-    // A list that shrank a lot gives its memory back.
+    // Gives memory back when the list has shrunk to half of its capacity.
     if list.len() * 2 <= list.capacity() {
         list.shrink_to_fit();
     }
@@ -203,8 +203,8 @@ impl Dense {
         self.within((0, u16::MAX))
     }
 
-    /// The entries from one place up to and with another. Whoever reads the end
-    /// of the feed would otherwise walk through a whole segment.
+    /// Returns the entries from offset `first` up to and including `last`. Otherwise a reader at
+    /// the end of the feed would walk through a whole segment.
     fn within(&self, (first, last): (u16, u16)) -> impl Iterator<Item = (u16, u32)> {
         let end = (usize::from(last) + 1).min(self.records.len());
         let records = self.records.get(usize::from(first)..end).unwrap_or(&[]);
@@ -213,7 +213,7 @@ impl Dense {
     }
 }
 
-/// The part of the feed that a reader still wants.
+/// The part of the feed that a reader has not copied yet.
 struct ReadWindow {
     after: u64,
     through: u64,
@@ -221,7 +221,7 @@ struct ReadWindow {
 }
 
 impl ReadWindow {
-    /// The first and the last place in a segment that the reader wants.
+    /// Returns the first and the last offset in a segment that the reader needs.
     fn offsets(&self, index: u64) -> (u16, u16) {
         let (first, from) = locate(self.after + 1);
         let (last, to) = locate(self.through);
@@ -253,7 +253,7 @@ impl ReadWindow {
     }
 }
 
-/// A number's segment, and its place in there.
+/// Returns the segment of a sequence number and the offset in that segment.
 fn locate(number: u64) -> (u64, u16) {
     // The remainder of a division by 1024 has ten bits.
     (number / SEGMENT_NUMBERS, (number % SEGMENT_NUMBERS) as u16)
@@ -267,9 +267,9 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum FeedStep {
-        /// Record `n` changes.
+        /// Changes a record.
         Change(u32),
-        /// A reader asks for some of what stands behind a share of the feed.
+        /// Reads up to this many changes after this share of the feed.
         Read(f64, usize),
     }
 
@@ -280,7 +280,7 @@ mod tests {
         ]
     }
 
-    /// The feed, beside a sorted map that must always hold the same.
+    /// A sorted map that must always have the same entries as the feed.
     #[derive(Default)]
     struct Model {
         numbers: std::collections::HashMap<u32, u64>,
@@ -315,7 +315,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn a_feed_is_a_sorted_map_of_the_last_changes(
+        fn a_feed_equals_a_sorted_map_of_the_last_changes(
             steps in prop::collection::vec(any_step(300), 1..6000),
         ) {
             let (mut feed, mut model) = (Feed::new(), Model::default());
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_for_ever_costs_nothing_that_grows() {
+    fn changes_of_the_same_records_do_not_grow_the_feed() {
         let (mut feed, mut model) = (Feed::new(), Model::default());
         for record in 0..10_000 {
             change(&mut feed, &mut model, record);

@@ -20,7 +20,7 @@ pub struct FeedReader {
 }
 
 impl FeedReader {
-    /// Creates a reader of the changes after sequence number `seen`; 0 reads all.
+    /// Creates a reader of the changes after the sequence number `position`; 0 reads all.
     pub fn after(position: u64) -> Self {
         Self { position }
     }
@@ -30,7 +30,7 @@ impl FeedReader {
         self.position
     }
 
-    /// Passes the next changes to `each`, at limit about `limit` of them. `each` must be quick,
+    /// Passes the next changes to `each`, at most about `limit` of them. `each` must be quick,
     /// since it runs under a lock; if it returns `Break`, the reader stops before that change.
     /// Returns whether the reader reached the end that the feed had when the call began.
     pub fn read(
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_sees_the_newest_of_each_client_once_and_goes_on_where_it_stopped() {
+    fn a_reader_returns_the_newest_report_of_each_client_once_and_continues_where_it_stopped() {
         let store = Store::new([1, 2, 3, 4]);
         for (client, time) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")] {
             admit(&store, client, time);

@@ -1,10 +1,9 @@
-//! Several reports taken into the store at once.
+//! Merging of several reports into the store at once.
 //!
-//! What a report costs is to wait: for its client's record, which no cache holds
-//! where there are many, and for two locks, each of which waits for all that was
-//! asked of memory before it. Here the locks come first, those of many reports at
-//! the duplicate time, and then each step is a loop of its own over all of them, with no
-//! lock in it: the processor fetches what several positions need while it works.
+//! Most of the cost of a report is waiting: for its client's record, which is in no cache if there
+//! are many clients, and for two locks, each of which waits for all earlier memory accesses. Here
+//! the shards of many reports are locked first, and then each step is a loop over all reports
+//! without a lock in it: the processor fetches the memory of several iterations while it works.
 
 use std::hint::black_box;
 use std::sync::MutexGuard;
@@ -17,20 +16,19 @@ use super::shard::Shard;
 use super::store::{MergeResult, SHARDS, Store, StoreFull, compare_and_mark, record_id, shard_of};
 use super::{lock, try_lock};
 
-/// So many reports are taken together. More would be fetched no quicker, and
+/// Maximum number of reports that are merged together. More would not be fetched faster, and would
 /// hold their shards for longer.
 pub const MERGE_BATCH: usize = 32;
 
-/// A report that is to be taken in, with its client's hash and its place among
-/// those that were given.
+/// A report to merge, with the hash of its client and its index among the reports of the call.
 #[derive(Clone, Copy)]
 struct Incoming<'a> {
     hash: u64,
-    nth: usize,
+    index: usize,
     report: &'a Report<'a>,
 }
 
-/// What all reports that are given at once have in context; see [`Store::admit`].
+/// Parameters that all reports of one call share; see [`Store::admit`].
 #[derive(Clone, Copy)]
 struct MergeContext {
     seen_by: SeenBy,
@@ -39,11 +37,12 @@ struct MergeContext {
 }
 
 impl Store {
-    /// Takes those of several reports that are newer than what is held, as
-    /// [`admit`](Self::admit) does, and tells `each` what results of which; it must be
-    /// quick, since it runs under locks. Each comes with its place among them. In which order they are taken is not said,
-    /// but of up to 32, those of one client are taken in theirs, unless other
-    /// threads come in between.
+    /// Merges several reports as [`admit`](Self::admit) does. Calls `each` with the index and the
+    /// result of every report; `each` must be quick, since it runs under locks.
+    ///
+    /// The order in which the reports are merged is unspecified. Of up to [`MERGE_BATCH`] reports,
+    /// those of one client are merged in the given order, unless other threads merge reports of
+    /// that client meanwhile.
     pub fn admit_all<'a>(
         &self,
         mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
@@ -58,15 +57,15 @@ impl Store {
             return each(first.0, admit(first.1));
         };
         let all = [first, second].into_iter().chain(reports);
-        let incoming = all.map(|(nth, report)| Incoming {
+        let incoming = all.map(|(index, report)| Incoming {
             hash: self.hash(report.client),
-            nth,
+            index,
             report,
         });
         let mut incoming: Vec<_> = incoming.collect();
         if incoming.len() > MERGE_BATCH {
-            // A shard is locked for many of them then, and for as many when a link
-            // reads what changed here.
+            // Each shard is then locked for many reports at a time, and again when a link reads
+            // these changes.
             incoming.sort_unstable_by_key(|it| shard_of(it.hash));
         }
         let context = MergeContext {
@@ -75,38 +74,42 @@ impl Store {
             max_clients,
         };
         let mut deferred = Vec::new();
-        for some in incoming.chunks(MERGE_BATCH) {
-            self.admit_batch(some, context, &mut deferred, &mut each);
+        for batch in incoming.chunks(MERGE_BATCH) {
+            self.admit_batch(batch, context, &mut deferred, &mut each);
         }
-        for Incoming { nth, report, .. } in deferred {
-            each(nth, admit(report));
+        for Incoming { index, report, .. } in deferred {
+            each(index, admit(report));
         }
     }
 
-    /// Takes some reports, but for those that it leaves for `deferred`: of a client
-    /// that another of them may be of, or in a shard that somebody else has.
+    /// Merges some reports, except those that it adds to `deferred`: a report whose client may be
+    /// that of another report, and a report whose shard another thread holds.
     fn admit_batch<'a>(
         &self,
-        some: &[Incoming<'a>],
+        batch: &[Incoming<'a>],
         context: MergeContext,
         deferred: &mut Vec<Incoming<'a>>,
         each: &mut impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let mut shards = LockedShards::with_capacity(some.len());
+        let mut shards = LockedShards::with_capacity(batch.len());
         let mut clients = ClientFilter::default();
-        let mut taken = Vec::with_capacity(some.len());
-        for incoming in some {
+        let mut locked = Vec::with_capacity(batch.len());
+        for incoming in batch {
             match shards.lock(self, shard_of(incoming.hash)) {
-                Some(position) if clients.add(incoming.hash) => taken.push((position, incoming)),
+                Some(position) if clients.add(incoming.hash) => locked.push((position, incoming)),
                 _ => deferred.push(*incoming),
             }
         }
-        for &(position, incoming) in &taken {
+        for &(position, incoming) in &locked {
             black_box(shards.get(position).prefetch(incoming.hash));
         }
-        let mut newer = Vec::with_capacity(taken.len());
-        for (position, incoming) in taken {
-            let Incoming { hash, nth, report } = *incoming;
+        let mut newer = Vec::with_capacity(locked.len());
+        for (position, incoming) in locked {
+            let Incoming {
+                hash,
+                index,
+                report,
+            } = *incoming;
             let merged = match shards.get(position).find(hash, report.client) {
                 Some(slot) => {
                     let merged =
@@ -117,12 +120,12 @@ impl Store {
                     Ok(merged)
                 }
                 None => self.count_client(context.max_clients).map(|()| {
-                    let how = (context.seen_by, context.receipt);
-                    self.add(shard_of(hash), shards.get(position), hash, report, how);
+                    let metadata = (context.seen_by, context.receipt);
+                    self.add(shard_of(hash), shards.get(position), hash, report, metadata);
                     MergeResult::Newer
                 }),
             };
-            each(nth, merged);
+            each(index, merged);
         }
         let first = {
             let mut feed = lock(&self.feed);
@@ -142,10 +145,10 @@ impl Store {
     }
 }
 
-/// Shards that one thread has locked, each by the position in which it was.
+/// The shards that one thread has locked, in the order of locking.
 ///
-/// It waits for the first and for no other. To wait for one while others may wait
-/// for those that are here could be for ever.
+/// The thread waits for the first lock and for no other: threads that wait for a shard while they
+/// hold others could deadlock.
 struct LockedShards<'a> {
     shards: Vec<(usize, MutexGuard<'a, Shard>)>,
     positions: [Option<u8>; SHARDS],
@@ -159,13 +162,15 @@ impl<'a> LockedShards<'a> {
         }
     }
 
-    /// Locks a shard, if it is not here already; `None` where somebody else has it.
+    /// Locks a shard unless it is locked already. Returns its position; `None` if another thread
+    /// holds it.
     fn lock(&mut self, store: &'a Store, number: usize) -> Option<u8> {
         if self.positions[number].is_none() {
             let shard = &store.shards[number];
-            let shard = match self.shards.is_empty() {
-                true => lock(shard),
-                false => try_lock(shard)?,
+            let shard = if self.shards.is_empty() {
+                lock(shard)
+            } else {
+                try_lock(shard)?
             };
             self.positions[number] = u8::try_from(self.shards.len()).ok();
             self.shards.push((number, shard));
@@ -186,13 +191,13 @@ impl<'a> LockedShards<'a> {
     }
 }
 
-/// Some clients, by their hashes.
+/// A Bloom filter of clients, by their hashes.
 #[derive(Default)]
 struct ClientFilter([u64; 16]);
 
 impl ClientFilter {
-    /// One more; `false` where it may be among them already. Of 32, half a one is
-    /// wrongly said to be.
+    /// Adds a client; returns `false` if the filter may contain it already. In a batch of 32, about
+    /// half a client is wrongly reported as contained.
     fn add(&mut self, hash: u64) -> bool {
         let word = &mut self.0[(hash >> 26) as usize % 16];
         let bit = 1 << ((hash >> 20) % 64);
@@ -222,7 +227,7 @@ mod tests {
         }
     }
 
-    /// What results of each, in the order in which they are given.
+    /// Returns the results in the order of the reports.
     fn admit(
         store: &Store,
         reports: &[Report<'_>],
@@ -233,14 +238,14 @@ mod tests {
             from: None,
         };
         let mut results = vec![None; reports.len()];
-        let each = |nth: usize, result| assert_eq!(results[nth].replace(result), None);
+        let each = |index: usize, result| assert_eq!(results[index].replace(result), None);
         let all = reports.iter().enumerate();
         store.admit_all(all, SeenBy::default(), receipt, max_clients, each);
         results.into_iter().map(Option::unwrap).collect()
     }
 
     #[test]
-    fn those_of_one_client_are_taken_in_their_order() {
+    fn reports_of_one_client_are_merged_in_the_given_order() {
         let store = Store::new([1, 2, 3, 4]);
         let reports = [("a", "2"), ("a", "3"), ("b", "9"), ("a", "3"), ("a", "1")];
         let reports = reports.map(|(client, time)| report(client, time));
@@ -256,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_store_turns_away_clients_that_it_does_not_know() {
+    fn a_full_store_rejects_unknown_clients() {
         let store = Store::new([1, 2, 3, 4]);
         admit(&store, &[report("a", "1")], 1);
         let reports = [("b", "1"), ("a", "2"), ("b", "2")];
@@ -269,26 +274,29 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_shard_keeps_none_from_others() {
+    fn a_thread_that_waits_for_a_shard_holds_no_other_shard() {
         let store = Store::new([1, 2, 3, 4]);
         let clients: Vec<_> = (0..MERGE_BATCH).map(|n| format!("client-{n}")).collect();
         let reports: Vec<_> = clients.iter().map(|client| report(client, "1")).collect();
         let shard = |report: &Report<'_>| shard_of(store.hash(report.client));
-        let taken = shard(&reports[1]);
-        let others = reports.iter().filter(|report| shard(report) != taken);
+        let locked = shard(&reports[1]);
+        let others = reports.iter().filter(|report| shard(report) != locked);
         let others = others.count();
-        assert_ne!(shard(&reports[0]), taken, "the first shard is waited for");
+        assert_ne!(shard(&reports[0]), locked, "the first shard is waited for");
         std::thread::scope(|scope| {
-            let held = lock(&store.shards[taken]);
+            let held = lock(&store.shards[locked]);
             let admitting = scope.spawn(|| admit(&store, &reports, usize::MAX));
-            // It has taken all others, and has let go of their shards.
+            // The call has merged all other reports and released their shards.
             let limit = Instant::now() + Duration::from_secs(10);
             while store.clients() < others {
-                assert!(Instant::now() < limit, "it waits with others in hand");
+                assert!(
+                    Instant::now() < limit,
+                    "the thread waits while it holds other shards"
+                );
                 std::thread::yield_now();
             }
             for (number, shard) in store.shards.iter().enumerate() {
-                if number != taken {
+                if number != locked {
                     drop(lock(shard));
                 }
             }

@@ -1,39 +1,35 @@
-//! Replication, without a network: how servers come to hold the same newest
-//! report of every client.
+//! Replication without a network: how servers converge on the same newest report of every client.
 //!
-//! The idea: every server keeps **one change feed**, and for each neighbour
-//! **one cursor** into it. A report that wins against what a server holds gets
-//! the server's next sequence number and stands at the end of its feed; the
-//! report that it replaced leaves the feed. A link to a neighbour repeats one
-//! step for ever: take what stands behind the neighbour's cursor, push it as
-//! one batch, move the cursor on the acknowledgement. Flooding a fresh report,
-//! catching up after an hour's partition and filler an empty newcomer are the
-//! same step, and there is no queue that could overflow.
+//! Every server keeps **one change feed**, and for each neighbour **one cursor** into it. A report
+//! that is newer than the stored one gets the server's next sequence number and is appended to the
+//! feed; the report that it replaces leaves the feed. A link to a neighbour repeats one step
+//! indefinitely: take the changes after the neighbour's cursor, push them as one batch, and advance
+//! the cursor on the acknowledgement. Flooding a fresh report, catching up after an hour's
+//! partition and filling an empty new server are the same step, and there is no queue that could
+//! overflow.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | [`replica`] | one server's part in the herd: what it answers to greetings and pushes |
+//! | [`replica`] | one server's part in the protocol: how it answers greetings and pushes |
 //! | [`send_cursor`] | the cursor of one neighbour, and its next batch |
-//! | `applied_watermarks` | how far one neighbour's pushes have been applied |
+//! | `applied_watermarks` | the last applied sequence number of each incarnation of a neighbour |
 //! | [`store`] | the newest report of every client |
-//! | `merge_batch` | several reports taken into the store at once |
-//! | [`expiry`] | when a report is too old to be shown, and to be kept |
+//! | `merge_batch` | several reports merged into the store at once |
+//! | [`expiry`] | when a report is expired, and when it is purged |
 //! | `feed` | the order in which the store changed |
-//! | [`feed_reader`] | a reader of the feed that is no neighbour |
-//! | [`seen_by`] | who already has a report, a bit for each |
-//! | `shard` | a part of its records, by client |
+//! | [`feed_reader`] | a reader of the feed inside the server |
+//! | [`seen_by`] | which senders have a report, one bit for each |
+//! | `shard` | a part of the store's records, by client |
 //! | `record` | one report as the store keeps it |
 //!
-//! The rules hold by themselves, for any order of arrival: merging is
-//! commutative, associative and idempotent, since [`Report::compare`] is a
-//! total order (a state-based last-writer-wins register for each client, in
-//! the terms of Shapiro et al., "Conflict-free Replicated Data Types", 2011).
-//! Only an acknowledgement or a greeting moves a cursor, so a lost answer costs
-//! a repeated push and never a report.
+//! The rules hold for any order of arrival: merging is commutative, associative and idempotent,
+//! because [`Report::compare`] is a total order (a state-based last-writer-wins register for each
+//! client, in the terms of Shapiro et al., "Conflict-free Replicated Data Types", 2011). Only an
+//! acknowledgement or a greeting moves a cursor, so a lost response costs a repeated push and never
+//! a report.
 //!
-//! Nothing here reads a clock, draws a random number or waits: time, chance
-//! and the network come in as arguments. A test runs a whole herd of these
-//! values under a seeded scheduler.
+//! Nothing here reads a clock, draws a random number or waits: time, randomness and the network are
+//! arguments. A test runs a whole herd of these values under a seeded scheduler.
 //!
 //! [`Report::compare`]: crate::model::report::Report::compare
 
@@ -55,19 +51,19 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// One life of a server: a random number, drawn when it starts and never
-/// stored. A server that comes back has another, and so its neighbours notice
-/// that it is empty, however quick it was.
+/// One run of a server process: a random number, drawn at every start and never stored. A server
+/// that restarts has another incarnation, so its neighbours notice that it is empty, however quick
+/// the restart was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(NonZeroU64);
 
 impl Incarnation {
-    /// Takes any number but 0, which stands for "not said" on the wire.
+    /// Creates an incarnation from any number except 0, which means "absent" on the wire.
     pub fn new(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0.get()
     }
@@ -79,24 +75,23 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// Which neighbour, as its place among all that the replica ever had: a name
-/// keeps its place, also where it is no neighbour for a while.
+/// Number of a neighbour among all servers that were ever neighbours of the replica. A server keeps
+/// its number while it is not a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NeighbourId(pub usize);
 
-/// Index of a client's record in the store, below the number of records. It is
-/// stable while the client is held, and reused afterwards.
+/// Index of a client's record in the store, below the number of records. It is stable while the
+/// store has the client, and reused afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId(pub u32);
 
-/// Locks a mutex, whatever became of a thread that held it: each critical
-/// section in this folder leaves its value whole at every step at which it
-/// could panic.
+/// Locks a mutex, even if a thread panicked while it held the lock: each critical section in this
+/// folder leaves its value valid at every step that could panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As [`lock`], where nobody has it now.
+/// Locks a mutex as [`lock`] does; returns `None` if another thread holds it.
 fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),

@@ -37,17 +37,17 @@ pub(super) struct Record {
     pub(super) seen_by: SeenBy,
 }
 
-/// The origin of a report from this server's point of view.
+/// The first receipt of a report by this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The time by this server's clock. A record keeps it to the millisecond, up to 24 days from
     /// the time at which the report's origin received it.
     pub at: UnixNanos,
-    /// The neighbour that sent it first; `None` for a client of this server.
+    /// The neighbour that sent the report first; `None` for a client of this server.
     pub from: Option<NeighbourId>,
 }
 
-/// A report and its metadata, as the store holds them.
+/// A report and its metadata in the store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredReport<'a> {
     /// The report.
@@ -289,7 +289,7 @@ mod tests {
     };
 
     #[test]
-    fn a_record_knows_how_it_was_learned() {
+    fn a_record_keeps_its_receipt() {
         let report = report("k", "+1-2");
         let held = |receipt| {
             let record = Record::new(&report, 1, SeenBy::default(), receipt);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_gives_back_what_it_took_whatever_the_lengths() {
+    fn a_record_returns_its_report_unchanged_at_any_length() {
         let long = "ü".repeat(127);
         let longer = "+0".to_owned() + &"0".repeat(29) + "-1";
         let clients = ["k", "kiwi.cs.ucla.edu", &long];

@@ -1,5 +1,5 @@
-//! One server's part in the herd: its store, and what it answers to greetings
-//! and pushes of its neighbours.
+//! One server's part in the replication protocol: its store, and how it answers greetings and
+//! pushes of its neighbours.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -17,12 +17,11 @@ use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
 use super::store::{MergeResult, Receipt, Store, StoreFull, Walk};
 use super::{Incarnation, NeighbourId, lock};
 
-/// The version of the rules that servers follow among each other. Servers of
-/// one major version work together; any change to the rules of form by which
-/// reports are judged makes a new one.
+/// The version of the protocol between servers. Servers with equal major versions interoperate. Any
+/// change to the rules by which reports are validated needs a new major version.
 pub const VERSION: Version = Version { major: 1, minor: 0 };
 
-/// Maximum number of servers that are or were neighbours. Records hold a neighbour's number in 16
+/// Maximum number of servers that are or were neighbours. A record holds a neighbour's number in 16
 /// bits.
 pub const MAX_NEIGHBOURS: usize = 65_528;
 
@@ -31,58 +30,57 @@ pub const MAX_NEIGHBOURS: usize = 65_528;
 pub struct Version {
     /// Must be equal on both sides.
     pub major: u32,
-    /// For people to read.
+    /// Informational.
     pub minor: u32,
 }
 
-/// Who a server is.
+/// The identity of a server.
 #[derive(Clone, Debug)]
 pub struct ServerIdentity {
-    /// The herd that it belongs to.
+    /// The server's herd.
     pub herd: Name,
-    /// Its name in the herd.
+    /// The server's name in the herd.
     pub name: Name,
-    /// This life of it.
+    /// The current run of the server.
     pub incarnation: Incarnation,
 }
 
-/// How a link begins: the dialler says who it is and whom it means to reach.
+/// The first call of a link: the dialling server identifies itself and the server that it means to
+/// reach.
 #[derive(Clone, Copy, Debug)]
 pub struct Greeting<'a> {
-    /// The protocol that the sender speaks.
+    /// The sender's protocol version.
     pub version: Version,
     /// The sender's herd.
     pub herd: &'a str,
     /// The sender's name.
     pub sender: &'a str,
-    /// The sender's incarnation; 0 is none.
+    /// The sender's incarnation; 0 if absent, which is rejected.
     pub incarnation: u64,
-    /// The server that the sender means to reach.
+    /// The name of the server that the sender means to reach.
     pub receiver: &'a str,
-    /// When the sender is_expired and is_purged reports, for the receiver to compare;
-    /// `None` where it never does.
+    /// The age at which the sender's reports expire, for comparison; `None` if they never do.
     pub expire_after: Option<Duration>,
 }
 
 /// The answer to a greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GreetReply {
-    /// The incarnation that answers.
+    /// The incarnation of the answering server.
     pub incarnation: Incarnation,
-    /// The last sequence number of the greeting incarnation that was applied
-    /// here; 0 where nothing was.
+    /// The last sequence number of the greeting incarnation that was applied here; 0 if none was.
     pub applied: u64,
-    /// Which neighbour greeted.
+    /// The neighbour that greeted.
     pub neighbour: NeighbourId,
-    /// The incarnation of it that greeted.
+    /// The incarnation that greeted.
     pub greeter: Incarnation,
-    /// Was this incarnation of it unknown until now? Then a link to the
-    /// neighbour had better greet again.
+    /// Whether this incarnation was unknown before the greeting. The link to the neighbour must
+    /// then greet again.
     pub is_new: bool,
 }
 
-/// What a push says besides its reports: that they are all that `from` is
-/// behind, up to and with `to`.
+/// The fields of a push besides its reports, which are all changes after `from`, up to and
+/// including `to`, that the receiver needs.
 #[derive(Clone, Copy, Debug)]
 pub struct PushHeader<'a> {
     /// The sender's herd.
@@ -91,33 +89,33 @@ pub struct PushHeader<'a> {
     pub sender: &'a str,
     /// The sender's incarnation.
     pub sender_incarnation: u64,
-    /// The incarnation that the sender greeted.
+    /// The receiver's incarnation that the sender greeted.
     pub receiver_incarnation: u64,
-    /// The last number that the receiver acknowledged.
+    /// The last sequence number that the receiver acknowledged.
     pub from: u64,
-    /// The last number that the sender considered.
+    /// The last sequence number that the sender considered.
     pub to: u64,
 }
 
-/// A push that was let in. Its reports may be merged in pieces; its numbers
-/// count as applied only when it is [finished](Replica::finish_push).
+/// An accepted push. Its reports may be merged in pieces; its sequence numbers count as applied
+/// only when the push is [finished](Replica::finish_push).
 #[derive(Debug)]
 pub struct PendingPush {
-    /// Who pushes.
+    /// The sender.
     pub neighbour: NeighbourId,
     incarnation: Incarnation,
     to: u64,
     slot: Option<SenderSlot>,
 }
 
-/// What became of reports that were merged.
+/// The results of merged reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MergeStats {
-    /// How many won: they are new here.
+    /// Number of reports that were newer than the stored ones.
     pub newer: usize,
-    /// How many were known to the last byte: the price of a flood.
+    /// Number of reports that were already stored, byte for byte: the redundancy of flooding.
     pub duplicate: usize,
-    /// How many were older than what is held.
+    /// Number of reports that were older than the stored ones, or too old to be kept.
     pub stale: usize,
 }
 
@@ -131,32 +129,32 @@ impl MergeStats {
     }
 }
 
-/// Why a greeting or a push was refused. Nothing of it was applied.
+/// The reason why a greeting or a push was rejected. Nothing of it was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// A field breaks a rule of form.
+    /// A field is malformed; the text names the field and the rule.
     Malformed(String),
-    /// Another major version of the protocol.
+    /// The sender's major protocol version differs.
     IncompatibleVersion(Version),
     /// The sender belongs to another herd, which is named.
     OtherHerd(String),
-    /// The sender meant to reach another server, which is named.
+    /// The sender means to reach another server, which is named.
     WrongReceiver(String),
-    /// The sender has the name of the server that it reached.
+    /// The sender has the name of the receiving server.
     OwnName,
-    /// No server of that name is in this server's config.
+    /// The receiver's config has no server with this name.
     UnknownServer(String),
-    /// The sender is a server of the herd, but no neighbour of this one.
+    /// The sender is a server of the herd, but not a neighbour of this server.
     NotNeighbour(String),
-    /// The push means another incarnation of this server.
+    /// The push is addressed to another incarnation of the receiver.
     WrongIncarnation,
-    /// This incarnation of the sender never greeted, or long ago.
+    /// This incarnation of the sender has not greeted, or too long ago.
     NotGreeted,
-    /// There are numbers between the last that was applied and the push's first.
+    /// Sequence numbers are missing between the last applied one and the push.
     Gap {
-        /// The last number that was applied.
+        /// The last applied sequence number.
         applied: u64,
-        /// The number that the push begins behind.
+        /// The push covers the sequence numbers after this one.
         from: u64,
     },
 }
@@ -167,28 +165,28 @@ impl fmt::Display for Rejection {
             Self::Malformed(what) => f.write_str(what),
             Self::IncompatibleVersion(version) => write!(
                 f,
-                "you speak protocol version {}.{}, this server {}.{}: major versions must be equal",
+                "protocol version {}.{} is incompatible with version {}.{} of this server: major versions must be equal",
                 version.major, version.minor, VERSION.major, VERSION.minor
             ),
-            Self::OtherHerd(herd) => write!(f, "you belong to the herd {herd:?}, this server to another"),
+            Self::OtherHerd(herd) => write!(f, "this server does not belong to the herd {herd:?}: check the herd's name and the address in your config"),
             Self::WrongReceiver(name) => write!(
                 f,
-                "you mean to reach {name:?}, but this is another server: check the address of {name:?} in your config"
+                "this server is not {name:?}: check the address of {name:?} in your config"
             ),
             Self::OwnName => f.write_str(
-                "you have this server's own name: either a server dialled itself or two run under one name",
+                "the sender has this server's own name: a server dialled itself, or two servers run under one name",
             ),
             Self::UnknownServer(name) => write!(f, "no server named {name:?} is in this server's config"),
             Self::NotNeighbour(name) => {
-                write!(f, "{name:?} is no neighbour of this server: talks_to does not link the two")
+                write!(f, "{name:?} is not a neighbour of this server: no talks_to links the two")
             }
             Self::WrongIncarnation => f.write_str(
-                "this server is not the incarnation that you mean: it has restarted, or you have not greeted it; greet it first",
+                "this server is not the incarnation that the push names: it has restarted, or was not greeted; greet first",
             ),
-            Self::NotGreeted => f.write_str("this incarnation of you has not greeted: greet first"),
+            Self::NotGreeted => f.write_str("this incarnation of the sender has not greeted: greet first"),
             Self::Gap { applied, from } => write!(
                 f,
-                "your push begins behind number {from}, but only {applied} and what was before it was applied here: greet again"
+                "the push begins after sequence number {from}, but only {applied} is applied: greet again"
             ),
         }
     }
@@ -196,24 +194,22 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-/// One server's part in the herd.
+/// One server's part in the replication protocol.
 ///
-/// Promises, for any order of calls from any number of threads:
-/// - what is merged is the newest of all that was ever given, by the total
-///   order of reports;
-/// - a number counts as applied only when all reports up to it were merged;
-/// - a refused greeting or push changes nothing.
+/// Guarantees, for any order of calls from any number of threads:
+/// - the store has the newest of all merged reports of each client, by the total order of reports;
+/// - a sequence number counts as applied only when all reports through it were merged;
+/// - a rejected greeting or push changes nothing.
 ///
-/// Neighbours come and go while all that goes on. Whoever was one keeps its
-/// place, and what is known of it stays true while it is none: what was applied
-/// of an incarnation's pushes is in the store, and a report that it sent it has.
-/// So one that comes back goes on where it was, without a loss and without an
-/// echo; its own side, which may have begun anew, says in its greeting which it
-/// is. What that costs is a name and the numbers of its last few incarnations.
+/// Neighbours can be added and removed at any time. A removed neighbour keeps its number, and its
+/// state stays true: the applied part of its pushes is in the store, and the neighbour still has
+/// each report that it sent. If it is added again it continues where it was, without a loss and
+/// without an echo; its greeting tells which incarnation it is now. The cost is a name and a few
+/// watermarks for each removed neighbour.
 #[derive(Debug)]
 pub struct Replica {
     identity: ServerIdentity,
-    /// Looked at where somebody is refused, to say why.
+    /// Used only to give the reason of a rejection.
     members: Mutex<Vec<Name>>,
     neighbours: boxcar::Vec<Neighbour>,
     senders: SenderSlots,
@@ -221,20 +217,19 @@ pub struct Replica {
     expiry: Option<Expiry>,
 }
 
-/// A server that is a neighbour, or was one.
+/// A server that is or was a neighbour.
 #[derive(Debug)]
 struct Neighbour {
     name: Name,
-    /// Is it one now? Nothing else depends on when exactly that changes.
+    /// Whether the server is a neighbour now. Nothing else depends on when exactly this changes.
     is_linked: AtomicBool,
     watermarks: Mutex<AppliedWatermarks>,
 }
 
 impl Replica {
-    /// A server that knows nothing yet. `members` are all servers of the herd,
-    /// `neighbours` those that this one has links with, at most
-    /// [`MAX_NEIGHBOURS`]; a neighbour's [`NeighbourId`] is its place in that list.
-    /// `keys` see [`Store::new`].
+    /// Creates the replica of an empty server. `members` are all servers of the herd. `neighbours`
+    /// are the servers with a link to this one, at most [`MAX_NEIGHBOURS`]; their [`NeighbourId`]s
+    /// are their indexes in that list. See [`Store::new`] for `keys`.
     pub fn new(
         identity: ServerIdentity,
         members: Vec<Name>,
@@ -244,9 +239,8 @@ impl Replica {
         Self::with_senders(identity, members, neighbours, keys, usize::MAX)
     }
 
-    /// As [`new`](Self::new), but tells apart at most `max_senders` senders at
-    /// a time when it avoids echoes. Fewer means more echoes, never a loss; a
-    /// simulation makes them scarce.
+    /// Creates a replica as [`new`](Self::new) does, with bits for at most `max_senders` senders at
+    /// one time. Fewer bits mean more echoes and never a loss; a simulation limits them.
     pub fn with_senders(
         identity: ServerIdentity,
         members: Vec<Name>,
@@ -270,41 +264,41 @@ impl Replica {
         replica
     }
 
-    /// The same server, which is_expired and is_purged old reports.
+    /// Sets the rule by which reports are expired and purged.
     pub fn with_expiry(mut self, expiry: Option<Expiry>) -> Self {
         self.expiry = expiry;
         self
     }
 
-    /// Who this server is.
+    /// Returns the server's identity.
     pub fn identity(&self) -> &ServerIdentity {
         &self.identity
     }
 
-    /// The neighbours that there are now, in the order in which they first came.
+    /// Returns the current neighbours, in the order in which they were first registered.
     pub fn neighbours(&self) -> impl Iterator<Item = (NeighbourId, &Name)> {
         let all = self.neighbours.iter();
         all.filter(|(_, neighbour)| neighbour.is_linked.load(Relaxed))
             .map(|(at, neighbour)| (NeighbourId(at), &neighbour.name))
     }
 
-    /// Is there a neighbour of that name now?
+    /// Returns whether a server with this name is a neighbour now.
     pub fn is_neighbour(&self, name: &str) -> bool {
         self.neighbours().any(|(_, other)| other.as_str() == name)
     }
 
-    /// The name of a neighbour, or of one that was one.
+    /// Returns the name of a server that is or was a neighbour.
     ///
     /// # Panics
     ///
-    /// If this replica never gave that id.
+    /// Panics if this replica never returned that number.
     pub fn name_of(&self, neighbour: NeighbourId) -> &Name {
         &self.neighbour(neighbour).name
     }
 
-    /// A place for a server that is to be a neighbour: its own, if it was one
-    /// before. It is refused until it is [linked](Self::link). `None` where
-    /// [`MAX_NEIGHBOURS`] others were neighbours before.
+    /// Returns the number of a server that is to be a neighbour: the number that it had before, if
+    /// it was one. Its greetings are rejected until it is [linked](Self::link). Returns `None` if
+    /// [`MAX_NEIGHBOURS`] servers were registered before.
     pub fn register(&self, name: &Name) -> Option<NeighbourId> {
         let mut all = self.neighbours.iter();
         let known = all.find(|(_, neighbour)| neighbour.name == *name);
@@ -320,46 +314,46 @@ impl Replica {
         known.map(|(at, _)| at).or_else(new).map(NeighbourId)
     }
 
-    /// From now on it is a neighbour.
+    /// Makes a registered server a neighbour.
     pub fn link(&self, neighbour: NeighbourId) {
         let neighbour = self.neighbour(neighbour);
         neighbour.is_linked.store(true, Relaxed);
     }
 
-    /// From now on it is none: its greetings and pushes are refused, one that is
-    /// being merged at its end. What it sent stays.
+    /// Makes a server no neighbour: its greetings and pushes are rejected, and a push that is being
+    /// merged is rejected at its end. Its reports stay.
     pub fn unlink(&self, neighbour: NeighbourId) {
         let neighbour = self.neighbour(neighbour);
         neighbour.is_linked.store(false, Relaxed);
     }
 
-    /// From now on these are all servers of the herd.
+    /// Sets the list of all servers of the herd.
     pub fn set_members(&self, members: Vec<Name>) {
         *lock(&self.members) = members;
     }
 
-    /// When this server is_expired and is_purged reports; `None` where it never does.
+    /// Returns the age at which reports expire; `None` if they never do.
     pub fn expire_after(&self) -> Option<Duration> {
         self.expiry.map(Expiry::after)
     }
 
-    /// The rule by which it does.
+    /// Returns the expiry rule; `None` if reports never expire.
     pub fn expiry(&self) -> Option<Expiry> {
         self.expiry
     }
 
-    /// Is a report with this time shown to nobody at `now`?
+    /// Returns whether a report with this time is excluded from answers at `now`.
     pub fn is_expired(&self, time: Timestamp<'_>, now: UnixNanos) -> bool {
         self.expiry
             .is_some_and(|expiry| expiry.is_expired(time, now))
     }
 
-    /// What this server holds.
+    /// Returns the store.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What this server says when it greets a neighbour.
+    /// Returns the greeting for a neighbour.
     pub fn greeting(&self, neighbour: NeighbourId) -> Greeting<'_> {
         Greeting {
             version: VERSION,
@@ -371,8 +365,13 @@ impl Replica {
         }
     }
 
-    /// Takes a report that a client of this server made at `now`, if it is the
-    /// newest and not too old to be kept; see [`Store::admit`].
+    /// Merges a report that a client of this server sent at `now`. A report that is too old to be
+    /// kept is [stale](MergeResult::Stale). See [`Store::admit`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreFull`] if the report is of a new client and the store already has
+    /// `max_clients`.
     pub fn admit(
         &self,
         report: &Report<'_>,
@@ -385,9 +384,9 @@ impl Replica {
         admitted
     }
 
-    /// Takes several of them, each with its place among them, and tells `each` what
-    /// became of which, but of those that are too old to be kept; see
-    /// [`Store::admit_all`].
+    /// Merges several reports of clients as [`admit`](Self::admit) does, each with its index. Calls
+    /// `each` with the index and the result of every report except those that are too old to be
+    /// kept. See [`Store::admit_all`].
     pub fn admit_all<'a>(
         &self,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
@@ -402,16 +401,15 @@ impl Replica {
         self.admit_kept(reports, SeenBy::default(), receipt, max_clients, each);
     }
 
-    /// Hands the newest report of a client to `read`, which must be quick (see
-    /// [`Store::find`]); `None` where there is none, or one that is hidden at
-    /// the time that `now` gives.
+    /// Passes the newest report of a client to `read`, which must be quick (see [`Store::find`]).
+    /// Returns `None` if there is no report, or an expired one at the time that `now` returns.
     pub fn locate<T>(
         &self,
         client: ClientId<'_>,
         now: impl FnOnce() -> UnixNanos,
         read: impl FnOnce(Report<'_>) -> T,
     ) -> Option<T> {
-        // The time is asked for only where it matters.
+        // The clock is read only if reports expire.
         let bound = self.expiry.map(|expiry| (expiry, now()));
         let is_shown = |report: &Report<'_>| {
             bound.is_none_or(|(expiry, now)| !expiry.is_expired(report.time, now))
@@ -422,14 +420,18 @@ impl Replica {
         found.flatten()
     }
 
-    /// Takes out those of some records that are too old to be kept at `now`, as
-    /// a walk through all of them comes to each. Gives how many.
+    /// Purges up to `limit` records of a walk that are too old to be kept at `now`. Returns the
+    /// number of purged records. See [`Walk`].
     pub fn purge_some(&self, walk: &mut Walk, limit: usize, now: UnixNanos) -> usize {
         let is_purged = |report: &Report<'_>| self.is_purged(report, now);
         self.store.purge_some(walk, limit, is_purged)
     }
 
-    /// Judges a greeting, and remembers the incarnation that greeted.
+    /// Checks a greeting and records its incarnation.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the greeting is rejected.
     pub fn accept_greeting(&self, greeting: &Greeting<'_>) -> Result<GreetReply, Rejection> {
         if greeting.version.major != VERSION.major {
             return Err(Rejection::IncompatibleVersion(greeting.version));
@@ -453,7 +455,11 @@ impl Replica {
         })
     }
 
-    /// Judges a push by all but its reports, and lets it in.
+    /// Checks everything of a push except its reports, and accepts it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the push is rejected.
     pub fn begin_push(&self, push: &PushHeader<'_>) -> Result<PendingPush, Rejection> {
         let neighbour = self.check_sender(push.herd, push.sender)?;
         let incarnation = incarnation("sender_incarnation", push.sender_incarnation)?;
@@ -462,7 +468,7 @@ impl Replica {
         }
         if push.from > push.to {
             return Err(Rejection::Malformed(format!(
-                "a push can not begin behind number {} and end with {}",
+                "a push cannot begin after sequence number {} and end with {}",
                 push.from, push.to
             )));
         }
@@ -481,8 +487,8 @@ impl Replica {
         })
     }
 
-    /// Merges some of a push's reports at `now`, and gives what became of them.
-    /// One that is too old to be kept is dropped, and counts as older.
+    /// Merges some of a push's reports at `now`, and returns their results. A report that is too
+    /// old to be kept is dropped and counts as stale.
     pub fn merge(
         &self,
         pending: &PendingPush,
@@ -507,8 +513,13 @@ impl Replica {
         stats
     }
 
-    /// All of the push was merged: gives the last number that counts as applied
-    /// now. Not to be called for a push of which a report was not merged.
+    /// Records that all reports of a push were merged. Returns the last applied sequence number.
+    /// Must not be called if a report of the push was not merged.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the sender is no longer a neighbour, or its incarnation was dropped
+    /// meanwhile.
     pub fn finish_push(&self, pending: &PendingPush) -> Result<u64, Rejection> {
         let neighbour = self.neighbour(pending.neighbour);
         if !neighbour.is_linked.load(Relaxed) {
@@ -519,14 +530,14 @@ impl Replica {
             .ok_or(Rejection::NotGreeted)
     }
 
-    /// How many reports that changed behind number `after` no neighbour is known
-    /// to have sent: those of this server's own clients, and at worst some of
-    /// neighbours for which there was no bit. Reads the whole store.
+    /// Returns the number of changes after the sequence number `after` that no neighbour is known
+    /// to have sent: reports of this server's own clients, and at worst some of neighbours without
+    /// a bit. Reads the whole store.
     pub fn count_own_after(&self, after: u64) -> usize {
         self.store.count_unsent_after(after)
     }
 
-    /// The bit of what this incarnation of a neighbour has sent, if it has one.
+    /// Returns the slot of an incarnation of a neighbour, if it has one.
     pub(super) fn sender_slot(
         &self,
         neighbour: NeighbourId,
@@ -535,7 +546,7 @@ impl Replica {
         self.senders.find((neighbour, incarnation))
     }
 
-    /// Takes those that are not too old to be kept.
+    /// Merges the reports that are not too old to be kept.
     fn admit_kept<'a>(
         &self,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
@@ -554,14 +565,14 @@ impl Replica {
             .is_some_and(|expiry| expiry.is_purged(report.time, now))
     }
 
-    /// Takes the bits of incarnations that are most likely over, so that those
-    /// that are not find one.
+    /// Releases the bits of incarnations that have most likely ended, so that running ones get one.
     fn free_sender_slots(&self) {
         for (_, neighbour) in self.neighbours.iter() {
             let mut watermarks = lock(&neighbour.watermarks);
-            match neighbour.is_linked.load(Relaxed) {
-                true => watermarks.release_all_but_last(),
-                false => watermarks.release_all(),
+            if neighbour.is_linked.load(Relaxed) {
+                watermarks.release_all_but_last()
+            } else {
+                watermarks.release_all()
             }
         }
         self.senders
@@ -584,37 +595,36 @@ impl Replica {
         }
     }
 
-    /// Why somebody of that name, who is no neighbour, is refused.
+    /// Returns the reason for rejecting a sender that is not a neighbour.
     fn rejection_of(&self, name: String) -> Rejection {
         let members = lock(&self.members);
-        match members.iter().any(|member| member.as_str() == name) {
-            true => Rejection::NotNeighbour(name),
-            false => Rejection::UnknownServer(name),
+        if members.iter().any(|member| member.as_str() == name) {
+            Rejection::NotNeighbour(name)
+        } else {
+            Rejection::UnknownServer(name)
         }
     }
 
     fn neighbour(&self, NeighbourId(at): NeighbourId) -> &Neighbour {
         let neighbour = self.neighbours.get(at);
-        neighbour.expect("ids are given for places on the roll only")
+        neighbour.expect("only numbers of registered neighbours are returned")
     }
 }
 
-/// A name that is one, for refusals to quote: nothing else that a stranger
-/// wrote is repeated to anyone.
+/// Returns the name if it is well-formed. Rejections quote well-formed names only; nothing else
+/// from a sender is repeated.
 fn well_formed(field: &str, name: &str) -> Result<String, Rejection> {
     if is_name(name.as_bytes()) {
         return Ok(name.to_owned());
     }
     Err(Rejection::Malformed(format!(
-        "{field} must be a name: ASCII letters, digits and inner hyphens, 1 to 63 of them"
+        "{field} must be a name: 1 to 63 ASCII letters, digits and inner hyphens"
     )))
 }
 
 fn incarnation(field: &str, number: u64) -> Result<Incarnation, Rejection> {
     Incarnation::new(number).ok_or_else(|| {
-        Rejection::Malformed(format!(
-            "{field} must be the sender's incarnation, which is never 0"
-        ))
+        Rejection::Malformed(format!("{field} must be the sender's incarnation, not 0"))
     })
 }
 
@@ -653,7 +663,7 @@ mod tests {
         }
     }
 
-    /// A neighbour's life begins: it greets, and pushes a report.
+    /// Greets as a new incarnation of a neighbour and pushes one report.
     fn greet_and_push(riley: &Replica, sender: &str, incarnation: u64, report: &Report<'_>) {
         let greeting = Greeting {
             version: VERSION,
@@ -677,28 +687,28 @@ mod tests {
         riley.finish_push(&pending).unwrap();
     }
 
-    /// Takes all, and remembers of whom.
+    /// Accepts all reports and keeps their clients.
     #[derive(Default)]
-    struct ClientFilter(Vec<String>);
+    struct ClientList(Vec<String>);
 
-    impl Batch for ClientFilter {
+    impl Batch for ClientList {
         fn add(&mut self, report: &Report<'_>) -> bool {
             self.0.push(report.client.text().to_owned());
             true
         }
     }
 
-    /// What Riley would send to a life of Jaquez.
+    /// Returns the clients whose reports Riley would send to an incarnation of Jaquez.
     fn for_jaquez(riley: &Replica, incarnation: u64) -> Vec<String> {
         let mut cursor = SendCursor::new(NeighbourId(0), 100);
         cursor.start_at(riley, Incarnation::new(incarnation).unwrap(), 0);
-        let mut clients = ClientFilter::default();
+        let mut clients = ClientList::default();
         cursor.fill(riley, &mut clients);
         clients.0
     }
 
     #[test]
-    fn lives_that_are_over_keep_no_bit_from_those_that_are_not() {
+    fn ended_incarnations_keep_no_bit_from_running_ones() {
         let riley = riley(2);
         greet_and_push(&riley, "Juzang", 1, &report("plum", "1"));
         let times: Vec<_> = (1..=10).map(|time| time.to_string()).collect();

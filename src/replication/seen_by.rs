@@ -1,14 +1,14 @@
-//! Who already has a report, as one bit for each sender.
+//! Which senders have a report, as one bit for each sender.
 
 use std::sync::{Arc, Mutex, Weak};
 
 use super::{Incarnation, NeighbourId, lock};
 
-/// Most senders that can be told apart at a time: one bit each.
+/// Maximum number of senders with a bit at one time.
 const MAX_SENDERS: usize = u64::BITS as usize;
 
-/// A set of senders, as bits. Kept in each record: those who sent exactly this
-/// report, so that it is not sent back to them.
+/// A set of senders, as bits. Each record keeps the senders of exactly this report, so that it is
+/// not sent back to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SeenBy(u64);
 
@@ -30,13 +30,13 @@ impl SeenBy {
     }
 }
 
-/// Who sent: one incarnation of one neighbour. Another incarnation of the same
-/// neighbour is another sender, since it does not have what that one had.
+/// A sender: one incarnation of one neighbour. Another incarnation of the same neighbour is another
+/// sender, since it does not have the reports of the earlier one.
 pub(super) type Sender = (NeighbourId, Incarnation);
 
-/// A sender's bit, for as long as this is held. No bit changes its sender
-/// while anyone holds it, so a late push of a dead incarnation can not mark a
-/// report as known to that incarnation's successor.
+/// A sender's bit, reserved while this value or a clone exists. No bit changes its sender while it
+/// is reserved, so a late push of an ended incarnation cannot mark a report as seen by that
+/// incarnation's successor.
 #[derive(Clone, Debug)]
 pub struct SenderSlot {
     bit: SeenBy,
@@ -49,12 +49,11 @@ impl SenderSlot {
     }
 }
 
-/// The bits, and whose they are.
+/// The bits and their senders.
 ///
-/// A bit whose sender nobody holds any more still stands in records. It is
-/// *stale* until it was cleared from all of them, and only then free for
-/// another sender. With no bit free a sender gets none: its reports may echo
-/// back to it once, and none is lost.
+/// A bit whose last slot was dropped is still set in records. It is *stale* until it has been
+/// cleared in all of them, and only then free for another sender. A sender gets no bit if none is
+/// free: then its reports may echo back to it once, and none is lost.
 #[derive(Debug)]
 pub(super) struct SenderSlots(Mutex<Vec<BitState>>);
 
@@ -66,18 +65,19 @@ enum BitState {
 }
 
 impl SenderSlots {
-    /// Bits for at max_senders `max_senders` senders, and never more than 64.
+    /// Creates bits for at most `max_senders` senders, and never more than 64.
     pub(super) fn new(max_senders: usize) -> Self {
         let bits = std::iter::repeat_with(|| BitState::Free).take(max_senders.min(MAX_SENDERS));
         Self(Mutex::new(bits.collect()))
     }
 
-    /// The bit of a sender that has one.
+    /// Returns the slot of a sender that has one.
     pub(super) fn find(&self, sender: Sender) -> Option<SenderSlot> {
         find(&lock(&self.0), sender)
     }
 
-    /// The bit of a sender, a free one if it has none yet.
+    /// Returns the slot of a sender; reserves a free bit if it has none yet. Returns `None` if no
+    /// bit is free.
     pub(super) fn acquire(&self, sender: Sender) -> Option<SenderSlot> {
         let mut bits = lock(&self.0);
         find(&bits, sender).or_else(|| {
@@ -88,15 +88,14 @@ impl SenderSlots {
         })
     }
 
-    /// Is there no bit for another sender?
+    /// Returns whether no bit is free.
     pub(super) fn is_full(&self) -> bool {
         !lock(&self.0)
             .iter()
             .any(|bit| matches!(bit, BitState::Free))
     }
 
-    /// Frees the bits that nobody holds any more, after `clear` took them out
-    /// of every record.
+    /// Frees the bits that are no longer reserved, after `clear` has cleared them in every record.
     pub(super) fn reclaim(&self, clear: impl FnOnce(SeenBy)) {
         let stale = self.mark_stale();
         if stale.is_empty() {
@@ -113,7 +112,7 @@ impl SenderSlots {
     fn mark_stale(&self) -> SeenBy {
         let mut stale = SeenBy::default();
         for (at, bit) in lock(&self.0).iter_mut().enumerate() {
-            // Bits already stale are another caller's to clear.
+            // Another caller clears the bits that are already stale.
             if matches!(bit, BitState::Held(_, held) if held.strong_count() == 0) {
                 *bit = BitState::Stale;
                 stale.add(SeenBy(1 << at));
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_is_cleared_before_it_stands_for_another() {
+    fn a_bit_is_cleared_before_another_sender_gets_it() {
         let senders = SenderSlots::new(2);
         let first = senders.acquire(sender(1)).unwrap();
         let second = senders.acquire(sender(2)).unwrap();
@@ -155,11 +154,11 @@ mod tests {
         assert!(senders.acquire(sender(3)).is_none(), "none is free");
 
         senders.reclaim(|bits| panic!("{bits:?} is held"));
-        let was = first.bit();
+        let bit = first.bit();
         drop(first);
         assert!(senders.find(sender(1)).is_none());
         assert!(senders.acquire(sender(3)).is_none(), "stale is not free");
-        senders.reclaim(|bits| assert_eq!(bits, was));
-        assert_eq!(senders.acquire(sender(3)).unwrap().bit(), was);
+        senders.reclaim(|bits| assert_eq!(bits, bit));
+        assert_eq!(senders.acquire(sender(3)).unwrap().bit(), bit);
     }
 }

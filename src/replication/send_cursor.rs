@@ -155,7 +155,7 @@ impl SendCursor {
     }
 }
 
-/// Parameters for filler a batch.
+/// Parameters for filling a batch.
 struct BatchFiller<'a> {
     replica: &'a Replica,
     already_seen: SeenBy,

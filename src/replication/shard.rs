@@ -7,9 +7,8 @@ use crate::model::client::ClientId;
 
 use super::record::Record;
 
-/// Some of a store's records. `index` finds a client's place in `records`, where
-/// those in `vacant` are free for others: places never move, since the feed
-/// names them.
+/// A part of a store's records. `index` maps a client to its slot in `records`; the slots in
+/// `vacant` are free for new clients. Slots never move, since the feed refers to them.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     index: HashTable<u32>,
@@ -18,27 +17,28 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Where a client's record stands; `hash` is its client's, as everywhere here.
+    /// Returns the slot of a client's record. Here and below, `hash` is the hash of the record's
+    /// client.
     pub(super) fn find(&self, hash: u64, client: ClientId<'_>) -> Option<usize> {
         let is_it = |&slot: &u32| self.records[slot as usize].is_of(client);
         self.index.find(hash, is_it).map(|&slot| slot as usize)
     }
 
-    /// Reads of the record that a client with this hash most prefetch has: its
-    /// number, and the first byte of its texts.
+    /// Reads the record that a client with this hash most likely has, so that it is in the cache:
+    /// its sequence number and the first byte of its texts.
     pub(super) fn prefetch(&self, hash: u64) -> Option<(u64, Option<u8>)> {
         let &slot = self.index.find(hash, |_| true)?;
         let record = &self.records[slot as usize];
         Some((record.number, record.client_bytes().first().copied()))
     }
 
-    /// Where the next new client's record will stand.
+    /// Returns the slot of the next new client.
     pub(super) fn next_slot(&self) -> usize {
         let vacant = self.vacant.last();
         vacant.map_or(self.records.len(), |&slot| slot as usize)
     }
 
-    /// Takes in the record of a client that has none, at [the next place](Self::next_slot).
+    /// Inserts the record of a new client in [the next slot](Self::next_slot).
     pub(super) fn insert(&mut self, hash: u64, record: Record, hasher: &Hasher) {
         let slot = match self.vacant.pop() {
             Some(slot) => {
@@ -53,8 +53,8 @@ impl Shard {
     }
 
     fn push(&mut self, record: Record) -> u32 {
-        // A full vector grows by an eighth: doubling would waste a third of
-        // the memory, and moving is cheap where it is rare.
+        // A full vector grows by an eighth: doubling would waste a third of the memory, and moving
+        // the records is cheap because it is rare.
         if self.records.len() == self.records.capacity() {
             self.records.reserve_exact(self.records.len() / 8 + 8);
         }
@@ -63,7 +63,7 @@ impl Shard {
         slot
     }
 
-    /// Takes out the record at `slot`, whose client has this hash.
+    /// Removes the record in `slot`.
     pub(super) fn remove(&mut self, hash: u64, slot: usize) {
         let found = self.index.find_entry(hash, |&it| it as usize == slot);
         debug_assert!(found.is_ok(), "slot {slot} is not in the index");

@@ -28,20 +28,20 @@ const SHARD_BITS: u32 = 6;
 pub enum MergeResult {
     /// The report is now the newest of its client and the last entry of the feed.
     Newer,
-    /// The store already holds exactly this report.
+    /// The store already has exactly this report. Only the sender was recorded.
     Duplicate,
-    /// The store holds a newer report. Nothing changed.
+    /// The store has a newer report. Nothing changed.
     Stale,
 }
 
-/// The rejection of a new client's report: the store holds the maximum number of clients. Nothing
+/// The rejection of a new client's report: the store has the maximum number of clients. Nothing
 /// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreFull;
 
 /// The newest report of every client, and the feed of its changes.
 ///
-/// Records are sharded by client under plain mutexes, each stored for a run of comparisons and
+/// Records are sharded by client under plain mutexes, each held for a run of comparisons and
 /// copies, never across an await. A change's sequence number and its feed entry are made in one
 /// critical section, under the feed's lock inside the shard's, so that no reader sees number n + 1
 /// before n. The lock order is always shard, then feed; a thread that holds a shard never waits for
@@ -68,12 +68,13 @@ pub struct Walk {
 impl Walk {
     /// Advances to `slot` of the current shard, which has `slots` slots.
     fn advance(&mut self, slot: usize, slots: usize) {
-        *self = match slot == slots {
-            true => Self {
+        *self = if slot == slots {
+            Self {
                 shard: (self.shard + 1) % SHARDS,
                 slot: 0,
-            },
-            false => Self { slot, ..*self },
+            }
+        } else {
+            Self { slot, ..*self }
         };
     }
 
@@ -83,7 +84,7 @@ impl Walk {
 }
 
 impl Store {
-    /// Creates an empty store. ClientFilter choose their IDs; `keys` are unpredictable numbers that
+    /// Creates an empty store. Clients choose their IDs; `keys` are unpredictable numbers that
     /// prevent clients from choosing IDs that collide in the hash table.
     pub fn new(keys: [u64; 4]) -> Self {
         let [a, b, c, d] = keys;
@@ -164,8 +165,8 @@ impl Store {
     }
 
     /// Stores a report if it is newer than the stored one. Rejects a new client if the store
-    /// already holds `max_clients` clients. `seen_by` is the sender; it is recorded if the report
-    /// is the newest, whether stored now or before.
+    /// already has `max_clients` clients. `seen_by` is the sender; it is recorded if the report is
+    /// the newest, whether it is stored now or was before.
     ///
     /// # Errors
     ///
@@ -198,7 +199,7 @@ impl Store {
         Ok(merged)
     }
 
-    /// Clears `seen_by` in every record.
+    /// Clears the bits `seen_by` in every record.
     pub(super) fn clear_senders(&self, seen_by: SeenBy) {
         for shard in &self.shards {
             for record in &mut lock(shard).records {
@@ -248,7 +249,7 @@ impl Store {
     }
 
     /// Passes the records of some changes to `each`, in order. It skips a record that has changed
-    /// again since: the record has a deferred entry in the feed. If `each` returns `Break`, reading
+    /// again since: that record has a later entry in the feed. If `each` returns `Break`, reading
     /// stops before that change. Sets `done` to the last sequence number that was processed.
     ///
     /// Changes from one push form runs in one shard, and each run locks its shard once: one lock
@@ -395,30 +396,30 @@ mod tests {
     }
 
     #[test]
-    fn as_many_looks_as_are_said_make_a_whole_walk() {
+    fn a_walk_takes_as_many_steps_as_walk_steps_returns() {
         const LIMIT: usize = 2;
         let store = Store::new([1, 2, 3, 4]);
         for client in 0..1000 {
             merge(&store, &report(&format!("client-{client}"), "+1+1", "1"));
         }
         let all_but_few = |report: &Report<'_>| !report.client.text().ends_with("00");
-        let walk_steps = store.walk_steps(1000);
+        let steps = store.walk_steps(1000);
         let mut walk = Walk::default();
-        let look = |_| store.purge_some(&mut walk, 1000, all_but_few);
-        assert_eq!((0..walk_steps).map(look).sum::<usize>(), 991);
+        let purge = |_| store.purge_some(&mut walk, 1000, all_but_few);
+        assert_eq!((0..steps).map(purge).sum::<usize>(), 991);
 
         // Most slots are vacant now.
         let mut seen = 0;
         let mut walk = Walk::default();
-        for look in 1..=store.walk_steps(LIMIT) {
+        for step in 1..=store.walk_steps(LIMIT) {
             let is_end = store.read_some(&mut walk, LIMIT, |_| seen += 1);
-            assert_eq!(is_end, look == store.walk_steps(LIMIT), "look {look}");
+            assert_eq!(is_end, step == store.walk_steps(LIMIT), "step {step}");
         }
         assert_eq!(seen, 9);
     }
 
     #[test]
-    fn the_newest_wins_and_says_so() {
+    fn the_newest_report_is_kept_and_the_result_says_so() {
         let store = Store::new([1, 2, 3, 4]);
         let merge = |position, time| merge(&store, &report("k", position, time));
         assert_eq!(merge("+1+1", "5"), MergeResult::Newer);
@@ -437,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_store_takes_reports_of_those_it_knows() {
+    fn a_full_store_accepts_reports_of_known_clients_only() {
         let store = Store::new([1, 2, 3, 4]);
         let admit = |client, time| {
             store.admit(&report(client, "+1+1", time), SeenBy::default(), RECEIPT, 1)
@@ -457,7 +458,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_of_merging_gives_the_same_be_it_one_by_one_or_all_at_once(
+        fn any_order_of_merging_converges_one_by_one_or_in_batches(
             (reports, shuffled) in any_reports()
                 .prop_flat_map(|reports| (Just(reports.clone()), Just(reports).prop_shuffle())),
             at_once in 1usize..9,
@@ -470,18 +471,18 @@ mod tests {
             for report in &reports {
                 merge(&one, report);
             }
-            let mut told = 0;
+            let mut results = 0;
             for some in shuffled.chunks(at_once) {
-                admit_all(&other, some, |_, _| told += 1);
+                admit_all(&other, some, |_, _| results += 1);
             }
             prop_assert_eq!(all(&one), all(&other));
             prop_assert_eq!(one.clients(), other.clients());
-            prop_assert_eq!(told, reports.len());
+            prop_assert_eq!(results, reports.len());
         }
     }
 
     #[test]
-    fn readers_see_numbers_in_order_while_threads_write() {
+    fn readers_see_sequence_numbers_in_order_while_threads_write() {
         const THREADS: usize = 4;
         let store = Store::new([1, 2, 3, 4]);
         let done = AtomicUsize::new(0);

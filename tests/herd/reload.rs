@@ -144,7 +144,7 @@ fn a_server_that_joins_the_herd_is_told_apart_from_a_stranger() {
         plan.members.push(Name::parse("Kim").unwrap())
     });
     let words = refused(&herd);
-    assert!(words.starts_with("\"Kim\" is no neighbour"), "{words}");
+    assert!(words.starts_with("\"Kim\" is not a neighbour"), "{words}");
 }
 
 #[test]

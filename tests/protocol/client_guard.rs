@@ -121,7 +121,7 @@ fn a_denied_client_is_told_in_the_log_once_with_the_cause() {
         assert!(!is_served(address, OTHER));
     }
     let line = site.await_log("Riley", "was turned away");
-    let words = "in [clients] of the config, deny holds 127.0.0.2";
+    let words = "in [clients] of the config, deny contains 127.0.0.2";
     assert!(line.contains(words), "{line}");
     assert!(is_served(address, ONE));
     assert_eq!(site.log("Riley").matches("was turned away").count(), 1);

@@ -58,7 +58,7 @@ fn a_greeting_that_does_not_fit_is_refused_with_its_cause_and_not_remembered() {
         (
             |g| g.herd = "other".to_owned(),
             Code::PermissionDenied,
-            "you belong to the herd \"other\"",
+            "does not belong to the herd \"other\"",
         ),
         (
             |g| g.sender = "Nobody".to_owned(),
@@ -73,7 +73,7 @@ fn a_greeting_that_does_not_fit_is_refused_with_its_cause_and_not_remembered() {
         (
             |g| g.sender = "Bernard".to_owned(),
             Code::PermissionDenied,
-            "\"Bernard\" is no neighbour",
+            "\"Bernard\" is not a neighbour",
         ),
         (
             |g| g.sender = "Riley".to_owned(),
@@ -83,22 +83,22 @@ fn a_greeting_that_does_not_fit_is_refused_with_its_cause_and_not_remembered() {
         (
             |g| g.receiver = "Bernard".to_owned(),
             Code::PermissionDenied,
-            "you mean to reach \"Bernard\"",
+            "this server is not \"Bernard\"",
         ),
         (
             |g| g.version_major = 2,
             Code::FailedPrecondition,
-            "you speak protocol version 2.0, this server 1.0",
+            "protocol version 2.0 is incompatible with version 1.0",
         ),
         (
             |g| g.version_major = 0,
             Code::FailedPrecondition,
-            "you speak protocol version 0.0, this server 1.0",
+            "protocol version 0.0 is incompatible with version 1.0",
         ),
         (
             |g| g.sender_incarnation = 0,
             Code::InvalidArgument,
-            "incarnation must be the sender's incarnation, which is never 0",
+            "incarnation must be the sender's incarnation, not 0",
         ),
         (
             |g| g.herd.clear(),
@@ -172,7 +172,7 @@ fn a_push_that_does_not_fit_is_refused_with_its_cause_and_nothing_of_it_applies(
         (
             |p| p.herd = "other".to_owned(),
             Code::PermissionDenied,
-            "you belong to the herd \"other\"",
+            "does not belong to the herd \"other\"",
         ),
         (
             |p| p.sender = "Nobody".to_owned(),
@@ -182,7 +182,7 @@ fn a_push_that_does_not_fit_is_refused_with_its_cause_and_nothing_of_it_applies(
         (
             |p| p.sender = "Bernard".to_owned(),
             Code::PermissionDenied,
-            "\"Bernard\" is no neighbour",
+            "\"Bernard\" is not a neighbour",
         ),
         (
             |p| p.sender = "Riley".to_owned(),
@@ -194,11 +194,7 @@ fn a_push_that_does_not_fit_is_refused_with_its_cause_and_nothing_of_it_applies(
             Code::InvalidArgument,
             "sender must be a name",
         ),
-        (
-            |p| p.sender_incarnation = 0,
-            Code::InvalidArgument,
-            "which is never 0",
-        ),
+        (|p| p.sender_incarnation = 0, Code::InvalidArgument, "not 0"),
         (
             |p| p.sender_incarnation = 8,
             Code::FailedPrecondition,
@@ -217,7 +213,7 @@ fn a_push_that_does_not_fit_is_refused_with_its_cause_and_nothing_of_it_applies(
         (
             |p| (p.from_sequence, p.to_sequence) = (1, 2),
             Code::FailedPrecondition,
-            "your push begins behind number 1, but only 0",
+            "begins after sequence number 1, but only 0",
         ),
         (
             |p| (p.from_sequence, p.to_sequence) = (u64::MAX, u64::MAX),
@@ -227,7 +223,7 @@ fn a_push_that_does_not_fit_is_refused_with_its_cause_and_nothing_of_it_applies(
         (
             |p| (p.from_sequence, p.to_sequence) = (1, 0),
             Code::InvalidArgument,
-            "can not begin behind number 1 and end with 0",
+            "cannot begin after sequence number 1 and end with 0",
         ),
     ];
     let (herd, stranger) = riley();

@@ -39,12 +39,13 @@ impl World {
     pub(crate) fn check_unchanged(&self, pid: Pid) -> CheckResult {
         let last = self.replica(pid).store().last();
         let expected = self.processes[pid.0].model.last();
-        match last == expected {
-            true => Ok(()),
-            false => Err(format!(
+        if last == expected {
+            Ok(())
+        } else {
+            Err(format!(
                 "{}'s last number is {last}, not {expected}",
                 self.process_name(pid)
-            )),
+            ))
         }
     }
 
@@ -276,12 +277,13 @@ impl World {
     /// A cursor stands where the neighbour said.
     pub(crate) fn check_cursor(&self, pid: Pid, at: usize, expected: u64) -> CheckResult {
         let cursor = self.processes[pid.0].links[at].cursor.cursor();
-        match cursor == expected {
-            true => Ok(()),
-            false => Err(format!(
+        if cursor == expected {
+            Ok(())
+        } else {
+            Err(format!(
                 "{}'s cursor is {cursor}, not {expected}",
                 self.process_name(pid)
-            )),
+            ))
         }
     }
 
@@ -292,9 +294,10 @@ impl World {
         let Some(greeted) = link.greeted() else {
             return Ok(());
         };
-        let done = match link.cursor.is_at_end(self.replica(pid)) {
-            true => process.model.last(),
-            false => link.cursor.cursor(),
+        let done = if link.cursor.is_at_end(self.replica(pid)) {
+            process.model.last()
+        } else {
+            link.cursor.cursor()
         };
         self.check_has(greeted, pid, done)
     }

@@ -163,9 +163,10 @@ impl Ledger {
     /// A line with a time about now, or an old one.
     fn fresh(&self, clients: usize, random: &mut Random) -> ClientReport {
         let now = self.seconds();
-        let second = match random.chance(150) {
-            true => random.below(now + 1),
-            false => now + random.below(4),
+        let second = if random.chance(150) {
+            random.below(now + 1)
+        } else {
+            now + random.below(4)
         };
         // Mostly whole seconds, so that equal times are common.
         let text = random.pick(&[0, 0, 0, 1, 2, 3, 4, 5]);

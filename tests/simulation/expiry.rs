@@ -132,12 +132,13 @@ impl World {
         if expected != held {
             self.coverage.count(Situation::Expired);
         }
-        match shown == expected {
-            true => Ok(shown),
-            false => Err(format!(
+        if shown == expected {
+            Ok(shown)
+        } else {
+            Err(format!(
                 "{} shows {shown:?}, not {expected:?}",
                 self.process_name(pid)
-            )),
+            ))
         }
     }
 }

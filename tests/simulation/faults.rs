@@ -36,9 +36,10 @@ impl World {
 
     /// In a herd that is_purged, all servers look through what they hold.
     pub(crate) fn maybe_purge(&mut self) -> CheckResult {
-        match self.setup.expiry.is_some() && self.random.chance(500) {
-            true => self.purge(),
-            false => Ok(()),
+        if self.setup.expiry.is_some() && self.random.chance(500) {
+            self.purge()
+        } else {
+            Ok(())
         }
     }
 
@@ -92,9 +93,10 @@ impl World {
     }
 
     fn random_process(&mut self) -> Option<(usize, Pid)> {
-        let server = match self.random.chance(self.setup.aim) {
-            true => self.setup.victim,
-            false => self.random.below(self.setup.servers),
+        let server = if self.random.chance(self.setup.aim) {
+            self.setup.victim
+        } else {
+            self.random.below(self.setup.servers)
         };
         let living = &self.living[server];
         (!living.is_empty()).then(|| (server, self.random.pick(living)))

@@ -134,25 +134,28 @@ impl World {
         );
         let is_exact = self.setup.senders == UNLIMITED_SENDERS
             && (0..process.links.len()).all(|neighbour| process.model.is_exact(neighbour));
-        match own == expected || own > expected && !is_exact {
-            true => Ok(()),
-            false => Err(format!(
+        if own == expected || own > expected && !is_exact {
+            Ok(())
+        } else {
+            Err(format!(
                 "{} counts {own} of its own, not {expected}",
                 self.process_name(process.pid)
-            )),
+            ))
         }
     }
 
     /// A change on a quiet net without faults took this many reports.
     pub(crate) fn check_spread(&self, changed: bool, sent: u64) -> CheckResult {
         let (links, servers) = (self.setup.links.len() as u64, self.setup.servers as u64);
-        let allowed = match changed {
-            true => servers - 1..=2 * links - (servers - 1),
-            false => 0..=0,
+        let allowed = if changed {
+            servers - 1..=2 * links - (servers - 1)
+        } else {
+            0..=0
         };
-        match allowed.contains(&sent) {
-            true => Ok(()),
-            false => Err(format!("{sent} reports were sent, not {allowed:?}")),
+        if allowed.contains(&sent) {
+            Ok(())
+        } else {
+            Err(format!("{sent} reports were sent, not {allowed:?}"))
         }
     }
 }

@@ -94,12 +94,13 @@ impl World {
         };
         let rejected = self.replica(pid).begin_push(&push).map(drop);
         let applied = from - 1;
-        match rejected == Err(Rejection::Gap { applied, from }) {
-            true => Ok(()),
-            false => Err(format!(
+        if rejected == Err(Rejection::Gap { applied, from }) {
+            Ok(())
+        } else {
+            Err(format!(
                 "{} let in a gap: {rejected:?}",
                 self.process_name(pid)
-            )),
+            ))
         }
     }
 

@@ -98,9 +98,10 @@ impl World {
     fn push(&mut self, pid: Pid, at: usize) -> CheckResult {
         let heartbeat_at = self.link(pid, at).sent_at + HEARTBEAT_INTERVAL;
         let is_due = heartbeat_at <= self.now;
-        let push = match is_due && self.random.chance(300) {
-            true => self.heartbeat(pid, at),
-            false => self.collect_batch(pid, at)?,
+        let push = if is_due && self.random.chance(300) {
+            self.heartbeat(pid, at)
+        } else {
+            self.collect_batch(pid, at)?
         };
         if push.reports.is_empty() && !is_due {
             self.step_at(pid, at, heartbeat_at);

@@ -73,9 +73,10 @@ impl World {
     pub(crate) fn receiver(&mut self, server: usize) -> Option<Pid> {
         let living = &self.living[server];
         let elsewhere = self.stage == Stage::Faulty && living.len() > 1;
-        match elsewhere && self.random.chance(250) {
-            true => Some(self.random.pick(&self.living[server])),
-            false => living.last().copied(),
+        if elsewhere && self.random.chance(250) {
+            Some(self.random.pick(&self.living[server]))
+        } else {
+            living.last().copied()
         }
     }
 

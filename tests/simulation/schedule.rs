@@ -145,9 +145,10 @@ impl World {
         self.run_until(since + 3 * HEARTBEAT_INTERVAL)?;
         let links = self.alive().flat_map(|process| &process.links);
         let mut links = links.filter(|link| link.is_linked);
-        match links.all(|link| link.sent_at > since) {
-            true => Ok(()),
-            false => Err("a link sent no heartbeat".to_owned()),
+        if links.all(|link| link.sent_at > since) {
+            Ok(())
+        } else {
+            Err("a link sent no heartbeat".to_owned())
         }
     }
 

@@ -69,9 +69,12 @@ impl Faults {
     /// Each fault is there or not by a coin, so that every combination of them
     /// comes up.
     fn draw(random: &mut Random) -> Self {
-        Self(Fault::ALL.map(|fault| match random.chance(500) {
-            true => random.between(5, fault.worst()) as u32,
-            false => 0,
+        Self(Fault::ALL.map(|fault| {
+            if random.chance(500) {
+                random.between(5, fault.worst()) as u32
+            } else {
+                0
+            }
         }))
     }
 

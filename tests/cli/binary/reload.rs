@@ -161,7 +161,7 @@ fn a_neighbour_that_is_added_on_both_sides_is_linked_and_one_that_is_removed_is_
     site.set_config(&with_link(&site, true));
     reload(riley, ": 1 change");
     riley.await_stderr("Riley talks to Jaquez at 127.0.0.1:");
-    riley.await_stderr("\"Riley\" is no neighbour of this server");
+    riley.await_stderr("\"Riley\" is not a neighbour of this server");
     reload(jaquez, ": 1 change");
     site.await_log("Riley", "link to Jaquez is up");
     site.await_log("Jaquez", "link to Riley is up");
@@ -170,7 +170,7 @@ fn a_neighbour_that_is_added_on_both_sides_is_linked_and_one_that_is_removed_is_
     site.set_config(&with_link(&site, false));
     reload(riley, ": 1 change");
     riley.await_stderr("Riley talks to Jaquez no more");
-    jaquez.await_stderr("\"Jaquez\" is no neighbour of this server");
+    jaquez.await_stderr("\"Jaquez\" is not a neighbour of this server");
     assert_eq!(status(&site, "Riley")["links"], serde_json::json!([]));
     // Its link is gone, so nothing can take this there.
     let plum = site.client("Riley").ask(&format!("IAMAT plum +1+1 {T}"));

@@ -237,8 +237,7 @@ fn servers_of_another_major_version_refuse_each_other_with_words_until_they_are_
     let runtime = Runtime::new().unwrap();
     let (herd, major) = strangers(runtime.handle(), 2);
     herd.client("Old").ask(&format!("IAMAT kiwi +1+1 {T}"));
-    let words =
-        "refused: you speak protocol version 2.9, this server 1.0: major versions must be equal";
+    let words = "refused: protocol version 2.9 is incompatible with version 1.0 of this server: major versions must be equal";
     for (from, to) in [("Old", "New"), ("New", "Old")] {
         eventually(&format!("{from} hears: {words}"), || {
             (herd.link(from, to).reason == words).then_some(())

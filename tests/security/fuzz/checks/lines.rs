@@ -39,7 +39,7 @@ fn split(mut bytes: &[u8], limit: usize, mut next: impl FnMut(usize) -> usize) -
     let mut lines = LineBuffer::new(limit);
     let mut seen = Vec::new();
     while !bytes.is_empty() {
-        let room = lines.room();
+        let room = lines.read_buffer();
         assert!(
             room.capacity() <= READ_BUFFER + limit,
             "{}",
@@ -51,7 +51,7 @@ fn split(mut bytes: &[u8], limit: usize, mut next: impl FnMut(usize) -> usize) -
         bytes = rest;
         seen.extend(lines.take(false).map(note));
         if length.is_multiple_of(3) {
-            lines.rest();
+            lines.shrink();
         }
     }
     seen.extend(lines.take(true).map(note));
