@@ -1,4 +1,4 @@
-//! The promises, checked at every step.
+//! The guarantees, checked at every step.
 
 use proxyherd::replication::replica::{GreetReply, PushHeader, Rejection};
 use proxyherd::replication::store::MergeResult;
@@ -10,12 +10,12 @@ use crate::queue::{IncomingPush, Push};
 use crate::setup::{Load, UNLIMITED_SENDERS};
 use crate::world::{CheckResult, World};
 
-/// A number at which a feed begins another segment.
+/// Sequence number at which a feed starts another segment.
 const SEGMENT_NUMBERS: u64 = 1024;
 
 impl World {
-    /// The store holds of a client what it should, byte for byte, and has
-    /// numbered its changes without a gap.
+    /// Checks that the store has the client's report that the model has, byte for byte, and that it
+    /// numbers changes without a gap.
     pub(crate) fn check_client(&self, pid: Pid, client: usize) -> CheckResult {
         let store = self.replica(pid).store();
         let expected = self.processes[pid.0]
@@ -28,14 +28,14 @@ impl World {
             .transpose()?;
         if held != expected {
             return Err(format!(
-                "{} holds {held:?}, not {expected:?}",
+                "{} has {held:?}, not {expected:?}",
                 self.process_name(pid)
             ));
         }
         self.check_unchanged(pid)
     }
 
-    /// Nothing changed that should not have.
+    /// Checks that the last sequence number is that of the model.
     pub(crate) fn check_unchanged(&self, pid: Pid) -> CheckResult {
         let last = self.replica(pid).store().last();
         let expected = self.processes[pid.0].model.last();
@@ -43,7 +43,7 @@ impl World {
             Ok(())
         } else {
             Err(format!(
-                "{}'s last number is {last}, not {expected}",
+                "{}'s last sequence number is {last}, not {expected}",
                 self.process_name(pid)
             ))
         }
@@ -59,7 +59,7 @@ impl World {
         let process = &mut self.processes[pid.0];
         let Some(neighbour) = process.neighbour(server) else {
             return Err(format!(
-                "{} welcomes a unknown_report",
+                "{} accepted a greeting of a server that is not a neighbour",
                 self.process_name(pid)
             ));
         };
@@ -71,7 +71,10 @@ impl World {
         let right_novelty = reply.is_new != was_known || (was_known && !is_exact);
         let right_number = reply.applied == process.model.applied(from) || !is_exact;
         if !right_place || !right_novelty || !right_number {
-            return Err(format!("{} gave a wrong {reply:?}", self.process_name(pid)));
+            return Err(format!(
+                "{} gave the wrong {reply:?}",
+                self.process_name(pid)
+            ));
         }
         if !is_exact {
             self.coverage.count(Situation::IncarnationForgotten);
@@ -79,7 +82,7 @@ impl World {
         self.check_has(pid, from, reply.applied)
     }
 
-    /// Only who is no neighbour is rejected as such.
+    /// Checks that a rejection as no neighbour concerns a process that is none.
     pub(crate) fn check_not_neighbour(
         &self,
         pid: Pid,
@@ -97,7 +100,7 @@ impl World {
         }
     }
 
-    /// A batch holds what the neighbour lacks, and nothing else.
+    /// Checks that a batch has exactly the reports that the neighbour lacks.
     pub(crate) fn check_batch(&mut self, pid: Pid, at: usize, push: &Push) -> CheckResult {
         let process = &self.processes[pid.0];
         let (model, link) = (&process.model, &process.links[at]);
@@ -110,7 +113,7 @@ impl World {
             && (sent == room || sent < room && span.to == model.last());
         if !is_sane {
             return Err(format!(
-                "{} made a wrong {span:?} for room {room}",
+                "{} made the wrong {span:?} for room {room}",
                 self.process_name(pid)
             ));
         }
@@ -136,7 +139,7 @@ impl World {
         self.check_echoes(pid, at, push)
     }
 
-    /// No report goes to a process that sent it, while bits are plenty.
+    /// Checks that no report is sent to a process that sent it, if bits are unlimited.
     fn check_echoes(&mut self, pid: Pid, at: usize, push: &Push) -> CheckResult {
         let model = &self.processes[pid.0].model;
         for &report in &*push.reports {
@@ -153,7 +156,7 @@ impl World {
         Ok(())
     }
 
-    /// A push was let in, or rejected and changed nothing.
+    /// Checks that a push was accepted or rejected as the model expects, and changed nothing yet.
     pub(crate) fn check_push_result(
         &mut self,
         pid: Pid,
@@ -163,8 +166,12 @@ impl World {
     ) -> CheckResult {
         let Some(neighbour) = self.processes[pid.0].neighbour(self.server(from)) else {
             let rejection = result.err().cloned();
-            let rejection = rejection
-                .ok_or_else(|| format!("{} lets a unknown_report in", self.process_name(pid)))?;
+            let rejection = rejection.ok_or_else(|| {
+                format!(
+                    "{} accepted a push of a server that is not a neighbour",
+                    self.process_name(pid)
+                )
+            })?;
             self.check_not_neighbour(pid, from, &rejection)?;
             return self.check_unchanged(pid);
         };
@@ -173,7 +180,7 @@ impl World {
         let agrees = result == expected.as_ref().map(|_| ());
         if !agrees && (model.is_exact(neighbour) || expected == Err(Rejection::WrongIncarnation)) {
             return Err(format!(
-                "{} result {result:?}, not {expected:?}",
+                "{} returned {result:?}, not {expected:?}",
                 self.process_name(pid)
             ));
         }
@@ -181,7 +188,7 @@ impl World {
             self.count_accepted_push(from, header.to <= model.applied(from));
         } else if self.setup.load == Load::Spaced {
             return Err(format!(
-                "{} rejected where nothing failed",
+                "{} rejected a push without faults",
                 self.process_name(pid)
             ));
         }
@@ -192,7 +199,7 @@ impl World {
         let sender = &self.processes[from.0];
         if sender.replica.is_none() {
             self.coverage.count(Situation::FromEndedProcess);
-        } else if self.living[sender.server].last() != Some(&from) {
+        } else if self.running[sender.server].last() != Some(&from) {
             self.coverage.count(Situation::FromReplacedProcess);
         }
         if again {
@@ -200,8 +207,7 @@ impl World {
         }
     }
 
-    /// Some reports of a push were merged, and `won` of them are said to have
-    /// been newer.
+    /// Checks the merge of some reports of a push, of which `won` were reported as newer.
     pub(crate) fn check_merged(
         &mut self,
         pid: Pid,
@@ -243,7 +249,7 @@ impl World {
         clients.try_for_each(|client| self.check_client(pid, client))
     }
 
-    /// A push was finished: all that its numbers stand for is here.
+    /// Checks a finished push: the process has everything that its sequence numbers cover.
     pub(crate) fn check_finished(
         &mut self,
         incoming: &IncomingPush,
@@ -257,7 +263,7 @@ impl World {
             return match finished {
                 Err(rejection) => self.check_not_neighbour(pid, from, rejection),
                 Ok(_) => Err(format!(
-                    "{} finished a unknown_report's push",
+                    "{} finished a push of a server that is not a neighbour",
                     self.process_name(pid)
                 )),
             };
@@ -268,13 +274,13 @@ impl World {
             Ok(applied) if *applied == expected || !is_exact => self.check_has(pid, from, *applied),
             Err(Rejection::NotGreeted) if !is_exact => Ok(()),
             _ => Err(format!(
-                "{} finished {finished:?}, not {expected}",
+                "{} finished with {finished:?}, not {expected}",
                 self.process_name(pid)
             )),
         }
     }
 
-    /// A cursor stands where the neighbour said.
+    /// Checks that a cursor is at the watermark that the neighbour returned.
     pub(crate) fn check_cursor(&self, pid: Pid, at: usize, expected: u64) -> CheckResult {
         let cursor = self.processes[pid.0].links[at].cursor.cursor();
         if cursor == expected {
@@ -287,7 +293,7 @@ impl World {
         }
     }
 
-    /// What an cursor takes for done is done.
+    /// Checks that the neighbour has everything up to the link's cursor.
     pub(crate) fn check_link(&mut self, pid: Pid, at: usize) -> CheckResult {
         let process = &self.processes[pid.0];
         let link = &process.links[at];
@@ -302,13 +308,13 @@ impl World {
         self.check_has(greeted, pid, done)
     }
 
-    /// Process `pid` has all that `other` holds up to this number, or newer.
+    /// Checks that process `pid` has everything that `other` has up to this number, or newer.
     fn check_has(&mut self, pid: Pid, other: Pid, through: u64) -> CheckResult {
         // Taken out for the moment, so that both can be read.
         let mut model = std::mem::take(&mut self.processes[pid.0].model);
         let other = (other, &self.processes[other.0].model);
         let verified = model.verify(&self.ledger, other, through);
         self.processes[pid.0].model = model;
-        verified.map_err(|lacking| format!("{}: {lacking}", self.process_name(pid)))
+        verified.map_err(|missing| format!("{}: {missing}", self.process_name(pid)))
     }
 }

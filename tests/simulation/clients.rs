@@ -1,4 +1,4 @@
-//! The clients, and the ledger of all that they ever reported.
+//! The clients, and the ledger of all reports that they ever sent.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
@@ -12,19 +12,19 @@ use proxyherd::model::timestamp::{Skew, Timestamp};
 use crate::random::Random;
 use crate::topology::NAMES;
 
-/// Most clients of a schedule.
+/// Maximum number of clients of a schedule.
 const MAX_CLIENTS: usize = 700;
 
-/// Most seconds of the clients' clocks.
+/// Maximum time of the clients' clocks, in seconds.
 const MAX_SECONDS: usize = 3000;
 
-/// The same second in six texts, four of which are the same time.
+/// Number of texts for one second; four of them are the same time.
 const TIME_TEXTS: usize = 6;
 
 const POSITIONS: [&str; 4] = ["+0+0", "-0+0", "+0+0/", "+34.068930-118.445127"];
 
 static CLIENT_TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    // Some do not fit into a record's inner room.
+    // Some texts do not fit into a record's inline bytes.
     let filler = |client| if client % 7 == 3 { 90 } else { 0 };
     let text = |client| format!("client-{client}{}", "x".repeat(filler(client)));
     (0..MAX_CLIENTS).map(text).collect()
@@ -44,7 +44,7 @@ static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     (0..MAX_SECONDS).flat_map(texts).collect()
 });
 
-/// A report's place in the ledger.
+/// Index of a report in the ledger.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReportId(u32);
 
@@ -54,7 +54,7 @@ impl fmt::Debug for ReportId {
     }
 }
 
-/// What a client body, to whatever server.
+/// The fields of a report that a client chooses.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientReport {
     pub(crate) client: usize,
@@ -62,12 +62,11 @@ pub(crate) struct ClientReport {
     time: &'static str,
 }
 
-/// Every report that a server ever took from a client. A report's skew tells
-/// its place here, so that it is found again, and compared, wherever it turns
-/// up.
+/// All reports that servers received from clients. A report's skew encodes its index here, so that
+/// a report can be found and compared wherever it occurs.
 pub(crate) struct Ledger {
     reports: Vec<(ClientReport, usize, Report<'static>)>,
-    /// Mixes the order of skews, so that a later report may have a smaller one.
+    /// Scrambles the order of skews, so that a later report may have a smaller one.
     mix: u64,
 }
 
@@ -79,7 +78,7 @@ impl Ledger {
         }
     }
 
-    /// A server takes a line.
+    /// Adds a report that a server received.
     pub(crate) fn add(&mut self, line: ClientReport, server: usize) -> ReportId {
         let place = self.reports.len();
         let report = Report {
@@ -93,7 +92,7 @@ impl Ledger {
         ReportId(place as u32)
     }
 
-    /// How far the clients' clocks have come.
+    /// Returns the time of the clients' clocks, in seconds.
     pub(crate) fn seconds(&self) -> usize {
         self.reports.len() / 2
     }
@@ -106,7 +105,7 @@ impl Ledger {
         self.reports[place as usize].0.client
     }
 
-    /// The server that took it, by its place in the list of names.
+    /// Returns the server that received the report, as an index of [`NAMES`].
     pub(crate) fn origin(&self, ReportId(place): ReportId) -> usize {
         self.reports[place as usize].1
     }
@@ -115,7 +114,7 @@ impl Ledger {
         ClientId::parse(CLIENT_TEXTS[client].as_bytes()).expect("is an ID")
     }
 
-    /// A report in short, for people to read.
+    /// Returns a short description of a report for the trace.
     pub(crate) fn describe(&self, id: ReportId) -> String {
         let (client, report) = (self.client(id), self.report(id));
         let [origin, position, time] = [
@@ -126,7 +125,7 @@ impl Ledger {
         format!("{id:?} (client {client} at {position} {time}, {origin})")
     }
 
-    /// Finds a report that is equal to this one in every byte.
+    /// Finds the report that is equal to this one in every byte.
     pub(crate) fn find(&self, report: &Report<'_>) -> Result<ReportId, String> {
         let place = (report.skew.0 as u64) ^ self.mix;
         match self.reports.get(place as usize) {
@@ -135,7 +134,8 @@ impl Ledger {
         }
     }
 
-    /// The order that the protocol promises, written down a second time.
+    /// Compares two reports by the order that the protocol specifies; an independent second
+    /// implementation.
     pub(crate) fn compare(&self, one: ReportId, other: ReportId) -> Ordering {
         let [one, other] = [one, other].map(|id| self.report(id));
         let texts = |report: &Report<'static>| {
@@ -146,8 +146,8 @@ impl Ledger {
         by_time.then_with(|| texts(one).cmp(&texts(other)))
     }
 
-    /// What some client body next, and the report that a server would make of
-    /// it if it took it for the very one that it took before.
+    /// Returns the next report of a client. If it repeats an earlier one, the second value is the
+    /// report that the server would make of it if it was received at the same time.
     pub(crate) fn next(
         &self,
         clients: usize,
@@ -160,7 +160,7 @@ impl Ledger {
         (self.fresh(clients, random), None)
     }
 
-    /// A line with a time about now, or an old one.
+    /// Returns a report with a current or an old time.
     fn fresh(&self, clients: usize, random: &mut Random) -> ClientReport {
         let now = self.seconds();
         let second = if random.chance(150) {

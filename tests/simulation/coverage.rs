@@ -1,67 +1,67 @@
-//! How often the situations came up that a simulation is there for. A
-//! simulator that never reached one of them would prove nothing about it.
+//! Counts of the situations that the simulation is there for. A simulation that never reached a
+//! situation would prove nothing about it.
 
 use std::fmt;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Situation {
-    /// A server took a report from a client.
+    /// A server received a report from a client.
     FromClient,
-    /// A report from a neighbour was newer than what was held,
+    /// A neighbour's report was newer than the stored one.
     Newer,
-    /// was what was held,
+    /// A neighbour's report was already stored.
     Duplicate,
-    /// or was older.
+    /// A neighbour's report was older than the stored one.
     Stale,
-    /// A push was sent, a heartbeat included.
+    /// A push was sent, heartbeats included.
     Pushed,
     /// A report was sent to a neighbour.
     Sent,
-    /// A report went to a process that had sent it, for want of a bit.
+    /// A report was sent to a process that had sent it, because no bit was free.
     Echoed,
-    /// A report did not go to a process that had sent it.
+    /// A report was not sent to a process that had sent it.
     EchoAvoided,
     /// A push was applied that had been applied before.
     AppliedAgain,
-    /// The response to a push told of more than the push held.
+    /// The response to a push acknowledged more than the push covered.
     AppliedBeyond,
-    /// A push of a process was let in after the process had ended,
+    /// A push was accepted after its sender had ended.
     FromEndedProcess,
-    /// or while another one had its name.
+    /// A push was accepted while another process had its sender's name.
     FromReplacedProcess,
-    /// A push was rejected: it meant another process,
+    /// A push was rejected because it named another incarnation.
     WrongIncarnation,
-    /// its sender had not greeted,
+    /// A push was rejected because its sender had not greeted.
     NotGreeted,
-    /// or there was a gap before it.
+    /// A push was rejected because of a gap before it.
     Gap,
-    /// A link waited for an response in vain.
+    /// A link got no response in time.
     NoResponse,
-    /// An response came when its link no longer waited.
+    /// A response came when its link no longer waited.
     TooLate,
-    /// A push was given up with some of it merged.
+    /// A receiver gave up a push after merging a part of it.
     Cancelled,
-    /// A process had been greeted by more incarnations than it remembers.
+    /// A process was greeted by more incarnations than it keeps.
     IncarnationForgotten,
-    /// A feed went past its first segment.
+    /// A feed grew beyond its first segment.
     LongFeed,
-    /// A report was dropped as it came, since it was too old,
+    /// A report was dropped on arrival because it was too old.
     Dropped,
-    /// was purged,
+    /// A report was purged.
     Purged,
-    /// or was not shown.
+    /// A report was expired when it was queried.
     Expired,
-    /// A process took up a link with a server that was no neighbour before,
+    /// A process was linked with a server that was never a neighbour before.
     Linked,
-    /// with one that had been one,
+    /// A process was linked with a former neighbour again.
     LinkedAgain,
-    /// or dropped a link.
+    /// A process was unlinked from a neighbour.
     Unlinked,
-    /// A greeting was rejected, since its sender is no neighbour,
+    /// A greeting was rejected because its sender is not a neighbour.
     GreetingRejected,
-    /// or a push was,
+    /// A push was rejected because its sender is not a neighbour.
     PushRejected,
-    /// or a push was at its end: its sender had become none while it was merged.
+    /// A push was rejected at its end: its sender was unlinked while it was merged.
     UnlinkedDuringPush,
 }
 
@@ -115,7 +115,7 @@ impl Coverage {
         }
     }
 
-    /// Did everything come up?
+    /// Returns whether every situation occurred.
     pub(crate) fn is_complete(&self) -> bool {
         !self.0.contains(&0)
     }

@@ -1,4 +1,4 @@
-//! Servers that hide and forget old reports, by clocks that disagree.
+//! Servers that expire and purge old reports, with clocks that differ.
 
 use std::time::Duration;
 
@@ -12,16 +12,15 @@ use crate::model::Pid;
 use crate::random::Random;
 use crate::world::{CheckResult, World, trace};
 
-/// How many records are looked at under one lock. Some shards hold more.
+/// Number of records that are checked under one lock. Some shards have more.
 const RECORDS_PER_STEP: usize = 2;
 
-/// When reports are hidden and purged, in seconds of the clients' clocks.
+/// The ages at which reports are expired and purged, in seconds of the clients' clocks.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpirySetup {
     after: u64,
     purge_delay: u64,
-    /// How far each server's clock is ahead, or behind: no two of them disagree
-    /// by more than a hidden report is kept.
+    /// Deviation of each server's clock. No two servers differ by more than the purge delay.
     errors: Vec<i64>,
 }
 
@@ -42,7 +41,7 @@ impl ExpirySetup {
     }
 }
 
-/// What one server makes of the age of a report.
+/// One server's expiry rule and clock.
 #[derive(Clone, Copy)]
 pub(crate) struct ServerExpiry {
     rule: Expiry,
@@ -50,7 +49,7 @@ pub(crate) struct ServerExpiry {
 }
 
 impl ServerExpiry {
-    /// What time it is for the server.
+    /// Returns the time by the server's clock.
     pub(crate) fn now(self, ledger: &Ledger) -> UnixNanos {
         UnixNanos((ledger.seconds() as i64 + self.error) * NANOS_PER_SECOND)
     }
@@ -75,16 +74,16 @@ impl World {
         })
     }
 
-    /// What time it is for a server; no matter what, where none is_purged.
+    /// Returns the time by a server's clock; any time if reports do not expire.
     pub(crate) fn clock(&self, pid: Pid) -> UnixNanos {
         let expiry = self.expiry(self.server(pid));
         expiry.map_or(UnixNanos(0), |expiry| expiry.now(&self.ledger))
     }
 
-    /// Servers look through all that they hold, and forget what is too old.
+    /// Lets all servers check all their records and purge those that are too old.
     pub(crate) fn purge(&mut self) -> CheckResult {
-        let living: Vec<Pid> = self.living.iter().flatten().copied().collect();
-        living
+        let running: Vec<Pid> = self.running.iter().flatten().copied().collect();
+        running
             .into_iter()
             .try_for_each(|pid| self.purge_process(pid))
     }
@@ -100,20 +99,16 @@ impl World {
         let purged: usize = (0..steps).map(look).sum();
         let expected = self.processes[pid.0].model.purge(&self.ledger);
         (0..expected).for_each(|_| self.coverage.count(Situation::Purged));
-        trace!(
-            self,
-            "{} is_purged {purged} reports",
-            self.process_name(pid)
-        );
+        trace!(self, "{} purges {purged} reports", self.process_name(pid));
         if purged != expected {
             let name = self.process_name(pid);
-            return Err(format!("{name} forgot {purged} reports, not {expected}"));
+            return Err(format!("{name} purged {purged} reports, not {expected}"));
         }
         self.check_unchanged(pid)?;
         (0..self.setup.clients).try_for_each(|client| self.check_client(pid, client))
     }
 
-    /// A server shows what it holds of a client unless that is too old.
+    /// Checks that a server returns its report of a client unless the report is expired.
     pub(crate) fn check_located(
         &mut self,
         pid: Pid,
@@ -136,7 +131,7 @@ impl World {
             Ok(shown)
         } else {
             Err(format!(
-                "{} shows {shown:?}, not {expected:?}",
+                "{} returns {shown:?}, not {expected:?}",
                 self.process_name(pid)
             ))
         }

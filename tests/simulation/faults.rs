@@ -1,4 +1,4 @@
-//! What fails, and when.
+//! Faults, and when they occur.
 
 use crate::model::Pid;
 use crate::network::Cut;
@@ -11,7 +11,7 @@ use crate::world::{CheckResult, World, trace};
 pub(crate) const FAULT_INTERVAL: u64 = 20;
 
 impl World {
-    /// Lets anything fail that the dice say, and comes again.
+    /// Causes random faults, and schedules the next moment.
     pub(crate) fn fail(&mut self) {
         self.queue.push(self.now + FAULT_INTERVAL, Event::Fail);
         for fault in [Fault::Cut, Fault::Partition, Fault::Crash, Fault::Pause] {
@@ -27,14 +27,14 @@ impl World {
         }
     }
 
-    /// Lets somebody edit the config, if the dice say so.
+    /// Edits the config, at random.
     pub(crate) fn maybe_edit_config(&mut self) {
         if self.random.chance(self.setup.edits) {
             self.edit_config();
         }
     }
 
-    /// In a herd that is_purged, all servers look through what they hold.
+    /// Lets all servers purge their records, at random, if reports expire.
     pub(crate) fn maybe_purge(&mut self) -> CheckResult {
         if self.setup.expiry.is_some() && self.random.chance(500) {
             self.purge()
@@ -82,7 +82,7 @@ impl World {
         let until = self.now + self.random.between(10, 500);
         trace!(
             self,
-            "{} stands still until {until}",
+            "{} is suspended until {until}",
             self.process_name(pid)
         );
         self.processes[pid.0].paused_until = until;
@@ -98,7 +98,7 @@ impl World {
         } else {
             self.random.below(self.setup.servers)
         };
-        let living = &self.living[server];
-        (!living.is_empty()).then(|| (server, self.random.pick(living)))
+        let running = &self.running[server];
+        (!running.is_empty()).then(|| (server, self.random.pick(running)))
     }
 }

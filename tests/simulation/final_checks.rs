@@ -1,4 +1,4 @@
-//! The promises, checked when the net is quiet.
+//! The guarantees, checked when the herd is quiet.
 
 use proxyherd::model::report::Report;
 use proxyherd::queries::digest::{Buckets, Digest};
@@ -11,10 +11,10 @@ use crate::process::Process;
 use crate::setup::UNLIMITED_SENDERS;
 use crate::world::{CheckResult, World};
 
-/// Of so many seeds, one compares digests: they take a while to set up.
+/// One of this many seeds compares digests, which take a while to build.
 const SEEDS_PER_DIGEST_CHECK: u64 = 4;
 
-/// Counts what stands in a feed.
+/// A batch that only counts reports.
 #[derive(Default)]
 struct Count(usize);
 
@@ -26,7 +26,7 @@ impl Batch for Count {
 }
 
 impl World {
-    /// The newest report of each client that any living process holds.
+    /// Returns the newest report of each client that any running process has.
     pub(crate) fn newest_held(&self) -> Vec<Option<ReportId>> {
         let newest = |client| {
             let held = self
@@ -38,17 +38,17 @@ impl World {
         (0..self.setup.clients).map(newest).collect()
     }
 
-    /// All servers hold the same newest report of each client, and nothing is
-    /// lost of what was held somewhere at the heal. `floor` is that.
+    /// Checks that all servers have the same newest report of each client, and that no report that
+    /// some process had at the heal (`floor`) was lost.
     pub(crate) fn check_converged(&mut self, floor: &[Option<ReportId>]) -> CheckResult {
         self.purge()?;
         let newest = self.newest_held();
         for (client, (&floor, &newest)) in floor.iter().zip(&newest).enumerate() {
-            // What some server may have purged, all of them hide.
+            // A report that one server may have purged is expired on all of them.
             let floor = floor.filter(|&floor| !self.is_purged_somewhere(floor));
             let order = floor.map(|floor| newest.map(|it| self.ledger.compare(it, floor)));
             if order.is_some_and(|order| order.is_none_or(|order| order.is_lt())) {
-                return Err(format!("{floor:?} was lost, {newest:?} is held"));
+                return Err(format!("{floor:?} was lost, the newest is {newest:?}"));
             }
             self.check_agreement(client, newest)?;
         }
@@ -57,9 +57,8 @@ impl World {
             .try_for_each(|process| self.check_bounds(process))
     }
 
-    /// All servers have equal digests, whatever the order in which they came to
-    /// hold what they hold. By the latest of their clocks, that is: what one of
-    /// them has purged, it is_expired.
+    /// Checks that all servers have equal digests, in whatever order they got their reports. The
+    /// time is that of the latest of their clocks, by which all purged reports are expired.
     fn check_digests(&self) -> CheckResult {
         if !self.setup.seed.is_multiple_of(SEEDS_PER_DIGEST_CHECK) {
             return Ok(());
@@ -84,7 +83,7 @@ impl World {
         }
     }
 
-    /// All servers hold this report of a client, or show none.
+    /// Checks that all servers have this report of a client, or return none.
     fn check_agreement(&mut self, client: usize, newest: Option<ReportId>) -> CheckResult {
         let is_kept = newest.is_none_or(|newest| !self.is_purged_somewhere(newest));
         for pid in self.newest_processes() {
@@ -93,12 +92,12 @@ impl World {
             let shown = self.check_located(pid, client)?;
             if is_kept && held.map(|held| held.report) != newest {
                 return Err(format!(
-                    "{} does not hold {newest:?}",
+                    "{} does not have {newest:?}",
                     self.process_name(pid)
                 ));
             }
             if !is_kept && shown.is_some() {
-                return Err(format!("{} shows {shown:?}", self.process_name(pid)));
+                return Err(format!("{} returns {shown:?}", self.process_name(pid)));
             }
         }
         Ok(())
@@ -110,12 +109,11 @@ impl World {
     }
 
     fn newest_processes(&self) -> Vec<Pid> {
-        let newest = self.living.iter().filter_map(|living| living.last());
+        let newest = self.running.iter().filter_map(|running| running.last());
         newest.copied().collect()
     }
 
-    /// A feed holds one entry for each client, and knows which of them no
-    /// neighbour sent.
+    /// Checks that a feed has one entry for each client, and counts those that no neighbour sent.
     fn check_bounds(&self, process: &Process) -> CheckResult {
         let replica = self.replica(process.pid);
         let mut count = Count::default();
@@ -144,7 +142,7 @@ impl World {
         }
     }
 
-    /// A change on a quiet net without faults took this many reports.
+    /// Checks the number of reports that one change in a quiet herd without faults caused.
     pub(crate) fn check_spread(&self, changed: bool, sent: u64) -> CheckResult {
         let (links, servers) = (self.setup.links.len() as u64, self.setup.servers as u64);
         let allowed = if changed {

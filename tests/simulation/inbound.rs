@@ -1,5 +1,4 @@
-//! What a process does with what reaches it: reports of clients, greetings and
-//! pushes of neighbours.
+//! How a process handles what it receives: reports of clients, greetings and pushes of neighbours.
 
 use proxyherd::model::report::Report;
 use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION};
@@ -12,11 +11,11 @@ use crate::setup::{Fault, Load};
 use crate::topology::NAMES;
 use crate::world::{CheckResult, World, trace};
 
-/// Most pieces that a push is merged in.
+/// Maximum number of pieces in which a push is merged.
 const MAX_PIECES: usize = 8;
 
 impl World {
-    /// Some client reports to some server.
+    /// Sends a client's report to a random server.
     pub(crate) fn report(&mut self) -> CheckResult {
         let server = self.random.below(self.setup.servers);
         match self.receiver(server) {
@@ -25,7 +24,7 @@ impl World {
         }
     }
 
-    /// Many reports reach one server at once.
+    /// Sends many reports to one server at once.
     pub(crate) fn burst(&mut self) -> CheckResult {
         let Load::Burst(changes) = self.setup.load else {
             return Ok(());
@@ -34,7 +33,7 @@ impl World {
         let Some(pid) = self.receiver(server) else {
             return Ok(());
         };
-        // Most of the reports win, so that this is enough.
+        // Most of the reports are newer, so this is enough.
         for _ in 0..3 * changes {
             if self.processes[pid.0].model.last() >= changes {
                 break;
@@ -60,13 +59,13 @@ impl World {
         let client = line.client;
         trace!(
             self,
-            "{} hears {}: {merged:?}",
+            "{} receives {}: {merged:?}",
             self.process_name(pid),
             self.ledger.describe(id)
         );
         self.coverage.count(Situation::FromClient);
         if merged != expected {
-            return Err(format!("merging said {merged:?}, not {expected:?}"));
+            return Err(format!("merge returned {merged:?}, not {expected:?}"));
         }
         self.wake_links(pid);
         self.check_client(pid, client)?;
@@ -95,7 +94,7 @@ impl World {
         Ok(())
     }
 
-    /// A greeting is rejected, which happens to unaccepted_senders only.
+    /// Rejects a greeting, which happens only if its sender is not a neighbour.
     fn reject_greeting(&mut self, pid: Pid, request: Request, rejection: Rejection) -> CheckResult {
         self.check_not_neighbour(pid, request.from, &rejection)?;
         self.coverage.count(Situation::GreetingRejected);

@@ -1,5 +1,4 @@
-//! Requests that no server of the herd would send: each must be rejected for
-//! what is wrong with it, and change nothing.
+//! Invalid requests: each must be rejected for its one mistake, and change nothing.
 
 use std::mem::discriminant;
 
@@ -10,14 +9,14 @@ use crate::process::HERD;
 use crate::topology::NAMES;
 use crate::world::{CheckResult, World};
 
-/// How often a push is followed by unaccepted_senders', per mille.
+/// How often invalid requests follow a push, per mille.
 const PROBES_PER_MILLE: u32 = 50;
 
 /// An incarnation that no process has.
 const UNKNOWN_INCARNATION: u64 = 1_000_000;
 
 impl World {
-    /// Sometimes follows a push by others that are wrong in one way each.
+    /// Follows a push by requests with one mistake each, at random.
     pub(crate) fn probe(&mut self, pid: Pid, push: &PushHeader<'_>) -> CheckResult {
         let sender = Pid::of_incarnation(push.sender_incarnation);
         let is_neighbour = self.processes[pid.0]
@@ -98,7 +97,7 @@ impl World {
             Ok(())
         } else {
             Err(format!(
-                "{} let in a gap: {rejected:?}",
+                "{} accepted a gap: {rejected:?}",
                 self.process_name(pid)
             ))
         }
@@ -145,7 +144,7 @@ impl World {
         Ok(())
     }
 
-    /// Senders that this process does not talk with.
+    /// Returns senders that this process must reject, with the reasons.
     fn unaccepted_senders(&self, pid: Pid) -> Vec<(&'static str, &'static str, Rejection)> {
         let process = &self.processes[pid.0];
         let own = NAMES[process.server];
@@ -168,13 +167,13 @@ impl World {
     fn check_rejected(
         &self,
         pid: Pid,
-        said: Result<(), Rejection>,
+        result: Result<(), Rejection>,
         why: &Rejection,
     ) -> CheckResult {
-        match &said {
+        match &result {
             Err(rejection) if discriminant(rejection) == discriminant(why) => Ok(()),
             _ => Err(format!(
-                "{} said {said:?}, not {why:?}",
+                "{} returned {result:?}, not {why:?}",
                 self.process_name(pid)
             )),
         }

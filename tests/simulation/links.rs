@@ -1,4 +1,4 @@
-//! What the task of a link does: greet, then fill and push for ever.
+//! The steps of a link: greet, then fill and push indefinitely.
 
 use proxyherd::model::report::Report;
 use proxyherd::replication::replica::{Rejection, Replica};
@@ -12,19 +12,19 @@ use crate::queue::{Body, Event, Push, Request, Response, ResponseBody};
 use crate::topology::NAMES;
 use crate::world::{CheckResult, HEARTBEAT_INTERVAL, World, trace};
 
-/// A link waits so many ticks for an response: longer than a message is ever
-/// under way both ways, merging in pieces included, where nothing fails.
+/// Ticks that a link waits for a response: longer than any request takes in both directions without
+/// faults, including a merge in pieces.
 const REQUEST_TIMEOUT: u64 = 60;
 
-/// Most ticks until a link tries again after a failure.
+/// Maximum ticks until a link retries after a failure.
 const MAX_BACKOFF: u64 = 30;
 
-/// A batch as it is gathered.
+/// A batch under construction.
 struct CollectedBatch<'a> {
     ledger: &'a Ledger,
     room: usize,
     reports: Vec<ReportId>,
-    /// A report that no client ever sent, if one was offered.
+    /// A report that no client sent, if one was added.
     unknown_report: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Batch for CollectedBatch<'_> {
 }
 
 impl World {
-    /// Lets all links of a process look again, each a moment later.
+    /// Schedules a step of all links of a process, each a moment later.
     pub(crate) fn wake_links(&mut self, pid: Pid) {
         for link in 0..self.processes[pid.0].links.len() {
             self.step_within(pid, link, 3);
@@ -68,7 +68,7 @@ impl World {
     pub(crate) fn step(&mut self, pid: Pid, at: usize) -> CheckResult {
         let now = self.now;
         let link = self.link(pid, at);
-        // A step that was moved forward leaves its old event behind.
+        // A step that was moved forward leaves its old event in the queue.
         if link.next_step != now {
             return Ok(());
         }
@@ -88,7 +88,7 @@ impl World {
         let greeting = self.replica(pid).greeting(neighbour);
         if (greeting.sender, greeting.incarnation, greeting.receiver) != own {
             return Err(format!(
-                "{} must_greet with {greeting:?}",
+                "{} greets with {greeting:?}",
                 self.process_name(pid)
             ));
         }
@@ -111,7 +111,7 @@ impl World {
         self.request(pid, at, Body::Push(push))
     }
 
-    /// A push of nothing, without a look at what there is.
+    /// Returns an empty push, without reading the feed.
     fn heartbeat(&mut self, pid: Pid, at: usize) -> Push {
         let link = self.link(pid, at);
         let cursor = link.cursor.cursor();
@@ -194,7 +194,7 @@ impl World {
                 return self.check_link(pid, at);
             }
             (Some(_), ResponseBody::Rejected(_)) => self.link(pid, at).must_greet = true,
-            _ => return Err("an response to another question".to_owned()),
+            _ => return Err("a response to another request".to_owned()),
         }
         self.step_within(pid, at, 2);
         self.check_link(pid, at)
@@ -220,11 +220,7 @@ impl World {
             return Ok(());
         };
         self.coverage.count(Situation::NoResponse);
-        trace!(
-            self,
-            "{} waited for an response in vain",
-            self.process_name(pid)
-        );
+        trace!(self, "{} got no response in time", self.process_name(pid));
         let must_greet = self.random.chance(300) || waiting.span.is_none();
         let link = self.link(pid, at);
         link.must_greet |= must_greet;
@@ -238,8 +234,8 @@ impl World {
         self.check_link(pid, at)
     }
 
-    /// A new incarnation of the neighbour showed up: the link must_greet it at
-    /// once, and sometimes does not even wait for what is under way.
+    /// Handles a new incarnation of the neighbour: the link greets it at once, and at random does
+    /// not wait for its pending request.
     pub(crate) fn greet_again(&mut self, pid: Pid, at: usize) {
         let impatient = self.random.chance(500);
         let link = self.link(pid, at);

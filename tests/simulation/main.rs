@@ -1,22 +1,20 @@
-//! The whole protocol of a herd under a seeded scheduler: many replicas and
-//! their outboxes, one thread, no socket, no clock, no waiting.
+//! The whole protocol of a herd under a seeded scheduler: many replicas and their cursors, one
+//! thread, no socket, no clock, no waiting.
 //!
-//! Everything is drawn from one seed: who talks with whom, how the clients
-//! report, and what fails and when. Beside each process runs a plain account of
-//! what it ought to hold (`model.rs`), and every step is compared with it
-//! (`checks.rs`); at the end everything heals, and the herd must agree and fall
-//! silent (`ends.rs`). The idea is that of FoundationDB's simulation (Zhou et
-//! al., "FoundationDB: A Distributed Unbundled Transactional Key Value Store",
-//! 2021), and that of drawing which faults there are at all is swarm testing
-//! (Groce et al., 2012).
+//! Everything is drawn from one seed: the topology, the load of the clients, and the faults and
+//! their times. A model of each process (`model.rs`) tells what it must have, and every step is
+//! compared with it (`checks.rs`). At the end all faults stop, and the herd must converge and
+//! become quiet (`final_checks.rs`). The method is that of FoundationDB's simulation (Zhou et al.,
+//! "FoundationDB: A Distributed Unbundled Transactional Key Value Store", 2021). Drawing the set of
+//! faults is swarm testing (Groce et al., 2012).
 //!
-//! What it does not do: threads, whose interleavings inside one call are the
-//! matter of the core's own tests.
+//! It does not cover threads: the interleavings inside one call are covered by the unit tests of
+//! the library.
 //!
-//! | variable | does |
+//! | variable | effect |
 //! |---|---|
-//! | `PROXYHERD_SEED=n` | runs this seed only, and prints what happened (with `--nocapture`) |
-//! | `PROXYHERD_SEEDS=n` | runs so many seeds |
+//! | `PROXYHERD_SEED=n` | runs this seed only, and prints its trace (with `--nocapture`) |
+//! | `PROXYHERD_SEEDS=n` | sets the number of seeds |
 
 mod checks;
 mod clients;
@@ -45,10 +43,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use coverage::Coverage;
 use setup::Setup;
 
-/// How many seeds run if nobody body: some twenty seconds on two cores.
+/// Default number of seeds: some twenty seconds on two cores.
 const DEFAULT_SEEDS: u64 = 20_000;
 
-/// So many seeds come upon everything that the simulation is there for.
+/// Number of seeds that reach every situation.
 const MIN_SEEDS_FOR_COVERAGE: u64 = 2000;
 
 #[test]
@@ -61,12 +59,11 @@ fn a_herd_keeps_its_promises_under_any_schedule() {
     println!("{all:#?}");
     assert!(
         seeds < MIN_SEEDS_FOR_COVERAGE || all.is_complete(),
-        "never came up: {all:#?}"
+        "not every situation occurred: {all:#?}"
     );
 }
 
-/// Runs so many seeds on all cores. Gives what they came upon, or one that
-/// failed and its text.
+/// Runs seeds on all cores. Returns their coverage, or a failed seed and its message.
 fn run_all(seeds: u64) -> Result<Coverage, (u64, String)> {
     let next = AtomicU64::new(0);
     let run_some = || {
@@ -117,6 +114,6 @@ fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{name} is a number")),
+            .unwrap_or_else(|_| panic!("{name} must be a number")),
     )
 }

@@ -1,5 +1,4 @@
-//! What one process ought to hold and to have been told: a second, plain
-//! account of it, kept beside the real one.
+//! The model of one process: a second, plain implementation of what it must have.
 
 use std::cmp::Ordering;
 
@@ -9,12 +8,12 @@ use proxyherd::replication::store::MergeResult;
 use crate::clients::{Ledger, ReportId};
 use crate::expiry::ServerExpiry;
 
-/// How many of a neighbour's incarnations a replica is bound to remember. Past
-/// this it may forget, and the account is no longer exact.
+/// Number of a neighbour's incarnations that a replica must keep. With more of them it may drop
+/// one, and the model is no longer exact.
 const MAX_INCARNATIONS: u32 = 4;
 
-/// A process, by its place in the world's list. There are at most 64, so that
-/// a set of them is a word.
+/// Index of a process in the world's list. There are at most 64 processes, so that a set of them
+/// fits in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pid(pub(crate) usize);
 
@@ -23,7 +22,7 @@ impl Pid {
         1 << self.0
     }
 
-    /// Its incarnation, which is never 0.
+    /// Returns the process's incarnation, which is never 0.
     pub(crate) fn incarnation(self) -> u64 {
         self.0 as u64 + 1
     }
@@ -37,18 +36,18 @@ impl Pid {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeldReport {
     pub(crate) report: ReportId,
-    /// Its number in the feed.
+    /// The report's sequence number in the feed.
     pub(crate) number: u64,
-    /// The processes that sent exactly this report.
+    /// The set of processes that sent exactly this report.
     pub(crate) from: u64,
 }
 
-/// What one process knows of another that pushes to it.
+/// What one process has of another process that pushes to it.
 #[derive(Clone, Copy, Default)]
 struct SenderProgress {
-    /// The last number that was finished.
+    /// The last sequence number of a finished push.
     applied: u64,
-    /// All that the other holds up to this number was found here.
+    /// Everything that the other has up to this sequence number was found here.
     verified: u64,
 }
 
@@ -57,7 +56,7 @@ pub(crate) struct Model {
     held: Vec<Option<HeldReport>>,
     changes: Vec<ReportId>,
     progress: Vec<SenderProgress>,
-    /// By the neighbour's place in the list: its incarnations that greeted.
+    /// The set of incarnations that greeted, by the neighbour's index.
     greeted_by: Vec<u64>,
     expiry: Option<ServerExpiry>,
 }
@@ -76,28 +75,28 @@ impl Model {
         self.held[client]
     }
 
-    /// How many clients have a report.
+    /// Returns the number of clients with a report.
     pub(crate) fn clients(&self) -> usize {
         self.held.iter().flatten().count()
     }
 
-    /// There are so many neighbours now, those that were ones included.
+    /// Sets the number of current and former neighbours.
     pub(crate) fn set_neighbours(&mut self, neighbours: usize) {
         self.greeted_by.resize(neighbours, 0);
     }
 
-    /// The number of the newest change.
+    /// Returns the sequence number of the newest change.
     pub(crate) fn last(&self) -> u64 {
         self.changes.len() as u64
     }
 
-    /// How many reports that changed behind `after` no process sent.
+    /// Returns the number of reports after `after` that no process sent.
     pub(crate) fn count_unsent_after(&self, after: u64) -> usize {
         let unsent = |held: &&HeldReport| held.number > after && held.from == 0;
         self.held.iter().flatten().filter(unsent).count()
     }
 
-    /// Merges a report; `from` is the set of those who sent it now.
+    /// Merges a report. `from` is the set of its senders.
     pub(crate) fn merge(&mut self, ledger: &Ledger, report: ReportId, from: u64) -> MergeResult {
         if self.is_purged(ledger, report) {
             return MergeResult::Stale;
@@ -122,9 +121,9 @@ impl Model {
         }
     }
 
-    /// Reports that were merged at once change in an order that the process
-    /// chooses: learns it from `number_of`, which body a client's number in the
-    /// feed. Those behind `before` must have all the numbers there, each once.
+    /// Learns the order in which reports of one batch changed the store, which the process chooses.
+    /// `number_of` returns a client's sequence number in the feed. The reports after `before` must
+    /// have all the numbers from there on, each once.
     pub(crate) fn learn_order(
         &mut self,
         ledger: &Ledger,
@@ -146,8 +145,8 @@ impl Model {
         Ok(())
     }
 
-    /// Is this report, or a newer one of its client, here? What is too old to be
-    /// kept counts as such.
+    /// Returns whether the process has this report or a newer one of its client. A report that is
+    /// too old to be kept counts as present.
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
         let held = self.held[ledger.client(report)];
         self.is_purged(ledger, report)
@@ -159,7 +158,7 @@ impl Model {
             .is_some_and(|expiry| expiry.is_purged(ledger, report))
     }
 
-    /// Forgets what is too old, and gives how many that were.
+    /// Purges old reports, and returns their number.
     pub(crate) fn purge(&mut self, ledger: &Ledger) -> usize {
         let before = self.clients();
         let expiry = self.expiry;
@@ -171,8 +170,8 @@ impl Model {
         before - self.clients()
     }
 
-    /// The reports held now that stand in the feed behind `after`, up to and
-    /// with `through`, in order.
+    /// Returns the current reports in the feed after `after`, up to and including `through`, in
+    /// order.
     pub(crate) fn current<'a>(
         &'a self,
         ledger: &'a Ledger,
@@ -187,7 +186,7 @@ impl Model {
         })
     }
 
-    /// Is the account of a neighbour's incarnations exact?
+    /// Returns whether the model of a neighbour's incarnations is exact.
     pub(crate) fn is_exact(&self, neighbour: usize) -> bool {
         self.greeted_by[neighbour].count_ones() <= MAX_INCARNATIONS
     }
@@ -206,15 +205,15 @@ impl Model {
             .map_or(0, |progress| progress.applied)
     }
 
-    /// A push up to `to` was finished: gives what counts as applied.
+    /// Records a finished push up to `to`. Returns the last applied sequence number.
     pub(crate) fn finish(&mut self, pid: Pid, to: u64) -> u64 {
         let progress = self.progress_of(pid);
         progress.applied = progress.applied.max(to);
         progress.applied
     }
 
-    /// How this process must response a push of `pid`; only where the account
-    /// [is exact](Self::is_exact).
+    /// Returns how this process must respond to a push of `pid`, if the model [is
+    /// exact](Self::is_exact).
     pub(crate) fn judge(
         &self,
         neighbour: usize,
@@ -233,9 +232,8 @@ impl Model {
         }
     }
 
-    /// Finds out that this process has all that `other` holds up to `through`,
-    /// or newer. What was found before is not looked at again: neither this
-    /// process nor the number of a report ever goes back.
+    /// Checks that this process has everything that `other` has up to `through`, or newer. What was
+    /// found before is not checked again: neither a process nor a sequence number ever goes back.
     pub(crate) fn verify(
         &mut self,
         ledger: &Ledger,
@@ -243,15 +241,15 @@ impl Model {
         through: u64,
     ) -> Result<(), String> {
         if through > other.last() {
-            return Err(format!("number {through} was never given"));
+            return Err(format!("number {through} was never assigned"));
         }
         let verified = self.progress_of(pid).verified;
         if through <= verified {
             return Ok(());
         }
         let mut needed = other.current(ledger, verified, through);
-        if let Some(lacking) = needed.find(|&report| !self.has(ledger, report)) {
-            return Err(format!("{lacking:?} up to number {through} is lacking"));
+        if let Some(missing) = needed.find(|&report| !self.has(ledger, report)) {
+            return Err(format!("{missing:?} up to number {through} is missing"));
         }
         drop(needed);
         self.progress_of(pid).verified = through;

@@ -1,4 +1,4 @@
-//! The network between processes: it loses, doubles, delays and reorders.
+//! The network between processes: it loses, duplicates, delays and reorders messages.
 
 use crate::model::Pid;
 use crate::queue::{Body, Event, Request, Response, ResponseBody};
@@ -6,13 +6,13 @@ use crate::setup::Fault;
 use crate::topology::NAMES;
 use crate::world::{CheckResult, Stage, World, trace};
 
-/// Most ticks that a message is under way which is not late.
+/// Maximum delay of a message that is not late, in ticks.
 const MAX_DELAY: u64 = 8;
 
-/// Most ticks that a late message is under way.
+/// Maximum delay of a late message, in ticks.
 const MAX_LATE_DELAY: u64 = 800;
 
-/// Servers of one set do not reach servers of another for a while.
+/// A cut: the servers of one set do not reach those of another until a given tick.
 pub(crate) struct Cut {
     from: u64,
     to: u64,
@@ -37,7 +37,9 @@ impl World {
         );
         if self.stage == Stage::Quiet && !request.is_heartbeat() {
             let name = self.process_name(request.from);
-            return Err(format!("{name} has more to say when all was said"));
+            return Err(format!(
+                "{name} sends a request after the herd has converged"
+            ));
         }
         let from = self.server(request.from);
         if self.loses(from, request.to, Fault::RequestLost) {
@@ -52,8 +54,7 @@ impl World {
         Ok(())
     }
 
-    /// A request reached its server: one of the processes of that name, the
-    /// newest more often than not.
+    /// Delivers a request to one of the processes of its server, mostly the newest.
     pub(crate) fn arrive(&mut self, request: Request) -> CheckResult {
         let Some(pid) = self.receiver(request.to) else {
             trace!(self, "{} reaches nobody", self.process_name(request.from));
@@ -71,16 +72,16 @@ impl World {
     }
 
     pub(crate) fn receiver(&mut self, server: usize) -> Option<Pid> {
-        let living = &self.living[server];
-        let elsewhere = self.stage == Stage::Faulty && living.len() > 1;
+        let running = &self.running[server];
+        let elsewhere = self.stage == Stage::Faulty && running.len() > 1;
         if elsewhere && self.random.chance(250) {
-            Some(self.random.pick(&self.living[server]))
+            Some(self.random.pick(&self.running[server]))
         } else {
-            living.last().copied()
+            running.last().copied()
         }
     }
 
-    /// Answers a request.
+    /// Sends a response to a request.
     pub(crate) fn respond(&mut self, from: Pid, request: &Request, body: ResponseBody) {
         trace!(
             self,

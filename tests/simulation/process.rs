@@ -1,4 +1,4 @@
-//! One process: one life of one server, with its links.
+//! One process: one run of one server, with its links.
 
 use proxyherd::model::name::Name;
 use proxyherd::replication::replica::{Replica, ServerIdentity};
@@ -14,42 +14,42 @@ pub(crate) const HERD: &str = "classic";
 
 pub(crate) struct Process {
     pub(crate) pid: Pid,
-    /// The server's place in the list of names.
+    /// Index of the server in the list of names.
     pub(crate) server: usize,
-    /// Which life of the server this is, for people to read.
+    /// Number of this run of the server, for messages.
     pub(crate) run: usize,
-    /// `None` when the process has ended.
+    /// `None` after the process has ended.
     pub(crate) replica: Option<Replica>,
     pub(crate) model: Model,
     pub(crate) links: Vec<Link>,
-    /// Stands still before this moment.
+    /// The process does nothing before this tick.
     pub(crate) paused_until: u64,
 }
 
-/// The most reports of a link's first batches.
+/// Maximum number of reports in a link's first batches.
 const INITIAL_BATCH_REPORTS: usize = 1024;
 
 /// The part of a process that pushes to one neighbour.
 pub(crate) struct Link {
-    /// The neighbour's place in the list of names.
+    /// Index of the neighbour in the list of names.
     pub(crate) to: usize,
-    /// Is it a neighbour now? Else it was one.
+    /// Whether the server is a neighbour now; otherwise it was one before.
     pub(crate) is_linked: bool,
     pub(crate) cursor: SendCursor,
-    /// Must the neighbour be greeted before anything else?
+    /// Whether the neighbour must be greeted before anything else.
     pub(crate) must_greet: bool,
     pub(crate) waiting: Option<Waiting>,
-    /// How many requests there were.
+    /// Number of requests so far.
     pub(crate) requests: u32,
-    /// When the link means to look again whether there is anything to do.
+    /// Tick of the next step.
     pub(crate) next_step: u64,
-    /// When it last sent something.
+    /// Tick of the last request.
     pub(crate) sent_at: u64,
-    /// Most reports of the next batch, after a push without an response.
+    /// Maximum number of reports in the next batch.
     pub(crate) at_most: usize,
 }
 
-/// The request that a link waits for: a push of a span, or a greeting.
+/// The pending request of a link: a push of a span, or a greeting.
 #[derive(Clone, Copy)]
 pub(crate) struct Waiting {
     pub(crate) number: u32,
@@ -92,8 +92,8 @@ impl Process {
         }
     }
 
-    /// The place of a server among this one's neighbours; `None` where it is
-    /// none now.
+    /// Returns the index of a server among this one's neighbours; `None` if it is not a neighbour
+    /// now.
     pub(crate) fn neighbour(&self, server: usize) -> Option<usize> {
         let mut links = self.links.iter();
         links.position(|link| link.to == server && link.is_linked)
@@ -115,23 +115,23 @@ impl Link {
         }
     }
 
-    /// Begins anew, as a link that knows nothing of what it did before.
+    /// Starts over, as a link without any state.
     pub(crate) fn reset(&mut self, batch: usize) {
         *self = Self {
-            // What is under way is an response to another link.
+            // A pending response belongs to the link before.
             requests: self.requests,
             ..Self::new(self.cursor.neighbour(), self.to, batch)
         };
     }
 
-    /// Ends, whatever it waits for.
+    /// Ends the link and its pending request.
     pub(crate) fn end(&mut self) {
         self.is_linked = false;
         self.waiting = None;
         self.next_step = u64::MAX;
     }
 
-    /// The process that was greeted last.
+    /// Returns the process that was greeted last.
     pub(crate) fn greeted(&self) -> Option<Pid> {
         let incarnation = self.cursor.greeted()?;
         Some(Pid::of_incarnation(incarnation.get()))

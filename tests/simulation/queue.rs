@@ -1,4 +1,4 @@
-//! What will happen, in the order of virtual time.
+//! The event queue, in the order of virtual time.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use crate::clients::ReportId;
 use crate::model::Pid;
 
 pub(crate) enum Event {
-    /// A server of this place in the list starts.
+    /// A server starts.
     Start(usize),
     /// A client reports.
     Report,
@@ -21,9 +21,9 @@ pub(crate) enum Event {
     Fail,
     /// A process reads the config again.
     Reload(Pid),
-    /// A link steps whether there is anything to do.
+    /// A link checks whether it has anything to send.
     Step(Pid, usize),
-    /// A link has waited long enough for its request of this number.
+    /// The request of a link with this number times out.
     TimeOut(Pid, usize, u32),
     Arrive(Request),
     /// More of a push is merged.
@@ -35,9 +35,9 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) from: Pid,
-    /// The server that it is sent to: whatever process of it.
+    /// The server; any of its processes may receive the request.
     pub(crate) to: usize,
-    /// The sender's link.
+    /// Index of the sender's link.
     pub(crate) link: usize,
     pub(crate) number: u32,
     pub(crate) body: Body,
@@ -57,19 +57,19 @@ pub(crate) struct Push {
     pub(crate) reports: Rc<[ReportId]>,
 }
 
-/// A push that was let in, and how much of it was merged.
+/// An accepted push, and how much of it was merged.
 pub(crate) struct IncomingPush {
     pub(crate) by: Pid,
     pub(crate) request: Request,
     pub(crate) push: Push,
     pub(crate) pending: PendingPush,
-    /// How many of its reports.
+    /// Number of merged reports.
     pub(crate) merged: usize,
-    /// In how many pieces so far.
+    /// Number of pieces so far.
     pub(crate) pieces: usize,
 }
 
-/// What a server answers to one request of a link.
+/// A server's response to one request of a link.
 pub(crate) struct Response {
     pub(crate) to: Pid,
     pub(crate) link: usize,
@@ -105,7 +105,7 @@ impl Queue {
         self.heap.push(Due { at, order, event });
     }
 
-    /// Takes out what comes next, if it comes before or at `end`.
+    /// Removes and returns the next event, if it is due at or before `end`.
     pub(crate) fn pop(&mut self, end: u64) -> Option<(u64, Event)> {
         if self.heap.peek()?.at > end {
             return None;
@@ -115,7 +115,7 @@ impl Queue {
         Some((at, event))
     }
 
-    /// Is any message under way but heartbeats?
+    /// Returns whether any message except heartbeats is pending.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy > 0
     }
@@ -138,7 +138,7 @@ impl Request {
     }
 }
 
-// The heap gives the greatest first, which must be the earliest.
+// The heap returns the greatest event first, which must be the earliest.
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))

@@ -1,5 +1,5 @@
-//! Links that come and go while servers run: somebody edits the config, and each
-//! process reads it again at a time of its own.
+//! Links that are added and removed while servers run: the config is edited, and each process reads
+//! it again at its own time.
 
 use proxyherd::replication::NeighbourId;
 
@@ -10,18 +10,17 @@ use crate::queue::Event;
 use crate::topology::NAMES;
 use crate::world::{Stage, World, trace};
 
-/// Most ticks until a process reads a config that was edited.
+/// Maximum ticks until a process reads an edited config.
 const MAX_RELOAD_DELAY: u64 = 150;
 
-/// How often a neighbour that stays is found elsewhere, per mille.
+/// How often a neighbour that stays gets another address, per mille.
 const MOVES_PER_MILLE: u32 = 150;
 
-/// How often a link that was made during the storm is there at its end, per
-/// mille.
+/// How often a link that was added stays at the end, per mille.
 const STAYS_PER_MILLE: u32 = 500;
 
 impl World {
-    /// Two servers are to be neighbours from now on, or to be none any more.
+    /// Adds or removes the link between two random servers.
     pub(crate) fn edit_config(&mut self) {
         let one = self.random.below(self.setup.servers);
         let far = 1 + self.random.below(self.setup.servers - 1);
@@ -36,16 +35,16 @@ impl World {
         let not = if is_new { "" } else { "not " };
         trace!(
             self,
-            "{} and {} are {not}to be neighbours", NAMES[one], NAMES[other]
+            "{} and {} are {not}neighbours in the config", NAMES[one], NAMES[other]
         );
-        for pid in [&self.living[one][..], &self.living[other]].concat() {
+        for pid in [&self.running[one][..], &self.running[other]].concat() {
             let at = self.now + self.random.between(0, MAX_RELOAD_DELAY);
             self.queue.push(at, Event::Reload(pid));
         }
     }
 
-    /// The config at the end: all links of the setup, which connect the herd, and
-    /// some of the others.
+    /// Sets the config at the end: all links of the setup, which connect the herd, and some of the
+    /// others.
     pub(crate) fn settle_config(&mut self) {
         let mut config = self.setup.links.clone();
         for link in std::mem::take(&mut self.config) {
@@ -54,11 +53,11 @@ impl World {
             }
         }
         self.config = config;
-        let everyone: Vec<Pid> = self.living.iter().flatten().copied().collect();
+        let everyone: Vec<Pid> = self.running.iter().flatten().copied().collect();
         everyone.into_iter().for_each(|pid| self.reload(pid));
     }
 
-    /// A process reads the config, and takes up its links.
+    /// Reads the config in a process, and applies its links.
     pub(crate) fn reload(&mut self, pid: Pid) {
         let wanted = neighbours(&self.config, self.server(pid));
         for at in 0..self.processes[pid.0].links.len() {
@@ -69,7 +68,7 @@ impl World {
             if !wanted.contains(&link.to) {
                 self.unlink(pid, at);
             } else if self.stage == Stage::Faulty && self.random.chance(MOVES_PER_MILLE) {
-                // The link begins anew, at another address.
+                // The link starts over at another address.
                 self.processes[pid.0].links[at].reset(self.setup.batch);
             }
         }
@@ -95,7 +94,7 @@ impl World {
         );
     }
 
-    /// Makes a link, if there is none.
+    /// Adds a link, if there is none.
     fn link_up(&mut self, pid: Pid, to: usize) {
         let batch = self.setup.batch;
         let Process {
@@ -111,7 +110,11 @@ impl World {
             return;
         }
         let neighbour = replica.register(&name(NAMES[to])).expect("there is room");
-        assert_eq!(neighbour.0, known.unwrap_or(links.len()), "its own place");
+        assert_eq!(
+            neighbour.0,
+            known.unwrap_or(links.len()),
+            "a former neighbour keeps its number"
+        );
         replica.link(neighbour);
         match links.get_mut(neighbour.0) {
             Some(link) => link.reset(batch),

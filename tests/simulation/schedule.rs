@@ -1,4 +1,4 @@
-//! The course of a schedule, from the first start to the last quiet.
+//! The course of a schedule, from the first start to the end.
 
 use proxyherd::replication::send_cursor::Span;
 
@@ -10,11 +10,11 @@ use crate::queue::Event;
 use crate::setup::{Faults, Load};
 use crate::world::{CheckResult, HEARTBEAT_INTERVAL, Stage, World, trace};
 
-/// A healed net must be quiet within so many ticks. Few need a tenth of them.
+/// Maximum ticks until a healed herd is quiet. Few schedules need a tenth of them.
 const MAX_SETTLE_TICKS: u64 = 20_000;
 
 impl World {
-    /// Runs the schedule to its end, or to the first broken promise.
+    /// Runs the schedule to its end, or to the first broken guarantee.
     pub(crate) fn run(&mut self) -> CheckResult {
         for server in 0..self.setup.servers {
             let at = self.random.between(0, 30);
@@ -30,8 +30,8 @@ impl World {
             }
         }
         let floor = self.heal()?;
-        // The last late greetings may have pushed a living sender out of a
-        // neighbour's memory, which its next heartbeat finds out.
+        // The last late greetings may have made a neighbour drop a running sender's incarnation;
+        // the sender's next heartbeat repairs this.
         self.settle(2 * HEARTBEAT_INTERVAL)?;
         self.check_converged(&floor)?;
         self.check_quiet()
@@ -50,7 +50,7 @@ impl World {
         Ok(())
     }
 
-    /// How many changes there were on all servers.
+    /// Returns the number of changes on all servers.
     fn changes(&self) -> u64 {
         let lasts = self.processes.iter().map(|process| process.model.last());
         lasts.sum()
@@ -66,14 +66,14 @@ impl World {
         self.run_until(self.now + rest)
     }
 
-    /// Ends all faults. Gives what of each client must survive: the newest
-    /// report that any process holds now.
+    /// Ends all faults. Returns the newest report of each client that any process has now, which
+    /// must survive.
     fn heal(&mut self) -> CheckResult<Vec<Option<ReportId>>> {
         self.stage = Stage::Healed;
         self.healed_at = self.now;
         self.faults = Faults::default();
         self.cuts.clear();
-        trace!(self, "everything heals, and clients fall silent");
+        trace!(self, "all faults end, and clients stop reporting");
         self.settle_config();
         for server in 0..self.setup.servers {
             self.heal_server(server);
@@ -81,15 +81,15 @@ impl World {
         Ok(self.newest_held())
     }
 
-    /// Leaves one process of each server that neighbours reach, and maybe older
-    /// ones that only push.
+    /// Leaves one process of the server that neighbours reach, and at random older ones that only
+    /// push.
     fn heal_server(&mut self, server: usize) {
-        for pid in self.living[server].clone() {
+        for pid in self.running[server].clone() {
             self.processes[pid.0].paused_until = self.now;
             self.wake_links(pid);
         }
-        let newest = self.living[server].last().copied();
-        for pid in self.living[server].clone() {
+        let newest = self.running[server].last().copied();
+        for pid in self.running[server].clone() {
             if Some(pid) != newest && self.random.chance(500) {
                 self.end(pid);
             }
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    /// Runs until nothing was under way but heartbeats for some ticks.
+    /// Runs until nothing but heartbeats was pending for some ticks.
     fn settle(&mut self, ticks: u64) -> CheckResult {
         let limit = self.now + MAX_SETTLE_TICKS;
         let mut settled_at = self.now;
@@ -128,10 +128,10 @@ impl World {
 
     fn is_link_settled(&self, process: &Process, link: &Link) -> bool {
         let replica = process.replica.as_ref();
-        // What was sent before the heal may have been lost.
+        // A push from before the heal may have been lost.
         let is_heartbeat = |span: Span| span.reports == 0 && link.sent_at > self.healed_at;
         !link.must_greet
-            && link.greeted() == self.living[link.to].last().copied()
+            && link.greeted() == self.running[link.to].last().copied()
             && replica.is_some_and(|replica| link.cursor.is_at_end(replica))
             && link
                 .waiting
@@ -139,7 +139,7 @@ impl World {
     }
 
     fn check_quiet(&mut self) -> CheckResult {
-        trace!(self, "all is said");
+        trace!(self, "the herd has converged");
         self.stage = Stage::Quiet;
         let since = self.now;
         self.run_until(since + 3 * HEARTBEAT_INTERVAL)?;
@@ -152,7 +152,7 @@ impl World {
         }
     }
 
-    /// A client reports, and the next one will.
+    /// Sends a client's report, and schedules the next one.
     pub(crate) fn report_and_schedule_next(&mut self) -> CheckResult {
         if self.reports_left > 0 {
             self.reports_left -= 1;

@@ -1,5 +1,4 @@
-//! What a seed draws before its schedule begins: the herd, the load and the
-//! faults.
+//! The setup that a seed draws before its schedule starts: the herd, the load and the faults.
 
 use std::fmt;
 
@@ -7,29 +6,28 @@ use crate::expiry::ExpirySetup;
 use crate::random::Random;
 use crate::topology::{self, Link};
 
-/// What may go wrong.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// A request never arrives.
     RequestLost,
-    /// A request is served, and its sender never hears of it.
+    /// A request is processed, and its response never arrives.
     ResponseLost,
     /// A request arrives twice, as after a quick retry.
     Doubled,
-    /// A request arrives long after its sender gave it up, or died.
+    /// A request arrives long after its sender gave it up or ended.
     Late,
     /// A push is merged in pieces, with other events between.
     Pieces,
-    /// A push is given up by its receiver between two pieces.
+    /// The receiver gives up a push between two pieces.
     Cancelled,
-    /// One server does not reach another, whose requests reach it.
+    /// One server does not reach another; the opposite direction works.
     Cut,
-    /// The herd falls into two parts.
+    /// The herd is split in two.
     Partition,
-    /// A process ends, and all that it held is lost.
+    /// A process ends, and loses all that it had.
     Crash,
-    /// A process stands still; it may be replaced, and wake beside its
-    /// replacement.
+    /// A process is suspended; another process may replace it, and both run when it resumes.
     Pause,
 }
 
@@ -47,8 +45,8 @@ impl Fault {
         Self::Pause,
     ];
 
-    /// The most often that it is drawn, per mille: of the messages, or of the
-    /// moments at which a server or a connection may fail.
+    /// Returns the maximum frequency that is drawn, per mille: of the messages, or of the moments
+    /// at which a server or a connection may fail.
     fn worst(self) -> u64 {
         match self {
             Self::RequestLost | Self::ResponseLost | Self::Doubled | Self::Cancelled => 250,
@@ -61,13 +59,12 @@ impl Fault {
     }
 }
 
-/// How often each fault happens, per mille.
+/// The frequency of each fault, per mille.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Faults([u32; Fault::ALL.len()]);
 
 impl Faults {
-    /// Each fault is there or not by a coin, so that every combination of them
-    /// comes up.
+    /// Includes each fault with a probability of one half, so that all combinations occur.
     fn draw(random: &mut Random) -> Self {
         Self(Fault::ALL.map(|fault| {
             if random.chance(500) {
@@ -101,49 +98,48 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// How clients load the herd.
+/// The load of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// One report at a time, the next when the net is quiet. Without faults.
+    /// One report at a time, the next when the herd is quiet. Without faults.
     Spaced,
     /// Reports at random times.
     Mixed,
-    /// As mixed, and one server takes so many at once that its feed gets to
-    /// this number, which is past a segment or two.
+    /// As `Mixed`, and one server receives reports at once until its last sequence number is at
+    /// least this, which is after the first segment.
     Burst(u64),
 }
 
-/// All that a schedule depends on.
+/// All parameters of a schedule.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// Decides the schedule, all else being equal.
+    /// The seed of the schedule.
     pub(crate) seed: u64,
     pub(crate) servers: usize,
     pub(crate) links: Vec<Link>,
-    /// How many senders a replica can tell apart.
+    /// Maximum number of senders that a replica tells apart.
     pub(crate) senders: usize,
-    /// Most reports in a batch, by the cursor's rule.
+    /// Maximum number of reports in a batch, by the cursor.
     pub(crate) batch: usize,
-    /// Most reports in a batch, by the room in the message.
+    /// Maximum number of reports in a batch, by the size of the message.
     pub(crate) room: usize,
     pub(crate) clients: usize,
     pub(crate) reports: usize,
-    /// Average ticks between two reports.
+    /// Average number of ticks between two reports.
     pub(crate) pace: u64,
     pub(crate) load: Load,
     pub(crate) faults: Faults,
-    /// Do servers forget old reports?
+    /// The expiry of reports, if any.
     pub(crate) expiry: Option<ExpirySetup>,
-    /// How often the config is edited, per mille of the moments at which
-    /// something may fail.
+    /// How often the config is edited, per mille of the moments at which something may fail.
     pub(crate) edits: u32,
-    /// The server that fails most often,
+    /// The server that fails most often.
     pub(crate) victim: usize,
-    /// and how often that it is it, per mille.
+    /// How often `victim` is the server that fails, per mille.
     pub(crate) aim: u32,
 }
 
-/// More senders than any replica can tell apart: as many bits as there are.
+/// Value of `senders` without a limit beyond the number of bits.
 pub(crate) const UNLIMITED_SENDERS: usize = usize::MAX;
 
 impl Setup {
@@ -185,8 +181,8 @@ impl Setup {
         setup
     }
 
-    /// One server runs many short runs among others that do not fail, so that
-    /// these record_greeting more incarnations than they remember.
+    /// Restarts one server often among others that do not fail, so that these are greeted by more
+    /// incarnations than they keep.
     fn make_churn(&mut self, random: &mut Random) {
         self.aim = 1000;
         for fault in [Fault::Crash, Fault::Pause, Fault::Late] {
@@ -207,16 +203,16 @@ impl Setup {
     }
 
     fn make_burst(&mut self, random: &mut Random) {
-        // Often just past the end of a segment, when most of it still counts.
+        // Often just after the end of a segment, when most of it is still live.
         let most = random.pick(&[100, 1200]);
         self.load = Load::Burst(1000 + random.between(0, most));
-        // The last is more than one look at the feed takes in.
+        // With the last of these, the feed has more changes than one read returns.
         self.clients = random.pick(&[50, 100, 150, 250, 700]);
         self.batch = random.pick(&[50, 300, 10_000]);
         self.room = random.pick(&[100, 1000]);
     }
 
-    /// Each way in which this setup can be made simpler by one step.
+    /// Returns all setups that are simpler by one step.
     pub(crate) fn simpler(&self) -> Vec<Self> {
         let mut all = Vec::new();
         let mut add = |change: &dyn Fn(&mut Self)| {

@@ -1,4 +1,4 @@
-//! Runs schedules, and makes a failing one small enough to read.
+//! Runs schedules, and shrinks a failing one.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,32 +7,32 @@ use crate::coverage::Coverage;
 use crate::setup::Setup;
 use crate::world::World;
 
-/// How many schedules of a simpler setup are tried before it passes for right.
+/// Number of schedules of a simpler setup that must pass before it counts as passing.
 const MAX_TRIES: u64 = 30;
 
-/// Most lines of a trace that are shown: the last ones.
+/// Maximum number of trace lines that are printed: the last ones.
 const MAX_TRACE_LINES: usize = 300;
 
-/// A schedule that broke a promise.
+/// A schedule that broke a guarantee.
 pub(crate) struct Failure {
     pub(crate) setup: Setup,
     pub(crate) text: String,
     trace: Vec<String>,
 }
 
-/// Runs one schedule, and gives what it came upon.
+/// Runs one schedule, and returns its coverage.
 pub(crate) fn run(setup: &Setup) -> Result<Coverage, Box<Failure>> {
     run_world(setup, false).map(|world| world.coverage)
 }
 
-/// Runs one schedule, and gives what happened.
+/// Runs one schedule, and returns its trace.
 pub(crate) fn trace(setup: &Setup) -> Result<Vec<String>, Box<Failure>> {
     run_world(setup, true).map(|world| world.trace.unwrap_or_default())
 }
 
 fn run_world(setup: &Setup, traced: bool) -> Result<World, Box<Failure>> {
     let mut world = World::new(setup, traced);
-    // The trace is wanted above all where the core panics.
+    // The trace is needed most if the library panics.
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let text = match ran.unwrap_or_else(|panic| Err(panic_text(&*panic))) {
         Ok(()) => return Ok(world),
@@ -51,12 +51,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or_default())
 }
 
-/// The simplest failing setup that is found step by step from a failing one,
-/// with its trace.
+/// Returns the simplest failing setup that is reached step by step from a failing one, with its
+/// trace.
 pub(crate) fn shrink(setup: &Setup) -> Option<Box<Failure>> {
-    // How clients are spread over a store's shards is not drawn from the seed.
-    // Only a mistake inside the store can depend on that, but then a failure
-    // may take some runs to come again.
+    // The spread of clients over a store's shards is not drawn from the seed. Only an error inside
+    // the store can depend on it; then a failure may need several runs to recur.
     let mut smallest = (0..MAX_TRIES).find_map(|_| trace(setup).err())?;
     while let Some(simpler) = simpler(&smallest.setup) {
         smallest = simpler;
@@ -65,7 +64,7 @@ pub(crate) fn shrink(setup: &Setup) -> Option<Box<Failure>> {
 }
 
 fn simpler(setup: &Setup) -> Option<Box<Failure>> {
-    // A simpler setup draws otherwise, so one schedule of it body little.
+    // A simpler setup draws other numbers, so one schedule of it says little.
     let schedules = |setup: Setup| {
         (0..MAX_TRIES).map(move |more| Setup {
             seed: setup.seed.wrapping_add(more),
@@ -77,7 +76,7 @@ fn simpler(setup: &Setup) -> Option<Box<Failure>> {
 }
 
 impl Failure {
-    /// All that one needs to understand the failure.
+    /// Returns the text that explains the failure: setup, trace and message.
     pub(crate) fn report(&self) -> String {
         let skipped = self.trace.len().saturating_sub(MAX_TRACE_LINES);
         let trace = self.trace[skipped..].join("\n");

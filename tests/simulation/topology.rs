@@ -1,4 +1,4 @@
-//! Who talks with whom.
+//! Topologies: which servers have links.
 
 use crate::random::Random;
 
@@ -7,10 +7,10 @@ pub(crate) const NAMES: [&str; 7] = [
     "Riley", "Jaquez", "Juzang", "Campbell", "Bernard", "Kim", "Lee",
 ];
 
-/// Two servers that talk with each other, by their places in [`NAMES`].
+/// Two linked servers, as indexes of [`NAMES`].
 pub(crate) type Link = (usize, usize);
 
-/// A number of servers, and a connected net of links among them.
+/// Draws a number of servers and a connected topology.
 pub(crate) fn draw(random: &mut Random) -> (usize, Vec<Link>) {
     let servers = random.between(3, NAMES.len() as u64) as usize;
     match random.below(8) {
@@ -42,12 +42,12 @@ fn complete(servers: usize) -> Vec<Link> {
     (1..servers).flat_map(below).collect()
 }
 
-/// Bernard talks with everyone but Riley.
+/// Returns the classic herd: Bernard has links with all servers except Riley.
 fn classic() -> Vec<Link> {
     vec![(0, 1), (0, 2), (1, 4), (2, 4), (2, 3), (3, 4)]
 }
 
-/// A random tree, and any further links by a coin of random weight.
+/// Returns a random tree with further links, each with the same random probability.
 fn any(servers: usize, random: &mut Random) -> Vec<Link> {
     let tree: Vec<Link> = (1..servers).map(|one| (random.below(one), one)).collect();
     let more = random.between(0, 1000) as u32;

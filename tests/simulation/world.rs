@@ -1,5 +1,4 @@
-//! The world that a schedule runs in, and what makes it go on: one event after
-//! another.
+//! The world in which a schedule runs, and its event loop.
 
 use proxyherd::replication::replica::Replica;
 
@@ -13,36 +12,35 @@ use crate::random::Random;
 use crate::setup::{Faults, Setup};
 use crate::topology::{Link, NAMES};
 
-/// What a check gives: a broken promise is told in text.
+/// The result of a check; the error is the message of a broken guarantee.
 pub(crate) type CheckResult<T = ()> = Result<T, String>;
 
-/// Most processes while servers may fail; a set of all that ever were must fit
-/// into a word.
+/// Maximum number of processes while servers may fail. A set of all processes must fit in a word.
 const MAX_PROCESSES: usize = 64 - NAMES.len();
 
-/// Most processes of one server at a time: one, and older ones that woke
-/// beside it. Fewer than a neighbour remembers, or they could push one another
-/// out of its memory for ever.
+/// Maximum number of running processes of one server: the newest, and older ones that resumed
+/// beside it. It is less than the number of incarnations that a neighbour keeps; otherwise they
+/// could displace one another indefinitely.
 const MAX_PROCESSES_PER_SERVER: usize = 3;
 
-/// A link with nothing to say body so this often.
+/// Ticks after which a link without changes sends a heartbeat.
 pub(crate) const HEARTBEAT_INTERVAL: u64 = 80;
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
-    /// Who is to talk with whom now; processes know what they have read.
+    /// The current config. Processes have the links of the config that they read last.
     pub(crate) config: Vec<Link>,
     pub(crate) random: Random,
     pub(crate) now: u64,
     pub(crate) queue: Queue,
     pub(crate) processes: Vec<Process>,
-    /// The processes of each server that have not ended, the newest last.
-    pub(crate) living: Vec<Vec<Pid>>,
+    /// The running processes of each server, the newest last.
+    pub(crate) running: Vec<Vec<Pid>>,
     pub(crate) ledger: Ledger,
     pub(crate) faults: Faults,
     pub(crate) cuts: Vec<Cut>,
     pub(crate) coverage: Coverage,
-    /// What happened, if anyone wants to read it.
+    /// The trace, if it is recorded.
     pub(crate) trace: Option<Vec<String>>,
     pub(crate) stage: Stage,
     pub(crate) reports_left: usize,
@@ -51,15 +49,15 @@ pub(crate) struct World {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Clients report, and things fail.
+    /// Clients report, and faults occur.
     Faulty,
-    /// Nothing fails any more, and no client reports.
+    /// No faults occur, and no client reports.
     Healed,
-    /// All is said: nothing but heartbeats may be sent.
+    /// The herd has converged; only heartbeats may be sent.
     Quiet,
 }
 
-/// Writes a line of the trace, if there is one.
+/// Adds a line to the trace, if it is recorded.
 macro_rules! trace {
     ($world:expr, $($text:tt)+) => {
         if $world.trace.is_some() {
@@ -79,7 +77,7 @@ impl World {
             now: 0,
             queue: Queue::default(),
             processes: Vec::new(),
-            living: vec![Vec::new(); setup.servers],
+            running: vec![Vec::new(); setup.servers],
             faults: setup.faults,
             cuts: Vec::new(),
             coverage: Coverage::default(),
@@ -126,8 +124,7 @@ impl World {
         Ok(())
     }
 
-    /// Drops what is meant for a process that has ended, and puts off what is
-    /// meant for one that stands still.
+    /// Drops an event of a process that has ended, and postpones one of a suspended process.
     fn deliverable(&mut self, event: Event) -> Option<Event> {
         let pid = match &event {
             Event::Reload(pid) | Event::Step(pid, _) | Event::TimeOut(pid, ..) => *pid,
@@ -150,7 +147,7 @@ impl World {
 
     pub(crate) fn start(&mut self, server: usize) {
         let too_many = self.processes.len() >= MAX_PROCESSES && self.stage == Stage::Faulty;
-        if too_many || self.living[server].len() == MAX_PROCESSES_PER_SERVER {
+        if too_many || self.running[server].len() == MAX_PROCESSES_PER_SERVER {
             return;
         }
         let pid = Pid(self.processes.len());
@@ -158,7 +155,7 @@ impl World {
         let place = (server, self.expiry(server));
         let process = Process::new(pid, place, runs + 1, (&self.setup, &self.config));
         self.processes.push(process);
-        self.living[server].push(pid);
+        self.running[server].push(pid);
         trace!(
             self,
             "{} starts, incarnation {}",
@@ -172,26 +169,26 @@ impl World {
         trace!(self, "{} ends", self.process_name(pid));
         let process = &mut self.processes[pid.0];
         process.replica = None;
-        self.living[process.server].retain(|&living| living != pid);
+        self.running[process.server].retain(|&running| running != pid);
     }
 
     pub(crate) fn alive(&self) -> impl Iterator<Item = &Process> {
-        let living = self.living.iter().flatten();
-        living.map(|pid| &self.processes[pid.0])
+        let running = self.running.iter().flatten();
+        running.map(|pid| &self.processes[pid.0])
     }
 
-    /// The replica of a process that has not ended.
+    /// Returns the replica of a running process.
     pub(crate) fn replica(&self, pid: Pid) -> &Replica {
         let replica = self.processes[pid.0].replica.as_ref();
         replica.expect("what is meant for the dead was dropped")
     }
 
-    /// The server whose process this is.
+    /// Returns the server of a process.
     pub(crate) fn server(&self, pid: Pid) -> usize {
         self.processes[pid.0].server
     }
 
-    /// The process's name, for people to read.
+    /// Returns the name of a process for messages.
     pub(crate) fn process_name(&self, pid: Pid) -> String {
         let process = &self.processes[pid.0];
         format!("{}#{}", NAMES[process.server], process.run)
