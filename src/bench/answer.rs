@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerError {
     /// An echo of the line after `? `.
-    Refused,
+    Rejected,
     /// A line other than `AT NAME SKEW` and three fields.
     NoAtLine,
     /// An AT line with other fields than those of the report.
@@ -30,14 +30,14 @@ pub(super) enum AnswerError {
 impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Refused => "the server took it for an invalid command",
-            Self::NoAtLine => "that is no AT line",
-            Self::OtherFields => "its fields are not those of the newest report",
-            Self::Skew => "its skew is not a sign, digits, a point and nine digits",
-            Self::OtherName => "the server had another name before",
-            Self::NoPlaces => "what follows the AT line is no JSON with places",
-            Self::TooManyPlaces => "there are more places than were wanted",
-            Self::Status => "the status of the places is neither OK nor ZERO_RESULTS",
+            Self::Rejected => "rejected as invalid",
+            Self::NoAtLine => "not an AT line",
+            Self::OtherFields => "other fields than the newest report",
+            Self::Skew => "a skew other than a sign, digits, a point and nine digits",
+            Self::OtherName => "the server had another name in earlier answers",
+            Self::NoPlaces => "no JSON with places after the AT line",
+            Self::TooManyPlaces => "more places than requested",
+            Self::Status => "a status other than OK and ZERO_RESULTS",
         })
     }
 }
@@ -50,9 +50,10 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
 /// Splits a line without its LF into `AT NAME SKEW` and `fields`, and returns the name.
 pub(super) fn at_line<'a>(line: &'a [u8], fields: &[u8]) -> Result<&'a [u8], AnswerError> {
     let Some(rest) = line.strip_prefix(b"AT ") else {
-        return Err(match line.starts_with(b"?") {
-            true => AnswerError::Refused,
-            false => AnswerError::NoAtLine,
+        return Err(if line.starts_with(b"?") {
+            AnswerError::Rejected
+        } else {
+            AnswerError::NoAtLine
         });
     };
     let Some(head) = rest.strip_suffix(fields) else {
@@ -63,10 +64,10 @@ pub(super) fn at_line<'a>(line: &'a [u8], fields: &[u8]) -> Result<&'a [u8], Ans
         .filter(|&space| space > 0)
         .ok_or(AnswerError::NoAtLine)?;
     let (name, skew) = head.split_at(space);
-    match is_skew(&skew[1..]) {
-        true => Ok(name),
-        false => Err(AnswerError::Skew),
+    if !is_skew(&skew[1..]) {
+        return Err(AnswerError::Skew);
     }
+    Ok(name)
 }
 
 fn is_skew(text: &[u8]) -> bool {
@@ -87,7 +88,7 @@ pub(super) fn places_length(bytes: &[u8]) -> Option<usize> {
 
 /// Checks only the beginning, the end and the status of the places, which is cheap enough
 /// for each answer.
-pub(super) fn places_look_right(json: &[u8]) -> Result<(), AnswerError> {
+pub(super) fn check_places_roughly(json: &[u8]) -> Result<(), AnswerError> {
     let json = json.trim_ascii();
     if !(json.starts_with(b"{") && json.ends_with(b"}")) {
         return Err(AnswerError::NoPlaces);
@@ -97,27 +98,27 @@ pub(super) fn places_look_right(json: &[u8]) -> Result<(), AnswerError> {
     let value = json[at + b"\"status\"".len()..].trim_ascii_start();
     let value = value.strip_prefix(b":").ok_or(AnswerError::NoPlaces)?;
     let value = value.trim_ascii_start();
-    match value.starts_with(b"\"OK\"") || value.starts_with(b"\"ZERO_RESULTS\"") {
-        true => Ok(()),
-        false => Err(AnswerError::Status),
+    if !(value.starts_with(b"\"OK\"") || value.starts_with(b"\"ZERO_RESULTS\"")) {
+        return Err(AnswerError::Status);
     }
+    Ok(())
 }
 
 /// The keys that places must have; other keys are allowed.
 #[derive(Deserialize)]
-struct Places {
+struct PlacesBody {
     results: Vec<IgnoredAny>,
     #[serde(rename = "status")]
     _status: String,
 }
 
 /// Parses the places as a whole, which costs more than a server needs to write them.
-pub(super) fn places_are_right(json: &[u8], most: u32) -> Result<(), AnswerError> {
-    let places: Places = serde_json::from_slice(json).map_err(|_| AnswerError::NoPlaces)?;
-    match places.results.len() <= most as usize {
-        true => Ok(()),
-        false => Err(AnswerError::TooManyPlaces),
+pub(super) fn check_places(json: &[u8], limit: u32) -> Result<(), AnswerError> {
+    let places: PlacesBody = serde_json::from_slice(json).map_err(|_| AnswerError::NoPlaces)?;
+    if places.results.len() > limit as usize {
+        return Err(AnswerError::TooManyPlaces);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -125,13 +126,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_lines_are_checked_to_the_byte() {
+    fn at_lines_are_checked_byte_for_byte() {
         let check = |line: &str| at_line(line.as_bytes(), b" kiwi +1-2 3.5").map(<[u8]>::to_vec);
-        let right = "AT Riley +0.263873386 kiwi +1-2 3.5";
-        assert_eq!(check(right).unwrap(), b"Riley");
+        let correct = "AT Riley +0.263873386 kiwi +1-2 3.5";
+        assert_eq!(check(correct).unwrap(), b"Riley");
         assert!(check("AT a -17.000000000 kiwi +1-2 3.5").is_ok());
         for (wrong, why) in [
-            ("? IAMAT kiwi +1-2 3.5", AnswerError::Refused),
+            ("? IAMAT kiwi +1-2 3.5", AnswerError::Rejected),
             ("", AnswerError::NoAtLine),
             ("at Riley +0.263873386 kiwi +1-2 3.5", AnswerError::NoAtLine),
             ("AT Riley kiwi +1-2 3.5", AnswerError::NoAtLine),
@@ -157,8 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn places_are_json_with_results_and_a_good_status() {
-        let look = |json: &str| places_look_right(json.as_bytes());
+    fn places_are_json_with_results_and_a_status_of_success() {
+        let look = |json: &str| check_places_roughly(json.as_bytes());
         assert_eq!(look("{\"results\": [], \"status\" : \"OK\"}\n\n"), Ok(()));
         assert_eq!(look("{\"status\":\"ZERO_RESULTS\"}"), Ok(()));
         assert_eq!(
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(look("[]"), Err(AnswerError::NoPlaces));
         assert_eq!(look("{\"status\"}"), Err(AnswerError::NoPlaces));
 
-        let read = |json: &str| places_are_right(json.as_bytes(), 1);
+        let read = |json: &str| check_places(json.as_bytes(), 1);
         assert_eq!(read("{\"results\": [{}], \"status\": \"OK\"}\n\n"), Ok(()));
         assert_eq!(
             read("{\"results\": [{},{}], \"status\": \"OK\"}"),

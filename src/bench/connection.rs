@@ -6,7 +6,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::clock::Stopwatch;
-use super::window::{Window, WorkerState};
+use super::window::{RequestWindow, WorkerState};
 use super::workload::Workload;
 
 /// The size of the read buffer.
@@ -16,14 +16,14 @@ const READ_BUFFER: usize = 64 * 1024;
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// A pipelined connection to one server.
-pub(super) struct Connection {
+pub(super) struct LoadConnection {
     stream: TcpStream,
     /// The connection's index in the whole load.
     pub(super) index: u32,
     /// The server's index.
     pub(super) server: usize,
-    pub(super) lane: Workload,
-    pub(super) window: Window,
+    pub(super) workload: Workload,
+    pub(super) window: RequestWindow,
     /// The next turn on the schedule, in an open-loop load.
     pub(super) turn: u64,
     /// The received part of an incomplete answer.
@@ -33,7 +33,7 @@ pub(super) struct Connection {
 }
 
 /// The reason why a connection cannot continue.
-pub(super) enum Broken {
+pub(super) enum ConnectionError {
     /// The server closed the connection, or the network failed.
     Io(io::Error),
     /// An answer exceeds `MAX_ANSWER_BYTES`.
@@ -42,32 +42,32 @@ pub(super) enum Broken {
     Silent(f64),
 }
 
-impl Broken {
-    fn words(&self) -> String {
+impl ConnectionError {
+    fn description(&self) -> String {
         match self {
             Self::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                "the server closed it".to_owned()
+                "closed by the server".to_owned()
             }
             Self::Io(error) => error.to_string(),
-            Self::TooLong => format!("an answer is longer than {MAX_ANSWER_BYTES} bytes"),
-            Self::Silent(limit) => format!("a request had no answer for {limit} s"),
+            Self::TooLong => format!("an answer exceeds {MAX_ANSWER_BYTES} bytes"),
+            Self::Silent(limit) => format!("no answer within {limit} s"),
         }
     }
 }
 
-impl Connection {
+impl LoadConnection {
     pub(super) fn new(
         stream: std::net::TcpStream,
         index: u32,
         server: usize,
-        lane: Workload,
+        workload: Workload,
     ) -> Self {
         Self {
             stream: TcpStream::from_std(stream),
             index,
             server,
-            lane,
-            window: Window::new(server),
+            workload,
+            window: RequestWindow::new(server),
             turn: 0,
             carry: Vec::new(),
             is_broken: false,
@@ -81,14 +81,14 @@ impl Connection {
 
     /// Writes as much of the window as the socket takes. The rest follows when the socket
     /// is writable again.
-    pub(super) fn write(&mut self) -> Result<(), Broken> {
+    pub(super) fn write(&mut self) -> Result<(), ConnectionError> {
         while !self.window.unwritten().is_empty() {
             match self.stream.write(self.window.unwritten()) {
-                Ok(0) => return Err(Broken::Io(ErrorKind::WriteZero.into())),
-                Ok(written) => self.window.wrote(written),
+                Ok(0) => return Err(ConnectionError::Io(ErrorKind::WriteZero.into())),
+                Ok(written) => self.window.mark_written(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Broken::Io(error)),
+                Err(error) => return Err(ConnectionError::Io(error)),
             }
         }
         Ok(())
@@ -102,25 +102,25 @@ impl Connection {
         to_the_end: bool,
         buffer: &mut Vec<u8>,
         clock: &Stopwatch,
-        desk: &mut WorkerState,
-    ) -> Result<(), Broken> {
+        state: &mut WorkerState,
+    ) -> Result<(), ConnectionError> {
         loop {
             let carried = self.carry.len();
             buffer.resize((2 * carried).max(READ_BUFFER), 0);
             buffer[..carried].copy_from_slice(&self.carry);
             let read = match self.stream.read(&mut buffer[carried..]) {
-                Ok(0) => return Err(Broken::Io(ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(ConnectionError::Io(ErrorKind::UnexpectedEof.into())),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Broken::Io(error)),
+                Err(error) => return Err(ConnectionError::Io(error)),
             };
             let bytes = &buffer[..carried + read];
-            let taken = self.window.take(bytes, clock.now(), desk);
+            let taken = self.window.take(bytes, clock.now(), state);
             self.carry.clear();
             self.carry.extend_from_slice(&bytes[taken..]);
             if self.carry.len() > MAX_ANSWER_BYTES {
-                return Err(Broken::TooLong);
+                return Err(ConnectionError::TooLong);
             }
             if carried + read < buffer.len() && !to_the_end {
                 return Ok(());
@@ -129,15 +129,17 @@ impl Connection {
     }
 
     /// Marks the connection as broken and counts its unanswered requests.
-    pub(super) fn end(&mut self, broken: &Broken, desk: &mut WorkerState) {
+    pub(super) fn end(&mut self, broken: &ConnectionError, state: &mut WorkerState) {
         self.is_broken = true;
         let unanswered = self.window.len();
-        self.window.give_up(desk);
-        desk.tally.servers[self.server].faults.broken += 1;
+        self.window.abandon(state);
+        state.tally.servers[self.server].faults.broken += 1;
         let (number, server) = (self.index + 1, self.server + 1);
-        desk.tally.example(|| {
-            let why = broken.words();
-            format!("connection {number} to server {server} broke: {why}; {unanswered} requests were unanswered")
+        state.tally.add_example(|| {
+            let why = broken.description();
+            format!(
+                "connection {number} to server {server} broke: {why}; unanswered requests: {unanswered}"
+            )
         });
     }
 }

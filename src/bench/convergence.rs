@@ -11,149 +11,189 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use super::answer::at_line;
 use super::dial::connect;
+use super::load::{LoadResult, Reported};
 use super::payload::Payload;
+use super::run_state::{RunState, Stage};
 use super::settings::BenchSettings;
-use super::shared::{Shared, Stage};
+use crate::model::address::Address;
 
 /// The number of pipelined queries.
-const ASKED_AT_ONCE: usize = 64;
+const QUERY_BATCH: usize = 64;
 
 /// The pause before the next pass over missing reports.
-const PAUSE: Duration = Duration::from_millis(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The newest report of a client.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reported {
-    pub(super) client: u32,
-    /// The report's time, in nanoseconds since 1970.
-    pub(super) nanos: u64,
-    /// The index of the server that received it.
-    pub(super) server: usize,
+/// The results of the check.
+#[derive(Serialize)]
+pub(super) struct Convergence {
+    /// The number of reports that were looked up at every server.
+    pub(super) clients: usize,
+    /// The time from the load's end until every server had every report. `None` if a report
+    /// was missing to the end, or if a check failed.
+    #[serde(rename = "everywhere_seconds", serialize_with = "optional_seconds")]
+    pub(super) everywhere: Option<u64>,
+    /// One entry for each server, in the order of the settings.
+    pub(super) servers: Vec<ServerConvergence>,
 }
 
-/// The result for one server.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Convergence {
+/// The results of the check for one server. Times are nanoseconds from the load's end.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ServerConvergence {
+    address: String,
+    /// The server's name in its AT lines, or its address.
+    pub(super) name: String,
     /// The number of reports that the server never returned.
-    pub(super) lacking: u64,
-    /// Nanoseconds from the load's end until a report was last missing; 0 if none was.
-    pub(super) lacked_until: u64,
-    /// Nanoseconds from the load's end until all reports were found.
+    pub(super) missing: u64,
+    /// The time at which a report was last missing; 0 if none was.
+    #[serde(rename = "last_missing_seconds", serialize_with = "seconds")]
+    pub(super) last_missing: u64,
+    /// The time at which the last report was found.
+    #[serde(rename = "complete_seconds", serialize_with = "seconds")]
     pub(super) complete: u64,
     /// The reason why the check could not be completed.
     pub(super) error: Option<String>,
 }
 
-/// Looks up all of `reported` at every server. The last pass is the first that begins after
-/// the time limit. `ended` is the end of the load, `names` are the servers' names.
-pub(super) fn settle(
-    settings: &BenchSettings,
-    mut reported: Vec<Reported>,
-    names: &[Option<String>],
-    ended: u64,
-    shared: &Shared,
-) -> Vec<Convergence> {
-    shared.enter(Stage::Settling);
+/// Looks up the newest report of every client at every server, and repeats this for missing
+/// ones. The last pass is the first that begins after the time limit.
+pub(super) fn check(settings: &BenchSettings, loaded: &LoadResult, run: &RunState) -> Convergence {
+    run.enter(Stage::Converging);
+    let mut reported = loaded.reported.clone();
     reported.sort_unstable_by_key(|report| std::cmp::Reverse(report.nanos));
-    let reported = &reported;
-    thread::scope(|scope| {
-        let asking: Vec<_> = (settings.servers.iter())
-            .map(|server| {
-                scope.spawn(move || {
-                    let mut seeker = Seeker {
-                        payload: Payload::new(&settings.prefix, settings.id_length, "0", 0),
-                        names,
-                        ended,
-                        timeout: settings.timeout,
-                        shared,
-                        found: Convergence::default(),
-                        text: Vec::new(),
-                    };
-                    let asked = connect(server, settings.timeout)
-                        .map_err(|error| error.to_string())
-                        .and_then(|stream| {
-                            let sought = seeker.seek(&stream, reported);
-                            sought.map_err(|error| error.to_string())
-                        });
-                    seeker.found.error = asked.err();
-                    seeker.found
-                })
+    let tallies = loaded.tally.servers.iter();
+    let names: Vec<_> = tallies.map(|server| server.name.clone()).collect();
+    let (reported, names) = (reported.as_slice(), names.as_slice());
+    let servers: Vec<_> = thread::scope(|scope| {
+        let checks: Vec<_> = (settings.servers.iter().zip(names))
+            .map(|(server, name)| {
+                let checker = Checker {
+                    payload: Payload::new(&settings.prefix, settings.id_length, "0", 0),
+                    names,
+                    ended: loaded.ended,
+                    timeout: settings.timeout,
+                    run,
+                    found: ServerConvergence::new(server, name.as_deref()),
+                    text: Vec::new(),
+                };
+                scope.spawn(|| checker.run(server, reported))
             })
             .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, Convergence>| {
-            thread
+        let join = |check: thread::ScopedJoinHandle<'_, ServerConvergence>| {
+            check
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        asking.into_iter().map(join).collect()
-    })
+        checks.into_iter().map(join).collect()
+    });
+    let is_complete = |server: &ServerConvergence| server.missing == 0 && server.error.is_none();
+    let complete = servers.iter().map(|server| server.complete).max();
+    Convergence {
+        clients: reported.len(),
+        everywhere: complete.filter(|_| servers.iter().all(is_complete)),
+        servers,
+    }
+}
+
+impl ServerConvergence {
+    fn new(server: &Address, name: Option<&str>) -> Self {
+        let address = server.to_string();
+        Self {
+            name: name.unwrap_or(&address).to_owned(),
+            address,
+            missing: 0,
+            last_missing: 0,
+            complete: 0,
+            error: None,
+        }
+    }
+}
+
+fn seconds<S: Serializer>(nanos: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(*nanos as f64 / 1e9)
+}
+
+fn optional_seconds<S: Serializer>(nanos: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    nanos.map(|nanos| nanos as f64 / 1e9).serialize(serializer)
 }
 
 /// The lookups at one server.
-struct Seeker<'a> {
+struct Checker<'a> {
     payload: Payload,
     names: &'a [Option<String>],
     ended: u64,
     timeout: u64,
-    shared: &'a Shared,
-    found: Convergence,
+    run: &'a RunState,
+    found: ServerConvergence,
     text: Vec<u8>,
 }
 
-impl Seeker<'_> {
-    fn seek(&mut self, stream: &TcpStream, reported: &[Reported]) -> io::Result<()> {
+impl Checker<'_> {
+    fn run(mut self, server: &Address, reported: &[Reported]) -> ServerConvergence {
+        let checked = connect(server, self.timeout)
+            .map_err(|error| error.to_string())
+            .and_then(|stream| {
+                let checked = self.check(&stream, reported);
+                checked.map_err(|error| error.to_string())
+            });
+        self.found.error = checked.err();
+        self.found
+    }
+
+    fn check(&mut self, stream: &TcpStream, reported: &[Reported]) -> io::Result<()> {
         stream.set_read_timeout(Some(Duration::from_nanos(self.timeout)))?;
         let mut answers = BufReader::with_capacity(64 * 1024, stream);
-        let mut sought = reported.to_vec();
-        self.found.lacking = sought.len() as u64;
+        let mut pending = reported.to_vec();
+        self.found.missing = pending.len() as u64;
         loop {
             // With many clients one pass may take longer than the limit, and reports that
             // were missing early in it may have arrived since.
             let is_last = self.since_end() > self.timeout;
-            let mut lacking = Vec::new();
-            for some in sought.chunks(ASKED_AT_ONCE) {
-                self.ask(stream, &mut answers, some, &mut lacking)?;
-                if self.shared.is_stopped() {
+            let mut missing = Vec::new();
+            for batch in pending.chunks(QUERY_BATCH) {
+                self.query(stream, &mut answers, batch, &mut missing)?;
+                if self.run.is_stopped() {
                     return Ok(());
                 }
             }
-            if lacking.is_empty() || is_last {
+            if missing.is_empty() || is_last {
                 return Ok(());
             }
-            sought = lacking;
-            thread::sleep(PAUSE);
+            pending = missing;
+            thread::sleep(RETRY_INTERVAL);
         }
     }
 
-    /// Queries some clients, and keeps those whose report is missing.
-    fn ask(
+    /// Queries a batch of clients, and appends those whose report is missing to `missing`.
+    fn query(
         &mut self,
         mut stream: &TcpStream,
         answers: &mut impl BufRead,
-        some: &[Reported],
-        lacking: &mut Vec<Reported>,
+        batch: &[Reported],
+        missing: &mut Vec<Reported>,
     ) -> io::Result<()> {
         self.text.clear();
-        for report in some {
+        for report in batch {
             self.payload.whatsat(&mut self.text, report.client);
         }
         stream.write_all(&self.text)?;
-        for report in some {
-            if self.is_known(answers, report)? {
-                self.found.lacking -= 1;
+        for report in batch {
+            if self.has_report(answers, report)? {
+                self.found.missing -= 1;
                 self.found.complete = self.since_end();
             } else {
-                self.found.lacked_until = self.since_end();
-                lacking.push(*report);
+                self.found.last_missing = self.since_end();
+                missing.push(*report);
             }
         }
-        self.shared.count(some.len() as u64);
+        self.run.count(batch.len() as u64);
         Ok(())
     }
 
-    fn is_known(&mut self, answers: &mut impl BufRead, report: &Reported) -> io::Result<bool> {
+    fn has_report(&mut self, answers: &mut impl BufRead, report: &Reported) -> io::Result<bool> {
         let mut line = Vec::new();
         read_line(answers, &mut line)?;
         let mut skipped = Vec::new();
@@ -171,7 +211,7 @@ impl Seeker<'_> {
     }
 
     fn since_end(&self) -> u64 {
-        self.shared.clock.now().saturating_sub(self.ended)
+        self.run.clock.now().saturating_sub(self.ended)
     }
 }
 

@@ -27,12 +27,12 @@ impl fmt::Display for BenchError {
         match self {
             Self::Connect { server, error } => write!(
                 f,
-                "no connection to {server}: {error}\nis the herd running? `proxyherd up` starts \
-                 that of the config, and --server HOST:PORT aims at another server"
+                "cannot connect to {server}: {error}; start the herd of the config with \
+                 `proxyherd up`, or select another server with --server HOST:PORT"
             ),
-            Self::System(error) => write!(f, "the load can not be made: {error}"),
-            Self::Faulty(words) => f.write_str(words),
-            Self::Print(error) => write!(f, "the results can not be printed: {error}"),
+            Self::System(error) => write!(f, "cannot generate the load: {error}"),
+            Self::Faulty(summary) => f.write_str(summary),
+            Self::Print(error) => write!(f, "cannot print the results: {error}"),
         }
     }
 }

@@ -3,20 +3,29 @@
 use std::sync::Arc;
 use std::thread;
 
-use super::connection::Connection;
-use super::convergence::Reported;
+use super::connection::LoadConnection;
 use super::dial::connect_nonblocking;
 use super::error::BenchError;
 use super::payload::Payload;
+use super::run_state::RunState;
 use super::settings::{BenchSettings, Length, Load};
-use super::shared::Shared;
 use super::tally::Tally;
 use super::window::WorkerState;
-use super::worker::{Done, Worker};
+use super::worker::{Worker, WorkerResult};
 use super::workload::Workload;
 
+/// The newest report of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reported {
+    pub(super) client: u32,
+    /// The report's time, in nanoseconds since 1970.
+    pub(super) nanos: u64,
+    /// The index of the server that received it.
+    pub(super) server: usize,
+}
+
 /// The result of a load.
-pub(super) struct Loaded {
+pub(super) struct LoadResult {
     pub(super) tally: Tally,
     /// The newest report of every client whose connection did not break.
     pub(super) reported: Vec<Reported>,
@@ -28,29 +37,29 @@ pub(super) struct Loaded {
 pub(super) fn run(
     settings: &BenchSettings,
     load: &Load,
-    shared: &Arc<Shared>,
-) -> Result<Loaded, BenchError> {
+    run: &Arc<RunState>,
+) -> Result<LoadResult, BenchError> {
     let mut threads = Vec::new();
-    for worker in workers(settings, load, shared)? {
+    for worker in workers(settings, load, run)? {
         threads.push(thread::spawn(|| worker.run()));
     }
     let mut tally = Tally::new(settings.servers.len());
     let mut connections = Vec::new();
     for thread in threads {
         // The panic hook has already reported the panic, and it cannot be handled here.
-        let done: Done = thread
+        let done: WorkerResult = thread
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         tally.add(done.tally);
         connections.extend(done.connections);
     }
-    let ended = shared.clock.now();
-    shared.end_load();
+    let ended = run.clock.now();
+    run.end_load();
     let whole = connections
         .iter()
         .filter(|connection| !connection.is_broken);
     let reported = whole.flat_map(|connection| {
-        let newest = connection.lane.newest();
+        let newest = connection.workload.newest();
         newest.map(|(client, nanos)| Reported {
             client,
             nanos,
@@ -58,7 +67,7 @@ pub(super) fn run(
         })
     });
     let reported = reported.collect();
-    Ok(Loaded {
+    Ok(LoadResult {
         tally,
         reported,
         ended,
@@ -68,26 +77,26 @@ pub(super) fn run(
 fn workers(
     settings: &BenchSettings,
     load: &Load,
-    shared: &Arc<Shared>,
+    run: &Arc<RunState>,
 ) -> Result<Vec<Worker>, BenchError> {
     let threads = load.threads;
-    let mut lanes: Vec<Vec<Connection>> = (0..threads).map(|_| Vec::new()).collect();
+    let mut by_thread: Vec<Vec<LoadConnection>> = (0..threads).map(|_| Vec::new()).collect();
     for index in 0..load.connections {
         let server = index as usize % settings.servers.len();
         let stream = connect_nonblocking(&settings.servers[server], load.timeout)?;
-        let lane = Workload::new(index, load.connections, load.clients, load.questions);
-        let connection = Connection::new(stream, index, server, lane);
-        lanes[(index % threads) as usize].push(connection);
+        let workload = Workload::new(index, load.connections, load.clients, load.queries);
+        let connection = LoadConnection::new(stream, index, server, workload);
+        by_thread[(index % threads) as usize].push(connection);
     }
     let mut workers = Vec::new();
-    for (thread, connections) in lanes.into_iter().enumerate() {
+    for (thread, connections) in by_thread.into_iter().enumerate() {
         let share = match load.length {
             Length::Requests(all) => share(all, threads.into(), thread as u64),
             Length::Time(_) => 0,
         };
-        let desk = desk(settings, load);
-        let shared = shared.clone();
-        workers.push(Worker::new(connections, desk, load, share, shared)?);
+        let state = worker_state(settings, load);
+        let run = run.clone();
+        workers.push(Worker::new(connections, state, load, share, run)?);
     }
     Ok(workers)
 }
@@ -97,11 +106,11 @@ fn share(all: u64, several: u64, one: u64) -> u64 {
     all / several + u64::from(one < all % several)
 }
 
-fn desk(settings: &BenchSettings, load: &Load) -> WorkerState {
+fn worker_state(settings: &BenchSettings, load: &Load) -> WorkerState {
     let radius = load.radius.to_string();
     WorkerState {
-        payload: Payload::new(&settings.prefix, settings.id_length, &radius, load.most),
-        most: load.most,
+        payload: Payload::new(&settings.prefix, settings.id_length, &radius, load.limit),
+        limit: load.limit,
         is_checked: load.is_checked,
         tally: Tally::new(settings.servers.len()),
         answered: 0,

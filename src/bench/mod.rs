@@ -24,7 +24,8 @@
 //! requests that count, divided by the time from the start of the measured part to the last
 //! of those answers.
 //!
-//! Each client belongs to one connection and its times only increase, so every report wins.
+//! Each client belongs to one connection and its times only increase, so every report is the
+//! newest.
 //! Each answer and the final state of every server are therefore known in advance
 //! ([`workload`]). Each answer is compared with the bytes that were sent ([`window`]),
 //! which is cheap; only `--unchecked` turns this off.
@@ -46,8 +47,8 @@
 //! | [`window`], [`answer`] | pending requests and the check of their answers |
 //! | [`connection`], [`worker`], [`timer`], [`dial`] | sockets and threads |
 //! | [`load`], [`spread`], [`convergence`] | the three measurements |
-//! | [`tally`], [`report`], [`table`], [`json`] | results and their formats |
-//! | [`shared`], [`clock`], [`progress`], [`error`] | shared state, progress and errors |
+//! | [`tally`], [`report`], [`table`] | results and their formats |
+//! | [`run_state`], [`clock`], [`progress`], [`error`] | shared state, progress and errors |
 
 mod answer;
 mod arguments;
@@ -57,14 +58,13 @@ mod convergence;
 mod dial;
 mod digits;
 mod error;
-mod json;
 mod load;
 mod pacing;
 mod payload;
 mod progress;
 mod report;
+mod run_state;
 mod settings;
-mod shared;
 mod spread;
 mod table;
 mod tally;
@@ -83,19 +83,22 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use progress::ProgressLine;
+use convergence::Convergence;
+use load::LoadResult;
+use progress::Progress;
 use report::BenchReport;
-use shared::Shared;
+use run_state::RunState;
+use spread::Spread;
 
-pub use arguments::{Arguments, NOTES};
+pub use arguments::{BenchArguments, NOTES};
 pub use error::BenchError;
 pub use settings::BenchSettings;
 
 /// The interval between two updates of the progress bar.
-const SHOWN_EVERY: Duration = Duration::from_millis(200);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The exit status of a program that Ctrl-C ended, as shells report it.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED_EXIT_CODE: i32 = 130;
 
 /// Measures as `settings` specify, and prints the results to standard output.
 ///
@@ -106,12 +109,12 @@ pub fn run(settings: &BenchSettings) -> Result<(), BenchError> {
     // If the limit stays too low, the connections beyond it report the error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let threads = settings.load.as_ref().map_or(0, |load| load.threads);
-    let shared = Arc::new(Shared::new(threads as usize));
+    let state = Arc::new(RunState::new(threads as usize));
     let (done, is_done) = oneshot::channel();
     let measuring = {
-        let (settings, shared) = (settings.clone(), shared.clone());
+        let (settings, state) = (settings.clone(), state.clone());
         thread::spawn(move || {
-            let measured = measure(&settings, &shared);
+            let measured = measure(&settings, &state);
             drop(done);
             measured
         })
@@ -119,37 +122,29 @@ pub fn run(settings: &BenchSettings) -> Result<(), BenchError> {
     let watcher = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    watcher.block_on(watch(settings, &shared, is_done))?;
-    let (loaded, spread, settled) = measuring
+    watcher.block_on(watch(settings, &state, is_done))?;
+    let (loaded, spread, convergence) = measuring
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    tell(&BenchReport {
-        settings,
-        stopped_early: shared.is_stopped(),
-        loaded,
-        spread,
-        settled,
-    })
+    let stopped_early = state.is_stopped();
+    let report = BenchReport::new(settings, stopped_early, loaded, spread, convergence);
+    print(settings, &report)
 }
 
-type Measured = (
-    Option<load::Loaded>,
-    Option<spread::Spread>,
-    Option<Vec<convergence::Convergence>>,
-);
+type Measured = (Option<LoadResult>, Option<Spread>, Option<Convergence>);
 
 /// Runs all measurements one after another, except that a load and the spread beneath it
 /// run side by side.
-fn measure(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Measured, BenchError> {
+fn measure(settings: &BenchSettings, state: &Arc<RunState>) -> Result<Measured, BenchError> {
     let spreading = settings.spread.map(|length| {
-        let (settings, shared) = (settings.clone(), shared.clone());
-        thread::spawn(move || spread::run(&settings, length, &shared))
+        let (settings, state) = (settings.clone(), state.clone());
+        thread::spawn(move || spread::run(&settings, length, &state))
     });
     let load = settings.load.as_ref();
-    let loaded = load.map(|load| load::run(settings, load, shared));
+    let loaded = load.map(|load| load::run(settings, load, state));
     if matches!(loaded, Some(Err(_))) {
         // A load that fails to start also ends the spread beneath it.
-        shared.end_load();
+        state.end_load();
     }
     let loaded = loaded.transpose()?;
     let spread = spreading.map(|thread| {
@@ -157,44 +152,31 @@ fn measure(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Measured, B
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
-    let sought = loaded.as_ref().filter(|_| settings.verifies);
-    let settled = sought.and_then(|loaded| find_all(settings, loaded, shared));
-    Ok((loaded, spread.transpose()?, settled))
-}
-
-/// Looks up every report at every server, unless the run was stopped early.
-fn find_all(
-    settings: &BenchSettings,
-    loaded: &load::Loaded,
-    shared: &Shared,
-) -> Option<Vec<convergence::Convergence>> {
-    if shared.is_stopped() {
-        return None;
-    }
-    let servers = loaded.tally.servers.iter();
-    let names: Vec<_> = servers.map(|server| server.name.clone()).collect();
-    let reported = loaded.reported.clone();
-    let settled = convergence::settle(settings, reported, &names, loaded.ended, shared);
+    let checked = loaded
+        .as_ref()
+        .filter(|_| settings.checks_convergence && !state.is_stopped());
+    let convergence = checked.map(|loaded| convergence::check(settings, loaded, state));
     // The result of a stopped check would be meaningless.
-    (!shared.is_stopped()).then_some(settled)
+    let convergence = convergence.filter(|_| !state.is_stopped());
+    Ok((loaded, spread.transpose()?, convergence))
 }
 
 /// Shows the progress, and ends the run early on Ctrl-C or SIGTERM.
 async fn watch(
     settings: &BenchSettings,
-    shared: &Shared,
+    state: &RunState,
     mut is_done: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut ticks = tokio::time::interval(SHOWN_EVERY);
-    let mut progress = ProgressLine::new();
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    let mut progress = Progress::new();
     loop {
         tokio::select! {
             _ = &mut is_done => break,
-            _ = ticks.tick() => progress.show(settings, shared),
-            _ = interrupt.recv() => stop(shared, &progress),
-            _ = terminate.recv() => stop(shared, &progress),
+            _ = ticks.tick() => progress.update(settings, state),
+            _ = interrupt.recv() => stop(state, &progress),
+            _ = terminate.recv() => stop(state, &progress),
         }
     }
     progress.clear();
@@ -202,26 +184,27 @@ async fn watch(
 }
 
 /// Ends the run early at the first signal, and immediately at the second.
-fn stop(shared: &Shared, progress: &ProgressLine) {
-    if shared.is_stopped() {
+fn stop(state: &RunState, progress: &Progress) {
+    if state.is_stopped() {
         progress.clear();
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED_EXIT_CODE);
     }
-    shared.stop();
+    state.stop();
 }
 
-fn tell(outcome: &BenchReport<'_>) -> Result<(), BenchError> {
-    let text = match outcome.settings.json {
-        true => json::json(outcome),
-        false => table::table(outcome),
+fn print(settings: &BenchSettings, report: &BenchReport) -> Result<(), BenchError> {
+    let text = if settings.json {
+        let json = serde_json::to_string_pretty(report);
+        json.expect("keys are texts and numbers are finite") + "\n"
+    } else {
+        table::tables(report)
     };
     let mut stdout = io::stdout();
     let printed = stdout.write_all(text.as_bytes());
     printed
         .and_then(|()| stdout.flush())
         .map_err(BenchError::Print)?;
-    match outcome.complaint() {
-        Some(words) => Err(BenchError::Faulty(words)),
-        None => Ok(()),
-    }
+    report
+        .fault_summary()
+        .map_or(Ok(()), |summary| Err(BenchError::Faulty(summary)))
 }

@@ -1,13 +1,12 @@
-//! The text of requests: clients that move about in cities, each report at its
-//! own time.
+//! The text of requests: clients that move within cities, each report with its own time.
 //!
-//! All that a report holds follows from its client's number and its time, so
-//! that what was sent can be written again when an answer is checked.
+//! Client number and time determine the whole report. The text of a report can therefore be
+//! written again when an answer is checked.
 
 use super::digits::write_digits;
 
-/// Where clients are, in microdegrees: latitude and longitude. In the order of
-/// Los Angeles, New York, London, Paris, Tokyo, Sao Paulo, Sydney, Nairobi.
+/// The city centers: latitude and longitude in microdegrees. Los Angeles, New York,
+/// London, Paris, Tokyo, Sao Paulo, Sydney, Nairobi.
 const CITIES: [(i64, i64); 8] = [
     (34_068_930, -118_445_127),
     (40_712_776, -74_005_974),
@@ -19,42 +18,42 @@ const CITIES: [(i64, i64); 8] = [
     (-1_292_066, 36_821_945),
 ];
 
-/// Most digits of a client's number in its ID.
+/// The maximum number of digits of a client's number in its ID.
 pub(super) const MAX_DIGITS: usize = 8;
 
-/// `IAMAT` and `AT` differ in what stands before the client's ID only.
+/// The command of a report. Its AT line has the same fields after the server's name and skew.
 const COMMAND: &[u8] = b"IAMAT";
 
-/// What the requests of a load look like. IDs have one length, and so have all
-/// reports.
+/// The templates of a load's requests. All IDs have one length, and so have all reports.
 #[derive(Clone, Debug)]
 pub(super) struct Payload {
     iamat: Vec<u8>,
     whatsat: Vec<u8>,
     digits: usize,
-    /// Where the digits of a client's number end in each of the two.
+    /// The end of the client's number in `iamat`.
     iamat_id_end: usize,
+    /// The end of the client's number in `whatsat`.
     whatsat_id_end: usize,
 }
 
 impl Payload {
-    /// IDs are `prefix` and a number, `id_length` bytes in all, which must
-    /// leave room for a digit. Questions end in `radius` and `most`.
-    pub(super) fn new(prefix: &str, id_length: usize, radius: &str, most: u32) -> Self {
+    /// Creates templates with IDs of `id_length` bytes: `prefix` and a number of at least
+    /// one digit. Queries end in `radius` and `limit`.
+    pub(super) fn new(prefix: &str, id_length: usize, radius: &str, limit: u32) -> Self {
         let number = id_length.saturating_sub(prefix.len());
         let id = format!("{prefix}{}", "0".repeat(number));
         let iamat = format!("IAMAT {id} +00.000000+000.000000 0000000000.000000000\n");
         Self {
             iamat: iamat.into_bytes(),
-            whatsat: format!("WHATSAT {id} {radius} {most}\n").into_bytes(),
+            whatsat: format!("WHATSAT {id} {radius} {limit}\n").into_bytes(),
             digits: number.min(MAX_DIGITS),
             iamat_id_end: "IAMAT ".len() + id.len(),
             whatsat_id_end: "WHATSAT ".len() + id.len(),
         }
     }
 
-    /// How many clients have an ID of this length.
-    pub(super) fn most_clients(prefix: &str, id_length: usize) -> u64 {
+    /// Returns the number of distinct IDs of `id_length` bytes that start with `prefix`.
+    pub(super) fn max_clients(prefix: &str, id_length: usize) -> u64 {
         let digits = id_length.saturating_sub(prefix.len()).min(MAX_DIGITS);
         10_u64.pow(digits as u32)
     }
@@ -73,15 +72,15 @@ impl Payload {
         write_digits(&mut rest[33..42], nanos % 1_000_000_000);
     }
 
-    /// Appends the question what is near a client.
+    /// Appends a query of the places near a client.
     pub(super) fn whatsat(&self, out: &mut Vec<u8>, client: u32) {
         let start = out.len();
         out.extend_from_slice(&self.whatsat);
         self.write_id(&mut out[start..], self.whatsat_id_end, client);
     }
 
-    /// What a report's `AT` line must end in: a space and the three fields. Of
-    /// the report with its LF, as it was sent.
+    /// Returns the required end of the AT line that answers `iamat`: a space and the three
+    /// fields. `iamat` is the report as it was sent, with its LF.
     pub(super) fn fields(iamat: &[u8]) -> &[u8] {
         let line = iamat.strip_suffix(b"\n").unwrap_or(iamat);
         line.get(COMMAND.len()..).unwrap_or_default()
@@ -92,30 +91,30 @@ impl Payload {
     }
 }
 
-/// A sign, whole degrees in what room there is, a point and six decimals.
-fn write_degrees(out: &mut [u8], micros: i64) {
+/// Fills `out` with a sign, whole degrees with leading zeros, a point and six decimals.
+fn write_degrees(out: &mut [u8], microdegrees: i64) {
     let point = out.len() - 7;
-    out[0] = if micros < 0 { b'-' } else { b'+' };
-    let micros = micros.unsigned_abs();
-    write_digits(&mut out[1..point], micros / 1_000_000);
-    write_digits(&mut out[point + 1..], micros % 1_000_000);
+    out[0] = if microdegrees < 0 { b'-' } else { b'+' };
+    let microdegrees = microdegrees.unsigned_abs();
+    write_digits(&mut out[1..point], microdegrees / 1_000_000);
+    write_digits(&mut out[point + 1..], microdegrees % 1_000_000);
 }
 
-/// Within 15 km of a city's middle, to and fro along some hundred metres at the
-/// speed of a car.
+/// Returns a client's position in microdegrees: within 15 km of a city center, moving to
+/// and fro over some hundred meters at the speed of a car.
 fn position(client: u32, nanos: u64) -> (i64, i64) {
     let (latitude, longitude) = CITIES[client as usize % CITIES.len()];
     let scattered = scatter(client.into());
     let step = (nanos >> 23 & 0x1fff) as i64;
-    let way = step.min(0x1fff - step);
-    let offset = |bits: u64| (bits & 0x3_ffff) as i64 - 0x2_0000 + way;
+    let path = step.min(0x1fff - step);
+    let offset = |bits: u64| (bits & 0x3_ffff) as i64 - 0x2_0000 + path;
     (
         latitude + offset(scattered),
         longitude + offset(scattered >> 32),
     )
 }
 
-/// The finalizer of splitmix64: near numbers become far ones.
+/// Returns the splitmix64 finalizer of `number`, which spreads consecutive numbers evenly.
 pub(super) fn scatter(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_valid_and_of_one_length() {
+    fn requests_are_valid_and_have_one_length() {
         let payload = Payload::new("bench-", 20, "10", 5);
         for client in [0, 1, 7, 4321, 99_999_999] {
             let line = iamat(&payload, client, NANOS);
@@ -161,10 +160,10 @@ mod tests {
     }
 
     #[test]
-    fn ids_may_be_short_and_long() {
-        assert_eq!(Payload::most_clients("bench-", 20), 100_000_000);
-        assert_eq!(Payload::most_clients("b", 3), 100);
-        assert_eq!(Payload::most_clients("bench", 5), 1);
+    fn ids_of_three_and_of_255_bytes_are_valid() {
+        assert_eq!(Payload::max_clients("bench-", 20), 100_000_000);
+        assert_eq!(Payload::max_clients("b", 3), 100);
+        assert_eq!(Payload::max_clients("bench", 5), 1);
         let line = iamat(&Payload::new("b", 3, "0", 0), 42, NANOS);
         assert!(line.starts_with("IAMAT b42 "), "{line}");
         let line = iamat(&Payload::new("", 255, "0", 0), 42, NANOS);
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_move_and_stay_near_their_city() {
+    fn clients_move_within_15_km_of_their_city() {
         for client in 0..1000 {
             let (latitude, longitude) = CITIES[client as usize % CITIES.len()];
             let (north, east) = position(client, NANOS);
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_what_an_answer_ends_in() {
+    fn fields_are_the_end_of_the_at_line() {
         let fields = Payload::fields(b"IAMAT kiwi +1+2 3.5\n");
         assert_eq!(fields, b" kiwi +1+2 3.5");
     }

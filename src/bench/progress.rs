@@ -1,99 +1,85 @@
-//! One line on the terminal that says how far things are.
+//! The progress bar on standard error.
 
-use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::run_state::{RunState, Stage};
 use super::settings::{BenchSettings, Length};
-use super::shared::{Shared, Stage};
 use crate::format::grouped;
 
-/// How wide the bar is, in characters.
-const BAR: usize = 30;
+/// The number of steps of the bar.
+const BAR_STEPS: u64 = 1_000;
 
-/// How wide the whole line is: what it overwrites.
-const LINE: usize = 78;
-
-/// Written to standard error where that is a terminal, and nowhere else.
-pub(super) struct ProgressLine {
-    is_shown: bool,
+/// A progress bar, which is drawn only if standard error is a terminal.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    with_bar: ProgressStyle,
+    without_bar: ProgressStyle,
+    /// The time and the number of answers at the last update.
     last: (u64, u64),
 }
 
-impl ProgressLine {
+impl Progress {
     pub(super) fn new() -> Self {
+        let style = |template| ProgressStyle::with_template(template).expect("a valid template");
         Self {
-            is_shown: io::stderr().is_terminal(),
+            bar: ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr()),
+            with_bar: style("[{bar:30}] {percent:>3}% {msg}").progress_chars("=> "),
+            without_bar: style("{msg}"),
             last: (0, 0),
         }
     }
 
-    /// Shows how far things are now.
-    pub(super) fn show(&mut self, settings: &BenchSettings, shared: &Shared) {
-        let (now, answered) = (shared.clock.now(), shared.answered.load(Relaxed));
-        let (before, answered_before) = std::mem::replace(&mut self.last, (now, answered));
-        let rate = (answered - answered_before) as f64 * 1e9 / (now - before).max(1) as f64;
-        if self.is_shown {
-            let line = line(settings, shared, now, answered, rate as u64);
-            let _ = write!(io::stderr(), "\r{line:LINE$.LINE$}");
+    /// Shows the current stage, its progress and its rate since the last update.
+    pub(super) fn update(&mut self, settings: &BenchSettings, run: &RunState) {
+        let (now, answered) = (run.clock.now(), run.answered.load(Relaxed));
+        let (last, answered_before) = std::mem::replace(&mut self.last, (now, answered));
+        let rate = (answered - answered_before) as f64 * 1e9 / (now - last).max(1) as f64;
+        let rate = grouped(rate as u64);
+        let (share, message) = match run.stage() {
+            Stage::Preloading => (None, format!("preload: {} reports", grouped(answered))),
+            Stage::Warming => (None, format!("warm-up: {rate} requests/s")),
+            Stage::Measuring => (
+                load_share(settings, run, now, answered),
+                format!("{rate} requests/s"),
+            ),
+            Stage::Spreading => (
+                spread_share(settings, now, answered),
+                format!("{rate} reports/s"),
+            ),
+            Stage::Converging => (None, format!("convergence check: {rate} queries/s")),
+        };
+        match share {
+            Some(share) => {
+                self.bar.set_style(self.with_bar.clone());
+                self.bar.set_position((share * BAR_STEPS as f64) as u64);
+            }
+            None => self.bar.set_style(self.without_bar.clone()),
         }
+        self.bar.set_message(message);
     }
 
-    /// Takes the line away.
+    /// Removes the bar from the terminal.
     pub(super) fn clear(&self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r{:LINE$}\r", "");
-        }
+        self.bar.finish_and_clear();
     }
 }
 
-fn line(settings: &BenchSettings, shared: &Shared, now: u64, answered: u64, rate: u64) -> String {
-    let rate = grouped(rate);
-    match shared.stage() {
-        Stage::Introducing => format!("every client reports once: {}", grouped(answered)),
-        Stage::Warming => format!("warm-up: {rate} a second"),
-        Stage::Measuring => {
-            let share = share(settings, shared, now, answered);
-            format!("{} {rate} a second", bar(share))
-        }
-        Stage::Settling => format!("looking for every report everywhere: {rate} a second"),
-        Stage::Spreading => {
-            let share = match settings.spread {
-                Some(Length::Requests(all)) => answered as f64 / all as f64,
-                Some(Length::Time(all)) => now as f64 / all as f64,
-                None => 0.0,
-            };
-            format!("{} {rate} reports a second", bar(share))
-        }
-    }
-}
-
-/// How much of the load is done, about: what was answered in the warm-up counts
-/// here where requests are counted.
-fn share(settings: &BenchSettings, shared: &Shared, now: u64, answered: u64) -> f64 {
-    let (Some(load), Some(start)) = (&settings.load, shared.started()) else {
-        return 0.0;
-    };
-    match load.length {
+/// Returns the finished share of a load, from 0. A load of a number of requests includes
+/// the answers of the warm-up.
+fn load_share(settings: &BenchSettings, run: &RunState, now: u64, answered: u64) -> Option<f64> {
+    let (load, start) = (settings.load.as_ref()?, run.start()?);
+    Some(match load.length {
         Length::Requests(all) => answered as f64 / all as f64,
         Length::Time(all) => now.saturating_sub(start + load.warmup) as f64 / all as f64,
-    }
+    })
 }
 
-fn bar(share: f64) -> String {
-    let share = share.clamp(0.0, 1.0);
-    let done = "=".repeat((share * BAR as f64) as usize);
-    format!("[{done:BAR$}] {:3.0}%", share * 100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bar_is_as_long_as_its_share() {
-        assert_eq!(bar(0.0), format!("[{:30}]   0%", ""));
-        assert_eq!(bar(0.5), format!("[{:30}]  50%", "=".repeat(15)));
-        assert_eq!(bar(7.0), format!("[{}] 100%", "=".repeat(30)));
-        assert_eq!(bar(f64::NAN).len(), bar(0.0).len());
-    }
+/// Returns the finished share of a spread that runs without a load, from 0.
+fn spread_share(settings: &BenchSettings, now: u64, answered: u64) -> Option<f64> {
+    Some(match settings.spread? {
+        Length::Requests(all) => answered as f64 / all as f64,
+        Length::Time(all) => now as f64 / all as f64,
+    })
 }

@@ -1,75 +1,83 @@
-//! Arguments into settings that make sense together.
+//! Arguments, validated as a whole.
 
 use crate::model::address::Address;
 
-use super::arguments::Arguments;
+use super::arguments::BenchArguments;
 use super::clock::nanos;
 use super::payload::Payload;
 
-/// How many requests may be unanswered on one connection of an open-loop load
-/// where nothing else is said.
-const OPEN_PIPELINE: u32 = 256;
+/// The default number of unanswered requests on one connection of an open-loop load.
+const DEFAULT_OPEN_PIPELINE: u32 = 256;
 
-/// How long a load is where nothing is said, in nanoseconds.
-const DEFAULT_TIME: u64 = 10_000_000_000;
+/// The default length of a load.
+const DEFAULT_LOAD_NANOS: u64 = 10_000_000_000;
 
-/// How many reports are spread where nothing is said.
-const DEFAULT_ROUNDS: u64 = 1_000;
+/// The default number of reports of a spread.
+const DEFAULT_SPREAD_REPORTS: u64 = 1_000;
 
-/// What is to be measured.
+/// The measurements of a run. Times are in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct BenchSettings {
-    /// The servers, each once.
+    /// The distinct servers.
     pub(super) servers: Vec<Address>,
-    /// The load, unless the spread is measured by itself.
+    /// The load, or `None` if only the spread is measured.
     pub(super) load: Option<Load>,
-    /// Whether, and for how long, the spread is measured.
+    /// The length of the spread, or `None` if it is not measured.
     pub(super) spread: Option<Length>,
-    /// Whether the newest report of every client is looked for in the end.
-    pub(super) verifies: bool,
-    /// Print JSON.
+    /// True if every server is checked for the newest report of every client after the load.
+    pub(super) checks_convergence: bool,
+    /// True to print JSON instead of tables.
     pub(super) json: bool,
+    /// The start of client IDs.
     pub(super) prefix: String,
+    /// The length of client IDs in bytes.
     pub(super) id_length: usize,
-    /// How long an answer, or a report, may take, in nanoseconds.
+    /// The time limit of an answer, and of a report until it is at every server.
     pub(super) timeout: u64,
 }
 
-/// When a measurement ends.
+/// The end of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// After so many requests, or reports.
+    /// After a number of requests or reports.
     Requests(u64),
-    /// After so many nanoseconds.
+    /// After a time in nanoseconds.
     Time(u64),
 }
 
-/// A load.
+/// The parameters of a load.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
     pub(super) connections: u32,
     pub(super) threads: u32,
+    /// The maximum number of unanswered requests of one connection.
     pub(super) pipeline: usize,
     pub(super) length: Length,
-    /// In nanoseconds.
+    /// The time before the measured part, in nanoseconds.
     pub(super) warmup: u64,
-    /// In nanoseconds.
+    /// The time limit of an answer, in nanoseconds.
     pub(super) timeout: u64,
     pub(super) clients: u32,
-    /// The share of questions, from 0 to 1.
-    pub(super) questions: f64,
+    /// The share of WHATSATs, from 0 to 1.
+    pub(super) queries: f64,
+    /// The radius of WHATSATs in kilometers.
     pub(super) radius: u8,
-    pub(super) most: u32,
-    /// Requests a second, of an open-loop load.
+    /// The number of places that a WHATSAT requests.
+    pub(super) limit: u32,
+    /// The requests per second of an open-loop load, `None` for a closed loop.
     pub(super) rate: Option<u64>,
+    /// True if answers are checked, false if lines are only counted.
     pub(super) is_checked: bool,
 }
 
 impl BenchSettings {
-    /// What `arguments` ask for, aimed at `servers`. Fails with words for
-    /// people where parts of it contradict each other.
-    pub fn new(arguments: &Arguments, servers: Vec<Address>) -> Result<Self, String> {
-        let Arguments {
+    /// Combines `arguments` and the addresses of the servers.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message for people if arguments contradict each other.
+    pub fn new(arguments: &BenchArguments, servers: Vec<Address>) -> Result<Self, String> {
+        let BenchArguments {
             id_length,
             prefix,
             spread,
@@ -85,19 +93,27 @@ impl BenchSettings {
         } else {
             check_no_load(arguments)?;
         }
-        let length = asked_length(arguments);
-        let verifies = has_load
+        let length = requested_length(arguments);
+        let checks_convergence = has_load
             && !arguments.no_verify
             && !arguments.unchecked
             && (arguments.verify || servers.len() > 1);
         Ok(Self {
-            load: has_load.then(|| load(arguments, length.unwrap_or(Length::Time(DEFAULT_TIME)))),
-            spread: spread.then(|| match under_load {
-                true => Length::Requests(u64::MAX),
-                false => length.unwrap_or(Length::Requests(DEFAULT_ROUNDS)),
+            load: has_load.then(|| {
+                load(
+                    arguments,
+                    length.unwrap_or(Length::Time(DEFAULT_LOAD_NANOS)),
+                )
+            }),
+            spread: spread.then(|| {
+                if *under_load {
+                    Length::Requests(u64::MAX)
+                } else {
+                    length.unwrap_or(Length::Requests(DEFAULT_SPREAD_REPORTS))
+                }
             }),
             servers,
-            verifies,
+            checks_convergence,
             json: *json,
             prefix: prefix.clone(),
             id_length: usize::from(*id_length),
@@ -106,10 +122,10 @@ impl BenchSettings {
     }
 }
 
-fn load(arguments: &Arguments, length: Length) -> Load {
+fn load(arguments: &BenchArguments, length: Length) -> Load {
     let pipeline = match (arguments.pipeline, arguments.rate) {
         (Some(pipeline), _) => pipeline,
-        (None, Some(_)) => OPEN_PIPELINE,
+        (None, Some(_)) => DEFAULT_OPEN_PIPELINE,
         (None, None) => 1,
     };
     Load {
@@ -120,55 +136,55 @@ fn load(arguments: &Arguments, length: Length) -> Load {
         warmup: nanos(arguments.warmup),
         timeout: nanos(arguments.timeout),
         clients: arguments.clients,
-        questions: arguments.whatsat / 100.0,
+        queries: arguments.whatsat / 100.0,
         radius: arguments.radius,
-        most: arguments.most,
+        limit: arguments.limit,
         rate: arguments.rate,
         is_checked: !arguments.unchecked,
     }
 }
 
-fn asked_length(arguments: &Arguments) -> Option<Length> {
+fn requested_length(arguments: &BenchArguments) -> Option<Length> {
     let requests = arguments.requests.map(Length::Requests);
     requests.or(arguments.seconds.map(|time| Length::Time(nanos(time))))
 }
 
-fn check_ids(arguments: &Arguments) -> Result<(), String> {
-    let Arguments {
+fn check_ids(arguments: &BenchArguments) -> Result<(), String> {
+    let BenchArguments {
         id_length, prefix, ..
     } = arguments;
     let id_length = usize::from(*id_length);
     if prefix.len() >= id_length {
         return Err(format!(
-            "--id-length {id_length} leaves no room for a number behind the prefix \"{prefix}\": \
-             take a longer ID or a shorter --prefix"
+            "--id-length {id_length} leaves no room for a number after the prefix \"{prefix}\"; \
+             use a longer ID or a shorter --prefix"
         ));
     }
-    let most = Payload::most_clients(prefix, id_length);
-    match u64::from(arguments.clients) > most {
-        true => Err(format!(
-            "there are only {most} IDs of {id_length} bytes behind the prefix \"{prefix}\", and \
-             {} clients: take fewer --clients or a longer --id-length",
+    let max_clients = Payload::max_clients(prefix, id_length);
+    if u64::from(arguments.clients) > max_clients {
+        return Err(format!(
+            "{} clients exceed the {max_clients} IDs of {id_length} bytes with the prefix \
+             \"{prefix}\"; use fewer --clients or a longer --id-length",
             arguments.clients
-        )),
-        false => Ok(()),
+        ));
     }
+    Ok(())
 }
 
-fn check_servers(arguments: &Arguments, servers: &[Address]) -> Result<(), String> {
+fn check_servers(arguments: &BenchArguments, servers: &[Address]) -> Result<(), String> {
     for (index, server) in servers.iter().enumerate() {
         if servers[..index].contains(server) {
-            return Err(format!("server {server} is named twice"));
+            return Err(format!("server {server} is given twice; remove one"));
         }
     }
-    match arguments.spread && servers.len() < 2 {
-        true => Err("--spread needs two servers or more".to_owned()),
-        false => Ok(()),
+    if arguments.spread && servers.len() < 2 {
+        return Err("--spread requires two servers or more; add --server HOST:PORT".to_owned());
     }
+    Ok(())
 }
 
-fn check_load(arguments: &Arguments, servers: usize) -> Result<(), String> {
-    let Arguments {
+fn check_load(arguments: &BenchArguments, servers: usize) -> Result<(), String> {
+    let BenchArguments {
         connections,
         clients,
         threads,
@@ -176,38 +192,42 @@ fn check_load(arguments: &Arguments, servers: usize) -> Result<(), String> {
     } = arguments;
     if (*connections as usize) < servers {
         return Err(format!(
-            "{servers} servers need {servers} connections or more, and there are {connections}"
+            "{connections} connections are too few for {servers} servers; use more --connections"
         ));
     }
     if clients < connections {
         return Err(format!(
-            "each of {connections} connections speaks for other clients, and there are {clients}: \
-             take more --clients or fewer --connections"
+            "{clients} clients are too few for {connections} connections, which share no client; \
+             use more --clients or fewer --connections"
         ));
     }
     if threads > connections {
         return Err(format!(
-            "{threads} threads have nothing to do with {connections} connections: take fewer --threads"
+            "{threads} threads are too many for {connections} connections; use fewer --threads"
         ));
     }
-    match arguments.unchecked && arguments.whatsat > 0.0 {
-        true => Err("--unchecked counts lines, and the answer to a WHATSAT has many".to_owned()),
-        false => Ok(()),
+    if arguments.unchecked && arguments.whatsat > 0.0 {
+        return Err(
+            "--unchecked counts one line for each answer, and the answer to a WHATSAT has several; \
+             omit --whatsat"
+                .to_owned(),
+        );
     }
+    Ok(())
 }
 
-/// By itself, the spread is measured without a load.
-fn check_no_load(arguments: &Arguments) -> Result<(), String> {
-    let asked = [
+/// Rejects options of a load if there is none.
+fn check_no_load(arguments: &BenchArguments) -> Result<(), String> {
+    let options = [
         (arguments.rate.is_some(), "--rate"),
         (arguments.pipeline.is_some(), "--pipeline"),
         (arguments.whatsat > 0.0, "--whatsat"),
         (arguments.verify, "--verify"),
         (arguments.threads > 1, "--threads"),
     ];
-    match asked.iter().find(|(is_asked, _)| *is_asked) {
+    match options.iter().find(|(is_given, _)| *is_given) {
         Some((_, option)) => Err(format!(
-            "--spread by itself makes no load, so that {option} has no meaning: add --under-load"
+            "{option} has no effect, because --spread alone generates no load; add --under-load"
         )),
         None => Ok(()),
     }
@@ -220,14 +240,15 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct TestArguments {
         #[command(flatten)]
-        arguments: Arguments,
+        arguments: BenchArguments,
     }
 
     fn settings(line: &str) -> Result<BenchSettings, String> {
-        let words = std::iter::once("bench").chain(line.split_whitespace());
-        let arguments = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        let arguments = std::iter::once("bench").chain(line.split_whitespace());
+        let arguments =
+            TestArguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
         let servers = arguments.arguments.servers.clone();
         BenchSettings::new(&arguments.arguments, servers)
     }
@@ -236,19 +257,27 @@ mod tests {
     const TWO: &str = "--server a:1 --server b:1";
 
     #[test]
-    fn defaults_depend_on_what_is_measured() {
+    fn defaults_depend_on_the_measurement() {
         let load = |line: &str| settings(line).unwrap().load.unwrap();
-        assert_eq!(load(ONE).length, Length::Time(DEFAULT_TIME));
+        assert_eq!(load(ONE).length, Length::Time(DEFAULT_LOAD_NANOS));
         assert_eq!(load(ONE).pipeline, 1);
         assert_eq!(load(&format!("{ONE} --rate 5")).pipeline, 256);
         assert_eq!(
             load(&format!("{ONE} --requests 7")).length,
             Length::Requests(7)
         );
-        assert!(!settings(ONE).unwrap().verifies);
-        assert!(settings(&format!("{ONE} --verify")).unwrap().verifies);
-        assert!(settings(TWO).unwrap().verifies);
-        assert!(!settings(&format!("{TWO} --no-verify")).unwrap().verifies);
+        assert!(!settings(ONE).unwrap().checks_convergence);
+        assert!(
+            settings(&format!("{ONE} --verify"))
+                .unwrap()
+                .checks_convergence
+        );
+        assert!(settings(TWO).unwrap().checks_convergence);
+        assert!(
+            !settings(&format!("{TWO} --no-verify"))
+                .unwrap()
+                .checks_convergence
+        );
 
         let spread = settings(&format!("{TWO} --spread")).unwrap();
         assert_eq!(spread.spread, Some(Length::Requests(1_000)));
@@ -258,21 +287,24 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_a_way_out() {
-        for (line, words) in [
-            ("--server a:1 --server a:1", "server a:1 is named twice"),
+    fn contradictions_are_rejected_with_advice() {
+        for (line, message) in [
+            ("--server a:1 --server a:1", "server a:1 is given twice"),
             ("--server a", "it must end in a colon and a port"),
-            ("--server a:0", "port 0 is nobody's"),
-            ("--server a:1 --spread", "--spread needs two servers"),
+            ("--server a:0", "port 0 is not a server's"),
+            ("--server a:1 --spread", "--spread requires two servers"),
             (
                 "--server a:1 --server b:1 --connections 1",
-                "2 servers need 2",
+                "use more --connections",
             ),
-            ("--server a:1 --clients 9", "take more --clients"),
-            ("--server a:1 --threads 51", "take fewer --threads"),
+            ("--server a:1 --clients 9", "use more --clients"),
+            ("--server a:1 --threads 51", "use fewer --threads"),
             ("--server a:1 --id-length 6", "leaves no room for a number"),
-            ("--server a:1 --id-length 9", "only 1000 IDs of 9 bytes"),
-            ("--server a:1 --unchecked --whatsat 5", "has many"),
+            (
+                "--server a:1 --id-length 9",
+                "exceed the 1000 IDs of 9 bytes",
+            ),
+            ("--server a:1 --unchecked --whatsat 5", "omit --whatsat"),
             ("--server a:1 --unchecked --verify", "cannot be used with"),
             ("--server a:1 --verify --no-verify", "cannot be used with"),
             (
@@ -281,7 +313,7 @@ mod tests {
             ),
             ("--server a:1 --under-load", "--spread"),
             ("--server a:1 --whatsat 101", "a number from 0 to 100"),
-            ("--server a:1 --seconds 0", "a millisecond or more"),
+            ("--server a:1 --seconds 0", "at least a millisecond"),
             ("--server a:1 --seconds -1", "unexpected argument"),
             ("--server a:1 --seconds NaN", "a number of seconds"),
             (
@@ -291,7 +323,7 @@ mod tests {
             ("--server a:1 --pipeline 0", "0 is not in 1..=100000"),
         ] {
             let error = settings(line).unwrap_err();
-            assert!(error.contains(words), "{line}: {error}");
+            assert!(error.contains(message), "{line}: {error}");
         }
     }
 }

@@ -1,13 +1,12 @@
-//! How long a report takes to be known at the other servers.
+//! The time until a report is at the other servers.
 //!
-//! One report at a time goes to one server, each server in its turn. From that
-//! moment on every other server is asked for it, one question at a time and the
-//! next as soon as the answer is there. The time of a server is that of the
-//! first answer that shows the report, so it is too high by up to one question's
-//! way there and back, which is told as the resolution. One thread asks all of
-//! them side by side, and no server waits for another's answer. The questions
-//! are a load of their own: servers that share cores with each other and with
-//! this are slowed by them.
+//! Single reports go to one server each, in turn. From that moment on every other server is
+//! queried for the report, one query at a time and the next right after each answer. The
+//! time of a server is that of the first answer with the report. It is therefore too high
+//! by up to the time of one query, which the results contain as the resolution. One thread
+//! queries all servers side by side, and no server waits for another's answer. The queries
+//! are a load of their own: they slow servers that share cores with each other or with this
+//! process.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -16,96 +15,121 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use serde::Serialize;
 
 use super::answer::{self, AnswerError};
 use super::dial::connect_nonblocking;
 use super::error::BenchError;
 use super::payload::{Payload, scatter};
+use super::run_state::{RunState, Stage};
 use super::settings::{BenchSettings, Length};
-use super::shared::{Shared, Stage};
-use super::tally::{Faults, MAX_EXAMPLES, Times};
-use super::window::shown;
+use super::tally::{Faults, Latencies, MAX_EXAMPLES};
+use super::window::excerpt;
 
-/// How often the end of the measurement is looked for while nothing comes.
-const TICK: Duration = Duration::from_millis(50);
+/// The interval between two checks of the time limit while no answer arrives.
+const TIMEOUT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Between two reports: between one and three milliseconds, so that they do
-/// not fall into step with anything.
-const PAUSE: u64 = 1_000_000;
+/// The shortest interval between two reports. Up to twice as much is added at random, so
+/// that reports do not fall into step with periodic work of the servers.
+const MIN_REPORT_INTERVAL_NANOS: u64 = 1_000_000;
 
-/// What came of it.
+/// The interval between two checks whether the load has begun.
+const LOAD_CHECK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// The results of a spread.
+#[derive(Serialize)]
 pub(super) struct Spread {
-    /// Reports that were sent.
+    /// The number of reports.
+    #[serde(rename = "reports")]
     pub(super) rounds: u64,
-    /// Reports that were not everywhere within the time limit.
+    /// The number of reports that did not reach every server within the time limit.
     pub(super) late: u64,
-    /// Until the last server knew.
-    pub(super) everywhere: Times,
-    /// Until each server knew, when it was not the one that was told.
-    pub(super) servers: Vec<Times>,
-    pub(super) names: Vec<Option<String>>,
-    /// What one question took.
-    pub(super) resolution: Times,
+    /// The times until the last server had the report.
+    #[serde(rename = "everywhere_us")]
+    pub(super) everywhere: Latencies,
+    /// The times of single queries.
+    #[serde(rename = "resolution_us")]
+    pub(super) resolution: Latencies,
+    /// One entry for each server, in the order of the settings.
+    pub(super) servers: Vec<SpreadServer>,
+    #[serde(skip)]
     pub(super) faults: Faults,
+    #[serde(skip)]
     pub(super) examples: Vec<String>,
+}
+
+/// The results of a spread for one server.
+#[derive(Serialize)]
+pub(super) struct SpreadServer {
+    address: String,
+    /// The server's name in its AT lines; its address before the first one.
+    pub(super) name: String,
+    /// The times until the server had reports of other servers.
+    #[serde(rename = "us")]
+    pub(super) times: Latencies,
 }
 
 /// A connection to one server.
 struct Probe {
     stream: TcpStream,
     bytes: Vec<u8>,
-    asked: u64,
-    state: State,
+    /// The time of the last request, in nanoseconds on the clock of the run.
+    sent: u64,
+    state: ProbeState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It was told, and has not answered.
-    Told,
-    /// It was asked, and has not answered.
-    Asked,
-    /// It was asked in vain before the time limit, and has not answered.
-    TooLate,
-    /// It answered, and knows.
+enum ProbeState {
+    /// The report is sent and not answered.
+    Reporting,
+    /// A query is sent and not answered.
+    Querying,
+    /// The time limit has passed, and the last query is not answered.
+    Late,
+    /// The server has the report.
     Done,
 }
 
-/// Measures until `length`, and beneath a load until that is over.
+/// Measures until `length`, or until the end of the load if one runs.
+///
+/// # Errors
+///
+/// Fails if a server is unreachable, or if a poll fails.
 pub(super) fn run(
     settings: &BenchSettings,
     length: Length,
-    shared: &Arc<Shared>,
+    run: &Arc<RunState>,
 ) -> Result<Spread, BenchError> {
-    let mut spreader = Spreader::connect(settings, shared)?;
+    let mut spreader = Spreader::connect(settings, run)?;
     match settings.load {
-        None => shared.enter(Stage::Spreading),
-        Some(_) => await_load(shared),
+        None => run.enter(Stage::Spreading),
+        Some(_) => await_measured_load(run),
     }
-    let start = shared.clock.now();
+    let start = run.clock.now();
     let is_over = |rounds, now| match length {
-        Length::Requests(most) => rounds >= most,
-        Length::Time(most) => now - start >= most,
+        Length::Requests(count) => rounds >= count,
+        Length::Time(nanos) => now - start >= nanos,
     };
-    while !shared.is_stopped()
-        && !shared.is_load_over()
-        && !is_over(spreader.spread.rounds, shared.clock.now())
+    while !run.is_stopped()
+        && !run.is_load_over()
+        && !is_over(spreader.spread.rounds, run.clock.now())
     {
         if !spreader.round()? {
             break;
         }
         if settings.load.is_none() {
-            shared.count(1);
+            run.count(1);
         }
-        let chance = scatter(spreader.spread.rounds) % (2 * PAUSE);
-        thread::sleep(Duration::from_nanos(PAUSE + chance));
+        let jitter = scatter(spreader.spread.rounds) % (2 * MIN_REPORT_INTERVAL_NANOS);
+        thread::sleep(Duration::from_nanos(MIN_REPORT_INTERVAL_NANOS + jitter));
     }
     Ok(spreader.spread)
 }
 
-fn await_load(shared: &Shared) {
-    let is_early = || matches!(shared.stage(), Stage::Introducing | Stage::Warming);
-    while is_early() && !shared.is_load_over() && !shared.is_stopped() {
-        thread::sleep(Duration::from_millis(2));
+fn await_measured_load(run: &RunState) {
+    let is_early = || matches!(run.stage(), Stage::Preloading | Stage::Warming);
+    while is_early() && !run.is_load_over() && !run.is_stopped() {
+        thread::sleep(LOAD_CHECK_INTERVAL);
     }
 }
 
@@ -115,235 +139,239 @@ struct Spreader {
     probes: Vec<Probe>,
     payload: Payload,
     client: u32,
-    question: Vec<u8>,
+    query: Vec<u8>,
     report: Vec<u8>,
     last_nanos: u64,
     timeout: u64,
-    shared: Arc<Shared>,
+    run: Arc<RunState>,
     spread: Spread,
 }
 
 impl Spreader {
-    fn connect(settings: &BenchSettings, shared: &Arc<Shared>) -> Result<Self, BenchError> {
+    fn connect(settings: &BenchSettings, run: &Arc<RunState>) -> Result<Self, BenchError> {
         let poll = Poll::new()?;
         let mut probes = Vec::new();
-        for (place, server) in settings.servers.iter().enumerate() {
+        for (index, server) in settings.servers.iter().enumerate() {
             let stream = connect_nonblocking(server, settings.timeout)?;
             let mut stream = TcpStream::from_std(stream);
             poll.registry()
-                .register(&mut stream, Token(place), Interest::READABLE)?;
+                .register(&mut stream, Token(index), Interest::READABLE)?;
             probes.push(Probe {
                 stream,
                 bytes: Vec::new(),
-                asked: 0,
-                state: State::Done,
+                sent: 0,
+                state: ProbeState::Done,
             });
         }
         let payload = Payload::new(&settings.prefix, settings.id_length, "0", 0);
-        // The last of all that IDs can count: no load speaks for it.
-        let most = Payload::most_clients(&settings.prefix, settings.id_length);
-        let client = (most - 1) as u32;
-        let mut question = Vec::new();
-        payload.whatsat(&mut question, client);
-        let count = settings.servers.len();
+        // The last of all possible clients, which no load uses.
+        let max_clients = Payload::max_clients(&settings.prefix, settings.id_length);
+        let client = (max_clients - 1) as u32;
+        let mut query = Vec::new();
+        payload.whatsat(&mut query, client);
+        let servers = settings.servers.iter().map(|server| SpreadServer {
+            address: server.to_string(),
+            name: server.to_string(),
+            times: Latencies::new(),
+        });
         Ok(Self {
             poll,
-            events: Events::with_capacity(count),
+            events: Events::with_capacity(settings.servers.len()),
             probes,
             payload,
             client,
-            question,
+            query,
             report: Vec::new(),
             last_nanos: 0,
             timeout: settings.timeout,
-            shared: shared.clone(),
+            run: run.clone(),
             spread: Spread {
                 rounds: 0,
                 late: 0,
-                everywhere: Times::new(),
-                servers: vec![Times::new(); count],
-                names: vec![None; count],
-                resolution: Times::new(),
+                everywhere: Latencies::new(),
+                resolution: Latencies::new(),
+                servers: servers.collect(),
                 faults: Faults::default(),
                 examples: Vec::new(),
             },
         })
     }
 
-    /// Sends one report, and asks until it is everywhere. Gives whether there
-    /// can be another round.
+    /// Sends one report, and queries until every server has it. Returns false if there can
+    /// be no further round.
     fn round(&mut self) -> io::Result<bool> {
         let source = (self.spread.rounds % self.probes.len() as u64) as usize;
         self.spread.rounds += 1;
         let start = self.begin(source);
         loop {
-            let busy = |probe: &Probe| probe.state != State::Done;
-            if !self.probes.iter().any(busy) {
+            let is_busy = |probe: &Probe| probe.state != ProbeState::Done;
+            if !self.probes.iter().any(is_busy) {
                 break;
             }
-            if self.spread.faults.broken > 0 || !self.in_time(start) {
+            if self.spread.faults.broken > 0 || !self.check_timeout(start) {
                 return Ok(false);
             }
-            match self.poll.poll(&mut self.events, Some(TICK)) {
+            match self
+                .poll
+                .poll(&mut self.events, Some(TIMEOUT_CHECK_INTERVAL))
+            {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
             let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
-            for place in ready {
-                self.take(place, start);
+            for index in ready {
+                self.take(index, start);
             }
         }
         Ok(true)
     }
 
-    /// Tells one server, and asks the others.
+    /// Sends a new report to server `source` and the query to all others. Returns the start
+    /// of the round.
     fn begin(&mut self, source: usize) -> u64 {
-        let start = self.shared.clock.now();
-        self.last_nanos = self.shared.clock.unix(start).max(self.last_nanos + 1);
+        let unix = self.run.clock.unix(self.run.clock.now());
+        self.last_nanos = unix.max(self.last_nanos + 1);
         self.report.clear();
         self.payload
             .iamat(&mut self.report, self.client, self.last_nanos);
-        let start = self.shared.clock.now();
-        self.say(source, State::Told);
-        for place in (0..self.probes.len()).filter(|&place| place != source) {
-            self.say(place, State::Asked);
+        let start = self.run.clock.now();
+        self.send(source, ProbeState::Reporting);
+        for index in (0..self.probes.len()).filter(|&index| index != source) {
+            self.send(index, ProbeState::Querying);
         }
         start
     }
 
-    fn say(&mut self, place: usize, state: State) {
-        let probe = &mut self.probes[place];
+    fn send(&mut self, index: usize, state: ProbeState) {
+        let probe = &mut self.probes[index];
         let line = match state {
-            State::Told => &self.report,
-            _ => &self.question,
+            ProbeState::Reporting => &self.report,
+            _ => &self.query,
         };
         probe.state = state;
-        probe.asked = self.shared.clock.now();
-        // A line fits into a socket that holds nothing else.
+        probe.sent = self.run.clock.now();
+        // The send buffer is empty, so it takes a whole line.
         if let Err(error) = probe.stream.write_all(line) {
-            self.broke(place, &error.to_string());
+            self.end(index, &error.to_string());
         }
     }
 
-    /// Past the time limit nothing more is asked; past twice of it, nothing is
-    /// waited for.
-    fn in_time(&mut self, start: u64) -> bool {
-        let waited = self.shared.clock.now() - start;
-        if waited < self.timeout && !self.shared.is_stopped() {
+    /// Stops querying after the time limit. Returns false after twice the time limit, if an
+    /// answer is still missing.
+    fn check_timeout(&mut self, start: u64) -> bool {
+        let waited = self.run.clock.now() - start;
+        if waited < self.timeout && !self.run.is_stopped() {
             return true;
         }
         let mut is_late = false;
         for probe in &mut self.probes {
-            is_late |= probe.state == State::Asked;
-            if probe.state == State::Asked {
-                probe.state = State::TooLate;
+            if probe.state == ProbeState::Querying {
+                probe.state = ProbeState::Late;
+                is_late = true;
             }
         }
-        if is_late && !self.shared.is_stopped() {
+        if is_late && !self.run.is_stopped() {
             self.spread.late += 1;
         }
-        let mut silent = (0..self.probes.len()).filter(|&at| self.probes[at].state != State::Done);
-        let silent = silent.next();
-        if let Some(place) = silent.filter(|_| waited > 2 * self.timeout) {
-            self.broke(place, "it did not answer in time");
+        let is_silent = |probe: &Probe| probe.state != ProbeState::Done;
+        let silent = self.probes.iter().position(is_silent);
+        if let Some(index) = silent.filter(|_| waited > 2 * self.timeout) {
+            self.end(index, "no answer within the time limit");
             return false;
         }
         true
     }
 
-    /// Takes what a server has said.
-    fn take(&mut self, place: usize, start: u64) {
+    /// Takes the answer of a server, if it is complete.
+    fn take(&mut self, index: usize, start: u64) {
         let mut piece = [0; 16 * 1024];
         loop {
-            match self.probes[place].stream.read(&mut piece) {
-                Ok(0) => return self.broke(place, "the server closed it"),
-                Ok(read) => self.probes[place].bytes.extend_from_slice(&piece[..read]),
+            match self.probes[index].stream.read(&mut piece) {
+                Ok(0) => return self.end(index, "closed by the server"),
+                Ok(read) => self.probes[index].bytes.extend_from_slice(&piece[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return self.broke(place, &error.to_string()),
+                Err(error) => return self.end(index, &error.to_string()),
             }
-            let now = self.shared.clock.now();
-            if self.is_complete(place) {
-                let answer = std::mem::take(&mut self.probes[place].bytes);
-                self.judge(place, &answer, now, start);
-                self.probes[place].bytes = answer;
-                self.probes[place].bytes.clear();
+            let now = self.run.clock.now();
+            if self.is_complete(index) {
+                let answer = std::mem::take(&mut self.probes[index].bytes);
+                self.accept(index, &answer, now, start);
+                self.probes[index].bytes = answer;
+                self.probes[index].bytes.clear();
             }
         }
     }
 
-    fn is_complete(&self, place: usize) -> bool {
-        let Probe { bytes, state, .. } = &self.probes[place];
-        let is_question = *state != State::Told;
+    fn is_complete(&self, index: usize) -> bool {
+        let Probe { bytes, state, .. } = &self.probes[index];
+        let is_query = *state != ProbeState::Reporting;
         match answer::line_end(bytes) {
-            Some(_) if is_question && bytes.starts_with(b"AT ") => bytes.ends_with(b"\n\n"),
+            Some(_) if is_query && bytes.starts_with(b"AT ") => bytes.ends_with(b"\n\n"),
             Some(_) => bytes.ends_with(b"\n"),
             None => false,
         }
     }
 
-    fn judge(&mut self, place: usize, answer: &[u8], now: u64, start: u64) {
+    fn accept(&mut self, index: usize, answer: &[u8], now: u64, start: u64) {
         let line = answer.split(|&byte| byte == b'\n').next();
         let at_line = answer::at_line(line.unwrap_or_default(), Payload::fields(&self.report));
-        match (self.probes[place].state, at_line) {
-            (State::Told, Ok(name)) => {
-                self.spread.names[place].get_or_insert_with(|| shown(name));
-                self.done(place, now, start);
+        match (self.probes[index].state, at_line) {
+            (ProbeState::Reporting, Ok(name)) => {
+                self.spread.servers[index].name = excerpt(name);
+                self.finish(index, now, start);
             }
-            (State::Told, Err(wrong)) => self.complain(place, answer, wrong),
-            (State::Asked, Ok(_)) => {
-                self.spread.servers[place].record(now - start, 1);
-                self.note_question(place, now);
-                self.done(place, now, start);
+            (ProbeState::Querying, Ok(_)) => {
+                self.spread.servers[index].times.record(now - start, 1);
+                self.record_query(index, now);
+                self.finish(index, now, start);
             }
-            // An older report, or none: it does not know yet.
-            (State::Asked, Err(AnswerError::OtherFields | AnswerError::Refused)) => {
-                self.note_question(place, now);
-                self.say(place, State::Asked);
+            // The server has an older report or none.
+            (ProbeState::Querying, Err(AnswerError::OtherFields | AnswerError::Rejected)) => {
+                self.record_query(index, now);
+                self.send(index, ProbeState::Querying);
             }
-            (State::Asked, Err(wrong)) => self.complain(place, answer, wrong),
-            (State::TooLate, _) => self.probes[place].state = State::Done,
-            (State::Done, _) => self.spread.faults.unexpected += 1,
+            (ProbeState::Reporting | ProbeState::Querying, Err(error)) => {
+                self.count_wrong(index, answer, error);
+            }
+            (ProbeState::Late, _) => self.probes[index].state = ProbeState::Done,
+            (ProbeState::Done, _) => self.spread.faults.unexpected += 1,
         }
     }
 
-    fn note_question(&mut self, place: usize, now: u64) {
-        let took = now - self.probes[place].asked;
+    fn record_query(&mut self, index: usize, now: u64) {
+        let took = now - self.probes[index].sent;
         self.spread.resolution.record(took, 1);
     }
 
-    /// This one knows; after the last of all, the report is everywhere.
-    fn done(&mut self, place: usize, now: u64, start: u64) {
-        let was_asked = self.probes[place].state == State::Asked;
-        self.probes[place].state = State::Done;
-        let asked = |probe: &Probe| matches!(probe.state, State::Asked | State::TooLate);
-        if was_asked && !self.probes.iter().any(asked) {
+    /// Marks a server as done. The last queried one completes the round.
+    fn finish(&mut self, index: usize, now: u64, start: u64) {
+        let was_queried = self.probes[index].state == ProbeState::Querying;
+        self.probes[index].state = ProbeState::Done;
+        let is_queried =
+            |probe: &Probe| matches!(probe.state, ProbeState::Querying | ProbeState::Late);
+        if was_queried && !self.probes.iter().any(is_queried) {
             self.spread.everywhere.record(now - start, 1);
         }
     }
 
-    fn complain(&mut self, place: usize, answer: &[u8], wrong: AnswerError) {
-        self.probes[place].state = State::Done;
+    fn count_wrong(&mut self, index: usize, answer: &[u8], error: AnswerError) {
+        self.probes[index].state = ProbeState::Done;
         self.spread.faults.wrong += 1;
-        self.example(format!(
-            "server {} answered \"{}\": {wrong}",
-            place + 1,
-            shown(answer)
-        ));
+        let (server, answer) = (index + 1, excerpt(answer));
+        self.add_example(format!("server {server} answered \"{answer}\": {error}"));
     }
 
-    fn broke(&mut self, place: usize, why: &str) {
-        self.probes[place].state = State::Done;
+    fn end(&mut self, index: usize, why: &str) {
+        self.probes[index].state = ProbeState::Done;
         self.spread.faults.broken += 1;
-        self.example(format!(
-            "the connection to server {} broke: {why}",
-            place + 1
-        ));
+        let server = index + 1;
+        self.add_example(format!("the connection to server {server} broke: {why}"));
     }
 
-    fn example(&mut self, words: String) {
+    fn add_example(&mut self, text: String) {
         if self.spread.examples.len() < MAX_EXAMPLES {
-            self.spread.examples.push(words);
+            self.spread.examples.push(text);
         }
     }
 }

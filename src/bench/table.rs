@@ -1,201 +1,186 @@
-//! The results for people: at most 80 columns.
+//! The results as tables for people, at most 80 columns wide.
 
 use std::fmt::Write;
 
 use super::convergence::Convergence;
 use super::digits::time;
-use super::load::Loaded;
-use super::report::BenchReport;
-use super::settings::{Length, Load};
+use super::report::{BenchReport, FaultReport, LoadReport, RequestReport};
 use super::spread::Spread;
-use super::tally::{Requests, Times};
-use super::workload::Kind;
+use super::tally::Latencies;
 use crate::format::{count, grouped};
+use crate::table::{Left, Right, TextTable};
 
-/// Longest name of a row, in characters.
-const LABEL: usize = 12;
+/// The length at which a label is cut, in characters.
+const MAX_LABEL_CHARS: usize = 11;
 
-/// The whole table.
-pub(super) fn table(outcome: &BenchReport<'_>) -> String {
+/// The titles of latency columns.
+const LATENCY_TITLES: [&str; 5] = ["p50", "p90", "p99", "p99.9", "max"];
+
+/// Returns the results as tables and sentences.
+pub(super) fn tables(report: &BenchReport) -> String {
     let mut out = String::new();
-    if let (Some(load), Some(loaded)) = (&outcome.settings.load, &outcome.loaded) {
-        describe(&mut out, outcome, load, loaded);
-        tell_load(&mut out, outcome, loaded);
+    if let Some(load) = &report.load {
+        write_parameters(&mut out, load, report.stopped_early);
+        write_load(&mut out, load);
     }
-    if let Some(spread) = &outcome.spread {
-        tell_spread(&mut out, outcome, spread);
+    if let Some(spread) = &report.spread {
+        write_spread(&mut out, spread);
     }
-    if let Some(settled) = &outcome.settled {
-        tell_settled(&mut out, outcome, settled);
+    if let Some(convergence) = &report.convergence {
+        write_convergence(&mut out, convergence);
     }
-    tell_faults(&mut out, outcome);
+    write_faults(&mut out, &report.faults);
     out
 }
 
-/// What was done.
-fn describe(out: &mut String, outcome: &BenchReport<'_>, load: &Load, loaded: &Loaded) {
-    let servers = outcome.settings.servers.len();
+fn write_parameters(out: &mut String, load: &LoadReport, stopped_early: bool) {
     let _ = writeln!(
         out,
         "{}, {}, pipeline {}, {}, {}",
-        count(servers as u64, "server"),
+        count(load.servers.len() as u64, "server"),
         count(load.connections.into(), "connection"),
         load.pipeline,
         count(load.clients.into(), "client"),
         count(load.threads.into(), "thread"),
     );
-    let pace = match load.rate {
-        Some(rate) => format!("{} a second due", grouped(rate)),
-        None => "as fast as answers come".to_owned(),
+    let kind = match load.rate {
+        Some(rate) => format!("open loop of {} requests/s", grouped(rate)),
+        None => "closed loop".to_owned(),
     };
-    let early = match (outcome.stopped_early, load.length) {
-        (false, _) => String::new(),
-        (true, Length::Requests(all)) => format!(", stopped before {}", grouped(all)),
-        (true, Length::Time(all)) => format!(", stopped before {}", time(all)),
+    let early = match (load.limit_requests, load.limit_seconds) {
+        _ if !stopped_early => String::new(),
+        (Some(requests), _) => format!(", stopped before {}", count(requests, "request")),
+        (None, seconds) => format!(", stopped before {} s", seconds.unwrap_or_default()),
     };
-    let seconds = time((loaded.tally.seconds() * 1e9) as u64);
-    let percent = load.questions * 100.0;
     let _ = writeln!(
         out,
-        "{percent}% WHATSAT, {pace}, measured for {seconds}{early}\n"
+        "{}% WHATSAT, {kind}, measured for {}{early}\n",
+        load.whatsat_percent,
+        time((load.seconds * 1e9) as u64),
     );
 }
 
-fn tell_load(out: &mut String, outcome: &BenchReport<'_>, loaded: &Loaded) {
-    let tally = &loaded.tally;
-    let seconds = tally.seconds();
-    heading(out, "", "answered", "per second");
-    let kinds = Kind::ALL.map(|kind| (kind.name(), tally.kind(kind)));
-    let asked: Vec<_> = kinds
-        .iter()
-        .filter(|(_, requests)| requests.sent > 0)
-        .collect();
-    for (name, requests) in &asked {
-        row(out, name, requests, seconds);
+fn write_load(out: &mut String, load: &LoadReport) {
+    let mut kinds = vec![("IAMAT", &load.iamat), ("WHATSAT", &load.whatsat)];
+    kinds.retain(|(_, requests)| requests.sent > 0);
+    if kinds.len() > 1 {
+        kinds.push(("all", &load.all));
     }
-    if asked.len() > 1 {
-        row(out, "all", &tally.all(), seconds);
+    write_requests(out, "request", kinds);
+    if load.servers.len() > 1 {
+        let servers = load.servers.iter();
+        let servers = servers.map(|server| (server.name.as_str(), &server.requests));
+        write_requests(out, "server", servers);
     }
-    if tally.servers.len() > 1 {
-        out.push('\n');
-        heading(out, "server", "answered", "per second");
-        for (number, server) in tally.servers.iter().enumerate() {
-            row(out, &outcome.name(number), &server.all(), seconds);
-        }
-    }
-    out.push('\n');
-    if tally.unsent() > 0 {
+    if load.unsent > 0 {
         let _ = writeln!(
             out,
-            "the servers did not keep up: {} were due and not sent when the load ended;\n\
-             how long those had waited by then counts in the times above",
-            count(tally.unsent(), "request")
+            "{} due and not sent when the load ended: the servers are too slow for this rate;\n\
+             their wait until then is part of the latencies above\n",
+            count(load.unsent, "request")
         );
     }
 }
 
-fn heading(out: &mut String, label: &str, count: &str, rate: &str) {
+fn write_requests<'a>(
+    out: &mut String,
+    title: &str,
+    rows: impl IntoIterator<Item = (&'a str, &'a RequestReport)>,
+) {
+    let mut columns = vec![(title, Left), ("answered", Right), ("per second", Right)];
+    columns.extend(LATENCY_TITLES.map(|title| (title, Right)));
+    let mut table = TextTable::new(&columns);
+    for (label, requests) in rows {
+        let mut row = vec![
+            cut(label),
+            grouped(requests.answered),
+            grouped(requests.per_second as u64),
+        ];
+        row.extend(latency_cells(&requests.latency_us));
+        table.row(row);
+    }
+    out.push_str(&table.text(""));
+    out.push('\n');
+}
+
+fn latency_cells(latencies: &Latencies) -> [String; 5] {
+    if latencies.count() == 0 {
+        return [(); 5].map(|()| "-".to_owned());
+    }
+    let [p50, p90, p99, p999] = [0.5, 0.9, 0.99, 0.999].map(|share| latencies.quantile(share));
+    [p50, p90, p99, p999, latencies.max()].map(time)
+}
+
+/// Cuts a label at [`MAX_LABEL_CHARS`].
+fn cut(label: &str) -> String {
+    if label.chars().count() <= MAX_LABEL_CHARS {
+        return label.to_owned();
+    }
+    let start = label.chars().take(MAX_LABEL_CHARS - 1);
+    start.chain(['~']).collect()
+}
+
+fn write_spread(out: &mut String, spread: &Spread) {
     let _ = writeln!(
         out,
-        "{label:LABEL$}{count:>11}{rate:>12}{:>9}{:>9}{:>9}{:>9}{:>9}",
-        "p50", "p90", "p99", "p99.9", "max"
-    );
-}
-
-fn row(out: &mut String, label: &str, requests: &Requests, seconds: f64) {
-    let rate = per_second(requests.answered, seconds);
-    let (answered, rate) = (grouped(requests.answered), grouped(rate as u64));
-    let label = short(label);
-    let _ = write!(out, "{label:LABEL$}{answered:>11}{rate:>12}");
-    times(out, &requests.times);
-}
-
-fn times(out: &mut String, times: &Times) {
-    if times.count() == 0 {
-        let none = "-";
-        let _ = writeln!(out, "{none:>9}{none:>9}{none:>9}{none:>9}{none:>9}");
-        return;
-    }
-    let shares = [0.5, 0.9, 0.99, 0.999].map(|share| time(times.quantile(share)));
-    for text in &shares {
-        let _ = write!(out, "{text:>9}");
-    }
-    let _ = writeln!(out, "{:>9}", time(times.max()));
-}
-
-/// How many a second; none in no time.
-pub(super) fn per_second(count: u64, seconds: f64) -> f64 {
-    match seconds > 0.0 {
-        true => count as f64 / seconds,
-        false => 0.0,
-    }
-}
-
-/// A label with a space behind it in its column.
-fn short(label: &str) -> String {
-    match label.chars().count() < LABEL {
-        true => label.to_owned(),
-        false => label.chars().take(LABEL - 2).chain(['~']).collect(),
-    }
-}
-
-fn tell_spread(out: &mut String, outcome: &BenchReport<'_>, spread: &Spread) {
-    let _ = writeln!(
-        out,
-        "spread of {}, until known at each other server",
+        "time of {} until each other server had it",
         count(spread.rounds, "report")
     );
-    heading(out, "server", "reports", "");
-    let row = |out: &mut String, label: &str, of: &Times| {
-        let (label, count) = (short(label), grouped(of.count()));
-        let _ = write!(out, "{label:LABEL$}{count:>11}{:>12}", "");
-        times(out, of);
-    };
-    for (number, server) in spread.servers.iter().enumerate() {
-        row(out, &outcome.name(number), server);
+    let mut columns = vec![("server", Left), ("reports", Right)];
+    columns.extend(LATENCY_TITLES.map(|title| (title, Right)));
+    let mut table = TextTable::new(&columns);
+    let servers = spread.servers.iter();
+    let servers = servers.map(|server| (server.name.as_str(), &server.times));
+    let sums = [
+        ("everywhere", &spread.everywhere),
+        ("resolution", &spread.resolution),
+    ];
+    for (label, times) in servers.chain(sums) {
+        let mut row = vec![cut(label), grouped(times.count())];
+        row.extend(latency_cells(times));
+        table.row(row);
     }
-    row(out, "everywhere", &spread.everywhere);
-    row(out, "resolution", &spread.resolution);
-    out.push_str("(each time is too high by one question's way at most: the resolution)\n\n");
+    out.push_str(&table.text(""));
+    out.push_str("(each time is too high by up to the time of one query, the resolution)\n\n");
 }
 
-fn tell_settled(out: &mut String, outcome: &BenchReport<'_>, settled: &[Convergence]) {
-    let clients = outcome.loaded.iter().map(|loaded| loaded.reported.len());
-    let clients = count(clients.sum::<usize>() as u64, "client");
-    if let Some(after) = outcome.settled_after() {
-        let lacked = settled.iter().map(|server| server.lacked_until).max();
-        let _ = writeln!(
-            out,
-            "newest report of {clients}: seen everywhere {} after the load's end",
-            time(after)
-        );
-        let _ = match lacked.filter(|&lacked| lacked > 0) {
-            Some(lacked) => writeln!(out, "(last seen missing after {})\n", time(lacked)),
-            None => writeln!(out, "(never seen missing; so long it took to look)\n"),
-        };
-        return;
-    }
-    let _ = writeln!(out, "newest report of {clients}: not everywhere");
-    for (number, server) in settled.iter().enumerate() {
-        if server.lacking > 0 {
-            let (name, lacking) = (outcome.name(number), grouped(server.lacking));
-            let _ = writeln!(out, "  {name}: {lacking} not seen");
+fn write_convergence(out: &mut String, convergence: &Convergence) {
+    let clients = count(convergence.clients as u64, "client");
+    let Some(everywhere) = convergence.everywhere else {
+        let _ = writeln!(out, "newest report of {clients}: not at every server");
+        for server in &convergence.servers {
+            if server.missing > 0 {
+                let (name, missing) = (&server.name, grouped(server.missing));
+                let _ = writeln!(out, "  {name}: {missing} missing");
+            }
         }
-    }
-    out.push('\n');
+        out.push('\n');
+        return;
+    };
+    let _ = writeln!(
+        out,
+        "newest report of {clients}: at every server {} after the load",
+        time(everywhere)
+    );
+    let servers = convergence.servers.iter();
+    let last_missing = servers.map(|server| server.last_missing).max();
+    let _ = match last_missing.filter(|&nanos| nanos > 0) {
+        Some(nanos) => writeln!(out, "(last missing after {})\n", time(nanos)),
+        None => writeln!(out, "(never missing: that is the time of the check)\n"),
+    };
 }
 
-fn tell_faults(out: &mut String, outcome: &BenchReport<'_>) {
-    let faults = outcome.faults();
+fn write_faults(out: &mut String, faults: &FaultReport) {
+    let counts = faults.counts;
     let _ = writeln!(
         out,
         "wrong {}, missing {}, unexpected {}, broken connections {}",
-        grouped(faults.wrong),
-        grouped(faults.missing),
-        grouped(faults.unexpected),
-        grouped(faults.broken)
+        grouped(counts.wrong),
+        grouped(counts.missing),
+        grouped(counts.unexpected),
+        grouped(counts.broken)
     );
-    for example in outcome.examples() {
+    for example in &faults.examples {
         let _ = writeln!(out, "- {example}");
     }
 }
@@ -205,11 +190,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_names_are_cut_to_their_column() {
-        assert_eq!(short("Riley"), "Riley");
-        assert_eq!(short("elevenbytes"), "elevenbytes");
-        assert_eq!(short("twelve_bytes"), "twelve_byt~");
-        assert_eq!(short("127.0.0.1:12000"), "127.0.0.1:~");
-        assert!(short("ééééééééééééééé").chars().count() < LABEL);
+    fn long_labels_are_cut() {
+        assert_eq!(cut("Riley"), "Riley");
+        assert_eq!(cut("elevenbytes"), "elevenbytes");
+        assert_eq!(cut("twelve_bytes"), "twelve_byt~");
+        assert_eq!(cut("127.0.0.1:12000"), "127.0.0.1:~");
+        assert_eq!(cut("ééééééééééééééé").chars().count(), MAX_LABEL_CHARS);
     }
 }

@@ -1,27 +1,27 @@
-//! What was measured: latencies, counts, and the first answers that were wrong.
+//! Measured latencies, counts, and the first faults.
 
 use hdrhistogram::Histogram;
+use serde::{Serialize, Serializer};
 
-use super::workload::Kind;
+use super::workload::RequestKind;
 
-/// Longest latency that is told apart from a longer one: an hour, in
-/// nanoseconds.
-const LONGEST: u64 = 3_600_000_000_000;
+/// The longest distinct latency, an hour in nanoseconds. Longer ones count as this one.
+const MAX_LATENCY_NANOS: u64 = 3_600_000_000_000;
 
-/// How many wrong answers are kept to be shown.
+/// The number of faults that are kept as examples.
 pub(super) const MAX_EXAMPLES: usize = 5;
 
-/// Times in nanoseconds, to three significant digits.
+/// A histogram of latencies in nanoseconds, with three significant digits.
 #[derive(Clone, Debug)]
-pub(super) struct Times(Histogram<u64>);
+pub(super) struct Latencies(Histogram<u64>);
 
-impl Times {
+impl Latencies {
     pub(super) fn new() -> Self {
-        let histogram = Histogram::new_with_bounds(1, LONGEST, 3);
+        let histogram = Histogram::new_with_bounds(1, MAX_LATENCY_NANOS, 3);
         Self(histogram.expect("a lowest value of 1 and three digits are within bounds"))
     }
 
-    /// Notes that `count` requests took this long.
+    /// Records `count` latencies of `nanos`.
     pub(super) fn record(&mut self, nanos: u64, count: u64) {
         self.0.saturating_record_n(nanos, count);
     }
@@ -36,62 +36,82 @@ impl Times {
         self.0.len()
     }
 
-    pub(super) fn mean(&self) -> f64 {
-        self.0.mean()
-    }
-
-    pub(super) fn min(&self) -> u64 {
-        self.0.min()
-    }
-
     pub(super) fn max(&self) -> u64 {
         self.0.max()
     }
 
-    /// What a share of all, from 0 to 1, did not exceed.
+    /// Returns the latency that a share of all, from 0 to 1, did not exceed.
     pub(super) fn quantile(&self, share: f64) -> u64 {
         self.0.value_at_quantile(share)
     }
 }
 
-/// The requests of one kind to one server, those after the warm-up.
-#[derive(Clone, Debug)]
-pub(super) struct Requests {
-    /// Sent.
-    pub(super) sent: u64,
-    /// Answered rightly.
-    pub(super) answered: u64,
-    /// What the answers took, the wrong ones too; and how long those had
-    /// waited at the end of the load that were due and never sent.
-    pub(super) times: Times,
+impl Serialize for Latencies {
+    /// Serializes a summary in microseconds, or null without a latency.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Summary {
+            count: u64,
+            min: f64,
+            mean: f64,
+            p50: f64,
+            p90: f64,
+            p99: f64,
+            p999: f64,
+            max: f64,
+        }
+        let micros = |nanos: u64| nanos as f64 / 1e3;
+        let summary = (self.count() > 0).then(|| Summary {
+            count: self.count(),
+            min: micros(self.0.min()),
+            mean: self.0.mean() / 1e3,
+            p50: micros(self.quantile(0.5)),
+            p90: micros(self.quantile(0.9)),
+            p99: micros(self.quantile(0.99)),
+            p999: micros(self.quantile(0.999)),
+            max: micros(self.max()),
+        });
+        summary.serialize(serializer)
+    }
 }
 
-impl Requests {
+/// The counted requests of one kind to one server, without those of the warm-up.
+#[derive(Clone, Debug)]
+pub(super) struct RequestTally {
+    pub(super) sent: u64,
+    /// The number of correct answers.
+    pub(super) answered: u64,
+    /// The latencies of all answers, including wrong ones. Requests that were due and not
+    /// sent by the end of the load count with their wait until then.
+    pub(super) latencies: Latencies,
+}
+
+impl RequestTally {
     pub(super) fn new() -> Self {
         Self {
             sent: 0,
             answered: 0,
-            times: Times::new(),
+            latencies: Latencies::new(),
         }
     }
 
     pub(super) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.answered += other.answered;
-        self.times.add(&other.times);
+        self.latencies.add(&other.latencies);
     }
 }
 
-/// What went wrong, from the first byte of a run to its last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The faults from the first to the last byte of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Faults {
-    /// Answers that are not what they should be.
+    /// The number of wrong answers.
     pub(super) wrong: u64,
-    /// Requests that were never answered.
+    /// The number of unanswered requests.
     pub(super) missing: u64,
-    /// Lines that nobody had asked for.
+    /// The number of lines without a request.
     pub(super) unexpected: u64,
-    /// Connections that ended, or gave no answer for the time limit.
+    /// The number of connections that ended or exceeded the time limit.
     pub(super) broken: u64,
 }
 
@@ -104,15 +124,15 @@ impl Faults {
     }
 }
 
-/// What one server did.
+/// The results of one server.
 #[derive(Clone, Debug)]
 pub(super) struct ServerTally {
-    /// As it calls itself in AT lines.
+    /// The server's name in its AT lines.
     pub(super) name: Option<String>,
-    pub(super) kinds: [Requests; 2],
+    pub(super) kinds: [RequestTally; 2],
     pub(super) faults: Faults,
-    /// Requests that were due and not sent when the load ended, since too many
-    /// were unanswered.
+    /// The number of requests that were due and not sent by the end of the load, because
+    /// too many were unanswered.
     pub(super) unsent: u64,
 }
 
@@ -120,18 +140,18 @@ impl ServerTally {
     fn new() -> Self {
         Self {
             name: None,
-            kinds: [Requests::new(), Requests::new()],
+            kinds: [RequestTally::new(), RequestTally::new()],
             faults: Faults::default(),
             unsent: 0,
         }
     }
 
-    pub(super) fn kind(&mut self, kind: Kind) -> &mut Requests {
+    pub(super) fn kind(&mut self, kind: RequestKind) -> &mut RequestTally {
         &mut self.kinds[kind as usize]
     }
 
-    /// Both kinds together.
-    pub(super) fn all(&self) -> Requests {
+    /// Returns the sum of both kinds.
+    pub(super) fn all(&self) -> RequestTally {
         let mut all = self.kinds[0].clone();
         all.add(&self.kinds[1]);
         all
@@ -149,15 +169,16 @@ impl ServerTally {
     }
 }
 
-/// What one thread measured, and all of them together.
+/// The results of one thread, or of all threads together.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
-    /// In the order of the servers that the load is aimed at.
+    /// One tally for each server, in the order of the settings.
     pub(super) servers: Vec<ServerTally>,
-    /// The first wrong answers and broken connections, in words.
+    /// Descriptions of the first faults.
     pub(super) examples: Vec<String>,
-    /// When the first and the last request that counts began and was answered.
+    /// The start of the measured part, in nanoseconds on the clock of the run.
     pub(super) measured_from: u64,
+    /// The time of the last counted answer, in nanoseconds on the clock of the run.
     pub(super) last_answer: u64,
 }
 
@@ -171,10 +192,10 @@ impl Tally {
         }
     }
 
-    /// Keeps what went wrong, if it is among the first.
-    pub(super) fn example(&mut self, tell: impl FnOnce() -> String) {
+    /// Keeps the description of a fault, up to [`MAX_EXAMPLES`].
+    pub(super) fn add_example(&mut self, describe: impl FnOnce() -> String) {
         if self.examples.len() < MAX_EXAMPLES {
-            self.examples.push(tell());
+            self.examples.push(describe());
         }
     }
 
@@ -188,38 +209,36 @@ impl Tally {
         self.last_answer = self.last_answer.max(other.last_answer);
     }
 
-    /// One kind, over all servers.
-    pub(super) fn kind(&self, kind: Kind) -> Requests {
-        self.servers
-            .iter()
-            .fold(Requests::new(), |mut sum, server| {
-                sum.add(&server.kinds[kind as usize]);
-                sum
-            })
+    /// Returns the sum of one kind over all servers.
+    pub(super) fn kind(&self, kind: RequestKind) -> RequestTally {
+        let mut sum = RequestTally::new();
+        for server in &self.servers {
+            sum.add(&server.kinds[kind as usize]);
+        }
+        sum
     }
 
-    /// Everything, over all servers.
-    pub(super) fn all(&self) -> Requests {
-        let mut all = self.kind(Kind::Iamat);
-        all.add(&self.kind(Kind::Whatsat));
+    /// Returns the sum of both kinds over all servers.
+    pub(super) fn all(&self) -> RequestTally {
+        let mut all = self.kind(RequestKind::Iamat);
+        all.add(&self.kind(RequestKind::Whatsat));
         all
     }
 
+    /// Returns the faults of all servers.
     pub(super) fn faults(&self) -> Faults {
-        self.servers
-            .iter()
-            .fold(Faults::default(), |mut sum, server| {
-                sum.add(server.faults);
-                sum
-            })
+        let mut sum = Faults::default();
+        for server in &self.servers {
+            sum.add(server.faults);
+        }
+        sum
     }
 
     pub(super) fn unsent(&self) -> u64 {
         self.servers.iter().map(|server| server.unsent).sum()
     }
 
-    /// From the first request that counts to the last of its answers, in
-    /// seconds.
+    /// Returns the seconds from the start of the measured part to the last counted answer.
     pub(super) fn seconds(&self) -> f64 {
         self.last_answer.saturating_sub(self.measured_from) as f64 / 1e9
     }
@@ -231,23 +250,23 @@ mod tests {
 
     #[test]
     fn percentiles_are_within_a_thousandth() {
-        let mut times = Times::new();
+        let mut latencies = Latencies::new();
         for micros in 1..=1000 {
-            times.record(micros * 1_000, 1);
+            latencies.record(micros * 1_000, 1);
         }
         for (share, micros) in [(0.5, 500), (0.99, 990), (0.999, 999), (1.0, 1000)] {
-            let nanos = times.quantile(share);
+            let nanos = latencies.quantile(share);
             assert!(nanos.abs_diff(micros * 1_000) <= micros, "{share}: {nanos}");
         }
-        assert_eq!(times.count(), 1000);
+        assert_eq!(latencies.count(), 1000);
     }
 
     #[test]
-    fn a_time_past_the_longest_counts_as_the_longest() {
-        let mut times = Times::new();
-        times.record(u64::MAX, 2);
-        assert_eq!(times.count(), 2);
-        assert!(times.max() >= LONGEST);
+    fn a_latency_above_the_maximum_counts_as_the_maximum() {
+        let mut latencies = Latencies::new();
+        latencies.record(u64::MAX, 2);
+        assert_eq!(latencies.count(), 2);
+        assert!(latencies.max() >= MAX_LATENCY_NANOS);
     }
 
     #[test]
@@ -257,10 +276,10 @@ mod tests {
             let server = &mut tally.servers[1];
             server.name = Some("Riley".to_owned());
             server.faults.wrong = wrong;
-            let requests = server.kind(Kind::Whatsat);
+            let requests = server.kind(RequestKind::Whatsat);
             (requests.sent, requests.answered) = (answered + wrong, answered);
-            requests.times.record(1_000, answered);
-            (0..4).for_each(|n| tally.example(|| format!("{n}")));
+            requests.latencies.record(1_000, answered);
+            (0..4).for_each(|n| tally.add_example(|| format!("{n}")));
             tally.last_answer = last_answer;
             tally
         };
@@ -268,8 +287,8 @@ mod tests {
         sum.add(tally(5, 1, 7_000_000_000));
         sum.add(tally(2, 0, 3_000_000_000));
         assert_eq!((sum.all().sent, sum.all().answered), (8, 7));
-        assert_eq!(sum.kind(Kind::Iamat).answered, 0);
-        assert_eq!(sum.kind(Kind::Whatsat).times.count(), 7);
+        assert_eq!(sum.kind(RequestKind::Iamat).answered, 0);
+        assert_eq!(sum.kind(RequestKind::Whatsat).latencies.count(), 7);
         assert_eq!(sum.faults().wrong, 1);
         assert_eq!(sum.examples, ["0", "1", "2", "3", "0"]);
         assert!((sum.seconds() - 7.0).abs() < 1e-9);

@@ -1,7 +1,7 @@
-//! Waiting until a moment that is nearer than a millisecond.
+//! Waiting for sockets until a moment that is nearer than a millisecond.
 //!
-//! Sockets are waited for in whole milliseconds, which at a hundred thousand
-//! requests a second is a hundred at a time.
+//! A poll counts its timeout in whole milliseconds. At a hundred thousand requests a second
+//! that would send a hundred requests at a time.
 
 use std::io;
 use std::time::Duration;
@@ -23,7 +23,7 @@ mod system {
 
     use super::{Duration, Registry, Token, io};
 
-    /// Wakes a poll as a socket does.
+    /// A timer that wakes a poll as a socket does.
     pub(in super::super) struct Timer(OwnedFd);
 
     impl Timer {
@@ -34,18 +34,22 @@ mod system {
             Ok(Self(timer))
         }
 
-        /// Wakes the poll in `wait`; gives how long that poll may wait itself.
-        pub(in super::super) fn set(&self, wait: Duration, most: Duration) -> io::Result<Duration> {
+        /// Wakes the poll after `wait`. Returns the timeout for that poll, at most `limit`.
+        pub(in super::super) fn set(
+            &self,
+            wait: Duration,
+            limit: Duration,
+        ) -> io::Result<Duration> {
             let once = Itimerspec {
                 it_interval: Timespec::default(),
-                // Zero would mean never.
+                // Zero would disarm the timer.
                 it_value: Timespec {
                     tv_sec: wait.as_secs() as i64,
                     tv_nsec: i64::from(wait.subsec_nanos()).max(1),
                 },
             };
             timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
-            Ok(most)
+            Ok(limit)
         }
     }
 }
@@ -54,8 +58,7 @@ mod system {
 mod system {
     use super::{Duration, Registry, Token, io};
 
-    /// The poll's own time limit, rounded down: it spins through the last
-    /// millisecond.
+    /// The poll's own timeout, rounded down: the poll spins through the last millisecond.
     pub(in super::super) struct Timer;
 
     impl Timer {
@@ -63,9 +66,13 @@ mod system {
             Ok(Self)
         }
 
-        /// Gives how long the poll may wait.
-        pub(in super::super) fn set(&self, wait: Duration, most: Duration) -> io::Result<Duration> {
-            Ok(Duration::from_millis(wait.as_millis() as u64).min(most))
+        /// Returns the timeout for the next poll, at most `limit`.
+        pub(in super::super) fn set(
+            &self,
+            wait: Duration,
+            limit: Duration,
+        ) -> io::Result<Duration> {
+            Ok(Duration::from_millis(wait.as_millis() as u64).min(limit))
         }
     }
 }

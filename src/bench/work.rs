@@ -1,52 +1,52 @@
-//! When a connection sends, and how much.
+//! The decision when a connection sends, and how many requests.
 
-use super::connection::Connection;
+use super::connection::LoadConnection;
 use super::pacing::Pacing;
 use super::window::{Timing, WorkerState};
 
-/// How many first reports are under way on one connection.
-const INTRODUCED_AT_ONCE: usize = 64;
+/// The number of first reports that one connection sends in a batch.
+const PRELOAD_BATCH: usize = 64;
 
-/// What the connections of one thread are to do.
+/// The task of the connections of one thread.
 pub(super) enum Work {
-    /// Every client reports once, which does not count.
-    Introduce,
-    /// Each connection sends a batch, waits for all of its answers, and sends
-    /// the next.
-    Closed(Closed),
-    /// Requests go when they are due, up to the most that may be unanswered.
+    /// Every client reports once. These reports do not count.
+    Preload,
+    /// Each connection sends a batch, waits for all of its answers, and sends the next.
+    Closed(ClosedLoop),
+    /// Requests are sent when they are due, up to a number of unanswered requests.
     Open {
         pacing: Pacing,
-        /// How many requests of one connection may be unanswered.
+        /// The maximum number of unanswered requests of one connection.
         pipeline: usize,
-        /// All that was due has had its turn.
+        /// True when the schedule has ended.
         is_over: bool,
     },
 }
 
 /// A load that waits for answers.
-pub(super) struct Closed {
+pub(super) struct ClosedLoop {
     pub(super) pipeline: usize,
-    /// When requests begin to count, and when the last is sent.
+    /// The start of the measured part.
     pub(super) measured_from: u64,
+    /// The time after which no request is sent.
     pub(super) end: u64,
-    /// How many that count may still be sent.
+    /// The number of counted requests that may still be sent.
     pub(super) left: u64,
 }
 
 impl Work {
-    /// Gives a connection what it has to send at `now`. `unix` is the same
-    /// moment since 1970.
+    /// Appends the requests that are due at `now` to a connection's window. `unix` is the
+    /// same moment in nanoseconds since 1970.
     pub(super) fn hand_out(
         &mut self,
-        to: &mut Connection,
+        to: &mut LoadConnection,
         now: u64,
         unix: u64,
-        desk: &mut WorkerState,
+        state: &mut WorkerState,
     ) {
         match self {
-            Self::Introduce => introduce(to, now, unix, desk),
-            Self::Closed(closed) => closed.hand_out(to, now, unix, desk),
+            Self::Preload => preload(to, now, unix, state),
+            Self::Closed(closed) => closed.hand_out(to, now, unix, state),
             Self::Open {
                 pacing, pipeline, ..
             } => {
@@ -61,25 +61,25 @@ impl Work {
                         sent: now,
                         counts: due.counts,
                     };
-                    let request = to.lane.next(unix);
-                    to.window.push(request, timing, desk);
+                    let request = to.workload.next(unix);
+                    to.window.push(request, timing, state);
                 }
             }
         }
     }
 
-    /// Nothing more will be sent.
+    /// Returns true if no more requests will be sent.
     pub(super) fn is_over(&self, now: u64) -> bool {
         match self {
-            Self::Introduce => false,
+            Self::Preload => false,
             Self::Closed(closed) => closed.left == 0 || now >= closed.end,
             Self::Open { is_over, .. } => *is_over,
         }
     }
 }
 
-impl Closed {
-    fn hand_out(&mut self, to: &mut Connection, now: u64, unix: u64, desk: &mut WorkerState) {
+impl ClosedLoop {
+    fn hand_out(&mut self, to: &mut LoadConnection, now: u64, unix: u64, state: &mut WorkerState) {
         if !to.window.is_empty() {
             return;
         }
@@ -89,21 +89,19 @@ impl Closed {
             sent: now,
             counts,
         };
-        let batch = match counts {
-            true => self.left.min(self.pipeline as u64),
-            false => self.pipeline as u64,
-        };
-        for _ in 0..batch {
-            let request = to.lane.next(unix);
-            to.window.push(request, timing, desk);
-        }
+        let mut batch = self.pipeline as u64;
         if counts {
+            batch = batch.min(self.left);
             self.left -= batch;
+        }
+        for _ in 0..batch {
+            let request = to.workload.next(unix);
+            to.window.push(request, timing, state);
         }
     }
 }
 
-fn introduce(to: &mut Connection, now: u64, unix: u64, desk: &mut WorkerState) {
+fn preload(to: &mut LoadConnection, now: u64, unix: u64, state: &mut WorkerState) {
     if !to.window.is_empty() {
         return;
     }
@@ -112,10 +110,10 @@ fn introduce(to: &mut Connection, now: u64, unix: u64, desk: &mut WorkerState) {
         sent: now,
         counts: false,
     };
-    for _ in 0..INTRODUCED_AT_ONCE {
-        let Some(request) = to.lane.introduce(unix) else {
+    for _ in 0..PRELOAD_BATCH {
+        let Some(request) = to.workload.preload(unix) else {
             break;
         };
-        to.window.push(request, timing, desk);
+        to.window.push(request, timing, state);
     }
 }

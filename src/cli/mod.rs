@@ -59,7 +59,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigPath,
         #[command(flatten)]
-        arguments: Box<bench::Arguments>,
+        arguments: Box<bench::BenchArguments>,
     },
     #[command(flatten)]
     Ask(query::Query),

@@ -1,135 +1,142 @@
-//! Servers that do wrong, and what is told of it.
+//! Faults of servers, and their description in the results.
 
-use super::liner::{Does, Liner};
+use super::line_server::{Action, LineServer};
 use super::{assert_code, measure, run};
+use crate::common::Ended;
 
-/// A load of a known number of requests: 20 that introduce clients, 400 more.
-const LOAD: &str = "--requests 400 --warmup 0 --clients 20 --connections 4 --timeout 0.5";
+/// A load of a known number of requests: a preload of 20, then 400.
+const LOAD: &str = "--requests 400 --warmup 0 --clients 20 --connections 4";
 
-/// Runs the load against a server that does something else with its 100th line.
-fn with_one(does: &Does, more: &str) -> (serde_json::Value, crate::common::Ended) {
-    let does = does.clone();
-    let liner = Liner::start(move |line, _| match line {
-        100 => does.clone(),
-        _ => Does::Right,
+/// A limit that only a server that never answers exceeds.
+const LONG_TIMEOUT: &str = "--timeout 30";
+
+/// Runs the load against a server that reacts to its 100th line with `action`.
+fn measure_with(action: &Action, arguments: &str) -> (serde_json::Value, Ended) {
+    let action = action.clone();
+    let server = LineServer::start(move |line, _| match line {
+        100 => action.clone(),
+        _ => Action::Answer,
     });
-    measure(&[&liner.address], &format!("{LOAD} {more}"))
+    measure(&[&server.address], &format!("{LOAD} {arguments}"))
 }
 
 #[track_caller]
-fn assert_faults(told: &serde_json::Value, wrong: u64, missing: u64, unexpected: u64, broken: u64) {
-    let faults = &told["faults"];
+fn assert_faults(
+    report: &serde_json::Value,
+    wrong: u64,
+    missing: u64,
+    unexpected: u64,
+    broken: u64,
+) {
+    let faults = &report["faults"];
     assert_eq!(faults["wrong"], wrong, "{faults}");
     assert_eq!(faults["missing"], missing, "{faults}");
     assert_eq!(faults["unexpected"], unexpected, "{faults}");
     assert_eq!(faults["broken"], broken, "{faults}");
-    assert_eq!(told["good"], wrong + missing + unexpected + broken == 0);
+    assert_eq!(report["good"], wrong + missing + unexpected + broken == 0);
 }
 
 #[test]
-fn right_answers_are_no_faults() {
-    let (told, ended) = with_one(&Does::Right, "--whatsat 50 --verify");
-    assert_code(&ended, 0);
-    assert_faults(&told, 0, 0, 0, 0);
-    assert_eq!(told["load"]["all"]["answered"], 400);
-    assert_eq!(told["settled"]["servers"][0]["lacking"], 0);
+fn correct_answers_are_no_faults() {
+    let arguments = format!("--whatsat 50 --verify {LONG_TIMEOUT}");
+    let (report, output) = measure_with(&Action::Answer, &arguments);
+    assert_code(&output, 0);
+    assert_faults(&report, 0, 0, 0, 0);
+    assert_eq!(report["load"]["all"]["answered"], 400);
+    assert_eq!(report["convergence"]["servers"][0]["missing"], 0);
 }
 
 #[test]
-fn a_wrong_answer_is_counted_and_shown() {
-    for (does, words) in [
-        (Does::Says("AT Liner +0.000000001 kiwi +1+1 1\n"), "fields"),
-        (Does::Says("\n"), "that is no AT line"),
-        (Does::Refuses, "invalid command"),
+fn a_wrong_answer_is_counted_and_described() {
+    for (action, error) in [
+        (
+            Action::Send("AT Server +0.000000001 kiwi +1+1 1\n"),
+            "fields",
+        ),
+        (Action::Send("\n"), "not an AT line"),
+        (Action::Reject, "rejected as invalid"),
     ] {
-        let (told, ended) = with_one(&does, "");
-        assert_code(&ended, 1);
-        assert_faults(&told, 1, 0, 0, 0);
-        assert_eq!(told["load"]["all"]["answered"], 399);
-        let example = told["faults"]["examples"][0].as_str().unwrap();
-        assert!(example.contains(words), "{example}");
-        assert_eq!(ended.stderr, "error: 1 answers were wrong\n");
+        let (report, output) = measure_with(&action, LONG_TIMEOUT);
+        assert_code(&output, 1);
+        assert_faults(&report, 1, 0, 0, 0);
+        assert_eq!(report["load"]["all"]["answered"], 399);
+        let example = report["faults"]["examples"][0].as_str().unwrap();
+        assert!(example.contains(error), "{example}");
+        assert_eq!(output.stderr, "error: 1 wrong answer\n");
     }
 }
 
 #[test]
-fn places_that_are_no_places_are_wrong() {
-    let liner = Liner::start(|line, text| match text.starts_with("WHATSAT") {
-        true if line % 2 == 0 => Does::Says("AT Liner +0.000000001 x +1+1 1\n{}\n\n"),
-        true => Does::Says("? no\n"),
-        false => Does::Right,
+fn malformed_places_are_wrong() {
+    let server = LineServer::start(|line, text| match text.starts_with("WHATSAT") {
+        true if line % 2 == 0 => Action::Send("AT Server +0.000000001 x +1+1 1\n{}\n\n"),
+        true => Action::Send("? no\n"),
+        false => Action::Answer,
     });
-    let (told, ended) = measure(&[&liner.address], &format!("{LOAD} --whatsat 100"));
-    assert_code(&ended, 1);
-    assert_faults(&told, 400, 0, 0, 0);
+    let arguments = format!("{LOAD} --whatsat 100 {LONG_TIMEOUT}");
+    let (report, output) = measure(&[&server.address], &arguments);
+    assert_code(&output, 1);
+    assert_faults(&report, 400, 0, 0, 0);
 }
 
 #[test]
-fn a_line_that_nobody_asked_for_is_unexpected() {
-    let (told, ended) = with_one(&Does::SaysToo("hello\n"), "");
-    assert_code(&ended, 1);
-    assert_faults(&told, 0, 0, 1, 0);
+fn a_line_without_a_request_is_unexpected() {
+    let (report, output) = measure_with(&Action::AnswerAndSend("hello\n"), LONG_TIMEOUT);
+    assert_code(&output, 1);
+    assert_faults(&report, 0, 0, 1, 0);
 }
 
 #[test]
-fn a_request_without_an_answer_is_missing_and_ends_its_connection() {
-    let (told, ended) = with_one(&Does::Nothing, "");
-    assert_code(&ended, 1);
-    assert_faults(&told, 0, 1, 0, 1);
-    let example = told["faults"]["examples"][0].as_str().unwrap();
-    assert!(example.contains("had no answer for 0.5 s"), "{example}");
+fn an_unanswered_request_is_missing_and_ends_its_connection() {
+    // Long enough for the other requests on a busy machine.
+    let (report, output) = measure_with(&Action::Ignore, "--timeout 5");
+    assert_code(&output, 1);
+    assert_faults(&report, 0, 1, 0, 1);
+    let example = report["faults"]["examples"][0].as_str().unwrap();
+    assert!(example.contains("no answer within 5 s"), "{example}");
 }
 
 #[test]
-fn a_connection_that_the_server_closes_is_broken_and_the_load_goes_on() {
-    let (told, ended) = with_one(&Does::Closes, "");
-    assert_code(&ended, 1);
-    assert_faults(&told, 0, 1, 0, 1);
-    assert_eq!(told["load"]["all"]["answered"], 399);
+fn a_closed_connection_is_broken_and_the_load_continues() {
+    let (report, output) = measure_with(&Action::Close, LONG_TIMEOUT);
+    assert_code(&output, 1);
+    assert_faults(&report, 0, 1, 0, 1);
+    assert_eq!(report["load"]["all"]["answered"], 399);
 }
 
 #[test]
-fn a_server_that_closes_everything_ends_the_load() {
-    let liner = Liner::start(|_, _| Does::Closes);
-    let ended = run(&[&liner.address], "--connections 3 --seconds 1000");
-    assert_code(&ended, 1);
-    let words = "wrong 0, missing 192, unexpected 0, broken connections 3\n";
-    assert!(ended.stdout.contains(words), "{ended:?}");
+fn a_server_that_closes_every_connection_ends_the_load() {
+    let server = LineServer::start(|_, _| Action::Close);
+    let output = run(&[&server.address], "--connections 3 --seconds 1000");
+    assert_code(&output, 1);
+    let faults = "wrong 0, missing 192, unexpected 0, broken connections 3\n";
+    assert!(output.stdout.contains(faults), "{output:?}");
 }
 
 #[test]
-fn an_unchecked_load_takes_any_line() {
-    let liner = Liner::start(|_, _| Does::Says("x\n"));
-    let (told, ended) = measure(&[&liner.address], &format!("{LOAD} --unchecked"));
-    assert_code(&ended, 0);
-    assert_faults(&told, 0, 0, 0, 0);
-    assert_eq!(told["load"]["all"]["answered"], 400);
+fn an_unchecked_load_accepts_any_line() {
+    let server = LineServer::start(|_, _| Action::Send("x\n"));
+    let arguments = format!("{LOAD} --unchecked {LONG_TIMEOUT}");
+    let (report, output) = measure(&[&server.address], &arguments);
+    assert_code(&output, 0);
+    assert_faults(&report, 0, 0, 0, 0);
+    assert_eq!(report["load"]["all"]["answered"], 400);
 }
 
 #[test]
-fn reports_that_never_arrive_are_told() {
-    let two = [
-        Liner::start(|_, _| Does::Right),
-        Liner::start(|_, _| Does::Right),
-    ];
-    let addresses = [&*two[0].address, &*two[1].address];
-    let (told, ended) = measure(&addresses, LOAD);
-    assert_code(&ended, 1);
-    assert!(told["settled"]["everywhere_seconds"].is_null());
-    // Each of them has those of its own clients.
-    assert_eq!(told["settled"]["servers"][0]["lacking"], 10);
-    assert_eq!(told["settled"]["servers"][1]["lacking"], 10);
-    assert_eq!(
-        ended.stderr,
-        "error: 20 reports were not where they should be\n"
-    );
+fn servers_that_share_nothing_have_missing_and_late_reports() {
+    let servers = [(); 2].map(|()| LineServer::start(|_, _| Action::Answer));
+    let addresses = [&*servers[0].address, &*servers[1].address];
+    let (report, output) = measure(&addresses, &format!("{LOAD} --timeout 5"));
+    assert_code(&output, 1);
+    assert!(report["convergence"]["everywhere_seconds"].is_null());
+    // Each server has the reports of its own clients.
+    assert_eq!(report["convergence"]["servers"][0]["missing"], 10);
+    assert_eq!(report["convergence"]["servers"][1]["missing"], 10);
+    assert_eq!(output.stderr, "error: 20 missing reports\n");
 
-    let (told, ended) = measure(&addresses, "--spread --requests 2 --timeout 0.2");
-    assert_code(&ended, 1);
-    assert_eq!(told["spread"]["late"], 2);
-    assert!(
-        ended
-            .stderr
-            .contains("2 reports were not everywhere in time")
-    );
+    let (report, output) = measure(&addresses, "--spread --requests 2 --timeout 2");
+    assert_code(&output, 1);
+    assert_eq!(report["spread"]["late"], 2);
+    assert!(output.stderr.contains("2 late reports"), "{output:?}");
 }

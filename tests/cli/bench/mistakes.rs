@@ -1,40 +1,40 @@
-//! Command lines and surroundings that are wrong.
+//! Invalid command lines, and servers that are not running.
 
 use super::{assert_code, run};
 use crate::common::{free_ports, loopback};
 
 #[test]
-fn a_server_that_is_not_there_is_told_with_a_way_out() {
+fn an_unreachable_server_is_reported_with_advice() {
     let address = loopback(free_ports(1)[0]).to_string();
-    for words in ["--seconds 1", "--spread --server 127.0.0.1:9"] {
-        let ended = run(&[&address], words);
-        assert_code(&ended, 1);
-        assert!(ended.stderr.contains("Connection refused"), "{ended:?}");
-        assert!(ended.stderr.contains("`proxyherd up`"), "{ended:?}");
-        assert_eq!(ended.stdout, "");
+    for arguments in ["--seconds 1", "--spread --server 127.0.0.1:9"] {
+        let output = run(&[&address], arguments);
+        assert_code(&output, 1);
+        assert!(output.stderr.contains("Connection refused"), "{output:?}");
+        assert!(output.stderr.contains("`proxyherd up`"), "{output:?}");
+        assert_eq!(output.stdout, "");
     }
 }
 
 #[test]
-fn nonsense_ends_with_2_and_nothing_is_sent() {
-    for (words, told) in [
-        ("--clients 10", "take more --clients or fewer --connections"),
-        ("--spread", "--spread needs two servers or more"),
+fn an_invalid_command_line_exits_with_2_and_sends_nothing() {
+    for (arguments, message) in [
+        ("--clients 10", "use more --clients or fewer --connections"),
+        ("--spread", "--spread requires two servers or more"),
         ("--requests 5 --seconds 5", "cannot be used with"),
         ("--pipeline none", "invalid value 'none'"),
     ] {
-        let ended = run(&["127.0.0.1:1"], words);
-        assert_code(&ended, 2);
-        assert!(ended.stderr.contains(told), "{ended:?}");
-        assert!(ended.stderr.contains("'--help'"), "{ended:?}");
-        assert_eq!(ended.stdout, "");
+        let output = run(&["127.0.0.1:1"], arguments);
+        assert_code(&output, 2);
+        assert!(output.stderr.contains(message), "{output:?}");
+        assert!(output.stderr.contains("'--help'"), "{output:?}");
+        assert_eq!(output.stdout, "");
     }
 }
 
 #[test]
-fn help_is_whole_and_fits_a_terminal() {
-    let ended = run(&[], "--help");
-    assert_code(&ended, 0);
+fn help_lists_every_option_and_fits_a_terminal() {
+    let output = run(&[], "--help");
+    assert_code(&output, 0);
     for option in [
         "--server",
         "--connections",
@@ -47,7 +47,7 @@ fn help_is_whole_and_fits_a_terminal() {
         "--prefix",
         "--whatsat",
         "--radius",
-        "--most",
+        "--limit",
         "--rate",
         "--threads",
         "--timeout",
@@ -59,11 +59,11 @@ fn help_is_whole_and_fits_a_terminal() {
         "--json",
     ] {
         assert!(
-            ended.stdout.contains(&format!("\n      {option}")),
+            output.stdout.contains(&format!("\n      {option}")),
             "{option}"
         );
     }
-    for line in ended.stdout.lines() {
+    for line in output.stdout.lines() {
         assert!(line.chars().count() <= 82, "{line}");
     }
 }

@@ -1,10 +1,10 @@
-//! `proxyherd bench` as people and jobs meet it: against our servers, and
-//! against one that does wrong on purpose.
+//! `proxyherd bench` against servers of this program, and against a server with deliberate
+//! faults.
 
 mod faults;
 mod herd;
 mod latency;
-mod liner;
+mod line_server;
 mod mistakes;
 mod stopping;
 
@@ -13,32 +13,32 @@ use std::process::Command;
 use crate::common::{Ended, Process};
 use serde_json::Value;
 
-/// `proxyherd bench` with these words, aimed at these servers.
-fn bench(servers: &[&str], words: &str) -> Command {
+/// Returns the command `proxyherd bench` with these servers and arguments.
+fn bench(servers: &[&str], arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proxyherd"));
-    command.arg("bench").args(words.split_whitespace());
+    command.arg("bench").args(arguments.split_whitespace());
     for server in servers {
         command.args(["--server", server]);
     }
     command
 }
 
-fn run(servers: &[&str], words: &str) -> Ended {
-    Process::run(&mut bench(servers, words))
+fn run(servers: &[&str], arguments: &str) -> Ended {
+    Process::run(&mut bench(servers, arguments))
 }
 
-/// Runs it with `--json`; gives that, and how it ended.
-fn measure(servers: &[&str], words: &str) -> (Value, Ended) {
-    let ended = run(servers, &format!("{words} --json"));
-    (parse(&ended), ended)
-}
-
-#[track_caller]
-fn parse(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+/// Runs the command with `--json`. Returns the parsed JSON and the whole output.
+fn measure(servers: &[&str], arguments: &str) -> (Value, Ended) {
+    let output = run(servers, &format!("{arguments} --json"));
+    (parse(&output), output)
 }
 
 #[track_caller]
-fn assert_code(ended: &Ended, code: i32) {
-    assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+fn parse(output: &Ended) -> Value {
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[track_caller]
+fn assert_code(output: &Ended, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
 }

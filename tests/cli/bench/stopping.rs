@@ -1,44 +1,44 @@
 //! Ctrl-C.
 
-use super::liner::{Does, Liner};
+use super::line_server::{Action, LineServer};
 use super::{assert_code, bench, parse};
 use crate::common::{Process, eventually};
 
-/// A load without an end.
-const LOAD: &str = "--seconds 1000 --warmup 0 --clients 10 --connections 2 --json";
+/// A load that does not end by itself.
+const LOAD: &str = "--seconds 1000 --warmup 0 --clients 10 --connections 2 --timeout 1000 --json";
 
 #[test]
-fn the_first_ends_a_load_early_and_tells_what_was_measured() {
-    let two = [(); 2].map(|()| Liner::start(|_, _| Does::Right));
-    let addresses = [&*two[0].address, &*two[1].address];
+fn the_first_ctrl_c_ends_a_load_early_and_prints_the_results_so_far() {
+    let servers = [(); 2].map(|()| LineServer::start(|_, _| Action::Answer));
+    let addresses = [&*servers[0].address, &*servers[1].address];
     let process = Process::spawn(&mut bench(&addresses, LOAD));
-    eventually("the load runs", || (two[1].lines() > 200).then_some(()));
+    eventually("the load runs", || (servers[1].lines() > 200).then_some(()));
     process.signal("INT");
-    let ended = process.end();
-    assert_code(&ended, 0);
-    let told = parse(&ended);
-    assert_eq!(told["stopped_early"], true);
-    assert_eq!(told["good"], true);
-    assert!(told["load"]["all"]["answered"].as_u64() > Some(100));
-    // They share nothing, and nobody waited to find that out.
-    assert!(told["settled"].is_null());
+    let output = process.end();
+    assert_code(&output, 0);
+    let report = parse(&output);
+    assert_eq!(report["stopped_early"], true);
+    assert_eq!(report["good"], true);
+    assert!(report["load"]["all"]["answered"].as_u64() > Some(100));
+    // The servers share nothing, and the check of that is omitted.
+    assert!(report["convergence"].is_null());
 }
 
 #[test]
-fn the_second_ends_it_at_once() {
-    let liner = Liner::start(|line, _| match line {
-        50.. => Does::Nothing,
-        _ => Does::Right,
+fn the_second_ctrl_c_exits_immediately() {
+    let server = LineServer::start(|line, _| match line {
+        50.. => Action::Ignore,
+        _ => Action::Answer,
     });
-    let load = format!("{LOAD} --timeout 1000");
-    let process = Process::spawn(&mut bench(&[&liner.address], &load));
-    eventually("both wait", || (liner.lines() >= 52).then_some(()));
-    let mut process = process;
-    eventually("it ends", || {
+    let mut process = Process::spawn(&mut bench(&[&server.address], LOAD));
+    eventually("both connections wait for an answer", || {
+        (server.lines() >= 52).then_some(())
+    });
+    eventually("the process exits", || {
         process.signal("INT");
         (!process.is_running()).then_some(())
     });
-    let ended = process.end();
-    assert_code(&ended, 130);
-    assert_eq!(ended.stdout, "");
+    let output = process.end();
+    assert_code(&output, 130);
+    assert_eq!(output.stdout, "");
 }

@@ -1,79 +1,79 @@
-//! What all threads of a run share: the clock, the wish to stop, and how far
-//! things are.
+//! The state that all threads of a run share.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, OnceLock};
 
 use super::clock::Stopwatch;
 
-/// What a run is doing.
+/// The current stage of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Stage {
-    /// Every client makes its first report.
-    Introducing,
-    /// The load runs, and nothing counts yet.
+    /// Every client sends its first report.
+    Preloading,
+    /// The load runs and does not count.
     Warming,
-    /// What happens counts.
+    /// The load runs and counts.
     Measuring,
-    /// Servers are asked for the newest report of every client.
-    Settling,
-    /// Reports are sent one by one and looked for.
+    /// Every server is queried for the newest report of every client.
+    Converging,
+    /// Single reports are sent and looked up, without a load.
     Spreading,
 }
 
 impl Stage {
     const ALL: [Self; 5] = [
-        Self::Introducing,
+        Self::Preloading,
         Self::Warming,
         Self::Measuring,
-        Self::Settling,
+        Self::Converging,
         Self::Spreading,
     ];
 }
 
-/// One for each run.
-pub(super) struct Shared {
+/// The clock, the stop flags and the progress of one run.
+pub(super) struct RunState {
     pub(super) clock: Stopwatch,
-    /// Somebody wants the results now.
-    stop: AtomicBool,
-    /// The load is over.
-    over: AtomicBool,
+    is_stopped: AtomicBool,
+    is_load_over: AtomicBool,
     stage: AtomicU8,
-    /// Answers since the beginning; rounds, while a spread is measured.
+    /// The number of answers since the start of the run; of reports while a spread is
+    /// measured without a load.
     pub(super) answered: AtomicU64,
     barrier: Barrier,
     start: OnceLock<u64>,
 }
 
-impl Shared {
-    /// For so many threads that make a load.
+impl RunState {
+    /// Creates the state of a run whose load has `threads` threads, and starts its clock.
     pub(super) fn new(threads: usize) -> Self {
         Self {
             clock: Stopwatch::start(),
-            stop: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            stage: AtomicU8::new(Stage::Introducing as u8),
+            is_stopped: AtomicBool::new(false),
+            is_load_over: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Preloading as u8),
             answered: AtomicU64::new(0),
             barrier: Barrier::new(threads),
             start: OnceLock::new(),
         }
     }
 
+    /// Ends the run early.
     pub(super) fn stop(&self) {
-        self.stop.store(true, Relaxed);
+        self.is_stopped.store(true, Relaxed);
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.stop.load(Relaxed)
+        self.is_stopped.load(Relaxed)
     }
 
+    /// Ends the spread that runs beside the load.
     pub(super) fn end_load(&self) {
-        self.over.store(true, Relaxed);
+        self.is_load_over.store(true, Relaxed);
     }
 
     pub(super) fn is_load_over(&self) -> bool {
-        self.over.load(Relaxed)
+        self.is_load_over.load(Relaxed)
     }
 
     pub(super) fn enter(&self, stage: Stage) {
@@ -84,11 +84,12 @@ impl Shared {
         Stage::ALL[usize::from(self.stage.load(Relaxed))]
     }
 
+    /// Adds to the number of answers.
     pub(super) fn count(&self, answers: u64) {
         self.answered.fetch_add(answers, Relaxed);
     }
 
-    /// Waits for the other threads; all get the same moment to start from.
+    /// Waits for the other threads of the load, and returns the same start time to each.
     pub(super) fn start_together(&self) -> u64 {
         self.barrier.wait();
         *self.start.get_or_init(|| {
@@ -97,8 +98,8 @@ impl Shared {
         })
     }
 
-    /// When the load started, if it has.
-    pub(super) fn started(&self) -> Option<u64> {
+    /// Returns the start time of the load, or `None` before it.
+    pub(super) fn start(&self) -> Option<u64> {
         self.start.get().copied()
     }
 }
