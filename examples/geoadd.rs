@@ -1,12 +1,12 @@
-//! The load of `proxyherd bench`, for redis: `GEOADD` of the same IDs and
-//! positions, as fast as answers come, from a client as fast as the bench's.
+//! The closed-loop load of `proxyherd bench` for Redis: `GEOADD` of the same IDs and
+//! positions, from a client as fast as that of the bench.
 //!
 //! ```sh
 //! redis-server --port 12101 --save '' --appendonly no
 //! cargo run --release --example geoadd -- 127.0.0.1:12101 50 16 5
 //! ```
 //!
-//! The arguments: where redis is, connections, pipeline, seconds.
+//! The arguments are the address of Redis, connections, pipeline and seconds.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write as _};
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-/// How many members the set has.
+/// The number of members of the set.
 const CLIENTS: u64 = 10_000;
 
-/// Load that does not count, in seconds.
+/// The time before the measured part.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,19 +35,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut poll = Poll::new()?;
     let mut connected = Vec::new();
-    for place in 0..connections {
+    for index in 0..connections {
         let stream = std::net::TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
-        let token = Token(place as usize);
+        let token = Token(index as usize);
         poll.registry()
             .register(&mut stream, token, Interest::READABLE)?;
         connected.push(Connection {
             stream,
             bytes: Vec::new(),
             left: 0,
-            member: place,
+            member: index,
             step: 0,
         });
     }
@@ -88,7 +88,7 @@ impl Connection {
         for _ in 0..pipeline {
             self.member = (self.member + connections) % CLIENTS;
             let member = self.member;
-            // Moves a little each time, as the bench's clients do.
+            // Clients move a little, as those of the bench do.
             self.step = (self.step + 1) % 100_000;
             let step = self.step;
             write!(
@@ -100,21 +100,21 @@ impl Connection {
             )?;
         }
         self.left = pipeline;
-        // A batch fits into a socket that holds nothing else.
+        // The send buffer is empty, so it takes a whole batch.
         Ok(self.stream.write_all(&self.bytes)?)
     }
 
-    /// Counts answers: `:0` or `:1`, a line each.
+    /// Reads answers, `:0` or `:1` on a line each, and returns their number.
     fn take(&mut self, buffer: &mut [u8]) -> Result<u64, Box<dyn Error>> {
         let read = match self.stream.read(buffer) {
-            Ok(0) => return Err("redis closed a connection".into()),
+            Ok(0) => return Err("Redis closed a connection".into()),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
             Err(error) => return Err(error.into()),
         };
         let bytes = &buffer[..read];
         if bytes.contains(&b'-') {
-            return Err(format!("redis said {}", bytes.escape_ascii()).into());
+            return Err(format!("Redis answered {}", bytes.escape_ascii()).into());
         }
         let answers = memchr::memchr_iter(b'\n', bytes).count() as u64;
         self.left -= answers;

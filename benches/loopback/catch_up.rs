@@ -1,4 +1,4 @@
-//! A server that comes up empty beside a full neighbour, until it has it all.
+//! An empty server that catches up with a full neighbour.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread::sleep;
@@ -15,8 +15,8 @@ use crate::servers::Server;
 
 const CLIENTS: usize = 1_000_000;
 
-/// How long a machine may take that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit, far above the usual time, for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn a_million(bencher: Bencher<'_, '_>) {
@@ -30,7 +30,7 @@ fn a_million(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Riley knows it before anyone listens there.
+/// Returns an address on which no program listens yet, for the config of Riley.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -56,7 +56,7 @@ fn fill(server: &Server) {
 fn await_clients(server: &Server) {
     let begun = Instant::now();
     while server.gateway.replica().store().clients() < CLIENTS {
-        assert!(begun.elapsed() < PATIENCE, "it never caught up");
+        assert!(begun.elapsed() < TIMEOUT, "the server has not caught up");
         sleep(Duration::from_millis(1));
     }
 }

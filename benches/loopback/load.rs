@@ -1,5 +1,5 @@
-//! A load of reports on many connections: a batch of lines goes out on each,
-//! then all answers are read.
+//! A load of reports on many connections: each sends a batch of lines, then all answers
+//! are read.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,16 +7,16 @@ use std::time::{Duration, SystemTime};
 
 use memchr::{memchr, memchr_iter};
 
-/// As many as a bench of this kind usually has.
+/// The number of connections, as in the default of `proxyherd bench`.
 pub(crate) const CONNECTIONS: usize = 50;
 
-/// Clients on each connection: a multiple of every pipeline.
+/// The number of clients on each connection, a multiple of every pipeline.
 const CLIENTS: usize = 192;
 
-/// How long an answer may take before the server is thought to hang.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit of an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections that take turns.
+/// A number of connections.
 pub(crate) struct Load {
     connections: Vec<Connection>,
     pipeline: usize,
@@ -25,8 +25,8 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn connect(address: SocketAddr, pipeline: usize) -> Self {
-        assert_eq!(CLIENTS % pipeline, 0, "a round would end in mid-air");
-        let connect = |place| Connection::new(address, place);
+        assert_eq!(CLIENTS % pipeline, 0, "a round must end with a whole batch");
+        let connect = |index| Connection::new(address, index);
         Self {
             connections: (0..CONNECTIONS).map(connect).collect(),
             pipeline,
@@ -34,7 +34,7 @@ impl Load {
         }
     }
 
-    /// A batch on each connection, and every answer.
+    /// Sends a batch on each connection, and reads every answer.
     pub(crate) fn round(&mut self) {
         for connection in &mut self.connections {
             connection.send(self.pipeline);
@@ -45,7 +45,7 @@ impl Load {
     }
 }
 
-/// One connection, and the lines of its clients, all equally long.
+/// One connection, and the lines of its clients, all of one length.
 struct Connection {
     stream: TcpStream,
     lines: Vec<u8>,
@@ -54,12 +54,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(address: SocketAddr, place: usize) -> Self {
+    fn new(address: SocketAddr, index: usize) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-        let clients = place * CLIENTS..(place + 1) * CLIENTS;
+        let clients = index * CLIENTS..(index + 1) * CLIENTS;
         let line = |n| format!("IAMAT bench-{n:014} +34.068930-118.445127 {now}.000000000\n");
         let lines: Vec<String> = clients.map(line).collect();
         Self {
@@ -75,7 +75,7 @@ impl Connection {
         let batch = &mut self.lines[batch];
         self.stream.write_all(batch).unwrap();
         for line in batch.chunks_exact_mut(self.line) {
-            count_up(&mut line[..self.line - 1]);
+            increment(&mut line[..self.line - 1]);
         }
         self.next = (self.next + pipeline) % CLIENTS;
     }
@@ -86,15 +86,14 @@ impl Connection {
             let read = self.stream.read(answers).unwrap();
             assert_ne!(read, 0, "the server closed a connection");
             let answers = &answers[..read];
-            assert_eq!(memchr(b'?', answers), None, "the server refused a line");
+            assert_eq!(memchr(b'?', answers), None, "the server rejected a line");
             missing -= memchr_iter(b'\n', answers).count();
         }
     }
 }
 
-/// Adds one to the number at the end of a line, so that its report is newer
-/// each time.
-fn count_up(line: &mut [u8]) {
+/// Increments the number at the end of a line, which makes its report newer.
+fn increment(line: &mut [u8]) {
     for digit in line.iter_mut().rev() {
         if *digit < b'9' {
             *digit += 1;

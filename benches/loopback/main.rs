@@ -1,14 +1,13 @@
-//! The whole way of a line over loopback, beside a bare echo of lines: how much
-//! a server costs above moving the bytes.
+//! The whole path of a line over loopback, beside a bare echo of lines: the cost of a server
+//! beyond moving the bytes.
 //!
 //! ```sh
 //! cargo bench --bench loopback           # half a minute
 //! ```
 //!
-//! Compare the items a second of `herd` with those of `echo` at the same
-//! pipeline. The load runs on one thread, the server on another: on a machine
-//! with less than two free cores the two stand in each other's way. For figures
-//! with latencies, or of a server elsewhere, there is `proxyherd bench`.
+//! Compare the items a second of `herd` with those of `echo` at the same pipeline. The load
+//! runs on one thread and the server on another, so both need a free core. `proxyherd bench`
+//! measures latencies and servers on other machines.
 
 // A bench may panic.
 #![allow(clippy::unwrap_used)]
@@ -29,13 +28,13 @@ use divan::counter::ItemsCount;
 use load::{CONNECTIONS, Load};
 use servers::Server;
 
-/// How long rounds of load are repeated: a median of thousands holds on a
-/// machine that does other things now and then.
-const TIME: Duration = Duration::from_secs(3);
+/// The minimum time of a bench. A median of thousands of rounds is stable on a machine that
+/// is busy now and then.
+const MIN_TIME: Duration = Duration::from_secs(3);
 
 fn main() {
     divan::Divan::default()
-        .min_time(TIME)
+        .min_time(MIN_TIME)
         .config_with_args()
         .main();
 }
@@ -44,7 +43,7 @@ fn main() {
 fn echo(bencher: Bencher<'_, '_>, pipeline: usize) {
     let listener = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    // It runs until the bench's process ends.
+    // Runs until the process ends.
     thread::spawn(|| lines::serve(listener).unwrap());
     drive(bencher, address, pipeline);
 }

@@ -1,4 +1,4 @@
-//! Whole servers in this process, without a log.
+//! Servers in this process, without a transcript.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use proxyherd::server::{BoundServer, RunningServer, ServerPlan};
 use proxyherd::{clients, peers, web};
 use tokio::runtime::{Builder, Runtime};
 
-/// A server with a thread of its own, until it is dropped.
+/// A server with its own thread, which stops when it is dropped.
 pub(crate) struct Server {
     pub(crate) clients: SocketAddr,
     pub(crate) peers: SocketAddr,
@@ -27,7 +27,7 @@ impl Server {
         Self::start_on(([127, 0, 0, 1], 0).into(), name, neighbours)
     }
 
-    /// With its neighbours coming in at `peers`.
+    /// Starts a server that accepts its neighbours at `peers`.
     pub(crate) fn start_on(
         peers: SocketAddr,
         name: &str,
@@ -58,7 +58,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// It goes at once, and drains nothing.
+    /// Stops the server immediately, without draining.
     fn drop(&mut self) {
         let _entered = self.runtime.enter();
         drop(self.running.take());

@@ -1,5 +1,5 @@
-//! The feed into the bytes of pushes, and those into another store: a link and
-//! the service of its neighbour, without the network between them.
+//! Encoding the feed as pushes, and merging these into another store: a link and the
+//! service of its neighbour, without the network between them.
 
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex};
@@ -18,11 +18,10 @@ use tonic::{Request, Status};
 
 use crate::samples::{CLIENTS, full_server, server};
 
-/// Calls, in order, and what was answered.
+/// Calls and their answers, in order.
 type Talk = Vec<(Call, Answer)>;
 
-/// A link empties the whole feed into batches. What its neighbour answers is
-/// known from the last time.
+/// A link encodes the whole feed. The answers of its neighbour are recorded ones.
 #[divan::bench]
 fn encode(bencher: Bencher<'_, '_>) {
     let (runtime, riley) = (runtime(), full_server());
@@ -33,7 +32,7 @@ fn encode(bencher: Bencher<'_, '_>) {
         .bench_local_values(|answers: Vec<_>| runtime.block_on(replay(&riley, answers)));
 }
 
-/// The same batches come to an empty neighbour: decoded, judged and merged.
+/// An empty neighbour decodes, compares and merges the batches.
 #[divan::bench]
 fn decode_new(bencher: Bencher<'_, '_>) {
     let (runtime, (greeting, pushes)) = (runtime(), calls());
@@ -46,7 +45,7 @@ fn decode_new(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// And to one that has it all: decoded and compared.
+/// A neighbour that has every report decodes and compares the batches.
 #[divan::bench]
 fn decode_known(bencher: Bencher<'_, '_>) {
     let (runtime, (greeting, pushes)) = (runtime(), calls());
@@ -61,7 +60,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Riley tells Jaquez all that it knows.
+/// Records the calls with which Riley sends all reports to Jaquez.
 async fn talk(riley: &Arc<Gateway>) -> Talk {
     let jaquez = Arc::new(Inbound::new(server("Jaquez"), &Log::off()));
     let talk = Arc::new(Mutex::new(Talk::new()));
@@ -82,7 +81,7 @@ async fn talk(riley: &Arc<Gateway>) -> Talk {
     std::mem::take(&mut talk.lock().unwrap())
 }
 
-/// Riley tells it all again, to nobody.
+/// Has Riley send all reports again, with recorded answers.
 async fn replay(riley: &Arc<Gateway>, answers: Vec<Answer>) {
     let answers = Arc::new(Mutex::new(answers.into_iter()));
     let left = answers.clone();
@@ -95,7 +94,7 @@ async fn replay(riley: &Arc<Gateway>, answers: Vec<Answer>) {
     assert_eq!(left.lock().unwrap().len(), 0, "the link gave up");
 }
 
-/// Riley's link to Jaquez, until Jaquez has all that Riley has.
+/// Runs Riley's link to Jaquez until Jaquez has every report.
 fn link(riley: &Arc<Gateway>, caller: Caller) -> impl Future<Output = ()> {
     let settings = PeerSettings::default();
     let link = Link::new(
@@ -123,7 +122,7 @@ async fn ask(jaquez: &Inbound, call: Call) -> Result<Answer, Status> {
     }
 }
 
-/// What Riley says to Jaquez: its greeting, and its pushes.
+/// Returns the calls of Riley to Jaquez: its greeting, and its pushes.
 fn calls() -> (GreetRequest, Vec<PushFrame>) {
     let (mut greeting, mut pushes) = (None, Vec::new());
     for (call, _) in runtime().block_on(talk(&full_server())) {
@@ -135,7 +134,7 @@ fn calls() -> (GreetRequest, Vec<PushFrame>) {
     (greeting.unwrap(), pushes)
 }
 
-/// The service of Jaquez, which Riley has greeted.
+/// Returns the service of Jaquez after the greeting of Riley.
 async fn greeted(greeting: &GreetRequest) -> Inbound {
     let jaquez = Inbound::new(server("Jaquez"), &Log::off());
     jaquez.greet(Request::new(greeting.clone())).await.unwrap();

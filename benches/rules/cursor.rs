@@ -1,4 +1,4 @@
-//! What stands behind a neighbour's cursor, handed over and not encoded.
+//! The changes after a neighbour's cursor, without their encoding.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -9,7 +9,7 @@ use proxyherd::replication::{Incarnation, NeighbourId};
 
 use crate::samples::{CLIENTS, admit, full_server, ids, report};
 
-/// Takes everything and keeps nothing.
+/// A batch that accepts and discards every report.
 struct Sink;
 
 impl Batch for Sink {
@@ -19,31 +19,31 @@ impl Batch for Sink {
     }
 }
 
-/// Catching up, from an empty neighbour to the end.
+/// All changes, for an empty neighbour.
 #[divan::bench]
 fn all(bencher: Bencher<'_, '_>) {
     let riley = full_server();
     bencher
         .counter(ItemsCount::new(CLIENTS))
-        .with_inputs(|| cursor(riley.replica(), 0))
-        .bench_local_values(|outbox| go_on(outbox, riley.replica()));
+        .with_inputs(|| new_cursor(riley.replica(), 0))
+        .bench_local_values(|cursor| catch_up(cursor, riley.replica()));
 }
 
-/// Looking whether there is anything, where there is nothing.
+/// A check at the end of the feed.
 #[divan::bench]
 fn none(bencher: Bencher<'_, '_>) {
     let riley = full_server();
-    let mut outbox = cursor(riley.replica(), riley.replica().store().last());
-    bencher.bench_local(|| outbox.fill(riley.replica(), &mut Sink));
+    let mut cursor = new_cursor(riley.replica(), riley.replica().store().last());
+    bencher.bench_local(|| cursor.fill(riley.replica(), &mut Sink));
 }
 
-/// One change and the way to it, on a server that knows many clients: the
-/// price of a report on a quiet link.
+/// One change and the path to it, on a server with many clients: the cost of a report on an
+/// idle link.
 #[divan::bench]
 fn one(bencher: Bencher<'_, '_>) {
     let (ids, riley) = (ids(), full_server());
     let replica = riley.replica();
-    let mut outbox = cursor(replica, replica.store().last());
+    let mut cursor = new_cursor(replica, replica.store().last());
     let mut rounds = 0;
     bencher
         .with_inputs(|| {
@@ -52,22 +52,22 @@ fn one(bencher: Bencher<'_, '_>) {
         })
         .bench_local_refs(|(id, time)| {
             admit(replica, &report(id, time));
-            let span = outbox.fill(replica, &mut Sink);
-            outbox.acknowledged(replica, span, span.to);
+            let span = cursor.fill(replica, &mut Sink);
+            cursor.acknowledged(replica, span, span.to);
         });
 }
 
-/// A neighbour's cursor behind number `applied`.
-fn cursor(replica: &Replica, applied: u64) -> SendCursor {
-    let mut outbox = SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS);
-    outbox.start_at(replica, Incarnation::new(2).unwrap(), applied);
-    outbox
+/// Returns a neighbour's cursor at sequence number `applied`.
+fn new_cursor(replica: &Replica, applied: u64) -> SendCursor {
+    let mut cursor = SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS);
+    cursor.start_at(replica, Incarnation::new(2).unwrap(), applied);
+    cursor
 }
 
-fn go_on(mut outbox: SendCursor, replica: &Replica) {
-    while !outbox.is_at_end(replica) {
-        let span = outbox.fill(replica, &mut Sink);
-        outbox.acknowledged(replica, span, span.to);
-        outbox.grow(span);
+fn catch_up(mut cursor: SendCursor, replica: &Replica) {
+    while !cursor.is_at_end(replica) {
+        let span = cursor.fill(replica, &mut Sink);
+        cursor.acknowledged(replica, span, span.to);
+        cursor.grow(span);
     }
 }

@@ -1,21 +1,21 @@
-//! What the parts cost, each alone, in one thread and without a network.
+//! The cost of single parts, in one thread and without a network.
 //!
-//! divan and not criterion: it adds four small crates to the build where
-//! criterion adds a dozen, and gives a median that holds on a noisy machine.
+//! divan in place of criterion: it adds four small crates to the build where criterion adds
+//! a dozen, and its median is stable on a noisy machine.
 //!
 //! ```sh
 //! cargo bench --bench rules              # all, half a minute
-//! cargo bench --bench rules -- merge     # those whose names hold a word
+//! cargo bench --bench rules -- merge     # those with this text in their name
 //! ```
 //!
 //! | file | measures |
 //! |---|---|
-//! | `parse` | bytes into lines, lines into commands, reports into answers |
-//! | `merge` | reports into the store and its feed |
-//! | `cursor` | what stands behind a cursor |
-//! | `batches` | the feed into the bytes of pushes, and those into another store |
-//! | `nearby` | what is near, of places and of clients |
-//! | `samples` | the reports and servers that all of them use |
+//! | `parse` | bytes to lines, lines to commands, reports to answers |
+//! | `merge` | merging reports into the store and its feed |
+//! | `cursor` | reading the changes after a cursor |
+//! | `batches` | encoding the feed as pushes, and merging these into another store |
+//! | `nearby` | places and clients near a point |
+//! | `samples` | the reports and servers of all benches |
 
 // A bench may panic.
 #![allow(clippy::unwrap_used)]
@@ -29,14 +29,16 @@ mod samples;
 
 use std::time::Duration;
 
-/// How long each bench is repeated, at least and at most.
-const TIMES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
+/// The minimum time of a bench.
+const MIN_TIME: Duration = Duration::from_millis(500);
+
+/// The maximum time of a bench.
+const MAX_TIME: Duration = Duration::from_secs(1);
 
 fn main() {
-    let [least, most] = TIMES;
     divan::Divan::default()
-        .min_time(least)
-        .max_time(most)
+        .min_time(MIN_TIME)
+        .max_time(MAX_TIME)
         .config_with_args()
         .main();
 }

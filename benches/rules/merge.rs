@@ -1,5 +1,5 @@
-//! Reports into a store: a comparison, and for those that win a copy and a
-//! place in the feed.
+//! Merging reports into a store: a comparison, and for newer ones a copy and an entry in the
+//! feed.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -35,13 +35,13 @@ fn newer(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
-fn same(bencher: Bencher<'_, '_>) {
-    known(bencher, TIME);
+fn duplicate(bencher: Bencher<'_, '_>) {
+    unchanged(bencher, TIME);
 }
 
 #[divan::bench]
-fn older(bencher: Bencher<'_, '_>) {
-    known(bencher, "1621464826.959498503");
+fn stale(bencher: Bencher<'_, '_>) {
+    unchanged(bencher, "1621464826.959498503");
 }
 
 #[divan::bench]
@@ -56,8 +56,8 @@ fn find(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Reports that change nothing.
-fn known(bencher: Bencher<'_, '_>, time: &str) {
+/// Merges reports that change nothing.
+fn unchanged(bencher: Bencher<'_, '_>, time: &str) {
     let (ids, riley) = (ids(), full_server());
     bencher
         .counter(ItemsCount::new(CLIENTS))

@@ -1,5 +1,5 @@
-//! What is near UCLA: of the built-in places, as clients ask, and of clients,
-//! as operators do.
+//! Queries near UCLA: of the built-in places, as by WHATSAT, and of clients, as by
+//! `proxyherd nearby`.
 
 use std::fmt;
 
@@ -15,28 +15,28 @@ use tokio::runtime::Builder;
 
 use crate::samples::{POSITION, TIME, admit, ids, report, server};
 
-/// A place on the ground, a radius in kilometres, and how many are wanted.
-struct Ask(&'static str, &'static str, usize);
+/// A position, a radius in kilometers, and a number of places.
+struct PlacesCase(&'static str, &'static str, usize);
 
-impl fmt::Display for Ask {
+impl fmt::Display for PlacesCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} within {} km of {}", self.2, self.1, self.0)
     }
 }
 
-/// The last is far out in the Pacific.
+/// The last position is in the middle of the Pacific.
 #[divan::bench(args = [
-    Ask(POSITION, "10", 10),
-    Ask(POSITION, "50", 20),
-    Ask("-48.876667-123.393333", "50", 20),
+    PlacesCase(POSITION, "10", 10),
+    PlacesCase(POSITION, "50", 20),
+    PlacesCase("-48.876667-123.393333", "50", 20),
 ])]
-fn places(bencher: Bencher<'_, '_>, &Ask(position, radius, most): &Ask) {
+fn places(bencher: Bencher<'_, '_>, &PlacesCase(position, radius, limit): &PlacesCase) {
     let places = loaded();
     let position = Position::parse(position.as_bytes()).unwrap();
     let radius = Decimal::parse(radius.as_bytes()).unwrap();
     bencher.counter(ItemsCount::new(1_usize)).bench(|| {
-        let question = PlacesQuery::new(black_box(position), radius, most);
-        places.nearby_now(&question).unwrap()
+        let query = PlacesQuery::new(black_box(position), radius, limit);
+        places.nearby_now(&query).unwrap()
     });
 }
 

@@ -1,4 +1,4 @@
-//! The line protocol: bytes into lines and commands, reports into answers.
+//! The line protocol: bytes to lines and commands, reports to answers.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -10,8 +10,8 @@ use crate::samples::{TIME, report};
 
 const IAMAT: &[u8] = b"IAMAT bench-00000000000000 +34.068930-118.445127 1621464827.959498503\n";
 
-/// How many lines come in one read.
-const LINES: usize = 256;
+/// The number of lines of one read.
+const READ_LINES: usize = 256;
 
 #[divan::bench(args = [
     "IAMAT bench-00000000000000 +34.068930-118.445127 1621464827.959498503",
@@ -24,13 +24,13 @@ fn command(bencher: Bencher<'_, '_>, line: &str) {
         .bench(|| Command::parse(black_box(line.as_bytes())).is_some());
 }
 
-/// Lines of a stream, found and not looked into.
+/// The lines of a stream, without parsing them.
 #[divan::bench]
 fn lines(bencher: Bencher<'_, '_>) {
-    let stream = IAMAT.repeat(LINES);
+    let stream = IAMAT.repeat(READ_LINES);
     let mut lines = LineBuffer::new(4096);
     bencher
-        .counter(ItemsCount::new(LINES))
+        .counter(ItemsCount::new(READ_LINES))
         .counter(BytesCount::of_slice(&stream))
         .bench_local(|| {
             lines.read_buffer().extend_from_slice(&stream);

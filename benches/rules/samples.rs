@@ -1,4 +1,4 @@
-//! Reports of many clients, and servers that hold them.
+//! Reports of many clients, and servers with them.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use proxyherd::model::timestamp::{Skew, Timestamp, UnixNanos};
 use proxyherd::replication::Incarnation;
 use proxyherd::replication::replica::{Replica, ServerIdentity};
 
-/// How many clients a server knows here: more than any cache holds.
+/// The number of clients of a server, too large for the caches of a processor.
 pub(crate) const CLIENTS: usize = 100_000;
 
 pub(crate) const POSITION: &str = "+34.068930-118.445127";
 pub(crate) const TIME: &str = "1621464827.959498503";
 const EARLIER: &str = "1621464826.959498503";
 
-/// Has no factor in common with [`CLIENTS`].
+/// A number without a common factor with [`CLIENTS`].
 const STRIDE: usize = 7919;
 
-/// IDs of 20 bytes.
+/// Returns the IDs of all clients, each of 20 bytes.
 pub(crate) fn ids() -> Vec<String> {
     (0..CLIENTS).map(|n| format!("bench-{n:014}")).collect()
 }
 
-/// A client's report, somewhere near UCLA.
+/// Returns a client's report near UCLA.
 pub(crate) fn report<'a>(client: &'a str, time: &'a str) -> Report<'a> {
     Report {
         client: ClientId::parse(client.as_bytes()).unwrap(),
@@ -37,17 +37,17 @@ pub(crate) fn report<'a>(client: &'a str, time: &'a str) -> Report<'a> {
     }
 }
 
-/// One of two neighbours, Riley and Jaquez, that knows nothing yet.
+/// Returns one of the two neighbours Riley and Jaquez, without a report.
 pub(crate) fn server(name: &str) -> Arc<Gateway> {
     let parse = |name| Name::parse(name).unwrap();
     let members = ["Riley", "Jaquez"];
-    let me = members.iter().position(|&member| member == name).unwrap();
+    let index = members.iter().position(|&member| member == name).unwrap();
     let identity = ServerIdentity {
         herd: parse("bench"),
         name: parse(name),
-        incarnation: Incarnation::new(1 + me as u64).unwrap(),
+        incarnation: Incarnation::new(1 + index as u64).unwrap(),
     };
-    let neighbours = vec![parse(members[1 - me])];
+    let neighbours = vec![parse(members[1 - index])];
     let members = members.map(parse).to_vec();
     let replica = Replica::new(identity, members, neighbours, [1, 2, 3, 4]);
     let clock = Clock::new(|| UnixNanos(0));
@@ -58,9 +58,8 @@ pub(crate) fn server(name: &str) -> Arc<Gateway> {
     ))
 }
 
-/// Riley, to whom each client has reported, and then once more in another order:
-/// as on a server that runs, what stands side by side in the feed does not in
-/// memory.
+/// Returns Riley with two reports of every client, the second ones in another order. As on a
+/// running server, adjacent changes in the feed are not adjacent in memory.
 pub(crate) fn full_server() -> Arc<Gateway> {
     let (riley, ids) = (server("Riley"), ids());
     for id in &ids {
@@ -72,7 +71,7 @@ pub(crate) fn full_server() -> Arc<Gateway> {
     riley
 }
 
-/// A client reports.
+/// Merges a report of a client.
 pub(crate) fn admit(replica: &Replica, report: &Report<'_>) {
     replica.admit(report, UnixNanos(0), usize::MAX).unwrap();
 }

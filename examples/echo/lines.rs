@@ -1,4 +1,4 @@
-//! Lines in, lines out.
+//! A server that answers each line with one of fixed text.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -7,16 +7,20 @@ use memchr::memchr_iter;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-/// As long as the answer to a client with an ID of 20 bytes.
+/// The answer, of the length of an AT line for a client ID of 20 bytes.
 const ANSWER: &[u8] =
     b"AT Riley +0.000012345 bench-00000000000000 +34.068930-118.445127 1621464827.959498503\n";
 
-/// What one read may bring, in bytes.
-const READ_BUFFER: usize = 64 * 1024;
+/// The size of the read buffer.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// Answers whoever connects, until something fails.
+/// Serves all connections.
+///
+/// # Errors
+///
+/// Fails if a poll, or the registration of a connection with it, fails.
 pub(crate) fn serve(mut listener: TcpListener) -> Result<(), Box<dyn Error>> {
     let mut poll = Poll::new()?;
     poll.registry()
@@ -24,7 +28,7 @@ pub(crate) fn serve(mut listener: TcpListener) -> Result<(), Box<dyn Error>> {
 
     let mut clients: Vec<Option<Client>> = Vec::new();
     let mut events = Events::with_capacity(1024);
-    let mut buffer = vec![0; READ_BUFFER];
+    let mut buffer = vec![0; READ_BUFFER_BYTES];
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
@@ -32,11 +36,11 @@ pub(crate) fn serve(mut listener: TcpListener) -> Result<(), Box<dyn Error>> {
                 accept(&listener, &poll, &mut clients)?;
                 continue;
             }
-            let place = &mut clients[event.token().0];
-            if let Some(client) = place
+            let slot = &mut clients[event.token().0];
+            if let Some(client) = slot
                 && !client.serve(&mut buffer)
             {
-                *place = None;
+                *slot = None;
             }
         }
     }
@@ -64,7 +68,7 @@ struct Client {
 }
 
 impl Client {
-    /// Gives whether the client is still there.
+    /// Answers all lines that have arrived. Returns false after the end of the connection.
     fn serve(&mut self, buffer: &mut [u8]) -> bool {
         loop {
             let read = match self.stream.read(buffer) {

@@ -1,6 +1,5 @@
-//! The floor beneath any server of lines: one thread, one poll, and an answer
-//! as long as an AT line for each line that comes. It reads nothing of what it
-//! is sent but the line ends.
+//! The upper bound for the speed of a line server: one thread, one poll, and for each line
+//! an answer of the length of an AT line. Of each line it reads only the end.
 //!
 //! ```sh
 //! cargo run --release --example echo -- 127.0.0.1:12100

@@ -1,4 +1,4 @@
-//! libFuzzer's inputs for the check of that name.
+//! The libFuzzer target of the check `numbers`.
 
 #![no_main]
 
