@@ -8,7 +8,7 @@ use super::Config;
 use super::problems::Problems;
 use super::section::{self, Section};
 use super::tls::TlsSettings;
-use super::{messages, servers, settings};
+use super::{messages, provider, servers, settings};
 use crate::model::name::Name;
 use crate::{clients, gateway, log, peers, places, web};
 
@@ -33,7 +33,10 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
 
     let mut places = places::PlacesSettings::default();
     file.section("places", "[places]", |on| {
-        settings::places(on, &mut places);
+        provider::places(on, &mut places);
+        on.section("google", "[places.google]", |on| {
+            provider::google(on, &mut places);
+        });
     });
     let (mut log, mut log_level) = (log::LogSettings::default(), log::Level::default());
     file.section("log", "[log]", |on| {
@@ -105,6 +108,7 @@ mod tests {
         let settings = r#"
             [places]
             file = "parks.csv"
+            [places.google]
             timeout = "2s"
             [log]
             dir = "/var/log/herd"
@@ -128,8 +132,7 @@ mod tests {
         "#;
         let config = parse(&(alone() + settings));
         let file = Some("parks.csv".into());
-        assert_eq!(config.places.provider, places::Provider::Offline { file });
-        assert_eq!(config.places.timeout.as_secs(), 2);
+        assert_eq!(config.places, places::PlacesSettings::Offline { file });
         assert_eq!(config.log.dir, Path::new("/var/log/herd"));
         assert_eq!(config.log_level, log::Level::Debug);
         assert_eq!((config.log.max_bytes, config.log.keep), (65_536, 0));

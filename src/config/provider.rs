@@ -1,88 +1,87 @@
-//! The flat keys of `[places]`, and the provider that comes of them.
+//! The keys of `[places]` and `[places.google]`, and the provider that they configure.
 //!
-//! In the file the keys of all providers stand side by side, so that one can go to another and back by changing one
-//! word; a provider knows its own only. Those of the others are read, judged, and have no effect.
-
-use std::path::PathBuf;
+//! The keys of all providers are read and checked, so that one can switch to another and back by
+//! changing one word. Those of the other provider have no effect.
 
 use toml::de::DeValue;
 
 use super::messages;
 use super::setting::{Setting, Visitor};
 use super::value::{FromToml, ValueError, text};
-use crate::places::Provider;
-use crate::places::google::{self, BaseUrl, DEFAULT_KEY_VARIABLE, Fields, FieldsError, GoogleApi};
+use crate::places::PlacesSettings;
+use crate::places::google::{
+    BaseUrl, FieldMask, FieldMaskError, GoogleApi, GoogleSettings, MAX_TIMEOUT, MIN_TIMEOUT,
+};
 
-/// Goes over the keys that make a provider.
-pub(super) fn provider(on: &mut impl Visitor, provider: &mut Provider) {
-    let mut keys = Keys::of(provider);
-    on.plain("provider", &mut keys.provider);
-    on.plain("file", &mut keys.file);
-    on.plain("base_url", &mut keys.base_url);
-    on.plain("api_key_env", &mut keys.api_key_env);
-    on.plain("fields", &mut keys.fields);
-    *provider = keys.into_provider();
+/// Visits the keys of `[places]`.
+pub(super) fn places(on: &mut impl Visitor, settings: &mut PlacesSettings) {
+    let (mut provider, mut file) = match settings {
+        PlacesSettings::Offline { file } => (ProviderName::Offline, file.take()),
+        PlacesSettings::Google(google) => (ProviderName::of(&google.api), None),
+    };
+    let before = provider;
+    on.plain("provider", &mut provider);
+    on.plain("file", &mut file);
+    match provider.api() {
+        None => *settings = PlacesSettings::Offline { file },
+        Some(api) if provider != before => {
+            *settings = PlacesSettings::Google(GoogleSettings::of(api));
+        }
+        Some(_) => {}
+    }
 }
 
-/// The keys of all providers.
-struct Keys {
-    provider: Name,
-    file: Option<PathBuf>,
-    base_url: Option<BaseUrl>,
-    api_key_env: Variable,
-    fields: Fields,
-}
-
-impl Keys {
-    fn of(provider: &Provider) -> Self {
-        let mut keys = Self {
-            provider: Name::Offline,
-            file: None,
-            base_url: None,
-            api_key_env: Variable(DEFAULT_KEY_VARIABLE.to_owned()),
-            fields: Fields::default(),
-        };
-        match provider {
-            Provider::Offline { file } => keys.file.clone_from(file),
-            Provider::Google(google) => keys.fill(google),
-        }
-        keys
+/// Visits the keys of `[places.google]`.
+pub(super) fn google(on: &mut impl Visitor, settings: &mut PlacesSettings) {
+    let unused = || GoogleSettings::of(GoogleApi::Legacy);
+    let mut google = match settings {
+        PlacesSettings::Offline { .. } => unused(),
+        PlacesSettings::Google(google) => google.clone(),
+    };
+    let mut variable = VariableName(google.api_key_env);
+    let mut fields = match &google.api {
+        GoogleApi::Legacy => FieldMask::default(),
+        GoogleApi::New(fields) => fields.clone(),
+    };
+    on.plain("api_key_env", &mut variable);
+    on.plain("base_url", &mut google.base_url);
+    on.bounded("timeout", &mut google.timeout, MIN_TIMEOUT..=MAX_TIMEOUT);
+    on.plain("fields", &mut fields);
+    google.api_key_env = variable.0;
+    if let GoogleApi::New(mask) = &mut google.api {
+        *mask = fields;
     }
-
-    fn fill(&mut self, google: &google::GoogleSettings) {
-        self.provider = Name::Google;
-        if let GoogleApi::New(fields) = &google.api {
-            self.provider = Name::GoogleNew;
-            self.fields = fields.clone();
-        }
-        self.base_url.clone_from(&google.base_url);
-        self.api_key_env = Variable(google.api_key_env.clone());
-    }
-
-    fn into_provider(self) -> Provider {
-        let api = match self.provider {
-            Name::Offline => return Provider::Offline { file: self.file },
-            Name::Google => GoogleApi::Legacy,
-            Name::GoogleNew => GoogleApi::New(self.fields),
-        };
-        Provider::Google(google::GoogleSettings {
-            api,
-            base_url: self.base_url,
-            api_key_env: self.api_key_env.0,
-        })
+    if let PlacesSettings::Google(settings) = settings {
+        *settings = google;
     }
 }
 
 /// The name of a places provider.
 #[derive(Clone, Copy, PartialEq)]
-enum Name {
+enum ProviderName {
     Offline,
     Google,
     GoogleNew,
 }
 
-impl Name {
+impl ProviderName {
     const ALL: [Self; 3] = [Self::Offline, Self::Google, Self::GoogleNew];
+
+    fn of(api: &GoogleApi) -> Self {
+        match api {
+            GoogleApi::Legacy => Self::Google,
+            GoogleApi::New(_) => Self::GoogleNew,
+        }
+    }
+
+    /// Returns the API of Google, or `None` where the provider is not Google.
+    fn api(self) -> Option<GoogleApi> {
+        match self {
+            Self::Offline => None,
+            Self::Google => Some(GoogleApi::Legacy),
+            Self::GoogleNew => Some(GoogleApi::New(FieldMask::default())),
+        }
+    }
 
     fn text(self) -> &'static str {
         match self {
@@ -93,7 +92,7 @@ impl Name {
     }
 }
 
-impl FromToml for Name {
+impl FromToml for ProviderName {
     const WANTED: &'static str = r#"a provider in quotes, as in "offline""#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
@@ -107,16 +106,16 @@ impl FromToml for Name {
     }
 }
 
-impl Setting for Name {
+impl Setting for ProviderName {
     fn show(&self) -> String {
         self.text().to_owned()
     }
 }
 
 /// The name of an environment variable.
-struct Variable(String);
+struct VariableName(String);
 
-impl FromToml for Variable {
+impl FromToml for VariableName {
     const WANTED: &'static str =
         r#"the name of an environment variable in quotes, as in "GOOGLE_PLACES_API_KEY""#;
 
@@ -125,18 +124,18 @@ impl FromToml for Variable {
         let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             && !name.is_empty()
             && !name.starts_with(|first: char| first.is_ascii_digit());
-        // So begin Google's keys, and nobody's variables.
-        match is_name && !name.starts_with("AIza") {
-            true => Ok(Self(name.to_owned())),
-            false => Err(ValueError::Secret(format!(
-                "must be {}, not the key itself: keys do not belong into files",
-                Self::WANTED
-            ))),
+        // Google's keys begin like this, and variables do not.
+        if is_name && !name.starts_with("AIza") {
+            return Ok(Self(name.to_owned()));
         }
+        Err(ValueError::Secret(format!(
+            "must be {}, not the key itself: keys do not belong in files",
+            Self::WANTED
+        )))
     }
 }
 
-impl Setting for Variable {
+impl Setting for VariableName {
     fn show(&self) -> String {
         self.0.clone()
     }
@@ -159,7 +158,7 @@ impl Setting for Option<BaseUrl> {
     }
 }
 
-impl FromToml for Fields {
+impl FromToml for FieldMask {
     const WANTED: &'static str = r#"a list of fields in quotes, as in ["id", "location"]"#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
@@ -168,23 +167,23 @@ impl FromToml for Fields {
         let names = names.map_err(|_| {
             ValueError::Value(format!("must be {}, and nothing else in it", Self::WANTED))
         })?;
-        Self::parse(names).map_err(|no| ValueError::Value(refusal(no)))
+        Self::parse(names).map_err(|error| ValueError::Value(describe(error)))
     }
 }
 
-fn refusal(no: FieldsError) -> String {
-    let names = messages::list(Fields::names(), "and");
-    match no {
-        FieldsError::Empty => format!("name at least one field; there are {names}"),
-        FieldsError::Unknown(name) => format!(
-            "{} is no field that is used; there are {names}{}",
+fn describe(error: FieldMaskError) -> String {
+    let names = messages::list(FieldMask::names(), "and");
+    match error {
+        FieldMaskError::Empty => format!("name at least one field; there are {names}"),
+        FieldMaskError::Unknown(name) => format!(
+            "unknown field {}; there are {names}{}",
             messages::quoted(&name),
-            messages::did_you_mean(&name, Fields::names())
+            messages::did_you_mean(&name, FieldMask::names())
         ),
     }
 }
 
-impl Setting for Fields {
+impl Setting for FieldMask {
     fn show(&self) -> String {
         self.to_string()
     }
@@ -196,107 +195,119 @@ mod tests {
     use crate::config::samples::{alone, error, parse};
     use crate::config::setting_lines::tell;
 
-    fn read(keys: &str) -> Provider {
-        parse(&format!("{}[places]\n{keys}", alone()))
-            .places
-            .provider
+    fn read(tables: &str) -> PlacesSettings {
+        parse(&(alone() + tables)).places
     }
 
-    fn told(keys: &str) -> String {
-        error(&format!("{}[places]\n{keys}", alone()))
+    fn message(google_keys: &str) -> String {
+        error(&format!("{}[places.google]\n{google_keys}", alone()))
     }
 
     #[test]
-    fn a_provider_takes_the_keys_that_concern_it() {
+    fn a_provider_uses_its_own_keys_only() {
         let file = Some("parks.csv".into());
         assert_eq!(
-            read("file = \"parks.csv\"\nbase_url = \"https://example.org\""),
-            Provider::Offline { file }
+            read("[places]\nfile = \"parks.csv\"\n[places.google]\ntimeout = \"1s\""),
+            PlacesSettings::Offline { file }
         );
         assert_eq!(
-            read("provider = \"google\"\nfile = \"parks.csv\""),
-            Provider::Google(google::GoogleSettings::of(GoogleApi::Legacy))
+            read("[places]\nprovider = \"google\"\nfile = \"parks.csv\""),
+            PlacesSettings::Google(GoogleSettings::of(GoogleApi::Legacy))
         );
-        let keys = "provider = \"google-new\"\nbase_url = \"http://localhost:8080/x/\"\n\
-                    api_key_env = \"HERD_KEY\"\nfields = [\"location\", \"id\"]";
-        let Provider::Google(google) = read(keys) else {
+        let tables = "[places]\nprovider = \"google-new\"\n[places.google]\n\
+                      base_url = \"http://localhost:8080/x/\"\napi_key_env = \"HERD_KEY\"\n\
+                      timeout = \"2s\"\nfields = [\"location\", \"id\"]";
+        let PlacesSettings::Google(google) = read(tables) else {
             panic!("another provider");
         };
         assert_eq!(
             google.api,
-            GoogleApi::New(Fields::parse(["id", "location"]).unwrap())
+            GoogleApi::New(FieldMask::parse(["id", "location"]).unwrap())
         );
         assert_eq!(
             google.base_url.unwrap().to_string(),
             "http://localhost:8080/x"
         );
         assert_eq!(google.api_key_env, "HERD_KEY");
+        assert_eq!(google.timeout.as_secs(), 2);
     }
 
     #[test]
-    fn what_was_read_is_told() {
-        let keys = "provider = \"google-new\"\nbase_url = \"http://localhost:8080/\"\n\
-                    fields = [\"location\", \"id\"]";
-        let config = parse(&format!("{}[places]\n{keys}", alone()));
-        let shown: Vec<_> = tell(&config)
+    fn settings_are_listed_as_they_were_read() {
+        let tables = "[places]\nprovider = \"google-new\"\n[places.google]\n\
+                      base_url = \"http://localhost:8080/\"\nfields = [\"location\", \"id\"]";
+        let lines: Vec<_> = tell(&parse(&(alone() + tables)))
             .into_iter()
-            .filter(|told| told.table == "places")
-            .map(|told| format!("{} = {}", told.key, told.value))
+            .filter(|line| line.table.starts_with("places"))
+            .map(|line| format!("{}.{} = {}", line.table, line.key, line.value))
             .collect();
         assert_eq!(
-            shown,
+            lines,
             [
-                "provider = google-new",
-                "file = none",
-                "base_url = http://localhost:8080",
-                "api_key_env = GOOGLE_PLACES_API_KEY",
-                "fields = id, location",
-                "timeout = 5s",
+                "places.provider = google-new",
+                "places.file = none",
+                "places.google.api_key_env = GOOGLE_PLACES_API_KEY",
+                "places.google.base_url = http://localhost:8080",
+                "places.google.timeout = 5s",
+                "places.google.fields = id, location",
             ]
         );
     }
 
     #[test]
-    fn an_unknown_field_is_told_with_those_there_are() {
-        let told = told("fields = [\"id\", \"Rating\"]");
+    fn an_unknown_field_is_reported_with_the_known_ones() {
+        let message = message("fields = [\"id\", \"Rating\"]");
         assert!(
-            told.starts_with(
-                "h:10: fields = [\"id\", \"Rating\"]: \"Rating\" is no field that is used; there are \
+            message.starts_with(
+                "h:10: fields = [\"id\", \"Rating\"]: unknown field \"Rating\"; there are \
                  businessStatus, currentOpeningHours, displayName,"
             ),
-            "{told}"
+            "{message}"
         );
         assert!(
-            told.ends_with("did you mean \"rating\" (case counts)?"),
-            "{told}"
+            message.ends_with("did you mean \"rating\" (case counts)?"),
+            "{message}"
         );
     }
 
     #[test]
-    fn lists_of_fields_are_lists_of_names() {
-        assert!(told("fields = []").contains("name at least one field"));
-        assert!(told("fields = [\"*\"]").contains("\"*\" is no field"));
-        assert!(told("fields = [1]").contains("and nothing else in it"));
-        assert!(told("fields = \"id\"").contains("must be a list of fields"));
+    fn fields_must_be_a_list_of_names() {
+        assert!(message("fields = []").contains("name at least one field"));
+        assert!(message("fields = [\"*\"]").contains("unknown field \"*\""));
+        assert!(message("fields = [1]").contains("and nothing else in it"));
+        assert!(message("fields = \"id\"").contains("must be a list of fields"));
     }
 
     #[test]
-    fn a_key_in_the_file_is_refused_and_not_repeated() {
+    fn a_key_in_the_file_is_rejected_and_not_repeated() {
         for value in ["AIzaSyExample", "secret-key", "", "1st", "a b"] {
-            let told = told(&format!("api_key_env = \"{value}\""));
+            let message = message(&format!("api_key_env = \"{value}\""));
             assert!(
-                told.starts_with("h:10: api_key_env: must be the name of"),
-                "{told}"
+                message.starts_with("h:10: api_key_env: must be the name of"),
+                "{message}"
             );
-            assert!(value.is_empty() || !told.contains(value), "{told}");
+            assert!(value.is_empty() || !message.contains(value), "{message}");
         }
     }
 
     #[test]
-    fn a_url_that_is_none_is_refused_and_not_repeated() {
-        let told = told("base_url = \"https://me:secret@example.org\"");
-        assert!(told.contains("h:10: base_url: must be a URL"), "{told}");
-        assert!(told.contains("leave out user and password"), "{told}");
-        assert!(!told.contains("secret"), "{told}");
+    fn an_invalid_url_is_rejected_and_not_repeated() {
+        let message = message("base_url = \"https://me:secret@example.org\"");
+        assert!(
+            message.contains("h:10: base_url: must be a URL"),
+            "{message}"
+        );
+        assert!(message.contains("leave out user and password"), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+
+    #[test]
+    fn a_key_of_google_in_places_is_unknown_and_its_table_is_suggested() {
+        let text = format!("{}[places]\ntimeout = \"1s\"", alone());
+        assert_eq!(
+            error(&text),
+            "h:10: [places] has no key \"timeout\"; it has provider, file and google; \
+             did you mean \"timeout\" in [places.google]?"
+        );
     }
 }

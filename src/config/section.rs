@@ -24,6 +24,8 @@ pub(super) struct Section<'a, 'p> {
     /// `None` also where something else stands in its place.
     table: Option<&'a DeTable<'a>>,
     known: Vec<&'static str>,
+    /// The tables inside this one: their titles and their keys.
+    inner: Vec<(&'static str, Vec<&'static str>)>,
     problems: &'p mut Problems,
 }
 
@@ -33,7 +35,8 @@ pub(super) fn document<'a, T>(
     problems: &mut Problems,
     read: impl FnOnce(&mut Section<'a, '_>) -> T,
 ) -> T {
-    Section::new("the file", Some(0), Some(table), problems).read_with(read)
+    let (read, _) = Section::new("the file", Some(0), Some(table), problems).read_with(read);
+    read
 }
 
 impl<'a, 'p> Section<'a, 'p> {
@@ -87,7 +90,9 @@ impl<'a, 'p> Section<'a, 'p> {
         let value = self.find(key);
         let table = value.and_then(|value| self.table(value, title));
         let at = value.map(|value| value.span().start);
-        Section::new(title, at, table, self.problems).read_with(read)
+        let (read, keys) = Section::new(title, at, table, self.problems).read_with(read);
+        self.inner.push((title, keys));
+        read
     }
 
     /// Reads each of the tables `[[key]]` in this one; `title` is what
@@ -109,7 +114,8 @@ impl<'a, 'p> Section<'a, 'p> {
         for item in items.iter() {
             let table = Some(self.table(item, title)?);
             let at = Some(item.span().start);
-            all.push(Section::new(title, at, table, self.problems).read_with(&mut read));
+            let (read, _) = Section::new(title, at, table, self.problems).read_with(&mut read);
+            all.push(read);
         }
         Some(all)
     }
@@ -125,14 +131,16 @@ impl<'a, 'p> Section<'a, 'p> {
             at,
             table,
             known: Vec::new(),
+            inner: Vec::new(),
             problems,
         }
     }
 
-    fn read_with<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+    /// Returns what `read` returns, and the keys of the table.
+    fn read_with<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> (T, Vec<&'static str>) {
         let result = read(&mut self);
         self.refuse_unknown_keys();
-        result
+        (result, self.known)
     }
 
     fn refuse_unknown_keys(&mut self) {
@@ -147,9 +155,19 @@ impl<'a, 'p> Section<'a, 'p> {
                 self.title,
                 messages::quoted(name),
                 messages::list(self.known.iter().copied(), "and"),
-                messages::did_you_mean(name, self.known.iter().copied()),
+                self.suggestion(name),
             );
             self.problems.add(key.span().start, message);
+        }
+    }
+
+    /// Returns the end of the message on an unknown key: the table that has the key, or a known key
+    /// that is similar.
+    fn suggestion(&self, key: &str) -> String {
+        let of_inner = self.inner.iter().find(|(_, keys)| keys.contains(&key));
+        match of_inner {
+            Some((title, _)) => format!("; did you mean {} in {title}?", messages::quoted(key)),
+            None => messages::did_you_mean(key, self.known.iter().copied()),
         }
     }
 
@@ -310,8 +328,7 @@ mod tests {
             ),
             (
                 "[places]\nprovider = \"offline\"\napi_key = \"x\"",
-                "h:11: [places] has no key \"api_key\"; it has provider, file, \
-                 base_url, api_key_env, fields and timeout; did you mean \"api_key_env\"?",
+                "h:11: [places] has no key \"api_key\"; it has provider, file and google",
             ),
         ] {
             assert_eq!(settings(text), told);

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::Config;
 use super::setting::{OFF, Setting, Visitor};
-use super::settings;
+use super::{provider, settings};
 
 /// One setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub(super) fn tell(config: &Config) -> Vec<SettingLine> {
     // A visitor may change what it visits; this one does not, and gets a copy.
     let mut config = config.clone();
     let mut teller = SettingLister::default();
-    settings::places(teller.table("places"), &mut config.places);
+    provider::places(teller.table("places"), &mut config.places);
+    provider::google(teller.table("places.google"), &mut config.places);
     settings::log(teller.table("log"), &mut config.log, &mut config.log_level);
     settings::security(
         teller.table("security"),

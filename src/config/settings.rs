@@ -1,4 +1,4 @@
-//! The optional settings: each is named here, once, with its bounds.
+//! The optional settings except those of `[places]`: each is named here, once, with its bounds.
 //!
 //! Their defaults are those of the folders that own them. What each one means
 //! and what too high and too low cost stands in `config/herd.toml`; a test
@@ -7,19 +7,10 @@
 
 use std::time::Duration;
 
-use super::provider;
 use super::setting::Visitor;
 use super::tls::TlsSettings;
 use crate::model::networks::Networks;
-use crate::{clients, gateway, log, peers, places, web};
-
-/// The settings of `[places]`.
-pub(super) fn places(on: &mut impl Visitor, settings: &mut places::PlacesSettings) {
-    let places::PlacesSettings { provider, timeout } = settings;
-    provider::provider(on, provider);
-    let timeouts = places::MIN_TIMEOUT..=places::MAX_TIMEOUT;
-    on.bounded("timeout", timeout, timeouts);
-}
+use crate::{clients, gateway, log, peers, web};
 
 /// The settings of `[log]`.
 pub(super) fn log(on: &mut impl Visitor, settings: &mut log::LogSettings, level: &mut log::Level) {

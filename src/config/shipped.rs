@@ -3,9 +3,9 @@
 
 use super::setting_lines::{SettingLine, tell};
 use super::{Config, Server, TlsSettings};
-use crate::places::Provider;
-use crate::places::google::{Fields, GoogleApi};
-use crate::{clients, gateway, log, peers, places, web};
+use crate::places::PlacesSettings;
+use crate::places::google::{FieldMask, GoogleApi};
+use crate::{clients, gateway, log, peers, web};
 
 const SHIPPED: &str = include_str!("../../config/herd.toml");
 
@@ -93,7 +93,7 @@ fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
     for text in [SHIPPED, &uncommented()] {
         let config = parse(text);
         assert_eq!(config.servers, parse(SHIPPED).servers);
-        assert_eq!(config.places, places::PlacesSettings::default());
+        assert_eq!(config.places, PlacesSettings::default());
         assert_eq!(config.log, log::LogSettings::default());
         assert_eq!(config.log_level, log::Level::Info);
         assert_eq!(config.clients, clients::ClientSettings::default());
@@ -154,7 +154,7 @@ fn with_examples() -> String {
 #[test]
 fn the_example_of_fields_names_all_but_the_dear_ones() {
     let text = with_examples().replace("[places]\n", "[places]\nprovider = \"google-new\"\n");
-    let Provider::Google(google) = parse(&text).places.provider else {
+    let PlacesSettings::Google(google) = parse(&text).places else {
         panic!("another provider");
     };
     let dear = [
@@ -163,17 +163,18 @@ fn the_example_of_fields_names_all_but_the_dear_ones() {
         "rating",
         "userRatingCount",
     ];
-    let cheap = Fields::names().filter(|name| !dear.contains(name));
-    assert_eq!(google.api, GoogleApi::New(Fields::parse(cheap).unwrap()));
+    let cheap = FieldMask::names().filter(|name| !dear.contains(name));
+    assert_eq!(google.api, GoogleApi::New(FieldMask::parse(cheap).unwrap()));
     assert!(google.base_url.is_some());
     let file = Some("places.csv".into());
-    let offline = parse(&with_examples()).places.provider;
-    assert_eq!(offline, Provider::Offline { file });
+    let offline = parse(&with_examples()).places;
+    assert_eq!(offline, PlacesSettings::Offline { file });
 }
 
 #[test]
 fn every_default_can_be_changed_and_its_bounds_are_in_force() {
-    let text = uncommented();
+    // The settings of Google are kept only where it is the provider.
+    let text = uncommented().replace("provider = \"offline\"", "provider = \"google\"");
     for setting in tell(&parse(SHIPPED)) {
         let Some((least, most)) = &setting.bounds else {
             continue;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::{Config, Server, messages};
 use crate::model::name::Name;
 use crate::model::networks::Networks;
-use crate::places::Provider;
+use crate::places::PlacesSettings;
 
 impl Config {
     /// What somebody who runs this herd should know: a sentence or two on each
@@ -22,7 +22,7 @@ impl Config {
     }
 
     fn key_in_clear(&self) -> Option<String> {
-        let Provider::Google(google) = &self.places.provider else {
+        let PlacesSettings::Google(google) = &self.places else {
             return None;
         };
         let url = google.base_url.as_ref().filter(|url| !url.is_private())?;
@@ -208,7 +208,9 @@ mod tests {
     #[test]
     fn a_key_that_travels_in_clear_is_told() {
         let with = |provider: &str, url: &str| {
-            let places = format!("[places]\nprovider = \"{provider}\"\nbase_url = \"{url}\"\n");
+            let places = format!(
+                "[places]\nprovider = \"{provider}\"\n[places.google]\nbase_url = \"{url}\"\n"
+            );
             parse(&(alone() + &places)).warnings()
         };
         for provider in ["google", "google-new"] {

@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::google::KeyError;
-use super::{MAX_FILE_BYTES, MAX_TIMEOUT, MIN_TIMEOUT};
+use super::MAX_FILE_BYTES;
+use super::google::{KeyError, MAX_TIMEOUT, MIN_TIMEOUT};
 
 /// The reason why [`Places::start`](super::Places::start) failed. In every case nothing has been
 /// started.
@@ -74,31 +74,35 @@ impl fmt::Display for PlacesError {
         match self {
             PlacesError::Timeout(given) => write!(
                 f,
-                "the timeout of places, {given:?}, is out of bounds: choose one from {MIN_TIMEOUT:?} to {MAX_TIMEOUT:?}"
+                "the timeout of Google, {given:?}, is out of bounds: choose one from \
+                 {MIN_TIMEOUT:?} to {MAX_TIMEOUT:?}"
             ),
             PlacesError::ApiKey { variable, why } => write!(
                 f,
-                "the environment variable {variable}, which is to hold the key for the places provider, {why}: \
-                 put your key for Google's Places API there, name another variable as api_key_env under [places], \
-                 or set provider = \"offline\" there, which needs none"
+                "the environment variable {variable}, which is to hold the key for the places \
+                 provider, {why}: put your key for Google's Places API there, name another \
+                 variable as api_key_env in [places.google], or set provider = \"offline\" in \
+                 [places], which needs none"
             ),
             PlacesError::HttpClient(cause) => write!(
                 f,
-                "the places provider can not be asked by HTTP: {cause}; set provider = \"offline\" under [places], \
-                 which needs no network"
+                "cannot prepare HTTP calls to the places provider: {cause}; set \
+                 provider = \"offline\" in [places], which needs no network"
             ),
             PlacesError::Thread(cause) => write!(
                 f,
-                "no thread could be started to load the places: {cause}; raise this user's limit on threads"
+                "cannot start a thread to load the places: {cause}; raise this user's limit on \
+                 threads"
             ),
             PlacesError::Kind { file } => write!(
                 f,
-                "{}: what kind of file is this? Name a file of places .csv, .geojson or .json",
+                "{}: unknown kind of file; name a file of places .csv, .geojson or .json",
                 file.display()
             ),
             PlacesError::Unreadable { file, cause } => write!(
                 f,
-                "{}: cannot be read: {cause}; check the path, which starts at the working directory, and who may read it",
+                "{}: cannot be read: {cause}; check the path, which starts at the working \
+                 directory, and who may read it",
                 file.display()
             ),
             PlacesError::TooLarge { file } => write!(

@@ -1,14 +1,15 @@
-//! JSON in the formatting of Google's Nearby Search.
+//! JSON in the formatting of Google's Nearby Search, for the results of every provider.
 //!
 //! Three spaces for each level, `"key" : value`, one element on each line, empty arrays and objects
 //! as `[]` and `{}`, `<` and `>` in strings as `\u003c` and `\u003e`, whole numbers without a
 //! fraction. Line ends inside strings are escaped, so the text never holds two newlines in a row.
 //!
-//! Other numbers are printed in the fewest digits that parse to the same double. Google prints some
-//! with more digits: such a number keeps its value, but not its digits.
+//! A number that was parsed as JSON keeps its digits (its exponent gets a sign). Other numbers are printed in the fewest digits
+//! that parse to the same double.
 //!
 //! The printer does not change the content: the value determines the keys and their order.
 
+use std::fmt;
 use std::io;
 
 use serde::Serialize;
@@ -22,21 +23,57 @@ const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 /// The capacity for a few places, so that most responses are written without reallocation.
 const TYPICAL_BYTES: usize = 4096;
 
+/// The maximum size of a printed text, in bytes. Indentation enlarges a text, a hostile one more
+/// than a hundredfold.
+const MAX_PRINTED_BYTES: usize = 8 << 20;
+
+/// The error of a text that would exceed [`MAX_PRINTED_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PrintedTooLarge;
+
 /// Prints a value in Google's formatting, without a line end after it.
 ///
-/// The keys of a struct are in the order of its fields; those of a [`serde_json::Value`] in
-/// alphabetical order, which is Google's.
+/// The keys of a struct are in the order of its fields; those of a [`serde_json::Value`] in the
+/// order in which they were parsed or inserted.
+///
+/// # Errors
+///
+/// The text would be too large.
 ///
 /// # Panics
 ///
 /// If the value has no representation in JSON (a map whose keys are not strings).
-pub(super) fn print(value: &impl Serialize) -> String {
-    let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
+pub(super) fn print(value: &impl Serialize) -> Result<String, PrintedTooLarge> {
+    let mut text = LimitedText(Vec::with_capacity(TYPICAL_BYTES));
     let formatter = GoogleFormatter(PrettyFormatter::with_indent(INDENT));
-    value
-        .serialize(&mut Serializer::with_formatter(&mut bytes, formatter))
-        .expect("writing to memory does not fail, and all that is printed here has texts for keys");
-    String::from_utf8(bytes).expect("the serializer writes whole strings and ASCII")
+    match value.serialize(&mut Serializer::with_formatter(&mut text, formatter)) {
+        Ok(()) => Ok(String::from_utf8(text.0).expect("JSON is UTF-8")),
+        Err(error) if error.is_io() => Err(PrintedTooLarge),
+        Err(error) => panic!("only maps with strings as keys are printed: {error}"),
+    }
+}
+
+/// A buffer of at most [`MAX_PRINTED_BYTES`].
+struct LimitedText(Vec<u8>);
+
+impl io::Write for LimitedText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > MAX_PRINTED_BYTES - self.0.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Display for PrintedTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "printed, it has more than {MAX_PRINTED_BYTES} bytes")
+    }
 }
 
 /// The pretty printer of serde_json, except for the three things that Google formats differently.
@@ -127,17 +164,17 @@ mod tests {
     #[test]
     fn formats_a_response_as_google_does() {
         let response = json!({
-            "status": "OK",
+            "html_attributions": [],
             "results": [{
-                "types": ["bar", "food"],
+                "geometry": {"location": {"lat": -33.8587323, "lng": 151.2100055}},
                 "name": "Cruise Bar",
-                "geometry": {"location": {"lng": 151.2100055, "lat": -33.8587323}},
-                "rating": 4.0,
-                "price_level": 2,
                 "opening_hours": {},
                 "permanently_closed": null,
+                "price_level": 2,
+                "rating": [4, [], [2]],
+                "types": ["bar", "food"],
             }],
-            "html_attributions": [],
+            "status": "OK",
         });
         let expected = r#"{
    "html_attributions" : [],
@@ -153,7 +190,13 @@ mod tests {
          "opening_hours" : {},
          "permanently_closed" : null,
          "price_level" : 2,
-         "rating" : 4,
+         "rating" : [
+            4,
+            [],
+            [
+               2
+            ]
+         ],
          "types" : [
             "bar",
             "food"
@@ -162,11 +205,11 @@ mod tests {
    ],
    "status" : "OK"
 }"#;
-        assert_eq!(print(&response), expected);
+        assert_eq!(print(&response).unwrap(), expected);
     }
 
     #[test]
-    fn reproduces_text_of_google() {
+    fn keeps_the_digits_and_the_order_of_parsed_json() {
         let text = r#"{
    "html_attributions" : [
       "\u003ca href=\"https://example.org/?a=1&b=2\"\u003eA \\ B\u003c/a\u003e"
@@ -181,22 +224,39 @@ mod tests {
             }
          },
          "name" : "मुंबई",
-         "user_ratings_total" : 18446744073709551615
+         "user_ratings_total" : 340282366920938463463374607431768211456,
+         "a" : [
+            34.0689300000000000000000000001,
+            -0,
+            1e+400,
+            4.0
+         ],
+         "\u003c" : true
       }
    ],
    "status" : "OK"
 }"#;
         let value: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(print(&value), text);
+        assert_eq!(print(&value).unwrap(), text);
+    }
+
+    #[test]
+    fn rejects_a_text_that_would_exceed_the_limit() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let value: Value = serde_json::from_str(&nested(127)).unwrap();
+        assert!(print(&value).is_ok());
+        let deep = nested(60).replace("[]", &format!("[{}0]", "0,".repeat(100_000)));
+        let value: Value = serde_json::from_str(&deep).unwrap();
+        assert_eq!(print(&value), Err(PrintedTooLarge));
     }
 
     #[test]
     fn escapes_line_ends_in_strings() {
-        assert_eq!(print(&"a\n\n\r\tb"), r#""a\n\n\r\tb""#);
+        assert_eq!(print(&"a\n\n\r\tb").unwrap(), r#""a\n\n\r\tb""#);
     }
 
     #[test]
-    fn keeps_the_digits_of_numbers() {
+    fn prints_whole_floats_without_a_fraction() {
         for (number, expected) in [
             (20.0, "20"),
             (-118.0, "-118"),
@@ -204,14 +264,14 @@ mod tests {
             (34.06893, "34.06893"),
             (9_007_199_254_740_992.0, "9007199254740992.0"),
         ] {
-            assert_eq!(print(&number), expected);
+            assert_eq!(print(&number).unwrap(), expected);
         }
     }
 
     proptest! {
         #[test]
         fn a_printed_string_parses_to_the_same_string(text: String) {
-            let printed = print(&text);
+            let printed = print(&text).unwrap();
             prop_assert!(!printed.contains(['<', '>', '\n']));
             prop_assert_eq!(serde_json::from_str::<String>(&printed).unwrap(), text);
         }

@@ -1,9 +1,9 @@
 //! Work on a thread of its own, with any number of tasks that wait for its value.
 //!
 //! It runs on a thread, since the work is CPU-bound for a while and would block the other tasks of
-//! a runtime. It runs once: its value or its error is final.
+//! a runtime, and since places can be prepared before there is a runtime. It runs once: its value or
+//! its error is final. The cell that tasks wait for is tokio's.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -26,8 +26,7 @@ impl<T: Send + Sync + 'static> Loading<T> {
         }
     }
 
-    /// Starts the work. Its error, or the message of its panic, is what waiting tasks receive
-    /// instead of a value.
+    /// Starts the work. Waiting tasks receive its error instead of a value, also if it panics.
     ///
     /// # Errors
     ///
@@ -86,20 +85,11 @@ fn outcome<T>(stored: &Result<T, String>) -> Result<&T, &str> {
 fn run<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // Unwind safe: nothing that the work borrowed outlives it.
     let result = panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
+        .unwrap_or_else(|_| Err("a mistake of this program, which its log names".to_owned()));
     if let Err(cause) = &result {
-        tracing::error!(%cause, "the places could not be loaded; every question will be answered with this cause");
+        tracing::error!(%cause, "the places could not be loaded; every query gets this error");
     }
     result
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let literal = panic.downcast_ref::<&str>().copied();
-    let formatted = panic.downcast_ref::<String>().map(String::as_str);
-    literal
-        .or(formatted)
-        .unwrap_or("it panicked without words")
-        .to_owned()
 }
 
 #[cfg(test)]
@@ -111,7 +101,7 @@ mod tests {
 
     /// Waits for the outcome of the work, and fails the test if there is none in time.
     async fn ended<T: Send + Sync + 'static>(loading: &Loading<T>) -> Result<&T, &str> {
-        let limit = Duration::from_secs(10);
+        let limit = Duration::from_secs(30);
         tokio::time::timeout(limit, loading.wait()).await.unwrap()
     }
 
@@ -140,11 +130,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_reaches_waiting_tasks() {
-        let plain = Loading::<u8>::start(|| panic!("plain")).unwrap();
-        assert_eq!(ended(&plain).await, Err("plain"));
-        let number = 3;
-        let formatted = Loading::<u8>::start(move || panic!("number {number}")).unwrap();
-        assert_eq!(ended(&formatted).await, Err("number 3"));
+    async fn a_panic_reaches_waiting_tasks_as_an_error() {
+        let loading = Loading::<u8>::start(|| panic!("out of cheese")).unwrap();
+        assert!(ended(&loading).await.is_err());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A server sends one [`PlacesQuery`] at a time and always receives a [`PlacesResponse`]: the JSON
 //! of a Google Places Nearby Search response, in Google's formatting. The operator chooses the
-//! [`Provider`]. The offline provider needs neither network nor key: it holds the populated places
+//! provider ([`PlacesSettings`]). The offline provider needs neither network nor key: it holds the populated places
 //! of GeoNames, which are compiled into the program (`data/README.md` names their source), or the
 //! places of the operator's own file. The other provider is Google itself, by its legacy API or its
 //! new one ([`google`]).
@@ -46,29 +46,14 @@ use google::Google;
 use loading::Loading;
 use offline::Offline;
 
-/// The minimum of [`PlacesSettings::timeout`].
-pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+/// The time that a query waits for the compiled-in places, which take about a second to load.
+/// After it the response is a failure.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The maximum of [`PlacesSettings::timeout`].
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The provider of places and the time limit of a query.
+/// The provider of places.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PlacesSettings {
-    /// The provider that answers queries. Default: offline, with the compiled-in places.
-    pub provider: Provider,
-    /// The time limit of one query, all waiting included. After it the response is a failure.
-    ///
-    /// Default 5 s, from [`MIN_TIMEOUT`] (10 ms) to [`MAX_TIMEOUT`] (60 s). Too high: where a
-    /// provider does not respond, a client waits that long, and so do its later queries on the same
-    /// connection. Too low: responses that a slow provider would have given become failures.
-    pub timeout: Duration,
-}
-
-/// A source of places.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Provider {
-    /// A list of places in the memory of this process.
+pub enum PlacesSettings {
+    /// A list of places in the memory of this process. The default, with the compiled-in places.
     Offline {
         /// The operator's own places, a `.csv`, `.geojson` or `.json` file, in place of the
         /// compiled-in ones.
@@ -86,10 +71,7 @@ pub enum Provider {
 
 impl Default for PlacesSettings {
     fn default() -> Self {
-        PlacesSettings {
-            provider: Provider::Offline { file: None },
-            timeout: Duration::from_secs(5),
-        }
+        PlacesSettings::Offline { file: None }
     }
 }
 
@@ -97,7 +79,6 @@ impl Default for PlacesSettings {
 #[derive(Clone, Debug)]
 pub struct Places {
     provider: ActiveProvider,
-    timeout: Duration,
     counters: Arc<PlacesCounters>,
 }
 
@@ -105,7 +86,8 @@ pub struct Places {
 enum ActiveProvider {
     Offline(Loading<Offline>),
     Google(Arc<Google>),
-    Custom(CustomProvider),
+    /// A provider of the caller, and the time limit of a query.
+    Custom(CustomProvider, Duration),
 }
 
 impl Places {
@@ -129,20 +111,16 @@ impl Places {
         settings: &PlacesSettings,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
     ) -> Result<Self, PlacesError> {
-        let timeout = settings.timeout;
-        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
-            return Err(PlacesError::Timeout(timeout));
-        }
-        let provider = match &settings.provider {
-            Provider::Offline { file: None } => ActiveProvider::Offline(load_compiled_in()?),
-            Provider::Offline { file: Some(path) } => {
+        let provider = match settings {
+            PlacesSettings::Offline { file: None } => ActiveProvider::Offline(load_compiled_in()?),
+            PlacesSettings::Offline { file: Some(path) } => {
                 ActiveProvider::Offline(Loading::done(Offline::new(file::read(path)?)))
             }
-            Provider::Google(google) => {
-                ActiveProvider::Google(Arc::new(Google::start(google, timeout, environment)?))
+            PlacesSettings::Google(google) => {
+                ActiveProvider::Google(Arc::new(Google::start(google, environment)?))
             }
         };
-        Ok(Places::of(provider, timeout))
+        Ok(Places::of(provider))
     }
 
     /// Returns a handle to a provider that the caller supplies, for tests and simulations.
@@ -155,15 +133,15 @@ impl Places {
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        Places::of(
-            ActiveProvider::Custom(CustomProvider::new(respond)),
+        Places::of(ActiveProvider::Custom(
+            CustomProvider::new(respond),
             timeout,
-        )
+        ))
     }
 
     /// Returns a handle to the same provider, with its own counters, which start at zero.
     pub fn with_own_counters(&self) -> Self {
-        Places::of(self.provider.clone(), self.timeout)
+        Places::of(self.provider.clone())
     }
 
     /// Returns the outcomes of the queries of this handle and of its clones.
@@ -172,16 +150,16 @@ impl Places {
     }
 
     /// Returns the name of the provider, as in the config: `offline`, `google` or `google-new`; or
-    /// `made` for one that the caller supplies.
+    /// `custom` for one that the caller supplies.
     pub fn provider(&self) -> &'static str {
         match &self.provider {
             ActiveProvider::Offline(_) => "offline",
             ActiveProvider::Google(google) => google.name(),
-            ActiveProvider::Custom(_) => "made",
+            ActiveProvider::Custom(..) => "custom",
         }
     }
 
-    /// Answers a query within [`PlacesSettings::timeout`] in every case. A failure is a response
+    /// Answers a query within the time limit of the provider in every case. A failure is a response
     /// with an error status.
     ///
     /// Where it has to wait it needs a tokio runtime with time and I/O enabled.
@@ -198,15 +176,15 @@ impl Places {
     async fn wait_for(&self, query: &PlacesQuery) -> PlacesResponse {
         match &self.provider {
             ActiveProvider::Offline(loading) => {
-                let on_timeout = "the list of places is still being loaded: ask again later";
-                let response = async { response_from(loading.wait().await, query) };
-                self.with_timeout(response, on_timeout).await
+                let loaded = async { response_from(loading.wait().await, query) };
+                let on_timeout = "the list of places is still being loaded: try again later";
+                within(LOAD_TIMEOUT, loaded, on_timeout).await
             }
-            // Google applies the limit itself, since several queries may share one call.
+            // Google applies its limit itself, since several queries may share one call.
             ActiveProvider::Google(google) => google.answer(query).await,
-            ActiveProvider::Custom(custom) => {
-                let on_timeout = "no answer came within the time limit: ask again later";
-                self.with_timeout(custom.answer(query), on_timeout).await
+            ActiveProvider::Custom(custom, timeout) => {
+                let on_timeout = "no answer came within the time limit: try again later";
+                within(*timeout, custom.answer(query), on_timeout).await
             }
         }
     }
@@ -224,26 +202,25 @@ impl Places {
                 self.counters.record(&response, started.elapsed());
                 Some(response)
             }
-            ActiveProvider::Google(_) | ActiveProvider::Custom(_) => None,
+            ActiveProvider::Google(_) | ActiveProvider::Custom(..) => None,
         }
     }
 
-    fn of(provider: ActiveProvider, timeout: Duration) -> Self {
+    fn of(provider: ActiveProvider) -> Self {
         Places {
             provider,
-            timeout,
             counters: Arc::default(),
         }
     }
+}
 
-    async fn with_timeout(
-        &self,
-        response: impl Future<Output = PlacesResponse>,
-        on_timeout: &str,
-    ) -> PlacesResponse {
-        let response = tokio::time::timeout(self.timeout, response).await;
-        response.unwrap_or_else(|_| PlacesResponse::failed(on_timeout))
-    }
+async fn within(
+    limit: Duration,
+    response: impl Future<Output = PlacesResponse>,
+    on_timeout: &str,
+) -> PlacesResponse {
+    let response = tokio::time::timeout(limit, response).await;
+    response.unwrap_or_else(|_| PlacesResponse::failed(on_timeout))
 }
 
 fn response_from(loaded: Result<&Offline, &str>, query: &PlacesQuery) -> PlacesResponse {
@@ -280,9 +257,8 @@ mod tests {
         query("+34.068930-118.445127", "10", limit)
     }
 
-    /// Returns places with a timeout long enough for a busy machine to load them.
     fn places(loading: Loading<Offline>) -> Places {
-        Places::of(ActiveProvider::Offline(loading), MAX_TIMEOUT)
+        Places::of(ActiveProvider::Offline(loading))
     }
 
     /// Returns places that stay unloaded until the sender sends or is dropped.
@@ -324,12 +300,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_query_waits_no_longer_than_the_timeout() {
+    async fn a_query_waits_no_longer_than_the_load_timeout() {
         let (places, _release) = unloaded();
         let started = tokio::time::Instant::now();
         let response = places.nearby(&ucla(20)).await;
-        assert_eq!(started.elapsed().as_secs(), MAX_TIMEOUT.as_secs());
-        let expected = "the list of places is still being loaded: ask again later";
+        assert_eq!(started.elapsed().as_secs(), LOAD_TIMEOUT.as_secs());
+        let expected = "the list of places is still being loaded: try again later";
         assert_eq!(response, PlacesResponse::failed(expected));
     }
 
@@ -369,7 +345,10 @@ mod tests {
     async fn a_failed_load_is_a_failure_response() {
         let failed = places(Loading::start(|| Err("no such luck".to_owned())).unwrap());
         let panicked = places(Loading::start(|| panic!("out of cheese")).unwrap());
-        for (places, cause) in [(failed, "no such luck"), (panicked, "out of cheese")] {
+        for (places, cause) in [
+            (failed, "no such luck"),
+            (panicked, "mistake of this program"),
+        ] {
             let response = places.nearby(&ucla(20)).await;
             assert_eq!(response.places, 0);
             assert!(response.json.contains(cause), "{}", response.json);
@@ -379,12 +358,8 @@ mod tests {
 
     #[tokio::test]
     async fn loads_the_compiled_in_places_once() {
-        let patient = PlacesSettings {
-            timeout: MAX_TIMEOUT,
-            ..PlacesSettings::default()
-        };
-        let first = Places::start(&patient).unwrap();
-        let second = Places::start(&patient).unwrap();
+        let first = Places::start(&PlacesSettings::default()).unwrap();
+        let second = Places::start(&PlacesSettings::default()).unwrap();
         assert_eq!(first.nearby(&ucla(20)).await.places, 8);
         let (ActiveProvider::Offline(first), ActiveProvider::Offline(second)) =
             (&first.provider, &second.provider)
@@ -400,10 +375,9 @@ mod tests {
     #[test]
     fn rejects_a_timeout_out_of_bounds() {
         for timeout in [Duration::ZERO, Duration::from_secs(61)] {
-            let settings = PlacesSettings {
-                timeout,
-                ..PlacesSettings::default()
-            };
+            let mut google = google::GoogleSettings::of(google::GoogleApi::Legacy);
+            google.timeout = timeout;
+            let settings = PlacesSettings::Google(google);
             let refusal = Places::start(&settings).unwrap_err().to_string();
             assert!(refusal.contains("10ms to 60s"), "{refusal}");
         }
@@ -413,11 +387,8 @@ mod tests {
     fn rejects_a_missing_key_and_names_its_variable() {
         let mut google = google::GoogleSettings::of(google::GoogleApi::Legacy);
         google.api_key_env = "HERD_KEY".to_owned();
-        let settings = PlacesSettings {
-            provider: Provider::Google(google),
-            ..PlacesSettings::default()
-        };
-        for (value, words) in [
+        let settings = PlacesSettings::Google(google);
+        for (value, expected) in [
             (Err(VarError::NotPresent), "is not set"),
             (Ok(" ".to_owned()), "is empty"),
             (Ok("not secret".to_owned()), "can be no key"),
@@ -429,18 +400,15 @@ mod tests {
             let refusal = Places::start_with_environment(&settings, environment).unwrap_err();
             let refusal = refusal.to_string();
             assert!(refusal.contains("variable HERD_KEY"), "{refusal}");
-            assert!(refusal.contains(words), "{refusal}");
+            assert!(refusal.contains(expected), "{refusal}");
             assert!(!refusal.contains("not secret"), "{refusal}");
         }
     }
 
     #[test]
     fn rejects_an_invalid_file_at_start() {
-        let settings = PlacesSettings {
-            provider: Provider::Offline {
-                file: Some("no/such/places.csv".into()),
-            },
-            ..PlacesSettings::default()
+        let settings = PlacesSettings::Offline {
+            file: Some("no/such/places.csv".into()),
         };
         let refusal = Places::start(&settings).unwrap_err().to_string();
         assert!(refusal.contains("no/such/places.csv"), "{refusal}");

@@ -63,9 +63,12 @@ impl PlacesResponse {
     }
 
     fn of<P: Serialize>(response: &ResponseBody<'_, P>) -> Self {
-        PlacesResponse {
-            json: google_json::print(response),
-            places: response.results.len(),
+        match google_json::print(response) {
+            Ok(json) => PlacesResponse {
+                json,
+                places: response.results.len(),
+            },
+            Err(error) => PlacesResponse::failed(&format!("the answer is too large: {error}")),
         }
     }
 }

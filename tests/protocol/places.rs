@@ -1,8 +1,6 @@
 //! What is near, asked in lines of text: the compiled-in places and an
 //! operator's own.
 
-use std::time::Duration;
-
 use crate::common::{ALONE, Client, Herd, haversine, places_from};
 use proptest::prelude::*;
 use proxyherd::places::{Places, PlacesSettings};
@@ -13,11 +11,7 @@ const UCLA: &str = "+34.068930-118.445127";
 
 /// Riley alone, which knows the compiled-in places. They take a second to load.
 fn riley() -> Herd {
-    let patient = PlacesSettings {
-        timeout: Duration::from_secs(60),
-        ..PlacesSettings::default()
-    };
-    riley_knowing(Places::start(&patient).unwrap())
+    riley_knowing(Places::start(&PlacesSettings::default()).unwrap())
 }
 
 fn riley_knowing(places: Places) -> Herd {

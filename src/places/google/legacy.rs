@@ -1,22 +1,20 @@
 //! Nearby Search (legacy): the query in a URL, the response in the format of the clients.
 //!
 //! `GET {base}/maps/api/place/nearbysearch/json?location=LAT,LNG&radius=METRES&key=KEY`. Google's
-//! response is forwarded unchanged, except for surplus places and white space. Google decides the
+//! response is forwarded with its digits and in its order, without surplus places. Google decides the
 //! response to a radius of 0, with `INVALID_REQUEST` where it treats the radius as missing. The
 //! query is sent anyway, since the client chose it.
 //!
 //! Google's page: "Nearby Search (Legacy)".
 
 use reqwest::{Method, Request};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use super::super::{PlacesQuery, PlacesResponse};
+use super::super::{PlacesQuery, PlacesResponse, google_json};
 use super::api_key::ApiKey;
 use super::base_url::BaseUrl;
 use super::http::HttpReply;
-use super::log_refusal;
-use super::members::{Members, elements, is_key};
-use super::reprint;
+use super::{log_refusal, object};
 
 /// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://maps.googleapis.com";
@@ -43,59 +41,48 @@ pub(super) fn read(
     limit: usize,
     key: &ApiKey,
 ) -> Result<PlacesResponse, String> {
-    let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
-    let status = members.text("status").ok_or("it has no status")?;
-    let is_answer = matches!(status.as_str(), "OK" | "ZERO_RESULTS");
-    if !is_answer {
-        return Ok(refused(&members, &status, limit, key));
+    let members = object(&reply.body)?;
+    let status = members.get("status").and_then(Value::as_str);
+    let status = status.ok_or("it has no status")?.to_owned();
+    if !matches!(status.as_str(), "OK" | "ZERO_RESULTS") {
+        return Ok(refused(members, &status, limit, key));
     }
     if !reply.status.is_success() {
         return Err("its status does not fit".to_owned());
     }
-    match forwarded(&members, limit)? {
+    match forwarded(members, limit)? {
         empty if status == "OK" && empty.places == 0 => Ok(PlacesResponse::none()),
         answer => Ok(answer),
     }
 }
 
-/// Returns the response unchanged in Google's formatting, with no more places than requested.
-fn forwarded(members: &Members<'_>, limit: usize) -> Result<PlacesResponse, String> {
-    let results = members.get("results").and_then(elements);
-    let mut results = results.ok_or("it has no list of results")?;
+/// Returns the response in Google's formatting, with no more places than requested.
+fn forwarded(mut members: Map<String, Value>, limit: usize) -> Result<PlacesResponse, String> {
+    let results = members.get_mut("results").and_then(Value::as_array_mut);
+    let results = results.ok_or("it has no list of results")?;
     results.truncate(limit);
-    let json = reprint::print(&with_results(members, &results)).map_err(|no| no.to_string())?;
-    Ok(PlacesResponse {
-        json,
-        places: results.len(),
-    })
+    let places = results.len();
+    let json = google_json::print(&members).map_err(|error| error.to_string())?;
+    Ok(PlacesResponse { json, places })
 }
 
-/// Returns the same object with other results.
-fn with_results(members: &Members<'_>, results: &[&RawValue]) -> String {
-    let results: Vec<&str> = results.iter().map(|result| result.get()).collect();
-    let results = format!("[{}]", results.join(","));
-    let member = |(key, value): &(&RawValue, &RawValue)| {
-        if is_key(key, "results") {
-            format!("{}:{results}", key.get())
-        } else {
-            format!("{}:{}", key.get(), value.get())
-        }
-    };
-    let all: Vec<String> = members.0.iter().map(member).collect();
-    format!("{{{}}}", all.join(","))
-}
-
-/// Forwards an error unchanged too, unless it is incomplete, or contains the key, literally or in
-/// its message after unescaping. Then only its status and its redacted message are forwarded.
-fn refused(members: &Members<'_>, status: &str, limit: usize, key: &ApiKey) -> PlacesResponse {
-    let message = members.text("error_message").unwrap_or_default();
-    let cleaned = key.redact(&message);
-    log_refusal(&key.redact(status), &cleaned);
+/// Forwards an error too, unless it is incomplete, or contains the key, literally or in its message
+/// after unescaping. Then only its status and its redacted message are forwarded.
+fn refused(
+    members: Map<String, Value>,
+    status: &str,
+    limit: usize,
+    key: &ApiKey,
+) -> PlacesResponse {
+    let message = members.get("error_message").and_then(Value::as_str);
+    let message = message.unwrap_or_default().to_owned();
+    let redacted = key.redact(&message);
+    log_refusal(&key.redact(status), &redacted);
     match forwarded(members, limit) {
-        Ok(answer) if !key.is_in(&answer.json) && cleaned == message => answer,
+        Ok(answer) if !key.is_in(&answer.json) && redacted == message => answer,
         _ => {
-            let told = (!cleaned.is_empty()).then_some(cleaned.as_str());
-            PlacesResponse::refused(&key.redact(status), told)
+            let message = (!redacted.is_empty()).then_some(redacted.as_str());
+            PlacesResponse::refused(&key.redact(status), message)
         }
     }
 }
@@ -139,7 +126,7 @@ mod tests {
     #[test]
     fn forwards_and_truncates_a_response() {
         let body = r#"{"next_page_token":"Cu<","results":[{"b":1.0,"a":-0},{"x":2},[]],
-            "status":"OK","html_attributions":["<a>"],"news":{"q":1e9}}"#;
+            "status":"OK","html_attributions":["<a>"],"news":{"q":1e9,"a":[4.50e0]}}"#;
         let expected = r#"{
    "next_page_token" : "Cu\u003c",
    "results" : [
@@ -156,7 +143,10 @@ mod tests {
       "\u003ca\u003e"
    ],
    "news" : {
-      "q" : 1e9
+      "q" : 1e+9,
+      "a" : [
+         4.50e+0
+      ]
    }
 }"#;
         let answer = read(body, 2).unwrap();
@@ -220,8 +210,6 @@ mod tests {
             r#"{"status":"OK"}"#,
             r#"{"status":"OK","results":{}}"#,
             r#"{"status":7,"results":[]}"#,
-            r#"{"status":"OK","status":"OK","results":[]}"#,
-            r#"{"status":"OK","results":[],"results":[]}"#,
             r#"{"status":"OK","results":[1"#,
             &deep,
         ] {

@@ -1,13 +1,12 @@
-//! Google as the provider: its Nearby Search, by the legacy API or the new one, behind the same
-//! query.
+//! Google as the provider: its Nearby Search, by the legacy API or the new one, for the same query.
+//!
 //! | file | content |
 //! |---|---|
 //! | `legacy`, `new` | the request to each API, and the interpretation of its reply |
 //! | `translate` | a place of the new API as a result of the legacy one |
-//! | `members`, `reprint` | JSON that is forwarded unchanged |
 //! | `single_flight` | equal queries at the same time share one call |
 //! | `http` | one call: its limits and its retries |
-//! | `api_key`, `base_url`, `fields` | the settings of the operator |
+//! | `api_key`, `base_url`, `field_mask` | the settings of the operator |
 //!
 //! Old projects may still use Nearby Search (legacy); new ones cannot enable it. Clients see one
 //! format, the legacy one.
@@ -17,12 +16,10 @@
 
 mod api_key;
 mod base_url;
-mod fields;
+mod field_mask;
 mod http;
 mod legacy;
-mod members;
 mod new;
-mod reprint;
 mod single_flight;
 mod translate;
 
@@ -32,10 +29,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Request;
+use serde_json::{Map, Value};
 
 pub use api_key::KeyError;
 pub use base_url::BaseUrl;
-pub use fields::{Fields, FieldsError};
+pub use field_mask::{FieldMask, FieldMaskError};
 pub use http::{MAX_BODY_BYTES, MAX_CALLS};
 
 use api_key::ApiKey;
@@ -53,6 +51,13 @@ pub struct GoogleSettings {
     pub base_url: Option<BaseUrl>,
     /// The environment variable that holds the key. Default [`DEFAULT_KEY_VARIABLE`].
     pub api_key_env: String,
+    /// The time limit of one query, all waiting and the retry included. After it the response is a
+    /// failure.
+    ///
+    /// Default 5 s, from [`MIN_TIMEOUT`] (10 ms) to [`MAX_TIMEOUT`] (60 s). Too high: where Google
+    /// does not respond, a client waits that long, and so do its later queries on the same
+    /// connection. Too low: slow responses become failures.
+    pub timeout: Duration,
 }
 
 /// Google's APIs for nearby places.
@@ -61,11 +66,17 @@ pub enum GoogleApi {
     /// Nearby Search (legacy). It always returns, and bills, every field.
     Legacy,
     /// The Places API (new), with these fields.
-    New(Fields),
+    New(FieldMask),
 }
 
 /// The default environment variable of the key.
 pub const DEFAULT_KEY_VARIABLE: &str = "GOOGLE_PLACES_API_KEY";
+
+/// The minimum of [`GoogleSettings::timeout`].
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// The maximum of [`GoogleSettings::timeout`].
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A configured client of one of the APIs.
 pub(super) struct Google {
@@ -83,6 +94,7 @@ impl GoogleSettings {
             api,
             base_url: None,
             api_key_env: DEFAULT_KEY_VARIABLE.to_owned(),
+            timeout: Duration::from_secs(5),
         }
     }
 }
@@ -91,9 +103,12 @@ impl Google {
     /// Prepares the client without sending anything. `environment` returns the value of a variable.
     pub(super) fn start(
         settings: &GoogleSettings,
-        limit: Duration,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
     ) -> Result<Self, PlacesError> {
+        let timeout = settings.timeout;
+        if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
+            return Err(PlacesError::Timeout(timeout));
+        }
         let api = settings.api.clone();
         let base = settings.base_url.clone().unwrap_or_else(|| api.base_url());
         let value = environment(&settings.api_key_env);
@@ -101,7 +116,7 @@ impl Google {
             variable: settings.api_key_env.clone(),
             why,
         })?;
-        let http = HttpClient::new(&base, limit).map_err(PlacesError::HttpClient)?;
+        let http = HttpClient::new(&base, timeout).map_err(PlacesError::HttpClient)?;
         Ok(Google {
             api,
             base,
@@ -125,7 +140,7 @@ impl Google {
             let (google, query) = (self.clone(), query.clone());
             async move { google.call(&query).await }
         };
-        self.calls.join(query, call).await
+        self.calls.join_or_start(query, call).await
     }
 
     async fn call(&self, query: &PlacesQuery) -> PlacesResponse {
@@ -143,7 +158,7 @@ impl Google {
     fn request(&self, query: &PlacesQuery) -> Request {
         match &self.api {
             GoogleApi::Legacy => legacy::request(&self.base, &self.api_key, query),
-            GoogleApi::New(fields) => new::request(&self.base, &self.api_key, fields, query),
+            GoogleApi::New(mask) => new::request(&self.base, &self.api_key, mask, query),
         }
     }
 
@@ -159,6 +174,15 @@ impl Google {
                 format!("it answered with HTTP status {}", reply.status)
             }
         })
+    }
+}
+
+/// Parses a body that is one JSON object. The error does not quote it.
+fn object(body: &[u8]) -> Result<Map<String, Value>, String> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err("it is no JSON object".to_owned()),
+        Err(error) => Err(format!("it is no JSON: {error}")),
     }
 }
 

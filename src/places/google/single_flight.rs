@@ -8,113 +8,71 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::super::{PlacesQuery, PlacesResponse};
 
-/// The channel that sends the response of one call to its callers.
-type ResponseSender = watch::Sender<Option<PlacesResponse>>;
+/// A call that any number of callers wait for. Dropping the last clone ends it.
+type SharedCall = Shared<BoxFuture<'static, PlacesResponse>>;
 
 /// The calls under way: one for each different query that has a caller.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SingleFlight(Arc<Mutex<HashMap<PlacesQuery, ResponseSender>>>);
+#[derive(Clone, Default)]
+pub(super) struct SingleFlight(Arc<Mutex<CallTable>>);
+
+type CallTable = HashMap<PlacesQuery, WeakShared<BoxFuture<'static, PlacesResponse>>>;
 
 impl SingleFlight {
-    /// Waits for the response of the call that is under way for this query, or starts `call`.
+    /// Returns the call that is under way for this query, or starts `call`.
     ///
     /// Needs a tokio runtime. The response may arrive before the caller's own call could have
     /// ended, since another caller started it.
-    pub(super) async fn join<F>(
+    pub(super) fn join_or_start<F>(
         &self,
         query: &PlacesQuery,
         call: impl FnOnce() -> F,
-    ) -> PlacesResponse
+    ) -> SharedCall
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        let mut receiver = self.subscribe_or_start(query, call);
-        match receiver.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(response)) => response.clone(),
-            _ => PlacesResponse::failed("the call ended by a mistake of this program"),
+        let mut calls = self.lock();
+        if let Some(shared) = calls.get(query).and_then(WeakShared::upgrade) {
+            return shared;
         }
+        // Entries of calls that nobody waited for to the end.
+        calls.retain(|_, call| call.upgrade().is_some());
+        let shared = self.start(query.clone(), call());
+        calls.extend(shared.downgrade().map(|call| (query.clone(), call)));
+        shared
     }
 
-    fn subscribe_or_start<F>(
+    fn start(
         &self,
-        query: &PlacesQuery,
-        call: impl FnOnce() -> F,
-    ) -> watch::Receiver<Option<PlacesResponse>>
-    where
-        F: Future<Output = PlacesResponse> + Send + 'static,
-    {
-        let mut under_way = self.lock();
-        if let Some(sender) = under_way.get(query) {
-            return sender.subscribe();
-        }
-        let (sender, receiver) = watch::channel(None);
-        under_way.insert(query.clone(), sender.clone());
-        let shared_call = SharedCall {
-            calls: self.clone(),
-            query: query.clone(),
-            sender,
+        query: PlacesQuery,
+        call: impl Future<Output = PlacesResponse> + Send + 'static,
+    ) -> SharedCall {
+        let calls = self.clone();
+        let call = async move {
+            let response = call.await;
+            // Before any caller has the response, so that a query after a response starts a new
+            // call.
+            calls.lock().remove(&query);
+            response
         };
-        tokio::spawn(shared_call.run(call()).in_current_span());
-        receiver
+        let task = AbortOnDropHandle::new(tokio::spawn(call.in_current_span()));
+        let response = async {
+            let failed = |_| PlacesResponse::failed("the call ended by a mistake of this program");
+            task.await.unwrap_or_else(failed)
+        };
+        response.boxed().shared()
     }
 
     // No operation under the lock leaves it in an inconsistent state, so the value is valid after a
     // panic. The lock is held for a lookup or a change of the map, and never across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<PlacesQuery, ResponseSender>> {
+    fn lock(&self) -> MutexGuard<'_, CallTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One call. It is removed from the calls under way when it is dropped.
-struct SharedCall {
-    calls: SingleFlight,
-    query: PlacesQuery,
-    sender: ResponseSender,
-}
-
-impl SharedCall {
-    async fn run(self, call: impl Future<Output = PlacesResponse>) {
-        tokio::select! {
-            biased;
-            response = call => {
-                // Removed before the response is sent: a query after a response starts a new call.
-                self.forget();
-                self.sender.send_replace(Some(response));
-            }
-            () = self.abandoned() => {}
-        }
-    }
-
-    /// Resolves when the call has no callers and no further caller can join.
-    async fn abandoned(&self) {
-        loop {
-            self.sender.closed().await;
-            let mut under_way = self.calls.lock();
-            // Another caller may have joined before the lock was acquired.
-            if self.sender.receiver_count() == 0 {
-                under_way.remove(&self.query);
-                return;
-            }
-        }
-    }
-
-    fn forget(&self) {
-        let mut under_way = self.calls.lock();
-        let is_this = |sender: &ResponseSender| sender.same_channel(&self.sender);
-        if under_way.get(&self.query).is_some_and(is_this) {
-            under_way.remove(&self.query);
-        }
-    }
-}
-
-impl Drop for SharedCall {
-    fn drop(&mut self) {
-        self.forget();
     }
 }
 
@@ -143,7 +101,7 @@ mod tests {
             let calls = self.clone();
             tokio::spawn(async move {
                 let call = || calls.clone().call();
-                calls.single_flight.join(&query, call).await
+                calls.single_flight.join_or_start(&query, call).await
             })
         }
 
@@ -165,7 +123,8 @@ mod tests {
         }
 
         fn under_way(&self) -> usize {
-            self.single_flight.lock().len()
+            let calls = self.single_flight.lock();
+            calls.values().filter_map(WeakShared::upgrade).count()
         }
     }
 
@@ -181,7 +140,7 @@ mod tests {
     }
 
     async fn answer(pending: JoinHandle<PlacesResponse>) -> PlacesResponse {
-        let limit = Duration::from_secs(10);
+        let limit = Duration::from_secs(30);
         tokio::time::timeout(limit, pending).await.unwrap().unwrap()
     }
 
@@ -245,10 +204,10 @@ mod tests {
     async fn a_call_that_panics_is_a_failure_response_and_is_removed() {
         let calls = SingleFlight::default();
         let query = near("1");
-        let broken = calls.join(&query, || async { panic!("out of cheese") });
-        let said = broken.await.json;
-        assert!(said.contains("mistake of this program"), "{said}");
-        let whole = calls.join(&query, || async { PlacesResponse::none() });
+        let broken = calls.join_or_start(&query, || async { panic!("out of cheese") });
+        let json = broken.await.json;
+        assert!(json.contains("mistake of this program"), "{json}");
+        let whole = calls.join_or_start(&query, || async { PlacesResponse::none() });
         assert_eq!(whole.await, PlacesResponse::none());
     }
 }

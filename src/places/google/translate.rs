@@ -1,17 +1,17 @@
 //! The translation of a place of the new API to a result of Nearby Search (legacy).
 //!
 //! Attributes that are absent in the source are absent in the result: nothing is invented. Numbers
-//! pass through as text.
+//! keep their digits.
 //!
 //! Google's page: "Migrate Places API responses".
 
-use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 /// An element of `places` in a response.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct NewPlace<'a> {
+pub(super) struct NewPlace {
     business_status: Option<String>,
     current_opening_hours: Option<CurrentOpeningHours>,
     display_name: Option<DisplayName>,
@@ -19,16 +19,15 @@ pub(super) struct NewPlace<'a> {
     icon_background_color: Option<String>,
     icon_mask_base_uri: Option<String>,
     id: Option<String>,
-    #[serde(borrow)]
-    location: Option<LatLng<'a>>,
-    photos: Option<Vec<Photo<'a>>>,
+    location: Option<LatLng>,
+    photos: Option<Vec<Photo>>,
     plus_code: Option<PlusCode>,
     price_level: Option<String>,
-    rating: Option<Number<'a>>,
+    rating: Option<Number>,
     short_formatted_address: Option<String>,
     types: Option<Vec<String>>,
-    user_rating_count: Option<Number<'a>>,
-    viewport: Option<Viewport<'a>>,
+    user_rating_count: Option<Number>,
+    viewport: Option<Viewport>,
 }
 
 #[derive(Deserialize)]
@@ -43,20 +42,18 @@ struct DisplayName {
 }
 
 #[derive(Deserialize)]
-struct LatLng<'a> {
-    #[serde(borrow)]
-    latitude: Option<Number<'a>>,
-    longitude: Option<Number<'a>>,
+struct LatLng {
+    latitude: Option<Number>,
+    longitude: Option<Number>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Photo<'a> {
+struct Photo {
     author_attributions: Option<Vec<Author>>,
-    #[serde(borrow)]
-    height_px: Option<Number<'a>>,
+    height_px: Option<Number>,
     name: Option<String>,
-    width_px: Option<Number<'a>>,
+    width_px: Option<Number>,
 }
 
 #[derive(Deserialize)]
@@ -76,39 +73,19 @@ struct PlusCode {
 }
 
 #[derive(Deserialize)]
-struct Viewport<'a> {
-    #[serde(borrow)]
-    high: Option<LatLng<'a>>,
-    low: Option<LatLng<'a>>,
-}
-
-/// A number as it was sent.
-#[derive(Clone, Copy, Serialize)]
-#[serde(transparent)]
-struct Number<'a>(&'a RawValue);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = <&RawValue>::deserialize(deserializer)?;
-        if value
-            .get()
-            .starts_with(|c: char| c == '-' || c.is_ascii_digit())
-        {
-            Ok(Number(value))
-        } else {
-            Err(de::Error::custom("no number"))
-        }
-    }
+struct Viewport {
+    high: Option<LatLng>,
+    low: Option<LatLng>,
 }
 
 /// An element of `results`. The keys are in alphabetical order as Google prints them, at every
 /// level.
 #[derive(Serialize)]
-pub(super) struct LegacyResult<'a> {
+pub(super) struct LegacyResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     business_status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    geometry: Option<LegacyGeometry<'a>>,
+    geometry: Option<LegacyGeometry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icon_background_color: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +95,7 @@ pub(super) struct LegacyResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     opening_hours: Option<OpeningHours>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    photos: Option<Vec<LegacyPhoto<'a>>>,
+    photos: Option<Vec<LegacyPhoto>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     place_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,39 +103,39 @@ pub(super) struct LegacyResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     price_level: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rating: Option<Number<'a>>,
+    rating: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     types: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_ratings_total: Option<Number<'a>>,
+    user_ratings_total: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vicinity: Option<String>,
 }
 
 #[derive(Serialize)]
-struct LegacyGeometry<'a> {
+struct LegacyGeometry {
     #[serde(skip_serializing_if = "Option::is_none")]
-    location: Option<LegacyPoint<'a>>,
+    location: Option<LegacyPoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    viewport: Option<Corners<'a>>,
+    viewport: Option<Corners>,
 }
 
 #[derive(Serialize)]
-struct LegacyPoint<'a> {
+struct LegacyPoint {
     #[serde(skip_serializing_if = "Option::is_none")]
-    lat: Option<Number<'a>>,
+    lat: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lng: Option<Number<'a>>,
+    lng: Option<Number>,
 }
 
 #[derive(Serialize)]
-struct Corners<'a> {
+struct Corners {
     #[serde(skip_serializing_if = "Option::is_none")]
-    northeast: Option<LegacyPoint<'a>>,
+    northeast: Option<LegacyPoint>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    southwest: Option<LegacyPoint<'a>>,
+    southwest: Option<LegacyPoint>,
 }
 
 #[derive(Serialize)]
@@ -167,20 +144,20 @@ struct OpeningHours {
 }
 
 #[derive(Serialize)]
-struct LegacyPhoto<'a> {
+struct LegacyPhoto {
     #[serde(skip_serializing_if = "Option::is_none")]
-    height: Option<Number<'a>>,
+    height: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     html_attributions: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     photo_reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    width: Option<Number<'a>>,
+    width: Option<Number>,
 }
 
-impl<'a> LegacyResult<'a> {
+impl LegacyResult {
     /// Translates a place to the legacy format.
-    pub(super) fn of(place: NewPlace<'a>) -> Self {
+    pub(super) fn of(place: NewPlace) -> Self {
         let open_now = place.current_opening_hours.and_then(|hours| hours.open_now);
         LegacyResult {
             business_status: place.business_status,
@@ -204,8 +181,8 @@ impl<'a> LegacyResult<'a> {
     }
 }
 
-impl<'a> LegacyGeometry<'a> {
-    fn of(location: Option<LatLng<'a>>, viewport: Option<Viewport<'a>>) -> Option<Self> {
+impl LegacyGeometry {
+    fn of(location: Option<LatLng>, viewport: Option<Viewport>) -> Option<Self> {
         let is_known = location.is_some() || viewport.is_some();
         is_known.then(|| LegacyGeometry {
             location: location.map(LegacyPoint::of),
@@ -217,8 +194,8 @@ impl<'a> LegacyGeometry<'a> {
     }
 }
 
-impl<'a> LegacyPoint<'a> {
-    fn of(point: LatLng<'a>) -> Self {
+impl LegacyPoint {
+    fn of(point: LatLng) -> Self {
         LegacyPoint {
             lat: point.latitude,
             lng: point.longitude,
@@ -226,8 +203,8 @@ impl<'a> LegacyPoint<'a> {
     }
 }
 
-impl<'a> LegacyPhoto<'a> {
-    fn of(photo: Photo<'a>) -> Self {
+impl LegacyPhoto {
+    fn of(photo: Photo) -> Self {
         let authors = photo.author_attributions;
         let reference = |name: String| name.rsplit('/').next().map(str::to_owned);
         LegacyPhoto {
@@ -276,7 +253,7 @@ mod tests {
     use super::*;
 
     fn translated(place: &str) -> String {
-        google_json::print(&LegacyResult::of(serde_json::from_str(place).unwrap()))
+        google_json::print(&LegacyResult::of(serde_json::from_str(place).unwrap())).unwrap()
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn it_tells_what_became_of_every_line_and_of_every_link() {
     let places = status.places.unwrap();
     // With none wanted nobody is asked.
     assert_eq!((places.answered, places.failed), (1, 0));
-    assert_eq!(places.provider, "made");
+    assert_eq!(places.provider, "custom");
 
     let link = &status.links[0];
     assert_eq!(

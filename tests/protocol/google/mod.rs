@@ -12,10 +12,10 @@ mod surroundings;
 
 use std::time::Duration;
 
-use crate::common::{ALONE, Client, Herd};
+use crate::common::{ALONE, Client, Herd, LIMIT};
 use provider::Provider;
-use proxyherd::places::google::{self, BaseUrl, Fields, GoogleApi};
-use proxyherd::places::{self, Places};
+use proxyherd::places::google::{BaseUrl, FieldMask, GoogleApi, GoogleSettings};
+use proxyherd::places::{Places, PlacesSettings};
 
 /// The key of all tests. Nothing else is written like it, and a URL has to
 /// escape its end.
@@ -35,22 +35,20 @@ fn old() -> GoogleApi {
 }
 
 fn new() -> GoogleApi {
-    GoogleApi::New(Fields::default())
+    GoogleApi::New(FieldMask::default())
 }
 
 /// Places that ask `base_url`, and take as long as tests may take.
 fn places_at(base_url: &str, api: GoogleApi) -> Places {
-    places_within(Duration::from_secs(15), base_url, api)
+    places_within(LIMIT, base_url, api)
 }
 
 fn places_within(timeout: Duration, base_url: &str, api: GoogleApi) -> Places {
-    let settings = places::PlacesSettings {
-        provider: places::Provider::Google(google::GoogleSettings {
-            base_url: Some(BaseUrl::parse(base_url).unwrap()),
-            ..google::GoogleSettings::of(api)
-        }),
+    let settings = PlacesSettings::Google(GoogleSettings {
+        base_url: Some(BaseUrl::parse(base_url).unwrap()),
         timeout,
-    };
+        ..GoogleSettings::of(api)
+    });
     Places::start_with_environment(&settings, |variable| {
         assert_eq!(variable, "GOOGLE_PLACES_API_KEY");
         Ok(KEY.to_owned())

@@ -1,6 +1,6 @@
 //! The Places API (new): what is asked, and what becomes of its answers.
 
-use proxyherd::places::google::{Fields, GoogleApi};
+use proxyherd::places::google::{FieldMask, GoogleApi};
 
 use super::provider::Provider;
 use super::{KEY, T, answer_from, answer_of, herd_asking, message_of, new, places_at, status_of};
@@ -183,13 +183,13 @@ fn the_question_is_asked_with_the_client_s_own_digits() {
 
 #[test]
 fn the_mask_names_the_fields_that_are_used_and_a_setting_trims_it() {
-    let mask = |fields: Fields| {
+    let mask = |fields: FieldMask| {
         let provider = Provider::answering(200, "{}");
         answer_from(&provider, GoogleApi::New(fields));
         let call = provider.calls().pop().unwrap();
         call.header("x-goog-fieldmask").unwrap().to_owned()
     };
-    let all = mask(Fields::default());
+    let all = mask(FieldMask::default());
     let names: Vec<&str> = all.split(',').collect();
     assert_eq!(names.len(), 20, "{all}");
     assert!(
@@ -197,7 +197,7 @@ fn the_mask_names_the_fields_that_are_used_and_a_setting_trims_it() {
         "{all}"
     );
     assert!(!all.contains('*') && !all.contains(' '), "{all}");
-    let fields = Fields::parse(["photos", "id"]).unwrap();
+    let fields = FieldMask::parse(["photos", "id"]).unwrap();
     assert_eq!(
         mask(fields),
         "places.id,places.photos.authorAttributions.displayName,\

@@ -16,10 +16,11 @@ use crate::common::{ALONE, LIMIT, Process, Site, Stranger, free_ports, loopback}
 /// A name that is nowhere but in the provider's answers.
 const PLACE: &str = "Zum-goldenen-Hirschen";
 
-/// The text of `[places]` for a provider, and of `[log]` for a level.
+/// Returns the config of a provider, and of the level of the log.
 fn settings(name: &str, url: &str, level: &str) -> String {
     format!(
-        "[places]\nprovider = \"{name}\"\nbase_url = \"{url}\"\ntimeout = \"10s\"\n\
+        "[places]\nprovider = \"{name}\"\n\
+         [places.google]\nbase_url = \"{url}\"\ntimeout = \"10s\"\n\
          [log]\nlevel = \"{level}\"\n"
     )
 }
@@ -175,7 +176,9 @@ fn a_missing_key_is_an_error_at_start_that_names_the_variable() {
         Ok("open sesame"),
     ];
     for name in ["google", "google-new"] {
-        let settings = format!("[places]\nprovider = \"{name}\"\napi_key_env = \"HERD_KEY\"\n");
+        let settings = format!(
+            "[places]\nprovider = \"{name}\"\n[places.google]\napi_key_env = \"HERD_KEY\"\n"
+        );
         let site = Site::new(ALONE, &settings);
         for value in &values {
             for arguments in [&["up"][..], &["serve", "Riley"], &["check"]] {
@@ -196,7 +199,7 @@ fn a_missing_key_is_an_error_at_start_that_names_the_variable() {
         }
         let ended = Process::run(site.command(&["check"]).env("HERD_KEY", KEY));
         assert!(ended.status.success(), "{ended:?}");
-        let setting = "places.api_key_env = HERD_KEY (default GOOGLE_PLACES_API_KEY)";
+        let setting = "places.google.api_key_env = HERD_KEY (default GOOGLE_PLACES_API_KEY)";
         assert!(ended.stdout.contains(setting), "{ended:?}");
         assert!(!ended.stdout.contains("TheKey"), "{ended:?}");
     }

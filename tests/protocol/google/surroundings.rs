@@ -11,7 +11,8 @@ const FOUND: &str = r#"{"html_attributions":[],"results":[{"name":"here"}],"stat
 /// What a server says of kiwi that runs in an environment of the test's making,
 /// and all that it printed.
 fn answer_in(base_url: &str, environment: impl Fn(&mut Command)) -> (String, String) {
-    let settings = format!("[places]\nprovider = \"google\"\nbase_url = \"{base_url}\"\n");
+    let settings =
+        format!("[places]\nprovider = \"google\"\n[places.google]\nbase_url = \"{base_url}\"\n");
     let make = || Site::new(ALONE, &settings);
     let start = |site: &Site| {
         let mut command = site.command(&["up"]);

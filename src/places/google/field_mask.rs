@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-/// Every field that is used, by Google's name, and the paths in the mask that request it. A
-/// response is built from these fields only.
+/// Every field that is used, by Google's name, and the paths that request it. A response is built
+/// from these fields only.
 const ALL_FIELDS: [(&str, &[&str]); 16] = [
     ("businessStatus", &["businessStatus"]),
     ("currentOpeningHours", &["currentOpeningHours.openNow"]),
@@ -38,20 +38,20 @@ const ALL_FIELDS: [(&str, &[&str]); 16] = [
 
 /// The requested fields.
 ///
-/// Invariant: at least one; each is known, occurs once, and is in the order of [`Fields::names`].
+/// Invariant: at least one; each is known, occurs once, and is in the order of [`FieldMask::names`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fields(Vec<&'static str>);
+pub struct FieldMask(Vec<&'static str>);
 
 /// The reason why a list of names is not a list of fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FieldsError {
+pub enum FieldMaskError {
     /// The list is empty.
     Empty,
     /// The name is not that of a usable field.
     Unknown(String),
 }
 
-impl Fields {
+impl FieldMask {
     /// Returns the names of all fields.
     pub fn names() -> impl Iterator<Item = &'static str> {
         ALL_FIELDS.iter().map(|(name, _)| *name)
@@ -62,26 +62,26 @@ impl Fields {
     /// # Errors
     ///
     /// There is no name, or one of them is unknown.
-    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, FieldsError> {
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, FieldMaskError> {
         let mut requested = Vec::new();
         for name in names {
-            if !Fields::names().any(|known| known == name) {
-                return Err(FieldsError::Unknown(name.to_owned()));
+            if !FieldMask::names().any(|known| known == name) {
+                return Err(FieldMaskError::Unknown(name.to_owned()));
             }
             requested.push(name);
         }
-        let fields: Vec<_> = Fields::names()
+        let fields: Vec<_> = FieldMask::names()
             .filter(|name| requested.contains(name))
             .collect();
         if fields.is_empty() {
-            Err(FieldsError::Empty)
+            Err(FieldMaskError::Empty)
         } else {
-            Ok(Fields(fields))
+            Ok(FieldMask(fields))
         }
     }
 
     /// Returns the value of the header `X-Goog-FieldMask`.
-    pub(super) fn mask(&self) -> String {
+    pub(super) fn header(&self) -> String {
         let selected = ALL_FIELDS.iter().filter(|(name, _)| self.0.contains(name));
         let paths = selected.flat_map(|(_, paths)| *paths);
         let paths: Vec<String> = paths.map(|path| format!("places.{path}")).collect();
@@ -90,16 +90,16 @@ impl Fields {
 }
 
 /// All fields.
-impl Default for Fields {
+impl Default for FieldMask {
     fn default() -> Self {
-        Fields(Fields::names().collect())
+        FieldMask(FieldMask::names().collect())
     }
 }
 
 /// The names of the fields, or `all`.
-impl fmt::Display for Fields {
+impl fmt::Display for FieldMask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Fields::default() {
+        if *self == FieldMask::default() {
             f.write_str("all")
         } else {
             f.write_str(&self.0.join(", "))
@@ -112,9 +112,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mask_names_only_used_fields() {
+    fn the_header_names_only_used_fields() {
         assert_eq!(
-            Fields::default().mask(),
+            FieldMask::default().header(),
             "places.businessStatus,places.currentOpeningHours.openNow,places.displayName.text,\
              places.formattedAddress,places.iconBackgroundColor,places.iconMaskBaseUri,places.id,\
              places.location,places.photos.authorAttributions.displayName,\
@@ -125,21 +125,24 @@ mod tests {
     }
 
     #[test]
-    fn a_list_restricts_the_mask_in_any_order() {
-        let fields = Fields::parse(["location", "id", "location"]).unwrap();
-        assert_eq!(fields.mask(), "places.id,places.location");
+    fn a_list_restricts_the_header_in_any_order() {
+        let fields = FieldMask::parse(["location", "id", "location"]).unwrap();
+        assert_eq!(fields.header(), "places.id,places.location");
         assert_eq!(fields.to_string(), "id, location");
-        let all: Vec<_> = Fields::names().collect();
-        assert_eq!(Fields::parse(all.into_iter().rev()), Ok(Fields::default()));
-        assert_eq!(Fields::default().to_string(), "all");
+        let all: Vec<_> = FieldMask::names().collect();
+        assert_eq!(
+            FieldMask::parse(all.into_iter().rev()),
+            Ok(FieldMask::default())
+        );
+        assert_eq!(FieldMask::default().to_string(), "all");
     }
 
     #[test]
     fn rejects_unknown_fields() {
-        assert_eq!(Fields::parse([]), Err(FieldsError::Empty));
+        assert_eq!(FieldMask::parse([]), Err(FieldMaskError::Empty));
         for name in ["*", "reviews", "Id", "places.id", ""] {
-            let rejection = Fields::parse(["id", name]);
-            assert_eq!(rejection, Err(FieldsError::Unknown(name.to_owned())));
+            let rejection = FieldMask::parse(["id", name]);
+            assert_eq!(rejection, Err(FieldMaskError::Unknown(name.to_owned())));
         }
     }
 }
