@@ -26,8 +26,14 @@ pub enum AddressError {
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Port => "it must end in a colon and a port from 0 to 65535, as in 127.0.0.1:12000",
-            Self::Host => "its host must be an IP address or a DNS name, as in 127.0.0.1:12000 or edge1.example.org:12000",
+            Self::Port => {
+                "it must end in a colon and a port from 0 to 65535, as in \
+                127.0.0.1:12000"
+            }
+            Self::Host => {
+                "its host must be an IP address or a DNS name, as in 127.0.0.1:12000 or \
+                edge1.example.org:12000"
+            }
             Self::Brackets => "an IPv6 address needs brackets, as in [::1]:12000",
         })
     }

@@ -26,7 +26,8 @@ impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax => f.write_str(
-                "it must be an IP address and a length, as in 10.0.0.0/8 or 2001:db8::/32, or one IP address",
+                "it must be an IP address and a length, as in 10.0.0.0/8 or 2001:db8::/32, or one \
+                IP address",
             ),
             Self::HostBits(network) => write!(
                 f,

@@ -356,7 +356,9 @@ mod tests {
             1 => (0u64..60).prop_map(NearbyStep::SetClock),
             1 => Just(NearbyStep::Purge),
             3 => (point(), radius, 0usize..40, exclude)
-                .prop_map(|(from, radius, limit, exclude)| NearbyStep::Query(from, radius, limit, exclude)),
+                .prop_map(|(centre, radius, limit, exclude)| {
+                    NearbyStep::Query(centre, radius, limit, exclude)
+                }),
         ]
     }
 

@@ -165,28 +165,46 @@ impl fmt::Display for Rejection {
             Self::Malformed(what) => f.write_str(what),
             Self::IncompatibleVersion(version) => write!(
                 f,
-                "protocol version {}.{} is incompatible with version {}.{} of this server: major versions must be equal",
+                "protocol version {}.{} is incompatible with version {}.{} of this server: major \
+                versions must be equal",
                 version.major, version.minor, VERSION.major, VERSION.minor
             ),
-            Self::OtherHerd(herd) => write!(f, "this server does not belong to the herd {herd:?}: check the herd's name and the address in your config"),
+            Self::OtherHerd(herd) => write!(
+                f,
+                "this server does not belong to the herd {herd:?}: \
+                check the herd's name and the address in your config"
+            ),
             Self::WrongReceiver(name) => write!(
                 f,
                 "this server is not {name:?}: check the address of {name:?} in your config"
             ),
             Self::OwnName => f.write_str(
-                "the sender has this server's own name: a server dialled itself, or two servers run under one name",
+                "the sender has this server's own name: a server dialled itself, or two servers \
+                run under one name",
             ),
-            Self::UnknownServer(name) => write!(f, "no server named {name:?} is in this server's config"),
+            Self::UnknownServer(name) => write!(
+                f,
+                "no server named {name:?} is in this server's \
+                config"
+            ),
             Self::NotNeighbour(name) => {
-                write!(f, "{name:?} is not a neighbour of this server: no talks_to links the two")
+                write!(
+                    f,
+                    "{name:?} is not a neighbour of this server: no talks_to links the two"
+                )
             }
             Self::WrongIncarnation => f.write_str(
-                "this server is not the incarnation that the push names: it has restarted, or was not greeted; greet first",
+                "this server is not the incarnation that the push names: it has restarted, or was \
+                not greeted; greet first",
             ),
-            Self::NotGreeted => f.write_str("this incarnation of the sender has not greeted: greet first"),
+            Self::NotGreeted => f.write_str(
+                "this incarnation of the sender has not greeted: \
+                greet first",
+            ),
             Self::Gap { applied, from } => write!(
                 f,
-                "the push begins after sequence number {from}, but only {applied} is applied: greet again"
+                "the push begins after sequence number {from}, but only {applied} is applied: \
+                greet again"
             ),
         }
     }
@@ -534,7 +552,7 @@ impl Replica {
     /// to have sent: reports of this server's own clients, and at worst some of neighbours without
     /// a bit. Reads the whole store.
     pub fn count_own_after(&self, after: u64) -> usize {
-        self.store.count_unsent_after(after)
+        self.store.count_unseen_after(after)
     }
 
     /// Returns the slot of an incarnation of a neighbour, if it has one.

@@ -216,8 +216,8 @@ impl Store {
     }
 
     /// Checks up to `limit` records of the walk's current shard, and purges those for which
-    /// `is_purged` returns `true`. Returns the number of purged records. Repeated calls with one walk
-    /// check every record again and again.
+    /// `is_purged` returns `true`. Returns the number of purged records. Repeated calls with one
+    /// walk check every record again and again.
     pub(super) fn purge_some(
         &self,
         walk: &mut Walk,
@@ -275,11 +275,11 @@ impl Store {
     }
 
     /// Returns the number of records after `after` that no neighbour sent.
-    pub(super) fn count_unsent_after(&self, after: u64) -> usize {
+    pub(super) fn count_unseen_after(&self, after: u64) -> usize {
         let count = |shard: &Mutex<Shard>| {
             let shard = lock(shard);
-            let unsent = |r: &&Record| r.number > after && r.seen_by.is_empty();
-            shard.records.iter().filter(unsent).count()
+            let unseen = |r: &&Record| r.number > after && r.seen_by.is_empty();
+            shard.records.iter().filter(unseen).count()
         };
         self.shards.iter().map(count).sum()
     }

@@ -203,12 +203,12 @@ fn a_push_that_does_not_fit_is_refused_with_its_cause_and_nothing_of_it_applies(
         (
             |p| p.receiver_incarnation ^= 1,
             Code::FailedPrecondition,
-            "it has restarted, or you have not greeted it",
+            "it has restarted, or was not greeted",
         ),
         (
             |p| p.receiver_incarnation = 0,
             Code::FailedPrecondition,
-            "it has restarted, or you have not greeted it",
+            "it has restarted, or was not greeted",
         ),
         (
             |p| (p.from_sequence, p.to_sequence) = (1, 2),

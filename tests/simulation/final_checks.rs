@@ -128,7 +128,7 @@ impl World {
         let after = process.model.last() / 2;
         let (own, expected) = (
             replica.count_own_after(after),
-            process.model.count_unsent_after(after),
+            process.model.count_unseen_after(after),
         );
         let is_exact = self.setup.senders == UNLIMITED_SENDERS
             && (0..process.links.len()).all(|neighbour| process.model.is_exact(neighbour));

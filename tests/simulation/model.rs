@@ -91,9 +91,9 @@ impl Model {
     }
 
     /// Returns the number of reports after `after` that no process sent.
-    pub(crate) fn count_unsent_after(&self, after: u64) -> usize {
-        let unsent = |held: &&HeldReport| held.number > after && held.from == 0;
-        self.held.iter().flatten().filter(unsent).count()
+    pub(crate) fn count_unseen_after(&self, after: u64) -> usize {
+        let unseen = |held: &&HeldReport| held.number > after && held.from == 0;
+        self.held.iter().flatten().filter(unseen).count()
     }
 
     /// Merges a report. `from` is the set of its senders.
