@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use clap::Subcommand;
 
-use crate::config::{Config, Server};
+use crate::config::{Config, ServerConfig};
 use crate::model::name::Name;
 use crate::tls::issue::{Authority, Validity, draw_key};
 use crate::tls::{Subject, inspect, moment};
@@ -150,7 +150,7 @@ impl Desk {
         ))
     }
 
-    fn server(&self, server: &Server) -> Order {
+    fn server(&self, server: &ServerConfig) -> Order {
         let host = |address: &crate::model::address::Address| match address.ip() {
             Some(ip) => ip.to_string(),
             None => address.host().to_owned(),

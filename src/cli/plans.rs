@@ -1,11 +1,15 @@
 //! The plans of the servers that run in this process.
 
-use crate::config::{Config, Server};
+use crate::config::{Config, ServerConfig};
 use crate::server::ServerPlan;
 
 /// Returns the plan of each server, with at most `most_clients` connections.
-pub(super) fn plans(config: &Config, servers: &[&Server], most_clients: usize) -> Vec<ServerPlan> {
-    let plan = |server: &&Server| {
+pub(super) fn plans(
+    config: &Config,
+    servers: &[&ServerConfig],
+    most_clients: usize,
+) -> Vec<ServerPlan> {
+    let plan = |server: &&ServerConfig| {
         let mut plan = config.plan(server);
         plan.clients.max_connections = plan.clients.max_connections.min(most_clients);
         plan

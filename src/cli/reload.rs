@@ -54,7 +54,7 @@ impl Reloading {
         levels: &Levels,
         most_clients: usize,
     ) -> Self {
-        let level_is_fixed = match () {
+        let fixed_level_reason = match () {
             () if levels.is_forced() => Some(FORCED),
             () if !levels.is_on() => Some(NOT_OPENED),
             () => None,
@@ -62,7 +62,7 @@ impl Reloading {
         Self {
             config: config.clone(),
             here: LocalServers {
-                level_is_fixed,
+                fixed_level_reason,
                 ..here
             },
             levels: levels.clone(),
@@ -137,7 +137,7 @@ impl Reloading {
         let ReloadPlan {
             config,
             changes: told,
-            waiting,
+            deferred,
         } = reload;
         let before = self.config.warnings();
         // What is said here is to be in the log in either case.
@@ -150,14 +150,14 @@ impl Reloading {
             server.change(change).await;
         }
         told.iter().for_each(|change| info!("{change}"));
-        waiting.iter().for_each(|setting| warn!("{setting}"));
+        deferred.iter().for_each(|setting| warn!("{setting}"));
         let warnings = config.warnings();
         let new = warnings.iter().filter(|text| !before.contains(text));
         new.for_each(|warning| warn!("{warning}"));
         info!(
             "{} was read again: {}",
             config.path.display(),
-            summary(told.len(), waiting.len())
+            summary(told.len(), deferred.len())
         );
         self.levels.set(config.log_level);
         self.config = config;

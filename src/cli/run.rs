@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::files;
 use super::plans::plans;
 use super::reload::{Hangup, Reloading};
-use crate::config::{Config, LocalServers, Server};
+use crate::config::{Config, LocalServers, ServerConfig};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
 use crate::places::Places;
@@ -36,7 +36,7 @@ pub(super) fn serve(name: &str, path: &Path) -> Result<()> {
     run(&config, &[config.server(name)?], false)
 }
 
-fn run(config: &Config, servers: &[&Server], is_whole_herd: bool) -> Result<()> {
+fn run(config: &Config, servers: &[&ServerConfig], is_whole_herd: bool) -> Result<()> {
     config.check_exposure(servers)?;
     let router = Router::new();
     let levels = log::install(&router, config.log_level)?;
@@ -46,7 +46,7 @@ fn run(config: &Config, servers: &[&Server], is_whole_herd: bool) -> Result<()> 
     let here = LocalServers {
         servers: servers.iter().map(|server| server.name.clone()).collect(),
         is_whole_herd,
-        level_is_fixed: None,
+        fixed_level_reason: None,
     };
     let reloading = Reloading::new(config, here, &levels, most_clients);
     let router = levels.is_on().then_some(&router);
@@ -75,7 +75,7 @@ fn runtime(servers: usize) -> io::Result<Runtime> {
 /// Runs the servers, with logs where `router` is given.
 async fn run_until_stopped(
     config: &Config,
-    servers: &[&Server],
+    servers: &[&ServerConfig],
     router: Option<&Router>,
     mut reloading: Reloading,
     most_clients: usize,
@@ -125,7 +125,7 @@ async fn run_until_stopped(
 /// Opens all sockets before anything starts: nothing starts half.
 async fn bind_all(
     config: &Config,
-    servers: &[&Server],
+    servers: &[&ServerConfig],
     most_clients: usize,
 ) -> Result<Vec<BoundServer>> {
     let mut bound = Vec::new();
@@ -136,7 +136,11 @@ async fn bind_all(
 }
 
 /// Opens all logs before anything starts, for the same reason.
-fn open_logs(config: &Config, servers: &[&Server], router: Option<&Router>) -> Result<Vec<Log>> {
+fn open_logs(
+    config: &Config,
+    servers: &[&ServerConfig],
+    router: Option<&Router>,
+) -> Result<Vec<Log>> {
     let mut logs = Vec::new();
     for server in servers {
         let name = server.name.as_str();
@@ -172,7 +176,7 @@ fn print(text: String) {
 }
 
 /// Says what listens where, and what to type next.
-fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
+fn banner(config: &Config, servers: &[&ServerConfig], is_logged: bool) -> String {
     let mut text = format!(
         "proxyherd {}: herd {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -184,7 +188,7 @@ fn banner(config: &Config, servers: &[&Server], is_logged: bool) -> String {
         .max()
         .unwrap_or(0);
     for server in servers {
-        let Server {
+        let ServerConfig {
             name,
             bind_clients,
             bind_peers,

@@ -1,4 +1,4 @@
-//! What can be wrong with a herd's file, in words for the person who wrote it.
+//! Errors of a config file, for the person who wrote it.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -7,46 +7,46 @@ use super::DEFAULT_PATH;
 use super::messages;
 use crate::model::name::Name;
 
-/// Most problems printed for one file; of the rest only the number is told.
-const MAX_SHOWN: usize = 20;
+/// Maximum number of problems printed for one file; the rest are counted.
+const MAX_SHOWN_PROBLEMS: usize = 20;
 
-/// Why there is no config. Nothing was changed or started.
+/// The reason why there is no config. Nothing was changed or started.
 #[derive(Debug)]
 pub enum ConfigError {
-    /// The file could not be read at all.
+    /// The file cannot be read.
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The file was read, and something in it is wrong.
+    /// The file has errors.
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong, in the order of its lines; at least one.
+        /// The errors, in the order of the lines; at least one.
         problems: Vec<Problem>,
     },
-    /// The file is right and has no server of the name that was asked for.
+    /// The file is valid and has no server of the given name.
     UnknownServer {
         /// The file.
         path: PathBuf,
-        /// The name that was asked for.
+        /// The name that was given.
         name: String,
-        /// The names there are.
+        /// The names of the file.
         servers: Vec<Name>,
     },
 }
 
-/// One thing that is wrong in a file.
+/// One error in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The line, counted from 1; `None` where something is missing as a whole.
+    /// The line, counted from 1; `None` for an error of the file as a whole.
     pub line: Option<usize>,
-    /// The column in characters, counted from 1, where the line alone would
-    /// leave one searching.
+    /// The column in characters, counted from 1, where the line alone is not enough
+    /// to find the error.
     pub column: Option<usize>,
-    /// The cause, and what would be right.
+    /// The cause, and what to write instead.
     pub message: String,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, cause } => unreadable(f, path, cause),
-            Self::Invalid { path, problems } => wrong(f, path, problems),
+            Self::Invalid { path, problems } => invalid(f, path, problems),
             Self::UnknownServer {
                 path,
                 name,
@@ -78,18 +78,19 @@ fn unreadable(f: &mut fmt::Formatter<'_>, path: &Path, cause: &io::Error) -> fmt
     match cause.kind() {
         io::ErrorKind::NotFound => write!(
             f,
-            "{path}: there is no such file; --config FILE names another one (without it, {DEFAULT_PATH} is read)"
+            "{path}: no such file; name another one with --config FILE (the default is \
+             {DEFAULT_PATH})"
         ),
         io::ErrorKind::IsADirectory => write!(
             f,
-            "{path}: this is a directory; --config FILE names the herd's file itself, as in {DEFAULT_PATH}"
+            "{path}: is a directory; name the file itself with --config FILE, as in {DEFAULT_PATH}"
         ),
-        _ => write!(f, "{path}: cannot be read: {cause}"),
+        _ => write!(f, "{path}: cannot read the file: {cause}"),
     }
 }
 
-fn wrong(f: &mut fmt::Formatter<'_>, path: &Path, problems: &[Problem]) -> fmt::Result {
-    for (i, problem) in problems.iter().take(MAX_SHOWN).enumerate() {
+fn invalid(f: &mut fmt::Formatter<'_>, path: &Path, problems: &[Problem]) -> fmt::Result {
+    for (i, problem) in problems.iter().take(MAX_SHOWN_PROBLEMS).enumerate() {
         let line_end = if i == 0 { "" } else { "\n" };
         write!(f, "{line_end}{}", path.display())?;
         for number in [problem.line, problem.column].into_iter().flatten() {
@@ -97,7 +98,7 @@ fn wrong(f: &mut fmt::Formatter<'_>, path: &Path, problems: &[Problem]) -> fmt::
         }
         write!(f, ": {}", problem.message)?;
     }
-    match problems.len().saturating_sub(MAX_SHOWN) {
+    match problems.len().saturating_sub(MAX_SHOWN_PROBLEMS) {
         0 => Ok(()),
         more => write!(f, "\n{}: and {more} more", path.display()),
     }
@@ -112,10 +113,10 @@ fn unknown_server(
     let names = || servers.iter().map(Name::as_str);
     write!(
         f,
-        "{}: no server is called {}; the servers are {}{}",
+        "{}: there is no server {}; the servers are {}{}",
         path.display(),
         messages::quoted(name),
-        messages::list(names(), "and"),
+        messages::short_list(names(), "and"),
         messages::did_you_mean(name, names()),
     )
 }
@@ -125,18 +126,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_list_of_problems_is_cut() {
+    fn at_most_twenty_problems_are_printed() {
         let problem = |line| Problem {
             line: Some(line),
             column: (line == 2).then_some(7),
-            message: "wrong".into(),
+            message: "bad".into(),
         };
         let error = ConfigError::Invalid {
             path: "h.toml".into(),
-            problems: (1..=MAX_SHOWN + 3).map(problem).collect(),
+            problems: (1..=MAX_SHOWN_PROBLEMS + 3).map(problem).collect(),
         };
         let text = error.to_string();
-        assert!(text.starts_with("h.toml:1: wrong\nh.toml:2:7: wrong\nh.toml:3: wrong\n"));
-        assert!(text.ends_with("\nh.toml:20: wrong\nh.toml: and 3 more"));
+        assert!(text.starts_with("h.toml:1: bad\nh.toml:2:7: bad\nh.toml:3: bad\n"));
+        assert!(text.ends_with("\nh.toml:20: bad\nh.toml: and 3 more"));
     }
 }

@@ -1,25 +1,28 @@
-//! What `proxyherd check` prints: the herd as it was understood.
+//! The output of `proxyherd check`.
 
-use super::setting_lines::tell;
-use super::{Config, Server, TlsSettings};
+use super::setting_lines::setting_lines;
+use super::{Config, ServerConfig, TlsSettings};
 use crate::format::count;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::{clients, gateway, log, peers, places, web};
 
-/// Widest line of text that may be broken, in columns.
-const WIDTH: usize = 96;
+/// Maximum width of a line that can be wrapped, in columns.
+const MAX_COLUMNS: usize = 96;
 
-/// Narrowest column of neighbours: rather than squeeze it further, lines get
-/// wider than [`WIDTH`].
-const NARROWEST: usize = 24;
+/// Minimum width of the column of neighbours. Lines may exceed [`MAX_COLUMNS`] for it.
+const MIN_NEIGHBOURS_COLUMNS: usize = 24;
 
 impl Config {
-    /// The herd for people: its servers and links, the settings that differ
-    /// from their defaults, and the [warnings](Self::warnings). Ends in a line
-    /// end.
+    /// Returns the herd as text: servers and links, the settings that differ from their
+    /// defaults, and the [warnings](Self::warnings). Ends in a line end.
     pub fn explain(&self) -> String {
-        let parts = [self.title(), self.table(), self.settings(), self.cautions()];
+        let parts = [
+            self.title(),
+            self.table(),
+            self.settings(),
+            self.warning_lines(),
+        ];
         let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         shown.join("\n")
     }
@@ -36,11 +39,11 @@ impl Config {
     }
 
     fn table(&self) -> String {
-        let mut rows = vec![Row::new(
+        let mut rows = vec![ServerRow::new(
             ["server", "clients", "peers", "web"],
             "neighbours",
         )];
-        rows.extend(self.servers.iter().flat_map(Row::of));
+        rows.extend(self.servers.iter().flat_map(ServerRow::of));
         if self.servers.iter().all(|server| server.web.is_none()) {
             rows.iter_mut().for_each(|row| drop(row.cells.pop()));
         }
@@ -48,9 +51,9 @@ impl Config {
     }
 
     fn settings(&self) -> String {
-        let changed: String = tell(self)
+        let changed: String = setting_lines(self)
             .iter()
-            .zip(tell(&self.with_default_settings()))
+            .zip(setting_lines(&self.with_default_settings()))
             .filter(|(now, default)| now.value != default.value)
             .map(|(now, default)| {
                 let (table, key) = (now.table, now.key);
@@ -60,9 +63,10 @@ impl Config {
                 )
             })
             .collect();
-        match changed.as_str() {
-            "" => "All settings have their defaults.\n".to_owned(),
-            _ => format!("Settings that differ from their defaults:\n{changed}"),
+        if changed.is_empty() {
+            "All settings have their defaults.\n".to_owned()
+        } else {
+            format!("Settings that differ from their defaults:\n{changed}")
         }
     }
 
@@ -81,20 +85,20 @@ impl Config {
         }
     }
 
-    fn cautions(&self) -> String {
-        let caution =
-            |text: &String| wrap(&format!("Warning: {text}"), WIDTH - 2).join("\n  ") + "\n";
-        self.warnings().iter().map(caution).collect()
+    fn warning_lines(&self) -> String {
+        let wrapped =
+            |text: &String| wrap(&format!("Warning: {text}"), MAX_COLUMNS - 2).join("\n  ") + "\n";
+        self.warnings().iter().map(wrapped).collect()
     }
 }
 
 /// A row of the table of servers; its last cell may take several lines.
-struct Row {
+struct ServerRow {
     cells: Vec<String>,
     rest: String,
 }
 
-impl Row {
+impl ServerRow {
     fn new(cells: [&str; 4], rest: &str) -> Self {
         Self {
             cells: cells.map(str::to_owned).into(),
@@ -102,17 +106,19 @@ impl Row {
         }
     }
 
-    /// What others dial, and below it where the server listens if that differs.
-    fn of(server: &Server) -> Vec<Self> {
+    /// Returns the addresses that others dial, and the listening addresses in further rows if
+    /// those differ.
+    fn of(server: &ServerConfig) -> Vec<Self> {
         let row = |title: &str, [clients, peers, web]: [Option<&Address>; 3], rest: &str| {
             let shown = |address: Option<&Address>| address.map_or("-".into(), Address::to_string);
             let [clients, peers, web] = [clients, peers, web].map(shown);
             Self::new([title, &clients, &peers, &web], rest)
         };
-        let neighbours: Vec<&str> = server.neighbours.iter().map(Name::as_str).collect();
-        let neighbours = match neighbours.as_slice() {
-            [] => "none".to_owned(),
-            names => names.join(", "),
+        let neighbours = if server.neighbours.is_empty() {
+            "none".to_owned()
+        } else {
+            let names: Vec<&str> = server.neighbours.iter().map(Name::as_str).collect();
+            names.join(", ")
         };
         let dialled = [
             Some(&server.clients),
@@ -147,22 +153,24 @@ impl Row {
             line += &format!("{cell:width$}  ");
         }
         let indent = format!("\n{:1$}", "", line.len());
-        let room = WIDTH.saturating_sub(line.len()).max(NARROWEST);
+        let room = MAX_COLUMNS
+            .saturating_sub(line.len())
+            .max(MIN_NEIGHBOURS_COLUMNS);
         line += &wrap(&self.rest, room).join(&indent);
         line.trim_end().to_owned() + "\n"
     }
 }
 
-/// Prints rows so that their cells stand below each other.
-fn align(rows: &[Row]) -> String {
+/// Prints rows with aligned columns.
+fn align(rows: &[ServerRow]) -> String {
     let widest = |i: usize| rows.iter().map(|row| row.cells[i].len()).max();
     let cells = rows.first().map_or(0, |row| row.cells.len());
     let widths: Vec<usize> = (0..cells).filter_map(widest).collect();
     rows.iter().map(|row| row.print(&widths)).collect()
 }
 
-/// Breaks a text at its spaces into lines of at most `width` bytes, save where
-/// one word is longer.
+/// Wraps a text at its spaces into lines of at most `width` bytes. A longer word gets its own
+/// line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -183,7 +191,7 @@ mod tests {
     use crate::config::samples::{alone, herd, parse};
 
     #[test]
-    fn a_herd_is_told_as_it_was_understood() {
+    fn a_herd_is_printed_with_servers_links_and_changed_settings() {
         let servers = herd(&[("Riley", &["Bo"]), ("Bo", &[]), ("Cy", &["Bo"])]);
         let text =
             servers + "bind_peers = \"[::1]:9\"\n[limits]\nidle = \"90s\"\n[log]\nkeep = 4\n";
@@ -205,48 +213,54 @@ Settings that differ from their defaults:
     }
 
     #[test]
-    fn where_monitoring_asks_is_told_if_any_server_has_that() {
+    fn the_column_of_web_addresses_is_printed_if_any_server_has_one() {
         let text = herd(&[("A", &["B"]), ("B", &[])]);
-        let told = parse(&(text + "web = \"b.lan:9\"\nbind_web = \"[::]:9\"")).explain();
+        let explained = parse(&(text + "web = \"b.lan:9\"\nbind_web = \"[::]:9\"")).explain();
         let table = "
   server        clients          peers            web      neighbours
   A             127.0.0.1:12000  127.0.0.1:13000  -        B
   B             127.0.0.1:12001  127.0.0.1:13001  b.lan:9  A
     listens on  127.0.0.1:12001  127.0.0.1:13001  [::]:9
 ";
-        assert!(told.contains(table), "{told}");
+        assert!(explained.contains(table), "{explained}");
     }
 
     #[test]
-    fn a_herd_of_one_is_told_in_the_singular() {
-        let told = parse(&alone()).explain();
+    fn a_herd_of_one_is_printed_in_the_singular() {
+        let explained = parse(&alone()).explain();
         assert!(
-            told.starts_with("h: herd sample of 1 server, 0 links\n"),
-            "{told}"
+            explained.starts_with("h: herd sample of 1 server, 0 links\n"),
+            "{explained}"
         );
-        assert!(told.contains("  Riley   127.0.0.1:12000  127.0.0.1:13000  none\n"));
+        assert!(explained.contains("  Riley   127.0.0.1:12000  127.0.0.1:13000  none\n"));
         assert!(
-            told.ends_with("\nAll settings have their defaults.\n"),
-            "{told}"
+            explained.ends_with("\nAll settings have their defaults.\n"),
+            "{explained}"
         );
     }
 
     #[test]
-    fn long_lists_and_warnings_are_broken_into_lines() {
+    fn long_lists_and_warnings_are_wrapped() {
         let names: Vec<String> = (10..50).map(|i| format!("server-{i}")).collect();
         let mut servers: Vec<(&str, &[&str])> = Vec::new();
         let others: Vec<&str> = names[1..].iter().map(String::as_str).collect();
         servers.push((&names[0], &others));
         servers.extend(others.iter().map(|&name| (name, &[][..])));
         servers.push(("lonely", &[]));
-        let told = parse(&herd(&servers)).explain();
-        assert!(told.lines().all(|line| line.len() <= WIDTH), "{told}");
-        assert!(told.contains("server-49\n"), "{told}");
-        assert!(told.contains("Warning: the herd is in 2 parts"), "{told}");
+        let explained = parse(&herd(&servers)).explain();
+        assert!(
+            explained.lines().all(|line| line.len() <= MAX_COLUMNS),
+            "{explained}"
+        );
+        assert!(explained.contains("server-49\n"), "{explained}");
+        assert!(
+            explained.contains("Warning: the herd is in 2 parts"),
+            "{explained}"
+        );
     }
 
     #[test]
-    fn words_longer_than_a_line_stand_alone() {
+    fn a_word_longer_than_a_line_gets_its_own_line() {
         assert_eq!(wrap("a bb cccccc d", 4), ["a bb", "cccccc", "d"]);
         assert_eq!(wrap("", 4), [""]);
     }

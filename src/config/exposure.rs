@@ -1,38 +1,38 @@
-//! The rule on talk between servers that leaves the machine.
+//! The rule that servers talk unencrypted on loopback addresses only.
 //!
-//! Without TLS servers talk unencrypted, and by default over loopback only. A
-//! file for many machines names addresses of all kinds, and most of them
-//! concern other machines: what counts is where the servers that run here
-//! listen, and whom they dial.
+//! A file for many machines has addresses of all kinds, and most of them concern other
+//! machines. The rule covers the addresses on which the local servers listen for
+//! neighbours, and those that they dial.
 //!
-//! It is about reports, which can be read and forged. The web port tells
-//! names of servers and numbers and takes nothing, and it is open only where the
-//! file says so: it may be wherever monitoring is, and does not count here.
+//! The rule protects reports from being read and forged. It does not cover the web port,
+//! which exposes server names and numbers only, accepts no data, and is open only if the
+//! file sets it.
 
 use super::error::{ConfigError, Problem};
-use super::{Config, Server};
+use super::{Config, ServerConfig};
 use crate::model::address::Address;
 
 impl Config {
-    /// May `running` run, all in one process or each alone? They may if they use
-    /// TLS, if the file says `insecure = true`, or if they listen for their
-    /// neighbours and dial them on loopback addresses only. A DNS name other than `localhost`
-    /// counts as leaving the machine.
+    /// Checks that `running` may run, in one process or each alone. They may if they use
+    /// TLS, if the file has `insecure = true`, or if they listen for neighbours and dial
+    /// them on loopback addresses only. A DNS name other than `localhost` counts as not
+    /// loopback.
     ///
-    /// Fails with each address that is in the way.
-    pub fn check_exposure(&self, running: &[&Server]) -> Result<(), ConfigError> {
+    /// # Errors
+    /// [`ConfigError::Invalid`] with each address that breaks the rule.
+    pub fn check_exposure(&self, running: &[&ServerConfig]) -> Result<(), ConfigError> {
         let exposed = self.exposed(running);
         if self.tls.is_on() || self.insecure || exposed.is_empty() {
             return Ok(());
         }
-        let mut problems: Vec<Problem> = exposed.iter().map(Exposed::problem).collect();
+        let mut problems: Vec<Problem> = exposed.iter().map(ExposedAddress::problem).collect();
         problems.push(Problem {
             line: None,
             column: None,
-            message: "servers talk unencrypted; give them certificates under [security] \
-                      (`proxyherd certs` makes some), or, if you trust every network between \
-                      them, write insecure = true under [security]; only loopback \
-                      addresses, as in 127.0.0.1:13000, need neither"
+            message: "servers would talk unencrypted; set certificates under [security] \
+                      (`proxyherd certs` makes them) or, if every network between the servers \
+                      is trusted, insecure = true; loopback addresses, as in \
+                      127.0.0.1:13000, need neither"
                 .into(),
         });
         Err(ConfigError::Invalid {
@@ -41,34 +41,34 @@ impl Config {
         })
     }
 
-    /// The addresses beyond loopback that `running` would listen on or dial, in
-    /// the order of the file.
-    pub(super) fn exposed<'a>(&'a self, running: &[&'a Server]) -> Vec<Exposed<'a>> {
+    /// Returns the addresses other than loopback that `running` would listen on or dial,
+    /// in the order of the file.
+    pub(super) fn exposed<'a>(&'a self, running: &[&'a ServerConfig]) -> Vec<ExposedAddress<'a>> {
         self.servers
             .iter()
-            .flat_map(|server| Exposed::uses(server, running))
+            .flat_map(|server| ExposedAddress::uses(server, running))
             .filter(|exposed| !exposed.address.is_loopback())
             .collect()
     }
 }
 
-/// An address between servers, and what it is used for.
-pub(super) struct Exposed<'a> {
-    server: &'a Server,
+/// An address between servers, and its use.
+pub(super) struct ExposedAddress<'a> {
+    server: &'a ServerConfig,
     pub(super) address: &'a Address,
-    /// Who dials it; `None` where `server` itself listens there.
-    by: Option<&'a Server>,
+    /// The server that dials it; `None` if `server` itself listens there.
+    dialled_by: Option<&'a ServerConfig>,
 }
 
-impl<'a> Exposed<'a> {
-    /// How `running` use the addresses of `server`: it listens, if it is one
-    /// of them, and the first that is a neighbour dials it. Both on one
-    /// address are told once.
-    fn uses(server: &'a Server, running: &[&'a Server]) -> impl Iterator<Item = Self> {
+impl<'a> ExposedAddress<'a> {
+    /// Returns the uses of `server`'s addresses by `running`: `server` listens if it is one
+    /// of them, and the first of its neighbours dials it. An address with both uses is
+    /// returned once.
+    fn uses(server: &'a ServerConfig, running: &[&'a ServerConfig]) -> impl Iterator<Item = Self> {
         let listener = running.contains(&server).then_some(Self {
             server,
             address: &server.bind_peers,
-            by: None,
+            dialled_by: None,
         });
         let dialled = running
             .iter()
@@ -77,7 +77,7 @@ impl<'a> Exposed<'a> {
             .map(|by| Self {
                 server,
                 address: &server.peers,
-                by: Some(by),
+                dialled_by: Some(by),
             });
         listener.into_iter().chain(dialled)
     }
@@ -86,14 +86,14 @@ impl<'a> Exposed<'a> {
         let Self {
             server, address, ..
         } = self;
-        let message = match self.by {
-            None => format!("{} listens for its neighbours on {address}", server.name),
+        let message = match self.dialled_by {
+            None => format!("{} listens for neighbours on {address}", server.name),
             Some(by) => format!("{} dials {} at {address}", by.name, server.name),
         };
         Problem {
             line: Some(server.line),
             column: None,
-            message: message + ", which is no loopback address",
+            message: message + ", which is not a loopback address",
         }
     }
 }
@@ -103,12 +103,12 @@ mod tests {
     use super::*;
     use crate::config::samples::{herd, parse};
 
-    const WAY_OUT: &str = "h: servers talk unencrypted; give them certificates under [security] \
-        (`proxyherd certs` makes some), or, if you trust every network between them, write \
-        insecure = true under [security]; only loopback addresses, as in 127.0.0.1:13000, need neither";
+    const REMEDY: &str = "h: servers would talk unencrypted; set certificates under [security] \
+        (`proxyherd certs` makes them) or, if every network between the servers is trusted, \
+        insecure = true; loopback addresses, as in 127.0.0.1:13000, need neither";
 
-    /// Riley and Jaquez talk, Bernard talks with Jaquez; Riley's peers address
-    /// is elsewhere.
+    /// Returns a herd with the links Riley - Jaquez - Bernard, where Riley's peers address
+    /// is on another machine.
     fn chain() -> String {
         herd(&[
             ("Riley", &["Jaquez"]),
@@ -118,67 +118,67 @@ mod tests {
         .replace("127.0.0.1:13000", "riley.example.org:13000")
     }
 
-    fn judge(text: &str, names: &[&str]) -> Result<(), String> {
+    fn check(text: &str, names: &[&str]) -> Result<(), String> {
         let config = parse(text);
-        let running: Vec<&Server> = names.iter().map(|n| config.server(n).unwrap()).collect();
+        let running: Vec<&ServerConfig> = names.iter().map(|n| config.server(n).unwrap()).collect();
         config.check_exposure(&running).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn who_listens_or_dials_beyond_loopback_may_not_run() {
-        let listens = "h:3: Riley listens for its neighbours on riley.example.org:13000, \
-                       which is no loopback address";
+    fn a_server_that_listens_or_dials_beyond_loopback_is_rejected() {
+        let listens = "h:3: Riley listens for neighbours on riley.example.org:13000, \
+                       which is not a loopback address";
         let dials = "h:3: Jaquez dials Riley at riley.example.org:13000, \
-                     which is no loopback address";
+                     which is not a loopback address";
         assert_eq!(
-            judge(&chain(), &["Riley"]),
-            Err(format!("{listens}\n{WAY_OUT}"))
+            check(&chain(), &["Riley"]),
+            Err(format!("{listens}\n{REMEDY}"))
         );
         assert_eq!(
-            judge(&chain(), &["Jaquez"]),
-            Err(format!("{dials}\n{WAY_OUT}"))
+            check(&chain(), &["Jaquez"]),
+            Err(format!("{dials}\n{REMEDY}"))
         );
         let everyone = ["Riley", "Jaquez", "Bernard"];
         assert_eq!(
-            judge(&chain(), &everyone),
-            Err(format!("{listens}\n{WAY_OUT}"))
+            check(&chain(), &everyone),
+            Err(format!("{listens}\n{REMEDY}"))
         );
     }
 
     #[test]
     fn addresses_that_concern_other_machines_do_not_count() {
-        assert_eq!(judge(&chain(), &["Bernard"]), Ok(()));
-        assert_eq!(judge(&chain(), &[]), Ok(()));
+        assert_eq!(check(&chain(), &["Bernard"]), Ok(()));
+        assert_eq!(check(&chain(), &[]), Ok(()));
     }
 
     #[test]
-    fn a_tunnel_that_ends_at_loopback_is_fine_for_its_own_server_only() {
+    fn a_tunnel_to_loopback_is_allowed_for_its_own_server_only() {
         let tunnel = "riley.example.org:13000\"\nbind_peers = \"127.0.0.1:9";
         let text = chain().replace("riley.example.org:13000", tunnel);
-        assert_eq!(judge(&text, &["Riley"]), Ok(()));
-        assert!(judge(&text, &["Riley", "Jaquez"]).is_err());
+        assert_eq!(check(&text, &["Riley"]), Ok(()));
+        assert!(check(&text, &["Riley", "Jaquez"]).is_err());
     }
 
     #[test]
-    fn to_listen_everywhere_leaves_the_machine_too() {
+    fn listening_on_every_address_is_rejected() {
         let everywhere = "127.0.0.1:13001\"\nbind_peers = \"0.0.0.0:13001";
         let text = chain().replace("127.0.0.1:13001", everywhere);
-        let told = judge(&text, &["Jaquez"]).unwrap_err();
-        assert!(told.contains("\nh:9: Jaquez listens for its neighbours on 0.0.0.0:13001, "));
-        assert_eq!(judge(&text, &["Bernard"]), Ok(()));
+        let errors = check(&text, &["Jaquez"]).unwrap_err();
+        assert!(errors.contains("\nh:9: Jaquez listens for neighbours on 0.0.0.0:13001, "));
+        assert_eq!(check(&text, &["Bernard"]), Ok(()));
     }
 
     #[test]
-    fn tls_allows_it_all() {
+    fn tls_allows_every_address() {
         let tls = "[security]\nca = \"ca.pem\"\ncertificate = \"{name}.pem\"\nkey = \"k\"\n";
         let text = chain() + tls;
-        assert_eq!(judge(&text, &["Riley", "Jaquez", "Bernard"]), Ok(()));
+        assert_eq!(check(&text, &["Riley", "Jaquez", "Bernard"]), Ok(()));
         assert_eq!(parse(&text).warnings(), Vec::<String>::new());
     }
 
     #[test]
-    fn insecure_allows_it_all() {
+    fn insecure_allows_every_address() {
         let text = chain() + "[security]\ninsecure = true\n";
-        assert_eq!(judge(&text, &["Riley", "Jaquez", "Bernard"]), Ok(()));
+        assert_eq!(check(&text, &["Riley", "Jaquez", "Bernard"]), Ok(()));
     }
 }

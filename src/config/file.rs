@@ -1,4 +1,4 @@
-//! The shape of the file: which tables there are, and what becomes of them.
+//! The tables of the file, and the config made of them.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use super::{messages, provider, servers, settings};
 use crate::model::name::Name;
 use crate::{clients, gateway, log, peers, places, web};
 
-/// Reads a whole file. Whatever is wrong goes into `problems`; `None` means
-/// that there is at least one.
+/// Parses a whole file. Errors are added to `problems`; `None` means that there is at least
+/// one.
 pub(super) fn read(text: &str, path: &Path, problems: &mut Problems) -> Option<Config> {
     let (document, errors) = DeTable::parse_recoverable(text);
-    // What follows a mistake of syntax may be read wrongly: to judge it too
-    // would only confuse.
+    // The parser may misread what follows an error of syntax: further messages would only
+    // confuse.
     for error in &errors {
-        syntax(error, problems);
+        add_syntax_error(error, problems);
     }
     if !errors.is_empty() {
         return None;
@@ -85,16 +85,17 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
     })
 }
 
-fn syntax(error: &toml::de::Error, problems: &mut Problems) {
+fn add_syntax_error(error: &toml::de::Error, problems: &mut Problems) {
     let span = error.span().unwrap_or_default();
     let written = messages::excerpt(problems.written(span.clone()));
-    let near = match written.as_str() {
-        "" => String::new(),
-        _ => format!(", at {written}"),
+    let near = if written.is_empty() {
+        String::new()
+    } else {
+        format!(", at {written}")
     };
     problems.exact(
         span.start,
-        format!("this is no TOML: {}{near}", error.message()),
+        format!("invalid TOML: {}{near}", error.message()),
     );
 }
 
@@ -104,7 +105,7 @@ mod tests {
     use crate::config::samples::{alone, error, parse};
 
     #[test]
-    fn every_table_is_read() {
+    fn every_table_is_parsed() {
         let settings = r#"
             [places]
             file = "parks.csv"
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn other_ways_to_write_the_same_toml_are_the_same() {
+    fn other_spellings_of_the_same_toml_give_the_same_config() {
         let plain = parse(&alone());
         let windows = format!("\u{feff}{}", alone().replace('\n', "\r\n"));
         assert_eq!(parse(&windows), plain);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_says_what_belongs_into_it() {
+    fn an_empty_file_is_rejected_with_the_required_tables() {
         let missing = "h: [herd] is missing; it needs name: a name in quotes, as in \"edge-1\"\n\
                        h: a herd needs servers: write a [[servers]] entry for each";
         for empty in ["", "\n\n", "# nothing yet\n"] {
@@ -175,16 +176,16 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_of_syntax_are_told_by_line_and_column_and_alone() {
+    fn errors_of_syntax_have_line_and_column_and_hide_all_others() {
         assert_eq!(
             error("[herd]\nnam = 1\nname = Riley\n[[servers]\n"),
-            "h:3:8: this is no TOML: string values must be quoted, expected literal string, \
+            "h:3:8: invalid TOML: string values must be quoted, expected literal string, \
              at Riley\n\
-             h:4:11: this is no TOML: unclosed array table, expected `]`"
+             h:4:11: invalid TOML: unclosed array table, expected `]`"
         );
         assert_eq!(
             error("[log]\n[log]\n"),
-            "h:2:2: this is no TOML: duplicate key, at log"
+            "h:2:2: invalid TOML: duplicate key, at log"
         );
     }
 }

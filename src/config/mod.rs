@@ -1,25 +1,22 @@
-//! The herd's file, turned into settings that are already valid.
+//! The config file of a herd, parsed into settings that are already valid.
 //!
-//! One TOML file describes a whole herd: its servers, who talks to whom, and
-//! the settings they run with. What comes out of here needs no further check,
-//! so a server never starts half. Every mistake in the file is told at once,
-//! each with its line and what would be right; for that the tables are walked
-//! by hand over toml's parsed tree, which knows where everything stands, and
-//! not through serde, which stops at the first mistake and words it for
-//! programmers.
+//! One TOML file describes a whole herd: its servers, their links, and their
+//! settings. A [`Config`] needs no further check. All errors of a file are reported
+//! at once, each with its line and a valid example. For that the tables are walked
+//! by hand over toml's parsed tree, which has the position of every value: serde
+//! stops at the first error, and its messages are for programmers.
 //!
-//! A key stands in one place: tables and the keys of servers in `file` and
-//! `servers`, optional settings with their bounds in `settings`. Reader,
+//! Each key is named in one place: tables and the keys of servers in `file` and
+//! `servers`, optional settings with their bounds in `settings`. The parser, the
 //! messages and the output of `check` all follow from those.
 //!
-//! What this folder does not do: resolve names, open sockets, look whether a
-//! directory or a list of places exists, or read the environment. `herd.toml`
-//! is read at the start, and again when somebody says so; `reload` tells what of
-//! it can change in a herd that runs.
+//! This folder does not resolve names, open sockets, test whether a directory or a
+//! list of places exists, or read the environment. The file is read at the start and
+//! on SIGHUP; `reload` decides which changes apply to a running herd.
 //!
-//! The idea of bounds stated with the cost of too high and too low is quinn's
-//! (`quinn-proto/src/config/transport.rs`); here both stand where people look
-//! for them, in `config/herd.toml`, and a test holds them true.
+//! Stating the cost of too high and too low beside each bound is quinn's idea
+//! (`quinn-proto/src/config/transport.rs`). Here both are in `config/herd.toml`, and a
+//! test compares that file with the code.
 
 mod error;
 mod explain;
@@ -58,80 +55,82 @@ pub use servers::MAX_SERVERS;
 pub use source::MAX_FILE_BYTES;
 pub use tls::TlsSettings;
 
-/// The file that is read when no other is named.
+/// The config file that is read by default.
 pub const DEFAULT_PATH: &str = "config/herd.toml";
 
-/// A herd and the settings that its servers run with.
+/// A herd and the settings of its servers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where this was read from, for messages.
+    /// The file that this was read from, for messages.
     pub path: PathBuf,
     /// The name of the herd.
     pub herd: Name,
-    /// The servers, in the order of the file: 1 to [`MAX_SERVERS`]. Names
-    /// differ by more than case, and no two addresses that others dial are the same.
-    pub servers: Vec<Server>,
-    /// Who answers what is near.
+    /// The servers, in the order of the file: 1 to [`MAX_SERVERS`]. Names differ by
+    /// more than case, and every dialled address is unique.
+    pub servers: Vec<ServerConfig>,
+    /// The places provider.
     pub places: places::PlacesSettings,
-    /// Where the log files stand.
+    /// The log files.
     pub log: log::LogSettings,
-    /// What goes into the log.
+    /// The log level.
     pub log_level: log::Level,
-    /// Limits of the text edge.
+    /// Limits on client connections.
     pub clients: clients::ClientSettings,
-    /// Limits of the web port.
+    /// Limits on the web port.
     pub web: web::WebSettings,
-    /// Limits on what a client may report.
+    /// Limits on clients' reports.
     pub gateway: gateway::GatewaySettings,
-    /// How servers flood each other.
+    /// Settings of the links between servers.
     pub peers: peers::PeerSettings,
-    /// May servers talk unencrypted on other than loopback addresses?
+    /// Whether servers may talk unencrypted on addresses other than loopback.
     pub insecure: bool,
     /// The files of certificates and keys.
     pub tls: TlsSettings,
 }
 
-/// One server of the herd.
+/// One server of a herd. No port of its addresses is 0.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Server {
+pub struct ServerConfig {
     /// The line of the file on which its entry begins, for messages.
     pub line: usize,
-    /// Its name.
+    /// The name.
     pub name: Name,
-    /// Where clients reach it. Like all of these addresses, not with port 0.
+    /// The address that clients use.
     pub clients: Address,
-    /// Where its neighbours reach it.
+    /// The address that neighbours use.
     pub peers: Address,
-    /// Where it listens for clients: `clients`, where the file says nothing.
+    /// The listening address for clients; `clients` by default.
     pub bind_clients: Address,
-    /// Where clients reach it with TLS, if they do.
+    /// The address that clients use with TLS, if there is one.
     pub clients_tls: Option<Address>,
-    /// Where it listens for those: `clients_tls`, where the file says nothing.
+    /// The listening address for clients with TLS; `clients_tls` by default.
     pub bind_clients_tls: Option<Address>,
-    /// Where it listens for its neighbours: `peers`, where the file says
-    /// nothing.
+    /// The listening address for neighbours; `peers` by default.
     pub bind_peers: Address,
-    /// Where monitoring reaches it; `None` where nobody may ask how it is.
+    /// The address that monitoring uses; `None` means no web port.
     pub web: Option<Address>,
-    /// Where it listens for that: `web`, where the file says nothing.
+    /// The listening address of the web port; `web` by default.
     pub bind_web: Option<Address>,
-    /// The servers it has a link with, whichever side of the link names the
-    /// other; in the order of the file, each once, never itself.
+    /// The servers it has a link with, whichever side names the other: in the order
+    /// of the file, each once, never itself.
     pub neighbours: Vec<Name>,
 }
 
 impl Config {
     /// Reads the file at `path`, of at most [`MAX_FILE_BYTES`].
     ///
-    /// Fails where the file cannot be read, and where anything in it is wrong.
+    /// # Errors
+    /// [`ConfigError::Unreadable`], or [`ConfigError::Invalid`] with every error of the
+    /// file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         Self::parse(&source::read(path)?, path)
     }
 
-    /// Reads the text of a file; `path` is what messages call it.
+    /// Parses the text of a file; `path` is its name in messages.
     ///
-    /// Fails with everything that is wrong in it, in the order of the lines.
+    /// # Errors
+    /// [`ConfigError::Invalid`] with every error of the text, in the order of its lines.
     pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let mut problems = problems::Problems::new(text);
@@ -141,10 +140,12 @@ impl Config {
         }
     }
 
-    /// The server of that name, which must match in case too; else
-    /// [`ConfigError::UnknownServer`], which tells what names there are.
-    pub fn server(&self, name: &str) -> Result<&Server, ConfigError> {
-        let named = |server: &&Server| server.name.as_str() == name;
+    /// Returns the server of that name; case counts.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownServer`].
+    pub fn server(&self, name: &str) -> Result<&ServerConfig, ConfigError> {
+        let named = |server: &&ServerConfig| server.name.as_str() == name;
         self.servers
             .iter()
             .find(named)
@@ -155,9 +156,9 @@ impl Config {
             })
     }
 
-    /// What `server`, one of this herd's, needs to know to run.
-    pub fn plan(&self, server: &Server) -> ServerPlan {
-        let address = |other: &Server| (other.name.clone(), other.peers.clone());
+    /// Returns what `server`, one of this herd, needs to run.
+    pub fn plan(&self, server: &ServerConfig) -> ServerPlan {
+        let address = |other: &ServerConfig| (other.name.clone(), other.peers.clone());
         ServerPlan {
             herd: self.herd.clone(),
             name: server.name.clone(),
@@ -165,7 +166,7 @@ impl Config {
             neighbours: self.neighbours(server).map(address).collect(),
             bind_clients: server.bind_clients.clone(),
             bind_peers: server.bind_peers.clone(),
-            tls: self.tls.links_of(&server.name),
+            tls: self.tls.for_links_of(&server.name),
             clients_tls: self.clients_tls(server),
             bind_web: server.bind_web.clone(),
             clients: self.clients.clone(),
@@ -175,9 +176,10 @@ impl Config {
         }
     }
 
-    /// Where `server` listens for clients with TLS, and what it shows them.
-    fn clients_tls(&self, server: &Server) -> Option<(Address, files::Pair)> {
-        let pair = self.tls.shown_by(&server.name)?;
+    /// Returns the listening address of `server` for clients with TLS, and its
+    /// certificate there.
+    fn clients_tls(&self, server: &ServerConfig) -> Option<(Address, files::Pair)> {
+        let pair = self.tls.for_clients_of(&server.name)?;
         Some((server.bind_clients_tls.clone()?, pair))
     }
 
@@ -187,7 +189,10 @@ impl Config {
     }
 
     /// The servers that `server` has a link with, in the order of the file.
-    fn neighbours<'a>(&'a self, server: &'a Server) -> impl Iterator<Item = &'a Server> {
+    fn neighbours<'a>(
+        &'a self,
+        server: &'a ServerConfig,
+    ) -> impl Iterator<Item = &'a ServerConfig> {
         self.servers
             .iter()
             .filter(|other| server.neighbours.contains(&other.name))
@@ -199,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_loaded_from_its_path() {
+    fn a_file_is_loaded_from_its_path_and_errors_name_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("herd.toml");
         std::fs::write(&path, samples::alone()).unwrap();
@@ -214,18 +219,18 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_found_by_its_name() {
+    fn a_server_is_found_by_its_name_and_case_counts() {
         let config = samples::parse(&samples::herd(&[("Riley", &[]), ("Jaquez", &["Riley"])]));
         assert_eq!(config.server("Jaquez").unwrap(), &config.servers[1]);
         for (name, error) in [
             (
                 "jaquez",
-                "h: no server is called \"jaquez\"; the servers are Riley and Jaquez; \
+                "h: there is no server \"jaquez\"; the servers are Riley and Jaquez; \
                  did you mean \"Jaquez\" (case counts)?",
             ),
             (
                 "Bob",
-                "h: no server is called \"Bob\"; the servers are Riley and Jaquez",
+                "h: there is no server \"Bob\"; the servers are Riley and Jaquez",
             ),
         ] {
             assert_eq!(config.server(name).unwrap_err().to_string(), error);

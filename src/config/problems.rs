@@ -1,23 +1,23 @@
-//! Gathers what is wrong in a text, so that all of it is told at once.
+//! Collects the errors of a text, so that all are reported at once.
 
 use std::ops::Range;
 use std::path::Path;
 
 use super::error::{ConfigError, Problem};
 
-/// What was found wrong in a text so far.
+/// The errors found in a text so far.
 ///
-/// Places are byte offsets, as the parser tells them; they become lines here.
-/// A place past the end counts as in the last line.
+/// Offsets are in bytes, as the parser gives them; they become lines here. An offset
+/// past the end counts as in the last line.
 pub(super) struct Problems {
     text: String,
-    /// Where each line begins, in order.
+    /// The offset at which each line begins, in order.
     lines: Vec<usize>,
     found: Vec<(usize, Problem)>,
 }
 
 impl Problems {
-    /// Nothing is wrong in `text` yet.
+    /// Creates an empty list for `text`.
     pub(super) fn new(text: &str) -> Self {
         let after = text.match_indices('\n').map(|(end, _)| end + 1);
         Self {
@@ -27,40 +27,40 @@ impl Problems {
         }
     }
 
-    /// Is nothing wrong?
+    /// Returns whether there are no errors.
     pub(super) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// Something is wrong on the line of `at`.
+    /// Adds an error on the line of `at`.
     pub(super) fn add(&mut self, at: usize, message: impl Into<String>) {
         let line = Some(self.line(at));
         self.push(at, line, None, message.into());
     }
 
-    /// Something is wrong right at `at`, and the line may not show where.
+    /// Adds an error at `at`, with line and column.
     pub(super) fn exact(&mut self, at: usize, message: impl Into<String>) {
         let line = Some(self.line(at));
         let column = Some(self.column(at));
         self.push(at, line, column, message.into());
     }
 
-    /// Something is wrong with the text as a whole.
+    /// Adds an error of the text as a whole.
     pub(super) fn general(&mut self, message: impl Into<String>) {
         self.push(0, None, None, message.into());
     }
 
-    /// The line of a place, counted from 1.
+    /// Returns the line of an offset, counted from 1.
     pub(super) fn line(&self, at: usize) -> usize {
         self.lines.partition_point(|&start| start <= at)
     }
 
-    /// The text of a range as its writer wrote it.
+    /// Returns the text of a range, as written.
     pub(super) fn written(&self, range: Range<usize>) -> &str {
         self.text.get(range).unwrap_or_default()
     }
 
-    /// Everything that was found, in the order of the text.
+    /// Returns all errors, in the order of the text.
     pub(super) fn into_error(mut self, path: &Path) -> ConfigError {
         self.found.sort_by_key(|(at, _)| *at);
         ConfigError::Invalid {
@@ -79,7 +79,7 @@ impl Problems {
     }
 
     fn column(&self, at: usize) -> usize {
-        // A line's number counts from 1, and the first begins at 0.
+        // Lines count from 1, and the first begins at offset 0.
         let start = self.lines[self.line(at) - 1];
         1 + self.written(start..at).chars().count()
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_become_lines_and_columns_in_order() {
+    fn offsets_become_lines_and_columns_in_order() {
         let mut problems = Problems::new("é = 1\nb = é\n");
         problems.exact(13, "last");
         problems.add(7, "middle");

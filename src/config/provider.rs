@@ -6,15 +6,16 @@
 use toml::de::DeValue;
 
 use super::messages;
-use super::setting::{Setting, Visitor};
+use super::setting::{Setting, SettingVisitor};
 use super::value::{FromToml, ValueError, text};
+use crate::format;
 use crate::places::PlacesSettings;
 use crate::places::google::{
     BaseUrl, FieldMask, FieldMaskError, GoogleApi, GoogleSettings, MAX_TIMEOUT, MIN_TIMEOUT,
 };
 
 /// Visits the keys of `[places]`.
-pub(super) fn places(on: &mut impl Visitor, settings: &mut PlacesSettings) {
+pub(super) fn places(on: &mut impl SettingVisitor, settings: &mut PlacesSettings) {
     let (mut provider, mut file) = match settings {
         PlacesSettings::Offline { file } => (ProviderName::Offline, file.take()),
         PlacesSettings::Google(google) => (ProviderName::of(&google.api), None),
@@ -32,7 +33,7 @@ pub(super) fn places(on: &mut impl Visitor, settings: &mut PlacesSettings) {
 }
 
 /// Visits the keys of `[places.google]`.
-pub(super) fn google(on: &mut impl Visitor, settings: &mut PlacesSettings) {
+pub(super) fn google(on: &mut impl SettingVisitor, settings: &mut PlacesSettings) {
     let unused = || GoogleSettings::of(GoogleApi::Legacy);
     let mut google = match settings {
         PlacesSettings::Offline { .. } => unused(),
@@ -101,7 +102,7 @@ impl FromToml for ProviderName {
         Self::ALL.into_iter().find(named).ok_or_else(|| {
             let names = Self::ALL.map(Self::text);
             let guess = messages::did_you_mean(written, names);
-            ValueError::Value(format!("must be {}{guess}", messages::list(names, "or")))
+            ValueError::Value(format!("must be {}{guess}", format::list(names, "or")))
         })
     }
 }
@@ -129,7 +130,7 @@ impl FromToml for VariableName {
             return Ok(Self(name.to_owned()));
         }
         Err(ValueError::Secret(format!(
-            "must be {}, not the key itself: keys do not belong in files",
+            "must be {}, not the key itself; keys do not belong in files",
             Self::WANTED
         )))
     }
@@ -165,14 +166,14 @@ impl FromToml for FieldMask {
         let items = value.as_array().ok_or(ValueError::Type)?.iter();
         let names: Result<Vec<&str>, ValueError> = items.map(|item| text(item.get_ref())).collect();
         let names = names.map_err(|_| {
-            ValueError::Value(format!("must be {}, and nothing else in it", Self::WANTED))
+            ValueError::Value(format!("must be {}, with strings only", Self::WANTED))
         })?;
         Self::parse(names).map_err(|error| ValueError::Value(describe(error)))
     }
 }
 
 fn describe(error: FieldMaskError) -> String {
-    let names = messages::list(FieldMask::names(), "and");
+    let names = format::list(FieldMask::names(), "and");
     match error {
         FieldMaskError::Empty => format!("name at least one field; there are {names}"),
         FieldMaskError::Unknown(name) => format!(
@@ -193,7 +194,7 @@ impl Setting for FieldMask {
 mod tests {
     use super::*;
     use crate::config::samples::{alone, error, parse};
-    use crate::config::setting_lines::tell;
+    use crate::config::setting_lines::setting_lines;
 
     fn read(tables: &str) -> PlacesSettings {
         parse(&(alone() + tables)).places
@@ -236,7 +237,7 @@ mod tests {
     fn settings_are_listed_as_they_were_read() {
         let tables = "[places]\nprovider = \"google-new\"\n[places.google]\n\
                       base_url = \"http://localhost:8080/\"\nfields = [\"location\", \"id\"]";
-        let lines: Vec<_> = tell(&parse(&(alone() + tables)))
+        let lines: Vec<_> = setting_lines(&parse(&(alone() + tables)))
             .into_iter()
             .filter(|line| line.table.starts_with("places"))
             .map(|line| format!("{}.{} = {}", line.table, line.key, line.value))
@@ -274,7 +275,7 @@ mod tests {
     fn fields_must_be_a_list_of_names() {
         assert!(message("fields = []").contains("name at least one field"));
         assert!(message("fields = [\"*\"]").contains("unknown field \"*\""));
-        assert!(message("fields = [1]").contains("and nothing else in it"));
+        assert!(message("fields = [1]").contains("with strings only"));
         assert!(message("fields = \"id\"").contains("must be a list of fields"));
     }
 

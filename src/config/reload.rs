@@ -1,56 +1,55 @@
-//! What a file that is read again changes in a herd that runs, and what has to
-//! wait for a restart.
+//! The changes of a config file that apply to a running herd, and those that need a
+//! restart.
 //!
-//! Both are found by comparing three configs: what runs, what the file says, and
-//! what runs from now on, which is the file but for what can not change. So no
-//! list says which settings can: [`LocalServers::merge`] is the only place, and takes
-//! configs apart field by field, so that none can be forgotten.
+//! Both follow from three configs: the running one, the file, and the merged one, which
+//! is the file except for what cannot change at run time. Only [`LocalServers::merge`]
+//! decides which settings those are. It destructures configs without `..`, so that a new
+//! field cannot be left out.
 
-use super::setting_lines::tell;
-use super::{Config, Server};
+use super::setting_lines::setting_lines;
+use super::{Config, ServerConfig};
 use crate::gateway;
 use crate::model::address::Address;
 use crate::model::name::Name;
 
-/// What of a herd runs in this process.
+/// The servers of a herd that run in this process.
 #[derive(Clone, Debug)]
 pub struct LocalServers {
-    /// Its servers that do.
+    /// Their names.
     pub servers: Vec<Name>,
-    /// Is it to be all of them, whatever the file says?
+    /// Whether the process runs every server of the herd, whatever the file lists.
     pub is_whole_herd: bool,
-    /// Why the log's level can not change, if it can not.
-    pub level_is_fixed: Option<&'static str>,
+    /// The reason why the log level cannot change, if it cannot.
+    pub fixed_level_reason: Option<&'static str>,
 }
 
-/// What becomes of a herd when its file was read again.
+/// The effect of a config file on a running herd.
 #[derive(Debug)]
 pub struct ReloadPlan {
-    /// How it runs from now on.
+    /// The config to run with from now on.
     pub config: Config,
-    /// What changes, each in words.
+    /// The changes that apply, one message each.
     pub changes: Vec<String>,
-    /// What stays as it is until a restart, each in words that say so.
-    pub waiting: Vec<String>,
+    /// The changes that need a restart, one message each, which says so.
+    pub deferred: Vec<String>,
 }
 
 impl LocalServers {
-    /// What becomes of a herd that runs as `running` says when its file is
-    /// `file`.
+    /// Compares the running config with a new file.
     pub fn reload(&self, running: &Config, file: Config) -> ReloadPlan {
         let mut reload = ReloadPlan {
             config: self.merge(running, file.clone()),
             changes: Vec::new(),
-            waiting: Vec::new(),
+            deferred: Vec::new(),
         };
-        self.tell_servers(running, &file, &mut reload);
-        self.tell_links(running, &mut reload);
-        self.tell_settings(running, &file, &mut reload);
+        self.compare_servers(running, &file, &mut reload);
+        self.compare_links(running, &mut reload);
+        self.compare_settings(running, &file, &mut reload);
         reload
     }
 
-    /// The servers of a config that run here, as it has them.
-    pub fn those_of<'a>(&self, config: &'a Config) -> Vec<&'a Server> {
+    /// Returns the local servers of a config, in its order.
+    pub fn those_of<'a>(&self, config: &'a Config) -> Vec<&'a ServerConfig> {
         let servers = config.servers.iter();
         servers.filter(|server| self.runs(&server.name)).collect()
     }
@@ -59,7 +58,7 @@ impl LocalServers {
         self.servers.contains(name)
     }
 
-    /// The file, but for what can not change.
+    /// Returns the file, except for what cannot change at run time.
     fn merge(&self, running: &Config, file: Config) -> Config {
         let servers = self.merge_servers(running, &file);
         let Config {
@@ -76,9 +75,10 @@ impl LocalServers {
             insecure,
             tls: _,
         } = file;
-        let log_level = match self.level_is_fixed {
-            Some(_) => running.log_level,
-            None => log_level,
+        let log_level = if self.fixed_level_reason.is_some() {
+            running.log_level
+        } else {
+            log_level
         };
         Config {
             path,
@@ -89,7 +89,7 @@ impl LocalServers {
             log_level,
             web,
             clients,
-            // What was worked out of reports and what was forgotten depend on it.
+            // What was computed from reports and what was purged depend on it.
             gateway: gateway::GatewaySettings {
                 expire_after: running.gateway.expire_after,
                 ..gateway
@@ -100,62 +100,58 @@ impl LocalServers {
         }
     }
 
-    /// The servers of the file, those here where they listen; and those here
-    /// that the file has no more, with their links to those that it still has.
-    fn merge_servers(&self, running: &Config, file: &Config) -> Vec<Server> {
+    /// Returns the servers of the file. Local ones keep their listening addresses; those that
+    /// are no longer in the file stay, with their links to servers that are.
+    fn merge_servers(&self, running: &Config, file: &Config) -> Vec<ServerConfig> {
         let mut servers = file.servers.clone();
         for old in self.those_of(running) {
             match servers.iter_mut().find(|server| server.name == old.name) {
-                Some(server) => stay(server, old),
-                None => run_on(&mut servers, old),
+                Some(server) => keep_listening_addresses(server, old),
+                None => keep_removed(&mut servers, old),
             }
         }
         servers
     }
 
-    fn tell_servers(&self, running: &Config, file: &Config, reload: &mut ReloadPlan) {
+    fn compare_servers(&self, running: &Config, file: &Config, reload: &mut ReloadPlan) {
         if file.herd != running.herd {
             let change = change("herd.name", &running.herd, &file.herd);
-            reload.waiting.push(self.restart(&change));
+            reload.deferred.push(self.after_restart(&change));
         }
         for old in self.those_of(running) {
             match file.servers.iter().find(|new| new.name == old.name) {
                 Some(new) => {
-                    let moved = moved(old, new);
-                    reload
-                        .waiting
-                        .extend(moved.iter().map(|it| self.restart(it)));
+                    let changes = listening_address_changes(old, new);
+                    let deferred = changes.iter().map(|change| self.after_restart(change));
+                    reload.deferred.extend(deferred);
                 }
-                None => reload.waiting.push(format!(
-                    "{} is not in the file any more, and runs on as it is: stop it, or put it back",
+                None => reload.deferred.push(format!(
+                    "{} is no longer in the file and keeps running; stop it, or add it again",
                     old.name
                 )),
             }
         }
-        self.tell_members(running, reload);
+        self.compare_members(running, reload);
     }
 
-    /// Who came to the herd and who left it, of those that run elsewhere.
-    fn tell_members(&self, running: &Config, reload: &mut ReloadPlan) {
+    /// Compares the servers of other processes.
+    fn compare_members(&self, running: &Config, reload: &mut ReloadPlan) {
         let lacks = |config: &Config, name: &Name| config.names().all(|other| other != name);
         for name in reload.config.names().filter(|name| lacks(running, name)) {
-            match self.is_whole_herd {
-                true => reload.waiting.push(format!(
-                    "{name} is new in the file: restart the herd to run it too"
-                )),
-                false => reload
-                    .changes
-                    .push(format!("{name} is a server of the herd now")),
+            if self.is_whole_herd {
+                let message = format!("{name} is new in the file; restart the herd to run it");
+                reload.deferred.push(message);
+            } else {
+                reload.changes.push(format!("{name} was added to the herd"));
             }
         }
         for name in running.names().filter(|name| lacks(&reload.config, name)) {
-            reload
-                .changes
-                .push(format!("{name} is no server of the herd any more"));
+            let message = format!("{name} was removed from the herd");
+            reload.changes.push(message);
         }
     }
 
-    fn tell_links(&self, running: &Config, reload: &mut ReloadPlan) {
+    fn compare_links(&self, running: &Config, reload: &mut ReloadPlan) {
         for old in self.those_of(running) {
             let new = reload.config.servers.iter();
             let Some(new) = new.into_iter().find(|new| new.name == old.name) else {
@@ -167,31 +163,30 @@ impl LocalServers {
         }
     }
 
-    fn tell_settings(&self, running: &Config, file: &Config, reload: &mut ReloadPlan) {
-        let told = [running, file, &reload.config].map(tell);
-        let [old, new, merged] = &told;
+    fn compare_settings(&self, running: &Config, file: &Config, reload: &mut ReloadPlan) {
+        let [old, new, merged] = &[running, file, &reload.config].map(setting_lines);
         for ((old, new), merged) in old.iter().zip(new).zip(merged) {
             if old.value == new.value {
                 continue;
             }
             let setting = format!("{}.{}", new.table, new.key);
-            let words = change(&setting, &old.value, &new.value);
-            match self.level_is_fixed {
-                _ if merged.value == new.value => reload.changes.push(words),
-                Some(why) if setting == "log.level" => {
-                    reload.waiting.push(format!("{words}: {why}"));
+            let change = change(&setting, &old.value, &new.value);
+            match self.fixed_level_reason {
+                _ if merged.value == new.value => reload.changes.push(change),
+                Some(reason) if setting == "log.level" => {
+                    reload.deferred.push(format!("{change}; {reason}"));
                 }
-                _ => reload.waiting.push(self.restart(&words)),
+                _ => reload.deferred.push(self.after_restart(&change)),
             }
         }
     }
 
-    fn restart(&self, change: &str) -> String {
-        let whom = match self.servers.as_slice() {
+    fn after_restart(&self, change: &str) -> String {
+        let target = match self.servers.as_slice() {
             [one] => one.as_str(),
             _ => "the herd",
         };
-        format!("{change}: restart {whom} to change it")
+        format!("{change}; restart {target} to apply it")
     }
 }
 
@@ -199,15 +194,15 @@ fn change(setting: &str, old: impl std::fmt::Display, new: impl std::fmt::Displa
     format!("{setting}: {old} -> {new}")
 }
 
-/// A server that runs listens where it does. Others reach it where the file
-/// says, unless that is where it will listen after a restart.
-fn stay(server: &mut Server, old: &Server) {
-    let stay = |place: &mut Address, bind: &mut Address, old: (&Address, &Address)| {
+/// Keeps the listening addresses of a running server. The addresses that others dial change
+/// with the file, except where the listening address would have changed too.
+fn keep_listening_addresses(server: &mut ServerConfig, old: &ServerConfig) {
+    let keep = |dialled: &mut Address, bind: &mut Address, old: (&Address, &Address)| {
         if &*bind != old.1 {
-            (*place, *bind) = (old.0.clone(), old.1.clone());
+            (*dialled, *bind) = (old.0.clone(), old.1.clone());
         }
     };
-    let Server {
+    let ServerConfig {
         line: _,
         name: _,
         clients,
@@ -220,8 +215,8 @@ fn stay(server: &mut Server, old: &Server) {
         bind_web,
         neighbours: _,
     } = server;
-    stay(clients, bind_clients, (&old.clients, &old.bind_clients));
-    stay(peers, bind_peers, (&old.peers, &old.bind_peers));
+    keep(clients, bind_clients, (&old.clients, &old.bind_clients));
+    keep(peers, bind_peers, (&old.peers, &old.bind_peers));
     if *bind_clients_tls != old.bind_clients_tls {
         clients_tls.clone_from(&old.clients_tls);
         bind_clients_tls.clone_from(&old.bind_clients_tls);
@@ -232,8 +227,8 @@ fn stay(server: &mut Server, old: &Server) {
     }
 }
 
-/// A server that runs here stays in the herd, though the file has it no more.
-fn run_on(servers: &mut Vec<Server>, old: &Server) {
+/// Keeps a running server in the herd that is no longer in the file.
+fn keep_removed(servers: &mut Vec<ServerConfig>, old: &ServerConfig) {
     let mut old = old.clone();
     old.neighbours
         .retain(|name| servers.iter().any(|server| server.name == *name));
@@ -245,12 +240,13 @@ fn run_on(servers: &mut Vec<Server>, old: &Server) {
     servers.push(old);
 }
 
-/// Where a server listens, and where it would by the file, in the file's words.
-fn moved(old: &Server, new: &Server) -> Vec<String> {
-    let places = |server: &Server| {
-        let mandatory = |place: &Address, bind: &Address| (place == bind, Some(bind.clone()));
+/// Returns the differences between the listening addresses of a server and those of the file,
+/// each with its key.
+fn listening_address_changes(old: &ServerConfig, new: &ServerConfig) -> Vec<String> {
+    let addresses = |server: &ServerConfig| {
+        let mandatory = |dialled: &Address, bind: &Address| (dialled == bind, Some(bind.clone()));
         let optional =
-            |place: &Option<Address>, bind: &Option<Address>| (place == bind, bind.clone());
+            |dialled: &Option<Address>, bind: &Option<Address>| (dialled == bind, bind.clone());
         [
             mandatory(&server.clients, &server.bind_clients),
             mandatory(&server.peers, &server.bind_peers),
@@ -259,16 +255,16 @@ fn moved(old: &Server, new: &Server) -> Vec<String> {
         ]
     };
     let keys = ["clients", "peers", "clients_tls", "web"];
-    let told = |((key, (_, old)), (is_place, new)): ((&str, _), _)| {
-        let bind = if is_place { "" } else { "bind_" };
+    let difference = |((key, (_, old)), (is_dialled, new)): ((&str, _), _)| {
+        let bind = if is_dialled { "" } else { "bind_" };
         let shown =
             |address: Option<Address>| address.map_or("none".to_owned(), |it| it.to_string());
         let changed = old != new;
         changed.then(|| (format!("{bind}{key}"), shown(old), shown(new)))
     };
-    let moved = keys.into_iter().zip(places(old)).zip(places(new));
-    moved
-        .filter_map(told)
+    let pairs = keys.into_iter().zip(addresses(old)).zip(addresses(new));
+    pairs
+        .filter_map(difference)
         .map(|(key, from, to)| change(&format!("{}.{key}", new.name), from, to))
         .collect()
 }
@@ -284,14 +280,14 @@ fn link_changes(server: &Name, before: &[(Name, Address)], now: &[(Name, Address
     let mut changes: Vec<String> = before
         .iter()
         .filter(is_gone)
-        .map(|(name, _)| format!("{server} talks to {name} no more"))
+        .map(|(name, _)| format!("{server}: link to {name} removed"))
         .collect();
     for (name, address) in now {
         match at(before, name) {
-            None => changes.push(format!("{server} talks to {name} at {address} now")),
+            None => changes.push(format!("{server}: link to {name} at {address} added")),
             Some(old) if old != *address => {
                 changes.push(format!(
-                    "{server} reaches {name} at {address} now, not at {old}"
+                    "{server}: link to {name} moved from {old} to {address}"
                 ));
             }
             Some(_) => {}
@@ -309,37 +305,37 @@ mod tests {
         Name::parse(text).unwrap()
     }
 
-    fn here(servers: &[&str]) -> LocalServers {
+    fn local(servers: &[&str]) -> LocalServers {
         LocalServers {
             servers: servers.iter().map(|text| name(text)).collect(),
             is_whole_herd: servers.len() > 1,
-            level_is_fixed: None,
+            fixed_level_reason: None,
         }
     }
 
     const PAIR: [(&str, &[&str]); 2] = [("Riley", &["Bo"]), ("Bo", &[])];
 
-    /// What a herd of two makes of another file.
-    fn reload(here: &LocalServers, file: &str) -> ReloadPlan {
-        here.reload(&parse(&herd(&PAIR)), parse(file))
+    /// Returns the effect of another file on a herd of two.
+    fn reload(local_servers: &LocalServers, file: &str) -> ReloadPlan {
+        local_servers.reload(&parse(&herd(&PAIR)), parse(file))
     }
 
     #[test]
     fn the_same_file_changes_nothing() {
-        for here in [here(&["Riley"]), here(&["Riley", "Bo"])] {
-            let reload = reload(&here, &(herd(&PAIR) + "# as it was\n"));
-            assert!(reload.changes.is_empty() && reload.waiting.is_empty());
+        for local_servers in [local(&["Riley"]), local(&["Riley", "Bo"])] {
+            let reload = reload(&local_servers, &(herd(&PAIR) + "# a comment\n"));
+            assert!(reload.changes.is_empty() && reload.deferred.is_empty());
             assert_eq!(reload.config, parse(&herd(&PAIR)));
         }
     }
 
     #[test]
-    fn what_can_change_does_and_the_rest_is_said_by_name() {
+    fn settings_that_can_change_do_and_the_others_need_a_restart() {
         let file = herd(&PAIR)
             + "[limits]\nidle = \"5m\"\nexpire_after = \"1h\"\n[log]\nlevel = \"debug\"\nkeep = 1\n\
                [flooding]\nheartbeat = \"1s\"\n[places]\nprovider = \"google\"\n\
                [security]\ninsecure = true\n";
-        let reload = reload(&here(&["Riley"]), &file);
+        let reload = reload(&local(&["Riley"]), &file);
         assert_eq!(
             reload.changes,
             [
@@ -349,103 +345,105 @@ mod tests {
             ]
         );
         assert_eq!(
-            reload.waiting,
+            reload.deferred,
             [
-                "places.provider: offline -> google: restart Riley to change it",
-                "log.keep: 4 -> 1: restart Riley to change it",
-                "limits.expire_after: off -> 1h: restart Riley to change it",
-                "flooding.heartbeat: 500ms -> 1s: restart Riley to change it",
+                "places.provider: offline -> google; restart Riley to apply it",
+                "log.keep: 4 -> 1; restart Riley to apply it",
+                "limits.expire_after: off -> 1h; restart Riley to apply it",
+                "flooding.heartbeat: 500ms -> 1s; restart Riley to apply it",
             ]
         );
-        let again = here(&["Riley"]).reload(&reload.config, parse(&file));
+        let again = local(&["Riley"]).reload(&reload.config, parse(&file));
         assert!(again.changes.is_empty(), "{:?}", again.changes);
-        assert_eq!(again.waiting, reload.waiting, "said again, each time");
+        assert_eq!(again.deferred, reload.deferred, "reported at each reload");
     }
 
     #[test]
-    fn a_level_that_is_fixed_says_why() {
-        let here = LocalServers {
-            level_is_fixed: Some("RUST_LOG wins"),
-            ..here(&["Riley"])
+    fn a_fixed_level_does_not_change_and_the_reason_is_reported() {
+        let local_servers = LocalServers {
+            fixed_level_reason: Some("RUST_LOG overrides it"),
+            ..local(&["Riley"])
         };
-        let reload = reload(&here, &(herd(&PAIR) + "[log]\nlevel = \"off\"\n"));
+        let reload = reload(&local_servers, &(herd(&PAIR) + "[log]\nlevel = \"off\"\n"));
         assert!(reload.changes.is_empty());
-        assert_eq!(reload.waiting, ["log.level: info -> off: RUST_LOG wins"]);
+        assert_eq!(
+            reload.deferred,
+            ["log.level: info -> off; RUST_LOG overrides it"]
+        );
     }
 
     #[test]
-    fn servers_elsewhere_come_go_and_move() {
+    fn servers_of_other_processes_are_added_removed_and_moved() {
         let file = herd(&[("Riley", &["Cy"]), ("Cy", &[]), ("Dee", &["Cy"])]);
-        let reload = reload(&here(&["Riley"]), &file);
+        let reload = reload(&local(&["Riley"]), &file);
         assert_eq!(
             reload.changes,
             [
-                "Cy is a server of the herd now",
-                "Dee is a server of the herd now",
-                "Bo is no server of the herd any more",
-                "Riley talks to Bo no more",
-                "Riley talks to Cy at 127.0.0.1:13001 now",
+                "Cy was added to the herd",
+                "Dee was added to the herd",
+                "Bo was removed from the herd",
+                "Riley: link to Bo removed",
+                "Riley: link to Cy at 127.0.0.1:13001 added",
             ]
         );
         let moved = file.replace("peers = \"127.0.0.1:13001\"", "peers = \"127.0.0.1:9\"");
-        let reload = here(&["Riley"]).reload(&parse(&file), parse(&moved));
-        let wanted = "Riley reaches Cy at 127.0.0.1:9 now, not at 127.0.0.1:13001";
+        let reload = local(&["Riley"]).reload(&parse(&file), parse(&moved));
+        let wanted = "Riley: link to Cy moved from 127.0.0.1:13001 to 127.0.0.1:9";
         assert_eq!(reload.changes, [wanted]);
-        assert!(reload.waiting.is_empty());
+        assert!(reload.deferred.is_empty());
     }
 
     #[test]
-    fn a_server_that_runs_here_listens_where_it_does() {
+    fn a_local_server_keeps_its_listening_addresses() {
         let file = herd(&PAIR)
             .replace("127.0.0.1:13000", "127.0.0.1:9")
             .replace(
                 "clients = \"127.0.0.1:12000\"",
                 "clients = \"127.0.0.1:12000\"\nweb = \"[::1]:5\"",
             );
-        let both = here(&["Riley", "Bo"]);
+        let both = local(&["Riley", "Bo"]);
         let reload = reload(&both, &file);
         assert!(reload.changes.is_empty(), "{:?}", reload.changes);
         assert_eq!(
-            reload.waiting,
+            reload.deferred,
             [
-                "Riley.peers: 127.0.0.1:13000 -> 127.0.0.1:9: restart the herd to change it",
-                "Riley.web: none -> [::1]:5: restart the herd to change it",
+                "Riley.peers: 127.0.0.1:13000 -> 127.0.0.1:9; restart the herd to apply it",
+                "Riley.web: none -> [::1]:5; restart the herd to apply it",
             ]
         );
-        // Others may be told to reach it elsewhere without that.
+        // The address that others dial changes without a restart.
         let file = herd(&PAIR).replace(
             "peers = \"127.0.0.1:13000\"",
             "peers = \"127.0.0.1:9\"\nbind_peers = \"127.0.0.1:13000\"",
         );
         let reload = both.reload(&parse(&herd(&PAIR)), parse(&file));
-        let wanted = "Bo reaches Riley at 127.0.0.1:9 now, not at 127.0.0.1:13000";
+        let wanted = "Bo: link to Riley moved from 127.0.0.1:13000 to 127.0.0.1:9";
         assert_eq!(reload.changes, [wanted]);
     }
 
     #[test]
-    fn a_server_that_runs_here_and_is_not_in_the_file_runs_on() {
-        // The ports go by the order, and Bo keeps its own.
+    fn a_local_server_that_is_not_in_the_file_keeps_running() {
+        // Ports follow the order of the servers; Bo keeps its own.
         let file = herd(&[("Bo", &["Cy"]), ("Cy", &[])])
             .replace("2001", "2002")
             .replace("3001", "3002")
             .replace("2000", "2001")
             .replace("3000", "3001");
-        let reload = reload(&here(&["Riley", "Bo"]), &file);
-        let gone =
-            "Riley is not in the file any more, and runs on as it is: stop it, or put it back";
-        let new = "Cy is new in the file: restart the herd to run it too";
-        assert_eq!(reload.waiting, [gone, new]);
-        assert_eq!(reload.changes, ["Bo talks to Cy at 127.0.0.1:13002 now"]);
+        let reload = reload(&local(&["Riley", "Bo"]), &file);
+        let gone = "Riley is no longer in the file and keeps running; stop it, or add it again";
+        let new = "Cy is new in the file; restart the herd to run it";
+        assert_eq!(reload.deferred, [gone, new]);
+        assert_eq!(reload.changes, ["Bo: link to Cy at 127.0.0.1:13002 added"]);
         let riley = reload.config.server("Riley").unwrap();
         assert_eq!(riley.neighbours, [name("Bo")]);
     }
 
     #[test]
-    fn another_herd_is_another_start() {
+    fn another_name_of_the_herd_needs_a_restart() {
         let file = herd(&PAIR).replace("sample", "other");
-        let reload = reload(&here(&["Bo"]), &file);
-        let wanted = "herd.name: sample -> other: restart Bo to change it";
-        assert_eq!(reload.waiting, [wanted]);
+        let reload = reload(&local(&["Bo"]), &file);
+        let wanted = "herd.name: sample -> other; restart Bo to apply it";
+        assert_eq!(reload.deferred, [wanted]);
         assert_eq!(reload.config.herd.as_str(), "sample");
     }
 }

@@ -1,12 +1,12 @@
-//! Small herds for the tests of this folder. Their files are called `h`.
+//! Small herds for the tests of this folder. Messages call their files `h`.
 
 use std::fmt::Write;
 
 use super::Config;
 
-/// The text of a herd on loopback: the names of its servers, and whom each
-/// talks to. Every entry takes six lines, the first begins on line 3; the
-/// first server has ports 12000 and 13000, the next 12001 and 13001.
+/// Returns the text of a herd on loopback, from the names and `talks_to` of its servers.
+/// Every entry takes six lines, the first begins on line 3. The first server has
+/// ports 12000 and 13000, the next 12001 and 13001.
 pub(super) fn herd(servers: &[(&str, &[&str])]) -> String {
     let mut text = "[herd]\nname = \"sample\"\n".to_owned();
     for (i, (name, talks_to)) in servers.iter().enumerate() {
@@ -22,20 +22,20 @@ pub(super) fn herd(servers: &[(&str, &[&str])]) -> String {
     text
 }
 
-/// The text of a herd of one, without settings: eight lines.
+/// Returns the text of a herd of one without settings: eight lines.
 pub(super) fn alone() -> String {
     herd(&[("Riley", &[])])
 }
 
-/// The config of a right text.
+/// Parses a valid text.
 pub(super) fn parse(text: &str) -> Config {
     Config::parse(text, "h").unwrap_or_else(|error| panic!("{error}\nin\n{text}"))
 }
 
-/// What is told of a wrong text.
+/// Returns the errors of an invalid text.
 pub(super) fn error(text: &str) -> String {
     match Config::parse(text, "h") {
-        Ok(_) => panic!("nothing was found wrong in\n{text}"),
+        Ok(_) => panic!("no error found in\n{text}"),
         Err(error) => error.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! One table of the file while it is read.
+//! One table of the file while it is parsed.
 
 use std::ops::RangeInclusive;
 
@@ -7,21 +7,21 @@ use toml::de::{DeTable, DeValue};
 
 use super::messages;
 use super::problems::Problems;
-use super::setting::{OFF, Setting, Visitor};
+use super::setting::{OFF, Setting, SettingVisitor};
 use super::value::{self, FromToml, ValueError};
+use crate::format;
 
-/// Hands out the values of a table by their keys.
+/// A reader of a table's values by their keys.
 ///
-/// The keys that were asked for are the keys that the table knows: what is
-/// left over at the end is a mistake, and no list of keys can go stale. What
-/// is wrong goes into the problems, and reading goes on, so that a second
-/// mistake is found too. A table that the file leaves out reads as empty.
+/// The keys that were read are the valid keys of the table: any other key is an error,
+/// and there is no list of keys to maintain. Errors are added to the problems and
+/// parsing goes on, so that all are found. A missing table is read as empty.
 pub(super) struct Section<'a, 'p> {
-    /// What messages call it.
+    /// The name in messages.
     title: &'static str,
-    /// Where it begins; `None` where the file leaves it out.
+    /// The offset at which it begins; `None` for a missing table.
     at: Option<usize>,
-    /// `None` also where something else stands in its place.
+    /// `None` also for a value of another type.
     table: Option<&'a DeTable<'a>>,
     known: Vec<&'static str>,
     /// The tables inside this one: their titles and their keys.
@@ -29,7 +29,7 @@ pub(super) struct Section<'a, 'p> {
     problems: &'p mut Problems,
 }
 
-/// Reads a whole document with `read`, then looks for what it did not ask for.
+/// Reads a whole document with `read`, then rejects the keys that `read` did not read.
 pub(super) fn document<'a, T>(
     table: &'a DeTable<'a>,
     problems: &mut Problems,
@@ -40,22 +40,22 @@ pub(super) fn document<'a, T>(
 }
 
 impl<'a, 'p> Section<'a, 'p> {
-    /// The line on which the table begins, 1 where the file leaves it out.
+    /// Returns the line on which the table begins; 1 for a missing table.
     pub(super) fn line(&self) -> usize {
         self.problems.line(self.at.unwrap_or(0))
     }
 
-    /// What is wrong so far, for checks that concern more than one value.
+    /// Returns the problems so far, for checks of more than one value.
     pub(super) fn problems(&mut self) -> &mut Problems {
         self.problems
     }
 
-    /// The table as a whole is wrong.
+    /// Adds an error of the table as a whole.
     pub(super) fn add(&mut self, message: impl Into<String>) {
         self.problems.add(self.at.unwrap_or(0), message);
     }
 
-    /// A value that must be there. `None` means that a problem was noted.
+    /// Reads a required value. `None` means that a problem was added.
     pub(super) fn required<T: FromToml>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         if let Some(value) = self.find(key) {
             return self.read(key, value);
@@ -67,20 +67,20 @@ impl<'a, 'p> Section<'a, 'p> {
                 .problems
                 .general(format!("{title} is missing; it {needs}")),
             Some(at) if self.table.is_some() => self.problems.add(at, format!("{title} {needs}")),
-            // That it is no table was told already.
+            // The error that it is not a table was added already.
             Some(_) => {}
         }
         None
     }
 
-    /// A value that may be left out. `None` means that it was, or that a
-    /// problem was noted.
+    /// Reads an optional value. `None` means that it is missing, or that a problem was
+    /// added.
     pub(super) fn optional<T: FromToml>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         let value = self.find(key)?;
         self.read(key, value)
     }
 
-    /// Reads the table `[key]` in this one; `title` is what messages call it.
+    /// Reads the table `[key]` in this one; `title` is its name in messages.
     pub(super) fn section<T>(
         &mut self,
         key: &'static str,
@@ -95,8 +95,8 @@ impl<'a, 'p> Section<'a, 'p> {
         read
     }
 
-    /// Reads each of the tables `[[key]]` in this one; `title` is what
-    /// messages call them. `None` means that a problem was noted.
+    /// Reads each of the tables `[[key]]` in this one; `title` is their name in messages.
+    /// `None` means that a problem was added.
     pub(super) fn each<T>(
         &mut self,
         key: &'static str,
@@ -139,11 +139,11 @@ impl<'a, 'p> Section<'a, 'p> {
     /// Returns what `read` returns, and the keys of the table.
     fn read_with<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> (T, Vec<&'static str>) {
         let result = read(&mut self);
-        self.refuse_unknown_keys();
+        self.reject_unknown_keys();
         (result, self.known)
     }
 
-    fn refuse_unknown_keys(&mut self) {
+    fn reject_unknown_keys(&mut self) {
         let keys = self.table.into_iter().flat_map(DeTable::keys);
         for key in keys {
             let name = key.get_ref().as_ref();
@@ -154,7 +154,7 @@ impl<'a, 'p> Section<'a, 'p> {
                 "{} has no key {}; it has {}{}",
                 self.title,
                 messages::quoted(name),
-                messages::list(self.known.iter().copied(), "and"),
+                format::list(&self.known, "and"),
                 self.suggestion(name),
             );
             self.problems.add(key.span().start, message);
@@ -183,15 +183,15 @@ impl<'a, 'p> Section<'a, 'p> {
     ) -> Option<Spanned<T>> {
         match T::from_toml(value.get_ref()) {
             Ok(read) => Some(Spanned::new(value.span(), read)),
-            Err(wrong) => {
-                self.refuse::<T>(key, value, wrong);
+            Err(error) => {
+                self.reject::<T>(key, value, error);
                 None
             }
         }
     }
 
-    fn refuse<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wrong: ValueError) {
-        let why = match wrong {
+    fn reject<T: FromToml>(&mut self, key: &str, value: &Spanned<DeValue<'_>>, error: ValueError) {
+        let why = match error {
             ValueError::Value(why) => why,
             ValueError::Secret(why) => {
                 self.problems
@@ -203,39 +203,38 @@ impl<'a, 'p> Section<'a, 'p> {
                 format!("must be {}, not {kind}", T::WANTED)
             }
         };
-        self.complain(key, value, &why);
+        self.add_for_value(key, value, &why);
     }
 
-    fn complain(&mut self, key: &str, value: &Spanned<DeValue<'_>>, why: &str) {
+    fn add_for_value(&mut self, key: &str, value: &Spanned<DeValue<'_>>, why: &str) {
         let written = messages::excerpt(self.problems.written(value.span()));
         self.problems
             .add(value.span().start, format!("{key} = {written}: {why}"));
     }
 
-    /// Reads a value within bounds; `or_what` is what else it may be, for
-    /// people.
+    /// Reads a value within bounds; `alternative` ends the message with what else is valid.
     fn read_bounded<T: Setting + PartialOrd>(
         &mut self,
         key: &str,
         value: &Spanned<DeValue<'_>>,
         slot: &mut T,
         bounds: RangeInclusive<T>,
-        or_what: &str,
+        alternative: &str,
     ) {
         match T::from_toml(value.get_ref()) {
             Ok(read) if bounds.contains(&read) => *slot = read,
             Ok(_) | Err(ValueError::Range) => {
                 let (least, most) = (bounds.start().show(), bounds.end().show());
-                let why = format!("must be from {least} to {most}{or_what}");
-                self.complain(key, value, &why);
+                let why = format!("must be from {least} to {most}{alternative}");
+                self.add_for_value(key, value, &why);
             }
-            Err(ValueError::Value(why)) => self.complain(key, value, &(why + or_what)),
+            Err(ValueError::Value(why)) => self.add_for_value(key, value, &(why + alternative)),
             Err(ValueError::Type) => {
                 let kind = value::kind(value.get_ref());
-                let why = format!("must be {}{or_what}, not {kind}", T::WANTED);
-                self.complain(key, value, &why);
+                let why = format!("must be {}{alternative}, not {kind}", T::WANTED);
+                self.add_for_value(key, value, &why);
             }
-            Err(wrong) => self.refuse::<T>(key, value, wrong),
+            Err(error) => self.reject::<T>(key, value, error),
         }
     }
 
@@ -254,13 +253,13 @@ impl<'a, 'p> Section<'a, 'p> {
     fn not_a_table(&mut self, value: &Spanned<DeValue<'_>>, title: &str) {
         let kind = value::kind(value.get_ref());
         let message =
-            format!("write {title} on a line of its own and its keys below it; here is {kind}");
+            format!("write {title} on its own line, with its keys below it; found {kind}");
         self.problems.add(value.span().start, message);
     }
 }
 
 /// Fills settings from the table.
-impl Visitor for Section<'_, '_> {
+impl SettingVisitor for Section<'_, '_> {
     fn plain<T: Setting>(&mut self, key: &'static str, slot: &mut T) {
         if let Some(value) = self.optional(key) {
             *slot = value.into_inner();
@@ -302,14 +301,14 @@ impl Visitor for Section<'_, '_> {
 mod tests {
     use crate::config::samples::{alone, error};
 
-    /// What is told of settings behind a right herd of eight lines.
+    /// Returns the errors of settings after a valid herd of eight lines.
     fn settings(text: &str) -> String {
         error(&(alone() + text))
     }
 
     #[test]
-    fn unknown_keys_are_told_with_those_that_are_known() {
-        for (text, told) in [
+    fn an_unknown_key_is_rejected_with_a_list_of_valid_keys() {
+        for (text, expected) in [
             (
                 "[log]\nlvel = \"info\"",
                 "h:10: [log] has no key \"lvel\"; it has dir, level, max_bytes and keep; \
@@ -331,43 +330,43 @@ mod tests {
                 "h:11: [places] has no key \"api_key\"; it has provider, file and google",
             ),
         ] {
-            assert_eq!(settings(text), told);
+            assert_eq!(settings(text), expected);
         }
     }
 
     #[test]
-    fn values_of_another_type_are_told_with_what_to_write() {
-        for (text, told) in [
+    fn a_value_of_another_type_is_rejected_with_an_example() {
+        for (text, expected) in [
             (
                 "[limits]\nidle = 600",
-                "h:10: idle = 600: must be a time with its unit in quotes, as in \"500ms\", \
-                 \"10min\" or \"1day\", not a whole number",
+                "h:10: idle = 600: must be a duration with a unit, in quotes, as in \"500ms\", \
+                 \"10min\" or \"1day\", not an integer",
             ),
             (
                 "[limits]\nmax_line = \"4096\"",
-                "h:10: max_line = \"4096\": must be a whole number without quotes, as in 4096, \
-                 not a text",
+                "h:10: max_line = \"4096\": must be an integer without quotes, as in 4096, \
+                 not a string",
             ),
             (
                 "[security]\ninsecure = \"yes\"",
-                "h:10: insecure = \"yes\": must be true or false, not a text",
+                "h:10: insecure = \"yes\": must be true or false, not a string",
             ),
             (
                 "[log]\ndir = [\n\"a\"]",
-                "h:10: dir = [...: must be a path in quotes, as in \"logs\", not a list",
+                "h:10: dir = [...: must be a path in quotes, as in \"logs\", not an array",
             ),
             (
                 "[log]\nlevel = 2026-01-01",
                 "h:10: level = 2026-01-01: must be a level in quotes, as in \"info\", not a date",
             ),
         ] {
-            assert_eq!(settings(text), told);
+            assert_eq!(settings(text), expected);
         }
     }
 
     #[test]
-    fn values_out_of_bounds_are_told_with_the_bounds() {
-        for (value, told) in [
+    fn a_value_out_of_bounds_is_rejected_with_the_bounds() {
+        for (value, expected) in [
             ("0", "0: must be from 1 to 1000"),
             ("-1", "-1: must be from 1 to 1000"),
             ("1_001", "1_001: must be from 1 to 1000"),
@@ -377,7 +376,7 @@ mod tests {
             ),
         ] {
             let text = format!("[limits]\nmax_waiting = {value}");
-            assert_eq!(settings(&text), format!("h:10: max_waiting = {told}"));
+            assert_eq!(settings(&text), format!("h:10: max_waiting = {expected}"));
         }
         assert_eq!(
             settings("[flooding]\nheartbeat = \"5ms\""),
@@ -393,30 +392,30 @@ mod tests {
         );
         assert_eq!(
             settings("[limits]\nconnections_per_address = \"none\""),
-            "h:10: connections_per_address = \"none\": must be a whole number without quotes, as in \
-             4096, or \"off\", not a text"
+            "h:10: connections_per_address = \"none\": must be an integer without quotes, as in \
+             4096, or \"off\", not a string"
         );
     }
 
     #[test]
-    fn tables_must_be_tables() {
+    fn a_value_in_place_of_a_table_is_rejected() {
         let shapes = "limits = 5\n[servers]\nname = \"a\"\n[[herd]]\n";
         assert_eq!(
             error(shapes),
-            "h:1: write [limits] on a line of its own and its keys below it; here is a whole number\n\
-             h:2: write [[servers]] on a line of its own and its keys below it; here is a table\n\
-             h:4: write [herd] on a line of its own and its keys below it; here is a list"
+            "h:1: write [limits] on its own line, with its keys below it; found an integer\n\
+             h:2: write [[servers]] on its own line, with its keys below it; found a table\n\
+             h:4: write [herd] on its own line, with its keys below it; found an array"
         );
         let mixed = "servers = [{}, 1]\nherd.name = \"a\"";
-        assert!(error(mixed).ends_with("here is a whole number"));
+        assert!(error(mixed).ends_with("found an integer"));
     }
 
     #[test]
-    fn every_mistake_is_told_in_the_order_of_the_file() {
+    fn all_errors_are_reported_in_the_order_of_the_file() {
         let text = "[flooding]\ndrain = \"2min\"\nretry = 1\n[log]\nkeep = 1001\n\
                     [limits]\nmax_clients = 0\n";
-        let told = settings(text);
-        let lines: Vec<&str> = told.lines().filter_map(|line| line.get(..5)).collect();
-        assert_eq!(lines, ["h:10:", "h:11:", "h:13:", "h:15:"], "{told}");
+        let errors = settings(text);
+        let lines: Vec<&str> = errors.lines().filter_map(|line| line.get(..5)).collect();
+        assert_eq!(lines, ["h:10:", "h:11:", "h:13:", "h:15:"], "{errors}");
     }
 }

@@ -1,24 +1,24 @@
-//! The `[[servers]]` of the file: each by itself, then all as one herd.
+//! The `[[servers]]` of the file: each by itself, then all together.
 
 use std::collections::{BTreeSet, HashMap};
 
 use toml::Spanned;
 
-use super::Server;
+use super::ServerConfig;
 use super::messages;
 use super::problems::Problems;
 use super::section::Section;
 use crate::model::address::Address;
 use crate::model::name::Name;
 
-/// Most servers of one herd. Each holds every report, so a herd wants far
-/// fewer; and lists of so many can be gone through without an index.
+/// Maximum number of servers of one herd. Every server holds every report, so useful herds
+/// are far smaller, and lists of this length need no index.
 pub const MAX_SERVERS: usize = 1000;
 
-/// Reads all servers and checks that they fit together. `None` means that a
-/// problem was noted.
-pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<Server>> {
-    let entries = file.each("servers", "[[servers]]", Entry::read)?;
+/// Reads all servers and checks that they fit together. `None` means that a problem was
+/// added.
+pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<ServerConfig>> {
+    let entries = file.each("servers", "[[servers]]", ServerTable::read)?;
     let problems = file.problems();
     if entries.is_empty() {
         problems.general("a herd needs servers: write a [[servers]] entry for each");
@@ -43,9 +43,9 @@ pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<Server>> {
         .collect()
 }
 
-/// An entry as far as it could be read. Where a server must have what is
-/// `None` here, a problem was noted.
-struct Entry {
+/// A `[[servers]]` table as far as it is valid. A problem was added for each required
+/// value that is `None`.
+struct ServerTable {
     line: usize,
     name: Option<Spanned<Name>>,
     clients: Option<Spanned<Address>>,
@@ -59,7 +59,7 @@ struct Entry {
     talks_to: Vec<Spanned<String>>,
 }
 
-impl Entry {
+impl ServerTable {
     fn read(section: &mut Section<'_, '_>) -> Self {
         Self {
             line: section.line(),
@@ -79,7 +79,7 @@ impl Entry {
         }
     }
 
-    fn into_server(self, neighbours: Vec<Name>) -> Option<Server> {
+    fn into_server(self, neighbours: Vec<Name>) -> Option<ServerConfig> {
         let clients = self.clients?.into_inner();
         let peers = self.peers?.into_inner();
         let clients_tls = self.clients_tls.map(Spanned::into_inner);
@@ -87,7 +87,7 @@ impl Entry {
         let or = |bind: Option<Spanned<Address>>, address: &Address| {
             bind.map_or_else(|| address.clone(), Spanned::into_inner)
         };
-        Some(Server {
+        Some(ServerConfig {
             line: self.line,
             name: self.name?.into_inner(),
             bind_clients: or(self.bind_clients, &clients),
@@ -109,12 +109,12 @@ impl Entry {
         self.name.as_ref().map(Spanned::get_ref)
     }
 
-    /// What messages call it.
+    /// Returns the name in messages.
     fn title(&self) -> &str {
-        self.name().map_or("a server without a name", Name::as_str)
+        self.name().map_or("an unnamed server", Name::as_str)
     }
 
-    /// The addresses that others dial, with their keys.
+    /// Returns the addresses that others dial, with their keys.
     fn dialled(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>)> {
         let clients = self.clients.iter().map(|address| ("clients", address));
         let peers = self.peers.iter().map(|address| ("peers", address));
@@ -124,12 +124,12 @@ impl Entry {
         clients.chain(peers).chain(tls).chain(web)
     }
 
-    /// Where it listens: for whom, on what, and whether that has a key of its
-    /// own, which begins with `bind_`.
+    /// Returns the listening addresses: the purpose, the address, and whether it has its own
+    /// key, which begins with `bind_`.
     fn listeners(&self) -> impl Iterator<Item = (&'static str, &Spanned<Address>, bool)> {
         let each = [
             ("clients", &self.bind_clients, &self.clients),
-            ("its neighbours", &self.bind_peers, &self.peers),
+            ("neighbours", &self.bind_peers, &self.peers),
             (
                 "clients with TLS",
                 &self.bind_clients_tls,
@@ -137,17 +137,17 @@ impl Entry {
             ),
             ("web", &self.bind_web, &self.web),
         ];
-        each.into_iter().filter_map(|(whom, bind, address)| {
-            let own = bind.as_ref().map(|bind| (whom, bind, true));
-            own.or_else(|| Some((whom, address.as_ref()?, false)))
+        each.into_iter().filter_map(|(purpose, bind, address)| {
+            let own = bind.as_ref().map(|bind| (purpose, bind, true));
+            own.or_else(|| Some((purpose, address.as_ref()?, false)))
         })
     }
 }
 
-/// No two names are the same, whatever the case: a name becomes part of file
-/// names and DNS names, where case may not count.
-fn check_names(entries: &[Entry], problems: &mut Problems) {
-    let mut seen: HashMap<String, &Entry> = HashMap::new();
+/// Rejects names that differ only by case: a name becomes part of file names and DNS
+/// names, where case may not count.
+fn check_names(entries: &[ServerTable], problems: &mut Problems) {
+    let mut seen: HashMap<String, &ServerTable> = HashMap::new();
     for entry in entries {
         let Some(name) = &entry.name else { continue };
         let folded = name.get_ref().as_str().to_ascii_lowercase();
@@ -155,7 +155,8 @@ fn check_names(entries: &[Entry], problems: &mut Problems) {
             continue;
         };
         let message = format!(
-            "name = \"{}\": the server on line {} is {} already; names must differ by more than case",
+            "name = \"{}\": the server on line {} has the name {}; names must differ by more than \
+             case",
             name.get_ref(),
             first.line,
             first.title(),
@@ -164,19 +165,18 @@ fn check_names(entries: &[Entry], problems: &mut Problems) {
     }
 }
 
-/// Who dials an address must find one server there, and of its two services
-/// the one that is meant.
-fn check_addresses(entries: &[Entry], problems: &mut Problems) {
-    let mut seen: HashMap<Spot, String> = HashMap::new();
+/// Rejects addresses that are dialled for more than one service.
+fn check_addresses(entries: &[ServerTable], problems: &mut Problems) {
+    let mut seen: HashMap<CanonicalAddress, String> = HashMap::new();
     for entry in entries {
         for (key, address) in entry.dialled() {
             let at = address.span().start;
             let owner = format!("{key} of {} on line {}", entry.title(), problems.line(at));
-            let Some(first) = seen.insert(Spot::of(address.get_ref()), owner) else {
+            let Some(first) = seen.insert(CanonicalAddress::of(address.get_ref()), owner) else {
                 continue;
             };
             let message = format!(
-                "{key} = \"{}\": this is {first} already; every service needs an address of its own",
+                "{key} = \"{}\": already used for {first}; every service needs its own address",
                 address.get_ref()
             );
             problems.add(at, message);
@@ -185,21 +185,22 @@ fn check_addresses(entries: &[Entry], problems: &mut Problems) {
     }
 }
 
-/// A server cannot listen twice on one address.
-fn check_listeners(entry: &Entry, problems: &mut Problems) {
-    let mut seen: HashMap<Spot, (&str, &Spanned<Address>, bool)> = HashMap::new();
-    for (whom, address, is_own) in entry.listeners() {
-        let this = (whom, address, is_own);
-        let Some((first, other, other_is_own)) = seen.insert(Spot::of(address.get_ref()), this)
+/// Rejects a server that would listen twice on one address.
+fn check_listeners(entry: &ServerTable, problems: &mut Problems) {
+    let mut seen: HashMap<CanonicalAddress, (&str, &Spanned<Address>, bool)> = HashMap::new();
+    for (purpose, address, is_own) in entry.listeners() {
+        let this = (purpose, address, is_own);
+        let Some((first, other, other_is_own)) =
+            seen.insert(CanonicalAddress::of(address.get_ref()), this)
         else {
             continue;
         };
-        // Without a key of their own, what others dial has clashed already.
+        // Addresses without their own keys were compared with those that others dial.
         if !is_own && !other_is_own {
             continue;
         }
         let message = format!(
-            "{} would listen for {first} and for {whom} on {}; each needs a port of its own",
+            "{} cannot listen for both {first} and {purpose} on {}; give each its own port",
             entry.title(),
             address.get_ref()
         );
@@ -207,13 +208,13 @@ fn check_listeners(entry: &Entry, problems: &mut Problems) {
     }
 }
 
-/// Where to listen for nobody is a mistake.
-fn check_web(entries: &[Entry], problems: &mut Problems) {
+/// Rejects a listening address of a web port that does not exist.
+fn check_web(entries: &[ServerTable], problems: &mut Problems) {
     for entry in entries {
         if let (None, Some(bind)) = (&entry.web, &entry.bind_web) {
             let message = format!(
-                "bind_web says where {} listens for web, and it has no web: \
-                 write web = \"HOST:PORT\", where monitoring reaches it",
+                "bind_web has no effect, since {} has no web; add web = \"HOST:PORT\", the address \
+                 that monitoring uses",
                 entry.title()
             );
             problems.add(bind.span().start, message);
@@ -221,11 +222,12 @@ fn check_web(entries: &[Entry], problems: &mut Problems) {
     }
 }
 
-/// An address as far as two of them can be told apart without a resolver.
+/// A canonical form of an address: equal forms are the same address, as far as that can
+/// be decided without a resolver.
 #[derive(PartialEq, Eq, Hash)]
-struct Spot(String, u16);
+struct CanonicalAddress(String, u16);
 
-impl Spot {
+impl CanonicalAddress {
     fn of(address: &Address) -> Self {
         let host = match address.ip() {
             Some(ip) => ip.to_canonical().to_string(),
@@ -235,8 +237,8 @@ impl Spot {
     }
 }
 
-/// For each entry, the numbers of the entries that it has a link with.
-fn links(entries: &[Entry], problems: &mut Problems) -> Vec<BTreeSet<usize>> {
+/// Returns the indexes of the entries that each entry has a link with.
+fn links(entries: &[ServerTable], problems: &mut Problems) -> Vec<BTreeSet<usize>> {
     let mut links = vec![BTreeSet::new(); entries.len()];
     let numbers: HashMap<&str, usize> = entries
         .iter()
@@ -254,27 +256,29 @@ fn links(entries: &[Entry], problems: &mut Problems) -> Vec<BTreeSet<usize>> {
                     links[i].insert(j);
                     links[j].insert(i);
                 }
-                None => tell_unknown(entries, other, problems),
+                None => add_unknown_server(entries, other, problems),
             }
         }
     }
     links
 }
 
-fn tell_unknown(entries: &[Entry], other: &Spanned<String>, problems: &mut Problems) {
+fn add_unknown_server(entries: &[ServerTable], other: &Spanned<String>, problems: &mut Problems) {
     let names: Option<Vec<&str>> = entries
         .iter()
         .map(|entry| entry.name().map(Name::as_str))
         .collect();
-    // The server that is meant may be the one whose name could not be read.
+    // The missing server may be the one whose name is invalid.
     let Some(names) = names else { return };
     let name = other.get_ref();
     let hint = match messages::did_you_mean(name, names.iter().copied()) {
-        hint if hint.is_empty() => format!("; its servers are {}", messages::list(names, "and")),
+        hint if hint.is_empty() => {
+            format!("; its servers are {}", messages::short_list(names, "and"))
+        }
         hint => hint,
     };
     let message = format!(
-        "talks_to names {}, which is no server of this herd{hint}",
+        "talks_to names {}, which is not a server of this herd{hint}",
         messages::quoted(name),
     );
     problems.add(other.span().start, message);
@@ -293,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn naming_one_side_or_both_or_twice_is_the_same_link() {
+    fn a_link_that_is_named_at_one_side_or_both_or_twice_is_one_link() {
         let once = parse(&herd(&[("A", &["C", "B"]), ("B", &[]), ("C", &["B"])]));
         assert_eq!(neighbours(&once), ["B C", "A C", "A B"]);
         let often: &[&str] = &["C", "B", "C"];
@@ -306,101 +310,99 @@ mod tests {
     }
 
     #[test]
-    fn talks_to_names_other_servers_of_the_herd() {
+    fn talks_to_must_name_other_servers_of_the_herd() {
         let talks_to: &[&str] = &["Jaques", "jaquez", "Riley", "Zed", "Jaquez"];
         let text = herd(&[("Riley", talks_to), ("Jaquez", &[])]);
         assert_eq!(
             error(&text),
-            "h:7: talks_to names \"Jaques\", which is no server of this herd; \
+            "h:7: talks_to names \"Jaques\", which is not a server of this herd; \
              did you mean \"Jaquez\"?\n\
-             h:7: talks_to names \"jaquez\", which is no server of this herd; \
+             h:7: talks_to names \"jaquez\", which is not a server of this herd; \
              did you mean \"Jaquez\" (case counts)?\n\
              h:7: talks_to of Riley names Riley itself\n\
-             h:7: talks_to names \"Zed\", which is no server of this herd; \
+             h:7: talks_to names \"Zed\", which is not a server of this herd; \
              its servers are Riley and Jaquez"
         );
     }
 
     #[test]
-    fn a_server_whose_name_is_wrong_is_not_missed_by_others() {
+    fn a_server_with_an_invalid_name_causes_no_error_at_those_that_name_it() {
         let text = herd(&[("Riley", &["Zoe_1"]), ("Zoe_1", &[])]);
         assert_eq!(
             error(&text),
-            "h:10: name = \"Zoe_1\": a name is 1 to 63 ASCII letters, digits and inner hyphens"
+            "h:10: name = \"Zoe_1\": a name has 1 to 63 ASCII letters, digits and inner hyphens"
         );
     }
 
     #[test]
-    fn names_differ_by_more_than_case() {
+    fn names_that_differ_only_by_case_are_rejected() {
         let text = herd(&[("Riley", &[]), ("riley", &[]), ("Riley", &[])]);
         assert_eq!(
             error(&text),
-            "h:10: name = \"riley\": the server on line 3 is Riley already; \
+            "h:10: name = \"riley\": the server on line 3 has the name Riley; \
              names must differ by more than case\n\
-             h:16: name = \"Riley\": the server on line 9 is riley already; \
+             h:16: name = \"Riley\": the server on line 9 has the name riley; \
              names must differ by more than case"
         );
     }
 
     #[test]
-    fn addresses_that_others_dial_are_all_different() {
+    fn equal_addresses_are_rejected() {
         let two = herd(&[("A", &[]), ("B", &[])]);
-        for (old, new, told) in [
+        for (old, new, expected) in [
             (
                 "13001",
                 "13000",
-                "12: peers = \"127.0.0.1:13000\": this is peers of A on line 6",
+                "12: peers = \"127.0.0.1:13000\": already used for peers of A on line 6",
             ),
             (
                 "12001",
                 "12000",
-                "11: clients = \"127.0.0.1:12000\": this is clients of A on line 5",
+                "11: clients = \"127.0.0.1:12000\": already used for clients of A on line 5",
             ),
             (
                 "12001",
                 "13000",
-                "11: clients = \"127.0.0.1:13000\": this is peers of A on line 6",
+                "11: clients = \"127.0.0.1:13000\": already used for peers of A on line 6",
             ),
             (
                 "13001",
                 "12001",
-                "12: peers = \"127.0.0.1:12001\": this is clients of B on line 11",
+                "12: peers = \"127.0.0.1:12001\": already used for clients of B on line 11",
             ),
         ] {
-            let told = format!("h:{told} already; every service needs an address of its own");
-            assert_eq!(error(&two.replace(old, new)), told);
+            let expected = format!("h:{expected}; every service needs its own address");
+            assert_eq!(error(&two.replace(old, new)), expected);
         }
         let same = two
             .replace("127.0.0.1:13000", "[::1]:13000")
             .replace("127.0.0.1:13001", "[0:0::1]:13000");
-        assert!(error(&same).contains("this is peers of A"));
+        assert!(error(&same).contains("already used for peers of A"));
         let same = two.replace("127.0.0.1:1300", "Edge.example.org:1300");
         let same = same.replace("Edge.example.org:13001", "edge.example.org:13000");
-        assert!(error(&same).contains("this is peers of A"));
+        assert!(error(&same).contains("already used for peers of A"));
     }
 
     #[test]
-    fn addresses_have_a_host_and_a_port_that_can_be_dialled() {
+    fn addresses_need_a_host_and_a_port_that_can_be_dialled() {
         for (key, port) in [("clients", 12000), ("peers", 13000)] {
             let old = format!("{key} = \"127.0.0.1:{port}\"");
             for (new, why) in [
-                ("127.0.0.1:0", "it needs a port from 1 to 65535"),
+                ("127.0.0.1:0", "the port must be from 1 to 65535"),
                 ("127.0.0.1", "it must end in a colon and a port"),
                 ("http://a:1", "an IPv6 address needs brackets"),
             ] {
-                let told = error(&alone().replace(&old, &format!("{key} = \"{new}\"")));
-                assert!(
-                    told.contains(&format!("{key} = \"{new}\": {why}")),
-                    "{told}"
-                );
+                let errors = error(&alone().replace(&old, &format!("{key} = \"{new}\"")));
+                let expected = format!("{key} = \"{new}\": {why}");
+                assert!(errors.contains(&expected), "{errors}");
             }
-            let told = error(&alone().replace(&old, ""));
-            assert!(told.starts_with(&format!("h:3: [[servers]] needs {key}: an address")));
+            let errors = error(&alone().replace(&old, ""));
+            assert!(errors.starts_with(&format!("h:3: [[servers]] needs {key}: an address")));
         }
     }
 
     #[test]
-    fn a_server_listens_where_others_reach_it_unless_told_otherwise() {
+    fn a_server_listens_on_its_dialled_address_by_default() {
         let config = parse(&alone());
         assert_eq!(config.servers[0].bind_clients, config.servers[0].clients);
         assert_eq!(config.servers[0].bind_peers, config.servers[0].peers);
@@ -412,18 +414,18 @@ mod tests {
 
     #[test]
     fn a_server_cannot_listen_twice_on_one_address() {
-        let clash = "h:9: Riley would listen for clients and for its neighbours on \
-                     127.0.0.1:12000; each needs a port of its own";
+        let clash = "h:9: Riley cannot listen for both clients and neighbours on \
+                     127.0.0.1:12000; give each its own port";
         assert_eq!(
             error(&(alone() + "bind_peers = \"127.0.0.1:12000\"")),
             clash
         );
         let everywhere = "bind_peers = \"0.0.0.0:5\"\nbind_clients = \"0.0.0.0:5\"";
-        assert!(error(&(alone() + everywhere)).starts_with("h:10: Riley would listen"));
+        assert!(error(&(alone() + everywhere)).starts_with("h:10: Riley cannot listen for both"));
     }
 
     #[test]
-    fn a_server_tells_how_it_is_only_where_the_file_says() {
+    fn a_server_has_a_web_port_only_if_the_file_sets_one() {
         let config = parse(&alone());
         assert_eq!(config.servers[0].web, None);
         assert_eq!(config.plan(&config.servers[0]).bind_web, None);
@@ -436,23 +438,23 @@ mod tests {
         assert_eq!(shown(both), ["a.lan:1", "0.0.0.0:2"]);
         assert_eq!(
             error(&(alone() + "bind_web = \"[::]:2\"")),
-            "h:9: bind_web says where Riley listens for web, and it has no web: \
-             write web = \"HOST:PORT\", where monitoring reaches it"
+            "h:9: bind_web has no effect, since Riley has no web; add web = \"HOST:PORT\", the \
+             address that monitoring uses"
         );
     }
 
     #[test]
-    fn web_needs_an_address_of_its_own() {
+    fn web_needs_its_own_address() {
         assert_eq!(
             error(&(alone() + "web = \"127.0.0.1:13000\"")),
-            "h:9: web = \"127.0.0.1:13000\": this is peers of Riley on line 6 already; \
-             every service needs an address of its own"
+            "h:9: web = \"127.0.0.1:13000\": already used for peers of Riley on line 6; \
+             every service needs its own address"
         );
         let clash = "web = \"127.0.0.1:9\"\nbind_web = \"127.0.0.1:13000\"";
         assert_eq!(
             error(&(alone() + clash)),
-            "h:10: Riley would listen for its neighbours and for web on 127.0.0.1:13000; \
-             each needs a port of its own"
+            "h:10: Riley cannot listen for both neighbours and web on 127.0.0.1:13000; \
+             give each its own port"
         );
     }
 

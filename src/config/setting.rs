@@ -1,21 +1,21 @@
-//! One setting, whatever its type: how a table is walked, and how a value is shown.
+//! One setting of any type: the walk over a table, and values as text.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::messages;
 use super::value::FromToml;
+use crate::format;
 use crate::log;
 use crate::model::networks::Network;
 
-/// A walk over the settings of one table, to fill them from a file or to list
-/// their values.
-pub(super) trait Visitor {
-    /// A setting that may have any value of its type.
+/// A walk over the settings of one table, which fills them from a file or lists their
+/// values.
+pub(super) trait SettingVisitor {
+    /// Visits a setting without bounds.
     fn plain<T: Setting>(&mut self, key: &'static str, slot: &mut T);
 
-    /// A setting that may have any value within bounds, both included.
+    /// Visits a setting with inclusive bounds.
     fn bounded<T: Setting + PartialOrd>(
         &mut self,
         key: &'static str,
@@ -23,7 +23,7 @@ pub(super) trait Visitor {
         bounds: RangeInclusive<T>,
     );
 
-    /// A setting within bounds, or `"off"`.
+    /// Visits a setting with inclusive bounds that may be `"off"`.
     fn bounded_or_off<T: Setting + PartialOrd + Default>(
         &mut self,
         key: &'static str,
@@ -35,13 +35,13 @@ pub(super) trait Visitor {
 /// The value that turns a setting off.
 pub(super) const OFF: &str = "off";
 
-/// A value that a setting can have.
+/// A type of a setting's value.
 pub(super) trait Setting: FromToml {
-    /// The value for people: as in the file, without its quotes.
+    /// Returns the value for people: as in the file, without quotes.
     fn show(&self) -> String;
 }
 
-macro_rules! shown_as_displayed {
+macro_rules! show_by_display {
     ($($value:ty),*) => {$(
         impl Setting for $value {
             fn show(&self) -> String {
@@ -51,7 +51,7 @@ macro_rules! shown_as_displayed {
     )*};
 }
 
-shown_as_displayed!(bool, u32, u64, usize, log::Level);
+show_by_display!(bool, u32, u64, usize, log::Level);
 
 impl Setting for Duration {
     fn show(&self) -> String {
@@ -67,10 +67,10 @@ impl Setting for PathBuf {
 
 impl Setting for Vec<Network> {
     fn show(&self) -> String {
-        let texts: Vec<String> = self.iter().map(Network::to_string).collect();
-        match texts.as_slice() {
-            [] => "[]".to_owned(),
-            _ => messages::list(texts.iter().map(String::as_str), "and"),
+        if self.is_empty() {
+            "[]".to_owned()
+        } else {
+            format::list(self.iter().map(Network::to_string), "and")
         }
     }
 }

@@ -1,53 +1,53 @@
-//! The settings of a config as people read them.
+//! The settings of a config as text for people.
 
 use std::ops::RangeInclusive;
 
 use super::Config;
-use super::setting::{OFF, Setting, Visitor};
+use super::setting::{OFF, Setting, SettingVisitor};
 use super::{provider, settings};
 
-/// One setting and its value.
+/// One setting and its value, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SettingLine {
-    /// Its table, without brackets.
+    /// The table, without brackets.
     pub(super) table: &'static str,
-    /// Its key.
+    /// The key.
     pub(super) key: &'static str,
-    /// Its value.
+    /// The value.
     pub(super) value: String,
-    /// Its least and greatest value, where it has bounds.
+    /// The least and the greatest value, if the setting has bounds.
     pub(super) bounds: Option<(String, String)>,
 }
 
-/// All optional settings of a config. The same settings stand at the same
-/// places of the list, whatever the config.
-pub(super) fn tell(config: &Config) -> Vec<SettingLine> {
-    // A visitor may change what it visits; this one does not, and gets a copy.
+/// Returns all optional settings of a config, in an order that does not depend on the
+/// config.
+pub(super) fn setting_lines(config: &Config) -> Vec<SettingLine> {
+    // A visitor takes mutable settings; this one changes nothing, so a copy will do.
     let mut config = config.clone();
-    let mut teller = SettingLister::default();
-    provider::places(teller.table("places"), &mut config.places);
-    provider::google(teller.table("places.google"), &mut config.places);
-    settings::log(teller.table("log"), &mut config.log, &mut config.log_level);
+    let mut lister = SettingLister::default();
+    provider::places(lister.table("places"), &mut config.places);
+    provider::google(lister.table("places.google"), &mut config.places);
+    settings::log(lister.table("log"), &mut config.log, &mut config.log_level);
     settings::security(
-        teller.table("security"),
+        lister.table("security"),
         &mut config.insecure,
         &mut config.tls,
     );
-    settings::networks(teller.table("clients"), &mut config.clients.networks);
-    settings::web(teller.table("web"), &mut config.web);
+    settings::networks(lister.table("clients"), &mut config.clients.networks);
+    settings::web(lister.table("web"), &mut config.web);
     settings::limits(
-        teller.table("limits"),
+        lister.table("limits"),
         &mut config.clients,
         &mut config.gateway,
     );
-    settings::flooding(teller.table("flooding"), &mut config.peers);
-    teller.told
+    settings::flooding(lister.table("flooding"), &mut config.peers);
+    lister.lines
 }
 
 #[derive(Default)]
 struct SettingLister {
     table: &'static str,
-    told: Vec<SettingLine>,
+    lines: Vec<SettingLine>,
 }
 
 impl SettingLister {
@@ -57,7 +57,7 @@ impl SettingLister {
     }
 
     fn push(&mut self, key: &'static str, value: String, bounds: Option<(String, String)>) {
-        self.told.push(SettingLine {
+        self.lines.push(SettingLine {
             table: self.table,
             key,
             value,
@@ -66,7 +66,7 @@ impl SettingLister {
     }
 }
 
-impl Visitor for SettingLister {
+impl SettingVisitor for SettingLister {
     fn plain<T: Setting>(&mut self, key: &'static str, slot: &mut T) {
         self.push(key, slot.show(), None);
     }

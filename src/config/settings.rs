@@ -1,19 +1,18 @@
 //! The optional settings except those of `[places]`: each is named here, once, with its bounds.
 //!
-//! Their defaults are those of the folders that own them. What each one means
-//! and what too high and too low cost stands in `config/herd.toml`; a test
-//! holds that file to the bounds and defaults here. The folders' types are
-//! taken apart field by field, so that none can be forgotten.
+//! Defaults are those of the folders that own the types. `config/herd.toml` explains each
+//! setting, and a test compares that file with the bounds and defaults here. The types
+//! are destructured without `..`, so that a new field cannot be left out.
 
 use std::time::Duration;
 
-use super::setting::Visitor;
+use super::setting::SettingVisitor;
 use super::tls::TlsSettings;
 use crate::model::networks::Networks;
 use crate::{clients, gateway, log, peers, web};
 
-/// The settings of `[log]`.
-pub(super) fn log(on: &mut impl Visitor, settings: &mut log::LogSettings, level: &mut log::Level) {
+/// Visits the settings of `[log]`.
+pub(super) fn log(on: &mut impl SettingVisitor, settings: &mut log::LogSettings, level: &mut log::Level) {
     let log::LogSettings {
         dir,
         max_bytes,
@@ -25,8 +24,8 @@ pub(super) fn log(on: &mut impl Visitor, settings: &mut log::LogSettings, level:
     on.bounded("keep", keep, 0..=log::LogSettings::MAX_KEEP);
 }
 
-/// The settings of `[security]`.
-pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool, tls: &mut TlsSettings) {
+/// Visits the settings of `[security]`.
+pub(super) fn security(on: &mut impl SettingVisitor, insecure: &mut bool, tls: &mut TlsSettings) {
     on.plain("insecure", insecure);
     let TlsSettings {
         ca,
@@ -42,22 +41,22 @@ pub(super) fn security(on: &mut impl Visitor, insecure: &mut bool, tls: &mut Tls
     on.plain("clients_key", clients_key);
 }
 
-/// The settings of `[clients]`, and part of those of `[web]`.
-pub(super) fn networks(on: &mut impl Visitor, networks: &mut Networks) {
+/// Visits the networks of `[clients]` or `[web]`.
+pub(super) fn networks(on: &mut impl SettingVisitor, networks: &mut Networks) {
     let Networks { allow, deny } = networks;
     on.plain("allow", allow);
     on.plain("deny", deny);
 }
 
-/// The settings of `[web]`.
-pub(super) fn web(on: &mut impl Visitor, settings: &mut web::WebSettings) {
+/// Visits the settings of `[web]`.
+pub(super) fn web(on: &mut impl SettingVisitor, settings: &mut web::WebSettings) {
     let web::WebSettings { networks: from } = settings;
     networks(on, from);
 }
 
-/// The settings of `[limits]`.
+/// Visits the settings of `[limits]`.
 pub(super) fn limits(
-    on: &mut impl Visitor,
+    on: &mut impl SettingVisitor,
     clients: &mut clients::ClientSettings,
     gateway: &mut gateway::GatewaySettings,
 ) {
@@ -71,7 +70,7 @@ pub(super) fn limits(
         write,
         max_waiting,
     } = clients;
-    // The longest valid command that wastes no white space has 360 bytes.
+    // The longest valid command without superfluous white space has 360 bytes.
     on.bounded("max_line", max_line, 512..=MIB);
     on.bounded("max_connections", max_connections, 1..=1_000_000);
     on.bounded_or_off(
@@ -93,8 +92,8 @@ pub(super) fn limits(
     on.bounded_or_off("expire_after", expire_after, secs(1)..=years(100));
 }
 
-/// The settings of `[flooding]`.
-pub(super) fn flooding(on: &mut impl Visitor, settings: &mut peers::PeerSettings) {
+/// Visits the settings of `[flooding]`.
+pub(super) fn flooding(on: &mut impl SettingVisitor, settings: &mut peers::PeerSettings) {
     let peers::PeerSettings {
         heartbeat,
         attempt,
@@ -137,7 +136,7 @@ const fn days(number: u64) -> Duration {
     secs(number * 86_400)
 }
 
-/// Years of 365.25 days, as they are read from the file.
+/// Returns years of 365.25 days, as humantime reads them.
 const fn years(number: u64) -> Duration {
     secs(number * 31_557_600)
 }

@@ -1,5 +1,5 @@
-//! Herds of any shape are read as they were written. That any other text has an
-//! answer, and never a panic, is the matter of `tests/security/fuzz`.
+//! Property tests: herds of any shape are parsed as written. `tests/security/fuzz` holds
+//! that no other text panics.
 
 use std::collections::HashSet;
 
@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::Config;
 use super::samples::{herd, parse};
 
-/// Names and dialled addresses are each there once, and every link has two
-/// different ends that know of it.
+/// Asserts that names and dialled addresses are unique, and that every link has two
+/// different ends that both list it.
 fn assert_herd(config: &Config) {
     let servers = &config.servers;
     assert!(!servers.is_empty());
@@ -34,7 +34,9 @@ fn assert_herd(config: &Config) {
 
 proptest! {
     #[test]
-    fn a_herd_is_read_as_it_was_written(links in prop::collection::vec((0..8_usize, 0..8_usize), 0..20)) {
+    fn a_herd_is_parsed_as_written(
+        links in prop::collection::vec((0..8_usize, 0..8_usize), 0..20),
+    ) {
         let names: Vec<String> = (0..8).map(|i| format!("s{i}")).collect();
         let named = |i: usize| -> Vec<&str> {
             let links = links.iter().filter(|(a, b)| *a == i && a != b);
@@ -48,7 +50,8 @@ proptest! {
         for (i, server) in config.servers.iter().enumerate() {
             let read: Vec<&str> = server.neighbours.iter().map(|name| name.as_str()).collect();
             let linked = |j: usize| i != j && (links.contains(&(i, j)) || links.contains(&(j, i)));
-            let written: Vec<&str> = (0..8).filter(|&j| linked(j)).map(|j| names[j].as_str()).collect();
+            let written: Vec<&str> =
+                (0..8).filter(|&j| linked(j)).map(|j| names[j].as_str()).collect();
             prop_assert_eq!(read, written);
         }
     }

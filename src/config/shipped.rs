@@ -1,8 +1,7 @@
-//! Tests of `config/herd.toml`: it is the classic herd, and its comments are
-//! true.
+//! Tests of `config/herd.toml`: it is the classic herd, and its comments are true.
 
-use super::setting_lines::{SettingLine, tell};
-use super::{Config, Server, TlsSettings};
+use super::setting_lines::{SettingLine, setting_lines};
+use super::{Config, ServerConfig, TlsSettings};
 use crate::places::PlacesSettings;
 use crate::places::google::{FieldMask, GoogleApi};
 use crate::{clients, gateway, log, peers, web};
@@ -13,7 +12,7 @@ fn parse(text: &str) -> Config {
     Config::parse(text, "config/herd.toml").unwrap()
 }
 
-/// Settings that have no default to show, and stand there as an example.
+/// Settings without a default, which the file shows with an example.
 const WITHOUT_DEFAULT: [&str; 8] = [
     "file",
     "base_url",
@@ -25,13 +24,13 @@ const WITHOUT_DEFAULT: [&str; 8] = [
     "clients_key",
 ];
 
-/// The key that a line shows with its default, as in `# key = value`.
+/// Returns the key of a line that shows a default, as in `# key = value`.
 fn shown_default(line: &str) -> Option<&str> {
     let (key, _) = line.strip_prefix("# ")?.split_once(" = ")?;
     (!key.contains(' ')).then_some(key)
 }
 
-/// The file with every default taken out of its comment.
+/// Returns the file with every default uncommented.
 fn uncommented() -> String {
     let uncomment = |line| match shown_default(line) {
         Some(_) => &line[2..],
@@ -44,10 +43,10 @@ fn uncommented() -> String {
         .join("\n")
 }
 
-/// The comment that ends in the default of a setting.
+/// Returns the comment that ends in the default of a setting.
 fn comment<'a>(text: &'a str, setting: &SettingLine) -> &'a str {
     let table = format!("\n[{}]\n", setting.table);
-    let (_, body) = text.split_once(&table).expect("the table is there");
+    let (_, body) = text.split_once(&table).expect("the table exists");
     let body = body.split("\n[").next().unwrap();
     body.split("\n\n")
         .find(|comment| comment.lines().filter_map(shown_default).eq([setting.key]))
@@ -60,10 +59,10 @@ fn comment<'a>(text: &'a str, setting: &SettingLine) -> &'a str {
 }
 
 #[test]
-fn it_is_the_classic_herd() {
+fn the_shipped_file_is_the_classic_herd() {
     let config = parse(SHIPPED);
     assert_eq!(config.herd.as_str(), "classic");
-    let told = |server: &Server| {
+    let line = |server: &ServerConfig| {
         let neighbours: Vec<&str> = server.neighbours.iter().map(|name| name.as_str()).collect();
         format!(
             "{} {} {} {}",
@@ -73,7 +72,7 @@ fn it_is_the_classic_herd() {
             neighbours.join(",")
         )
     };
-    let servers: Vec<String> = config.servers.iter().map(told).collect();
+    let servers: Vec<String> = config.servers.iter().map(line).collect();
     assert_eq!(
         servers,
         [
@@ -88,7 +87,7 @@ fn it_is_the_classic_herd() {
 }
 
 #[test]
-fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
+fn the_shipped_file_and_the_defaults_in_its_comments_change_no_setting() {
     assert_ne!(uncommented(), SHIPPED.trim_end());
     for text in [SHIPPED, &uncommented()] {
         let config = parse(text);
@@ -106,7 +105,7 @@ fn it_changes_no_setting_and_neither_do_the_defaults_in_its_comments() {
 }
 
 #[test]
-fn the_examples_of_tls_are_right_for_every_server() {
+fn the_examples_of_tls_are_valid_for_every_server() {
     let (before, after) = SHIPPED.split_once("# sets the certificate.").unwrap();
     let (server, after) = after.split_once("\n\n[[servers]]").unwrap();
     let (between, security) = after.split_once("[security]\n").unwrap();
@@ -128,7 +127,7 @@ fn the_examples_of_tls_are_right_for_every_server() {
 
 #[test]
 fn every_setting_has_a_comment_that_states_its_bounds_and_costs() {
-    for setting in tell(&parse(SHIPPED)) {
+    for setting in setting_lines(&parse(SHIPPED)) {
         if WITHOUT_DEFAULT.contains(&setting.key) {
             assert!(SHIPPED.contains(&format!("\n#     {} = ", setting.key)));
             continue;
@@ -145,25 +144,25 @@ fn every_setting_has_a_comment_that_states_its_bounds_and_costs() {
     }
 }
 
-/// The file with every example of `[places]` taken out of its comment.
+/// Returns the file with every example of `[places]` uncommented.
 fn with_examples() -> String {
     let (before, places) = SHIPPED.split_once("[places]\n").unwrap();
     format!("{before}[places]\n{}", places.replace("\n#     ", "\n"))
 }
 
 #[test]
-fn the_example_of_fields_names_all_but_the_dear_ones() {
+fn the_example_of_fields_lists_all_except_the_expensive_ones() {
     let text = with_examples().replace("[places]\n", "[places]\nprovider = \"google-new\"\n");
     let PlacesSettings::Google(google) = parse(&text).places else {
         panic!("another provider");
     };
-    let dear = [
+    let expensive = [
         "currentOpeningHours",
         "priceLevel",
         "rating",
         "userRatingCount",
     ];
-    let cheap = FieldMask::names().filter(|name| !dear.contains(name));
+    let cheap = FieldMask::names().filter(|name| !expensive.contains(name));
     assert_eq!(google.api, GoogleApi::New(FieldMask::parse(cheap).unwrap()));
     assert!(google.base_url.is_some());
     let file = Some("places.csv".into());
@@ -172,10 +171,10 @@ fn the_example_of_fields_names_all_but_the_dear_ones() {
 }
 
 #[test]
-fn every_default_can_be_changed_and_its_bounds_are_in_force() {
+fn every_default_can_be_changed_within_its_bounds_only() {
     // The settings of Google are kept only where it is the provider.
     let text = uncommented().replace("provider = \"offline\"", "provider = \"google\"");
-    for setting in tell(&parse(SHIPPED)) {
+    for setting in setting_lines(&parse(SHIPPED)) {
         let Some((least, most)) = &setting.bounds else {
             continue;
         };
@@ -187,11 +186,9 @@ fn every_default_can_be_changed_and_its_bounds_are_in_force() {
             let new = format!("{} = {quote}{value}{quote}", setting.key);
             let text = text.replacen(&line.unwrap()[2..], &new, 1);
             Config::parse(&text, "h").map(|config| {
-                let told = tell(&config);
-                told.into_iter()
-                    .find(|t| t.key == setting.key)
-                    .unwrap()
-                    .value
+                let lines = setting_lines(&config);
+                let mut lines = lines.into_iter();
+                lines.find(|line| line.key == setting.key).unwrap().value
             })
         };
         assert_eq!(&with(least).unwrap(), least);

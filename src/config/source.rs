@@ -1,4 +1,4 @@
-//! From a path to text.
+//! Reads the text of a config file.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,11 +7,11 @@ use std::path::Path;
 use super::error::ConfigError;
 use super::problems::Problems;
 
-/// Largest file, in bytes: room for thousands of servers. It bounds every
+/// Maximum size of a file, in bytes: room for thousands of servers. It bounds every
 /// list in a config, since each element takes bytes of its own.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Reads a file of UTF-8 and at most [`MAX_FILE_BYTES`].
+/// Reads a file of UTF-8, of at most [`MAX_FILE_BYTES`].
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
     File::open(path)
@@ -29,7 +29,8 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 fn too_large(path: &Path) -> ConfigError {
     let mut problems = Problems::new("");
     problems.general(format!(
-        "this file is larger than {MAX_FILE_BYTES} bytes, which no herd needs; is it the right one?"
+        "the file is larger than the limit of {MAX_FILE_BYTES} bytes; check that it is the \
+         herd's file"
     ));
     problems.into_error(path)
 }
@@ -40,7 +41,7 @@ fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
     let mut problems = Problems::new(&text);
     problems.exact(
         valid,
-        "this is no UTF-8; save the file as UTF-8 (plain ASCII is UTF-8 too)",
+        "not UTF-8; save the file as UTF-8 (plain ASCII is UTF-8 too)",
     );
     problems.into_error(path)
 }
@@ -58,25 +59,27 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_so_and_names_the_way_out() {
+    fn an_unreadable_file_is_reported_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let missing = read(&dir.path().join("no.toml")).unwrap_err().to_string();
-        assert!(missing.contains("no.toml: there is no such file; --config FILE names another"));
+        assert!(missing.contains("no.toml: no such file; name another one with --config FILE"));
         assert!(missing.contains("config/herd.toml"));
         let directory = read(dir.path()).unwrap_err().to_string();
-        assert!(directory.contains("this is a directory"), "{directory}");
+        assert!(directory.contains("is a directory"), "{directory}");
     }
 
     #[test]
-    fn other_encodings_are_found_by_line_and_column() {
+    fn other_encodings_are_reported_with_line_and_column() {
         let error = error_of(b"# caf\xc3\xa9\n# caf\xe9 ol\xe9\n");
-        assert!(error.starts_with("FILE:2:6: this is no UTF-8"), "{error}");
+        assert!(error.starts_with("FILE:2:6: not UTF-8"), "{error}");
     }
 
     #[test]
-    fn a_huge_file_is_not_read_to_its_end() {
+    fn a_file_beyond_the_limit_is_rejected() {
         let full = vec![b'#'; MAX_FILE_BYTES as usize + 1];
-        assert!(error_of(&full).starts_with("FILE: this file is larger than 1048576 bytes"));
+        assert!(
+            error_of(&full).starts_with("FILE: the file is larger than the limit of 1048576 bytes")
+        );
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("herd.toml");
         std::fs::write(&path, &full[1..]).unwrap();

@@ -1,18 +1,19 @@
-//! The files of TLS that `[security]` names.
+//! The TLS files that `[security]` names.
 
 use std::path::{Path, PathBuf};
 
-use super::Server;
+use super::ServerConfig;
 use super::problems::Problems;
 use super::section::Section;
+use crate::format;
 use crate::model::name::Name;
 use crate::tls::{Files, Pair};
 
-/// What stands for the name of a server in the path of a file.
-const NAME: &str = "{name}";
+/// The placeholder for a server's name in a path.
+const NAME_PLACEHOLDER: &str = "{name}";
 
-/// Where certificates and keys are. Either all of `ca`, `certificate` and `key`
-/// are there or none, and so with the two for clients.
+/// The paths of certificates and keys. `ca`, `certificate` and `key` are all set or none
+/// is, and so are the two for clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     pub(super) ca: Option<PathBuf>,
@@ -23,27 +24,27 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
-    /// Do servers talk by TLS?
+    /// Returns whether servers use TLS with each other.
     pub fn is_on(&self) -> bool {
         self.ca.is_some()
     }
 
-    /// The CA of the herd, for whoever calls its servers by TLS.
+    /// Returns the CA file of the herd, for callers of its servers.
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()
     }
 
-    /// What a server uses to talk with others, if they use TLS.
-    pub fn links_of(&self, server: &Name) -> Option<Files> {
+    /// Returns the files of `server` for links, if servers use TLS.
+    pub fn for_links_of(&self, server: &Name) -> Option<Files> {
         let own = self.pair(&self.certificate, &self.key, server)?;
         let ca = self.ca.clone()?;
         Some(Files { ca, own })
     }
 
-    /// What a server shows to clients that use TLS.
-    pub fn shown_by(&self, server: &Name) -> Option<Pair> {
-        let for_clients = self.pair(&self.clients_certificate, &self.clients_key, server);
-        for_clients.or_else(|| self.pair(&self.certificate, &self.key, server))
+    /// Returns the certificate and key of `server` for clients that use TLS.
+    pub fn for_clients_of(&self, server: &Name) -> Option<Pair> {
+        let own_for_clients = self.pair(&self.clients_certificate, &self.clients_key, server);
+        own_for_clients.or_else(|| self.pair(&self.certificate, &self.key, server))
     }
 
     fn pair(
@@ -58,7 +59,7 @@ impl TlsSettings {
         })
     }
 
-    /// Notes what is missing beside what is there.
+    /// Adds a problem for each path that is missing beside a related one.
     pub(super) fn check(&self, section: &mut Section<'_, '_>) {
         let links = [
             ("ca", &self.ca),
@@ -73,21 +74,21 @@ impl TlsSettings {
             let is_begun = group.iter().any(|(_, path)| path.is_some());
             for (key, _) in group.iter().filter(|(_, path)| is_begun && path.is_none()) {
                 let all: Vec<&str> = group.iter().map(|(key, _)| *key).collect();
-                let all = super::messages::list(all, "and");
+                let all = format::list(all, "and");
                 section.add(format!(
-                    "[security] lacks {key}: {all} belong together, all of them or none"
+                    "[security] lacks {key}; set {all} together, or none of them"
                 ));
             }
         }
     }
 
-    /// Notes where there is nothing to show to clients.
-    pub(super) fn check_clients(&self, servers: &[Server], problems: &mut Problems) {
+    /// Adds a problem if a server has `clients_tls` and no certificate for it.
+    pub(super) fn check_clients(&self, servers: &[ServerConfig], problems: &mut Problems) {
         let has_pair = self.certificate.is_some() || self.clients_certificate.is_some();
         let with_tls = servers.iter().find(|server| server.clients_tls.is_some());
         if let Some(server) = with_tls.filter(|_| !has_pair) {
             problems.general(format!(
-                "{} has clients_tls and no certificate to show there: set clients_certificate and \
+                "{} has clients_tls and no certificate for it; set clients_certificate and \
                  clients_key under [security], or ca, certificate and key",
                 server.name
             ));
@@ -95,10 +96,11 @@ impl TlsSettings {
     }
 }
 
-/// A path that is no UTF-8 came from no file of ours, and stays as it is.
+/// Inserts the name of a server into a path. A path that is not UTF-8 stays as it is: it is
+/// not from a config file.
 fn for_server(path: &Path, server: &Name) -> PathBuf {
     match path.to_str() {
-        Some(text) => text.replace(NAME, server.as_str()).into(),
+        Some(text) => text.replace(NAME_PLACEHOLDER, server.as_str()).into(),
         None => path.to_owned(),
     }
 }
@@ -111,7 +113,7 @@ mod tests {
                          key = \"/{name}/{name}.key\"\n";
 
     #[test]
-    fn every_server_has_files_of_its_own() {
+    fn the_placeholder_gives_every_server_its_own_files() {
         let config = parse(&(alone() + "clients_tls = \"127.0.0.1:9\"\n" + LINKS));
         let plan = config.plan(&config.servers[0]);
         let files = plan.tls.unwrap();
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_may_be_shown_another_certificate_and_on_another_address() {
+    fn clients_may_get_another_certificate_on_another_address() {
         let server = "clients_tls = \"riley.example.org:9\"\nbind_clients_tls = \"0.0.0.0:8\"\n";
         let clients = "clients_certificate = \"public.pem\"\nclients_key = \"public.key\"\n";
         for security in [LINKS, "[security]\n"] {
@@ -134,38 +136,38 @@ mod tests {
             assert_eq!(address.to_string(), "0.0.0.0:8");
             assert_eq!(pair.certificate.to_str(), Some("public.pem"));
             assert_eq!(plan.tls.is_some(), security == LINKS);
-            let told = config.explain();
-            assert!(told.contains("with TLS  "), "{told}");
+            let text = config.explain();
+            assert!(text.contains("with TLS  "), "{text}");
             assert!(
-                told.contains("listens, with TLS, on  0.0.0.0:8\n"),
-                "{told}"
+                text.contains("listens, with TLS, on  0.0.0.0:8\n"),
+                "{text}"
             );
         }
     }
 
     #[test]
-    fn what_belongs_together_is_there_or_not_at_all() {
+    fn related_paths_are_all_set_or_none_is() {
         let missing = error(&(alone() + "[security]\ncertificate = \"a\"\nclients_key = \"b\"\n"));
         assert_eq!(
             missing,
-            "h:9: [security] lacks ca: ca, certificate and key belong together, all of them or none\n\
-             h:9: [security] lacks key: ca, certificate and key belong together, all of them or none\n\
-             h:9: [security] lacks clients_certificate: clients_certificate and clients_key belong \
-             together, all of them or none"
+            "h:9: [security] lacks ca; set ca, certificate and key together, or none of them\n\
+             h:9: [security] lacks key; set ca, certificate and key together, or none of them\n\
+             h:9: [security] lacks clients_certificate; set clients_certificate and clients_key \
+             together, or none of them"
         );
         let nothing = error(&(alone() + "clients_tls = \"127.0.0.1:9\"\n"));
-        assert!(nothing.starts_with("h: Riley has clients_tls and no certificate to show"));
+        assert!(nothing.starts_with("h: Riley has clients_tls and no certificate for it"));
     }
 
     #[test]
-    fn every_port_is_a_port_of_its_own() {
-        let told = error(&(alone() + "clients_tls = \"127.0.0.1:12000\"\n" + LINKS));
-        assert!(told.contains("clients_tls = \"127.0.0.1:12000\": this is clients of Riley"));
+    fn clients_tls_needs_its_own_address() {
+        let errors = error(&(alone() + "clients_tls = \"127.0.0.1:12000\"\n" + LINKS));
+        assert!(errors.contains("clients_tls = \"127.0.0.1:12000\": already used for clients of"));
         let server = "clients_tls = \"127.0.0.1:9\"\nbind_clients_tls = \"127.0.0.1:13000\"\n";
-        let told = error(&(alone() + server + LINKS));
+        let errors = error(&(alone() + server + LINKS));
         assert!(
-            told.contains("Riley would listen for its neighbours and for clients with TLS on"),
-            "{told}"
+            errors.contains("Riley cannot listen for both neighbours and clients with TLS on"),
+            "{errors}"
         );
     }
 }

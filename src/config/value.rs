@@ -1,4 +1,4 @@
-//! What one value of the file may be read as.
+//! The types that a value of the file is parsed into.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,41 +7,42 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::messages;
+use crate::format;
 use crate::log;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::model::networks::Network;
 
-/// A type that a value of the file can be read as.
+/// A type that a TOML value can be parsed into.
 pub(super) trait FromToml: Sized {
     /// What to write, for people; completes "must be".
     const WANTED: &'static str;
 
-    /// Reads a value, or says why it is none of this type.
+    /// Parses a value.
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError>;
 }
 
-/// Why a value could not be read.
+/// The reason why a value is invalid.
 pub(super) enum ValueError {
-    /// It is of another TOML type.
+    /// It has another TOML type.
     Type,
-    /// It is a number past what the type can hold.
+    /// It is a number out of the type's range.
     Range,
-    /// Its type is right, and it is wrong for this reason.
+    /// Its type is valid, and its value is not, for this reason.
     Value(String),
-    /// The same, and it may be a secret, so that it must not be repeated.
+    /// The same, and it may be a secret that messages must not repeat.
     Secret(String),
 }
 
-/// A TOML type, for people; completes "must be this, not".
+/// Returns the TOML type of a value, for people; completes "must be this, not".
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
+        DeValue::Array(_) => "an array",
         DeValue::Table(_) => "a table",
     }
 }
@@ -50,7 +51,7 @@ impl FromToml for Name {
     const WANTED: &'static str = r#"a name in quotes, as in "edge-1""#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        let rule = "a name is 1 to 63 ASCII letters, digits and inner hyphens";
+        let rule = "a name has 1 to 63 ASCII letters, digits and inner hyphens";
         Self::parse(text(value)?).ok_or_else(|| ValueError::Value(rule.into()))
     }
 }
@@ -60,16 +61,16 @@ impl FromToml for Address {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let address = Self::parse(text(value)?).map_err(|e| ValueError::Value(e.to_string()))?;
-        // The system would pick a port that nobody else could know.
+        // With port 0 the system would choose a port that nobody else knows.
         match address.port() {
-            0 => Err(ValueError::Value("it needs a port from 1 to 65535".into())),
+            0 => Err(ValueError::Value("the port must be from 1 to 65535".into())),
             _ => Ok(address),
         }
     }
 }
 
-/// The names in a server's `talks_to`, each where it stands. Whether there is
-/// a server of that name is judged when all servers are known.
+/// The names in a server's `talks_to`, with their offsets. They are compared with the
+/// servers once all of those are parsed.
 impl FromToml for Vec<Spanned<String>> {
     const WANTED: &'static str = r#"a list of names in quotes, as in ["Jaquez", "Juzang"]"#;
 
@@ -85,7 +86,7 @@ impl FromToml for Vec<Spanned<String>> {
             .map(name)
             .collect::<Result<_, ValueError>>()
             .map_err(|_| {
-                ValueError::Value(format!("must be {}, and nothing else in it", Self::WANTED))
+                ValueError::Value(format!("must be {}, with strings only", Self::WANTED))
             })
     }
 }
@@ -97,7 +98,7 @@ impl FromToml for Vec<Network> {
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let network = |item: &Spanned<DeValue<'_>>| {
             let text = text(item.get_ref()).map_err(|_| {
-                ValueError::Value(format!("must be {}, and nothing else in it", Self::WANTED))
+                ValueError::Value(format!("must be {}, with strings only", Self::WANTED))
             })?;
             Network::parse(text)
                 .map_err(|error| ValueError::Value(format!("{}: {error}", messages::quoted(text))))
@@ -117,7 +118,7 @@ impl FromToml for bool {
 
 impl FromToml for Duration {
     const WANTED: &'static str =
-        r#"a time with its unit in quotes, as in "500ms", "10min" or "1day""#;
+        r#"a duration with a unit, in quotes, as in "500ms", "10min" or "1day""#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         humantime::parse_duration(text(value)?)
@@ -149,39 +150,39 @@ impl FromToml for log::Level {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         text(value)?.parse().map_err(|_| {
-            let levels = messages::list(Self::ALL.map(Self::name), "or");
+            let levels = format::list(Self::ALL.map(Self::name), "or");
             ValueError::Value(format!("must be {levels}"))
         })
     }
 }
 
 impl FromToml for u32 {
-    const WANTED: &'static str = WHOLE;
+    const WANTED: &'static str = INTEGER;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        whole(value)
+        integer(value)
     }
 }
 
 impl FromToml for u64 {
-    const WANTED: &'static str = WHOLE;
+    const WANTED: &'static str = INTEGER;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        whole(value)
+        integer(value)
     }
 }
 
 impl FromToml for usize {
-    const WANTED: &'static str = WHOLE;
+    const WANTED: &'static str = INTEGER;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        whole(value)
+        integer(value)
     }
 }
 
-const WHOLE: &str = "a whole number without quotes, as in 4096";
+const INTEGER: &str = "an integer without quotes, as in 4096";
 
-fn whole<N: TryFrom<i128>>(value: &DeValue<'_>) -> Result<N, ValueError> {
+fn integer<N: TryFrom<i128>>(value: &DeValue<'_>) -> Result<N, ValueError> {
     let integer = value.as_integer().ok_or(ValueError::Type)?;
     i128::from_str_radix(integer.as_str(), integer.radix())
         .ok()
@@ -189,7 +190,7 @@ fn whole<N: TryFrom<i128>>(value: &DeValue<'_>) -> Result<N, ValueError> {
         .ok_or(ValueError::Range)
 }
 
-/// The text of a value that is one.
+/// Returns the text of a string.
 pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, ValueError> {
     value.as_str().ok_or(ValueError::Type)
 }
@@ -198,53 +199,53 @@ pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, ValueError> {
 mod tests {
     use crate::config::samples::{alone, error};
 
-    /// What is told of one value, in a herd that is right otherwise.
-    fn told(table: &str, key: &str, value: &str) -> String {
-        let told = error(&format!("{}[{table}]\n{key} = {value}\n", alone()));
+    /// Returns the error of one value in an otherwise valid herd.
+    fn error_of(table: &str, key: &str, value: &str) -> String {
+        let text = error(&format!("{}[{table}]\n{key} = {value}\n", alone()));
         let start = format!("h:10: {key} = {value}: ");
-        told.strip_prefix(&start).expect(&told).to_owned()
+        text.strip_prefix(&start).expect(&text).to_owned()
     }
 
     #[test]
-    fn what_is_no_time_says_why() {
+    fn an_invalid_duration_is_rejected_with_the_reason() {
         let wanted =
-            "must be a time with its unit in quotes, as in \"500ms\", \"10min\" or \"1day\"";
+            "must be a duration with a unit, in quotes, as in \"500ms\", \"10min\" or \"1day\"";
         for time in ["5", "", "ten minutes", "-1s", "1.2.3s", "5 parsecs"] {
-            let told = told("limits", "idle", &format!("\"{time}\""));
-            assert!(told.starts_with(&format!("{wanted}: ")), "{told}");
+            let error = error_of("limits", "idle", &format!("\"{time}\""));
+            assert!(error.starts_with(&format!("{wanted}: ")), "{error}");
         }
-        let eternity = told("limits", "max_future", "\"9999999999999999999y\"");
+        let eternity = error_of("limits", "max_future", "\"9999999999999999999y\"");
         assert!(eternity.contains("too large"), "{eternity}");
     }
 
     #[test]
-    fn choices_name_what_there_is_to_choose() {
+    fn an_invalid_choice_is_rejected_with_all_choices() {
         assert_eq!(
-            told("log", "level", "\"INFO\""),
+            error_of("log", "level", "\"INFO\""),
             "must be off, error, warn, info, debug or trace"
         );
         assert_eq!(
-            told("places", "provider", "\"googlenew\""),
+            error_of("places", "provider", "\"googlenew\""),
             "must be offline, google or google-new; did you mean \"google-new\"?"
         );
-        assert_eq!(told("log", "dir", "\"\""), "a path cannot be empty");
+        assert_eq!(error_of("log", "dir", "\"\""), "a path cannot be empty");
     }
 
     #[test]
-    fn what_is_no_list_of_networks_says_which_and_why() {
+    fn an_invalid_list_of_networks_is_rejected_with_the_network_and_the_reason() {
         let list =
             "must be a list of networks in quotes, as in [\"10.0.0.0/8\", \"2001:db8::/32\"]";
         for table in ["clients", "web"] {
-            let told = |value: &str| told(table, "deny", value);
-            assert_eq!(told("\"::1\""), format!("{list}, not a text"));
-            assert_eq!(told("[10]"), format!("{list}, and nothing else in it"));
+            let deny = |value: &str| error_of(table, "deny", value);
+            assert_eq!(deny("\"::1\""), format!("{list}, not a string"));
+            assert_eq!(deny("[10]"), format!("{list}, with strings only"));
             assert_eq!(
-                told("[\"::1\", \"example.org\"]"),
+                deny("[\"::1\", \"example.org\"]"),
                 "\"example.org\": it must be an IP address and a length, as in 10.0.0.0/8 or \
                  2001:db8::/32, or one IP address"
             );
             assert_eq!(
-                told("[\"10.1.2.3/8\"]"),
+                deny("[\"10.1.2.3/8\"]"),
                 "\"10.1.2.3/8\": its address has bits after its length: write 10.0.0.0/8, or a \
                  greater length"
             );

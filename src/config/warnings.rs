@@ -1,34 +1,35 @@
-//! What is allowed in a herd's file, and yet worth a second look.
+//! Warnings about valid configs.
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Config, Server, messages};
+use super::{Config, ServerConfig, messages};
+use crate::format;
 use crate::model::name::Name;
 use crate::model::networks::Networks;
 use crate::places::PlacesSettings;
 
 impl Config {
-    /// What somebody who runs this herd should know: a sentence or two on each
-    /// thing, without a line end. Empty for most herds.
+    /// Returns warnings for the operator: each is a sentence or two without a line end.
+    /// Most herds have none.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.partition());
         warnings.extend(self.servers.iter().filter_map(undialable));
         warnings.extend(self.unencrypted());
-        warnings.extend(self.key_in_clear());
-        warnings.extend(allowed_in_vain("[clients]", &self.clients.networks));
-        warnings.extend(allowed_in_vain("[web]", &self.web.networks));
+        warnings.extend(self.unencrypted_key());
+        warnings.extend(ineffective_allows("[clients]", &self.clients.networks));
+        warnings.extend(ineffective_allows("[web]", &self.web.networks));
         warnings
     }
 
-    fn key_in_clear(&self) -> Option<String> {
+    fn unencrypted_key(&self) -> Option<String> {
         let PlacesSettings::Google(google) = &self.places else {
             return None;
         };
         let url = google.base_url.as_ref().filter(|url| !url.is_private())?;
         Some(format!(
-            "the key for the places provider travels unencrypted to {url}, and who can watch \
-             it on its way can use it: begin base_url with https."
+            "the key of the places provider is sent unencrypted to {url}, and others on the way \
+             can use it; write base_url with https."
         ))
     }
 
@@ -38,17 +39,17 @@ impl Config {
         (parts.len() > 1).then(|| {
             format!(
                 "the herd is in {} parts with no link between them, so no report reaches all \
-                 servers: {}. A name in talks_to joins two parts.",
+                 servers: {}. Join them with a name in talks_to.",
                 parts.len(),
                 names.join(" | ")
             )
         })
     }
 
-    /// The servers, grouped by whom their reports can reach.
-    fn parts(&self) -> Vec<Vec<&Server>> {
+    /// Returns the connected components of the herd.
+    fn parts(&self) -> Vec<Vec<&ServerConfig>> {
         let mut parts = Vec::new();
-        let mut rest: Vec<&Server> = self.servers.iter().collect();
+        let mut rest: Vec<&ServerConfig> = self.servers.iter().collect();
         while let Some(first) = rest.first() {
             let reached = self.reach(first);
             let (part, others) = rest
@@ -60,8 +61,8 @@ impl Config {
         parts
     }
 
-    /// The names of all servers that a report of `start` can reach, itself too.
-    fn reach<'a>(&'a self, start: &'a Server) -> HashSet<&'a Name> {
+    /// Returns the names of all servers that a report of `start` can reach, including itself.
+    fn reach<'a>(&'a self, start: &'a ServerConfig) -> HashSet<&'a Name> {
         let mut reached = HashSet::from([&start.name]);
         let mut next = vec![start];
         while let Some(server) = next.pop() {
@@ -74,59 +75,61 @@ impl Config {
     }
 
     fn unencrypted(&self) -> Option<String> {
-        let everyone: Vec<&Server> = self.servers.iter().collect();
+        let everyone: Vec<&ServerConfig> = self.servers.iter().collect();
         let exposed = self.exposed(&everyone);
         if self.tls.is_on() || exposed.is_empty() {
             return None;
         }
         let addresses: BTreeSet<String> = exposed.iter().map(|e| e.address.to_string()).collect();
-        let addresses = messages::list(addresses.iter().map(String::as_str), "and");
-        let refused = everyone
+        let addresses = messages::short_list(addresses.iter().map(String::as_str), "and");
+        let rejected = everyone
             .iter()
             .filter(|server| self.check_exposure(&[server]).is_err())
             .map(|server| server.name.as_str());
-        Some(match self.insecure {
-            true => format!(
-                "insecure = true, and servers talk unencrypted on {addresses}: who can reach or \
-                 watch these addresses can read reports, and forge them."
-            ),
-            false => format!(
-                "without certificates or insecure = true under [security], {} will not start: \
-                 servers talk unencrypted, and not on loopback addresses only ({addresses}).",
-                messages::list(refused, "and")
-            ),
+        Some(if self.insecure {
+            format!(
+                "insecure = true: servers talk unencrypted on {addresses}, and everyone on the \
+                 networks in between can read and forge reports."
+            )
+        } else {
+            format!(
+                "{} will not start: servers would talk unencrypted on {addresses}. Set \
+                 certificates or insecure = true under [security].",
+                messages::short_list(rejected, "and")
+            )
         })
     }
 }
 
-fn describe(part: &[&Server]) -> String {
+fn describe(part: &[&ServerConfig]) -> String {
     match part {
         [alone] => format!("{} (without neighbours)", alone.name),
-        many => messages::list(many.iter().map(|server| server.name.as_str()), "and"),
+        many => messages::short_list(many.iter().map(|server| server.name.as_str()), "and"),
     }
 }
 
-fn allowed_in_vain(table: &str, networks: &Networks) -> Option<String> {
+fn ineffective_allows(table: &str, networks: &Networks) -> Option<String> {
     let all = networks.ineffective_allows();
     let all: Vec<String> = all
         .map(|(allow, deny)| format!("{allow} in {deny}"))
         .collect();
     (!all.is_empty()).then(|| {
         format!(
-            "{table} allows networks in vain, since deny wins: {}.",
-            messages::list(all.iter().map(String::as_str), "and")
+            "{table} allow has no effect for {}, since deny overrides it.",
+            messages::short_list(all.iter().map(String::as_str), "and")
         )
     })
 }
 
-/// 0.0.0.0 means every address to a listener, and to who dials it, itself.
-fn undialable(server: &Server) -> Option<String> {
+/// Warns of an unspecified address such as 0.0.0.0 that neighbours would dial: to them it
+/// means their own machine.
+fn undialable(server: &ServerConfig) -> Option<String> {
     let ip = server.peers.ip()?;
     let dialled = ip.is_unspecified() && !server.neighbours.is_empty();
     dialled.then(|| {
         format!(
-            "{} is an address to listen on, and the neighbours of {} would dial it: let \
-             bind_peers be that, and peers the address at which others reach it.",
+            "{} is a listening address, and the neighbours of {} would dial it; set bind_peers \
+             to it, and peers to the address that others use.",
             server.peers, server.name
         )
     })
@@ -137,7 +140,7 @@ mod tests {
     use crate::config::samples::{alone, herd, parse};
 
     #[test]
-    fn a_herd_in_one_part_on_loopback_needs_none() {
+    fn a_connected_herd_on_loopback_has_no_warnings() {
         let chain = herd(&[("A", &["B"]), ("B", &["C"]), ("C", &[])]);
         for text in [alone(), chain + "[security]\ninsecure = true"] {
             assert_eq!(parse(&text).warnings(), Vec::<String>::new());
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_cannot_reach_each_other_are_told() {
+    fn a_herd_in_parts_has_a_warning() {
         let text = herd(&[
             ("A", &["C"]),
             ("B", &[]),
@@ -159,54 +162,54 @@ mod tests {
             [
                 "the herd is in 3 parts with no link between them, so no report reaches all \
               servers: A, C and E | B (without neighbours) | D and F. \
-              A name in talks_to joins two parts."
+              Join them with a name in talks_to."
             ]
         );
     }
 
     #[test]
-    fn unencrypted_talk_is_told_with_its_addresses() {
+    fn unencrypted_addresses_have_a_warning() {
         let text = herd(&[("A", &["B"]), ("B", &[]), ("C", &["B"])])
             .replace("127.0.0.1:13000", "10.0.0.1:13000");
         assert_eq!(
             parse(&text).warnings(),
             [
-                "without certificates or insecure = true under [security], A and B will not \
-              start: servers talk unencrypted, and not on loopback addresses only \
-              (10.0.0.1:13000)."
+                "A and B will not start: servers would talk unencrypted on 10.0.0.1:13000. Set \
+                 certificates or insecure = true under [security]."
             ]
         );
         assert_eq!(
             parse(&(text + "[security]\ninsecure = true")).warnings(),
             [
-                "insecure = true, and servers talk unencrypted on 10.0.0.1:13000: who can \
-              reach or watch these addresses can read reports, and forge them."
+                "insecure = true: servers talk unencrypted on 10.0.0.1:13000, and everyone on \
+                 the networks in between can read and forge reports."
             ]
         );
     }
 
     #[test]
-    fn an_address_that_only_a_listener_can_use_is_told() {
+    fn a_dialled_address_that_is_unspecified_has_a_warning() {
         let text = herd(&[("A", &["B"]), ("B", &[])]).replace("127.0.0.1:13001", "[::]:13001");
         let warnings = parse(&(text + "[security]\ninsecure = true")).warnings();
         assert!(
             warnings[0]
-                .starts_with("[::]:13001 is an address to listen on, and the neighbours of B")
+                .starts_with("[::]:13001 is a listening address, and the neighbours of B would")
         );
     }
 
     #[test]
-    fn networks_that_are_allowed_in_vain_are_told() {
+    fn an_allowed_network_inside_a_denied_one_has_a_warning() {
         let text = "[clients]\nallow = [\"10.1.0.0/16\", \"::1\"]\ndeny = [\"10.0.0.0/8\"]\n\
                     [web]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.1.0.0/16\"]\n";
         assert_eq!(
             parse(&(alone() + text)).warnings(),
-            ["[clients] allows networks in vain, since deny wins: 10.1.0.0/16 in 10.0.0.0/8."]
+            ["[clients] allow has no effect for 10.1.0.0/16 in 10.0.0.0/8, since deny overrides \
+              it."]
         );
     }
 
     #[test]
-    fn a_key_that_travels_in_clear_is_told() {
+    fn a_key_that_is_sent_unencrypted_has_a_warning() {
         let with = |provider: &str, url: &str| {
             let places = format!(
                 "[places]\nprovider = \"{provider}\"\n[places.google]\nbase_url = \"{url}\"\n"
@@ -217,9 +220,9 @@ mod tests {
             let warnings = with(provider, "http://places.example.org");
             assert_eq!(
                 warnings,
-                ["the key for the places provider travels unencrypted to \
-                  http://places.example.org, and who can watch it on its way can use it: begin \
-                  base_url with https."]
+                ["the key of the places provider is sent unencrypted to \
+                  http://places.example.org, and others on the way can use it; write base_url \
+                  with https."]
             );
             for url in ["http://127.0.0.1:8080", "https://places.example.org"] {
                 assert!(with(provider, url).is_empty(), "{url}");

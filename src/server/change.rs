@@ -1,49 +1,51 @@
-//! Another plan for a server that runs.
+//! Changes of a running server's plan.
 
 use tracing::Instrument;
 
-use super::links::Prepared;
+use super::links::PreparedLinks;
 use super::{RunningServer, ServerPlan, StartError};
 
-/// What of a plan a running server is about to take up: it can.
+/// A new plan that a running server can change to.
 #[derive(Debug)]
 pub struct PreparedChange {
     plan: ServerPlan,
-    neighbours: Prepared,
+    links: PreparedLinks,
 }
 
 impl RunningServer {
-    /// Finds out whether the server can go over to `plan`. Changes nothing, so
-    /// that several servers change all or none. Must be called within the
-    /// server's runtime.
+    /// Prepares a change to `plan` without changing anything, so that several servers can
+    /// change together or not at all. Call it within the server's runtime.
+    ///
+    /// # Errors
+    /// [`StartError::Dial`] and [`StartError::TooManyNeighbours`].
     pub fn prepare(&self, plan: ServerPlan) -> Result<PreparedChange, StartError> {
         let _entered = self.span.enter();
-        let neighbours = self.links.prepare(&plan.neighbours)?;
-        Ok(PreparedChange { plan, neighbours })
+        let links = self.links.prepare(&plan.neighbours)?;
+        Ok(PreparedChange { plan, links })
     }
 
-    /// Takes what new neighbours say, before any of the servers that change with
-    /// this one calls it.
+    /// Accepts greetings of new neighbours. Call it for all servers that change together,
+    /// before [`change`](Self::change) of the first one lets it dial the others.
     pub fn expect(&self, change: &PreparedChange) {
-        self.links.expect(&change.neighbours);
+        self.links.expect(&change.links);
     }
 
-    /// Goes over to another plan, as far as that is possible while it runs:
-    /// limits, but for `expire_after`; who may connect; members of the herd; links.
-    /// Of a connection that stands, only the number of connections and the pace
-    /// of its address are judged anew, and none is closed for it. Names, addresses to listen on, certificates'
-    /// paths and how links behave stay as they were.
+    /// Changes to another plan, as far as that is possible at run time: limits except
+    /// `expire_after`, allowed networks, members of the herd, and links. Open connections
+    /// stay open with the limits they began with, and they count against the new maximum
+    /// of connections and share the new rate limit of their address. Names, listening
+    /// addresses, paths of certificates and settings of links do not change.
     pub async fn change(&mut self, change: PreparedChange) {
-        let PreparedChange { plan, neighbours } = change;
+        let PreparedChange { plan, links } = change;
         self.gateway.set_limits(&plan.gateway);
-        self.most_connections
+        self.max_connections
             .send_replace(plan.clients.max_connections);
         self.listener.change(plan.clients);
         if let Some(web) = &self.web {
             web.change(&plan.web);
         }
         self.gateway.replica().set_members(plan.members);
-        let changed = self.links.change(neighbours);
+        let changed = self.links.change(links);
         changed.instrument(self.span.clone()).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The certificates of one server: read once before anything starts, and again
-//! when their files change.
+//! The certificates of one server, which are read before it starts and again when their
+//! files change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use crate::tls::{self, Credentials, Subject};
 
 use super::{ServerPlan, StartError};
 
-/// How long a client may take over its TLS handshake.
-const CLIENTS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Maximum time of a client's TLS handshake.
+const MAX_CLIENT_HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// What a server needs for TLS with its neighbours, if they use it.
-pub(super) fn of_server(plan: &ServerPlan) -> Result<Option<Arc<Credentials>>, StartError> {
+/// Reads the credentials of a server for its links, if they use TLS.
+pub(super) fn for_links(plan: &ServerPlan) -> Result<Option<Arc<Credentials>>, StartError> {
     let Some(files) = &plan.tls else {
         return Ok(None);
     };
     let server = Subject::server(&plan.name, &plan.herd);
-    loaded(&plan.name, Credentials::of_server(files.clone(), server)).map(Some)
+    load(&plan.name, Credentials::of_server(files.clone(), server)).map(Some)
 }
 
-/// What `server` shows to clients.
+/// Reads the credentials of `server` for clients.
 pub(super) fn for_clients(server: &Name, pair: tls::Pair) -> Result<Arc<Credentials>, StartError> {
-    loaded(server, Credentials::for_clients(pair))
+    load(server, Credentials::for_clients(pair))
 }
 
-/// Where clients come in with TLS.
-pub(super) fn door(
+/// Makes the TLS gate for clients.
+pub(super) fn client_gate(
     credentials: Arc<Credentials>,
     settings: &clients::ClientSettings,
     gateway: &Gateway,
@@ -38,16 +38,17 @@ pub(super) fn door(
     TlsGate {
         refused: gateway.counts().clients_refused().clone(),
         credentials,
-        limit: settings.idle.min(CLIENTS_HANDSHAKE),
+        limit: settings.idle.min(MAX_CLIENT_HANDSHAKE),
         farewell: b"",
     }
 }
 
-fn loaded(
+fn load(
     server: &Name,
     credentials: Result<Credentials, tls::FileError>,
 ) -> Result<Arc<Credentials>, StartError> {
-    let server = server.clone();
-    let told = |error| StartError::Tls { server, error };
-    credentials.map(Arc::new).map_err(told)
+    credentials.map(Arc::new).map_err(|error| StartError::Tls {
+        server: server.clone(),
+        error,
+    })
 }

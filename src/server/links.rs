@@ -1,5 +1,5 @@
-//! The links of one server: a task for each neighbour, which begin and end
-//! while the server runs.
+//! The links of one server: one task for each neighbour. Links begin and end while the server
+//! runs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ use crate::tls::{Credentials, Subject};
 
 use super::{StartError, wait_for};
 
-/// A task that panicked is run again after this time.
-const RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// Time after which a task that panicked starts again.
+const RESTART_DELAY: Duration = Duration::from_millis(100);
 
 /// The links of one server.
 #[derive(Debug)]
 pub(super) struct Links {
-    maker: Maker,
+    factory: LinkFactory,
     finishing: watch::Receiver<bool>,
-    standing: HashMap<NeighbourId, Standing>,
+    running: HashMap<NeighbourId, RunningLink>,
 }
 
-/// What all links of a server are made with.
+/// The parts that all links of a server share.
 #[derive(Debug)]
-pub(super) struct Maker {
+pub(super) struct LinkFactory {
     pub(super) gateway: Arc<Gateway>,
     pub(super) log: Log,
     pub(super) herd: Name,
@@ -44,124 +44,127 @@ pub(super) struct Maker {
 
 /// A link whose task runs.
 #[derive(Debug)]
-struct Standing {
+struct RunningLink {
     address: Address,
-    /// Dropped, it ends the task.
-    stay: oneshot::Sender<()>,
+    /// Ends the task when it is dropped.
+    end_on_drop: oneshot::Sender<()>,
     task: JoinSet<()>,
 }
 
-/// Links that can be, and are not yet: where all of a server's neighbours can
-/// be dialled.
+/// Links that can begin: the neighbours of a new plan, with valid addresses.
 #[derive(Debug)]
-pub(super) struct Prepared(Vec<(NeighbourId, Address, Caller)>);
+pub(super) struct PreparedLinks(Vec<(NeighbourId, Address, Caller)>);
 
 impl Links {
-    /// No links yet. They end well when `finishing` becomes true, and at once
-    /// when this is dropped.
-    pub(super) fn new(maker: Maker, finishing: watch::Receiver<bool>) -> Self {
+    /// Creates an empty set of links. Links push what is left and end when `finishing` becomes
+    /// true; they end at once when the set is dropped.
+    pub(super) fn new(factory: LinkFactory, finishing: watch::Receiver<bool>) -> Self {
         Self {
-            maker,
+            factory,
             finishing,
-            standing: HashMap::new(),
+            running: HashMap::new(),
         }
     }
 
-    /// Finds out whether there can be links with these neighbours. Changes
-    /// nothing. Must be called within a runtime.
-    pub(super) fn prepare(&self, neighbours: &[(Name, Address)]) -> Result<Prepared, StartError> {
+    /// Prepares links with these neighbours without changing any. Call it within a runtime.
+    ///
+    /// # Errors
+    /// [`StartError::Dial`] and [`StartError::TooManyNeighbours`].
+    pub(super) fn prepare(
+        &self,
+        neighbours: &[(Name, Address)],
+    ) -> Result<PreparedLinks, StartError> {
         let prepare = |(name, address): &(Name, Address)| {
-            let caller = self.maker.dial(name, address)?;
-            let neighbour = self.maker.gateway.register(name);
-            let neighbour = neighbour.ok_or(StartError::NeighboursBefore)?;
+            let caller = self.factory.dial(name, address)?;
+            let neighbour = self.factory.gateway.register(name);
+            let neighbour = neighbour.ok_or(StartError::TooManyNeighbours)?;
             Ok((neighbour, address.clone(), caller))
         };
         neighbours
             .iter()
             .map(prepare)
             .collect::<Result<_, _>>()
-            .map(Prepared)
+            .map(PreparedLinks)
     }
 
-    /// Takes greetings of those that are new already, so that servers which change
-    /// one after the other do not refuse each other meanwhile.
-    pub(super) fn expect(&self, Prepared(wanted): &Prepared) {
+    /// Accepts greetings of new neighbours, so that servers that change one after the other do
+    /// not reject each other meanwhile.
+    pub(super) fn expect(&self, PreparedLinks(wanted): &PreparedLinks) {
         for (neighbour, ..) in wanted {
-            if !self.standing.contains_key(neighbour) {
-                self.maker.gateway.link(*neighbour);
+            if !self.running.contains_key(neighbour) {
+                self.factory.gateway.link(*neighbour);
             }
         }
     }
 
-    /// From now on these are the neighbours. Links with others end, those with
-    /// new ones begin, and one whose neighbour is elsewhere now begins anew. To be
-    /// called as [`begin_all`](Self::begin_all) is.
-    pub(super) async fn change(&mut self, Prepared(wanted): Prepared) {
-        let stays = |neighbour: &NeighbourId, link: &Standing| {
+    /// Replaces the neighbours. Links with removed ones end, links with new ones begin, and
+    /// a link whose neighbour has a new address begins again. Call it as
+    /// [`begin_all`](Self::begin_all).
+    pub(super) async fn change(&mut self, PreparedLinks(wanted): PreparedLinks) {
+        let stays = |neighbour: &NeighbourId, link: &RunningLink| {
             let mut wanted = wanted.iter();
             wanted.any(|(other, address, _)| other == neighbour && *address == link.address)
         };
-        let gone = self.standing.extract_if(|id, link| !stays(id, link));
-        let gone: Vec<(NeighbourId, Standing)> = gone.collect();
-        for (neighbour, link) in gone {
+        let ended = self.running.extract_if(|id, link| !stays(id, link));
+        let ended: Vec<(NeighbourId, RunningLink)> = ended.collect();
+        for (neighbour, link) in ended {
             if wanted.iter().all(|(other, ..)| *other != neighbour) {
-                self.maker.gateway.unlink(neighbour);
+                self.factory.gateway.unlink(neighbour);
             }
             link.end().await;
         }
-        self.begin_all(Prepared(wanted));
+        self.begin_all(PreparedLinks(wanted));
     }
 
-    /// Begins those links that do not stand. Must be called within a runtime and
-    /// in the server's span.
-    pub(super) fn begin_all(&mut self, Prepared(wanted): Prepared) {
+    /// Begins the links that do not run yet. Call it within a runtime and the server's span.
+    pub(super) fn begin_all(&mut self, PreparedLinks(wanted): PreparedLinks) {
         for (neighbour, address, caller) in wanted {
-            if !self.standing.contains_key(&neighbour) {
+            if !self.running.contains_key(&neighbour) {
                 self.begin(neighbour, address, caller);
             }
         }
     }
 
-    /// Waits until all links have finished, and ends those that do not in time.
+    /// Waits until all links have ended, and aborts those that have not by `deadline`.
     pub(super) async fn finish(&mut self, deadline: Instant) {
-        for link in self.standing.values_mut() {
+        for link in self.running.values_mut() {
             wait_for(&mut link.task, deadline).await;
         }
     }
 
     fn begin(&mut self, neighbour: NeighbourId, address: Address, caller: Caller) {
-        self.maker.gateway.link(neighbour);
-        let (stay, left) = oneshot::channel();
-        let make = self.maker.maker_of(neighbour, caller);
+        self.factory.gateway.link(neighbour);
+        let (end_on_drop, end) = oneshot::channel();
+        let make = self.factory.link_maker(neighbour, caller);
         let mut task = JoinSet::new();
-        let run = keep_running(make, self.finishing.clone(), left);
+        let run = keep_running(make, self.finishing.clone(), end);
         task.spawn(run.in_current_span());
-        let link = Standing {
+        let link = RunningLink {
             address,
-            stay,
+            end_on_drop,
             task,
         };
-        self.standing.insert(neighbour, link);
+        self.running.insert(neighbour, link);
     }
 }
 
-impl Standing {
-    /// Ends the link's task, and returns when it has ended.
+impl RunningLink {
+    /// Ends the link's task and waits for that.
     async fn end(mut self) {
-        drop(self.stay);
+        drop(self.end_on_drop);
         while self.task.join_next().await.is_some() {}
     }
 }
 
-/// A link as often as it takes: made anew if it should panic.
+/// Makes a link, again after each panic.
 type MakeLink = Box<dyn Fn() -> Link + Send>;
 
-impl Maker {
+impl LinkFactory {
     fn dial(&self, name: &Name, address: &Address) -> Result<Caller, StartError> {
         let caller = match &self.tls {
             Some(credentials) => {
-                let whom = Subject::server(name, &self.herd);
-                peers::dial_secure(address, &self.settings, credentials, &whom)
+                let subject = Subject::server(name, &self.herd);
+                peers::dial_secure(address, &self.settings, credentials, &subject)
             }
             None => peers::dial(address, &self.settings, self.connect),
         };
@@ -172,7 +175,7 @@ impl Maker {
         })
     }
 
-    fn maker_of(&self, neighbour: NeighbourId, caller: Caller) -> MakeLink {
+    fn link_maker(&self, neighbour: NeighbourId, caller: Caller) -> MakeLink {
         let (gateway, log) = (self.gateway.clone(), self.log.clone());
         let settings = self.settings.clone();
         Box::new(move || {
@@ -182,27 +185,26 @@ impl Maker {
     }
 }
 
-/// Runs a link until it has finished or `left` is closed, whatever it takes.
+/// Runs a link until it finishes or `end` is closed. A link that panics is made again.
 async fn keep_running(
     make: MakeLink,
     finish: watch::Receiver<bool>,
-    mut left: oneshot::Receiver<()>,
+    mut end: oneshot::Receiver<()>,
 ) {
     loop {
-        // A task of its own, so that a panic ends here; and in a set, so that it
-        // ends with this one.
+        // A separate task contains a panic; in a set, it ends with this one.
         let mut run = JoinSet::new();
         run.spawn(make().run(finish.clone()).in_current_span());
         tokio::select! {
             ended = run.join_next() => match ended {
-                Some(Err(panic)) => error!("a link ended by a mistake of this program: {panic}"),
+                Some(Err(panic)) => error!("a link panicked and starts again: {panic}"),
                 Some(Ok(())) | None => return,
             },
-            _ = &mut left => return run.shutdown().await,
+            _ = &mut end => return run.shutdown().await,
         }
         tokio::select! {
-            () = sleep(RESTART_PAUSE) => {}
-            _ = &mut left => return,
+            () = sleep(RESTART_DELAY) => {}
+            _ = &mut end => return,
         }
     }
 }

@@ -1,11 +1,10 @@
-//! One herd server: opens its sockets, puts its parts together, runs them and
-//! drains them.
+//! One running server: opens its sockets, connects its parts, runs and drains them.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `credentials` | its certificates |
-//! | `links` | its links, which begin and end while it runs |
-//! | `change` | what becomes of it when its plan changes |
+//! | `credentials` | certificates |
+//! | `links` | links, which begin and end while the server runs |
+//! | `change` | changes of the plan at run time |
 
 mod change;
 mod credentials;
@@ -25,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::clients::{self, Listener};
+use crate::format::list;
 use crate::gateway::{self, Clock, Gateway};
 use crate::log::Log;
 use crate::model::address::Address;
@@ -41,20 +41,20 @@ use crate::tls::{self, Credentials};
 use crate::web::{self, WebServer};
 
 pub use change::PreparedChange;
-use links::{Links, Maker};
+use links::{LinkFactory, Links};
 
-/// Connections to the peer port that were accepted and not yet taken up.
-const ACCEPTED: usize = 16;
+/// Maximum number of accepted connections that wait to be served at the peer port.
+const MAX_ACCEPTED_CONNECTIONS: usize = 16;
 
-/// How long a server that has nothing left to do waits for the calls under way:
-/// they are answered at once, but a caller may never read its answer.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// Maximum time that a drained server waits for open calls: they are answered at once, but
+/// a caller may never read its answer.
+const MAX_LAST_CALLS: Duration = Duration::from_millis(500);
 
-/// What Unix systems call EMFILE: this process has opened as many files as it
-/// may.
-const NO_MORE_FILES: i32 = 24;
+/// The number of the error EMFILE of Unix systems: the process has opened as many files as
+/// it may.
+const EMFILE: i32 = 24;
 
-/// What makes one server of a herd.
+/// The settings of one server.
 #[derive(Clone, Debug)]
 pub struct ServerPlan {
     /// The herd's name.
@@ -63,60 +63,60 @@ pub struct ServerPlan {
     pub name: Name,
     /// All servers of the herd.
     pub members: Vec<Name>,
-    /// The servers it has links with, and where to reach them.
+    /// The servers it has links with, and their addresses.
     pub neighbours: Vec<(Name, Address)>,
-    /// Where it listens for clients.
+    /// The listening address for clients.
     pub bind_clients: Address,
-    /// Where it listens for its neighbours.
+    /// The listening address for neighbours.
     pub bind_peers: Address,
-    /// Its part in TLS between servers, if they use it.
+    /// The files for TLS between servers, if they use it.
     pub tls: Option<tls::Files>,
-    /// Where it listens for clients with TLS besides, and what it shows them.
+    /// The listening address for clients with TLS and the certificate there, if it has one.
     pub clients_tls: Option<(Address, tls::Pair)>,
-    /// Where it tells how it is, if anywhere.
+    /// The listening address of the web port, if it has one.
     pub bind_web: Option<Address>,
-    /// Limits of the text edge.
+    /// Limits on client connections.
     pub clients: clients::ClientSettings,
-    /// Limits of the web port.
+    /// Limits on the web port.
     pub web: web::WebSettings,
-    /// What it asks of its own clients' reports.
+    /// Limits on clients' reports.
     pub gateway: gateway::GatewaySettings,
-    /// How its links behave.
+    /// Settings of the links.
     pub peers: peers::PeerSettings,
 }
 
-/// Why a server did not start. Nothing of it runs.
+/// The reason why a server did not start or change. Nothing was started or changed.
 #[derive(Debug)]
 pub enum StartError {
-    /// It can not listen.
+    /// The server cannot listen.
     Bind {
-        /// Which server.
+        /// The server.
         server: Name,
-        /// For whom it was to listen: clients, neighbours or web.
-        whom: &'static str,
-        /// Where.
+        /// The key of the address in the config, without `bind_`.
+        key: &'static str,
+        /// The address.
         address: Address,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
-    /// A certificate, or what belongs to it, can not be used.
+    /// A certificate, key or CA file is invalid.
     Tls {
-        /// Which server.
+        /// The server.
         server: Name,
-        /// The file, and what is wrong with it.
+        /// The file and its error.
         error: tls::FileError,
     },
-    /// A neighbour's address can not be dialled.
+    /// The address of a neighbour is invalid.
     Dial {
-        /// Which neighbour.
+        /// The neighbour.
         neighbour: Name,
-        /// Where.
+        /// The address.
         address: Address,
-        /// What is wrong with it.
+        /// The error of the address.
         error: InvalidUri,
     },
-    /// Too many other servers were neighbours before, in one life of this one.
-    NeighboursBefore,
+    /// Too many different servers were neighbours during one incarnation.
+    TooManyNeighbours,
 }
 
 impl fmt::Display for StartError {
@@ -124,18 +124,18 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind {
                 server,
-                whom,
+                key,
                 address,
                 error,
             } => {
-                write!(
-                    f,
-                    "{server} can not listen for {whom} on {address}: {error}; {}",
-                    way_out(error)
-                )
+                let remedy = bind_remedy(server, key, error);
+                write!(f, "cannot bind {address}: {error}; {remedy}")
             }
             Self::Tls { server, error } => {
-                write!(f, "{server} can not use its part of [security]: {error}")
+                write!(
+                    f,
+                    "cannot use the [security] files of server {server}: {error}"
+                )
             }
             Self::Dial {
                 neighbour,
@@ -144,11 +144,12 @@ impl fmt::Display for StartError {
             } => {
                 write!(
                     f,
-                    "{neighbour} can not be dialled at {address}: {error}; correct its address in the config"
+                    "cannot dial {neighbour} at {address}: {error}; correct \"peers\" of server \
+                     {neighbour}"
                 )
             }
-            Self::NeighboursBefore => f.write_str(
-                "too many servers were neighbours of this one since it started: restart it",
+            Self::TooManyNeighbours => f.write_str(
+                "too many servers were neighbours of this server since it started; restart it",
             ),
         }
     }
@@ -156,23 +157,27 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-fn way_out(error: &io::Error) -> &'static str {
+/// Returns what to do about an address that cannot be bound.
+fn bind_remedy(server: &Name, key: &str, error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "stop the program that has the port (is a herd running already?), or change the port in the config"
+        io::ErrorKind::AddrInUse => format!(
+            "stop the other process (is the herd running already?) or change \"{key}\" of server \
+             {server}"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!(
+            "run server {server} on the machine with this address, or set its \"bind_{key}\""
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("choose a port above 1023 for \"{key}\" of server {server}")
         }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: run this server where it has, or set bind_clients, bind_peers and bind_web"
+        _ if error.raw_os_error() == Some(EMFILE) => {
+            "raise the limit on open files (ulimit -n)".to_owned()
         }
-        io::ErrorKind::PermissionDenied => "choose a port above 1023",
-        _ if error.raw_os_error() == Some(NO_MORE_FILES) => {
-            "raise the limit on open files (ulimit -n)"
-        }
-        _ => "correct the address in the config",
+        _ => format!("correct \"{key}\" of server {server}"),
     }
 }
 
-/// A server whose sockets are open, and that does nothing yet.
+/// A server with open sockets that has not started yet.
 #[derive(Debug)]
 pub struct BoundServer<L = Acceptor> {
     plan: ServerPlan,
@@ -186,19 +191,22 @@ pub struct BoundServer<L = Acceptor> {
 
 impl BoundServer {
     /// Reads the certificates of a server and opens its TCP sockets.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`] and [`StartError::Tls`].
     pub async fn open(plan: ServerPlan) -> Result<Self, StartError> {
         let name = &plan.name;
-        let for_clients = |address| bind(name, "clients", address, Some(clients::SEND_BUFFER));
-        let tls = credentials::of_server(&plan)?;
-        let clients = for_clients(&plan.bind_clients).await?;
+        let for_clients = |key, address| bind(name, key, address, Some(clients::SEND_BUFFER));
+        let tls = credentials::for_links(&plan)?;
+        let clients = for_clients("clients", &plan.bind_clients).await?;
         let clients_tls = match &plan.clients_tls {
             Some((address, pair)) => {
-                let shown = credentials::for_clients(name, pair.clone())?;
-                Some((for_clients(address).await?, shown))
+                let credentials = credentials::for_clients(name, pair.clone())?;
+                Some((for_clients("clients_tls", address).await?, credentials))
             }
             None => None,
         };
-        let peers = bind(name, "neighbours", &plan.bind_peers, None).await?;
+        let peers = bind(name, "peers", &plan.bind_peers, None).await?;
         let web = match &plan.bind_web {
             Some(address) => Some(bind(name, "web", address, None).await?),
             None => None,
@@ -211,33 +219,31 @@ impl BoundServer {
         })
     }
 
-    /// Where it listens for clients with TLS, if it does.
+    /// Returns the listening address for clients with TLS, if it has one.
     pub fn clients_tls_address(&self) -> Option<io::Result<SocketAddr>> {
         let listener = self.clients_tls.as_ref();
         listener.map(|(listener, _)| listener.local_address())
     }
 
-    /// Where it listens for clients.
+    /// Returns the listening address for clients.
     pub fn clients_address(&self) -> io::Result<SocketAddr> {
         self.clients.local_address()
     }
 
-    /// Where it listens for its neighbours.
+    /// Returns the listening address for neighbours.
     pub fn peers_address(&self) -> io::Result<SocketAddr> {
         self.peers.local_address()
     }
 
-    /// Where it tells how it is; `None` where nowhere.
+    /// Returns the listening address of the web port, if it has one.
     pub fn web_address(&self) -> Option<io::Result<SocketAddr>> {
         self.web.as_ref().map(Acceptor::local_address)
     }
 }
 
 impl<L: Listen> BoundServer<L> {
-    /// A server on sockets of the caller's making, which need not be TCP's:
-    /// where its clients come in, where its neighbours do, and its way to them.
-    /// All of it without TLS, whatever the plan says, and it tells nobody how it
-    /// is.
+    /// Creates a server on given sockets, which need not be TCP: for clients, for neighbours,
+    /// and `connect` to dial them. It has no TLS and no web port, whatever the plan says.
     pub fn on(plan: ServerPlan, clients: L, peers: L, connect: Connect) -> Self {
         Self {
             plan,
@@ -250,13 +256,16 @@ impl<L: Listen> BoundServer<L> {
         }
     }
 
-    /// Its plan.
+    /// Returns the plan.
     pub fn plan(&self) -> &ServerPlan {
         &self.plan
     }
 
-    /// Starts the server, which must be within a runtime. Its tracing events go
-    /// under a span named `server`, its transcript to `log`.
+    /// Starts the server. Call it within a runtime. Tracing events have a span named
+    /// `server`; the transcript goes to `log`.
+    ///
+    /// # Errors
+    /// [`StartError::Dial`] and [`StartError::TooManyNeighbours`].
     pub fn start(
         self,
         places: Places,
@@ -270,8 +279,8 @@ impl<L: Listen> BoundServer<L> {
         let (drain, draining) = watch::channel(false);
         let (finish, finishing) = watch::channel(false);
         let (stop, stopping) = watch::channel(false);
-        let most_connections = watch::Sender::new(self.plan.clients.max_connections);
-        let maker = Maker {
+        let max_connections = watch::Sender::new(self.plan.clients.max_connections);
+        let factory = LinkFactory {
             gateway: gateway.clone(),
             log: log.clone(),
             herd: self.plan.herd.clone(),
@@ -279,7 +288,7 @@ impl<L: Listen> BoundServer<L> {
             connect: self.connect,
             settings: self.plan.peers.clone(),
         };
-        let mut links = Links::new(maker, finishing);
+        let mut links = Links::new(factory, finishing);
         let neighbours = links.prepare(&self.plan.neighbours)?;
 
         let inbound = Inbound::new(gateway.clone(), &log);
@@ -294,23 +303,24 @@ impl<L: Listen> BoundServer<L> {
         let mut upkeep = JoinSet::new();
         let web = self.web.map(|socket| {
             let (gateway, places, log) = (gateway.clone(), places.clone(), log.clone());
-            let most = most_connections.subscribe();
-            let web = WebServer::new(gateway, places, log, most, &self.plan.web);
+            let max = max_connections.subscribe();
+            let web = WebServer::new(gateway, places, log, max, &self.plan.web);
             upkeep.spawn(web::serve(web.clone(), socket).in_current_span());
             web
         });
         let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
-        let in_clear = listener.guard(self.clients);
-        let in_clear = clients::serve(listener.clone(), in_clear, draining.clone());
-        clients_edge.spawn(in_clear.in_current_span());
+        let plain = listener.guard(self.clients);
+        let plain = clients::serve(listener.clone(), plain, draining.clone());
+        clients_edge.spawn(plain.in_current_span());
         let mut shown = None;
         if let Some((socket, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let (gateway, held_to) = (gateway.clone(), listener.clone());
-            let door =
-                move || credentials::door(credentials.clone(), &held_to.settings(), &gateway);
-            let socket = TlsListener::new(listener.guard(socket), door);
+            let (gateway, settings) = (gateway.clone(), listener.clone());
+            let gate = move || {
+                credentials::client_gate(credentials.clone(), &settings.settings(), &gateway)
+            };
+            let socket = TlsListener::new(listener.guard(socket), gate);
             let with_tls = clients::serve(listener.clone(), socket, draining);
             clients_edge.spawn(with_tls.in_current_span());
         }
@@ -334,7 +344,7 @@ impl<L: Listen> BoundServer<L> {
             clients: clients_edge,
             peers: edges,
             links,
-            most_connections,
+            max_connections,
             listener,
             web,
             _upkeep: upkeep,
@@ -345,14 +355,14 @@ impl<L: Listen> BoundServer<L> {
 
 async fn bind(
     server: &Name,
-    whom: &'static str,
+    key: &'static str,
     address: &Address,
     send_buffer: Option<u32>,
 ) -> Result<Acceptor, StartError> {
     let bound = net::bind(address, send_buffer).await;
     bound.map(Acceptor::new).map_err(|error| StartError::Bind {
         server: server.clone(),
-        whom,
+        key,
         address: address.clone(),
         error,
     })
@@ -375,11 +385,11 @@ fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
     Gateway::new(replica, clock, &plan.gateway)
 }
 
-/// A number that no other life of any server had.
+/// Draws an incarnation that no other run of any server has.
 fn draw_incarnation() -> Incarnation {
     std::iter::repeat_with(random::u64)
         .find_map(Incarnation::new)
-        .expect("the draws do not end")
+        .expect("the iterator is endless")
 }
 
 async fn serve_peers(
@@ -390,7 +400,7 @@ async fn serve_peers(
 ) {
     health.set(true).await;
     let first_byte = port.first_byte();
-    let (ready, incoming) = mpsc::channel(ACCEPTED);
+    let (ready, incoming) = mpsc::channel(MAX_ACCEPTED_CONNECTIONS);
     let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
     tokio::select! {
         () = port.serve(incoming, stopped) => {}
@@ -404,9 +414,9 @@ fn summary(plan: &ServerPlan) -> String {
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
-    let talks_to = match &neighbours[..] {
-        [] => "nobody".to_owned(),
-        names => names.join(", "),
+    let neighbours = match &neighbours[..] {
+        [] => "no neighbours".to_owned(),
+        names => format!("links to {}", list(names, "and")),
     };
     let clients_tls = plan.clients_tls.as_ref();
     let clients_tls = clients_tls.map(|(address, _)| format!(" and with TLS on {address}"));
@@ -414,15 +424,15 @@ fn summary(plan: &ServerPlan) -> String {
     let web = plan.bind_web.as_ref();
     let web = web.map_or(String::new(), |address| format!("web on {address}, "));
     format!(
-        "clients on {}{}, neighbours{with_tls} on {}, {web}talks to {talks_to}",
+        "clients on {}{}, neighbours{with_tls} on {}, {web}{neighbours}",
         plan.bind_clients,
         clients_tls.unwrap_or_default(),
         plan.bind_peers
     )
 }
 
-/// A server that runs. [`drain`](Self::drain) ends it well; dropping it ends it
-/// without waiting for anything.
+/// A running server. [`drain`](Self::drain) stops it without losing reports; dropping it
+/// stops it at once.
 #[derive(Debug)]
 pub struct RunningServer {
     gateway: Arc<Gateway>,
@@ -434,26 +444,24 @@ pub struct RunningServer {
     clients: JoinSet<()>,
     peers: JoinSet<()>,
     links: Links,
-    /// Who lets clients in,
     listener: Listener,
-    /// and those who monitor,
     web: Option<WebServer>,
-    /// and tell how many clients there may be.
-    most_connections: watch::Sender<usize>,
-    /// Ends with the server.
+    /// The maximum number of client connections, for the metrics.
+    max_connections: watch::Sender<usize>,
+    /// Tasks that end with the server.
     _upkeep: JoinSet<Infallible>,
     drain_time: Duration,
     span: Span,
 }
 
 impl RunningServer {
-    /// The server's insides, for whoever watches it.
+    /// Returns the shared state of the server.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }
 
-    /// Resolves if an edge of the server ended by itself, which only a mistake
-    /// of this program can cause, and says how. May be dropped at any time.
+    /// Waits for an edge of the server to end by itself, which only a bug can cause, and
+    /// returns how it ended. Cancel safe.
     pub async fn failed(&mut self) -> String {
         let ended = tokio::select! {
             Some(ended) = self.clients.join_next() => ended,
@@ -466,10 +474,9 @@ impl RunningServer {
         }
     }
 
-    /// Ends the server: takes no more of clients and neighbours, answers what
-    /// was read, pushes until every neighbour that is up has all of it or the
-    /// drain time has passed. Gives how many reports of this server's own
-    /// clients no neighbour got.
+    /// Stops the server: accepts nothing more, answers what was read, and pushes until every
+    /// neighbour that is up has everything or the drain time has passed. Returns the number
+    /// of reports of its own clients that reached no neighbour.
     pub async fn drain(mut self) -> usize {
         let span = self.span.clone();
         async {
@@ -481,7 +488,11 @@ impl RunningServer {
             self.finish.send_replace(true);
             self.links.finish(deadline).await;
             self.stop.send_replace(true);
-            wait_for(&mut self.peers, deadline.min(Instant::now() + LAST_ANSWERS)).await;
+            wait_for(
+                &mut self.peers,
+                deadline.min(Instant::now() + MAX_LAST_CALLS),
+            )
+            .await;
             let lost = self.count_unshared();
             match lost {
                 0 => info!("stopped"),
@@ -503,7 +514,7 @@ impl RunningServer {
     }
 }
 
-/// Waits for tasks to end by themselves, and ends those that do not in time.
+/// Waits until all tasks have ended, and aborts those that have not by `deadline`.
 async fn wait_for<T: 'static>(tasks: &mut JoinSet<T>, deadline: Instant) {
     let all = async { while tasks.join_next().await.is_some() {} };
     if timeout_at(deadline, all).await.is_err() {

@@ -68,7 +68,7 @@ impl Targets {
         let credentials = self.credentials(&config)?;
         let is_asked = |name: &str| self.names.is_empty() || self.names.iter().any(|n| n == name);
         let asked = config.servers.iter().filter(|s| is_asked(s.name.as_str()));
-        let dial = |server: &crate::config::Server| {
+        let dial = |server: &crate::config::ServerConfig| {
             let identity = Identity {
                 herd: config.herd.clone(),
                 name: server.name.clone(),

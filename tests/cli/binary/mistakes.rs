@@ -50,7 +50,7 @@ fn a_config_that_is_wrong_is_told_by_file_and_line_and_nothing_runs() {
         (
             "name = \"Riley\"",
             "name = Riley",
-            &["herd.toml:4:8: this is no TOML"],
+            &["herd.toml:4:8: invalid TOML"],
         ),
         (
             "clients = \"127.0.0.1:",
@@ -93,7 +93,7 @@ fn a_server_that_the_config_does_not_name_is_told_with_those_that_it_does() {
     let error = refused(&site, &Process::run(&mut site.command(&["serve", "riley"])));
     assert_eq!(
         error,
-        "herd.toml: no server is called \"riley\"; the servers are Riley and Jaquez; \
+        "herd.toml: there is no server \"riley\"; the servers are Riley and Jaquez; \
          did you mean \"Riley\" (case counts)?\n"
     );
     let ended = Process::run(&mut site.command(&["serve", "\u{1b}[2JRiley\n"]));
@@ -107,14 +107,14 @@ fn a_config_that_is_missing_is_told_with_the_way_to_name_one() {
     let ended = Process::run(&mut site.command_alone(&["up"]));
     let error = refused(&site, &ended);
     assert!(
-        error.starts_with("config/herd.toml: there is no such file; --config FILE names another"),
+        error.starts_with("config/herd.toml: no such file; name another one with --config FILE"),
         "{error}"
     );
     let deceptive = ["up", "--config", "\u{1b}[2Jno such\nfile"];
     let error = refused(&site, &Process::run(&mut site.command_alone(&deceptive)));
     assert!(error.starts_with("\\x1b[2Jno such\n"), "{error:?}");
     let ended = Process::run(&mut site.command_alone(&["up", "--config", "."]));
-    assert!(refused(&site, &ended).contains("this is a directory"));
+    assert!(refused(&site, &ended).contains("is a directory"));
 }
 
 #[test]
@@ -130,16 +130,14 @@ fn talk_beyond_loopback_needs_the_word_of_the_operator() {
         let error = refused(&site, &Process::run(&mut site.command(arguments)));
         assert!(error.contains(&format!("192.0.2.7:{peers}")), "{error}");
         assert!(
-            error.contains("insecure = true under [security]"),
+            error.contains("set certificates under [security]"),
             "{error}"
         );
     }
     let check = Process::run(&mut site.command(&["check"]));
     assert_eq!(check.status.code(), Some(1), "{check:?}");
     assert!(
-        check
-            .stdout
-            .contains("Warning: without certificates or insecure = true"),
+        check.stdout.contains("Set certificates or insecure = true"),
         "{check:?}"
     );
 }
@@ -148,20 +146,16 @@ fn talk_beyond_loopback_needs_the_word_of_the_operator() {
 fn while_one_port_is_taken_no_server_starts() {
     let site = Site::new(CLASSIC, "");
     let third = site.server("Juzang");
-    for (port, whom) in [(third.clients, "clients"), (third.peers, "neighbours")] {
+    for (port, key) in [(third.clients, "clients"), (third.peers, "peers")] {
         let taken = TcpListener::bind(loopback(port)).unwrap();
         let error = refused(&site, &Process::run(&mut site.command(&["up"])));
-        let told =
-            format!("Juzang can not listen for {whom} on 127.0.0.1:{port}: Address already in use");
-        assert!(error.starts_with(&told), "{error}");
-        assert!(
-            error.contains("stop the program that has the port"),
-            "{error}"
+        let cause = format!("cannot bind 127.0.0.1:{port}: Address already in use");
+        assert!(error.starts_with(&cause), "{error}");
+        let remedy = format!(
+            "; stop the other process (is the herd running already?) or change \"{key}\" of \
+             server Juzang\n"
         );
-        assert!(
-            error.contains("or change the port in the config"),
-            "{error}"
-        );
+        assert!(error.ends_with(&remedy), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
         for server in site
             .servers()
@@ -181,7 +175,7 @@ fn a_herd_that_runs_already_is_told() {
     let ended = Process::run(&mut site.command(&["up"]));
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(
-        ended.stderr.contains("is a herd running already?"),
+        ended.stderr.contains("is the herd running already?"),
         "{ended:?}"
     );
     site.client("Riley").ask("it still serves");
@@ -195,11 +189,8 @@ fn an_address_that_is_not_this_machine_s_is_told() {
         .replace("clients = \"127.0.0.1:", "clients = \"192.0.2.7:");
     site.set_config(&config);
     let error = refused(&site, &Process::run(&mut site.command(&["up"])));
-    assert!(
-        error.starts_with("Riley can not listen for clients on 192.0.2.7:"),
-        "{error}"
-    );
-    assert!(error.contains("set bind_clients"), "{error}");
+    assert!(error.starts_with("cannot bind 192.0.2.7:"), "{error}");
+    assert!(error.contains("or set its \"bind_clients\""), "{error}");
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn what_can_not_change_is_told_by_name_and_all_else_does() {
         "limits.expire_after: off -> 1h",
         "flooding.heartbeat: 500ms -> 1s",
     ] {
-        let line = format!("warning: {line}: restart Riley to change it\n");
+        let line = format!("warning: {line}; restart Riley to apply it\n");
         assert!(told.contains(&line), "{line:?} in\n{told}");
     }
     assert!(
@@ -160,7 +160,7 @@ fn a_neighbour_that_is_added_on_both_sides_is_linked_and_one_that_is_removed_is_
     let kiwi = site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
     site.set_config(&with_link(&site, true));
     reload(riley, ": 1 change");
-    riley.await_stderr("Riley talks to Jaquez at 127.0.0.1:");
+    riley.await_stderr("Riley: link to Jaquez at 127.0.0.1:");
     riley.await_stderr("\"Riley\" is not a neighbour of this server");
     reload(jaquez, ": 1 change");
     site.await_log("Riley", "link to Jaquez is up");
@@ -169,7 +169,7 @@ fn a_neighbour_that_is_added_on_both_sides_is_linked_and_one_that_is_removed_is_
 
     site.set_config(&with_link(&site, false));
     reload(riley, ": 1 change");
-    riley.await_stderr("Riley talks to Jaquez no more");
+    riley.await_stderr("Riley: link to Jaquez removed");
     jaquez.await_stderr("\"Jaquez\" is not a neighbour of this server");
     assert_eq!(status(&site, "Riley")["links"], serde_json::json!([]));
     // Its link is gone, so nothing can take this there.

@@ -32,7 +32,7 @@ fn mistakes_in_config_and_arguments_end_with_2_and_ask_nobody() {
         assert!(
             ended
                 .stderr
-                .starts_with("error: config/herd.toml: there is no such file")
+                .starts_with("error: config/herd.toml: no such file")
         );
         for wrong in [
             ["--at", "nowhere"],

@@ -198,6 +198,6 @@ fn a_web_port_that_is_taken_stops_the_start() {
     site.set_config(&site.config().replacen("[[servers]]\n", &web, 1));
     let ended = Process::run(&mut site.command(&["up"]));
     assert!(!ended.status.success());
-    let told = format!("Riley can not listen for web on 127.0.0.1:{port}: Address already in use");
+    let told = format!("cannot bind 127.0.0.1:{port}: Address already in use");
     assert!(ended.stderr.contains(&told), "{}", ended.stderr);
 }

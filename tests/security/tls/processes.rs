@@ -204,7 +204,7 @@ fn a_server_does_not_start_without_its_certificate() {
     let site = Site::new(PAIR, SECURITY);
     let ended = Process::run(&mut site.command(&["serve", "Riley"]));
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let words = "Riley can not use its part of [security]: certs/servers/Riley.pem: there is no \
+    let words = "cannot use the [security] files of server Riley: certs/servers/Riley.pem: there is no \
                  such file; `proxyherd certs` makes certificates";
     assert!(ended.stderr.contains(words), "{ended:?}");
 }
