@@ -12,7 +12,11 @@ use crate::model::networks::Networks;
 use crate::{clients, gateway, log, peers, web};
 
 /// Visits the settings of `[log]`.
-pub(super) fn log(on: &mut impl SettingVisitor, settings: &mut log::LogSettings, level: &mut log::Level) {
+pub(super) fn log(
+    on: &mut impl SettingVisitor,
+    settings: &mut log::LogSettings,
+    level: &mut log::Level,
+) {
     let log::LogSettings {
         dir,
         max_bytes,

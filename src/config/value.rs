@@ -85,9 +85,7 @@ impl FromToml for Vec<Spanned<String>> {
             .iter()
             .map(name)
             .collect::<Result<_, ValueError>>()
-            .map_err(|_| {
-                ValueError::Value(format!("must be {}, with strings only", Self::WANTED))
-            })
+            .map_err(|_| ValueError::Value(format!("must be {}, with strings only", Self::WANTED)))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::{Config, ServerConfig, messages};
-use crate::format;
 use crate::model::name::Name;
 use crate::model::networks::Networks;
 use crate::places::PlacesSettings;
@@ -203,8 +202,10 @@ mod tests {
                     [web]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.1.0.0/16\"]\n";
         assert_eq!(
             parse(&(alone() + text)).warnings(),
-            ["[clients] allow has no effect for 10.1.0.0/16 in 10.0.0.0/8, since deny overrides \
-              it."]
+            [
+                "[clients] allow has no effect for 10.1.0.0/16 in 10.0.0.0/8, since deny overrides \
+              it."
+            ]
         );
     }
 
