@@ -62,7 +62,7 @@ enum Command {
         arguments: Box<bench::BenchArguments>,
     },
     #[command(flatten)]
-    Ask(query::Query),
+    Query(query::Query),
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         Command::Certs(arguments) => code(certs::certs(&arguments)),
         Command::Check { config } => code(check::check(&config.path)),
         Command::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
-        Command::Ask(question) => question.ask(),
+        Command::Query(query) => query.run(),
     };
     log::finish_telling();
     code
@@ -92,14 +92,14 @@ fn code(done: Result<(), Box<dyn Error>>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(error.as_ref());
+            print_error(error.as_ref());
             ExitCode::FAILURE
         }
     }
 }
 
 /// Says what went wrong, each of its lines escaped: a path may hold anything.
-fn tell(error: &dyn Error) {
+fn print_error(error: &dyn Error) {
     let mut text = b"error: ".to_vec();
     for line in error.to_string().lines() {
         log::escape_into(&mut text, line.as_bytes());

@@ -1,4 +1,4 @@
-//! One question to many servers at once.
+//! One query to many servers at once.
 
 use std::panic::resume_unwind;
 use std::time::Duration;
@@ -8,58 +8,65 @@ use tokio::time::timeout;
 
 use crate::proto::GetStatusResponse;
 
-use super::failure::Failure;
+use super::error::QueryError;
 use super::outcome::CommandError;
-use super::server::Server;
+use super::server::RemoteServer;
 
-/// How long a server that has answered waits for one before it in the order.
-const GRACE: Duration = Duration::from_millis(250);
+/// Maximum wait for an earlier server of the order once a later one has answered.
+const ORDER_GRACE: Duration = Duration::from_millis(250);
 
-/// Asks all servers at once, and gives their answers in the servers' order. Takes
-/// as long as the slowest of them, which its limit bounds.
-pub(super) async fn ask_all<T, F>(
-    servers: &[Server],
-    question: impl Fn(Server) -> F,
-) -> Vec<Result<T, Failure>>
+/// The status of a server, or the reason why there is none.
+pub(super) type StatusResult = Result<GetStatusResponse, QueryError>;
+
+/// Queries all servers at once, and returns their answers in the servers' order. Takes
+/// as long as the slowest of them, which its time limit bounds.
+pub(super) async fn query_all<T, F>(
+    servers: &[RemoteServer],
+    query: impl Fn(RemoteServer) -> F,
+) -> Vec<Result<T, QueryError>>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, Failure>> + Send + 'static,
+    F: Future<Output = Result<T, QueryError>> + Send + 'static,
 {
-    let asked: Vec<_> = servers
+    let tasks: Vec<_> = servers
         .iter()
-        .map(|server| tokio::spawn(question(server.clone())))
+        .map(|server| tokio::spawn(query(server.clone())))
         .collect();
     let mut answers = Vec::new();
-    for answer in asked {
-        answers.push(answer.await.unwrap_or_else(panicked));
+    for task in tasks {
+        answers.push(task.await.unwrap_or_else(resume_panic));
     }
     answers
 }
 
-/// Asks all how they are.
-pub(super) async fn statuses(servers: &[Server]) -> Vec<Result<GetStatusResponse, Failure>> {
-    ask_all(servers, |server| async move { server.status().await }).await
+/// Queries the status of all servers.
+pub(super) async fn statuses(servers: &[RemoteServer]) -> Vec<StatusResult> {
+    query_all(servers, |server| async move { server.status().await }).await
 }
 
-/// The first server of the order that answers, and how it is; one that hangs is
-/// passed over. Fails where none answers, with the reason of each.
+/// Returns the first server of the order that answers, and its status. A server that
+/// hangs is skipped.
+///
+/// # Errors
+///
+/// Fails if none answers, with the reason of each.
 pub(super) async fn first_that_answers(
-    servers: &[Server],
-) -> Result<(Server, GetStatusResponse), CommandError> {
-    let mut asked = JoinSet::new();
+    servers: &[RemoteServer],
+) -> Result<(RemoteServer, GetStatusResponse), CommandError> {
+    let mut tasks = JoinSet::new();
     for (i, server) in servers.iter().cloned().enumerate() {
-        asked.spawn(async move { (i, server.status().await) });
+        tasks.spawn(async move { (i, server.status().await) });
     }
-    let mut answers: Vec<Option<Result<GetStatusResponse, Failure>>> = vec![None; servers.len()];
+    let mut answers: Vec<Option<StatusResult>> = vec![None; servers.len()];
     let mut limit = Duration::MAX;
-    while let Ok(Some(answered)) = timeout(limit, asked.join_next()).await {
-        let (i, answer) = answered.unwrap_or_else(panicked);
+    while let Ok(Some(joined)) = timeout(limit, tasks.join_next()).await {
+        let (i, answer) = joined.unwrap_or_else(resume_panic);
         if answer.is_ok() {
-            limit = GRACE;
+            limit = ORDER_GRACE;
         }
         answers[i] = Some(answer);
-        let mut known = answers.iter().map_while(Option::as_ref);
-        if known.any(Result::is_ok) {
+        let mut leading = answers.iter().map_while(Option::as_ref);
+        if leading.any(Result::is_ok) {
             break;
         }
     }
@@ -68,34 +75,32 @@ pub(super) async fn first_that_answers(
         .position(|answer| matches!(answer, Some(Ok(_))));
     match first.and_then(|i| Some((i, answers.swap_remove(i)?.ok()?))) {
         Some((i, status)) => Ok((servers[i].clone(), status)),
-        None => Err(nobody(servers, answers)),
+        None => Err(none_answered(servers, answers)),
     }
 }
 
-fn nobody(
-    servers: &[Server],
-    answers: Vec<Option<Result<GetStatusResponse, Failure>>>,
-) -> CommandError {
-    let reasons = answers
+fn none_answered(servers: &[RemoteServer], answers: Vec<Option<StatusResult>>) -> CommandError {
+    let errors = answers
         .into_iter()
         .map(|answer| answer.and_then(Result::err));
-    let told: Vec<String> = servers
+    let reasons: Vec<String> = servers
         .iter()
-        .zip(reasons)
-        .filter_map(|(server, reason)| Some(tell(server, &reason?)))
+        .zip(errors)
+        .filter_map(|(server, error)| Some(describe(server, &error?)))
         .collect();
-    CommandError::Failed(format!("no server answers\n{}", told.join("\n")).into())
+    CommandError::failure(format!("no server answered\n{}", reasons.join("\n")))
 }
 
-/// Which server gave no answer, and why.
-pub(super) fn tell(server: &Server, failure: &Failure) -> String {
+/// Returns a line that names a server and the reason why it gave no answer.
+pub(super) fn describe(server: &RemoteServer, error: &QueryError) -> String {
     let (title, address) = (server.title(), server.address().to_string());
-    match title == address {
-        true => format!("{title}: {failure}"),
-        false => format!("{title} ({address}): {failure}"),
+    if title == address {
+        format!("{title}: {error}")
+    } else {
+        format!("{title} ({address}): {error}")
     }
 }
 
-fn panicked<T>(error: JoinError) -> T {
+fn resume_panic<T>(error: JoinError) -> T {
     resume_unwind(error.into_panic())
 }

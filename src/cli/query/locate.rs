@@ -1,63 +1,68 @@
-//! `proxyherd locate`: what every server knows of one client, and whether they
-//! agree.
+//! `proxyherd locate`: the reports that all servers hold of one client, and whether
+//! they agree.
 
 use serde::Serialize;
 
-use crate::proto::Report;
+use crate::table::{Left, Right, TextTable};
 
-use super::failure::Failure;
-use super::fan_out::{ask_all, tell};
-use super::known::{self, ReportView, View};
-use super::outcome::{CODES, CommandError, Outcome};
-use super::screen::{Paint, Screen};
-use super::server::{Located, Server};
-use super::table::{Side, Table};
+use super::error::QueryError;
+use super::fan_out::{describe, query_all};
+use super::outcome::{CommandError, EXIT_CODES, Outcome};
+use super::reports::{CheckedReport, HeldReport};
+use super::server::{LocatedReport, RemoteServer};
 use super::targets::Targets;
-use super::{json, messages, units};
+use super::terminal::{Highlight, Screen};
+use super::{format, json, units};
 
-/// Show what every server knows of one client, and whether they agree
+/// Show the report of one client on every server, and whether they agree
 ///
-/// Prints each different report once, newest first, as its AT line, with the
-/// servers that hold it: how old it is by the clock of each, when each learned of
-/// it, and from whom.
+/// Prints each different report once, newest first: its AT line, and the servers that
+/// hold it, with its age by the clock of each, and when and from which neighbour each
+/// learned of it.
 ///
-/// Exit code 1 means that nobody knows the client, that servers differ, or that
-/// one gives no answer.
+/// Exit code 1 means that no server has a report of the client, that servers differ, or
+/// that one gives no answer.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_help = CODES)]
-pub(in crate::cli) struct Arguments {
+#[command(verbatim_doc_comment, after_help = EXIT_CODES)]
+pub(in crate::cli) struct LocateArguments {
     /// The client's ID, as in its IAMAT
     #[arg(value_parser = units::client)]
     client: String,
     #[command(flatten)]
-    whom: Targets,
+    targets: Targets,
 }
 
-/// What all servers said.
-struct Found {
+/// The answers of all servers.
+struct Located {
     client: String,
-    /// Servers that know it.
-    holders: Vec<(Server, Located)>,
-    /// Servers that do not.
-    strangers: Vec<Server>,
+    /// Servers with a report.
+    holders: Vec<(RemoteServer, LocatedReport)>,
+    /// Servers without a report.
+    without: Vec<RemoteServer>,
     /// Servers without an answer.
-    failures: Vec<(Server, Failure)>,
+    errors: Vec<(RemoteServer, QueryError)>,
 }
 
-pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Outcome, CommandError> {
-    let servers = arguments.whom.servers()?;
-    let found = Found::ask(&servers, arguments.client).await;
-    let text = match arguments.whom.json {
-        true => json::pretty(&found.view()),
-        false => found.page(screen),
+pub(super) async fn run(
+    arguments: LocateArguments,
+    screen: &Screen,
+) -> Result<Outcome, CommandError> {
+    let servers = arguments.targets.servers()?;
+    let located = Located::query(&servers, arguments.client).await;
+    let text = if arguments.targets.json {
+        json::pretty(&located.json())
+    } else {
+        located.page(screen)
     };
     screen.print(text).await?;
-    Ok(Outcome::well_if(found.is_well()))
+    Ok(Outcome::success_if(
+        located.agree() && located.errors.is_empty(),
+    ))
 }
 
-impl Found {
-    async fn ask(servers: &[Server], client: String) -> Self {
-        let answers = ask_all(servers, |server| {
+impl Located {
+    async fn query(servers: &[RemoteServer], client: String) -> Self {
+        let answers = query_all(servers, |server| {
             let client = client.clone();
             async move {
                 let (status, located) = tokio::join!(server.status(), server.locate(&client));
@@ -65,36 +70,32 @@ impl Found {
             }
         })
         .await;
-        let mut found = Self {
+        let mut located = Self {
             client,
             holders: Vec::new(),
-            strangers: Vec::new(),
-            failures: Vec::new(),
+            without: Vec::new(),
+            errors: Vec::new(),
         };
         for (server, answer) in servers.iter().cloned().zip(answers) {
             match answer {
-                Ok(located) => found.holders.push((server, located)),
-                Err(Failure::Unknown) => found.strangers.push(server),
-                Err(failure) => found.failures.push((server, failure)),
+                Ok(report) => located.holders.push((server, report)),
+                Err(QueryError::UnknownClient) => located.without.push(server),
+                Err(error) => located.errors.push((server, error)),
             }
         }
-        found
+        located
     }
 
-    fn is_well(&self) -> bool {
-        self.agrees() && self.failures.is_empty()
-    }
-
-    /// Do all that answered hold the same report?
-    fn agrees(&self) -> bool {
-        self.reports().len() == 1 && self.strangers.is_empty()
+    /// True if all servers that answered hold the same report.
+    fn agree(&self) -> bool {
+        self.reports().len() == 1 && self.without.is_empty()
     }
 
     /// The different reports, newest first.
-    fn reports(&self) -> Vec<&Report> {
+    fn reports(&self) -> Vec<&CheckedReport> {
         let holders = self.holders.iter();
-        let mut reports: Vec<&Report> = holders.map(|(_, at)| &at.known.report).collect();
-        reports.sort_by(|one, other| known::compare(other, one));
+        let mut reports: Vec<_> = holders.map(|(_, located)| &located.held.report).collect();
+        reports.sort_by(|one, other| other.compare(one));
         reports.dedup();
         reports
     }
@@ -102,82 +103,84 @@ impl Found {
     fn page(&self, screen: &Screen) -> String {
         let mut text = self.heading(screen) + "\n";
         for report in self.reports() {
-            text += &format!("\n{}\n", known::at_line(report));
-            text += &self.holders_of(report).print(screen, "  ");
+            text += &format!("\n{}\n", report.at_line());
+            text += &self.holders_of(report).text("  ");
         }
-        if !self.strangers.is_empty() && !self.holders.is_empty() {
-            let names: Vec<String> = self.strangers.iter().map(Server::title).collect();
-            text += &format!("\nnot known to {}\n", messages::list(&names, "and"));
+        if !self.without.is_empty() && !self.holders.is_empty() {
+            let names: Vec<String> = self.without.iter().map(RemoteServer::title).collect();
+            text += &format!("\nno report on {}\n", format::list(&names));
         }
-        for (server, failure) in &self.failures {
-            text += &format!("\n{}\n", screen.paint(Paint::Bad, &tell(server, failure)));
+        for (server, error) in &self.errors {
+            let line = screen.paint(Highlight::Bad, &describe(server, error));
+            text += &format!("\n{line}\n");
         }
         text
     }
 
     fn heading(&self, screen: &Screen) -> String {
-        let client = messages::escaped(&self.client);
-        let asked = self.holders.len() + self.strangers.len();
-        let asked = messages::count(asked as u64, "server");
-        let (paint, verdict) = match self.reports().len() {
-            0 => (Paint::Bad, format!("nobody of {asked} knows it")),
-            1 if self.strangers.is_empty() => (Paint::Good, format!("the same on {asked}")),
-            _ => (Paint::Bad, format!("{asked} do NOT agree")),
+        let client = format::escaped(&self.client);
+        let answered = self.holders.len() + self.without.len();
+        let servers = format::count(answered as u64, "server");
+        let (highlight, verdict) = match self.reports().len() {
+            0 => (Highlight::Bad, format!("no report on {servers}")),
+            1 if self.without.is_empty() => (Highlight::Good, format!("the same on {servers}")),
+            _ => (Highlight::Bad, format!("{servers} do NOT agree")),
         };
-        format!("{client}: {}", screen.paint(paint, &verdict))
+        format!("{client}: {}", screen.paint(highlight, &verdict))
     }
 
-    fn holders_of(&self, report: &Report) -> Table {
-        let mut table = Table::new(&[
-            ("server", Side::Left),
-            ("age", Side::Right),
-            ("learned", Side::Left),
-            ("from", Side::Left),
+    fn holders_of(&self, report: &CheckedReport) -> TextTable {
+        let mut table = TextTable::new(&[
+            ("server", Left),
+            ("age", Right),
+            ("learned", Left),
+            ("from", Left),
         ]);
         let holders = self.holders.iter();
-        for (server, at) in holders.filter(|(_, at)| at.known.report == *report) {
-            table.row(vec![
-                server.title().into(),
-                messages::span(at.age).into(),
-                messages::instant(&at.known.learned_at).into(),
-                at.known.source().into(),
+        for (server, located) in holders.filter(|(_, located)| located.held.report == *report) {
+            let from = located.held.learned_from.as_deref();
+            table.row([
+                server.title(),
+                format::span(located.age_seconds),
+                located.held.learned_at(),
+                from.unwrap_or("the client").to_owned(),
             ]);
         }
         table
     }
 
-    fn view(&self) -> FoundView<'_> {
-        let held = self.holders.iter().map(|(server, at)| HolderView {
+    fn json(&self) -> LocatedJson<'_> {
+        let held = self.holders.iter().map(|(server, located)| HolderJson {
             server: server.title(),
-            age_seconds: at.age,
-            known: at.known.view(),
+            age_seconds: located.age_seconds,
+            report: &located.held,
         });
-        FoundView {
+        LocatedJson {
             client: &self.client,
-            agree: self.agrees(),
-            newest: self.reports().first().map(|report| ReportView::of(report)),
+            agree: self.agree(),
+            newest: self.reports().first().copied(),
             held: held.collect(),
-            unknown_to: self.strangers.iter().map(Server::title).collect(),
-            errors: json::errors(&self.failures),
+            unknown_to: self.without.iter().map(RemoteServer::title).collect(),
+            errors: json::errors(&self.errors),
         }
     }
 }
 
 #[derive(Serialize)]
-struct FoundView<'a> {
+struct LocatedJson<'a> {
     client: &'a str,
-    /// Do all servers that answered hold the same report?
+    /// True if all servers that answered hold the same report.
     agree: bool,
-    newest: Option<ReportView<'a>>,
-    held: Vec<HolderView<'a>>,
+    newest: Option<&'a CheckedReport>,
+    held: Vec<HolderJson<'a>>,
     unknown_to: Vec<String>,
-    errors: Vec<json::ErrorView>,
+    errors: Vec<json::ServerError<'a>>,
 }
 
 #[derive(Serialize)]
-struct HolderView<'a> {
+struct HolderJson<'a> {
     server: String,
     age_seconds: f64,
     #[serde(flatten)]
-    known: View<'a>,
+    report: &'a HeldReport,
 }

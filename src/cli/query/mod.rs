@@ -1,43 +1,41 @@
-//! What an operator asks of a herd that runs: `status`, `verify`, `locate`,
-//! `nearby`, `watch`.
+//! Queries of operators to a running herd: `status`, `verify`, `locate`, `nearby`,
+//! `watch`.
 //!
-//! Each command is one question, put to servers by the gRPC service `Operator`
-//! on their peer ports, and to all of them side by side: one that is down or
-//! hangs neither delays nor hides the others.
+//! Each command calls the gRPC service `Operator` on the peer ports of the servers, of
+//! all servers at once: a server that is down or hangs neither delays nor hides the
+//! others.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `targets` | arguments: which servers, how long to wait |
+//! | `targets` | arguments: servers, time limit, certificate |
 //! | `units` | arguments: points, distances, circles |
 //! | `server` | one server, and the calls to it |
-//! | `failure` | why a server gave no answer |
-//! | `fan_out` | one question to many servers at once |
-//! | `known` | a report that a server knows, for people and for programs |
-//! | `screen` | standard output: colour, and readers that leave |
-//! | `table` | columns |
-//! | `messages` | times, spans and numbers as people read them |
-//! | `json` | what `--json` prints |
+//! | `error` | the reasons why a server gave no answer |
+//! | `fan_out` | one query to many servers at once |
+//! | `reports` | checked reports |
+//! | `terminal` | standard output: colours, and readers that leave early |
+//! | `format` | spans, distances and numbers for people |
+//! | `json` | the form of what `--json` prints |
 //! | `outcome` | the exit codes |
 //!
-//! A server is believed to be the one that the config names only once it has
-//! said so: an address may have come to another herd since. What it sends is
-//! text from the network, and is escaped before a terminal sees it.
+//! An address may belong to another herd by now, so the identity of a server is checked
+//! before its answers are used. Its answers are text from the network, and are escaped
+//! before they reach a terminal.
 //!
-//! What this folder does not do: change anything in a herd.
+//! No query changes anything in a herd.
 
-mod failure;
+mod error;
 mod fan_out;
+mod format;
 mod json;
-mod known;
 mod locate;
-mod messages;
 mod nearby;
 mod outcome;
-mod screen;
+mod reports;
 mod server;
 mod status;
-mod table;
 mod targets;
+mod terminal;
 mod units;
 mod verify;
 mod watch;
@@ -47,35 +45,37 @@ use std::process::ExitCode;
 use tokio::runtime::Builder;
 
 use outcome::{CommandError, Outcome};
-use screen::Screen;
+use terminal::Screen;
 
-/// The questions. What each does is told where its arguments are.
+/// The queries. Their help stands at their arguments.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Query {
-    Status(status::Arguments),
-    Verify(verify::Arguments),
-    Locate(locate::Arguments),
-    Nearby(nearby::Arguments),
-    Watch(watch::Arguments),
+    Status(status::StatusArguments),
+    Verify(verify::VerifyArguments),
+    Locate(locate::LocateArguments),
+    Nearby(nearby::NearbyArguments),
+    Watch(watch::WatchArguments),
 }
 
 impl Query {
-    /// Asks, prints the answer, and gives the code to exit with.
-    pub(super) fn ask(self) -> ExitCode {
-        let ended = self.put();
-        if let Err(trouble) = &ended {
-            super::tell(trouble.error());
+    /// Runs the query, prints its answer or error, and returns the exit code.
+    pub(super) fn run(self) -> ExitCode {
+        match self.answer() {
+            Ok(outcome) => outcome.code(),
+            Err(error) => {
+                super::print_error(error.error());
+                error.code()
+            }
         }
-        ended.map_or_else(|trouble| trouble.code(), Outcome::code)
     }
 
-    fn put(self) -> Result<Outcome, CommandError> {
+    fn answer(self) -> Result<Outcome, CommandError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()?;
         let screen = Screen::stdout();
-        let ended = runtime.block_on(async {
+        let outcome = runtime.block_on(async {
             match self {
                 Self::Status(arguments) => status::run(arguments, &screen).await,
                 Self::Verify(arguments) => verify::run(arguments, &screen).await,
@@ -84,9 +84,9 @@ impl Query {
                 Self::Watch(arguments) => watch::run(arguments, &screen).await,
             }
         });
-        // A name that is still being resolved, or a reader that takes nothing,
-        // is not waited for.
+        // Does not wait for a name that is still being resolved, nor for a reader that
+        // takes nothing.
         runtime.shutdown_background();
-        ended
+        outcome
     }
 }

@@ -1,68 +1,74 @@
-//! `proxyherd nearby`: which clients are near a client or a point.
+//! `proxyherd nearby`: the clients near a client or a point.
 
 use serde::Serialize;
 
 use crate::proto::nearby_request::Center;
 use crate::proto::{GetStatusResponse, NearbyRequest, Point};
+use crate::table::{Left, Right, TextTable};
 
-use super::failure::Failure;
-use super::fan_out::{first_that_answers, tell};
-use super::known::{self, View};
-use super::outcome::{CODES, CommandError, Outcome};
-use super::screen::{Paint, Screen};
-use super::server::Near;
-use super::table::{Side, Table};
+use super::error::QueryError;
+use super::fan_out::{describe, first_that_answers};
+use super::outcome::{CommandError, EXIT_CODES, Outcome};
+use super::reports::{CheckedReport, HeldReport};
+use super::server::NearbyReport;
 use super::targets::Targets;
-use super::{json, messages, units};
+use super::terminal::{Highlight, Screen};
+use super::{format, json, units};
 
-/// Show which clients are near a client or a point
+/// Show the clients near a client or a point
 ///
-/// Prints clients by the distance of their newest reports, nearest first, with
-/// how old those are by the server's clock. Asks the first server of the config
-/// that answers, or one that --server names: every server knows every client.
+/// Prints clients by the distance of their newest reports, nearest first, with the age
+/// of the reports by the server's clock. Queries the first server of the config that
+/// answers, or the one that --server names: every server has every client.
 ///
-/// That nobody is near is an answer (exit code 0); a client that the server does
-/// not know is none (1).
+/// No client nearby is an answer (exit code 0); no report of the client in the center is
+/// a problem (1).
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_help = CODES)]
+#[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 #[group(id = "center", required = true, multiple = false, args = ["client", "point"])]
-pub(in crate::cli) struct Arguments {
+pub(in crate::cli) struct NearbyArguments {
     /// Near this client, which is not in the answer itself
     #[arg(value_parser = units::client)]
     client: Option<String>,
     /// Near this point, in decimal degrees
     #[arg(long, value_name = "LAT,LON", allow_hyphen_values = true, value_parser = units::point)]
     point: Option<Point>,
-    /// How far, such as 800m or 5km; however far if not given
+    /// Maximum distance, such as 800m or 5km [default: unlimited]
     #[arg(long, value_name = "DISTANCE", value_parser = units::distance)]
     radius: Option<f64>,
-    /// Most clients, 1 to 10000
+    /// Maximum number of clients, 1 to 10000
     #[arg(long, value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     #[command(flatten)]
-    whom: Targets,
+    targets: Targets,
 }
 
-pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Outcome, CommandError> {
-    let servers = arguments.whom.servers()?;
+pub(super) async fn run(
+    arguments: NearbyArguments,
+    screen: &Screen,
+) -> Result<Outcome, CommandError> {
+    let servers = arguments.targets.servers()?;
     let (server, status) = first_that_answers(&servers).await?;
     let near = match server.nearby(arguments.request()).await {
         Ok(near) => near,
-        Err(Failure::Unknown) => {
-            return Err(CommandError::Failed(arguments.unknown(&status).into()));
+        Err(QueryError::UnknownClient) => {
+            let client = arguments.client.as_deref().unwrap_or_default();
+            let message = format!("{} has no report of client {client}", status.name);
+            return Err(CommandError::failure(message));
         }
-        Err(failure) => return Err(CommandError::Failed(tell(&server, &failure).into())),
+        Err(error) => return Err(CommandError::failure(describe(&server, &error))),
     };
-    let text = match arguments.whom.json {
-        true => json::pretty(&view(&near, &status)),
-        false => page(&near, &status, &arguments, screen),
+    let text = if arguments.targets.json {
+        json::pretty(&nearby_json(&near, &status))
+    } else {
+        page(&near, &status, &arguments, screen)
     };
     screen.print(text).await?;
-    Ok(Outcome::Well)
+    Ok(Outcome::Success)
 }
 
-impl Arguments {
+impl NearbyArguments {
     fn request(&self) -> NearbyRequest {
         let client = self.client.clone().map(Center::Client);
         NearbyRequest {
@@ -72,91 +78,102 @@ impl Arguments {
         }
     }
 
-    fn unknown(&self, status: &GetStatusResponse) -> String {
-        let client = self.client.as_deref().unwrap_or_default();
-        format!("{} knows no client {client}", status.name)
-    }
-
-    /// What it all is near to.
     fn center(&self) -> String {
         match (&self.client, &self.point) {
-            (Some(client), _) => messages::escaped(client),
+            (Some(client), _) => format::escaped(client),
             (None, Some(point)) => format!("{:+}{:+}", point.latitude, point.longitude),
             (None, None) => String::new(),
         }
     }
 }
 
-fn page(near: &[Near], status: &GetStatusResponse, asked: &Arguments, screen: &Screen) -> String {
-    let within = match asked.radius {
-        Some(radius) => format!(" within {}", messages::distance(radius)),
-        None => String::new(),
-    };
-    let title = match near.len() as u64 {
-        0 => "no clients".to_owned(),
-        // There may be more than were asked for.
-        found if found == u64::from(asked.limit) => {
-            format!("the nearest {}", messages::count(found, "client"))
-        }
-        found => messages::count(found, "client"),
-    };
-    let title = format!("{title}{within} of {}, by {}", asked.center(), status.name);
-    let mut text = screen.paint(Paint::Title, &title) + "\n";
+fn page(
+    near: &[NearbyReport],
+    status: &GetStatusResponse,
+    arguments: &NearbyArguments,
+    screen: &Screen,
+) -> String {
+    let title = format!(
+        "{} {}, according to {}",
+        found(near.len() as u64, arguments),
+        arguments.center(),
+        status.name
+    );
+    let mut text = screen.paint(Highlight::Title, &title) + "\n";
     if !near.is_empty() {
-        text += &format!("\n{}", table(near, status).print(screen, ""));
+        text += &format!("\n{}", table(near, status).text(""));
     }
     text
 }
 
-fn table(near: &[Near], status: &GetStatusResponse) -> Table {
-    let mut table = Table::new(&[
-        ("distance", Side::Right),
-        ("age", Side::Right),
-        ("position", Side::Left),
-        ("client", Side::Left),
+/// Returns how many clients were found, up to the preposition before the center.
+fn found(count: u64, arguments: &NearbyArguments) -> String {
+    let within = arguments.radius.map(|radius| {
+        let radius = format::distance(radius);
+        format!("within {radius} of")
+    });
+    // There may be more than the limit.
+    if count == u64::from(arguments.limit) {
+        let nearest = format::count(count, "nearest client");
+        return format!("the {nearest} {}", within.as_deref().unwrap_or("to"));
+    }
+    let clients = match count {
+        0 => "no clients".to_owned(),
+        _ => format::count(count, "client"),
+    };
+    format!("{clients} {}", within.as_deref().unwrap_or("near"))
+}
+
+fn table(near: &[NearbyReport], status: &GetStatusResponse) -> TextTable {
+    let mut table = TextTable::new(&[
+        ("distance", Right),
+        ("age", Right),
+        ("position", Left),
+        ("client", Left),
     ]);
-    for Near { known, distance } in near {
-        table.row(vec![
-            messages::distance(*distance).into(),
-            age(known, status)
-                .map_or_else(String::new, messages::span)
-                .into(),
-            known.report.position.as_str().into(),
-            messages::escaped(&known.report.client).into(),
+    for near in near {
+        let report = &near.held.report;
+        table.row([
+            format::distance(near.distance_meters),
+            age_seconds(report, status).map_or_else(String::new, format::span),
+            report.position().to_owned(),
+            format::escaped(report.client()),
         ]);
     }
     table
 }
 
-/// How old a report is by the server's clock, in seconds.
-fn age(known: &known::Known, status: &GetStatusResponse) -> Option<f64> {
+/// Returns the age of a report by the server's clock.
+fn age_seconds(report: &CheckedReport, status: &GetStatusResponse) -> Option<f64> {
     let now = status.now.as_ref()?;
-    let nanos = messages::unix_nanos(now) - known::client_time(&known.report).as_nanos();
-    Some(nanos as f64 / 1e9)
+    let (seconds, nanos) = report.client_time();
+    // Whole seconds first: a float of both together does not hold nanoseconds.
+    let whole = i128::from(now.seconds) - i128::from(seconds);
+    Some(whole as f64 + f64::from(now.nanos) / 1e9 - f64::from(nanos) / 1e9)
 }
 
-fn view<'a>(near: &'a [Near], status: &'a GetStatusResponse) -> NearbyView<'a> {
-    let client = |near: &'a Near| NearView {
-        distance_meters: near.distance,
-        age_seconds: age(&near.known, status),
-        known: near.known.view(),
+fn nearby_json<'a>(near: &'a [NearbyReport], status: &'a GetStatusResponse) -> NearbyJson<'a> {
+    let client = |near: &'a NearbyReport| NearbyClientJson {
+        distance_meters: near.distance_meters,
+        age_seconds: age_seconds(&near.held.report, status),
+        report: &near.held,
     };
-    NearbyView {
+    NearbyJson {
         server: &status.name,
         clients: near.iter().map(client).collect(),
     }
 }
 
 #[derive(Serialize)]
-struct NearbyView<'a> {
+struct NearbyJson<'a> {
     server: &'a str,
-    clients: Vec<NearView<'a>>,
+    clients: Vec<NearbyClientJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct NearView<'a> {
+struct NearbyClientJson<'a> {
     distance_meters: f64,
     age_seconds: Option<f64>,
     #[serde(flatten)]
-    known: View<'a>,
+    report: &'a HeldReport,
 }

@@ -1,10 +1,10 @@
-//! How a command ends, as scripts see it.
+//! The exit codes of the queries.
 //!
 //! | code | |
 //! |---|---|
-//! | 0 | it is as it should be; for `verify`, it is proven |
-//! | 1 | something is not well: a server without an answer, a link that is down, a difference, a client that nobody knows |
-//! | 2 | the command line or the config makes no sense; nobody was asked |
+//! | 0 | all is well; for `verify`: proven |
+//! | 1 | a problem: a server without an answer, a link that is down, a difference, an unknown client |
+//! | 2 | a mistake on the command line or in the config; no server was queried |
 
 use std::error::Error;
 use std::io;
@@ -12,68 +12,75 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 
-/// These codes, as they stand below the help of a command.
-pub(super) const CODES: &str = "\
-Exit codes: 0 all is well; 1 something is not, and it says what; 2 the command
-line or the config makes no sense.";
+/// The exit codes, as the help of a command ends.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes: 0 all is well; 1 a problem, which is named; 2 a mistake on the command
+line or in the config.";
 
-/// What a question came to.
+/// The result of a query that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Well,
-    NotWell,
+    Success,
+    Problem,
 }
 
 impl Outcome {
-    /// Well, if so.
-    pub(super) fn well_if(well: bool) -> Self {
-        if well { Self::Well } else { Self::NotWell }
+    pub(super) fn success_if(is_success: bool) -> Self {
+        if is_success {
+            Self::Success
+        } else {
+            Self::Problem
+        }
     }
 
     pub(super) fn code(self) -> ExitCode {
         match self {
-            Self::Well => ExitCode::SUCCESS,
-            Self::NotWell => ExitCode::FAILURE,
+            Self::Success => ExitCode::SUCCESS,
+            Self::Problem => ExitCode::FAILURE,
         }
     }
 }
 
-/// Why a question has no answer.
+/// The reason why a query has no answer.
 #[derive(Debug)]
 pub(super) enum CommandError {
-    /// It makes no sense as it was asked.
-    Mistake(Box<dyn Error>),
-    /// Nobody answered, or the answer could not be printed.
-    Failed(Box<dyn Error>),
+    /// A mistake on the command line or in the config.
+    Usage(Box<dyn Error>),
+    /// No server answered, or the answer could not be printed.
+    Failure(Box<dyn Error>),
 }
 
 impl CommandError {
-    pub(super) fn mistake(words: impl Into<Box<dyn Error>>) -> Self {
-        Self::Mistake(words.into())
+    pub(super) fn usage(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::Usage(error.into())
+    }
+
+    pub(super) fn failure(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::Failure(error.into())
     }
 
     pub(super) fn error(&self) -> &dyn Error {
         match self {
-            Self::Mistake(error) | Self::Failed(error) => error.as_ref(),
+            Self::Usage(error) | Self::Failure(error) => error.as_ref(),
         }
     }
 
     pub(super) fn code(&self) -> ExitCode {
         match self {
-            Self::Mistake(_) => ExitCode::from(2),
-            Self::Failed(_) => ExitCode::FAILURE,
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Failure(_) => ExitCode::FAILURE,
         }
     }
 }
 
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
-        Self::Mistake(error.into())
+        Self::usage(error)
     }
 }
 
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
-        Self::Failed(error.into())
+        Self::failure(error)
     }
 }

@@ -1,4 +1,4 @@
-//! One server, and the calls to it: each with a time limit, each answer checked.
+//! A server of the herd, and calls to it: each has a time limit, each answer is checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,73 +14,71 @@ use crate::model::name::{Name, is_name};
 use crate::peers::tls_stream;
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::{
-    DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
+    as_seconds, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
     LocateRequest, NearbyRequest, WatchRequest, WatchResponse,
 };
 use crate::tls::{Credentials, Subject};
 
-use super::failure::Failure;
-use super::known::Known;
+use super::error::QueryError;
 use super::outcome::CommandError;
+use super::reports::HeldReport;
 
-/// Largest answer, in bytes: 10,000 of the longest reports.
-const MAX_ANSWER: usize = 16 << 20;
+/// Maximum size of an answer: 10,000 of the longest reports.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// Silence on a connection before a ping: finds a server that went silent while
-/// it is watched.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Silence on a connection before a ping, which finds a server that hangs during a watch.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Who a server should be.
+/// The identity that the config gives a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) herd: Name,
     pub(super) name: Name,
 }
 
-/// A server that is asked. Cheap to clone; dials at the first call, and again
-/// whenever the connection was lost.
+/// A server that is queried. Cheap to clone; dials at the first call, and again after
+/// the connection was lost.
 #[derive(Clone, Debug)]
-pub(super) struct Server {
+pub(super) struct RemoteServer {
     address: Address,
     identity: Option<Identity>,
     limit: Duration,
     client: OperatorClient<Channel>,
 }
 
-/// What a server knows of a client, and how old that is by its clock.
+/// The report that a server holds of a client.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Located {
-    pub(super) known: Known,
-    /// In seconds; negative where the client's clock is ahead.
-    pub(super) age: f64,
+pub(super) struct LocatedReport {
+    pub(super) held: HeldReport,
+    /// Age by the server's clock. Negative if the client's clock is ahead.
+    pub(super) age_seconds: f64,
 }
 
-/// A client that is near.
+/// The report of a client near a point.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Near {
-    pub(super) known: Known,
-    /// In metres.
-    pub(super) distance: f64,
+pub(super) struct NearbyReport {
+    pub(super) held: HeldReport,
+    pub(super) distance_meters: f64,
 }
 
-/// A page of clients.
+/// A page of reports.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Page {
-    pub(super) clients: Vec<Known>,
-    /// Empty on the last one.
-    pub(super) next: String,
+pub(super) struct ReportPage {
+    pub(super) reports: Vec<HeldReport>,
+    /// Token of the next page; empty on the last one.
+    pub(super) next_page_token: String,
 }
 
-impl Server {
-    /// A server that answers each call within `limit`, or counts as silent; by
-    /// TLS where there are `credentials` and it is known who it should be. Must be called within a runtime.
+impl RemoteServer {
+    /// A server whose calls fail after `limit`. Uses TLS if there are `credentials` and
+    /// an identity. Must be called within a runtime.
     pub(super) fn dial(
         address: &Address,
         identity: Option<Identity>,
         credentials: Option<&Arc<Credentials>>,
         limit: Duration,
     ) -> Result<Self, CommandError> {
-        let endpoint = endpoint(address, limit).map_err(CommandError::mistake)?;
+        let endpoint = endpoint(address, limit).map_err(CommandError::usage)?;
         let channel = match (&identity, credentials) {
             (Some(Identity { name, herd }), Some(credentials)) => {
                 secure_channel(&endpoint, address, credentials, Subject::server(name, herd))
@@ -92,11 +90,11 @@ impl Server {
             address: address.clone(),
             identity,
             limit,
-            client: client.max_decoding_message_size(MAX_ANSWER),
+            client: client.max_decoding_message_size(MAX_ANSWER_BYTES),
         })
     }
 
-    /// What to call it: its name, or its address where no config names it.
+    /// Its name, or its address if no config names it.
     pub(super) fn title(&self) -> String {
         match &self.identity {
             Some(identity) => identity.name.to_string(),
@@ -108,79 +106,87 @@ impl Server {
         &self.address
     }
 
-    /// How it is. Fails where it is not the server that it should be.
-    pub(super) async fn status(&self) -> Result<GetStatusResponse, Failure> {
+    /// Returns its status.
+    ///
+    /// # Errors
+    ///
+    /// Fails also if the server has another identity than the config says.
+    pub(super) async fn status(&self) -> Result<GetStatusResponse, QueryError> {
         let mut client = self.client.clone();
         let status = self.limited(client.get_status(GetStatusRequest {})).await?;
         self.check_identity(&status)?;
         Ok(status)
     }
 
-    fn check_identity(&self, status: &GetStatusResponse) -> Result<(), Failure> {
+    fn check_identity(&self, status: &GetStatusResponse) -> Result<(), QueryError> {
         let GetStatusResponse { name, herd, .. } = status;
         if !is_name(name.as_bytes()) || !is_name(herd.as_bytes()) {
-            return Err(Failure::Nonsense("it has no valid name".to_owned()));
+            return Err(QueryError::Invalid("the server has no valid name".to_owned()));
         }
         match &self.identity {
             Some(own) if own.name.as_str() != name || own.herd.as_str() != herd => {
-                Err(Failure::SomebodyElse(name.clone(), herd.clone()))
+                Err(QueryError::OtherServer {
+                    name: name.clone(),
+                    herd: herd.clone(),
+                })
             }
             _ => Ok(()),
         }
     }
 
-    /// What it knows of a client.
-    pub(super) async fn locate(&self, client: &str) -> Result<Located, Failure> {
+    /// Returns the report of a client.
+    pub(super) async fn locate(&self, client: &str) -> Result<LocatedReport, QueryError> {
         let request = LocateRequest {
             client: client.to_owned(),
         };
         let mut operator = self.client.clone();
         let answer = self.limited(operator.locate(request)).await?;
-        let known = Known::read(answer.known)?;
-        if known.report.client != client {
-            return Err(Failure::Nonsense("it is of another client".to_owned()));
+        let held = HeldReport::check(answer.known)?;
+        if held.report.client() != client {
+            return Err(QueryError::Invalid("a report of another client".to_owned()));
         }
-        let age = answer.age.as_ref().map_or(0.0, super::messages::seconds);
-        Ok(Located { known, age })
+        let age_seconds = answer.age.as_ref().map_or(0.0, as_seconds);
+        Ok(LocatedReport { held, age_seconds })
     }
 
-    /// Clients that are near, nearest first.
-    pub(super) async fn nearby(&self, request: NearbyRequest) -> Result<Vec<Near>, Failure> {
+    /// Returns the reports near a center, nearest first.
+    pub(super) async fn nearby(&self, request: NearbyRequest) -> Result<Vec<NearbyReport>, QueryError> {
         let mut client = self.client.clone();
         let answer = self.limited(client.nearby(request)).await?;
         let near = answer.clients.into_iter().map(|near| {
-            let known = Known::read(near.known)?;
-            let distance = near.distance_meters;
-            Ok(Near { known, distance })
+            Ok(NearbyReport {
+                held: HeldReport::check(near.known)?,
+                distance_meters: near.distance_meters,
+            })
         });
         near.collect()
     }
 
-    /// Sums over its reports: exactly the buckets that were asked for.
-    pub(super) async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Failure> {
+    /// Returns the range digests of its reports.
+    pub(super) async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, QueryError> {
         let mut client = self.client.clone();
         self.limited(client.digest(request)).await
     }
 
-    /// A page of the clients that it knows.
-    pub(super) async fn list(&self, request: ListClientsRequest) -> Result<Page, Failure> {
+    /// Returns a page of its reports.
+    pub(super) async fn list(&self, request: ListClientsRequest) -> Result<ReportPage, QueryError> {
         let mut client = self.client.clone();
         let answer = self.limited(client.list_clients(request)).await?;
-        let known = answer
+        let reports = answer
             .clients
             .into_iter()
-            .map(|known| Known::read(Some(known)));
-        Ok(Page {
-            clients: known.collect::<Result<_, _>>()?,
-            next: answer.next_page_token,
+            .map(|known| HeldReport::check(Some(known)));
+        Ok(ReportPage {
+            reports: reports.collect::<Result<_, _>>()?,
+            next_page_token: answer.next_page_token,
         })
     }
 
-    /// The reports that win on it from now on.
+    /// Starts a stream of the reports that it accepts.
     pub(super) async fn watch(
         &self,
         request: WatchRequest,
-    ) -> Result<Streaming<WatchResponse>, Failure> {
+    ) -> Result<Streaming<WatchResponse>, QueryError> {
         let mut client = self.client.clone();
         self.limited(client.watch(request)).await
     }
@@ -188,31 +194,32 @@ impl Server {
     async fn limited<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, QueryError> {
         match timeout(self.limit, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(Failure::of(&status)),
-            Err(_) => Err(Failure::Silent(self.limit)),
+            Ok(Err(status)) => Err(status.into()),
+            Err(_) => Err(QueryError::Timeout(self.limit)),
         }
     }
 }
 
-/// A channel by TLS to the server `targets`, and to no other.
+/// Returns a TLS channel to the server with this subject and to no other.
 fn secure_channel(
     endpoint: &Endpoint,
     address: &Address,
     credentials: &Arc<Credentials>,
-    whom: Subject,
+    subject: Subject,
 ) -> Channel {
     let (address, credentials) = (address.clone(), credentials.clone());
-    let endpoint = match format!("https://{whom}").parse() {
+    let endpoint = match format!("https://{subject}").parse() {
         Ok(origin) => endpoint.clone().origin(origin),
         Err(_) => endpoint.clone(),
     };
     endpoint.connect_with_connector_lazy(service_fn(move |_| {
-        let (address, credentials, whom) = (address.clone(), credentials.clone(), whom.clone());
+        let (address, credentials) = (address.clone(), credentials.clone());
+        let subject = subject.clone();
         async move {
-            let stream = tls_stream(&address, &credentials, &whom).await?;
+            let stream = tls_stream(&address, &credentials, &subject).await?;
             std::io::Result::Ok(TokioIo::new(stream))
         }
     }))
@@ -221,10 +228,10 @@ fn secure_channel(
 fn endpoint(address: &Address, limit: Duration) -> Result<Endpoint, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .user_agent(concat!("proxyherd/", env!("CARGO_PKG_VERSION")))?
-        // The call's own limit passes first, and has the better words.
+        // The call's own limit passes first, and has the clearer message.
         .connect_timeout(limit + Duration::from_millis(500))
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(limit)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);

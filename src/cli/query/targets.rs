@@ -1,4 +1,4 @@
-//! Which servers a question goes to, as the command line says.
+//! The servers of a query, as the command line selects them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use crate::model::address::Address;
 use crate::tls::{Credentials, Files, Pair};
 
 use super::outcome::CommandError;
-use super::server::{Identity, Server};
+use super::server::{Identity, RemoteServer};
 use super::units;
 
-/// Arguments that every question has.
+/// Arguments of every query.
 #[derive(Debug, clap::Args)]
 pub(super) struct Targets {
     /// The file that describes the herd
     #[arg(long = "config", value_name = "FILE", default_value = DEFAULT_PATH)]
     path: PathBuf,
-    /// Ask only this server of the config; may be repeated
+    /// Query only this server of the config; may be repeated
     #[arg(long = "server", value_name = "NAME")]
     names: Vec<String>,
-    /// Ask the server with this peer address; may be repeated
+    /// Query the server with this peer address, without a config; may be repeated
     #[arg(long = "at", value_name = "HOST:PORT", value_parser = units::address,
           conflicts_with_all = ["path", "names"])]
     addresses: Vec<Address>,
-    /// Longest wait for an answer, as in 500ms
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = wait)]
+    /// Maximum wait for an answer, such as 500ms
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
-    /// Your certificate as an operator, where servers talk TLS: a PEM file, as
-    /// `proxyherd certs operator NAME` makes it
+    /// Your certificate as an operator, if the herd uses TLS: a PEM file that
+    /// `proxyherd certs operator NAME` makes
     #[arg(
         long,
         value_name = "FILE",
@@ -46,72 +46,72 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// The servers, each once, in the order of the config or of the command
-    /// line. At least one. Must be called within a runtime.
-    pub(super) fn servers(&self) -> Result<Vec<Server>, CommandError> {
+    /// Returns the servers, each once and at least one, in the order of the config or of
+    /// the command line. Must be called within a runtime.
+    pub(super) fn servers(&self) -> Result<Vec<RemoteServer>, CommandError> {
         match self.addresses.as_slice() {
             [] => self.configured(),
             addresses => addresses
                 .iter()
                 .enumerate()
                 .filter(|(i, address)| !addresses[..*i].contains(address))
-                .map(|(_, address)| Server::dial(address, None, None, self.timeout))
+                .map(|(_, address)| RemoteServer::dial(address, None, None, self.timeout))
                 .collect(),
         }
     }
 
-    fn configured(&self) -> Result<Vec<Server>, CommandError> {
+    fn configured(&self) -> Result<Vec<RemoteServer>, CommandError> {
         let config = Config::load(&self.path)?;
         for name in &self.names {
             config.server(name)?;
         }
         let credentials = self.credentials(&config)?;
-        let is_asked = |name: &str| self.names.is_empty() || self.names.iter().any(|n| n == name);
-        let asked = config.servers.iter().filter(|s| is_asked(s.name.as_str()));
+        let is_target = |name: &str| self.names.is_empty() || self.names.iter().any(|n| n == name);
+        let targets = config.servers.iter().filter(|s| is_target(s.name.as_str()));
         let dial = |server: &crate::config::ServerConfig| {
             let identity = Identity {
                 herd: config.herd.clone(),
                 name: server.name.clone(),
             };
             let credentials = credentials.as_ref();
-            Server::dial(&server.peers, Some(identity), credentials, self.timeout)
+            RemoteServer::dial(&server.peers, Some(identity), credentials, self.timeout)
         };
-        asked.map(dial).collect()
+        targets.map(dial).collect()
     }
 
-    /// What the operator shows to servers; `None` where they talk plaintext.
+    /// Returns the credentials of the operator; `None` if the herd uses plaintext.
     fn credentials(&self, config: &Config) -> Result<Option<Arc<Credentials>>, CommandError> {
         let own = self.certificate.clone().zip(self.key.clone());
         let (ca, (certificate, key)) = match (config.tls.ca(), own) {
             (Some(ca), Some(own)) => (ca.to_owned(), own),
             (None, None) => return Ok(None),
             (Some(_), None) => {
-                return Err(CommandError::mistake(
-                    "the servers of this herd want a certificate: name yours with --certificate \
+                return Err(CommandError::usage(
+                    "the servers of this herd require a certificate: give yours with --certificate \
                      and --key (`proxyherd certs operator NAME` makes one)",
                 ));
             }
             (None, Some(_)) => {
-                return Err(CommandError::mistake(
-                    "the config names no CA under [security], so its servers talk plaintext: \
-                     leave out --certificate and --key, or use the config that the servers use",
+                return Err(CommandError::usage(
+                    "the config has no CA under [security], so its servers use plaintext: omit \
+                     --certificate and --key, or use the config of the servers",
                 ));
             }
         };
         let own = Pair { certificate, key };
         let credentials = Credentials::of_operator(Files { ca, own });
-        let credentials = credentials.map_err(CommandError::mistake)?;
+        let credentials = credentials.map_err(CommandError::usage)?;
         Ok(Some(Arc::new(credentials)))
     }
 }
 
-fn wait(text: &str) -> Result<Duration, String> {
+fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if (MIN_WAIT..=MAX_WAIT).contains(&time) => Ok(time),
-        Ok(_) => Err("it must be 1ms to 1h".to_owned()),
-        Err(error) => Err(format!("{error}; it is written as in 500ms or 5s")),
+        Ok(time) if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(time),
+        Ok(_) => Err("the allowed range is 1ms to 1h".to_owned()),
+        Err(error) => Err(format!("{error}; write it as 500ms or 5s")),
     }
 }
 
-const MIN_WAIT: Duration = Duration::from_millis(1);
-const MAX_WAIT: Duration = Duration::from_secs(3600);
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);

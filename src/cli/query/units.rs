@@ -1,10 +1,10 @@
-//! Points, distances and circles as people type them.
+//! Values of arguments: points, distances, circles, client IDs and addresses.
 
 use crate::model::address::Address;
 use crate::model::client::ClientId;
 use crate::proto::{Circle, Point};
 
-/// Reads `LAT,LON` in decimal degrees.
+/// Parses `LAT,LON` in decimal degrees.
 pub(super) fn point(text: &str) -> Result<Point, String> {
     let parts = text.split_once(',').and_then(|(latitude, longitude)| {
         let latitude = within(latitude, 90.0)?;
@@ -24,7 +24,7 @@ fn within(text: &str, bound: f64) -> Option<f64> {
     (degrees.abs() <= bound).then_some(degrees)
 }
 
-/// Reads a distance above 0, `800m`, `5km` or plain metres, in metres.
+/// Parses a distance above 0, `800m`, `5km` or plain metres, in metres.
 pub(super) fn distance(text: &str) -> Result<f64, String> {
     let (number, unit) = match text.strip_suffix("km") {
         Some(number) => (number, 1000.0),
@@ -42,17 +42,17 @@ pub(super) fn distance(text: &str) -> Result<f64, String> {
         })
 }
 
-/// Reads `LAT,LON,METRES`.
+/// Parses `LAT,LON,METRES`.
 pub(super) fn circle(text: &str) -> Result<Circle, String> {
-    let form = || "a circle is LAT,LON,METRES, as in 34.06893,-118.44513,5000 (or 5km)".to_owned();
-    let (center, radius) = text.rsplit_once(',').ok_or_else(form)?;
+    let expected = || "a circle is LAT,LON,METRES, as in 34.06893,-118.44513,5000 (or 5km)".to_owned();
+    let (center, radius) = text.rsplit_once(',').ok_or_else(expected)?;
     Ok(Circle {
-        center: Some(point(center).map_err(|_| form())?),
+        center: Some(point(center).map_err(|_| expected())?),
         radius_meters: distance(radius)?,
     })
 }
 
-/// Reads the ID of a client.
+/// Parses the ID of a client.
 pub(super) fn client(text: &str) -> Result<String, String> {
     match ClientId::parse(text.as_bytes()) {
         Some(id) => Ok(id.text().to_owned()),
@@ -60,10 +60,10 @@ pub(super) fn client(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads the address of a peer port.
+/// Parses the address of a peer port.
 pub(super) fn address(text: &str) -> Result<Address, String> {
     match Address::parse(text) {
-        Ok(address) if address.port() == 0 => Err("it needs a port from 1 to 65535".to_owned()),
+        Ok(address) if address.port() == 0 => Err("a port from 1 to 65535 is required".to_owned()),
         Ok(address) => Ok(address),
         Err(error) => Err(error.to_string()),
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_as_they_are_typed() {
+    fn points_distances_and_circles_are_parsed() {
         let ucla = point("+34.06893,-118.44513").unwrap();
         assert_eq!((ucla.latitude, ucla.longitude), (34.06893, -118.44513));
         assert_eq!(point("-33.9, 151.2").unwrap().longitude, 151.2);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn malformed_values_are_rejected() {
         for bad in ["", "1", "1,", "91,0", "0,181", "NaN,0", "1,2,3", "a,b"] {
             assert!(point(bad).is_err(), "{bad}");
         }

@@ -1,129 +1,131 @@
-//! `proxyherd watch`: the reports that win on a server, as they do.
+//! `proxyherd watch`: reports as a server accepts them.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::sleep;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use crate::log;
 use crate::proto::watch_request::{Filter, Start};
 use crate::proto::{Circle, Resume, WatchRequest, WatchResponse};
 
-use super::failure::Failure;
+use super::error::QueryError;
 use super::fan_out::first_that_answers;
-use super::known::{Known, View, at_line};
 use super::outcome::{CommandError, Outcome};
-use super::screen::{Reader, Screen};
-use super::server::Server;
+use super::reports::HeldReport;
+use super::server::RemoteServer;
 use super::targets::Targets;
-use super::{json, messages, units};
+use super::terminal::{Reader, Screen};
+use super::{format, json, units};
 
-/// Pauses between tries to reach a server that is gone.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Intervals between attempts to reach a server that is unreachable.
+const FIRST_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Print the reports that win on a server, as they do
+/// Print reports as a server accepts them
 ///
-/// Each line tells when the server learned of the report, from whom (- for a
-/// client of its own), and its AT line; with --json each is an object. Follows
-/// the first server of the config that answers, or one that --server names.
+/// Each line has the time at which the server learned of the report, the neighbour that
+/// sent it (- for a client of the server), and its AT line; with --json each is an
+/// object. Watches the first server of the config that answers, or the one that --server
+/// names.
 ///
-/// While that server is gone it is tried again. Where it goes on in the same life
-/// nothing is left out; after a restart the watch begins anew with what the
-/// server holds. Of a client that reports faster than lines are read only the
-/// newest report comes, and how many were replaced is told. Such words go to
-/// standard error.
+/// While that server is unreachable, the watch retries. If the server continues in the
+/// same incarnation, no client is omitted; after a restart the watch begins anew with
+/// the reports that the server holds. If a client reports faster than lines are read,
+/// only its newest report is printed, and the number of replaced ones is logged. Such
+/// messages go to standard error.
 ///
-/// Ctrl-C ends it, with exit code 0. Exit code 1 means that no server answered at
-/// the start, or that the server refuses.
+/// Ctrl-C ends the watch, with exit code 0. Exit code 1 means that no server answered at
+/// the start, or that the server rejected the watch.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub(in crate::cli) struct Arguments {
+pub(in crate::cli) struct WatchArguments {
     #[command(flatten)]
-    whose: Whose,
+    filter: FilterArguments,
     /// Begin with the reports that the server holds now
     #[arg(long)]
     present: bool,
     #[command(flatten)]
-    whom: Targets,
+    targets: Targets,
 }
 
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
-struct Whose {
+struct FilterArguments {
     /// Only this client
     #[arg(long, value_name = "ID", value_parser = units::client)]
     client: Option<String>,
     /// Only clients whose ID begins with this
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// Only reports from within this circle
+    /// Only reports within this circle
     #[arg(long, value_name = "LAT,LON,METRES", allow_hyphen_values = true,
           value_parser = units::circle)]
     circle: Option<Circle>,
 }
 
-pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Outcome, CommandError> {
-    let servers = arguments.whom.servers()?;
+pub(super) async fn run(
+    arguments: WatchArguments,
+    screen: &Screen,
+) -> Result<Outcome, CommandError> {
+    let servers = arguments.targets.servers()?;
     tokio::select! {
-        ended = follow(&servers, arguments, screen) => ended,
-        stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Well)?),
+        outcome = follow(&servers, arguments, screen) => outcome,
+        stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Success)?),
     }
 }
 
 async fn follow(
-    servers: &[Server],
-    arguments: Arguments,
+    servers: &[RemoteServer],
+    arguments: WatchArguments,
     screen: &Screen,
 ) -> Result<Outcome, CommandError> {
     let (server, _) = first_that_answers(servers).await?;
     let mut watch = Watch {
         name: server.title(),
         server,
-        filter: arguments.whose.filter(),
+        filter: arguments.filter.filter(),
         start: Start::Present(arguments.present),
-        is_json: arguments.whom.json,
+        is_json: arguments.targets.json,
         screen: *screen,
     };
-    let mut pause = FIRST_PAUSE;
+    let mut interval = FIRST_RETRY_INTERVAL;
     loop {
         let before = watch.start;
-        let why = match watch.until_cut_off().await? {
-            Cut::ReaderGone => return Ok(Outcome::Well),
-            Cut::Failed(Failure::OtherLife) => {
-                watch.say("has restarted, and begins anew with what it holds");
+        let error = match watch.until_interrupted().await? {
+            Interruption::ReaderClosed => return Ok(Outcome::Success),
+            Interruption::Error(QueryError::OtherIncarnation) => {
+                watch.print_message("restarted; the watch begins anew with the reports it holds");
                 watch.start = Start::Present(true);
                 continue;
             }
-            Cut::Failed(failure) if is_final(&failure) => {
-                return Err(CommandError::Failed(
-                    format!("{}: {failure}", watch.name).into(),
-                ));
+            Interruption::Error(error) if is_final(&error) => {
+                return Err(CommandError::failure(format!("{}: {error}", watch.name)));
             }
-            Cut::Failed(failure) => failure,
+            Interruption::Error(error) => error,
         };
         if watch.start != before {
-            pause = FIRST_PAUSE;
+            interval = FIRST_RETRY_INTERVAL;
         }
-        if pause == FIRST_PAUSE {
-            watch.say(&format!("{why}; it is tried again"));
+        if interval == FIRST_RETRY_INTERVAL {
+            watch.print_message(&format!("{error}; retrying"));
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(interval).await;
+        interval = (interval * 2).min(MAX_RETRY_INTERVAL);
     }
 }
 
-/// Is there no point in trying again?
-fn is_final(failure: &Failure) -> bool {
-    match failure {
-        Failure::NoOperator | Failure::SomebodyElse(..) | Failure::Nonsense(_) => true,
-        Failure::Refused(why) => !why.starts_with("Unavailable"),
+/// Returns true if another attempt would fail in the same way.
+fn is_final(error: &QueryError) -> bool {
+    match error {
+        QueryError::NoOperator | QueryError::OtherServer { .. } | QueryError::Invalid(_) => true,
+        QueryError::Rejected(code, _) => *code != Code::Unavailable,
         _ => false,
     }
 }
 
-impl Whose {
+impl FilterArguments {
     fn filter(self) -> Option<Filter> {
         let client = self.client.map(Filter::Client);
         let prefix = self.prefix.map(Filter::Prefix);
@@ -131,9 +133,9 @@ impl Whose {
     }
 }
 
-/// A server that is followed, and how far.
+/// A watch of one server, and its position in the feed.
 struct Watch {
-    server: Server,
+    server: RemoteServer,
     name: String,
     filter: Option<Filter>,
     start: Start,
@@ -141,39 +143,39 @@ struct Watch {
     screen: Screen,
 }
 
-/// Why no more comes.
-enum Cut {
-    ReaderGone,
-    Failed(Failure),
+/// The reason why a stream of reports ended.
+enum Interruption {
+    ReaderClosed,
+    Error(QueryError),
 }
 
 impl Watch {
-    /// Prints what comes until the server is gone, or the reader.
-    async fn until_cut_off(&mut self) -> Result<Cut, CommandError> {
+    /// Prints reports until the stream ends or the reader leaves.
+    async fn until_interrupted(&mut self) -> Result<Interruption, CommandError> {
         let mut responses = match self.call().await {
             Ok(responses) => responses,
-            Err(failure) => return Ok(Cut::Failed(failure)),
+            Err(error) => return Ok(Interruption::Error(error)),
         };
         loop {
             let response = match responses.message().await {
                 Ok(Some(response)) => response,
                 Ok(None) => {
-                    return Ok(Cut::Failed(Failure::Refused(
-                        "Unavailable: it has ended the watch".to_owned(),
-                    )));
+                    let message = "the server ended the watch".to_owned();
+                    let error = QueryError::Rejected(Code::Unavailable, message);
+                    return Ok(Interruption::Error(error));
                 }
-                Err(status) => return Ok(Cut::Failed(Failure::of(&status))),
+                Err(status) => return Ok(Interruption::Error(status.into())),
             };
-            match self.take(response).await? {
-                Ok(Reader::Stays) => {}
-                Ok(Reader::Gone) => return Ok(Cut::ReaderGone),
-                Err(failure) => return Ok(Cut::Failed(failure)),
+            match self.print_response(response).await? {
+                Ok(Reader::Open) => {}
+                Ok(Reader::Closed) => return Ok(Interruption::ReaderClosed),
+                Err(error) => return Ok(Interruption::Error(error)),
             }
         }
     }
 
-    async fn call(&self) -> Result<Streaming<WatchResponse>, Failure> {
-        // Somebody else may have come to the address since.
+    async fn call(&self) -> Result<Streaming<WatchResponse>, QueryError> {
+        // The address may belong to another server by now.
         self.server.status().await?;
         let request = WatchRequest {
             filter: self.filter.clone(),
@@ -182,27 +184,28 @@ impl Watch {
         self.server.watch(request).await
     }
 
-    /// Prints a response, and takes note of how far it goes.
-    async fn take(
+    /// Prints a response, and advances the position.
+    async fn print_response(
         &mut self,
         response: WatchResponse,
-    ) -> Result<Result<Reader, Failure>, CommandError> {
+    ) -> Result<Result<Reader, QueryError>, CommandError> {
         let mut text = String::new();
         for report in response.reports {
-            match Known::read(Some(report)) {
-                Ok(known) => text += &self.line(&known),
-                Err(failure) => return Ok(Err(failure)),
+            match HeldReport::check(Some(report)) {
+                Ok(held) => text += &self.line(&held),
+                Err(error) => return Ok(Err(error)),
             }
         }
         if response.replaced > 0 {
-            let replaced = messages::count(response.replaced, "change");
-            self.say(&format!(
-                "{replaced} replaced by newer ones before they could be told"
+            let replaced = format::count(response.replaced, "change");
+            self.print_message(&format!(
+                "{replaced} replaced by newer ones before they could be sent"
             ));
         }
-        let reader = match text.is_empty() {
-            true => Reader::Stays,
-            false => self.screen.print(text).await?,
+        let reader = if text.is_empty() {
+            Reader::Open
+        } else {
+            self.screen.print(text).await?
         };
         self.start = Start::Resume(Resume {
             incarnation: response.incarnation,
@@ -211,26 +214,25 @@ impl Watch {
         Ok(Ok(reader))
     }
 
-    fn line(&self, known: &Known) -> String {
+    fn line(&self, report: &HeldReport) -> String {
         if self.is_json {
             let server = &self.name;
-            let known = known.view();
-            return json::line(&Line { server, known });
+            return json::line(&WatchJson { server, report });
         }
-        let learned = messages::instant(&known.learned_at);
-        let from = known.learned_from.as_deref().unwrap_or("-");
-        format!("{learned} {from} {}\n", at_line(&known.report))
+        let (learned, at_line) = (report.learned_at(), report.report.at_line());
+        let from = report.learned_from.as_deref().unwrap_or("-");
+        format!("{learned} {from} {at_line}\n")
     }
 
-    /// Tells what is not a report, beside the reports.
-    fn say(&self, words: &str) {
-        log::tell(format!("{}: {words}\n", self.name).as_bytes());
+    /// Prints a message about the watch to standard error.
+    fn print_message(&self, message: &str) {
+        log::tell(format!("{}: {message}\n", self.name).as_bytes());
     }
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct WatchJson<'a> {
     server: &'a str,
     #[serde(flatten)]
-    known: View<'a>,
+    report: &'a HeldReport,
 }

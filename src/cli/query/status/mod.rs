@@ -1,179 +1,181 @@
-//! `proxyherd status`: the whole herd on one screen.
+//! `proxyherd status`: the state of the whole herd.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `table` | a line for each server |
-//! | `troubles` | what is not well, or worth a look, in words |
-//! | `view` | all of it for programs |
+//! | `problems` | what needs attention |
 
+mod problems;
 mod table;
-mod troubles;
-mod view;
 
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use crate::proto::GetStatusResponse;
 
-use super::failure::Failure;
-use super::fan_out::statuses;
-use super::outcome::{CODES, CommandError, Outcome};
-use super::screen::{Paint, Reader, Screen};
-use super::server::Server;
+use super::error::QueryError;
+use super::fan_out::{StatusResult, statuses};
+use super::outcome::{CommandError, EXIT_CODES, Outcome};
+use super::server::RemoteServer;
 use super::targets::Targets;
-use super::{json, messages};
+use super::terminal::{Highlight, Reader, Screen};
+use super::{format, json};
+use problems::Problem;
 
-/// Show how the servers of the herd are, and their links
+/// Show the state of servers and links
 ///
-/// Asks every server how it is, and prints one line for each:
+/// Prints one line for each server:
 ///
-///   up        how long it has been running
-///   clients   clients that it knows
-///   conns     its client connections
-///   accepted  IAMATs that won since it started
-///   stale     IAMATs that told nothing new
-///   refused   IAMATs that it refused
-///   links     how many of its links are up
-///   lag       how long the oldest change that a neighbour lacks has been waiting
+///   up        time since it started
+///   clients   clients with a report
+///   conns     open client connections
+///   accepted  IAMATs whose report was the newest of its client
+///   stale     IAMATs that changed nothing
+///   rejected  IAMATs rejected by max_future or max_clients
+///   links     links that are up, of all
+///   lag       age of the oldest change that a neighbour has not acknowledged
 ///
-/// Below the table stands what is not well: servers that give no answer or shut
-/// down, links that are down or lag by a second or more, versions and settings
-/// that differ. Exit code 1 means that a server or a link is down, or that
-/// expire_after differs.
+/// Problems follow the table: servers that give no answer or shut down, links that are
+/// down or lag by a second or more, versions and settings that differ. Exit code 1 means
+/// that a server or a link is down, or that expire_after differs.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_help = CODES)]
-pub(in crate::cli) struct Arguments {
+#[command(verbatim_doc_comment, after_help = EXIT_CODES)]
+pub(in crate::cli) struct StatusArguments {
     #[command(flatten)]
-    whom: Targets,
-    /// Show it every SECONDS [2 if not given], with rates, until Ctrl-C
+    targets: Targets,
+    /// Refresh every SECONDS [2 if not given], with rates, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
-          value_parser = pace)]
+          value_parser = refresh_interval)]
     watch: Option<Duration>,
 }
 
-/// What one round of questions gave.
-struct Round {
+/// The answers of all servers to one query.
+struct StatusRound {
     at: Instant,
-    answers: Vec<Answer>,
+    servers: Vec<ServerStatus>,
 }
 
-/// What one server said.
-struct Answer {
+/// The answer of one server.
+struct ServerStatus {
     title: String,
     address: String,
-    status: Result<GetStatusResponse, Failure>,
+    result: StatusResult,
 }
 
-pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Outcome, CommandError> {
-    let servers = arguments.whom.servers()?;
-    let is_json = arguments.whom.json;
-    let Some(pace) = arguments.watch else {
-        let round = Round::ask(&servers).await;
-        let text = match is_json {
-            true => json::pretty(&view::Herd::of(&round)),
-            false => page(&round, None, screen),
+pub(super) async fn run(
+    arguments: StatusArguments,
+    screen: &Screen,
+) -> Result<Outcome, CommandError> {
+    let servers = arguments.targets.servers()?;
+    let is_json = arguments.targets.json;
+    let Some(interval) = arguments.watch else {
+        let round = StatusRound::query(&servers).await;
+        let text = if is_json {
+            json::pretty(&HerdJson::new(&round))
+        } else {
+            page(&round, None, screen)
         };
         screen.print(text).await?;
-        return Ok(Outcome::well_if(troubles::is_well(&round)));
+        return Ok(Outcome::success_if(problems::is_healthy(&round)));
     };
     tokio::select! {
-        ended = watch(&servers, is_json, pace, screen) => ended,
-        stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Well)?),
+        outcome = watch(&servers, is_json, interval, screen) => outcome,
+        stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Success)?),
     }
 }
 
-/// Shows the herd again and again. While a server hangs, a round takes as long
-/// as the limit on its answer.
+/// Prints the state again and again. While a server hangs, a round takes as long as
+/// the time limit of an answer.
 async fn watch(
-    servers: &[Server],
+    servers: &[RemoteServer],
     is_json: bool,
-    pace: Duration,
+    interval: Duration,
     screen: &Screen,
 ) -> Result<Outcome, CommandError> {
-    let mut before: Option<Round> = None;
+    let mut previous: Option<StatusRound> = None;
     loop {
-        let next = Instant::now() + pace;
-        let round = Round::ask(servers).await;
-        let shown = match is_json {
-            true => screen.print(json::line(&view::Herd::of(&round))).await?,
-            false => {
-                let text = page(&round, before.as_ref(), screen);
-                screen.refresh(&text, before.is_none()).await?
-            }
+        let next = Instant::now() + interval;
+        let round = StatusRound::query(servers).await;
+        let reader = if is_json {
+            screen.print(json::line(&HerdJson::new(&round))).await?
+        } else {
+            let text = page(&round, previous.as_ref(), screen);
+            screen.refresh(&text, previous.is_none()).await?
         };
-        if shown == Reader::Gone {
-            return Ok(Outcome::Well);
+        if reader == Reader::Closed {
+            return Ok(Outcome::Success);
         }
-        before = Some(round);
+        previous = Some(round);
         sleep_until(next).await;
     }
 }
 
-impl Round {
-    async fn ask(servers: &[Server]) -> Self {
-        let answers = statuses(servers).await;
-        let answer = |(server, status): (&Server, _)| Answer {
+impl StatusRound {
+    async fn query(servers: &[RemoteServer]) -> Self {
+        let results = statuses(servers).await;
+        let status = |(server, result): (&RemoteServer, _)| ServerStatus {
             title: server.title(),
             address: server.address().to_string(),
-            status,
+            result,
         };
         Self {
             at: Instant::now(),
-            answers: servers.iter().zip(answers).map(answer).collect(),
+            servers: servers.iter().zip(results).map(status).collect(),
         }
     }
 
-    /// The servers that answered.
-    fn up(&self) -> impl Iterator<Item = &GetStatusResponse> {
-        self.answers
+    /// The status of each server that answered.
+    fn answered(&self) -> impl Iterator<Item = &GetStatusResponse> {
+        self.servers
             .iter()
-            .filter_map(|answer| answer.status.as_ref().ok())
+            .filter_map(|server| server.result.as_ref().ok())
     }
 }
 
-/// The whole screen.
-fn page(round: &Round, before: Option<&Round>, screen: &Screen) -> String {
+fn page(round: &StatusRound, previous: Option<&StatusRound>, screen: &Screen) -> String {
     let mut text = heading(round, screen) + "\n\n";
-    text += &table::table(round, before).print(screen, "");
-    let troubles = troubles::all(round);
-    if !troubles.is_empty() {
+    text += &table::text(round, previous, screen);
+    let problems = problems::all(round);
+    if !problems.is_empty() {
         text.push('\n');
     }
-    for trouble in troubles {
-        let paint = if trouble.is_bad {
-            Paint::Bad
+    for Problem {
+        subject,
+        description,
+        is_failure,
+    } in problems
+    {
+        let highlight = if is_failure {
+            Highlight::Bad
         } else {
-            Paint::Caution
+            Highlight::Caution
         };
-        text += &format!(
-            "{}  {}\n",
-            screen.paint(paint, &trouble.whose),
-            trouble.words
-        );
+        text += &format!("{}  {description}\n", screen.paint(highlight, &subject));
     }
     text
 }
 
-/// Which herd, how much of it is up, and of which version.
-fn heading(round: &Round, screen: &Screen) -> String {
-    let herds = distinct(round.up().map(|status| status.herd.clone()));
-    let versions = distinct(round.up().map(|status| messages::escaped(&status.version)));
+/// Returns the line above the table: herd, servers that answered, version.
+fn heading(round: &StatusRound, screen: &Screen) -> String {
+    let herds = distinct(round.answered().map(|status| status.herd.clone()));
+    let versions = distinct(round.answered().map(|s| format::escaped(&s.version)));
     let herd = match herds.as_slice() {
         [] => String::new(),
         [herd] => format!("herd {herd}: "),
         _ => format!("herds {}: ", messages::list(&herds, "and")),
     };
-    let (up, all) = (round.up().count(), round.answers.len());
-    let up = format!("{up} of {} up", messages::count(all as u64, "server"));
+    let (up, all) = (round.answered().count(), round.servers.len());
+    let up = format!("{up} of {} up", format::count(all as u64, "server"));
     let version = match versions.as_slice() {
         [version] => format!(", version {version}"),
         _ => String::new(),
     };
-    screen.paint(Paint::Title, &format!("{herd}{up}{version}"))
+    screen.paint(Highlight::Title, &format!("{herd}{up}{version}"))
 }
 
-/// The different ones among these, in order.
+/// Returns the different values in order.
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     let mut values: Vec<String> = values.collect();
     values.sort();
@@ -181,10 +183,45 @@ fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     values
 }
 
-fn pace(text: &str) -> Result<Duration, String> {
+fn refresh_interval(text: &str) -> Result<Duration, String> {
     let seconds = text.trim_end_matches('s').parse::<f64>().ok();
     let valid = seconds.filter(|seconds| (0.1..=86_400.0).contains(seconds));
     valid
         .map(Duration::from_secs_f64)
-        .ok_or_else(|| "it is a number of seconds from 0.1 to 86400".to_owned())
+        .ok_or_else(|| "a number of seconds from 0.1 to 86400 is required".to_owned())
+}
+
+#[derive(Serialize)]
+struct HerdJson<'a> {
+    healthy: bool,
+    servers: Vec<ServerJson<'a>>,
+    problems: Vec<String>,
+}
+
+/// One server: either `status` or `error` is null.
+#[derive(Serialize)]
+struct ServerJson<'a> {
+    /// Its name in the config, or its address.
+    server: &'a str,
+    address: &'a str,
+    error: Option<&'a QueryError>,
+    status: Option<&'a GetStatusResponse>,
+}
+
+impl<'a> HerdJson<'a> {
+    fn new(round: &'a StatusRound) -> Self {
+        let server = |server: &'a ServerStatus| ServerJson {
+            server: &server.title,
+            address: &server.address,
+            error: server.result.as_ref().err(),
+            status: server.result.as_ref().ok(),
+        };
+        let problems = problems::all(round);
+        let line = |problem: &Problem| format!("{}: {}", problem.subject, problem.description);
+        Self {
+            healthy: problems::is_healthy(round),
+            servers: round.servers.iter().map(server).collect(),
+            problems: problems.iter().map(line).collect(),
+        }
+    }
 }

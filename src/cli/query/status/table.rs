@@ -1,116 +1,126 @@
-//! A line for each server.
+//! The table of `status`: a line for each server.
 
 use std::time::Duration;
 
-use crate::proto::{ClientStatus, GetStatusResponse};
+use crate::proto::{ClientStatus, GetStatusResponse, as_seconds};
+use crate::table::{Left, Right, TextTable};
 
-use super::super::messages;
-use super::super::screen::Paint;
-use super::super::table::{Cell, Side, Table};
-use super::{Answer, Round, troubles};
+use super::super::format;
+use super::super::terminal::{Highlight, Screen};
+use super::{ServerStatus, StatusRound, problems};
 
-/// All servers, with counts since they started; with rates since the round
-/// `before`, where that is given.
-pub(super) fn table(round: &Round, before: Option<&Round>) -> Table {
-    let [accepted, stale, refused] = match before {
-        None => ["accepted", "stale", "refused"],
-        Some(_) => ["acc/s", "stale/s", "ref/s"],
+/// Returns the table, with counts since the servers started, or with rates since the
+/// previous round. Lines of servers with a problem are coloured.
+pub(super) fn text(
+    round: &StatusRound,
+    previous: Option<&StatusRound>,
+    screen: &Screen,
+) -> String {
+    let [accepted, stale, rejected] = match previous {
+        None => ["accepted", "stale", "rejected"],
+        Some(_) => ["acc/s", "stale/s", "rej/s"],
     };
-    let mut table = Table::new(&[
-        ("server", Side::Left),
-        ("up", Side::Right),
-        ("clients", Side::Right),
-        ("conns", Side::Right),
-        (accepted, Side::Right),
-        (stale, Side::Right),
-        (refused, Side::Right),
-        ("links", Side::Right),
-        ("lag", Side::Right),
+    let mut table = TextTable::new(&[
+        ("server", Left),
+        ("up", Right),
+        ("clients", Right),
+        ("conns", Right),
+        (accepted, Right),
+        (stale, Right),
+        (rejected, Right),
+        ("links", Right),
+        ("lag", Right),
     ]);
-    for (i, answer) in round.answers.iter().enumerate() {
-        let earlier =
-            before.map(|before| (before.answers[i].status.as_ref().ok(), round.at - before.at));
-        table.row(row(answer, earlier));
+    for (i, server) in round.servers.iter().enumerate() {
+        let since = previous.map(|previous| Earlier {
+            status: previous.servers[i].result.as_ref().ok(),
+            elapsed: round.at - previous.at,
+        });
+        table.row(row(server, since));
     }
-    table
-}
-
-/// What the server said before, if it did, and how long ago.
-type Earlier<'a> = (Option<&'a GetStatusResponse>, Duration);
-
-fn row(answer: &Answer, earlier: Option<Earlier<'_>>) -> Vec<Cell> {
-    let status = match &answer.status {
-        Ok(status) => status,
-        Err(_) => {
-            return vec![
-                answer.title.as_str().into(),
-                Cell::painted("DOWN", Paint::Bad),
-            ];
-        }
+    let highlights = round.servers.iter().map(highlight);
+    let highlights = [Some(Highlight::Title)].into_iter().chain(highlights);
+    let lines = table.lines("").zip(highlights);
+    let paint = |(line, highlight): (String, Option<Highlight>)| match highlight {
+        Some(highlight) => screen.paint(highlight, &line) + "\n",
+        None => line + "\n",
     };
-    let mut cells = vec![
-        status.name.as_str().into(),
-        up(status),
-        messages::short(status.clients as f64).into(),
-        messages::short(status.connections as f64).into(),
-    ];
-    cells.extend(lines(status, earlier).map(Cell::from));
-    cells.extend([links(status), lag(status)]);
-    cells
+    lines.map(paint).collect()
 }
 
-fn up(status: &GetStatusResponse) -> Cell {
-    let uptime = status.uptime.as_ref().map_or(0.0, messages::seconds);
-    match status.draining {
-        true => Cell::painted("stops", Paint::Bad),
-        false => Cell::painted(messages::span(uptime), Paint::Good),
+/// The status of a server in the previous round, if it answered.
+struct Earlier<'a> {
+    status: Option<&'a GetStatusResponse>,
+    elapsed: Duration,
+}
+
+fn highlight(server: &ServerStatus) -> Option<Highlight> {
+    let status = match &server.result {
+        Ok(status) if !status.draining && status.links.iter().all(|link| link.up) => status,
+        _ => return Some(Highlight::Bad),
+    };
+    (max_lag(status) >= problems::MIN_LAG_SECONDS).then_some(Highlight::Caution)
+}
+
+fn row(server: &ServerStatus, earlier: Option<Earlier<'_>>) -> Vec<String> {
+    let Ok(status) = &server.result else {
+        return vec![server.title.clone(), "DOWN".to_owned()];
+    };
+    let [accepted, stale, rejected] = line_counts(status, earlier);
+    let links_up = status.links.iter().filter(|link| link.up).count();
+    vec![
+        status.name.clone(),
+        uptime(status),
+        format::short(status.clients as f64),
+        format::short(status.connections as f64),
+        accepted,
+        stale,
+        rejected,
+        format!("{links_up}/{}", status.links.len()),
+        format::span(max_lag(status)),
+    ]
+}
+
+fn uptime(status: &GetStatusResponse) -> String {
+    if status.draining {
+        return "stops".to_owned();
     }
+    format::span(status.uptime.as_ref().map_or(0.0, as_seconds))
 }
 
-/// IAMATs that were accepted, stale and refused.
-fn lines(status: &GetStatusResponse, earlier: Option<Earlier<'_>>) -> [String; 3] {
+/// Returns accepted, stale and rejected IAMATs: counts, or rates if there is an earlier
+/// round.
+fn line_counts(status: &GetStatusResponse, earlier: Option<Earlier<'_>>) -> [String; 3] {
     let counts = |status: &GetStatusResponse| {
-        let lines = status.client_lines.unwrap_or_default();
         let ClientStatus {
             accepted,
             stale,
             refused,
             ..
-        } = lines;
+        } = status.client_lines.unwrap_or_default();
         [accepted, stale, refused]
     };
     let now = counts(status);
-    let Some((then, ago)) = earlier else {
-        return now.map(|count| messages::short(count as f64));
+    let Some(Earlier {
+        status: then,
+        elapsed,
+    }) = earlier
+    else {
+        return now.map(|count| format::short(count as f64));
     };
-    // Counts of another life say nothing about this one.
+    // The counts of another incarnation began at zero.
     match then.filter(|then| then.incarnation == status.incarnation) {
         None => ["-"; 3].map(str::to_owned),
         Some(then) => {
             let then = counts(then);
-            let rate = |i: usize| now[i].saturating_sub(then[i]) as f64 / ago.as_secs_f64();
-            [0, 1, 2].map(|i| messages::short(rate(i)))
+            let rate = |i: usize| now[i].saturating_sub(then[i]) as f64 / elapsed.as_secs_f64();
+            [0, 1, 2].map(|i| format::short(rate(i)))
         }
     }
 }
 
-fn links(status: &GetStatusResponse) -> Cell {
-    let up = status.links.iter().filter(|link| link.up).count();
-    let text = format!("{up}/{}", status.links.len());
-    let paint = if up == status.links.len() {
-        Paint::Good
-    } else {
-        Paint::Bad
-    };
-    Cell::painted(text, paint)
-}
-
-/// The worst of its links.
-fn lag(status: &GetStatusResponse) -> Cell {
-    let lags = status.links.iter().map(troubles::lag);
-    let worst = lags.fold(0.0, f64::max);
-    match worst >= troubles::LAGS {
-        true => Cell::painted(messages::span(worst), Paint::Caution),
-        false => messages::span(worst).into(),
-    }
+/// Returns the greatest lag of the server's links, in seconds.
+fn max_lag(status: &GetStatusResponse) -> f64 {
+    let lags = status.links.iter().map(problems::lag_seconds);
+    lags.fold(0.0, f64::max)
 }

@@ -1,102 +1,98 @@
-//! The clients of ranges that were not seen equal: listed on every server, twice.
+//! The clients of ranges that were not seen equal, listed on every server twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::proto::{ListClientsRequest, Report};
+use crate::proto::ListClientsRequest;
 
-use super::super::failure::Failure;
-use super::super::fan_out::ask_all;
-use super::super::server::Server;
-use super::ranges::Open;
-use super::survey::Survey;
+use super::super::error::QueryError;
+use super::super::fan_out::query_all;
+use super::super::reports::CheckedReport;
+use super::super::server::RemoteServer;
+use super::comparison::Comparison;
+use super::ranges::OpenRange;
 
-/// Time between the two looks: far more than a report is on its way.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Time between the two listings: far more than a report is in flight.
+const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After so long the first look begins no further list: to list a range a server
-/// goes through all its clients.
-const LOOK: Duration = Duration::from_secs(2);
+/// Time after which the first listing begins no further list: to list a range, a server
+/// scans all its clients.
+const MAX_LISTING_TIME: Duration = Duration::from_secs(2);
 
-/// Most clients in one list, by their sums, save where one range has more.
-const MOST_CLIENTS: u64 = 5000;
+/// Maximum number of clients in one list, by their digests, except where one range has
+/// more.
+const MAX_LIST_CLIENTS: u64 = 5000;
 
-/// Clients on a page: a list is one, as a rule.
-const PAGE: u32 = 5000;
+/// Number of clients on a page: a list is usually one page.
+const PAGE_SIZE: u32 = 5000;
 
-/// What became of the ranges that were not proven.
+/// The clients of the ranges that were not proven.
 #[derive(Default)]
 pub(super) struct Differences {
-    /// Clients that differed in the same way both times, with what each server
-    /// that was asked holds.
-    pub(super) lasting: BTreeMap<String, Held>,
-    /// How many clients differed at one look, or in another way at the other.
+    /// Clients that differed in the same way both times.
+    pub(super) lasting: BTreeMap<String, HeldByServer>,
+    /// Number of clients that differed in one listing only, or in different ways.
     pub(super) changing: usize,
-    /// Ranges that there was no time to list, and about how many clients are in
-    /// them.
-    pub(super) unlisted: (usize, u64),
-    /// A server that could not be listed, and why.
-    pub(super) failed: Option<(Server, Failure)>,
+    /// Number of ranges that there was no time to list.
+    pub(super) unlisted_ranges: usize,
+    /// Approximate number of clients in those.
+    pub(super) unlisted_clients: u64,
+    /// A server that could not be listed.
+    pub(super) failed: Option<(RemoteServer, QueryError)>,
 }
 
-/// What each server holds of a client, in the order of the servers.
-pub(super) type Held = Vec<Option<Report>>;
+/// The report of a client on each server, in the order of the servers.
+pub(super) type HeldByServer = Vec<Option<CheckedReport>>;
 
-/// Looks twice at what a survey has left open.
-pub(super) async fn find(survey: &Survey) -> Differences {
-    let servers: Vec<Server> = survey
-        .asked
-        .iter()
-        .map(|(server, _)| server.clone())
-        .collect();
-    if !survey.compares() || survey.open.is_empty() {
+/// Lists the open ranges of a comparison twice.
+pub(super) async fn find(comparison: &Comparison) -> Differences {
+    if !comparison.is_possible() || comparison.open.is_empty() {
         return Differences::default();
     }
-    let mut runs = runs(&survey.open);
+    let servers = comparison.servers();
+    let mut runs = runs(&comparison.open);
     let found = async {
-        let (first, looked) = look(&servers, &runs, Some(Instant::now() + LOOK)).await?;
-        let rest = runs.split_off(looked);
-        sleep(PAUSE).await;
-        let (second, _) = look(&servers, &runs, None).await?;
+        let (first, listed) = list_all(&servers, &runs, Some(Instant::now() + MAX_LISTING_TIME)).await?;
+        let rest = runs.split_off(listed);
+        sleep(LISTING_INTERVAL).await;
+        let (second, _) = list_all(&servers, &runs, None).await?;
         Ok(Differences {
-            unlisted: (
-                rest.iter().map(|run| run.ranges).sum(),
-                rest.iter().map(|run| run.clients).sum(),
-            ),
+            unlisted_ranges: rest.iter().map(|run| run.ranges).sum(),
+            unlisted_clients: rest.iter().map(|run| run.clients).sum(),
             ..compare(first, second)
         })
     };
-    let found: Result<_, Box<(Server, Failure)>> = found.await;
+    let found: Result<_, Box<(RemoteServer, QueryError)>> = found.await;
     found.unwrap_or_else(|failed| Differences {
         failed: Some(*failed),
         ..Differences::default()
     })
 }
 
-/// Ranges without a gap between them: one list.
-struct Run {
+/// Adjacent ranges that are one list.
+struct RangeRun {
     first: u64,
     last: u64,
     ranges: usize,
     clients: u64,
 }
 
-/// Ranges in order, put together as far as one list may hold them.
-fn runs(open: &[Open]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for Open { range, clients } in open {
+/// Joins adjacent ranges, up to the maximum size of a list.
+fn runs(open: &[OpenRange]) -> Vec<RangeRun> {
+    let mut runs: Vec<RangeRun> = Vec::new();
+    for OpenRange { range, clients } in open {
         match runs.last_mut() {
             Some(run)
                 if run.last.checked_add(1) == Some(range.first)
-                    && run.clients + clients <= MOST_CLIENTS =>
+                    && run.clients + clients <= MAX_LIST_CLIENTS =>
             {
                 run.last = range.last();
                 run.ranges += 1;
                 run.clients += clients;
             }
-            _ => runs.push(Run {
+            _ => runs.push(RangeRun {
                 first: range.first,
                 last: range.last(),
                 ranges: 1,
@@ -107,7 +103,7 @@ fn runs(open: &[Open]) -> Vec<Run> {
     runs
 }
 
-fn compare(first: BTreeMap<String, Held>, mut second: BTreeMap<String, Held>) -> Differences {
+fn compare(first: BTreeMap<String, HeldByServer>, mut second: BTreeMap<String, HeldByServer>) -> Differences {
     let (lasting, changed): (BTreeMap<_, _>, BTreeMap<_, _>) = first
         .into_iter()
         .partition(|(client, held)| second.get(client) == Some(held));
@@ -119,34 +115,34 @@ fn compare(first: BTreeMap<String, Held>, mut second: BTreeMap<String, Held>) ->
     }
 }
 
-/// The clients that servers hold different reports of just now, and how many
-/// runs were looked at: at least one, and those that were begun in time.
-async fn look(
-    servers: &[Server],
-    runs: &[Run],
+/// Returns the clients that servers hold different reports of, and the number of runs
+/// that were listed: at least one, and those that began before `until`.
+async fn list_all(
+    servers: &[RemoteServer],
+    runs: &[RangeRun],
     until: Option<Instant>,
-) -> Result<(BTreeMap<String, Held>, usize), Box<(Server, Failure)>> {
+) -> Result<(BTreeMap<String, HeldByServer>, usize), Box<(RemoteServer, QueryError)>> {
     let mut differing = BTreeMap::new();
     for (i, run) in runs.iter().enumerate() {
         if i > 0 && until.is_some_and(|until| Instant::now() >= until) {
             return Ok((differing, i));
         }
         let (first, last) = (run.first, run.last);
-        let lists = ask_all(servers, |server| list(server, first, last)).await;
+        let lists = query_all(servers, |server| list(server, first, last)).await;
         differing.append(&mut differences(servers, lists)?);
     }
     Ok((differing, runs.len()))
 }
 
-/// The clients that these lists differ about.
+/// Returns the clients that these lists differ in.
 fn differences(
-    servers: &[Server],
-    lists: Vec<Result<Vec<Report>, Failure>>,
-) -> Result<BTreeMap<String, Held>, Box<(Server, Failure)>> {
-    let mut held: BTreeMap<String, Held> = BTreeMap::new();
+    servers: &[RemoteServer],
+    lists: Vec<Result<Vec<CheckedReport>, QueryError>>,
+) -> Result<BTreeMap<String, HeldByServer>, Box<(RemoteServer, QueryError)>> {
+    let mut held: BTreeMap<String, HeldByServer> = BTreeMap::new();
     for (i, reports) in lists.into_iter().enumerate() {
-        for report in reports.map_err(|failure| Box::new((servers[i].clone(), failure)))? {
-            let client = held.entry(report.client.clone());
+        for report in reports.map_err(|error| Box::new((servers[i].clone(), error)))? {
+            let client = held.entry(report.client().to_owned());
             client.or_insert_with(|| vec![None; servers.len()])[i] = Some(report);
         }
     }
@@ -154,8 +150,12 @@ fn differences(
     Ok(held)
 }
 
-/// All that a server holds of a range.
-async fn list(server: Server, first_hash: u64, last_hash: u64) -> Result<Vec<Report>, Failure> {
+/// Returns all reports of a server in a range.
+async fn list(
+    server: RemoteServer,
+    first_hash: u64,
+    last_hash: u64,
+) -> Result<Vec<CheckedReport>, QueryError> {
     let mut reports = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -164,43 +164,44 @@ async fn list(server: Server, first_hash: u64, last_hash: u64) -> Result<Vec<Rep
             first_hash,
             last_hash,
             page_token,
-            page_size: PAGE,
+            page_size: PAGE_SIZE,
         };
         let page = server.list(request).await?;
-        reports.extend(page.clients.into_iter().map(|known| known.report));
-        if page.next.is_empty() {
+        reports.extend(page.reports.into_iter().map(|held| held.report));
+        if page.next_page_token.is_empty() {
             return Ok(reports);
         }
-        page_token = page.next;
+        page_token = page.next_page_token;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ranges::Range;
+    use super::super::super::reports::sample;
+    use super::super::ranges::HashRange;
     use super::*;
 
-    fn report(time: &str) -> Option<Report> {
-        Some(Report {
-            time: time.to_owned(),
-            ..Report::default()
-        })
+    type Clients<'a> = [(&'a str, [Option<CheckedReport>; 2])];
+
+    fn report(time: &str) -> Option<CheckedReport> {
+        Some(sample(time))
     }
 
-    fn seen(clients: &[(&str, [Option<Report>; 2])]) -> BTreeMap<String, Held> {
-        let held =
-            |(client, held): &(&str, [Option<Report>; 2])| ((*client).to_owned(), held.to_vec());
+    fn listing(clients: &Clients<'_>) -> BTreeMap<String, HeldByServer> {
+        let held = |(client, held): &(&str, [Option<CheckedReport>; 2])| {
+            ((*client).to_owned(), held.to_vec())
+        };
         clients.iter().map(held).collect()
     }
 
     #[test]
-    fn what_differs_in_the_same_way_twice_lasts() {
-        let first = seen(&[
+    fn clients_that_differ_in_the_same_way_twice_are_lasting_differences() {
+        let first = listing(&[
             ("lasts", [report("1"), None]),
             ("settled", [report("1"), report("2")]),
             ("moves", [report("1"), report("2")]),
         ]);
-        let second = seen(&[
+        let second = listing(&[
             ("lasts", [report("1"), None]),
             ("moves", [report("2"), report("3")]),
             ("begins", [None, report("1")]),
@@ -211,28 +212,28 @@ mod tests {
     }
 
     #[test]
-    fn ranges_without_a_gap_are_one_list_as_far_as_it_may_hold_them() {
-        let parts: Vec<Range> = Range::ALL.parts(12).collect();
-        let open = |i: usize, clients| Open {
+    fn adjacent_ranges_are_one_list_up_to_its_maximum_size() {
+        let parts: Vec<HashRange> = HashRange::ALL.parts(12).collect();
+        let open = |i: usize, clients| OpenRange {
             range: parts[i],
             clients,
         };
         let open = [
             open(1, 10),
             open(2, 10),
-            open(4, MOST_CLIENTS - 1),
+            open(4, MAX_LIST_CLIENTS - 1),
             open(5, 2),
-            open(4095, 9 * MOST_CLIENTS),
+            open(4095, 9 * MAX_LIST_CLIENTS),
         ];
         let runs = runs(&open);
-        let told: Vec<(u64, usize)> = runs.iter().map(|run| (run.clients, run.ranges)).collect();
-        let wanted = [
+        let sizes: Vec<(u64, usize)> = runs.iter().map(|run| (run.clients, run.ranges)).collect();
+        let expected = [
             (20, 2),
-            (MOST_CLIENTS - 1, 1),
+            (MAX_LIST_CLIENTS - 1, 1),
             (2, 1),
-            (9 * MOST_CLIENTS, 1),
+            (9 * MAX_LIST_CLIENTS, 1),
         ];
-        assert_eq!(told, wanted);
+        assert_eq!(sizes, expected);
         assert_eq!(
             (runs[0].first, runs[0].last),
             (parts[1].first, parts[2].last())

@@ -1,121 +1,131 @@
-//! `proxyherd verify`: proof that all servers hold the same, or the clients
-//! that they differ about.
+//! `proxyherd verify`: a proof that all servers hold the same reports, or the clients
+//! that they differ in.
 //!
-//! Servers sum up what they hold by ranges of client hashes (`Digest`). A range
-//! is proven once one question, put to all servers at the same time, found equal
-//! sums. Under load most ranges that differ do so because a report is on its way
-//! just then, so those, and only those, are asked about again and again; and
-//! they are parted as long as several clients are in each, since the fewer
-//! clients a range has, the seldomer one of them is on its way. What is left when
-//! the time has passed is listed client by client, twice.
+//! Servers compute sums over the reports in ranges of client hashes (`Digest`). A range
+//! is proven once one query, sent to all servers at the same time, returned equal sums.
+//! Under load most ranges that differ do so because a report is in flight at that
+//! moment. Those ranges, and no others, are queried again and again. They are split
+//! while several clients are in each: the fewer clients a range has, the more rarely one
+//! of them is in flight. After the time limit the rest is listed client by client,
+//! twice.
 //!
-//! After the anti-entropy of Dynamo (DeCandia et al., 2007, section 4.7), which
-//! compares Merkle trees; here the trees stay with the servers, and a proof needs
-//! no quiet time.
+//! This follows the anti-entropy of Dynamo (DeCandia et al., 2007, section 4.7), which
+//! compares Merkle trees. Here the trees stay with the servers, and a proof needs no
+//! quiet time.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `ranges` | ranges of hashes, and which to ask about together: pure |
-//! | `survey` | the rounds of questions |
-//! | `differences` | the clients of what is left |
-//! | `verdict` | what came out, for people and for programs |
+//! | `ranges` | ranges of hashes, and which of them to query together: pure |
+//! | `comparison` | the rounds of queries |
+//! | `differences` | the clients of the ranges that were not proven |
+//! | `verdict` | the result, for people and for programs |
 
+mod comparison;
 mod differences;
 mod ranges;
-mod survey;
 mod verdict;
 
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::error::QueryError;
 use super::fan_out::statuses;
 use super::json;
-use super::outcome::{CODES, CommandError, Outcome};
-use super::screen::Screen;
-use super::server::Server;
+use super::outcome::{CommandError, EXIT_CODES, Outcome};
+use super::server::RemoteServer;
 use super::targets::Targets;
-use survey::Survey;
+use super::terminal::Screen;
+use comparison::Comparison;
 use verdict::Verdict;
 
-/// Prove that all servers hold the same, or name the clients that differ
+/// Prove that all servers hold the same reports, or name the clients that differ
 ///
-/// Compares sums over the newest reports of all clients between the servers, and
-/// asks again only about ranges of clients that differ, until each was once seen
-/// equal on all servers at the same time. So it works while clients report.
+/// Compares sums over the newest reports of all clients between the servers, and queries
+/// ranges of clients that differ again, until each range was once seen equal on all
+/// servers at the same time. So it works while clients report.
 ///
-/// Where that does not come about within the limit, the clients in question are
-/// listed on every server, twice, a second apart, on top of the limit: those that
-/// differ in the same way both times are named with what each server holds, the
-/// others are counted as still changing.
+/// If that does not happen within the time limit, the clients in question are listed on
+/// every server, twice, a second apart, in addition to the limit. Clients that differ in
+/// the same way both times are named with the report on each server; the others are
+/// counted as still changing.
 ///
-/// Exit code 0 is a proof; where one server gives no answer there is none.
+/// Exit code 0 is a proof. There is none while a server gives no answer.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_help = CODES)]
-pub(in crate::cli) struct Arguments {
+#[command(verbatim_doc_comment, after_help = EXIT_CODES)]
+pub(in crate::cli) struct VerifyArguments {
     #[command(flatten)]
-    whom: Targets,
-    /// Longest time to go on asking, such as 10s or 1m
+    targets: Targets,
+    /// Time limit of the comparison, such as 10s or 1m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     within: Duration,
-    /// Most clients to name
+    /// Maximum number of clients to name
     #[arg(long = "names", value_name = "N", default_value_t = 10)]
-    most: usize,
+    max_names: usize,
 }
 
-pub(super) async fn run(arguments: Arguments, screen: &Screen) -> Result<Outcome, CommandError> {
-    let servers = arguments.whom.servers()?;
+pub(super) async fn run(
+    arguments: VerifyArguments,
+    screen: &Screen,
+) -> Result<Outcome, CommandError> {
+    let servers = arguments.targets.servers()?;
     if servers.len() < 2 {
-        let words = "there is nothing to compare: verify needs two servers or more";
-        return Err(CommandError::mistake(words));
+        let message = "nothing to compare: verify needs two or more servers";
+        return Err(CommandError::usage(message));
     }
-    let verdict = judge(servers, &arguments).await;
-    let text = match arguments.whom.json {
-        true => json::pretty(&verdict.view(arguments.most)),
-        false => verdict.page(arguments.most, screen),
+    let verdict = compare(servers, &arguments).await;
+    let text = if arguments.targets.json {
+        json::pretty(&verdict.json(arguments.max_names))
+    } else {
+        verdict.page(arguments.max_names, screen)
     };
     screen.print(text).await?;
-    Ok(Outcome::well_if(verdict.is_proof()))
+    Ok(Outcome::success_if(verdict.is_proof()))
 }
 
-async fn judge(servers: Vec<Server>, arguments: &Arguments) -> Verdict {
+async fn compare(servers: Vec<RemoteServer>, arguments: &VerifyArguments) -> Verdict {
+    // On standard error, and only if that is a terminal.
+    let progress = ProgressBar::new_spinner();
     let start = Instant::now();
-    let mut survey = Survey::new(identify(servers).await);
-    survey.run(start + arguments.within).await;
+    let mut comparison = Comparison::new(identify(servers).await);
+    comparison.run(start + arguments.within, &progress).await;
     let took = start.elapsed();
-    let differences = differences::find(&survey).await;
+    progress.set_message("listing clients");
+    let differences = differences::find(&comparison).await;
+    progress.finish_and_clear();
     Verdict {
-        survey,
+        comparison,
         took,
         differences,
     }
 }
 
-/// Servers with the lives that they are in, and those that can not be asked.
-type Identified = (Vec<(Server, u64)>, Vec<(Server, Failure)>);
+/// Servers with their incarnations, and servers without a usable answer.
+type Identified = (Vec<(RemoteServer, u64)>, Vec<(RemoteServer, QueryError)>);
 
-/// Asks all who they are. Two addresses of one server, or servers of two herds,
-/// would prove nothing.
-async fn identify(servers: Vec<Server>) -> Identified {
+/// Queries the identity of all servers. Two addresses of one server, or servers of two
+/// herds, would prove nothing.
+async fn identify(servers: Vec<RemoteServer>) -> Identified {
     let answers = statuses(&servers).await;
-    let (mut asked, mut lost): Identified = Default::default();
+    let (mut compared, mut lost): Identified = Default::default();
     let mut herd = None;
     for (server, answer) in servers.into_iter().zip(answers) {
         let status = match answer {
             Ok(status) => status,
-            Err(failure) => {
-                lost.push((server, failure));
+            Err(error) => {
+                lost.push((server, error));
                 continue;
             }
         };
-        let first = herd.get_or_insert_with(|| status.herd.clone());
-        let is_known = asked.iter().any(|(_, life)| *life == status.incarnation);
-        if *first != status.herd || is_known {
-            lost.push((server, Failure::SomebodyElse(status.name, status.herd)));
+        let first_herd = herd.get_or_insert_with(|| status.herd.clone());
+        let is_present = compared.iter().any(|(_, own)| *own == status.incarnation);
+        if *first_herd != status.herd || is_present {
+            let (name, herd) = (status.name, status.herd);
+            lost.push((server, QueryError::OtherServer { name, herd }));
         } else {
-            asked.push((server, status.incarnation));
+            compared.push((server, status.incarnation));
         }
     }
-    (asked, lost)
+    (compared, lost)
 }

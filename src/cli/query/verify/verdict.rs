@@ -1,144 +1,144 @@
-//! What came out, for people and for programs.
+//! The result of `verify`, for people and for programs.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::proto::Report;
-
-use super::super::fan_out::tell;
-use super::super::json::{self, ErrorView};
-use super::super::known::{ReportView, at_line};
-use super::super::messages;
-use super::super::screen::{Paint, Screen};
+use super::super::fan_out::describe;
+use super::super::format;
+use super::super::json::{self, ServerError};
+use super::super::reports::CheckedReport;
+use super::super::server::RemoteServer;
+use super::super::terminal::{Highlight, Screen};
+use super::comparison::Comparison;
 use super::differences::Differences;
-use super::survey::Survey;
 
-/// All that was found.
+/// The result.
 pub(super) struct Verdict {
-    pub(super) survey: Survey,
-    /// How long the survey took.
+    pub(super) comparison: Comparison,
+    /// Time that the comparison took.
     pub(super) took: Duration,
     pub(super) differences: Differences,
 }
 
-/// Servers that hold the same of a client: a report, or nothing.
-type Group<'a> = (Option<&'a Report>, Vec<String>);
+/// Servers that hold the same report of a client, or none.
+type HolderGroup<'a> = (Option<&'a CheckedReport>, Vec<String>);
 
 impl Verdict {
-    /// Was everything seen equal on every server?
+    /// True if every range was seen equal on every server.
     pub(super) fn is_proof(&self) -> bool {
-        self.survey.open.is_empty() && self.survey.lost.is_empty() && self.survey.compares()
+        self.comparison.open.is_empty() && self.comparison.lost.is_empty() && self.comparison.is_possible()
     }
 
     /// For people; at most so many clients are named.
-    pub(super) fn page(&self, names: usize, screen: &Screen) -> String {
+    pub(super) fn page(&self, max_names: usize, screen: &Screen) -> String {
         let mut text = self.heading(screen) + "\n";
-        text += &self.proven();
-        for (server, failure) in &self.survey.lost {
-            text += &format!("{}\n", screen.paint(Paint::Bad, &tell(server, failure)));
+        text += &self.proven_ranges();
+        for (server, error) in &self.comparison.lost {
+            text += &format!("{}\n", screen.paint(Highlight::Bad, &describe(server, error)));
         }
-        text += &self.left();
+        text += &self.open_ranges();
         let lasting = &self.differences.lasting;
-        for (client, held) in lasting.iter().take(names) {
-            text += &format!("\n{}\n", messages::escaped(client));
+        for (client, held) in lasting.iter().take(max_names) {
+            text += &format!("\n{}\n", format::escaped(client));
             for (report, servers) in self.groups(held) {
-                let holds = report.map_or_else(|| "does not know it".to_owned(), at_line);
-                text += &format!("  {}: {holds}\n", messages::list(&servers, "and"));
+                let held = report.map_or_else(|| "no report".to_owned(), CheckedReport::at_line);
+                text += &format!("  {}: {held}\n", format::list(&servers));
             }
         }
-        if let more @ 1.. = lasting.len().saturating_sub(names) as u64 {
-            text += &format!("\nand {}\n", messages::count(more, "more client"));
+        if let more @ 1.. = lasting.len().saturating_sub(max_names) as u64 {
+            text += &format!("\nand {}\n", format::count(more, "more client"));
         }
         text
     }
 
     fn heading(&self, screen: &Screen) -> String {
-        let servers = messages::count(self.survey.asked.len() as u64, "server");
+        let servers = format::count(self.comparison.servers.len() as u64, "server");
         let lasting = self.differences.lasting.len() as u64;
-        let (paint, words) = if self.is_proof() {
-            (Paint::Good, format!("proven: all {servers} hold the same"))
+        let (highlight, verdict) = if self.is_proof() {
+            (Highlight::Good, format!("proven: all {servers} hold the same reports"))
         } else if lasting > 0 {
-            let clients = messages::count(lasting, "client");
-            let clients = match self.differences.unlisted.0 {
+            let clients = format::count(lasting, "client");
+            let clients = match self.differences.unlisted_ranges {
                 0 => clients,
                 _ => format!("{clients} or more"),
             };
             (
-                Paint::Bad,
-                format!("NOT the same: servers differ about {clients}"),
+                Highlight::Bad,
+                format!("NOT the same: servers differ in {clients}"),
             )
-        } else if !self.survey.compares() {
+        } else if !self.comparison.is_possible() {
             (
-                Paint::Bad,
-                "not proven: there is nobody to compare with".to_owned(),
+                Highlight::Bad,
+                "not proven: fewer than two servers answered".to_owned(),
             )
-        } else if self.survey.open.is_empty() {
+        } else if self.comparison.open.is_empty() {
             (
-                Paint::Bad,
-                format!("not proven: {servers} hold the same, and not all could be asked"),
+                Highlight::Bad,
+                format!("not proven: {servers} hold the same reports, the others gave no answer"),
             )
         } else {
             (
-                Paint::Caution,
-                "not proven: not all was seen equal".to_owned(),
+                Highlight::Caution,
+                "not proven: not all ranges were seen equal".to_owned(),
             )
         };
-        screen.paint(paint, &words)
+        screen.paint(highlight, &verdict)
     }
 
-    fn proven(&self) -> String {
-        let Survey {
+    fn proven_ranges(&self) -> String {
+        let Comparison {
             proven_clients,
             proven_ranges,
             rounds,
             ..
-        } = self.survey;
+        } = self.comparison;
         format!(
             "seen equal: {} in {}; {}, {}\n",
-            messages::count(proven_clients, "client"),
-            messages::count(proven_ranges, "range"),
-            messages::count(rounds, "round"),
-            messages::span(self.took.as_secs_f64()),
+            format::count(proven_clients, "client"),
+            format::count(proven_ranges, "range"),
+            format::count(rounds, "round"),
+            format::span(self.took.as_secs_f64()),
         )
     }
 
-    /// What is known of the ranges that were not seen equal.
-    fn left(&self) -> String {
+    /// Returns a line about the ranges that were not seen equal.
+    fn open_ranges(&self) -> String {
         let Differences {
             changing,
-            unlisted: (ranges, clients),
+            unlisted_ranges,
+            unlisted_clients,
             failed,
             ..
         } = &self.differences;
-        let open = self.survey.open.len() as u64;
-        if !self.survey.compares() || open == 0 {
+        let open = self.comparison.open.len() as u64;
+        if !self.comparison.is_possible() || open == 0 {
             return String::new();
         }
-        let mut text = format!("not seen equal: {}", messages::count(open, "range"));
+        let mut text = format!("not seen equal: {}", format::count(open, "range"));
         if *changing > 0 {
             text += &format!(
                 "; {} still changing",
-                messages::count(*changing as u64, "client")
+                format::count(*changing as u64, "client")
             );
         }
-        if *ranges > 0 {
+        if *unlisted_ranges > 0 {
             let (ranges, clients) = (
-                messages::count(*ranges as u64, "range"),
-                messages::grouped(*clients),
+                format::count(*unlisted_ranges as u64, "range"),
+                format::grouped(*unlisted_clients),
             );
             text += &format!("; {ranges} with about {clients} clients not listed");
         }
-        if let Some((server, failure)) = failed {
-            text += &format!("; they could not be listed: {}", tell(server, failure));
+        if let Some((server, error)) = failed {
+            text += &format!("; listing failed: {}", describe(server, error));
         }
         text + "\n"
     }
 
-    /// Who holds what of a client, servers that hold the same together.
-    fn groups<'a>(&self, held: &'a [Option<Report>]) -> Vec<Group<'a>> {
-        let mut groups: Vec<Group<'a>> = Vec::new();
-        let titles = self.survey.asked.iter().map(|(server, _)| server.title());
+    /// Groups the servers by the report that they hold of a client.
+    fn groups<'a>(&self, held: &'a [Option<CheckedReport>]) -> Vec<HolderGroup<'a>> {
+        let mut groups: Vec<HolderGroup<'a>> = Vec::new();
+        let titles = self.comparison.servers.iter().map(|(server, _)| server.title());
         for (report, title) in held.iter().map(Option::as_ref).zip(titles) {
             match groups.iter_mut().find(|group| group.0 == report) {
                 Some(group) => group.1.push(title),
@@ -148,71 +148,67 @@ impl Verdict {
         groups
     }
 
-    /// For programs; at most so many clients are named.
-    pub(super) fn view(&self, names: usize) -> VerdictView<'_> {
+    /// Returns the result for programs, with at most this number of clients.
+    pub(super) fn json(&self, max_names: usize) -> VerdictJson<'_> {
+        let servers = self.comparison.servers();
         let lasting = &self.differences.lasting;
-        let mut errors = json::errors(&self.survey.lost);
+        let mut errors = json::errors(&self.comparison.lost);
         errors.extend(json::errors(self.differences.failed.as_slice()));
-        let differing = lasting.iter().take(names).map(|(client, held)| {
+        let differing = lasting.iter().take(max_names).map(|(client, held)| {
             let groups = self.groups(held).into_iter();
-            let held = groups.map(|(report, servers)| HeldView {
+            let held = groups.map(|(report, servers)| HolderGroupJson {
                 servers,
-                report: report.map(ReportView::of),
+                report,
             });
-            DifferenceView {
+            DifferenceJson {
                 client,
                 held: held.collect(),
             }
         });
-        VerdictView {
+        VerdictJson {
             proven: self.is_proof(),
-            servers: self
-                .survey
-                .asked
-                .iter()
-                .map(|(server, _)| server.title())
-                .collect(),
+            servers: servers.iter().map(RemoteServer::title).collect(),
             errors,
-            clients_equal: self.survey.proven_clients,
-            ranges_equal: self.survey.proven_ranges,
-            ranges_open: self.survey.open.len(),
-            rounds: self.survey.rounds,
+            clients_equal: self.comparison.proven_clients,
+            ranges_equal: self.comparison.proven_ranges,
+            ranges_open: self.comparison.open.len(),
+            rounds: self.comparison.rounds,
             seconds: self.took.as_secs_f64(),
             clients_differing: lasting.len(),
             differing: differing.collect(),
             clients_changing: self.differences.changing,
-            ranges_not_listed: self.differences.unlisted.0,
+            ranges_not_listed: self.differences.unlisted_ranges,
         }
     }
 }
 
 #[derive(Serialize)]
-pub(super) struct VerdictView<'a> {
+pub(super) struct VerdictJson<'a> {
     proven: bool,
-    /// Those that answered every question.
+    /// Servers that answered every query.
     servers: Vec<String>,
-    errors: Vec<ErrorView>,
+    errors: Vec<ServerError<'a>>,
     clients_equal: u64,
     ranges_equal: u64,
     ranges_open: usize,
     rounds: u64,
     seconds: f64,
     clients_differing: usize,
-    /// As many of those as were to be named.
-    differing: Vec<DifferenceView<'a>>,
+    /// The first of those, up to `--names`.
+    differing: Vec<DifferenceJson<'a>>,
     clients_changing: usize,
     ranges_not_listed: usize,
 }
 
 #[derive(Serialize)]
-struct DifferenceView<'a> {
+struct DifferenceJson<'a> {
     client: &'a str,
-    held: Vec<HeldView<'a>>,
+    held: Vec<HolderGroupJson<'a>>,
 }
 
-/// Servers that hold the same; null where they do not know the client.
+/// Servers that hold the same report; null for none.
 #[derive(Serialize)]
-struct HeldView<'a> {
+struct HolderGroupJson<'a> {
     servers: Vec<String>,
-    report: Option<ReportView<'a>>,
+    report: Option<&'a CheckedReport>,
 }

@@ -1,20 +1,17 @@
-//! Times, spans and numbers as people read them, and text from the network as
-//! they may see it.
+//! Spans, distances and numbers for people, and text from the network made safe for a
+//! terminal.
 
-use std::time::{Duration, UNIX_EPOCH};
-
-pub(super) use crate::format::{count, grouped, list};
+pub(super) use crate::format::{count, grouped};
 use crate::log;
-use crate::model::timestamp::NANOS_PER_SECOND;
 
-/// Text from outside, with all that a terminal would obey made visible.
+/// Escapes every character of a text from the network that a terminal would interpret.
 pub(super) fn escaped(text: &str) -> String {
     let mut bytes = Vec::new();
     log::escape_into(&mut bytes, text.as_bytes());
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A number in five columns: `99999`, `123k`, `4.57M`.
+/// Formats a number in at most five columns: `99999`, `123k`, `4.57M`.
 pub(super) fn short(number: f64) -> String {
     if number < 99_999.5 {
         return format!("{number:.0}");
@@ -32,7 +29,7 @@ pub(super) fn short(number: f64) -> String {
     format!("{scaled:.decimals$}{unit}")
 }
 
-/// A span of time in five columns or so: `85ms`, `2.1s`, `3m12s`, `12d4h`.
+/// Formats a span of time in about five columns: `85ms`, `2.1s`, `3m12s`, `12d4h`.
 pub(super) fn span(seconds: f64) -> String {
     let sign = if seconds < 0.0 { "-" } else { "" };
     sign.to_owned() + &unsigned_span(seconds.abs())
@@ -54,7 +51,7 @@ fn unsigned_span(seconds: f64) -> String {
     }
 }
 
-/// How far, in metres: `850m`, `12.4km`.
+/// Formats a distance in metres: `850m`, `12.40km`.
 pub(super) fn distance(meters: f64) -> String {
     match meters {
         ..999.5 => format!("{meters:.0}m"),
@@ -63,42 +60,22 @@ pub(super) fn distance(meters: f64) -> String {
     }
 }
 
-/// Returns the nanoseconds since 1970 of a time that a server sent.
-pub(super) fn unix_nanos(time: &prost_types::Timestamp) -> i128 {
-    i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanos)
-}
-
-/// Seconds of a span that a server sent.
-pub(super) fn seconds(span: &prost_types::Duration) -> f64 {
-    span.seconds as f64 + f64::from(span.nanos) / 1e9
-}
-
-/// A time that a server sent, by RFC 3339 to the millisecond; as seconds where
-/// that has no such form.
-pub(super) fn instant(time: &prost_types::Timestamp) -> String {
-    /// The last second of the year 9999.
-    const LAST: u64 = 253_402_300_799;
-    let whole = u64::try_from(time.seconds).ok().filter(|&s| s <= LAST);
-    let nanos = u32::try_from(time.nanos)
-        .ok()
-        .filter(|&n| n < 1_000_000_000);
-    match whole.zip(nanos) {
-        Some((whole, nanos)) => {
-            let since = Duration::new(whole, nanos);
-            humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
-        }
-        None => format!("{}s after 1970", time.seconds),
+/// Joins items: `a`, `a and b`, `a, b and c`.
+pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => "none".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use prost_types::Timestamp;
-
     use super::*;
 
     #[test]
-    fn spans_take_few_columns() {
+    fn spans_take_at_most_six_columns() {
         for (seconds, text) in [
             (0.0, "0s"),
             (0.000_2, "200us"),
@@ -115,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_take_few_columns() {
+    fn numbers_take_at_most_five_columns() {
         for (number, text) in [
             (0.0, "0"),
             (99_999.0, "99999"),
@@ -128,13 +105,5 @@ mod tests {
         ] {
             assert_eq!(short(number), text);
         }
-    }
-
-    #[test]
-    fn any_time_that_a_server_may_send_has_words() {
-        let at = |seconds, nanos| instant(&Timestamp { seconds, nanos });
-        assert_eq!(at(1_621_464_827, 959_498_503), "2021-05-19T22:53:47.959Z");
-        assert_eq!(at(-1, 0), "-1s after 1970");
-        assert_eq!(at(i64::MAX, -7), format!("{}s after 1970", i64::MAX));
     }
 }

@@ -1,0 +1,126 @@
+//! The problems of a herd: failures, and what else needs attention.
+
+use crate::proto::{GetStatusResponse, LinkStatus, as_seconds};
+
+use super::super::format;
+use super::{ServerStatus, StatusRound, distinct};
+
+/// Lag from which a link is listed: more than batches under load and a long path make
+/// together.
+pub(super) const MIN_LAG_SECONDS: f64 = 1.0;
+
+/// One problem.
+pub(super) struct Problem {
+    /// The server, the link or the setting.
+    pub(super) subject: String,
+    pub(super) description: String,
+    /// True if the herd is not healthy because of it.
+    pub(super) is_failure: bool,
+}
+
+impl Problem {
+    fn failure(subject: &str, description: impl Into<String>) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            description: description.into(),
+            is_failure: true,
+        }
+    }
+
+    fn caution(subject: &str, description: impl Into<String>) -> Self {
+        Self {
+            is_failure: false,
+            ..Self::failure(subject, description)
+        }
+    }
+}
+
+/// Returns true if there is no failure.
+pub(super) fn is_healthy(round: &StatusRound) -> bool {
+    !all(round).iter().any(|problem| problem.is_failure)
+}
+
+/// Returns the problems of each server, then those of the herd.
+pub(super) fn all(round: &StatusRound) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = round.servers.iter().flat_map(of_server).collect();
+    let version = |status: &GetStatusResponse| format::escaped(&status.version);
+    let versions = disagreement(round, version);
+    problems.extend(versions.map(|values| Problem::caution("versions differ", values)));
+    let expiry = disagreement(round, expire_after);
+    problems.extend(expiry.map(|values| Problem::failure("expire_after differs", values)));
+    problems
+}
+
+/// Returns the age of the oldest change that the neighbour has not acknowledged.
+pub(super) fn lag_seconds(link: &LinkStatus) -> f64 {
+    link.lag.as_ref().map_or(0.0, as_seconds)
+}
+
+fn of_server(server: &ServerStatus) -> Vec<Problem> {
+    let (title, address) = (&server.title, &server.address);
+    let status = match &server.result {
+        Ok(status) => status,
+        Err(error) if title == address => return vec![Problem::failure(title, error.to_string())],
+        Err(error) => return vec![Problem::failure(title, format!("{error} ({address})"))],
+    };
+    let mut problems = Vec::new();
+    if status.draining {
+        problems.push(Problem::failure(&status.name, "is shutting down"));
+    }
+    if status.config.as_ref().is_some_and(|config| !config.taken) {
+        let description = "the last reload of its config failed; its log has the cause";
+        problems.push(Problem::caution(&status.name, description));
+    }
+    problems.extend(status.links.iter().filter_map(|link| of_link(status, link)));
+    problems
+}
+
+fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {
+    let subject = format!("{} -> {}", status.name, format::escaped(&link.neighbour));
+    let pending = format::count(link.lag_reports, "report");
+    if !link.up {
+        let reason = match link.reason.as_str() {
+            "" => "no reason given".to_owned(),
+            reason => format::escaped(reason),
+        };
+        let description = format!("down {}: {reason}; {pending} pending", down_for(status, link));
+        return Some(Problem::failure(&subject, description));
+    }
+    let lag = lag_seconds(link);
+    let description = format!("lags by {}, {pending} pending", format::span(lag));
+    (lag >= MIN_LAG_SECONDS).then(|| Problem::caution(&subject, description))
+}
+
+/// Returns the time since the link went down, by the server's clock.
+fn down_for(status: &GetStatusResponse, link: &LinkStatus) -> String {
+    let seconds = |time: &prost_types::Timestamp| time.seconds as f64 + f64::from(time.nanos) / 1e9;
+    match (&status.now, &link.since) {
+        (Some(now), Some(since)) => {
+            let elapsed = seconds(now) - seconds(since);
+            format!("for {}", format::span(elapsed.max(0.0)))
+        }
+        _ => "since the server started".to_owned(),
+    }
+}
+
+/// Returns the different values with the servers that have them, if there are several.
+fn disagreement(
+    round: &StatusRound,
+    value: impl Fn(&GetStatusResponse) -> String,
+) -> Option<String> {
+    let values = distinct(round.answered().map(&value));
+    let holders = |wanted: &String| {
+        let with = round.answered().filter(|status| value(status) == *wanted);
+        let names: Vec<&str> = with.map(|status| status.name.as_str()).collect();
+        format!("{wanted} on {}", format::list(&names))
+    };
+    let described: Vec<String> = values.iter().map(holders).collect();
+    (values.len() > 1).then(|| described.join("; "))
+}
+
+fn expire_after(status: &GetStatusResponse) -> String {
+    match &status.expire_after {
+        Some(after) => format::span(as_seconds(after)),
+        None => "off".to_owned(),
+    }
+}
