@@ -9,11 +9,11 @@ use clap::error::ErrorKind;
 use crate::bench::{self, BenchSettings};
 use crate::config::Config;
 
-pub(super) use crate::bench::BenchArguments;
+pub(super) use crate::bench::Arguments;
 
-/// Measures the servers that the arguments name, or those of the config.
-/// Exits with 2 where the arguments contradict each other.
-pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<dyn Error>> {
+/// Measures the servers of the arguments, or those of the config. Exits with 2 if the
+/// arguments contradict each other.
+pub(super) fn bench(path: &Path, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let servers = match arguments.servers.as_slice() {
         [] => Config::load(path)?
             .servers
@@ -22,9 +22,9 @@ pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<d
             .collect(),
         named => named.to_vec(),
     };
-    let settings = BenchSettings::new(arguments, servers).unwrap_or_else(|words| {
-        let mut command = super::Arguments::command();
-        command.error(ErrorKind::ValueValidation, words).exit()
+    let settings = BenchSettings::new(arguments, servers).unwrap_or_else(|message| {
+        let mut command = super::CommandLine::command();
+        command.error(ErrorKind::ValueValidation, message).exit()
     });
     Ok(bench::run(&settings)?)
 }

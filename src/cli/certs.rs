@@ -1,4 +1,4 @@
-//! `proxyherd certs`: makes the certificates of a herd.
+//! `proxyherd certs`: makes and renews the certificates of a herd.
 //!
 //! ```text
 //! certs/ca.pem, ca.key               the CA; servers need ca.pem and not its key
@@ -6,9 +6,9 @@
 //! certs/operators/NAME.pem, NAME.key what one operator needs
 //! ```
 //!
-//! Whatever is there stays, but for certificates that are renewed: those are
-//! replaced as a whole by others for the same key, so that a server that watches
-//! them finds the old one or the new one and never a part.
+//! Existing files stay, except certificates that are renewed. Those are replaced as a
+//! whole by others for the same key, so that a server that watches them reads the old
+//! one or the new one and never a part.
 
 use std::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -24,26 +24,27 @@ use crate::model::name::Name;
 use crate::tls::issue::{Authority, Validity, draw_key};
 use crate::tls::{Subject, inspect, moment};
 
-use super::ConfigPath;
+use super::{ConfigPath, print};
+use crate::table::{Left, TextTable};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How long a CA is valid.
+/// Validity of a CA, in days.
 const CA_DAYS: u32 = 3650;
 
-/// A certificate is renewed once less than this part of its time is left.
-const RENEWED_PART: u32 = 3;
+/// A certificate is due for renewal once less than its lifetime divided by this is left.
+const RENEWAL_DIVISOR: u32 = 3;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct CertsArguments {
     #[command(subcommand)]
-    what: Option<What>,
+    command: Option<CertsCommand>,
     #[command(flatten)]
     config: ConfigPath,
-    /// Where the files are, or are made
+    /// The directory of the files
     #[arg(long, global = true, value_name = "DIR", default_value = "certs")]
     dir: PathBuf,
-    /// For how many days new certificates are valid
+    /// Validity of new certificates, in days
     #[arg(
         long, global = true, value_name = "DAYS", default_value_t = 365,
         value_parser = clap::value_parser!(u32).range(1..=3650)
@@ -52,96 +53,111 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Make a certificate for an operator, who may ask servers and not push
+enum CertsCommand {
+    /// Make a certificate for an operator, who may query servers and not push
     Operator {
         /// The operator's name: ASCII letters, digits and inner hyphens
         name: String,
     },
-    /// Renew certificates that expire soon, or are not from the newest CA
+    /// Renew certificates with less than a third of their lifetime left, or of another CA
     ///
-    /// Soon is when less than a third of their time is left. Keys stay; running
-    /// servers notice by themselves.
+    /// Keys stay. Running servers read the new certificates by themselves.
     Renew {
-        /// Renew all, however long they are valid yet
+        /// Renew all certificates
         #[arg(long)]
         all: bool,
     },
 }
 
-/// Makes what is missing, or renews what is there.
-pub(super) fn certs(arguments: &Arguments) -> Result<()> {
+/// Makes what is missing, or renews certificates, and prints the state of each file.
+pub(super) fn certs(arguments: &CertsArguments) -> Result<()> {
     let config = Config::load(&arguments.config.path)?;
-    let desk = Desk {
+    let mut store = CertStore {
         herd: config.herd.clone(),
         dir: arguments.dir.clone(),
         days: arguments.days,
+        files: TextTable::new(&[("file", Left), ("state", Left)]),
     };
-    match &arguments.what {
-        None => {
-            desk.make_authority()?;
-            desk.make_servers(&config)?;
-            if !config.tls.is_on() {
-                desk.tell_config()?;
-            }
-            Ok(())
-        }
-        Some(What::Operator { name }) => desk.make_operator(name),
-        Some(What::Renew { all }) => desk.renew(&config, *all),
-    }
+    let advice = match &arguments.command {
+        None => store.make_herd(&config),
+        Some(CertsCommand::Operator { name }) => store.make_operator(name),
+        Some(CertsCommand::Renew { all }) => store.renew(&config, *all).map(|()| String::new()),
+    };
+    // Files that were made before an error stay.
+    print(&store.files.text(""))?;
+    print(&advice?)
 }
 
-/// Where certificates are made.
-struct Desk {
+/// The directory of the certificates.
+struct CertStore {
     herd: Name,
     dir: PathBuf,
     days: u32,
+    /// The state of each file so far.
+    files: TextTable,
 }
 
-/// A certificate, its key and its holder.
-struct Order {
+/// A certificate to make: its holder, its hosts and its files.
+struct CertOrder {
     subject: Subject,
     hosts: Vec<String>,
     certificate: PathBuf,
     key: PathBuf,
 }
 
-impl Desk {
+impl CertStore {
+    /// Makes the CA and the certificates of servers. Returns the lines that the config
+    /// needs, if it has none.
+    fn make_herd(&mut self, config: &Config) -> Result<String> {
+        self.make_authority()?;
+        self.make_servers(config)?;
+        if config.tls.is_on() {
+            Ok(String::new())
+        } else {
+            Ok(self.config_lines())
+        }
+    }
+
     fn ca(&self) -> (PathBuf, PathBuf) {
         (self.dir.join("ca.pem"), self.dir.join("ca.key"))
     }
 
-    fn make_authority(&self) -> Result<()> {
+    fn make_authority(&mut self) -> Result<()> {
         let (certificate, key) = self.ca();
         make_dir(&self.dir)?;
         if certificate.exists() {
-            return say(&certificate, "is there: the CA of the herd");
+            self.add(&certificate, "exists: the CA of the herd");
+            return Ok(());
         }
         let key_text = read_or_make_key(&key)?;
         let made = Authority::make(&self.herd, &key_text, Validity::days(CA_DAYS))?;
         create(&certificate, &made, 0o644)?;
         let until = moment(Validity::days(CA_DAYS).until);
-        let words = format!("made: the CA of the herd {}, until {until}", self.herd);
-        say(&certificate, &words)?;
-        say(
+        let state = format!("made: the CA of herd {}, valid until {until}", self.herd);
+        self.add(&certificate, &state);
+        self.add(
             &key,
-            "made: who has it can make servers and operators; no server needs it",
-        )
+            "made: keep it secret, and on no server: it makes certificates",
+        );
+        Ok(())
     }
 
-    fn make_servers(&self, config: &Config) -> Result<()> {
-        let orders: Vec<Order> = config.servers.iter().map(|s| self.server(s)).collect();
+    fn make_servers(&mut self, config: &Config) -> Result<()> {
+        let orders: Vec<CertOrder> = config.servers.iter().map(|s| self.server(s)).collect();
         orders.iter().try_for_each(|order| self.make(order))
     }
 
-    fn make_operator(&self, name: &str) -> Result<()> {
+    /// Makes the certificate of an operator, and returns how to use it.
+    fn make_operator(&mut self, name: &str) -> Result<String> {
         let name = Name::parse(name).ok_or_else(|| {
-            format!("{name:?} is no name: 1 to 63 ASCII letters, digits and inner hyphens")
+            format!(
+                "{name:?} is not a valid name: use 1 to 63 ASCII letters, digits and inner hyphens"
+            )
         })?;
         let order = self.operator(&name);
         self.make(&order)?;
-        tell(&format!(
-            "It may ask every server of the herd and push to none. For instance:\n  \
+        Ok(format!(
+            "It may query every server of the herd and push to none. For example:\n  \
              grpcurl -cacert {} -cert {} -key {} -authority NAME.{}.proxyherd HOST:PORT list\n",
             self.ca().0.display(),
             order.certificate.display(),
@@ -150,13 +166,13 @@ impl Desk {
         ))
     }
 
-    fn server(&self, server: &ServerConfig) -> Order {
+    fn server(&self, server: &ServerConfig) -> CertOrder {
         let host = |address: &crate::model::address::Address| match address.ip() {
             Some(ip) => ip.to_string(),
             None => address.host().to_owned(),
         };
         let folder = self.dir.join("servers");
-        Order {
+        CertOrder {
             subject: Subject::server(&server.name, &self.herd),
             hosts: server.clients_tls.iter().map(host).collect(),
             certificate: folder.join(format!("{}.pem", server.name)),
@@ -164,9 +180,9 @@ impl Desk {
         }
     }
 
-    fn operator(&self, name: &Name) -> Order {
+    fn operator(&self, name: &Name) -> CertOrder {
         let folder = self.dir.join("operators");
-        Order {
+        CertOrder {
             subject: Subject::operator(name, &self.herd),
             hosts: Vec::new(),
             certificate: folder.join(format!("{name}.pem")),
@@ -174,10 +190,10 @@ impl Desk {
         }
     }
 
-    /// Makes a certificate, unless it is there.
-    fn make(&self, order: &Order) -> Result<()> {
+    /// Makes a certificate, unless it exists.
+    fn make(&mut self, order: &CertOrder) -> Result<()> {
         if order.certificate.exists() {
-            return self.tell_state(order);
+            return self.add_existing(order);
         }
         let authority = self.authority()?;
         if let Some(folder) = order.certificate.parent() {
@@ -187,19 +203,17 @@ impl Desk {
         let validity = Validity::days(self.days);
         let made = authority.issue(&order.subject, &order.hosts, &key, validity)?;
         create(&order.certificate, &made, 0o644)?;
-        let words = format!(
-            "made, for {}, until {}",
-            order.subject,
-            moment(validity.until)
-        );
-        say(&order.certificate, &words)
+        let until = moment(validity.until);
+        let state = format!("made: for {}, valid until {until}", order.subject);
+        self.add(&order.certificate, &state);
+        Ok(())
     }
 
     fn authority(&self) -> Result<Authority> {
         let (certificate, key) = self.ca();
         if !certificate.exists() {
             return Err(format!(
-                "{}: there is no CA yet; `proxyherd certs` makes one",
+                "{}: no such CA; make it with `proxyherd certs`",
                 certificate.display()
             )
             .into());
@@ -209,87 +223,83 @@ impl Desk {
         Ok(loaded.map_err(unusable)?)
     }
 
-    fn tell_state(&self, order: &Order) -> Result<()> {
+    fn add_existing(&mut self, order: &CertOrder) -> Result<()> {
         if !order.key.exists() {
             return Err(format!(
-                "{}: this key is missing; take {} away as well, and both are made anew",
+                "{}: missing key; remove {} as well, and run `proxyherd certs` to make both anew",
                 order.key.display(),
                 order.certificate.display()
             )
             .into());
         }
-        say(&order.certificate, &self.state(order)?.words)
+        let state = self.state(order)?.description;
+        self.add(&order.certificate, &state);
+        Ok(())
     }
 
-    /// What is to be said of a certificate that is there.
-    fn state(&self, order: &Order) -> Result<State> {
+    /// Returns the state of an existing certificate.
+    fn state(&self, order: &CertOrder) -> Result<CertState> {
         let (found, is_of_ca) = inspect(&order.certificate, &self.ca().0)?;
         let (until, now) = (moment(found.until), SystemTime::now());
         let whole = found.until.duration_since(found.from).unwrap_or_default();
         let left = found.until.duration_since(now);
-        let (words, is_due) = match left {
-            _ if !found.holder.is(&order.subject) => {
-                let words = format!(
-                    "is for {}, not for {}: `proxyherd certs renew` makes the right one",
-                    found.holder, order.subject
-                );
-                (words, true)
-            }
-            _ if !is_of_ca => (
-                "is from another CA than ca.pem: `proxyherd certs renew` makes a new one"
-                    .to_owned(),
-                true,
-            ),
-            Err(_) => (
-                format!("expired at {until}: `proxyherd certs renew` makes a new one"),
-                true,
-            ),
-            Ok(left) if left < whole / RENEWED_PART => (
-                format!("expires at {until}: `proxyherd certs renew` makes a new one"),
-                true,
-            ),
-            Ok(_) => (format!("is there, until {until}"), false),
+        let fault = match left {
+            _ if !found.holder.is(&order.subject) => Some(format!(
+                "is for {}, not for {}",
+                found.holder, order.subject
+            )),
+            _ if !is_of_ca => Some("is from another CA than ca.pem".to_owned()),
+            Err(_) => Some(format!("expired at {until}")),
+            Ok(left) if left < whole / RENEWAL_DIVISOR => Some(format!("expires at {until}")),
+            Ok(_) => None,
         };
-        Ok(State { words, is_due })
+        Ok(CertState {
+            is_due: fault.is_some(),
+            description: match fault {
+                Some(fault) => format!("{fault}: replace it with `proxyherd certs renew`"),
+                None => format!("exists: valid until {until}"),
+            },
+        })
     }
 
-    fn renew(&self, config: &Config, all: bool) -> Result<()> {
+    fn renew(&mut self, config: &Config, all: bool) -> Result<()> {
         let authority = self.authority()?;
         let servers = config.servers.iter().map(|server| self.server(server));
         let operators = self.operators()?;
-        for order in servers.chain(operators.iter().map(|name| self.operator(name))) {
+        let operators = operators.iter().map(|name| self.operator(name));
+        for order in servers.chain(operators).collect::<Vec<_>>() {
             if !order.certificate.exists() {
-                say(
+                self.add(
                     &order.certificate,
-                    "is not there: `proxyherd certs` makes it",
-                )?;
+                    "missing: make it with `proxyherd certs`",
+                );
                 continue;
             }
             let state = self.state(&order)?;
             if !all && !state.is_due {
-                say(&order.certificate, &state.words)?;
+                self.add(&order.certificate, &state.description);
                 continue;
             }
             let validity = Validity::days(self.days);
             let key = read(&order.key)?;
             let made = authority.issue(&order.subject, &order.hosts, &key, validity)?;
             replace(&order.certificate, &made)?;
-            let words = format!("renewed, until {}", moment(validity.until));
-            say(&order.certificate, &words)?;
+            let state = format!("renewed: valid until {}", moment(validity.until));
+            self.add(&order.certificate, &state);
         }
         Ok(())
     }
 
-    /// The operators that have a certificate.
+    /// Returns the operators that have a certificate.
     fn operators(&self) -> Result<Vec<Name>> {
         let folder = self.dir.join("operators");
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| told(&folder, &error))?,
+            entries => entries.map_err(|error| named(&folder, &error))?,
         };
         let mut names = Vec::new();
         for entry in entries {
-            let file = entry.map_err(|error| told(&folder, &error))?.file_name();
+            let file = entry.map_err(|error| named(&folder, &error))?.file_name();
             let name = file.to_str().and_then(|file| file.strip_suffix(".pem"));
             names.extend(name.and_then(Name::parse));
         }
@@ -297,22 +307,31 @@ impl Desk {
         Ok(names)
     }
 
-    fn tell_config(&self) -> Result<()> {
+    /// Returns the table that turns TLS on.
+    fn config_lines(&self) -> String {
         let dir = self.dir.display();
-        tell(&format!(
-            "Servers talk by TLS once the config says so:\n\n[security]\nca = \"{dir}/ca.pem\"\n\
+        format!(
+            "\nTo use TLS between servers, add to the config:\n\n[security]\nca = \"{dir}/ca.pem\"\n\
              certificate = \"{dir}/servers/{{name}}.pem\"\nkey = \"{dir}/servers/{{name}}.key\"\n"
-        ))
+        )
+    }
+
+    /// Adds the state of a file to the output.
+    fn add(&mut self, path: &Path, state: &str) {
+        let path = path.display().to_string();
+        self.files.row([path.as_str(), state]);
     }
 }
 
-struct State {
-    words: String,
+/// The state of an existing certificate.
+struct CertState {
+    description: String,
+    /// True if it is to be renewed.
     is_due: bool,
 }
 
-/// The key of a file; a new one where there is none, as after a run that was
-/// broken off.
+/// Returns the key in a file. Makes one if there is none; there may be one without a
+/// certificate, after an interrupted run.
 fn read_or_make_key(path: &Path) -> Result<String> {
     if path.exists() {
         return read(path);
@@ -323,22 +342,22 @@ fn read_or_make_key(path: &Path) -> Result<String> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| told(path, &error).into())
+    fs::read_to_string(path).map_err(|error| named(path, &error).into())
 }
 
 fn make_dir(path: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| told(path, &error).into())
+    made.map_err(|error| named(path, &error).into())
 }
 
-/// Writes a file that must not be there.
+/// Writes a file that must not exist.
 fn create(path: &Path, text: &str, mode: u32) -> Result<()> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(mode).open(path);
-    write(file, text).map_err(|error| told(path, &error).into())
+    write(file, text).map_err(|error| named(path, &error).into())
 }
 
-/// Writes a file beside the one that is there, and puts it in its place.
+/// Writes a file beside an existing one, and renames it over that one.
 fn replace(path: &Path, text: &str) -> Result<()> {
     let new = path.with_extension("pem.new");
     let mut options = OpenOptions::new();
@@ -350,7 +369,7 @@ fn replace(path: &Path, text: &str) -> Result<()> {
         .open(&new);
     write(file, text)
         .and_then(|()| fs::rename(&new, path))
-        .map_err(|error| told(path, &error).into())
+        .map_err(|error| named(path, &error).into())
 }
 
 fn write(file: io::Result<File>, text: &str) -> io::Result<()> {
@@ -359,18 +378,6 @@ fn write(file: io::Result<File>, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-fn told(path: &Path, error: &io::Error) -> String {
+fn named(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
-}
-
-fn say(path: &Path, words: &str) -> Result<()> {
-    tell(&format!("{}  {words}\n", path.display()))
-}
-
-fn tell(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // What was done is done, whether or not its reader stayed to the end.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        printed => Ok(printed?),
-    }
 }

@@ -1,4 +1,4 @@
-//! What a person types.
+//! The command line.
 
 mod bench;
 mod certs;
@@ -10,6 +10,7 @@ mod reload;
 mod run;
 
 use std::error::Error;
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,12 +20,11 @@ use crate::bench::NOTES;
 use crate::config::DEFAULT_PATH;
 use crate::log;
 
-/// An application server herd: clients report where they are in lines of text,
-/// servers flood it to their neighbours over gRPC, any server answers what is
-/// near.
+/// An application server herd: an eventually consistent store of the last known position
+/// of mobile clients, replicated between servers over gRPC.
 #[derive(Debug, Parser)]
 #[command(name = "proxyherd", version, about, arg_required_else_help = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
@@ -45,15 +45,15 @@ enum Command {
     },
     /// Make what a herd needs for TLS: a CA and a certificate for each server
     ///
-    /// What is there already stays as it is, and is told. Private keys are never
+    /// Existing files stay, and their state is printed. Private keys are never
     /// overwritten.
-    Certs(certs::Arguments),
-    /// Say whether the config is right, and how it was understood
+    Certs(certs::CertsArguments),
+    /// Check the config, and print the herd that it describes
     Check {
         #[command(flatten)]
         config: ConfigPath,
     },
-    /// Load a herd, or any servers of the line protocol, and measure them
+    /// Measure a herd, or any servers of the line protocol, under load
     #[command(after_long_help = NOTES)]
     Bench {
         #[command(flatten)]
@@ -72,10 +72,10 @@ struct ConfigPath {
     path: PathBuf,
 }
 
-/// Does what the command line asks. Exits with 0 if that went well, 1 if it did
-/// not, 2 if the command line makes no sense.
+/// Runs the command line. The exit code is 0 for success, 1 for a failure, 2 for a
+/// mistake on the command line.
 pub fn main() -> ExitCode {
-    let code = match Arguments::parse().command {
+    let code = match CommandLine::parse().command {
         Command::Up { config } => code(run::up(&config.path)),
         Command::Serve { name, config } => code(run::serve(&name, &config.path)),
         Command::Certs(arguments) => code(certs::certs(&arguments)),
@@ -87,9 +87,9 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Tells what went wrong, if something did.
-fn code(done: Result<(), Box<dyn Error>>) -> ExitCode {
-    match done {
+/// Prints an error, if there is one, and returns the exit code.
+fn code(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(error.as_ref());
@@ -98,7 +98,8 @@ fn code(done: Result<(), Box<dyn Error>>) -> ExitCode {
     }
 }
 
-/// Says what went wrong, each of its lines escaped: a path may hold anything.
+/// Prints an error to standard error, each of its lines escaped: a path may hold any
+/// character.
 fn print_error(error: &dyn Error) {
     let mut text = b"error: ".to_vec();
     for line in error.to_string().lines() {
@@ -106,4 +107,12 @@ fn print_error(error: &dyn Error) {
         text.push(b'\n');
     }
     log::tell(&text);
+}
+
+/// Prints a text to standard output. A reader that leaves early is no error.
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
 }

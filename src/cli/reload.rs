@@ -1,4 +1,4 @@
-//! SIGHUP: the config is read again, and what of it can change does.
+//! SIGHUP: reads the config again, and applies what can change.
 
 use std::future::pending;
 use std::io;
@@ -12,14 +12,14 @@ use crate::config::{Config, ConfigError, LocalServers, ReloadPlan};
 use crate::log::Levels;
 use crate::server::{PreparedChange, RunningServer};
 
-/// Why a level does not change that `RUST_LOG` says.
-const FORCED: &str = "RUST_LOG is set, and wins over it";
+/// Reason why the level cannot change if `RUST_LOG` sets it.
+const LEVEL_FROM_ENVIRONMENT: &str = "RUST_LOG is set and overrides it";
 
-/// Why a level does not change where no log was opened.
-const NOT_OPENED: &str = "it was off at the start, and no log is open: restart to open one";
+/// Reason why the level cannot change if no log was opened.
+const LOG_NOT_OPEN: &str = "it was off at the start and no log is open; restart to open one";
 
-/// SIGHUP, as often as it comes; those that come before anybody waits for them
-/// count as one. It does not end a process that has ever had one of these.
+/// The SIGHUPs of the process. Those that arrive between two waits count as one. Once
+/// there is one of these, the signal no longer ends the process.
 pub(super) struct Hangup(Signal);
 
 impl Hangup {
@@ -30,34 +30,36 @@ impl Hangup {
     pub(super) async fn wait(&mut self) {
         match self.0.recv().await {
             Some(()) => {}
-            // There is no runtime any more.
+            // The runtime shuts down.
             None => pending().await,
         }
     }
 }
 
-/// What is needed to go over to another config.
-pub(super) struct Reloading {
-    /// How the servers run.
+/// Reloads the config of the running servers.
+pub(super) struct Reloader {
+    /// The config that the servers run with.
     config: Config,
     here: LocalServers,
     levels: Levels,
-    /// Most clients that each server can have.
-    most_clients: usize,
+    /// Maximum number of clients of each server.
+    max_clients: usize,
 }
 
-impl Reloading {
-    /// Of servers that run as `config` says.
+impl Reloader {
+    /// A reloader of servers that run with `config`.
     pub(super) fn new(
         config: &Config,
         here: LocalServers,
         levels: &Levels,
-        most_clients: usize,
+        max_clients: usize,
     ) -> Self {
-        let fixed_level_reason = match () {
-            () if levels.is_forced() => Some(FORCED),
-            () if !levels.is_on() => Some(NOT_OPENED),
-            () => None,
+        let fixed_level_reason = if levels.is_forced() {
+            Some(LEVEL_FROM_ENVIRONMENT)
+        } else if levels.is_on() {
+            None
+        } else {
+            Some(LOG_NOT_OPEN)
         };
         Self {
             config: config.clone(),
@@ -66,19 +68,18 @@ impl Reloading {
                 ..here
             },
             levels: levels.clone(),
-            most_clients,
+            max_clients,
         }
     }
 
-    /// Reads the config's file again. Changes nothing, and may be dropped at any
-    /// time.
+    /// Reads the config's file again. Changes nothing, and may be cancelled at any time.
     pub(super) async fn read(&self) -> Result<ReloadPlan, String> {
         let (path, running, here) = (
             self.config.path.clone(),
             self.config.clone(),
             self.here.clone(),
         );
-        // The disk may be slow, or far.
+        // The disk may be slow.
         let read = spawn_blocking(move || read(&path, &running, &here));
         match read.await {
             Ok(read) => read.map_err(|error| error.to_string()),
@@ -86,8 +87,8 @@ impl Reloading {
         }
     }
 
-    /// Goes over to what was read, or changes nothing; and says which.
-    pub(super) async fn take_up(
+    /// Applies the config that was read, or changes nothing, and logs which.
+    pub(super) async fn apply(
         &mut self,
         read: Result<ReloadPlan, String>,
         running: &mut [RunningServer],
@@ -97,32 +98,32 @@ impl Reloading {
             let changes = self.prepare(&reload.config, running)?;
             Ok((reload, changes))
         });
-        let is_taken = prepared.is_ok();
+        let is_applied = prepared.is_ok();
         match prepared {
             Ok((reload, changes)) => self.change(reload, changes, running).await,
             Err(error) => {
                 // As `check` prints it.
                 error.lines().for_each(|line| error!("{line}"));
-                error!("{path} was read again and can not be used: nothing changed");
+                error!("reload of {path} failed: nothing changed");
             }
         }
         for server in running.iter() {
             let gateway = server.gateway();
-            gateway.reloads().note(is_taken, gateway.clock().now());
+            gateway.reloads().note(is_applied, gateway.clock().now());
         }
     }
 
-    /// What all servers need for it: all of them change, or none.
+    /// Prepares the change of all servers: all of them change, or none.
     fn prepare(
         &self,
         config: &Config,
         running: &[RunningServer],
     ) -> Result<Vec<PreparedChange>, String> {
         let here = self.here.servers.iter();
-        // The file may name them in another order than they run in.
+        // The order in the file may differ from the order in which they run.
         let servers: Result<Vec<_>, _> = here.map(|name| config.server(name.as_str())).collect();
         let servers = servers.map_err(|error| error.to_string())?;
-        let plans = plans(config, &servers, self.most_clients);
+        let plans = plans(config, &servers, self.max_clients);
         let prepare = |(server, plan): (&RunningServer, _)| server.prepare(plan);
         let prepared: Result<_, _> = running.iter().zip(plans).map(prepare).collect();
         prepared.map_err(|error| error.to_string())
@@ -136,11 +137,11 @@ impl Reloading {
     ) {
         let ReloadPlan {
             config,
-            changes: told,
+            changes: lines,
             deferred,
         } = reload;
         let before = self.config.warnings();
-        // What is said here is to be in the log in either case.
+        // The lines below are logged at the higher of both levels.
         if config.log_level > self.config.log_level {
             self.levels.set(config.log_level);
         }
@@ -149,15 +150,15 @@ impl Reloading {
         for (server, change) in running.iter_mut().zip(changes) {
             server.change(change).await;
         }
-        told.iter().for_each(|change| info!("{change}"));
+        lines.iter().for_each(|change| info!("{change}"));
         deferred.iter().for_each(|setting| warn!("{setting}"));
         let warnings = config.warnings();
         let new = warnings.iter().filter(|text| !before.contains(text));
         new.for_each(|warning| warn!("{warning}"));
         info!(
-            "{} was read again: {}",
+            "reloaded {}: {}",
             config.path.display(),
-            summary(told.len(), deferred.len())
+            summary(lines.len(), deferred.len())
         );
         self.levels.set(config.log_level);
         self.config = config;
@@ -172,21 +173,21 @@ fn read(
     let file = Config::load(path)?;
     file.check_exposure(&here.those_of(&file))?;
     let reload = here.reload(running, file);
-    // With TLS that is still to come, reports would go out without it.
+    // TLS that waits for a restart does not protect reports until then.
     let config = &reload.config;
     config.check_exposure(&here.those_of(config))?;
     Ok(reload)
 }
 
-fn summary(changes: usize, waiting: usize) -> String {
+fn summary(changes: usize, deferred: usize) -> String {
     let changes = match changes {
         0 => "nothing changed".to_owned(),
         1 => "1 change".to_owned(),
         count => format!("{count} changes"),
     };
-    match waiting {
+    match deferred {
         0 => changes,
-        1 => changes + ", 1 setting stays as it was",
-        count => changes + &format!(", {count} settings stay as they were"),
+        1 => changes + ", 1 setting unchanged until a restart",
+        count => changes + &format!(", {count} settings unchanged until a restart"),
     }
 }

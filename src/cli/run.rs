@@ -1,5 +1,4 @@
-//! `proxyherd up` and `proxyherd serve`: servers run until the person, or the
-//! system, says stop.
+//! `proxyherd up` and `proxyherd serve`: run servers until a signal stops them.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -14,7 +13,7 @@ use tracing::{info, warn};
 
 use super::files;
 use super::plans::plans;
-use super::reload::{Hangup, Reloading};
+use super::reload::{Hangup, Reloader};
 use crate::config::{Config, LocalServers, ServerConfig};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
@@ -41,30 +40,30 @@ fn run(config: &Config, servers: &[&ServerConfig], is_whole_herd: bool) -> Resul
     let router = Router::new();
     let levels = log::install(&router, config.log_level)?;
     log::log_panics(&router);
-    let most_clients = most_clients(servers.len());
+    let max_clients = max_clients(servers.len());
     let runtime = runtime(servers.len())?;
     let here = LocalServers {
         servers: servers.iter().map(|server| server.name.clone()).collect(),
         is_whole_herd,
         fixed_level_reason: None,
     };
-    let reloading = Reloading::new(config, here, &levels, most_clients);
+    let reloader = Reloader::new(config, here, &levels, max_clients);
     let router = levels.is_on().then_some(&router);
-    let ran = run_until_stopped(config, servers, router, reloading, most_clients);
-    let ran = runtime.block_on(ran);
+    let serving = run_until_stopped(config, servers, router, reloader, max_clients);
+    let result = runtime.block_on(serving);
     runtime.shutdown_background();
-    ran
+    result
 }
 
-/// The threads that serve: for one server as many as there are cores, less one.
-/// The log's writer and the system's part of the network want a core too, and
-/// threads that must wake one another for every report are slower than one that
-/// need not. Measured on two cores, with the load on them too: one thread
-/// answers a fifth more lines that come one by one, and in a herd of five
-/// processes a third more; of lines that come 16 at a time an eighth less.
+/// Returns a runtime with a thread for each core, for one server less one.
+///
+/// The log's writer and the network stack need a core too, and threads that wake each
+/// other for every report are slower than a single one. Measured on two cores that the
+/// load shares: one thread answers a fifth more lines at pipeline 1, and a third more in
+/// a herd of five processes; an eighth fewer at pipeline 16.
 fn runtime(servers: usize) -> io::Result<Runtime> {
     let mut builder = runtime::Builder::new_multi_thread();
-    // Whoever sets this knows better; tokio reads it.
+    // If it is set, tokio reads it.
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         builder.worker_threads(cores.saturating_sub(usize::from(servers == 1)).max(1));
@@ -72,33 +71,33 @@ fn runtime(servers: usize) -> io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-/// Runs the servers, with logs where `router` is given.
+/// Runs the servers, with logs if there is a router.
 async fn run_until_stopped(
     config: &Config,
     servers: &[&ServerConfig],
     router: Option<&Router>,
-    mut reloading: Reloading,
-    most_clients: usize,
+    mut reloader: Reloader,
+    max_clients: usize,
 ) -> Result<()> {
     let mut hangup = Hangup::listen()?;
     let places = Places::start(&config.places)?;
-    let bound = bind_all(config, servers, most_clients).await?;
+    let bound = bind_all(config, servers, max_clients).await?;
     let logs = open_logs(config, servers, router)?;
     for warning in config.warnings() {
         warn!("{warning}");
     }
-    if most_clients < config.clients.max_connections {
+    if max_clients < config.clients.max_connections {
         info!(
-            "the limit on open files leaves room for {most_clients} clients of each server; \
-             raise it (ulimit -n) to have the {} that the config allows",
+            "the limit on open files permits {max_clients} clients of each server; \
+             raise it (ulimit -n) for the {} of the config",
             config.clients.max_connections
         );
     }
-    // Until here there is nothing to drain, and a signal ends the process as it
-    // ends any other: a long list of places can be given up.
+    // Before this there is nothing to drain, and a signal ends the process at once, also
+    // while it loads a long list of places.
     let mut stop = Stop::listen()?;
     let mut running = start_all(bound, logs, &places)?;
-    print(banner(config, servers, router.is_some()));
+    print_in_background(banner(config, servers, router.is_some()));
 
     let failure = loop {
         tokio::select! {
@@ -106,15 +105,15 @@ async fn run_until_stopped(
             failure = any_failed(&mut running) => break Some(failure),
             () = hangup.wait() => {}
         }
-        // One that comes meanwhile is taken up after this.
+        // A SIGHUP that arrives meanwhile is handled after this one.
         tokio::select! {
             () = stop.wait() => break None,
-            read = reloading.read() => reloading.take_up(read, &mut running).await,
+            read = reloader.read() => reloader.apply(read, &mut running).await,
         }
     };
     tokio::select! {
         () = drain_all(running) => {}
-        () = stop.wait() => return Err("stopped at once, by a second signal".into()),
+        () = stop.wait() => return Err("stopped at once by a second signal; reports may be lost".into()),
     }
     match failure {
         Some(failure) => Err(failure.into()),
@@ -122,25 +121,21 @@ async fn run_until_stopped(
     }
 }
 
-/// Opens all sockets before anything starts: nothing starts half.
+/// Opens all sockets before any server starts, so that all start or none.
 async fn bind_all(
     config: &Config,
     servers: &[&ServerConfig],
-    most_clients: usize,
+    max_clients: usize,
 ) -> Result<Vec<BoundServer>> {
     let mut bound = Vec::new();
-    for plan in plans(config, servers, most_clients) {
+    for plan in plans(config, servers, max_clients) {
         bound.push(BoundServer::open(plan).await?);
     }
     Ok(bound)
 }
 
-/// Opens all logs before anything starts, for the same reason.
-fn open_logs(
-    config: &Config,
-    servers: &[&ServerConfig],
-    router: Option<&Router>,
-) -> Result<Vec<Log>> {
+/// Opens all logs before any server starts, so that all start or none.
+fn open_logs(config: &Config, servers: &[&ServerConfig], router: Option<&Router>) -> Result<Vec<Log>> {
     let mut logs = Vec::new();
     for server in servers {
         let name = server.name.as_str();
@@ -167,15 +162,15 @@ fn start_all(
     Ok(running)
 }
 
-/// Prints from a thread of its own: the herd runs whether or not anybody reads
-/// it, and stops even where a terminal takes nothing.
-fn print(text: String) {
+/// Prints in a thread of its own, so that a terminal that takes nothing delays neither
+/// the start nor the stop.
+fn print_in_background(text: String) {
     tokio::task::spawn_blocking(move || {
         let _ = io::stdout().write_all(text.as_bytes());
     });
 }
 
-/// Says what listens where, and what to type next.
+/// Returns the addresses of the servers, and a first command to try.
 fn banner(config: &Config, servers: &[&ServerConfig], is_logged: bool) -> String {
     let mut text = format!(
         "proxyherd {}: herd {}\n",
@@ -244,7 +239,7 @@ async fn drain_all(running: Vec<RunningServer>) {
         .map(|server| tokio::spawn(server.drain()))
         .collect();
     for drained in draining {
-        // A panic has been told by the hook.
+        // The panic hook has logged a panic.
         let _ = drained.await;
     }
 }
@@ -268,17 +263,17 @@ impl Stop {
             _ = self.interrupt.recv() => "Ctrl-C",
             _ = self.terminate.recv() => "SIGTERM",
         };
-        info!("stops on {signal}");
+        info!("stopping on {signal}");
     }
 }
 
-/// How many clients each server can have at a time, by the system's limit on
-/// open files, which is raised as far as it goes.
-fn most_clients(servers: usize) -> usize {
+/// Raises the limit on open files, and returns the maximum number of clients of each
+/// server that it permits.
+fn max_clients(servers: usize) -> usize {
     match files::raise_limit() {
-        Ok(files) => files::clients_of_each(files, servers),
+        Ok(files) => files::max_clients(files, servers),
         Err(error) => {
-            warn!("the limit on open files stays as it is: {error}");
+            warn!("cannot raise the limit on open files: {error}");
             usize::MAX
         }
     }

@@ -23,7 +23,10 @@ pub(super) fn errors(errors: &[(RemoteServer, QueryError)]) -> Vec<ServerError<'
         address: server.address().to_string(),
         error,
     };
-    errors.iter().map(|(server, e)| error((server, e))).collect()
+    errors
+        .iter()
+        .map(|(server, e)| error((server, e)))
+        .collect()
 }
 
 /// Returns a value as indented lines.

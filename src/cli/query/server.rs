@@ -14,8 +14,8 @@ use crate::model::name::{Name, is_name};
 use crate::peers::tls_stream;
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::{
-    as_seconds, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
-    LocateRequest, NearbyRequest, WatchRequest, WatchResponse,
+    DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
+    LocateRequest, NearbyRequest, WatchRequest, WatchResponse, as_seconds,
 };
 use crate::tls::{Credentials, Subject};
 
@@ -121,7 +121,9 @@ impl RemoteServer {
     fn check_identity(&self, status: &GetStatusResponse) -> Result<(), QueryError> {
         let GetStatusResponse { name, herd, .. } = status;
         if !is_name(name.as_bytes()) || !is_name(herd.as_bytes()) {
-            return Err(QueryError::Invalid("the server has no valid name".to_owned()));
+            return Err(QueryError::Invalid(
+                "the server has no valid name".to_owned(),
+            ));
         }
         match &self.identity {
             Some(own) if own.name.as_str() != name || own.herd.as_str() != herd => {
@@ -150,7 +152,10 @@ impl RemoteServer {
     }
 
     /// Returns the reports near a center, nearest first.
-    pub(super) async fn nearby(&self, request: NearbyRequest) -> Result<Vec<NearbyReport>, QueryError> {
+    pub(super) async fn nearby(
+        &self,
+        request: NearbyRequest,
+    ) -> Result<Vec<NearbyReport>, QueryError> {
         let mut client = self.client.clone();
         let answer = self.limited(client.nearby(request)).await?;
         let near = answer.clients.into_iter().map(|near| {
@@ -163,7 +168,10 @@ impl RemoteServer {
     }
 
     /// Returns the range digests of its reports.
-    pub(super) async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, QueryError> {
+    pub(super) async fn digest(
+        &self,
+        request: DigestRequest,
+    ) -> Result<DigestResponse, QueryError> {
         let mut client = self.client.clone();
         self.limited(client.digest(request)).await
     }

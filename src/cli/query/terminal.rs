@@ -111,7 +111,10 @@ mod tests {
             has_colours,
         };
         assert_eq!(screen(false).paint(Highlight::Bad, "DOWN"), "DOWN");
-        assert_eq!(screen(true).paint(Highlight::Good, "up"), "\x1b[32mup\x1b[0m");
+        assert_eq!(
+            screen(true).paint(Highlight::Good, "up"),
+            "\x1b[32mup\x1b[0m"
+        );
         assert_eq!(screen(true).paint(Highlight::Good, ""), "");
     }
 
@@ -121,6 +124,9 @@ mod tests {
             overwrite("a\nb\n", true),
             "\x1b[2J\x1b[H\x1b[?7la\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h"
         );
-        assert_eq!(overwrite("c\n", false), "\x1b[H\x1b[?7lc\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(
+            overwrite("c\n", false),
+            "\x1b[H\x1b[?7lc\x1b[K\n\x1b[J\x1b[?7h"
+        );
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn distance(text: &str) -> Result<f64, String> {
 
 /// Parses `LAT,LON,METRES`.
 pub(super) fn circle(text: &str) -> Result<Circle, String> {
-    let expected = || "a circle is LAT,LON,METRES, as in 34.06893,-118.44513,5000 (or 5km)".to_owned();
+    let expected =
+        || "a circle is LAT,LON,METRES, as in 34.06893,-118.44513,5000 (or 5km)".to_owned();
     let (center, radius) = text.rsplit_once(',').ok_or_else(expected)?;
     Ok(Circle {
         center: Some(point(center).map_err(|_| expected())?),

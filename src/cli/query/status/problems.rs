@@ -83,7 +83,10 @@ fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {
             "" => "no reason given".to_owned(),
             reason => format::escaped(reason),
         };
-        let description = format!("down {}: {reason}; {pending} pending", down_for(status, link));
+        let description = format!(
+            "down {}: {reason}; {pending} pending",
+            down_for(status, link)
+        );
         return Some(Problem::failure(&subject, description));
     }
     let lag = lag_seconds(link);

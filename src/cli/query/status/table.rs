@@ -11,11 +11,7 @@ use super::{ServerStatus, StatusRound, problems};
 
 /// Returns the table, with counts since the servers started, or with rates since the
 /// previous round. Lines of servers with a problem are coloured.
-pub(super) fn text(
-    round: &StatusRound,
-    previous: Option<&StatusRound>,
-    screen: &Screen,
-) -> String {
+pub(super) fn text(round: &StatusRound, previous: Option<&StatusRound>, screen: &Screen) -> String {
     let [accepted, stale, rejected] = match previous {
         None => ["accepted", "stale", "rejected"],
         Some(_) => ["acc/s", "stale/s", "rej/s"],

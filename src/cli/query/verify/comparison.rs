@@ -103,8 +103,7 @@ impl Comparison {
             let Some(joined) = running.join_next().await else {
                 break;
             };
-            let (query, answers) =
-                joined.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+            let (query, answers) = joined.unwrap_or_else(|error| resume_unwind(error.into_panic()));
             let answers = self.valid(&query, answers);
             self.judge(&query, &answers);
         }
@@ -181,7 +180,10 @@ async fn send(query: RangeQuery, servers: Vec<RemoteServer>) -> (RangeQuery, Ans
 }
 
 /// Queries a server again while it is overloaded.
-async fn digest(server: RemoteServer, request: DigestRequest) -> Result<DigestResponse, QueryError> {
+async fn digest(
+    server: RemoteServer,
+    request: DigestRequest,
+) -> Result<DigestResponse, QueryError> {
     for _ in 0..MAX_OVERLOAD_ATTEMPTS {
         match server.digest(request).await {
             Err(QueryError::Overloaded) => sleep(OVERLOAD_RETRY_INTERVAL).await,

@@ -54,7 +54,8 @@ pub(super) async fn find(comparison: &Comparison) -> Differences {
     let servers = comparison.servers();
     let mut runs = runs(&comparison.open);
     let found = async {
-        let (first, listed) = list_all(&servers, &runs, Some(Instant::now() + MAX_LISTING_TIME)).await?;
+        let (first, listed) =
+            list_all(&servers, &runs, Some(Instant::now() + MAX_LISTING_TIME)).await?;
         let rest = runs.split_off(listed);
         sleep(LISTING_INTERVAL).await;
         let (second, _) = list_all(&servers, &runs, None).await?;
@@ -103,7 +104,10 @@ fn runs(open: &[OpenRange]) -> Vec<RangeRun> {
     runs
 }
 
-fn compare(first: BTreeMap<String, HeldByServer>, mut second: BTreeMap<String, HeldByServer>) -> Differences {
+fn compare(
+    first: BTreeMap<String, HeldByServer>,
+    mut second: BTreeMap<String, HeldByServer>,
+) -> Differences {
     let (lasting, changed): (BTreeMap<_, _>, BTreeMap<_, _>) = first
         .into_iter()
         .partition(|(client, held)| second.get(client) == Some(held));

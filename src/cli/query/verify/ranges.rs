@@ -138,10 +138,7 @@ fn queries(open: &[OpenRange], above: u32, level: u32) -> Vec<RangeQuery> {
     let mut queries: Vec<RangeQuery> = Vec::new();
     for open in open {
         let range = open.range.above(above);
-        if queries
-            .last()
-            .is_none_or(|query| query.range != range)
-        {
+        if queries.last().is_none_or(|query| query.range != range) {
             let open = BTreeSet::new();
             queries.push(RangeQuery { range, level, open });
         }
@@ -202,11 +199,7 @@ mod tests {
             let mut back: Vec<HashRange> = parts.iter().map(|part| part.above(12)).collect();
             back.dedup();
             assert!(back.iter().copied().eq(open.iter().map(|open| open.range)));
-            assert!(
-                queries
-                    .iter()
-                    .all(|query| query.request().buckets <= 4096)
-            );
+            assert!(queries.iter().all(|query| query.request().buckets <= 4096));
         }
     }
 
@@ -248,10 +241,7 @@ mod tests {
             })
             .collect();
         let queries = plan(&all);
-        let buckets: u64 = queries
-            .iter()
-            .map(|q| u64::from(q.request().buckets))
-            .sum();
+        let buckets: u64 = queries.iter().map(|q| u64::from(q.request().buckets)).sum();
         assert!(buckets <= MAX_ROUND_COST, "{buckets}");
         assert!(queries.len() < 64, "{}", queries.len());
     }

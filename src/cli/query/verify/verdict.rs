@@ -27,7 +27,9 @@ type HolderGroup<'a> = (Option<&'a CheckedReport>, Vec<String>);
 impl Verdict {
     /// True if every range was seen equal on every server.
     pub(super) fn is_proof(&self) -> bool {
-        self.comparison.open.is_empty() && self.comparison.lost.is_empty() && self.comparison.is_possible()
+        self.comparison.open.is_empty()
+            && self.comparison.lost.is_empty()
+            && self.comparison.is_possible()
     }
 
     /// For people; at most so many clients are named.
@@ -35,7 +37,10 @@ impl Verdict {
         let mut text = self.heading(screen) + "\n";
         text += &self.proven_ranges();
         for (server, error) in &self.comparison.lost {
-            text += &format!("{}\n", screen.paint(Highlight::Bad, &describe(server, error)));
+            text += &format!(
+                "{}\n",
+                screen.paint(Highlight::Bad, &describe(server, error))
+            );
         }
         text += &self.open_ranges();
         let lasting = &self.differences.lasting;
@@ -56,7 +61,10 @@ impl Verdict {
         let servers = format::count(self.comparison.servers.len() as u64, "server");
         let lasting = self.differences.lasting.len() as u64;
         let (highlight, verdict) = if self.is_proof() {
-            (Highlight::Good, format!("proven: all {servers} hold the same reports"))
+            (
+                Highlight::Good,
+                format!("proven: all {servers} hold the same reports"),
+            )
         } else if lasting > 0 {
             let clients = format::count(lasting, "client");
             let clients = match self.differences.unlisted_ranges {
@@ -138,7 +146,11 @@ impl Verdict {
     /// Groups the servers by the report that they hold of a client.
     fn groups<'a>(&self, held: &'a [Option<CheckedReport>]) -> Vec<HolderGroup<'a>> {
         let mut groups: Vec<HolderGroup<'a>> = Vec::new();
-        let titles = self.comparison.servers.iter().map(|(server, _)| server.title());
+        let titles = self
+            .comparison
+            .servers
+            .iter()
+            .map(|(server, _)| server.title());
         for (report, title) in held.iter().map(Option::as_ref).zip(titles) {
             match groups.iter_mut().find(|group| group.0 == report) {
                 Some(group) => group.1.push(title),
@@ -156,10 +168,7 @@ impl Verdict {
         errors.extend(json::errors(self.differences.failed.as_slice()));
         let differing = lasting.iter().take(max_names).map(|(client, held)| {
             let groups = self.groups(held).into_iter();
-            let held = groups.map(|(report, servers)| HolderGroupJson {
-                servers,
-                report,
-            });
+            let held = groups.map(|(report, servers)| HolderGroupJson { servers, report });
             DifferenceJson {
                 client,
                 held: held.collect(),
