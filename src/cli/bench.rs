@@ -9,11 +9,11 @@ use clap::error::ErrorKind;
 use crate::bench::{self, BenchSettings};
 use crate::config::Config;
 
-pub(super) use crate::bench::Arguments;
+pub(super) use crate::bench::BenchArguments;
 
 /// Measures the servers of the arguments, or those of the config. Exits with 2 if the
 /// arguments contradict each other.
-pub(super) fn bench(path: &Path, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<dyn Error>> {
     let servers = match arguments.servers.as_slice() {
         [] => Config::load(path)?
             .servers

@@ -1,8 +1,9 @@
 //! Spans, distances and numbers for people, and text from the network made safe for a
 //! terminal.
 
-pub(super) use crate::format::{count, grouped};
+pub(super) use crate::format::{count, grouped, list};
 use crate::log;
+use crate::model::timestamp::NANOS_PER_SECOND;
 
 /// Escapes every character of a text from the network that a terminal would interpret.
 pub(super) fn escaped(text: &str) -> String {
@@ -60,14 +61,9 @@ pub(super) fn distance(meters: f64) -> String {
     }
 }
 
-/// Joins items: `a`, `a and b`, `a, b and c`.
-pub(super) fn list<T: AsRef<str>>(items: &[T]) -> String {
-    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
-    match items.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-        None => "none".to_owned(),
-    }
+/// Returns the nanoseconds since 1970 of a time that a server sent.
+pub(super) fn unix_nanos(time: &prost_types::Timestamp) -> i128 {
+    i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanos)
 }
 
 #[cfg(test)]

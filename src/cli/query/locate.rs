@@ -108,7 +108,7 @@ impl Located {
         }
         if !self.without.is_empty() && !self.holders.is_empty() {
             let names: Vec<String> = self.without.iter().map(RemoteServer::title).collect();
-            text += &format!("\nno report on {}\n", format::list(&names));
+            text += &format!("\nno report on {}\n", format::list(&names, "and"));
         }
         for (server, error) in &self.errors {
             let line = screen.paint(Highlight::Bad, &describe(server, error));

@@ -146,10 +146,8 @@ fn table(near: &[NearbyReport], status: &GetStatusResponse) -> TextTable {
 /// Returns the age of a report by the server's clock.
 fn age_seconds(report: &CheckedReport, status: &GetStatusResponse) -> Option<f64> {
     let now = status.now.as_ref()?;
-    let (seconds, nanos) = report.client_time();
-    // Whole seconds first: a float of both together does not hold nanoseconds.
-    let whole = i128::from(now.seconds) - i128::from(seconds);
-    Some(whole as f64 + f64::from(now.nanos) / 1e9 - f64::from(nanos) / 1e9)
+    let nanos = format::unix_nanos(now) - report.client_time().as_nanos();
+    Some(nanos as f64 / 1e9)
 }
 
 fn nearby_json<'a>(near: &'a [NearbyReport], status: &'a GetStatusResponse) -> NearbyJson<'a> {

@@ -10,7 +10,7 @@ use crate::model::client::ClientId;
 use crate::model::name::is_name;
 use crate::model::position::Position;
 use crate::model::report::{self, Origin};
-use crate::model::timestamp::{self, Skew};
+use crate::model::timestamp::{self, ClientTime, Skew};
 use crate::proto::{self, KnownReport, rfc3339};
 
 use super::error::QueryError;
@@ -99,9 +99,9 @@ impl CheckedReport {
         }
     }
 
-    /// The client's time, in seconds and nanoseconds since 1970.
-    pub(super) fn client_time(&self) -> (u64, u32) {
-        parse(&self.message).map_or((0, 0), |report| report.time.instant())
+    /// The client's time.
+    pub(super) fn client_time(&self) -> ClientTime {
+        parse(&self.message).map_or_else(ClientTime::default, |report| report.time.instant())
     }
 }
 

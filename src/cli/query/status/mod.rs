@@ -164,7 +164,7 @@ fn heading(round: &StatusRound, screen: &Screen) -> String {
     let herd = match herds.as_slice() {
         [] => String::new(),
         [herd] => format!("herd {herd}: "),
-        _ => format!("herds {}: ", messages::list(&herds, "and")),
+        _ => format!("herds {}: ", format::list(&herds, "and")),
     };
     let (up, all) = (round.answered().count(), round.servers.len());
     let up = format!("{up} of {} up", format::count(all as u64, "server"));

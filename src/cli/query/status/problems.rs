@@ -96,11 +96,10 @@ fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {
 
 /// Returns the time since the link went down, by the server's clock.
 fn down_for(status: &GetStatusResponse, link: &LinkStatus) -> String {
-    let seconds = |time: &prost_types::Timestamp| time.seconds as f64 + f64::from(time.nanos) / 1e9;
     match (&status.now, &link.since) {
         (Some(now), Some(since)) => {
-            let elapsed = seconds(now) - seconds(since);
-            format!("for {}", format::span(elapsed.max(0.0)))
+            let nanos = format::unix_nanos(now) - format::unix_nanos(since);
+            format!("for {}", format::span((nanos as f64 / 1e9).max(0.0)))
         }
         _ => "since the server started".to_owned(),
     }
@@ -115,7 +114,7 @@ fn disagreement(
     let holders = |wanted: &String| {
         let with = round.answered().filter(|status| value(status) == *wanted);
         let names: Vec<&str> = with.map(|status| status.name.as_str()).collect();
-        format!("{wanted} on {}", format::list(&names))
+        format!("{wanted} on {}", format::list(&names, "and"))
     };
     let described: Vec<String> = values.iter().map(holders).collect();
     (values.len() > 1).then(|| described.join("; "))

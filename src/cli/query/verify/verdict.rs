@@ -48,7 +48,7 @@ impl Verdict {
             text += &format!("\n{}\n", format::escaped(client));
             for (report, servers) in self.groups(held) {
                 let held = report.map_or_else(|| "no report".to_owned(), CheckedReport::at_line);
-                text += &format!("  {}: {held}\n", format::list(&servers));
+                text += &format!("  {}: {held}\n", format::list(&servers, "and"));
             }
         }
         if let more @ 1.. = lasting.len().saturating_sub(max_names) as u64 {
