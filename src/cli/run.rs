@@ -135,7 +135,11 @@ async fn bind_all(
 }
 
 /// Opens all logs before any server starts, so that all start or none.
-fn open_logs(config: &Config, servers: &[&ServerConfig], router: Option<&Router>) -> Result<Vec<Log>> {
+fn open_logs(
+    config: &Config,
+    servers: &[&ServerConfig],
+    router: Option<&Router>,
+) -> Result<Vec<Log>> {
     let mut logs = Vec::new();
     for server in servers {
         let name = server.name.as_str();

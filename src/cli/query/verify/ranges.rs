@@ -186,7 +186,7 @@ mod tests {
             let open: Vec<OpenRange> = all
                 .iter()
                 .step_by(step)
-                .map(|&range| OpenRangeRange { range, clients: 24 })
+                .map(|&range| OpenRange { range, clients: 24 })
                 .collect();
             let queries = plan(&open);
             let parts: Vec<HashRange> = queries
