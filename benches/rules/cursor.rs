@@ -4,7 +4,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use proxyherd::model::report::Report;
 use proxyherd::replication::replica::Replica;
-use proxyherd::replication::send_cursor::{Batch, MAX_BATCH_REPORTS, SendCursor};
+use proxyherd::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS, SendCursor};
 use proxyherd::replication::{Incarnation, NeighbourId};
 
 use crate::samples::{CLIENTS, admit, full_server, ids, report};
@@ -12,7 +12,7 @@ use crate::samples::{CLIENTS, admit, full_server, ids, report};
 /// A batch that accepts and discards every report.
 struct Sink;
 
-impl Batch for Sink {
+impl BatchBuilder for Sink {
     fn add(&mut self, report: &Report<'_>) -> bool {
         black_box(report);
         true

@@ -31,7 +31,7 @@ use crate::model::name::Name;
 use crate::model::report::Report;
 use crate::proto::{GreetResponse, PushFrame};
 use crate::replication::replica::{PushHeader, VERSION};
-use crate::replication::send_cursor::{Batch, SendCursor, Span};
+use crate::replication::send_cursor::{BatchBuilder, SendCursor, Span};
 use crate::replication::{Incarnation, NeighbourId};
 
 use super::PeerSettings;
@@ -470,7 +470,7 @@ struct Writing<'a> {
     line: Vec<u8>,
 }
 
-impl Batch for Writing<'_> {
+impl BatchBuilder for Writing<'_> {
     fn add(&mut self, report: &Report<'_>) -> bool {
         let added = self.push.add(report);
         if added && self.transcript.is_on() {

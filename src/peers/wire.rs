@@ -16,7 +16,7 @@ use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp};
 use crate::proto::{GreetRequest, GreetResponse, PushFrame};
 use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
-use crate::replication::send_cursor::{Batch, MAX_BATCH_REPORTS};
+use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS};
 
 use super::protobuf::{
     Fields, Value, WireError, bytes_len, put_bytes, put_fixed64, put_sint64, put_uint64,
@@ -123,7 +123,7 @@ impl PushWriter {
     }
 }
 
-impl Batch for PushWriter {
+impl BatchBuilder for PushWriter {
     fn add(&mut self, report: &Report<'_>) -> bool {
         let texts = texts_of(report);
         let length =

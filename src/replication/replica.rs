@@ -653,7 +653,7 @@ mod tests {
     use crate::model::position::Position;
     use crate::model::report::Origin;
     use crate::model::timestamp::Skew;
-    use crate::replication::send_cursor::{Batch, SendCursor};
+    use crate::replication::send_cursor::{BatchBuilder, SendCursor};
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
@@ -709,7 +709,7 @@ mod tests {
     #[derive(Default)]
     struct ClientList(Vec<String>);
 
-    impl Batch for ClientList {
+    impl BatchBuilder for ClientList {
         fn add(&mut self, report: &Report<'_>) -> bool {
             self.0.push(report.client.text().to_owned());
             true

@@ -20,7 +20,7 @@ const INITIAL_ALLOWANCE: usize = 1024;
 const MAX_CONSIDERED_CHANGES: usize = 32 * 1024;
 
 /// A batch under construction.
-pub trait Batch {
+pub trait BatchBuilder {
     /// Adds a report; returns `false`, and adds nothing, if it does not fit.
     fn add(&mut self, report: &Report<'_>) -> bool;
 }
@@ -99,7 +99,7 @@ impl SendCursor {
     /// Fills `batch` with the reports that the neighbour needs next. An empty batch means that it
     /// needs none of the considered changes; [`is_at_end`](Self::is_at_end) returns whether those
     /// were all.
-    pub fn fill(&mut self, replica: &Replica, batch: &mut impl Batch) -> Span {
+    pub fn fill(&mut self, replica: &Replica, batch: &mut impl BatchBuilder) -> Span {
         let slot = self
             .greeted
             .and_then(|i| replica.sender_slot(self.neighbour, i));
@@ -164,7 +164,7 @@ struct BatchFiller<'a> {
 
 impl BatchFiller<'_> {
     /// Returns the last sequence number that was processed and the number of reports in the batch.
-    fn fill(&self, after: u64, batch: &mut impl Batch) -> (u64, usize) {
+    fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize) {
         let mut reports = 0;
         let store = self.replica.store();
         let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |_, stored| {

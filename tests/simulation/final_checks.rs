@@ -3,7 +3,7 @@
 use proxyherd::model::report::Report;
 use proxyherd::queries::digest::{Buckets, Digest};
 use proxyherd::replication::NeighbourId;
-use proxyherd::replication::send_cursor::{Batch, MAX_BATCH_REPORTS, SendCursor};
+use proxyherd::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS, SendCursor};
 
 use crate::clients::ReportId;
 use crate::model::Pid;
@@ -18,7 +18,7 @@ const SEEDS_PER_DIGEST_CHECK: u64 = 4;
 #[derive(Default)]
 struct Count(usize);
 
-impl Batch for Count {
+impl BatchBuilder for Count {
     fn add(&mut self, _: &Report<'_>) -> bool {
         self.0 += 1;
         true

@@ -2,7 +2,7 @@
 
 use proxyherd::model::report::Report;
 use proxyherd::replication::replica::{Rejection, Replica};
-use proxyherd::replication::send_cursor::{Batch, Span};
+use proxyherd::replication::send_cursor::{BatchBuilder, Span};
 
 use crate::clients::{Ledger, ReportId};
 use crate::coverage::Situation;
@@ -28,7 +28,7 @@ struct CollectedBatch<'a> {
     unknown_report: Option<String>,
 }
 
-impl Batch for CollectedBatch<'_> {
+impl BatchBuilder for CollectedBatch<'_> {
     fn add(&mut self, report: &Report<'_>) -> bool {
         if self.reports.len() == self.room {
             return false;
