@@ -1,14 +1,14 @@
-//! Tests in a process of their own.
+//! Tests in their own process.
 
 use std::env;
 use std::process::Command;
 
-/// The variable that names the one test of a process.
+/// The environment variable with the name of the only test of a process.
 const VARIABLE: &str = "PROXYHERD_TEST_ALONE";
 
-/// Runs a test in a process of its own, for state that a process has once: its
-/// log of events, its hook for panics, its memory. `test` is a closure in the
-/// function with `#[test]`, whose path gives the name of the test.
+/// Runs a test in its own process, for state that a process has once: its event log, its
+/// panic hook, its memory. `test` is a closure in the function with `#[test]`, and its path
+/// determines the name of the test.
 #[track_caller]
 pub fn alone<F: FnOnce()>(test: F) {
     let path = std::any::type_name::<F>();

@@ -1,4 +1,4 @@
-//! A client: bytes out, bytes in.
+//! A client of the line protocol.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -9,7 +9,8 @@ use tokio::runtime::Builder;
 
 use super::LIMIT;
 
-/// A connection to a server's text edge.
+/// A connection to a server's port for clients. Methods panic on errors and after [`LIMIT`],
+/// except those that return a result.
 pub struct Client {
     stream: TcpStream,
     answers: BufReader<TcpStream>,
@@ -20,13 +21,13 @@ impl Client {
         Self::try_connect(address).unwrap()
     }
 
-    /// As [`connect`](Self::connect), to a server that may be gone.
+    /// Does the same as [`connect`](Self::connect) for a server that may have stopped.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect(address)?)
     }
 
-    /// As [`connect`](Self::connect), from another address of this machine. On
-    /// Linux all of 127.0.0.0/8 is.
+    /// Does the same as [`connect`](Self::connect) from another address of this machine. On
+    /// Linux these include 127.0.0.0/8.
     pub fn connect_from(source: &str, address: SocketAddr) -> Self {
         Self::over(dial_from(source, address).unwrap()).unwrap()
     }
@@ -39,62 +40,60 @@ impl Client {
         Ok(Self { stream, answers })
     }
 
-    /// This end of the connection.
+    /// Returns the address of this end of the connection.
     pub fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().unwrap()
     }
 
-    /// Sends bytes as they are, in one write.
+    /// Sends bytes in one write.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
     }
 
-    /// What one read gives, with room for more than any answer. Empty where the
-    /// server has closed.
+    /// Returns the bytes of one read with a buffer larger than any answer. Empty after the end of
+    /// the connection.
     pub fn read_once(&mut self) -> Vec<u8> {
-        assert!(self.answers.buffer().is_empty(), "lines were read before");
+        assert!(self.answers.buffer().is_empty(), "the buffer is not empty");
         let mut bytes = vec![0; 1 << 20];
         let read = self.answers.read(&mut bytes).unwrap();
         bytes.truncate(read);
         bytes
     }
 
-    /// As [`send`](Self::send), to a server that may be gone.
+    /// Does the same as [`send`](Self::send) for a server that may have stopped.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Sends a line again and again until the server takes no more of it, and
-    /// reads nothing.
+    /// Sends a line repeatedly until the server accepts no more bytes. Reads nothing.
     pub fn fill(&mut self, line: &str) {
-        let many = line.repeat(1000);
+        let lines = line.repeat(1000);
         let limit = Some(Duration::from_millis(300));
         self.stream.set_write_timeout(limit).unwrap();
-        while self.stream.write_all(many.as_bytes()).is_ok() {}
+        while self.stream.write_all(lines.as_bytes()).is_ok() {}
     }
 
-    /// The next line of an answer, with its LF; what came before the end if
-    /// the server closed.
+    /// Returns the next line with its LF, or the bytes before the end of the connection.
     pub fn line(&mut self) -> Vec<u8> {
         self.try_line().unwrap()
     }
 
-    /// As [`line`](Self::line), of a server that may be gone.
+    /// Does the same as [`line`](Self::line) for a server that may have stopped.
     pub fn try_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         self.answers.read_until(b'\n', &mut line)?;
         Ok(line)
     }
 
-    /// The next line as text, without its LF.
+    /// Returns the next line as text, without its LF.
     pub fn text(&mut self) -> String {
         let line = String::from_utf8(self.line()).unwrap();
         line.strip_suffix('\n').expect("a whole line").to_owned()
     }
 
-    /// The next answer to a WHATSAT that the server could take: its AT line and
-    /// its JSON, each without the newlines behind it.
+    /// Returns the next answer to a valid WHATSAT: its AT line and its JSON, each without the
+    /// newlines after it.
     pub fn places(&mut self) -> (String, String) {
         let at_line = self.text();
         assert!(at_line.starts_with("AT "), "{at_line}");
@@ -106,34 +105,34 @@ impl Client {
         (at_line, json.trim_end().to_owned())
     }
 
-    /// Sends a line and gives the one that answers it, both without LF.
+    /// Sends a line and returns the next line, both without LF.
     pub fn ask(&mut self, line: &str) -> String {
         self.send(format!("{line}\n")).text()
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending half of the connection.
     pub fn half_close(&mut self) -> &mut Self {
         self.stream.shutdown(Shutdown::Write).unwrap();
         self
     }
 
-    /// Says that nothing more will be sent, and gives all that still comes.
+    /// Closes the sending half, and returns all further bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.half_close().rest()
     }
 
-    /// The receiving half, of which nothing was read yet.
+    /// Returns the receiving half.
     pub fn reader(self) -> impl Read {
         self.answers
     }
 
-    /// The sending half, for a thread of its own.
+    /// Returns the sending half, for another thread.
     pub fn sender(&self) -> TcpStream {
         self.stream.try_clone().unwrap()
     }
 
-    /// All that still comes until the server closes, or cuts the connection
-    /// because something that it did not read was sent to it.
+    /// Returns all further bytes until the server closes the connection, or resets it because it
+    /// has not read everything.
     pub fn rest_until_cut(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.answers.read_to_end(&mut rest) {
@@ -142,14 +141,14 @@ impl Client {
         }
     }
 
-    /// Ends the connection with a reset: an answer comes, and is never read.
+    /// Ends the connection with a reset, by closing it with an unread answer.
     pub fn reset(mut self) {
         self.send("answered\n");
         let mut first = [0];
         self.stream.peek(&mut first).unwrap();
     }
 
-    /// All that still comes until the server closes.
+    /// Returns all further bytes until the server closes the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.answers.read_to_end(&mut rest).unwrap();
@@ -157,7 +156,7 @@ impl Client {
     }
 }
 
-/// Connects from `source`, which the standard library can not.
+/// Connects from `source`, which the standard library cannot do.
 pub fn dial_from(source: &str, address: SocketAddr) -> io::Result<TcpStream> {
     let source: IpAddr = source.parse().expect("an address");
     let runtime = Builder::new_current_thread().enable_io().build()?;

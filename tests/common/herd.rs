@@ -39,12 +39,12 @@ pub const CLASSIC: Topology<'static> = (
     ],
 );
 
-/// A herd whose servers can be killed, started again and cut off.
+/// A herd whose servers can be killed, restarted and disconnected.
 pub struct Herd {
     name: String,
     members: Vec<String>,
     links: Vec<(String, String)>,
-    /// The way from the first to the second.
+    /// The proxies for connections from the first server to the second.
     proxies: HashMap<(String, String), Proxy>,
     nodes: HashMap<String, Node>,
     places: Places,
@@ -53,7 +53,7 @@ pub struct Herd {
     wires: Runtime,
 }
 
-/// One life of a server.
+/// One incarnation of a server.
 struct Node {
     clients: SocketAddr,
     clients_tls: Option<SocketAddr>,
@@ -65,7 +65,7 @@ struct Node {
 }
 
 impl Herd {
-    /// A herd of which no server runs yet, and near which nothing is.
+    /// Creates a herd without a running server, and without places.
     pub fn new((members, links): Topology<'_>) -> Self {
         let wires = Builder::new_multi_thread()
             .worker_threads(1)
@@ -92,7 +92,7 @@ impl Herd {
         }
     }
 
-    /// A herd of which every server runs and every link is up.
+    /// Starts a herd, and waits until every link is up.
     pub fn start(topology: Topology<'_>) -> Self {
         Self::new(topology).launch_all()
     }
@@ -118,13 +118,12 @@ impl Herd {
         self
     }
 
-    /// Riley alone, whose clock stands still at `now`.
+    /// Starts Riley alone, with a clock that always shows `now`.
     pub fn alone_at(now: i64) -> Self {
         Self::new(ALONE).launched_at(now)
     }
 
-    /// The same herd with all its servers launched, whose clocks stand still
-    /// at `now`.
+    /// Starts every server with a clock that always shows `now`.
     pub fn launched_at(mut self, now: i64) -> Self {
         for name in self.members.clone() {
             self.launch_with(&name, Clock::new(move || UnixNanos(now)), Log::off());
@@ -133,7 +132,7 @@ impl Herd {
         self
     }
 
-    /// Starts a server, on ports of its own.
+    /// Starts a server on free ports.
     pub fn launch(&mut self, name: &str) {
         self.launch_with(name, Clock::system(), Log::off());
     }
@@ -176,13 +175,13 @@ impl Herd {
         );
     }
 
-    /// Ends a server as SIGKILL would: sockets close, and nothing is said.
+    /// Ends a server as SIGKILL would: sockets close without further bytes.
     pub fn kill(&mut self, name: &str) {
         let mut node = self.nodes.remove(name).expect("it runs");
         node.end();
     }
 
-    /// Ends a server as SIGTERM would. Gives how many reports nobody got.
+    /// Ends a server as SIGTERM would. Returns the number of reports that no neighbour received.
     pub fn drain(&mut self, name: &str) -> usize {
         let mut node = self.nodes.remove(name).expect("it runs");
         let running = node.running.take().expect("it runs");
@@ -192,7 +191,7 @@ impl Herd {
         lost
     }
 
-    /// Has a server that runs go over to its plan as `change` makes it.
+    /// Applies `change` to the plan of a running server.
     pub fn change(&mut self, name: &str, change: impl FnOnce(&mut ServerPlan)) {
         let mut plan = self.plan(name);
         (self.adjust)(&mut plan);
@@ -206,8 +205,8 @@ impl Herd {
         });
     }
 
-    /// Calls a server that runs `aside` from now on, so that another of its name
-    /// can be launched beside it. It goes on under the old name.
+    /// Refers to a running server as `aside` from now on, so that another one of its name can be
+    /// launched. The server itself keeps its name.
     pub fn step_aside(&mut self, name: &str, aside: &str) {
         let node = self.nodes.remove(name).expect("it runs");
         self.nodes.insert(aside.to_owned(), node);
@@ -218,35 +217,34 @@ impl Herd {
         self.launch(name);
     }
 
-    /// What happens to bytes between two servers, in both directions.
+    /// Sets the mode of both directions between two servers.
     pub fn set_link(&self, a: &str, b: &str, mode: Mode) {
         self.set_way(a, b, mode);
         self.set_way(b, a, mode);
     }
 
-    /// Lets bytes pass from `from` to `to`, whoever dialled, and none back.
+    /// Carries bytes from `from` to `to`, on the connections of both, and none back.
     pub fn set_one_way(&self, from: &str, to: &str) {
         self.set_way(from, to, Mode::OnlyThere);
         self.set_way(to, from, Mode::OnlyBack);
     }
 
-    /// What happens to the connections that `from` dials to `to`.
+    /// Sets the mode of the connections that `from` makes to `to`.
     pub fn set_way(&self, from: &str, to: &str, mode: Mode) {
         self.proxies[&(from.to_owned(), to.to_owned())].set_mode(mode);
     }
 
-    /// Where the connections that `from` dials to `to` lead, instead of to a
-    /// server of the herd.
+    /// Directs the connections that `from` makes to `to` to another address.
     pub fn lead(&self, from: &str, to: &str, address: SocketAddr) {
         self.proxies[&(from.to_owned(), to.to_owned())].lead_to(address);
     }
 
-    /// How many bytes `from` has sent to `to` over connections that it dialled.
+    /// Returns the number of bytes that `from` has sent to `to` on connections that it made.
     pub fn said(&self, from: &str, to: &str) -> u64 {
         self.proxies[&(from.to_owned(), to.to_owned())].said()
     }
 
-    /// Sets every link with just one end in `side`.
+    /// Sets the mode of every link with exactly one end in `side`.
     pub fn set_border(&self, side: &[&str], mode: Mode) {
         for (a, b) in &self.links {
             if side.contains(&a.as_str()) != side.contains(&b.as_str()) {
@@ -263,7 +261,7 @@ impl Herd {
         self.nodes[name].clients
     }
 
-    /// Where a server takes clients with TLS.
+    /// Returns the address of a server's TLS port for clients.
     pub fn clients_tls_address(&self, name: &str) -> SocketAddr {
         self.nodes[name].clients_tls.expect("a port for TLS")
     }
@@ -272,8 +270,7 @@ impl Herd {
         self.nodes[name].peers
     }
 
-    /// Where a server tells how it is, if [`adjust`](Self::adjust) says that
-    /// it does.
+    /// Returns the address of a server's web port, which requires a plan with one.
     pub fn web_address(&self, name: &str) -> SocketAddr {
         self.nodes[name].web.expect("a web port")
     }
@@ -282,7 +279,7 @@ impl Herd {
         &self.nodes[name].gateway
     }
 
-    /// This life of a server.
+    /// Returns the current incarnation of a server.
     pub fn incarnation(&self, name: &str) -> Incarnation {
         self.gateway(name).replica().identity().incarnation
     }
@@ -291,12 +288,12 @@ impl Herd {
         self.nodes.keys().cloned().collect()
     }
 
-    /// Is the link from `from` to `to` up, as `from` sees it?
+    /// Returns true if `from` considers its link to `to` up.
     pub fn is_up(&self, from: &str, to: &str) -> bool {
         self.link(from, to).is_up
     }
 
-    /// The link from `from` to `to`, as `from` sees it.
+    /// Returns the state of the link from `from` to `to` at `from`.
     pub fn link(&self, from: &str, to: &str) -> LinkState {
         let gateway = self.gateway(from);
         let mut neighbours = gateway.replica().neighbours();
@@ -306,7 +303,7 @@ impl Herd {
         gateway.board().link(neighbour)
     }
 
-    /// Waits until every link between servers that run is up, both ways.
+    /// Waits until every link between running servers is up at both ends.
     #[track_caller]
     pub fn await_links(&self) {
         let up = |(a, b): &(String, String)| {
@@ -318,14 +315,14 @@ impl Herd {
         });
     }
 
-    /// The position that a server holds of a client.
+    /// Returns the position that a server has of a client.
     pub fn position(&self, server: &str, client: &str) -> Option<String> {
         let client = ClientId::parse(client.as_bytes()).expect("a client ID");
         self.gateway(server)
             .locate(client, |report| report.position.text().to_owned())
     }
 
-    /// The whole report that a server holds of a client, as its AT line.
+    /// Returns the report that a server has of a client, as its AT line with its LF.
     pub fn at_line(&self, server: &str, client: &str) -> Option<String> {
         let client = ClientId::parse(client.as_bytes()).expect("a client ID");
         let mut line = Vec::new();
@@ -334,27 +331,27 @@ impl Herd {
         Some(String::from_utf8(line).expect("a report is UTF-8"))
     }
 
-    /// Ends the connections that `from` dials to `to`, for it to dial anew.
+    /// Ends the connections that `from` has made to `to`, so that it reconnects.
     pub fn redial(&self, from: &str, to: &str) {
         self.set_way(from, to, Mode::Cut);
         self.set_way(from, to, Mode::Pass);
     }
 
-    /// Waits until every server that runs holds this position of the client.
+    /// Waits until every running server has this position of the client.
     #[track_caller]
     pub fn await_everywhere(&self, client: &str, position: &str) {
         for server in self.nodes.keys() {
-            eventually(&format!("{server} holds {client} at {position}"), || {
+            eventually(&format!("{server} has {client} at {position}"), || {
                 (self.position(server, client).as_deref() == Some(position)).then_some(())
             });
         }
     }
 
-    /// Waits until every server that runs knows so many clients.
+    /// Waits until every running server has this number of clients.
     #[track_caller]
     pub fn await_clients(&self, clients: usize) {
         for server in self.nodes.keys() {
-            eventually(&format!("{server} knows {clients} clients"), || {
+            eventually(&format!("{server} has {clients} clients"), || {
                 (self.gateway(server).replica().store().clients() == clients).then_some(())
             });
         }
@@ -389,7 +386,7 @@ impl Herd {
 
 impl Node {
     fn end(&mut self) {
-        // Tasks and sockets go with the runtime, at once.
+        // Tasks and sockets end with the runtime.
         if let Some(runtime) = self.runtime.take() {
             let entered = runtime.enter();
             drop(self.running.take());
@@ -405,7 +402,7 @@ impl Drop for Node {
     }
 }
 
-/// Settings for loopback, where a silent peer is found sooner.
+/// Returns settings for loopback, with which a silent neighbour is detected sooner.
 fn quick() -> peers::PeerSettings {
     peers::PeerSettings {
         heartbeat: Duration::from_millis(100),

@@ -1,12 +1,13 @@
-//! Herds to test with: real servers over real sockets, each in a runtime of its
-//! own, so that one can be killed as a process would be; and between each two
-//! of them a proxy that can be cut. And the program itself, as a process.
+//! Herds for tests: real servers over real sockets, each in its own runtime, so that one can
+//! be killed as a process would be, with a proxy in each direction between two servers. Also
+//! the program itself, as a process.
 
-// Each test uses some of it, and a test may panic.
+// Each test program uses a part of it, and a test may panic.
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
 mod alone;
 mod client;
+mod clock;
 mod earth;
 mod fake;
 mod herd;
@@ -22,6 +23,7 @@ mod stranger;
 
 pub use alone::alone;
 pub use client::{Client, dial_from};
+pub use clock::ManualClock;
 pub use earth::haversine;
 pub use fake::{Fake, Manner, Pushed};
 pub use herd::{ALONE, CLASSIC, Herd, Topology};
@@ -43,7 +45,7 @@ use std::time::{Duration, Instant};
 /// end a test that hangs, and not to measure.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// Checks again and again, for this long, that something holds.
+/// Repeats `check` for a time.
 pub fn all_the_while(long: Duration, mut check: impl FnMut()) {
     let start = Instant::now();
     while start.elapsed() < long {
@@ -52,14 +54,13 @@ pub fn all_the_while(long: Duration, mut check: impl FnMut()) {
     }
 }
 
-/// Asks until `check` gives something, and fails with `what` when it does not
-/// within [`LIMIT`].
+/// Repeats `check` until it returns a value. Panics with `what` after [`LIMIT`].
 #[track_caller]
 pub fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
     within(LIMIT, what, check)
 }
 
-/// As [`eventually`], with a limit of the caller's.
+/// Does the same as [`eventually`] with another time limit.
 #[track_caller]
 pub fn within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use super::eventually;
 
-/// The last words of a server that has started.
+/// The end of the output of a server that has started.
 const READY: &str = "Ctrl-C stops it\n";
 
 /// A running program, killed when it is dropped.
@@ -19,10 +19,10 @@ pub struct Process {
     stderr: Output,
 }
 
-/// Another program had one of the ports first.
+/// The error if another program uses one of the ports.
 pub struct PortTaken;
 
-/// What a program left behind.
+/// The exit status and the output of a program.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -31,14 +31,13 @@ pub struct Ended {
 }
 
 impl Process {
-    /// Starts a program. Where `command` does not say otherwise, its standard
-    /// input is empty and what it prints is kept.
+    /// Starts a program with empty standard input. Its output is kept.
     pub fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::null());
         Self::spawn_with_streams(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
-    /// The same with the standard streams of `command`.
+    /// Starts a program with the standard streams of `command`.
     pub fn spawn_with_streams(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         Self {
@@ -48,18 +47,18 @@ impl Process {
         }
     }
 
-    /// Runs a program to its end.
+    /// Runs a program until it exits.
     pub fn run(command: &mut Command) -> Ended {
         Self::spawn(command).end()
     }
 
-    /// Waits until the servers say that they run.
+    /// Waits until the servers print that they run.
     #[track_caller]
     pub fn serving(self) -> Result<Self, PortTaken> {
         self.once(|process| process.stdout().ends_with(READY))
     }
 
-    /// The same for servers whose words nobody hears: waits for those in a log.
+    /// Waits until a server without output logs that it runs.
     #[track_caller]
     pub fn logging(self, log: &Path) -> Result<Self, PortTaken> {
         let started = |log: String| log.contains(" INFO  started: ");
@@ -68,7 +67,7 @@ impl Process {
 
     #[track_caller]
     fn once(mut self, is_ready: impl Fn(&Self) -> bool) -> Result<Self, PortTaken> {
-        let is_ready = eventually("the program serves, or ends", || {
+        let is_ready = eventually("the program serves or exits", || {
             if is_ready(&self) {
                 return Some(true);
             }
@@ -78,9 +77,9 @@ impl Process {
             return Ok(self);
         }
         let ended = self.end();
-        let unheard = ended.stderr.is_empty();
-        let taken = unheard || ended.stderr.contains("Address already in use");
-        assert!(taken, "it ended instead of serving: {ended:?}");
+        let is_silent = ended.stderr.is_empty();
+        let taken = is_silent || ended.stderr.contains("Address already in use");
+        assert!(taken, "the program exited: {ended:?}");
         Err(PortTaken)
     }
 
@@ -88,21 +87,21 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Returns its standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has told so far.
+    /// Returns its standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
 
-    /// Waits until it has told these words.
+    /// Waits until its standard error contains a text.
     #[track_caller]
-    pub fn await_stderr(&self, words: &str) {
-        eventually(&format!("{words:?} is told"), || {
-            self.stderr().contains(words).then_some(())
+    pub fn await_stderr(&self, text: &str) {
+        eventually(&format!("standard error has {text:?}"), || {
+            self.stderr().contains(text).then_some(())
         });
     }
 
@@ -118,8 +117,8 @@ impl Process {
         );
     }
 
-    /// Stops it as Ctrl-Z does: nothing closes, and nobody answers. Waits until
-    /// all of its threads stand still, which takes them a moment.
+    /// Stops it as Ctrl-Z does: connections stay open, without answers. Waits until all of its
+    /// threads have stopped, which takes a moment.
     #[track_caller]
     pub fn freeze(&self) {
         self.signal("STOP");
@@ -127,19 +126,19 @@ impl Process {
             "cat /proc/{0}/task/*/status 2>/dev/null || echo \"State: $(ps -o state= -p {0})\"",
             self.id()
         );
-        eventually("it stands still", || {
-            let told = Command::new("sh").args(["-c", &states]).output().unwrap();
-            let told = String::from_utf8_lossy(&told.stdout).into_owned();
-            let threads: Vec<&str> = told
+        eventually("all threads have stopped", || {
+            let output = Command::new("sh").args(["-c", &states]).output().unwrap();
+            let output = String::from_utf8_lossy(&output.stdout).into_owned();
+            let threads: Vec<&str> = output
                 .lines()
                 .filter_map(|line| line.strip_prefix("State:"))
                 .collect();
-            let stand = |state: &&str| state.trim_start().starts_with('T');
-            (!threads.is_empty() && threads.iter().all(stand)).then_some(())
+            let is_stopped = |state: &&str| state.trim_start().starts_with('T');
+            (!threads.is_empty() && threads.iter().all(is_stopped)).then_some(())
         });
     }
 
-    /// Ends it as SIGKILL does.
+    /// Kills it.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -149,10 +148,10 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it exits.
     #[track_caller]
     pub fn end(mut self) -> Ended {
-        let status = eventually("the program ends", || self.child.try_wait().unwrap());
+        let status = eventually("the program exits", || self.child.try_wait().unwrap());
         Ended {
             status,
             stdout: self.stdout.rest(),
@@ -163,13 +162,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if it has ended.
+        // Both fail only after its exit.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A stream of a program, read so that the program never waits for us.
+/// An output stream of a program, which is read continuously so that the program never blocks.
 struct Output {
     text: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,

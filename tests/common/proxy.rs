@@ -1,4 +1,4 @@
-//! What stands between two ends of a connection, and fails as networks do.
+//! A proxy between two ends of a connection, with the faults of networks.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -15,31 +15,30 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::eventually;
 
-/// What a proxy does with the connections through it. No byte is lost or out of
-/// its order by a change of mode, unless its connection is.
+/// The treatment of connections. A change of mode neither loses nor reorders bytes, unless it
+/// ends their connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Carries bytes both ways.
+    /// Carries bytes in both directions.
     Pass,
     /// Closes all connections, old and new.
     Cut,
-    /// Takes connections, keeps old ones open, and carries nothing.
+    /// Accepts connections, keeps old ones open, and carries nothing.
     Stall,
-    /// Carries what the dialler says, and stalls the other way.
+    /// Carries bytes from the dialler, and stalls the other direction.
     OnlyThere,
-    /// Carries what the dialler is told, and stalls the other way.
+    /// Carries bytes to the dialler, and stalls the other direction.
     OnlyBack,
-    /// Carries every byte so much later, each way, as many as may come.
+    /// Delays every byte in both directions, without a limit of bandwidth.
     Delay(Duration),
-    /// Carries so many bytes a second, each way of each connection.
+    /// Limits the bytes per second in each direction of each connection.
     Throttle(u32),
-    /// Carries nothing over old connections, whatever comes later, and tells
-    /// neither end, not even that the other is gone: both are half open until a
-    /// cut. Carries new ones.
+    /// Carries nothing on old connections under any later mode, not even their end: both ends are
+    /// half open until a cut. New connections carry bytes.
     HalfOpen,
 }
 
-/// A way to a server that may not run yet.
+/// A proxy to a server that may not run yet.
 #[derive(Clone)]
 pub struct Proxy {
     address: SocketAddr,
@@ -48,20 +47,20 @@ pub struct Proxy {
     said: Arc<AtomicU64>,
 }
 
-/// What connections are told to do.
+/// The current treatment of all connections.
 #[derive(Clone, Copy)]
 struct Order {
     mode: Mode,
-    /// How often old connections were left half open.
+    /// The number of times that old connections were left half open.
     left: usize,
 }
 
-/// What one connection is told to do.
+/// The current treatment of one connection.
 #[derive(Clone)]
 struct Orders {
     orders: watch::Receiver<Order>,
     left_before: usize,
-    /// What diallers say is counted here.
+    /// The number of bytes from diallers.
     said: Arc<AtomicU64>,
 }
 
@@ -72,20 +71,20 @@ enum Way {
     Back,
 }
 
-/// Bytes on their way, and when they are to arrive.
+/// Bytes in transit, and the time of their arrival.
 type UnderWay = (Instant, Vec<u8>);
 
-/// Most bytes that are read at a time.
-const CHUNK: usize = 16 * 1024;
+/// The maximum number of bytes of a read.
+const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Most chunks under way: 16 MiB, so that a delay is no throttle.
-const MOST_UNDER_WAY: usize = 1024;
+/// The maximum number of chunks in transit: 16 MiB, so that a delay does not throttle.
+const MAX_CHUNKS_IN_TRANSIT: usize = 1024;
 
-/// A throttled way carries what is due about so often.
-const BEAT: Duration = Duration::from_millis(20);
+/// The interval between two chunks of a throttled direction.
+const THROTTLE_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Proxy {
-    /// A proxy on a port of its own, which leads nowhere yet.
+    /// Starts a proxy on a free port, without a target.
     pub fn start(runtime: &Handle) -> Self {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let (mode, left) = (Mode::Pass, 0);
@@ -103,9 +102,7 @@ impl Proxy {
         self.address
     }
 
-    /// Sets what happens to bytes that are sent from now on, but for those of
-    /// [`Mode::Pass`], which may follow what was held back. A cut has happened
-    /// when this returns.
+    /// Sets the treatment of bytes that are sent from now on. A cut is complete when this returns.
     #[track_caller]
     pub fn set_mode(&self, mode: Mode) {
         self.order.send_modify(|order| {
@@ -113,18 +110,18 @@ impl Proxy {
             order.left += usize::from(mode == Mode::HalfOpen);
         });
         if mode == Mode::Cut {
-            // Each connection listens for orders as long as it stands.
+            // Each open connection has a receiver.
             let closed = || (self.order.receiver_count() == 0).then_some(());
             eventually("all connections are closed", closed);
         }
     }
 
-    /// Where connections lead from now on.
+    /// Sets the target of new connections.
     pub fn lead_to(&self, target: SocketAddr) {
         self.target.send_replace(Some(target));
     }
 
-    /// How many bytes diallers have said so far.
+    /// Returns the number of bytes from diallers.
     pub fn said(&self) -> u64 {
         self.said.load(Relaxed)
     }
@@ -143,7 +140,7 @@ impl Proxy {
         }
     }
 
-    /// Holds a connection until it has ended, or is cut.
+    /// Carries a connection until it ends or is cut.
     async fn hold(self, near: TcpStream, orders: Orders) {
         tokio::select! {
             biased;
@@ -185,7 +182,7 @@ impl Mode {
 }
 
 impl Orders {
-    /// What to do now; nothing ever again once it was left.
+    /// Returns the current mode, which is a stall after the connection was left half open.
     fn mode(&mut self) -> Mode {
         let Order { mode, left } = *self.orders.borrow_and_update();
         match left == self.left_before {
@@ -203,31 +200,33 @@ impl Orders {
     }
 }
 
-/// Carries one way of a connection until it ends.
+/// Carries one direction of a connection until it ends.
 async fn carry(way: Way, from: ReadHalf<'_>, to: WriteHalf<'_>, orders: Orders) -> io::Result<()> {
-    let (sender, under_way) = mpsc::channel(MOST_UNDER_WAY);
+    let (sender, under_way) = mpsc::channel(MAX_CHUNKS_IN_TRANSIT);
     tokio::try_join!(take(way, from, sender, orders), hand_on(under_way, to)).map(drop)
 }
 
-/// Takes in what is sent, as fast as the mode lets it.
+/// Reads bytes, as fast as the mode permits.
 async fn take(
     way: Way,
     mut from: ReadHalf<'_>,
     under_way: mpsc::Sender<UnderWay>,
     mut orders: Orders,
 ) -> io::Result<()> {
-    let mut buffer = [0; CHUNK];
+    let mut buffer = [0; MAX_CHUNK_BYTES];
     loop {
         let mode = orders.mode();
         let most = match mode {
-            Mode::Throttle(rate) => (BEAT.as_secs_f64() * f64::from(rate)).ceil() as usize,
-            _ => CHUNK,
+            Mode::Throttle(rate) => {
+                (THROTTLE_INTERVAL.as_secs_f64() * f64::from(rate)).ceil() as usize
+            }
+            _ => MAX_CHUNK_BYTES,
         };
         let read = tokio::select! {
-            // What is sent after a change of mode, that mode holds for.
+            // A new mode applies to all bytes that are sent after it.
             biased;
             () = orders.changed() => continue,
-            read = from.read(&mut buffer[..most.min(CHUNK)]), if mode.carries(way) => read?,
+            read = from.read(&mut buffer[..most.min(MAX_CHUNK_BYTES)]), if mode.carries(way) => read?,
         };
         if read == 0 {
             return Ok(());
@@ -244,10 +243,10 @@ async fn take(
     }
 }
 
-/// Hands on what was taken in when it is due, and then that there is no more.
+/// Writes bytes when they are due, then the end of the stream.
 async fn hand_on(mut under_way: mpsc::Receiver<UnderWay>, mut to: WriteHalf<'_>) -> io::Result<()> {
     while let Some((due, bytes)) = under_way.recv().await {
-        // Even a sleep until now may take a millisecond.
+        // A sleep takes at least a millisecond.
         if Instant::now() < due {
             sleep_until(due).await;
         }

@@ -1,8 +1,7 @@
-//! Chance, all of it from one seed.
+//! Pseudorandom numbers from a seed.
 
-/// The generator splitmix64 (Steele, Lea and Flood, "Fast Splittable
-/// Pseudorandom Number Generators", 2014): small, quick, and the same on every
-/// machine, which is all that a schedule wants of it.
+/// The generator splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators", 2014): small, fast, and the same on every machine.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -18,18 +17,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// Returns a number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         let product = u128::from(self.number()) * bound as u128;
         (product >> 64) as usize
     }
 
-    /// A number from `low` up to and with `high`.
+    /// Returns a number from `low` up to and including `high`.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below((high - low + 1) as usize) as u64
     }
 
-    /// True this often in a thousand times.
+    /// Returns true with a probability in thousandths.
     pub(crate) fn chance(&mut self, per_mille: u32) -> bool {
         per_mille > 0 && self.below(1000) < per_mille as usize
     }

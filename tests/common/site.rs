@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use super::{Client, PortTaken, Process, Topology, eventually};
 
-/// How often a start is tried on other ports, where somebody took one between
-/// its being found free and its being used.
-const STARTS: usize = 10;
+/// The maximum number of starts, each on other ports. Another program may take a free port
+/// before its use.
+const MAX_STARTS: usize = 10;
 
 /// A directory with the config of a herd, in which the program runs.
 pub struct Site {
@@ -29,12 +29,13 @@ pub struct Server {
 }
 
 impl Site {
-    /// A herd on free ports of this machine, with a few places around UCLA.
-    /// `settings` is the end of the config: whole tables.
+    /// Creates the config of a herd on free ports, with two places near UCLA. `settings` are
+    /// whole tables, which are appended.
     pub fn new(topology: Topology<'_>, settings: &str) -> Self {
-        let own_places = match settings.contains("[places]") {
-            true => "",
-            false => "[places]\nfile = \"places.csv\"\n",
+        let own_places = if settings.contains("[places]") {
+            ""
+        } else {
+            "[places]\nfile = \"places.csv\"\n"
         };
         let site = Self::with_built_in_places(topology, &format!("{own_places}{settings}"));
         let places =
@@ -43,7 +44,7 @@ impl Site {
         site
     }
 
-    /// The same with the world's places, which take a while to load.
+    /// Creates the config of a herd with the built-in places, which take time to load.
     pub fn with_built_in_places((names, links): Topology<'_>, settings: &str) -> Self {
         let mut ports = free_ports(2 * names.len()).into_iter();
         let mut port = || ports.next().expect("two for each server");
@@ -73,28 +74,27 @@ impl Site {
         Self { dir, servers }
     }
 
-    /// A site and what `start` started at it: anew, on other ports, while
-    /// somebody else takes one of them first.
+    /// Makes a site and starts servers there, again on other ports if one is taken.
     pub fn start<T>(
         make: impl Fn() -> Site,
         start: impl Fn(&Site) -> Result<T, PortTaken>,
     ) -> (Self, T) {
-        for _ in 0..STARTS {
+        for _ in 0..MAX_STARTS {
             let site = make();
             if let Ok(started) = start(&site) {
                 return (site, started);
             }
         }
-        panic!("no free ports in {STARTS} tries");
+        panic!("no free ports after {MAX_STARTS} starts");
     }
 
-    /// A site, and its whole herd in one process.
+    /// Makes a site, and starts its herd in one process.
     pub fn up(topology: Topology<'_>, settings: &str) -> (Self, Process) {
         let make = || Site::new(topology, settings);
         Site::start(make, |site| site.run(&["up"]))
     }
 
-    /// A site, and its servers in a process each.
+    /// Makes a site, and starts a process for each server.
     pub fn serve_each(topology: Topology<'_>, settings: &str) -> (Self, Vec<Process>) {
         let make = || Site::new(topology, settings);
         let serve = |site: &Site| {
@@ -112,15 +112,15 @@ impl Site {
         Process::spawn(&mut self.command(arguments)).serving()
     }
 
-    /// The program with the site's config, in its directory.
+    /// Returns the program with the site's config, in its directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.command_alone(arguments);
         command.args(["--config", "herd.toml"]);
         command
     }
 
-    /// The program in the site's directory, with nothing of this process's
-    /// environment that it would go by.
+    /// Returns the program in the site's directory, without the environment variables of this
+    /// process that affect it.
     pub fn command_alone(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proxyherd"));
         command.args(arguments).current_dir(self.dir.path());
@@ -128,7 +128,7 @@ impl Site {
         command
     }
 
-    /// A path in the site's directory.
+    /// Returns a path in the site's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -141,20 +141,19 @@ impl Site {
         fs::write(self.path("herd.toml"), text).unwrap();
     }
 
-    /// What is in a server's log; empty while there is none.
+    /// Returns a server's log, which is empty if there is none.
     pub fn log(&self, server: &str) -> String {
         let path = self.path("logs").join(format!("{server}.log"));
         fs::read_to_string(path).unwrap_or_default()
     }
 
-    /// Waits until a server's log holds these words, and gives the first line
-    /// that does.
+    /// Waits until a server's log contains a text, and returns the first line with it.
     #[track_caller]
-    pub fn await_log(&self, server: &str, words: &str) -> String {
-        eventually(&format!("the log of {server} has {words:?}"), || {
+    pub fn await_log(&self, server: &str, text: &str) -> String {
+        eventually(&format!("the log of {server} has {text:?}"), || {
             let log = self.log(server);
             log.lines()
-                .find(|line| line.contains(words))
+                .find(|line| line.contains(text))
                 .map(str::to_owned)
         })
     }
@@ -170,23 +169,23 @@ impl Site {
             .expect("a server")
     }
 
-    /// A client of a server that serves.
+    /// Connects a client to a server.
     pub fn client(&self, server: &str) -> Client {
         Client::connect(loopback(self.server(server).clients))
     }
 
-    /// The AT line that a server has of a client, if it knows it.
+    /// Returns the AT line that a server has of a client.
     pub fn report(&self, server: &str, client: &str) -> Option<String> {
         let mut connection = self.client(server);
         let answer = connection.ask(&format!("WHATSAT {client} 0 0"));
         answer.starts_with("AT ").then_some(answer)
     }
 
-    /// Waits until these servers have this AT line of a client.
+    /// Waits until all these servers have this AT line of a client.
     #[track_caller]
     pub fn await_report(&self, servers: &[&str], client: &str, at_line: &str) {
         for server in servers {
-            eventually(&format!("{server} knows {at_line:?}"), || {
+            eventually(&format!("{server} has {at_line:?}"), || {
                 (self.report(server, client)? == at_line).then_some(())
             });
         }
@@ -197,13 +196,12 @@ pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Ports that nobody listens on now. They are below those that systems hand
-/// out by themselves, so that no connection gets one as its own end before the
-/// program listens there.
+/// Returns ports on which no program listens. They are below the ephemeral ports, so that no
+/// connection takes one before the program listens there.
 pub fn free_ports(count: usize) -> Vec<u16> {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
-    // Two test programs at a time begin at different places.
+    // Test programs that run at the same time begin at different ports.
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id().wrapping_mul(997) as u16 % COUNT;
     let next = || FIRST + TAKEN.fetch_add(1, Relaxed).wrapping_add(start) % COUNT;

@@ -1,46 +1,21 @@
-//! Positions that nobody asks for any more: hidden, and forgotten a day later.
+//! Expired reports: hidden, and purged a day later.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::common::{ALONE, Client, Herd, Site, Topology, eventually};
-use proxyherd::gateway::Clock;
+use crate::common::{ALONE, Client, Herd, ManualClock, Site, Topology, eventually};
 use proxyherd::log::Log;
-use proxyherd::model::timestamp::UnixNanos;
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
 const HOUR: i64 = 60 * 60;
 const DAY: i64 = 24 * HOUR;
 
-/// A clock that the test sets, in seconds.
-#[derive(Clone, Default)]
-struct Hands(Arc<AtomicI64>);
-
-impl Hands {
-    fn at(seconds: i64) -> Self {
-        let hands = Self::default();
-        hands.set(seconds);
-        hands
-    }
-
-    fn set(&self, seconds: i64) {
-        self.0.store(seconds, Relaxed);
-    }
-
-    fn clock(&self) -> Clock {
-        let seconds = self.0.clone();
-        Clock::new(move || UnixNanos(seconds.load(Relaxed) * 1_000_000_000))
-    }
-}
-
-/// Servers that hide what is an hour old, by this clock.
-fn herd(topology: Topology<'_>, hands: &Hands) -> Herd {
+/// Starts servers whose reports expire after an hour of `clock`.
+fn herd(topology: Topology<'_>, clock: &ManualClock) -> Herd {
     let hour = Duration::from_secs(HOUR as u64);
     let mut herd = Herd::new(topology).adjust(move |plan| plan.gateway.expire_after = Some(hour));
     for name in topology.0 {
-        herd.launch_with(name, hands.clock(), Log::off());
+        herd.launch_with(name, clock.clock(), Log::off());
     }
     herd.await_links();
     herd
@@ -50,18 +25,20 @@ fn report(client: &mut Client, time: i64) -> String {
     client.ask(&format!("IAMAT kiwi +1+1 {time}"))
 }
 
-const QUESTION: &str = "WHATSAT kiwi 10 0";
+const QUERY: &str = "WHATSAT kiwi 10 0";
 
-/// Is kiwi found? Reads the whole answer.
+/// Queries kiwi, and returns true if the server shows its report. Reads the whole answer.
 fn is_shown(client: &mut Client) -> bool {
-    client.send(format!("{QUESTION}\nend\n"));
+    client.send(format!("{QUERY}\nend\n"));
     let first = client.text();
     while client.text() != "? end" {}
-    match first.starts_with("AT ") {
-        false => assert_eq!(first, format!("? {QUESTION}")),
-        true => assert!(first.contains(" kiwi "), "{first}"),
+    let is_shown = first.starts_with("AT ");
+    if is_shown {
+        assert!(first.contains(" kiwi "), "{first}");
+    } else {
+        assert_eq!(first, format!("? {QUERY}"));
     }
-    first.starts_with("AT ")
+    is_shown
 }
 
 fn clients(herd: &Herd, server: &str) -> usize {
@@ -69,27 +46,27 @@ fn clients(herd: &Herd, server: &str) -> usize {
 }
 
 #[test]
-fn a_report_is_hidden_after_its_time_and_shown_again_when_its_client_reports() {
-    let hands = Hands::at(10 * DAY);
-    let herd = herd(ALONE, &hands);
+fn an_expired_report_is_hidden_until_its_client_reports_again() {
+    let clock = ManualClock::at(10 * DAY);
+    let herd = herd(ALONE, &clock);
     let mut client = herd.client("Riley");
     report(&mut client, 10 * DAY);
     assert!(is_shown(&mut client));
-    hands.set(10 * DAY + HOUR);
-    assert!(is_shown(&mut client), "just so old");
-    hands.set(10 * DAY + HOUR + 1);
+    clock.set(10 * DAY + HOUR);
+    assert!(is_shown(&mut client), "exactly an hour old");
+    clock.set(10 * DAY + HOUR + 1);
     assert!(!is_shown(&mut client));
     report(&mut client, 10 * DAY + 2);
     assert!(is_shown(&mut client));
 }
 
 #[test]
-fn a_hidden_report_still_wins_over_an_older_one() {
-    let hands = Hands::at(10 * DAY);
-    let herd = herd(ALONE, &hands);
+fn an_expired_report_is_kept_over_an_older_one() {
+    let clock = ManualClock::at(10 * DAY);
+    let herd = herd(ALONE, &clock);
     let mut client = herd.client("Riley");
     report(&mut client, 10 * DAY);
-    hands.set(10 * DAY + 2 * HOUR);
+    clock.set(10 * DAY + 2 * HOUR);
     report(&mut client, 9 * DAY + 23 * HOUR);
     assert!(!is_shown(&mut client));
     let held = herd.gateway("Riley").replica().store();
@@ -99,8 +76,8 @@ fn a_hidden_report_still_wins_over_an_older_one() {
 }
 
 #[test]
-fn a_report_that_is_too_old_to_be_kept_is_answered_and_changes_nothing() {
-    let herd = herd(ALONE, &Hands::at(10 * DAY));
+fn a_report_that_would_be_purged_is_answered_and_not_kept() {
+    let herd = herd(ALONE, &ManualClock::at(10 * DAY));
     let mut client = herd.client("Riley");
     let oldest_kept = 9 * DAY - HOUR;
     let skew = DAY + HOUR + 1;
@@ -110,73 +87,73 @@ fn a_report_that_is_too_old_to_be_kept_is_answered_and_changes_nothing() {
     );
     assert_eq!(clients(&herd, "Riley"), 0);
     report(&mut client, oldest_kept);
-    assert_eq!(clients(&herd, "Riley"), 1, "kept, and hidden");
+    assert_eq!(clients(&herd, "Riley"), 1, "kept and hidden");
     assert!(!is_shown(&mut client));
 }
 
 #[test]
-fn what_is_forgotten_is_gone_everywhere_and_its_memory_serves_others() {
-    let hands = Hands::at(10 * DAY);
-    let herd = herd(PAIR, &hands);
+fn purged_reports_are_gone_everywhere_and_their_memory_is_reused() {
+    let clock = ManualClock::at(10 * DAY);
+    let herd = herd(PAIR, &clock);
     let mut client = herd.client("Riley");
-    let tell = |client: &mut Client, from: usize, time: i64| {
+    let report_all = |client: &mut Client, from: usize, time: i64| {
         for number in from..from + 1000 {
             client.ask(&format!("IAMAT client-{number} +1+1 {time}"));
         }
     };
-    tell(&mut client, 0, 10 * DAY);
-    let know = |count| {
+    report_all(&mut client, 0, 10 * DAY);
+    let await_clients = |count| {
         for server in ["Riley", "Jaquez"] {
-            eventually(&format!("{server} knows {count} clients"), || {
+            eventually(&format!("{server} has {count} clients"), || {
                 (clients(&herd, server) == count).then_some(())
             });
         }
     };
-    know(1000);
-    hands.set(11 * DAY + HOUR + 1);
-    know(0);
+    await_clients(1000);
+    clock.set(11 * DAY + HOUR + 1);
+    await_clients(0);
     for server in ["Riley", "Jaquez"] {
         let store = herd.gateway(server).replica().store();
-        assert_eq!(store.feed_entries(), 0, "nothing is left for a neighbour");
+        assert_eq!(store.feed_entries(), 0, "no change is left for a neighbour");
     }
-    tell(&mut client, 500, 11 * DAY);
-    know(1000);
+    report_all(&mut client, 500, 11 * DAY);
+    await_clients(1000);
 }
 
 #[test]
-fn what_is_forgotten_does_not_come_back_from_a_neighbour_whose_clock_is_behind() {
-    let (right, behind) = (Hands::at(10 * DAY), Hands::at(10 * DAY));
+fn a_purged_report_does_not_return_from_a_neighbour_whose_clock_is_slow() {
+    let (correct, slow) = (ManualClock::at(10 * DAY), ManualClock::at(10 * DAY));
     let hour = Duration::from_secs(HOUR as u64);
     let mut herd = Herd::new(PAIR).adjust(move |plan| plan.gateway.expire_after = Some(hour));
-    herd.launch_with("Riley", right.clock(), Log::off());
-    herd.launch_with("Jaquez", behind.clock(), Log::off());
+    herd.launch_with("Riley", correct.clock(), Log::off());
+    herd.launch_with("Jaquez", slow.clock(), Log::off());
     herd.await_links();
     report(&mut herd.client("Riley"), 10 * DAY);
     herd.await_everywhere("kiwi", "+1+1");
-    right.set(11 * DAY + HOUR + 2);
-    eventually("Riley forgets", || {
+    correct.set(11 * DAY + HOUR + 2);
+    eventually("Riley purges the report", || {
         (clients(&herd, "Riley") == 0).then_some(())
     });
-    // Empty, it is filled with all that Jaquez holds: kiwi, which it drops and
-    // acknowledges, and plum.
+    // The empty Riley receives all reports of Jaquez: kiwi, which it acknowledges without
+    // keeping it, and plum.
     herd.kill("Riley");
     report(&mut herd.client("Jaquez"), 10 * DAY + 1);
-    behind.set(10 * DAY + HOUR);
+    slow.set(10 * DAY + HOUR);
     herd.client("Jaquez")
         .ask(&format!("IAMAT plum +2+2 {}", 11 * DAY + HOUR));
-    herd.launch_with("Riley", right.clock(), Log::off());
+    herd.launch_with("Riley", correct.clock(), Log::off());
     herd.await_links();
     herd.await_everywhere("plum", "+2+2");
-    eventually("all is acknowledged", || {
+    eventually("every report is acknowledged", || {
         let last = herd.gateway("Jaquez").replica().store().last();
         (herd.link("Jaquez", "Riley").cursor == last).then_some(())
     });
     assert_eq!(clients(&herd, "Riley"), 1);
-    assert_eq!(clients(&herd, "Jaquez"), 2, "by its clock they are fresh");
+    assert_eq!(clients(&herd, "Jaquez"), 2, "none has expired by its clock");
 }
 
 #[test]
-fn servers_that_forget_at_different_times_are_told() {
+fn servers_with_different_expiry_log_a_warning() {
     let (site, _processes) = Site::start(
         || {
             let site = Site::new(PAIR, "[limits]\nexpire_after = \"1day\"\n");
@@ -190,7 +167,7 @@ fn servers_that_forget_at_different_times_are_told() {
             Ok((riley, crate::common::Process::spawn(&mut other).serving()?))
         },
     );
-    for (server, words) in [
+    for (server, text) in [
         (
             "Riley",
             "Jaquez has expire_after at off, this server at 1day",
@@ -200,13 +177,13 @@ fn servers_that_forget_at_different_times_are_told() {
             "Riley has expire_after at 1day, this server at off",
         ),
     ] {
-        let line = site.await_log(server, words);
+        let line = site.await_log(server, text);
         assert!(line.contains("WARN"), "{line}");
     }
 }
 
 #[test]
-fn clients_past_the_limit_are_refused_and_counted_and_it_is_told_once() {
+fn clients_beyond_the_limit_are_rejected_and_logged_once() {
     let (site, _process) = Site::up(ALONE, "[limits]\nmax_clients = 2\n");
     let mut client = site.client("Riley");
     for (name, start) in [
@@ -223,6 +200,6 @@ fn clients_past_the_limit_are_refused_and_counted_and_it_is_told_once() {
     assert!(line.contains("WARN"), "{line}");
     assert!(line.contains("2 clients are known"), "{line}");
     client.ask("end");
-    let told = site.log("Riley").matches("IAMATs of new ones").count();
-    assert_eq!(told, 1);
+    let logged = site.log("Riley").matches("IAMATs of new ones").count();
+    assert_eq!(logged, 1);
 }

@@ -10,6 +10,7 @@ mod expiry;
 mod faults;
 mod herd;
 mod links;
+mod load;
 mod policy;
 mod processes;
 mod reload;

@@ -1,6 +1,5 @@
-//! The tower stack that calls to neighbours go through: what it tries again,
-//! how soon, how often, and when it gives up. Time is paused, so that limits
-//! can be told to the millisecond.
+//! The tower stack of calls to neighbours: which calls it retries, how soon and how often,
+//! and when it fails. Time is paused, so limits are exact to the millisecond.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,7 +16,7 @@ use tower::{Service, ServiceExt, service_fn};
 
 const ATTEMPT: Duration = Duration::from_secs(2);
 
-/// What a fake neighbour does with an attempt.
+/// The reaction of a fake neighbour to an attempt.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Answer,
@@ -26,7 +25,7 @@ enum Act {
 }
 use Act::{Fail, Hang};
 
-/// A neighbour that acts by a script, and goes on with the last of it.
+/// A neighbour that reacts by a script and repeats the last reaction.
 struct Actor {
     script: Mutex<VecDeque<Act>>,
     attempts: Mutex<Vec<Instant>>,
@@ -38,7 +37,7 @@ impl Actor {
         let mut script = self.script.lock().unwrap();
         match script.len() {
             1 => script[0],
-            _ => script.pop_front().expect("a script has an act"),
+            _ => script.pop_front().expect("the script is not empty"),
         }
     }
 
@@ -94,7 +93,7 @@ async fn push(caller: &mut Caller) -> Result<Answer, Failure> {
     caller.ready().await.unwrap().call(Call::Push(frame)).await
 }
 
-/// Runs a call, and gives how long it took too.
+/// Runs a call, and returns its result and its time.
 async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
     let start = Instant::now();
     (call.await, start.elapsed())
@@ -103,7 +102,7 @@ async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
 const MILLI: Duration = Duration::from_millis(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_hiccup_is_over_within_two_quick_retries() {
+async fn a_short_failure_ends_within_two_quick_retries() {
     let (actor, mut caller) = actor(&[Fail(Code::Unavailable), Fail(Code::Aborted), Act::Answer]);
     let (answer, took) = timed(push(&mut caller)).await;
     assert!(matches!(answer, Ok(Answer::Push(answer)) if answer.applied_sequence == 7));
@@ -113,7 +112,7 @@ async fn a_hiccup_is_over_within_two_quick_retries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_may_pass_by_itself_is_tried_again() {
+async fn only_transient_failures_are_retried() {
     let all = (0..=16)
         .map(Code::from_i32)
         .filter(|code| *code != Code::Ok);
@@ -121,17 +120,21 @@ async fn only_what_may_pass_by_itself_is_tried_again() {
         let (actor, mut caller) = actor(&[Fail(code)]);
         let (answer, took) = timed(push(&mut caller)).await;
         assert!(answer.is_err(), "{code:?}");
-        let may_pass = matches!(
+        let is_transient = matches!(
             code,
             Code::Unavailable | Code::DeadlineExceeded | Code::Aborted
         );
-        assert_eq!(actor.attempts(), if may_pass { 3 } else { 1 }, "{code:?}");
-        assert!(may_pass || took.is_zero(), "{code:?} took {took:?}");
+        assert_eq!(
+            actor.attempts(),
+            if is_transient { 3 } else { 1 },
+            "{code:?}"
+        );
+        assert!(is_transient || took.is_zero(), "{code:?} took {took:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_comes_back_as_one_with_its_code_and_words() {
+async fn a_rejection_keeps_its_code_and_message() {
     for code in [
         Code::InvalidArgument,
         Code::PermissionDenied,
@@ -158,7 +161,7 @@ async fn a_refusal_comes_back_as_one_with_its_code_and_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_hangs_is_cut_at_its_limit_and_tried_again() {
+async fn an_attempt_that_hangs_ends_at_its_time_limit_and_is_retried() {
     let (actor, mut caller) = actor(&[Hang, Act::Answer]);
     let (answer, took) = timed(push(&mut caller)).await;
     assert!(answer.is_ok());
@@ -170,7 +173,7 @@ async fn an_attempt_that_hangs_is_cut_at_its_limit_and_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_neighbour_that_hangs_for_ever_is_given_up_within_a_limit_and_a_half() {
+async fn a_neighbour_that_hangs_forever_fails_a_call_after_one_and_a_half_time_limits() {
     let (actor, mut caller) = actor(&[Hang]);
     let (answer, took) = timed(push(&mut caller)).await;
     assert_eq!(
@@ -185,7 +188,7 @@ async fn a_neighbour_that_hangs_for_ever_is_given_up_within_a_limit_and_a_half()
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_retries_one_limit_is_all() {
+async fn without_retries_a_call_fails_after_one_time_limit() {
     let settings = PeerSettings {
         retries: 0,
         ..settings()
@@ -197,33 +200,33 @@ async fn without_retries_one_limit_is_all() {
     assert!((ATTEMPT..=ATTEMPT + MILLI).contains(&took), "{took:?}");
 }
 
-/// Calls `calls` times, with this pause between. Gives how many retries it made.
-async fn retries_of(actor: &Actor, caller: &mut Caller, calls: usize, pause: Duration) -> usize {
+/// Makes `calls` calls at this interval, and returns the number of retries.
+async fn retries_of(actor: &Actor, caller: &mut Caller, calls: usize, interval: Duration) -> usize {
     let before = actor.attempts();
     for _ in 0..calls {
         let _ = push(caller).await;
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(interval).await;
     }
     actor.attempts() - before - calls
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_bounds_retries_while_all_fails() {
+async fn a_budget_limits_retries_while_every_call_fails() {
     let (actor, mut caller) = actor(&[Fail(Code::Unavailable)]);
-    // Five retries a second are saved up for ten seconds, and no more.
+    // The budget saves five retries a second for at most ten seconds.
     let at_once = retries_of(&actor, &mut caller, 1000, Duration::ZERO).await;
     assert!((45..=55).contains(&at_once), "{at_once} retries");
-    // A minute of failures, twenty calls a second: 2400 retries without it.
+    // A minute with twenty failing calls a second: 2400 retries without a budget.
     let lasting = retries_of(&actor, &mut caller, 1200, 50 * MILLI).await;
     assert!((200..=400).contains(&lasting), "{lasting} retries");
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_succeed_earn_retries_for_those_that_do_not() {
+async fn successful_calls_add_retries_to_the_budget() {
     let (actor, mut caller) = actor(&[Fail(Code::Unavailable)]);
     retries_of(&actor, &mut caller, 1000, Duration::ZERO).await;
     let spent = retries_of(&actor, &mut caller, 10, Duration::ZERO).await;
-    assert_eq!(spent, 0, "nothing is left");
+    assert_eq!(spent, 0, "the budget is empty");
     actor.play(&[Act::Answer]);
     retries_of(&actor, &mut caller, 100, Duration::ZERO).await;
     actor.play(&[Fail(Code::Unavailable)]);
@@ -232,7 +235,7 @@ async fn calls_that_succeed_earn_retries_for_those_that_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_link_has_a_budget_of_its_own() {
+async fn each_link_has_its_own_budget() {
     let (poor, mut poor_caller) = actor(&[Fail(Code::Unavailable)]);
     retries_of(&poor, &mut poor_caller, 1000, Duration::ZERO).await;
     let (rich, mut rich_caller) = actor(&[Fail(Code::Unavailable)]);
@@ -243,7 +246,7 @@ async fn each_link_has_a_budget_of_its_own() {
 }
 
 #[test]
-fn a_server_that_fails_and_recovers_is_reached_again_by_the_same_caller() {
+fn a_caller_reaches_a_server_again_after_its_failure_and_after_its_restart() {
     let fake = Fake::start("Jaquez");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _within = runtime.enter();
@@ -257,20 +260,24 @@ fn a_server_that_fails_and_recovers_is_reached_again_by_the_same_caller() {
     };
     assert!(matches!(push(1), Ok(Answer::Push(answer)) if answer.applied_sequence == 1));
 
-    fake.on_pushes(Manner::Refuses(Status::unavailable("in trouble")));
-    assert_eq!(push(2).unwrap_err().to_string(), "in trouble");
-    assert_eq!(fake.pushes().len(), 4, "one, and three attempts of another");
+    fake.on_pushes(Manner::Refuses(Status::unavailable("overloaded")));
+    assert_eq!(push(2).unwrap_err().to_string(), "overloaded");
+    assert_eq!(
+        fake.pushes().len(),
+        4,
+        "one push, and three attempts of another"
+    );
     fake.on_pushes(Manner::Refuses(Status::failed_precondition("greet again")));
     assert_eq!(push(2).unwrap_err().to_string(), "refused: greet again");
-    assert_eq!(fake.pushes().len(), 5, "a refusal is not tried again");
+    assert_eq!(fake.pushes().len(), 5, "a rejection is not retried");
     fake.on_pushes(Manner::Takes);
     assert!(matches!(push(2), Ok(Answer::Push(answer)) if answer.applied_sequence == 2));
 
-    // The same when it is gone altogether, and comes back at its address.
+    // The server stops, and starts again at its address.
     let gone_from = fake.address();
     drop(fake);
     assert!(matches!(push(3), Err(Failure::NoAnswer(_))));
-    let back = Fake::start_at("Jaquez", gone_from);
-    eventually("it is reached again", || push(3).ok());
-    assert_eq!(back.pushes().len(), 1);
+    let restarted = Fake::start_at("Jaquez", gone_from);
+    eventually("the server is reached", || push(3).ok());
+    assert_eq!(restarted.pushes().len(), 1);
 }

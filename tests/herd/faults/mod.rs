@@ -1,10 +1,8 @@
-//! What networks, clocks and operators do to a herd over real gRPC, and what
-//! must hold.
+//! Faults of networks and clocks, and changes by operators, in a herd over real gRPC.
 
 mod calls;
 mod changes;
 mod clocks;
-mod load;
 mod networks;
 mod proxies;
 mod relay;
@@ -12,5 +10,5 @@ mod slow;
 mod twins;
 mod versions;
 
-/// A time of the clients' clocks.
+/// A client's time, in seconds.
 const T: &str = "1621464827";

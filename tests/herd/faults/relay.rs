@@ -1,4 +1,4 @@
-//! Stands between two servers and passes their calls on; some it spoils.
+//! A gRPC server between two servers that forwards their calls, some of them with faults.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tonic::{Request, Response, Status};
 
 use crate::common::Random;
 
-/// How late the second copy of a push comes.
+/// The delay of the second copy of a push.
 const LATE: Duration = Duration::from_millis(50);
 
-/// A gRPC server that calls another to answer.
+/// A gRPC server that forwards calls to another one.
 pub(crate) struct Relay {
     address: SocketAddr,
     calls: Arc<Calls>,
@@ -32,17 +32,17 @@ struct Calls {
     failed: AtomicUsize,
 }
 
-/// What becomes of a call.
+/// The fault of a call.
 #[derive(Clone, Copy)]
 enum Fate {
     Passes,
-    /// It passes, and comes once more when others have overtaken it.
+    /// The call arrives a second time, after later ones.
     ComesAgainLate,
-    /// It fails on the way there.
+    /// The call does not arrive.
     Fails,
-    /// It is done, and its answer fails on the way back.
+    /// The call arrives, and its answer does not.
     LosesItsAnswer,
-    /// As a broken connection ends it: nothing that is worth a quick retry.
+    /// The call ends as with a broken connection, which is not retried quickly.
     Breaks,
     Hangs,
 }
@@ -76,7 +76,7 @@ impl Relay {
         self.address
     }
 
-    /// How many calls there were, and how many of them failed.
+    /// Returns the number of calls, and how many of them failed.
     pub(crate) fn calls(&self) -> (usize, usize) {
         (
             self.calls.made.load(Relaxed),
@@ -102,7 +102,7 @@ impl Calls {
     }
 }
 
-/// Makes the call as its fate will have it.
+/// Makes the call with its fault.
 async fn suffer<T>(fate: Fate, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     match fate {
         Fate::Passes | Fate::ComesAgainLate => call.await,

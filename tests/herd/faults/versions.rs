@@ -25,16 +25,15 @@ const PAIR: Topology<'static> = (&["Old", "New"], &[("Old", "New")]);
 
 type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Makes two servers of this version sound to each other as if the other were
-/// of a newer one: stands between them and writes into every message, and every
-/// report in one, fields that this version does not know.
+/// A relay between two servers that makes each appear to be of a newer version. It adds
+/// unknown fields to every message, and to every report in one.
 #[derive(Clone)]
 struct Newer {
     to: Channel,
     major: Arc<AtomicU32>,
 }
 
-/// Fields of each type that there is, with numbers that are not in use.
+/// A field of each type, with numbers that are not in use.
 #[derive(Clone, PartialEq, Message)]
 struct Unknown {
     #[prost(string, tag = "99")]
@@ -49,7 +48,7 @@ struct Unknown {
     message: Option<Box<Unknown>>,
 }
 
-/// The fields of a greeting, or of its answer, that name a version.
+/// The version fields of a greeting.
 #[derive(Clone, PartialEq, Message)]
 struct Greeting {
     #[prost(uint32, tag = "1")]
@@ -58,22 +57,23 @@ struct Greeting {
     minor: u32,
 }
 
+/// The version fields of the answer to a greeting.
 #[derive(Clone, PartialEq, Message)]
-struct Welcome {
+struct GreetingAnswer {
     #[prost(uint32, tag = "5")]
     major: u32,
     #[prost(uint32, tag = "6")]
     minor: u32,
 }
 
-/// The reports of a push, each as its bytes.
+/// The encoded reports of a push.
 #[derive(Clone, PartialEq, Message)]
 struct Reports {
     #[prost(bytes = "vec", repeated, tag = "7")]
     reports: Vec<Vec<u8>>,
 }
 
-/// The fields of a push but for its reports.
+/// The fields of a push except its reports.
 #[derive(Clone, PartialEq, Message)]
 struct Header {
     #[prost(string, tag = "1")]
@@ -123,8 +123,8 @@ impl Newer {
         address
     }
 
-    /// What stands first in a message, a later field of the same number
-    /// replaces; and reports stand in the order of the feed.
+    /// Adds fields to a message. A later field replaces an earlier one of the same number, and
+    /// reports stay in the order of the feed.
     fn rewrite(&self, path: &str, message: &[u8]) -> PushFrame {
         let (major, minor) = (self.major.load(Relaxed), 9);
         let mut bytes = message.to_vec();
@@ -149,7 +149,7 @@ impl Newer {
         let mut bytes = message.to_vec();
         if path.ends_with("/Greet") {
             let (major, minor) = (self.major.load(Relaxed), 9);
-            bytes.extend(Welcome { major, minor }.encode_to_vec());
+            bytes.extend(GreetingAnswer { major, minor }.encode_to_vec());
         }
         bytes.extend(unknown());
         PushFrame(bytes.into())
@@ -188,7 +188,7 @@ impl Service<http::Request<Body>> for Newer {
     }
 }
 
-/// One call, by its path.
+/// A call to a path.
 struct Forward(Newer, String);
 
 impl UnaryService<PushFrame> for Forward {
@@ -201,7 +201,8 @@ impl UnaryService<PushFrame> for Forward {
     }
 }
 
-/// Each is to the other of this major version, and of a newer minor one.
+/// Starts two servers, each of which appears to the other to be of this major version and of
+/// a newer minor one.
 fn strangers(runtime: &Handle, major: u32) -> (Herd, Arc<AtomicU32>) {
     let major = Arc::new(AtomicU32::new(major));
     let mut herd = Herd::new(PAIR);
@@ -216,7 +217,7 @@ fn strangers(runtime: &Handle, major: u32) -> (Herd, Arc<AtomicU32>) {
 }
 
 #[test]
-fn servers_of_another_minor_version_work_together() {
+fn servers_of_different_minor_versions_replicate() {
     let runtime = Runtime::new().unwrap();
     let (herd, _) = strangers(runtime.handle(), 1);
     herd.await_links();
@@ -233,13 +234,13 @@ fn servers_of_another_minor_version_work_together() {
 }
 
 #[test]
-fn servers_of_another_major_version_refuse_each_other_with_words_until_they_are_of_one() {
+fn servers_of_different_major_versions_reject_each_other_with_a_reason() {
     let runtime = Runtime::new().unwrap();
     let (herd, major) = strangers(runtime.handle(), 2);
     herd.client("Old").ask(&format!("IAMAT kiwi +1+1 {T}"));
     let words = "refused: protocol version 2.9 is incompatible with version 1.0 of this server: major versions must be equal";
     for (from, to) in [("Old", "New"), ("New", "Old")] {
-        eventually(&format!("{from} hears: {words}"), || {
+        eventually(&format!("the link from {from} is {words}"), || {
             (herd.link(from, to).reason == words).then_some(())
         });
     }

@@ -1,59 +1,59 @@
-//! Carries out a plan: breaks the herd, mends it, and asks for its promises.
+//! Carries out a plan: injects its faults, heals the herd, and checks its promises.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::crowd::Ask;
-use super::ends;
+use super::clients::ClientRequest;
+use super::coverage::Coverage;
+use super::final_checks;
 use super::herd::NAMES;
-use super::life::{Life, Ports};
 use super::plan::{Fault, Kind, Plan};
-use super::talk;
-use super::tally::Tally;
+use super::server_process::{Ports, ServerProcess};
+use super::session;
 use super::world::World;
 use crate::common::Mode;
 use crate::common::Random;
 
-/// A neighbour must have a server's reports when that is told to stop, where
-/// nothing has struck the two or the way between them for so long: longer than
-/// a link takes to find out that it is down, and to come up again.
-const CALM: Duration = Duration::from_secs(4);
+/// The time without a fault of two neighbours and of the connection between them after which
+/// the link must carry reports: longer than a link takes to detect that it is down, and to
+/// come up again.
+const RECOVERY_TIME: Duration = Duration::from_secs(4);
 
-/// At most so many servers are struck at a time.
-const MOST_STRUCK: usize = 2;
+/// The maximum number of servers with a fault at a time.
+const MAX_FAULTY: usize = 2;
 
-/// A fault that finds nothing whole to strike waits so long.
-const POSTPONED: Duration = Duration::from_millis(100);
+/// The delay of a fault for which there is no target.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How long clients rush to a server before it is told to stop.
-const RUSH: Duration = Duration::from_millis(50);
+/// The time of a burst of reports before a server is stopped.
+const BURST_TIME: Duration = Duration::from_millis(50);
 
-/// So many clients report before anything breaks.
-const FIRST: usize = 100;
+/// The number of clients that report before the first fault.
+const FIRST_CLIENTS: usize = 100;
 
 pub(crate) struct Driver<'a> {
     world: &'a Arc<World>,
     random: Random,
     plan: Plan,
     start: Instant,
-    /// What will be done, and when.
-    due: Vec<(Instant, Act)>,
-    /// Since when each server has been whole, in the order of their names.
+    /// Future actions with their times.
+    due: Vec<(Instant, Action)>,
+    /// The end of the last fault of each server, `None` during a fault. In the order of names.
     servers: Vec<Option<Instant>>,
-    /// And each way.
-    ways: Vec<Option<Instant>>,
+    /// The same for each direction of a link.
+    routes: Vec<Option<Instant>>,
     trace: Vec<String>,
 }
 
-enum Act {
+enum Action {
     Begin(Fault),
-    /// A server starts again where it was.
+    /// Restarts a server on its ports.
     Restart(usize, Ports),
-    Thaw(usize, Arc<Life>),
-    /// A life goes on beside its replacement.
-    Wake(usize, Arc<Life>),
-    /// It ends.
-    Leave(usize, Arc<Life>),
+    Thaw(usize, Arc<ServerProcess>),
+    /// Continues a process beside its replacement.
+    Wake(usize, Arc<ServerProcess>),
+    /// Ends such a process.
+    Leave(usize, Arc<ServerProcess>),
     Mend(Vec<usize>),
 }
 
@@ -68,20 +68,20 @@ impl<'a> Driver<'a> {
             plan,
             start,
             due: Vec::new(),
-            servers: vec![Some(start - CALM); NAMES.len()],
-            ways: vec![Some(start - CALM); world.herd.ways().len()],
+            servers: vec![Some(start - RECOVERY_TIME); NAMES.len()],
+            routes: vec![Some(start - RECOVERY_TIME); world.herd.routes().len()],
             trace: Vec::new(),
         }
     }
 
-    /// What happened, and when.
+    /// Returns the events of the run with their times.
     pub(crate) fn trace(&self) -> String {
         self.trace.join("\n")
     }
 
-    /// What came up so far.
-    pub(crate) fn tally(&self) -> Tally {
-        self.world.tally.lock().unwrap().clone()
+    /// Returns the coverage so far.
+    pub(crate) fn coverage(&self) -> Coverage {
+        self.world.coverage.lock().unwrap().clone()
     }
 
     pub(crate) fn run(&mut self) -> Result<(), String> {
@@ -90,63 +90,60 @@ impl<'a> Driver<'a> {
         self.start = Instant::now();
         let faults = self.plan.faults.iter();
         self.due = faults
-            .map(|&fault| (self.start + fault.at, Act::Begin(fault)))
+            .map(|&fault| (self.start + fault.at, Action::Begin(fault)))
             .collect();
         while let Some((when, act)) = self.next(self.start + self.plan.heals) {
             self.wait_until(when)?;
-            self.act(act)?;
+            self.perform(act)?;
         }
         self.wait_until(self.start + self.plan.heals)?;
         self.heal()?;
         let healed = Instant::now();
-        self.note("all is well".to_owned());
+        self.note("all faults are healed".to_owned());
         self.world.end_load()?;
         self.end(healed)
     }
 
-    /// Some clients report, and every server knows it.
+    /// Reports some clients, and waits until every server has them.
     fn first_reports(&mut self) -> Result<(), String> {
-        for life in self.world.herd.lives() {
-            let (crowd, random) = (&self.world.crowd, &mut self.random);
-            let newcomers = (0..FIRST / NAMES.len()).map(|_| crowd.newcomer(random));
+        for process in self.world.herd.processes() {
+            let (clients, random) = (&self.world.clients, &mut self.random);
+            let newcomers = (0..FIRST_CLIENTS / NAMES.len()).map(|_| clients.newcomer(random));
             let newcomers = newcomers.collect();
-            talk::say_all(self.world, &life, newcomers)?;
+            session::send_all(self.world, &process, newcomers)?;
         }
-        ends::agree(self.world)
+        final_checks::agree(self.world)
     }
 
     fn begin_load(&mut self) {
         let load = &self.world.load;
-        for life in self.world.herd.lives() {
-            load.attend(self.world, &life, &mut self.random);
+        for process in self.world.herd.processes() {
+            load.start_fixed(self.world, &process, &mut self.random);
         }
-        load.roam(self.world, &mut self.random);
+        load.start_moving(self.world, &mut self.random);
     }
 
     fn end(&mut self, healed: Instant) -> Result<(), String> {
-        ends::agree(self.world)?;
+        final_checks::agree(self.world)?;
         let agreed = healed.elapsed();
-        ends::fall_silent(self.world)?;
+        final_checks::await_idle(self.world)?;
         let silent = healed.elapsed();
         self.note(format!(
-            "they agreed after {agreed:.1?}, and were silent after {silent:.1?}"
+            "the servers agreed after {agreed:.1?}, and were idle after {silent:.1?}"
         ));
-        let mut tally = self.world.tally.lock().unwrap();
-        (tally.agreed, tally.silent) = (agreed, silent);
-        drop(tally);
-        ends::still_agree(self.world)?;
+        final_checks::still_agree(self.world)?;
         self.world
             .herd
-            .lives()
+            .processes()
             .iter()
-            .try_for_each(|life| sound(life, &life.told()))
+            .try_for_each(|process| check_stderr(process, &process.stderr()))
     }
 
-    /// Takes what is to be done next, before `end`.
-    fn next(&mut self, end: Instant) -> Option<(Instant, Act)> {
+    /// Removes and returns the next action before `end`.
+    fn next(&mut self, end: Instant) -> Option<(Instant, Action)> {
         let due = self.due.iter().enumerate();
-        let (place, &(when, _)) = due.min_by_key(|(_, (when, _))| *when)?;
-        (when < end).then(|| self.due.swap_remove(place))
+        let (index, &(when, _)) = due.min_by_key(|(_, (when, _))| *when)?;
+        (when < end).then(|| self.due.swap_remove(index))
     }
 
     fn wait_until(&self, when: Instant) -> Result<(), String> {
@@ -157,122 +154,132 @@ impl<'a> Driver<'a> {
         self.world.check()
     }
 
-    /// Ends all that was begun, and begins nothing more.
+    /// Ends all current faults, and removes future ones.
     fn heal(&mut self) -> Result<(), String> {
-        self.due.retain(|(_, act)| !matches!(act, Act::Begin(_)));
+        self.due.retain(|(_, act)| !matches!(act, Action::Begin(_)));
         while let Some((_, act)) = self.due.pop() {
-            self.act(act)?;
+            self.perform(act)?;
         }
         Ok(())
     }
 
-    fn act(&mut self, act: Act) -> Result<(), String> {
+    fn perform(&mut self, act: Action) -> Result<(), String> {
         match act {
-            Act::Begin(fault) => self.begin(fault)?,
-            Act::Restart(server, ports) => self.restart(server, ports),
-            Act::Thaw(server, life) => {
-                self.note(format!("{} goes on", life.name));
-                life.thaw();
+            Action::Begin(fault) => self.begin(fault)?,
+            Action::Restart(server, ports) => self.restart(server, ports),
+            Action::Thaw(server, process) => {
+                self.note(format!("{} continues", process.name));
+                process.thaw();
                 self.servers[server] = Some(Instant::now());
             }
-            Act::Wake(server, old) => {
-                self.note(format!("the old {} goes on beside the new", old.name));
+            Action::Wake(server, old) => {
+                self.note(format!("the old {} continues beside the new one", old.name));
                 old.thaw();
                 let beside = Duration::from_millis(self.random.between(300, 1500));
                 self.due
-                    .push((Instant::now() + beside, Act::Leave(server, old)));
+                    .push((Instant::now() + beside, Action::Leave(server, old)));
             }
-            Act::Leave(server, old) => self.leave(server, &old)?,
-            Act::Mend(ways) => self.mend(&ways),
+            Action::Leave(server, old) => self.leave(server, &old)?,
+            Action::Mend(routes) => self.mend(&routes),
         }
         Ok(())
     }
 
     fn begin(&mut self, fault: Fault) -> Result<(), String> {
         let begun = match fault.kind {
-            Kind::Break(mode) => self.break_ways(fault, mode),
+            Kind::Break(mode) => self.break_routes(fault, mode),
             Kind::Stop => self.stop(fault)?,
-            _ => self.strike(fault)?,
+            _ => self.disturb(fault)?,
         };
         if !begun {
             self.due
-                .push((Instant::now() + POSTPONED, Act::Begin(fault)));
+                .push((Instant::now() + RETRY_DELAY, Action::Begin(fault)));
         }
         Ok(())
     }
 
-    /// The servers that a fault may strike, the one that it would strike best
-    /// first.
+    /// Returns the servers that a fault may affect, the preferred one first.
     fn targets(&self, fault: Fault) -> Vec<usize> {
         let whole = |server: &usize| self.servers[*server].is_some();
-        let all = (0..NAMES.len()).map(|n| (n + fault.place) % NAMES.len());
+        let all = (0..NAMES.len()).map(|n| (n + fault.target) % NAMES.len());
         match self.servers.iter().filter(|since| since.is_none()).count() {
-            MOST_STRUCK.. => Vec::new(),
+            MAX_FAULTY.. => Vec::new(),
             _ => all.filter(whole).collect(),
         }
     }
 
-    fn strike(&mut self, fault: Fault) -> Result<bool, String> {
+    fn disturb(&mut self, fault: Fault) -> Result<bool, String> {
         let Some(&server) = self.targets(fault).first() else {
             return Ok(false);
         };
-        let life = self.current(server);
+        let process = self.current(server);
         self.servers[server] = None;
         let later = Instant::now() + fault.lasts;
         match fault.kind {
             Kind::KillAndRestart => {
-                self.kill(&life)?;
-                self.restart(server, life.ports);
+                self.kill(&process)?;
+                self.restart(server, process.ports);
             }
             Kind::Kill => {
-                self.kill(&life)?;
-                self.due.push((later, Act::Restart(server, life.ports)));
+                self.kill(&process)?;
+                self.due
+                    .push((later, Action::Restart(server, process.ports)));
             }
             Kind::Freeze => {
-                self.freeze(&life);
-                self.due.push((later, Act::Thaw(server, life)));
+                self.freeze(&process);
+                self.due.push((later, Action::Thaw(server, process)));
             }
             _ => {
-                self.freeze(&life);
-                self.replace(&life);
-                self.due.push((later, Act::Wake(server, life)));
+                self.freeze(&process);
+                self.replace(&process);
+                self.due.push((later, Action::Wake(server, process)));
             }
         }
         Ok(true)
     }
 
-    fn kill(&mut self, life: &Life) -> Result<(), String> {
-        self.note(format!("{} (life {}) is killed", life.name, life.number));
-        self.world.tally.lock().unwrap().killed += 1;
-        let told = life.kill();
-        self.world.herd.forget(life);
-        sound(life, &told)
-    }
-
-    fn freeze(&mut self, life: &Life) {
-        self.note(format!("{} (life {}) is frozen", life.name, life.number));
-        self.world.tally.lock().unwrap().frozen += 1;
-        life.freeze();
-    }
-
-    fn replace(&mut self, old: &Life) {
-        let new = self.world.herd.launch(old.name);
+    fn kill(&mut self, process: &ServerProcess) -> Result<(), String> {
         self.note(format!(
-            "{} (life {}) takes its place",
-            new.name, new.number
+            "{} (process {}) is killed",
+            process.name, process.number
         ));
-        self.world.tally.lock().unwrap().replaced += 1;
-        self.world.load.attend(self.world, &new, &mut self.random);
+        self.world.coverage.lock().unwrap().killed += 1;
+        let stderr = process.kill();
+        self.world.herd.forget(process);
+        check_stderr(process, &stderr)
+    }
+
+    fn freeze(&mut self, process: &ServerProcess) {
+        self.note(format!(
+            "{} (process {}) is frozen",
+            process.name, process.number
+        ));
+        self.world.coverage.lock().unwrap().frozen += 1;
+        process.freeze();
+    }
+
+    fn replace(&mut self, old: &ServerProcess) {
+        let new = self.world.herd.launch(old.name);
+        self.note(format!("{} (process {}) replaces it", new.name, new.number));
+        self.world.coverage.lock().unwrap().replaced += 1;
+        self.world
+            .load
+            .start_fixed(self.world, &new, &mut self.random);
     }
 
     fn restart(&mut self, server: usize, ports: Ports) {
-        let life = self.world.herd.relaunch(NAMES[server], ports);
-        self.note(format!("{} (life {}) has started", life.name, life.number));
-        self.world.load.attend(self.world, &life, &mut self.random);
+        let process = self.world.herd.relaunch(NAMES[server], ports);
+        self.note(format!(
+            "{} (process {}) has started",
+            process.name, process.number
+        ));
+        self.world
+            .load
+            .start_fixed(self.world, &process, &mut self.random);
         self.servers[server] = Some(Instant::now());
     }
 
-    fn leave(&mut self, server: usize, old: &Life) -> Result<(), String> {
+    fn leave(&mut self, server: usize, old: &ServerProcess) -> Result<(), String> {
         self.servers[server] = Some(Instant::now());
         if self.random.chance(500) {
             return self.kill(old);
@@ -280,130 +287,142 @@ impl<'a> Driver<'a> {
         self.terminate(old).map(drop)
     }
 
-    /// Tells a server to stop that has a neighbour which must get its reports.
+    /// Stops a server with a neighbour that must receive its reports.
     fn stop(&mut self, fault: Fault) -> Result<bool, String> {
         let mut targets = self.targets(fault).into_iter();
-        let Some((server, heirs)) = targets.find_map(|server| {
-            let heirs = self.heirs(server);
-            (!heirs.is_empty()).then_some((server, heirs))
+        let Some((server, recovered_neighbours)) = targets.find_map(|server| {
+            let recovered_neighbours = self.recovered_neighbours(server);
+            (!recovered_neighbours.is_empty()).then_some((server, recovered_neighbours))
         }) else {
             return Ok(false);
         };
-        let life = self.current(server);
-        // So that there is always something which nobody else has yet.
-        self.world.load.rush(self.world, &life, &mut self.random);
-        self.wait_until(Instant::now() + RUSH)?;
-        let told = self.terminate(&life)?;
-        if told.contains("reached no neighbour") {
+        let process = self.current(server);
+        // There are reports that no other server has yet.
+        self.world
+            .load
+            .burst(self.world, &process, &mut self.random);
+        self.wait_until(Instant::now() + BURST_TIME)?;
+        let stderr = self.terminate(&process)?;
+        if stderr.contains("reached no neighbour") {
             return Err(format!(
-                "{} lost reports, beside a neighbour:\n{told}",
-                life.name
+                "{} lost reports beside a running neighbour:\n{stderr}",
+                process.name
             ));
         }
-        for heir in heirs {
-            self.inherit(&life, &heir)?;
+        for neighbour in recovered_neighbours {
+            self.check_inherited(&process, &neighbour)?;
         }
-        self.restart(server, life.ports);
+        self.restart(server, process.ports);
         Ok(true)
     }
 
-    /// The neighbours of a server that have been whole for long, and so have the
-    /// ways to them.
-    fn heirs(&self, server: usize) -> Vec<Arc<Life>> {
-        let calm = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= CALM);
-        if !calm(self.servers[server]) {
+    /// Returns the neighbours of a server that have had no fault for [`RECOVERY_TIME`], and
+    /// whose connection has had none.
+    fn recovered_neighbours(&self, server: usize) -> Vec<Arc<ServerProcess>> {
+        let has_recovered =
+            |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= RECOVERY_TIME);
+        if !has_recovered(self.servers[server]) {
             return Vec::new();
         }
-        let ways = self.world.herd.ways().iter().zip(&self.ways);
-        let whole = ways.filter(|(way, since)| way.from == NAMES[server] && calm(**since));
-        let heirs = whole.map(|(way, _)| place_of(way.to));
-        let heirs = heirs.filter(|&heir| calm(self.servers[heir]));
-        heirs.map(|heir| self.current(heir)).collect()
+        let routes = self.world.herd.routes().iter().zip(&self.routes);
+        let whole =
+            routes.filter(|(route, since)| route.from == NAMES[server] && has_recovered(**since));
+        let recovered_neighbours = whole.map(|(route, _)| index_of(route.to));
+        let recovered_neighbours =
+            recovered_neighbours.filter(|&neighbour| has_recovered(self.servers[neighbour]));
+        recovered_neighbours
+            .map(|neighbour| self.current(neighbour))
+            .collect()
     }
 
-    /// What a server that has stopped had answered, a neighbour knows.
-    fn inherit(&self, dead: &Life, heir: &Life) -> Result<(), String> {
+    /// Checks that a neighbour has every report that a stopped server had answered.
+    fn check_inherited(
+        &self,
+        dead: &ServerProcess,
+        neighbour: &ServerProcess,
+    ) -> Result<(), String> {
         let reports = dead.all_known();
-        reports.iter().for_each(|report| heir.learn(report));
-        let asks = reports
+        reports.iter().for_each(|report| neighbour.learn(report));
+        let requests = reports
             .iter()
-            .map(|report| Ask::Whatsat(report.client.clone()));
-        self.world.tally.lock().unwrap().drained += reports.len();
-        let said = talk::say_all(self.world, heir, asks.collect());
-        said.map(drop)
-            .map_err(|words| format!("after {} had stopped: {words}", dead.name))
+            .map(|report| ClientRequest::Whatsat(report.client.clone()));
+        self.world.coverage.lock().unwrap().drained += reports.len();
+        let answers = session::send_all(self.world, neighbour, requests.collect());
+        answers
+            .map(drop)
+            .map_err(|error| format!("after the stop of {}: {error}", dead.name))
     }
 
-    /// Tells a life to stop, and gives what it told.
-    fn terminate(&mut self, life: &Life) -> Result<String, String> {
+    /// Stops a process, and returns its standard error.
+    fn terminate(&mut self, process: &ServerProcess) -> Result<String, String> {
         self.note(format!(
-            "{} (life {}) is told to stop",
-            life.name, life.number
+            "{} (process {}) receives SIGTERM",
+            process.name, process.number
         ));
-        self.world.tally.lock().unwrap().stopped += 1;
-        let ended = life.stop();
-        self.world.herd.forget(life);
-        sound(life, &ended.stderr)?;
+        self.world.coverage.lock().unwrap().stopped += 1;
+        let ended = process.stop();
+        self.world.herd.forget(process);
+        check_stderr(process, &ended.stderr)?;
         match ended.status.code() {
             Some(0) => Ok(ended.stderr),
-            _ => Err(format!("{} did not stop well: {ended:?}", life.name)),
+            _ => Err(format!("{} did not exit with 0: {ended:?}", process.name)),
         }
     }
 
-    fn break_ways(&mut self, fault: Fault, mode: Mode) -> bool {
-        let all = self.ways.len();
-        let mut places = (0..all).map(|n| (n + fault.place) % all);
-        let Some(place) = places.find(|&place| self.ways[place].is_some()) else {
+    fn break_routes(&mut self, fault: Fault, mode: Mode) -> bool {
+        let all = self.routes.len();
+        let mut candidates = (0..all).map(|n| (n + fault.target) % all);
+        let Some(index) = candidates.find(|&index| self.routes[index].is_some()) else {
             return false;
         };
-        // A link's two ways stand side by side.
-        let ways = match fault.both_ways && self.ways[place ^ 1].is_some() {
-            true => vec![place, place ^ 1],
-            false => vec![place],
-        };
-        for &way in &ways {
-            self.set(way, mode);
-            self.ways[way] = None;
+        // The two directions of a link are adjacent.
+        let mut routes = vec![index];
+        if fault.both_directions && self.routes[index ^ 1].is_some() {
+            routes.push(index ^ 1);
         }
-        self.world.tally.lock().unwrap().broken_ways += ways.len();
+        for &route in &routes {
+            self.set(route, mode);
+            self.routes[route] = None;
+        }
+        self.world.coverage.lock().unwrap().broken_routes += routes.len();
         self.due
-            .push((Instant::now() + fault.lasts, Act::Mend(ways)));
+            .push((Instant::now() + fault.lasts, Action::Mend(routes)));
         true
     }
 
-    fn mend(&mut self, ways: &[usize]) {
-        for &way in ways {
-            self.set(way, Mode::Pass);
-            self.ways[way] = Some(Instant::now());
+    fn mend(&mut self, routes: &[usize]) {
+        for &route in routes {
+            self.set(route, Mode::Pass);
+            self.routes[route] = Some(Instant::now());
         }
     }
 
-    fn set(&mut self, way: usize, mode: Mode) {
-        let way = &self.world.herd.ways()[way];
-        self.note(format!("from {} to {}: {mode:?}", way.from, way.to));
-        way.set(mode);
+    fn set(&mut self, route: usize, mode: Mode) {
+        let route = &self.world.herd.routes()[route];
+        self.note(format!("from {} to {}: {mode:?}", route.from, route.to));
+        route.set(mode);
     }
 
-    fn current(&self, server: usize) -> Arc<Life> {
+    fn current(&self, server: usize) -> Arc<ServerProcess> {
         let current = self.world.herd.current(NAMES[server]);
-        current.expect("a whole server runs")
+        current.expect("a server without a fault runs")
     }
 
-    fn note(&mut self, words: String) {
+    fn note(&mut self, event: String) {
         let at = self.start.elapsed().as_secs_f64();
-        self.trace.push(format!("{at:7.3} {words}"));
+        self.trace.push(format!("{at:7.3} {event}"));
     }
 }
 
-fn place_of(name: &str) -> usize {
-    let place = NAMES.iter().position(|&other| other == name);
-    place.expect("ways lead to servers")
+fn index_of(name: &str) -> usize {
+    let index = NAMES.iter().position(|&other| other == name);
+    index.expect("routes lead to servers")
 }
 
-/// Has a server told of nothing that must never happen?
-fn sound(life: &Life, told: &str) -> Result<(), String> {
-    match told.contains("panic") {
-        true => Err(format!("{} panicked:\n{told}", life.name)),
-        false => Ok(()),
+/// Checks that a server has not panicked.
+fn check_stderr(process: &ServerProcess, stderr: &str) -> Result<(), String> {
+    if stderr.contains("panic") {
+        return Err(format!("{} panicked:\n{stderr}", process.name));
     }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The five servers as processes, and the ways between them.
+//! The five servers as processes, and the proxies between them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,23 +8,23 @@ use std::sync::{Arc, Mutex};
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::life::{Life, Ports};
+use super::server_process::{Ports, ServerProcess};
 use crate::common::{CLASSIC, Mode, Process, Proxy, Site, eventually, free_ports, loopback};
 
 pub(crate) const NAMES: &[&str] = CLASSIC.0;
 
 pub(crate) struct Herd {
     site: Site,
-    ways: Vec<Way>,
-    /// All that run, frozen ones too. Two may have the same name.
-    lives: Mutex<Vec<Arc<Life>>>,
+    routes: Vec<Route>,
+    /// All running processes, including frozen ones. Two may have the same name.
+    processes: Mutex<Vec<Arc<ServerProcess>>>,
     started: AtomicUsize,
     // Last, so that the proxies outlive the servers.
     _wires: Runtime,
 }
 
-/// How one server reaches another.
-pub(crate) struct Way {
+/// The proxy through which one server connects to another.
+pub(crate) struct Route {
     pub(crate) from: &'static str,
     pub(crate) to: &'static str,
     proxy: Proxy,
@@ -37,16 +37,16 @@ impl Herd {
             .enable_all()
             .build()
             .unwrap();
-        let both_ways = CLASSIC.1.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
-        let way = |(from, to)| Way {
+        let both_directions = CLASSIC.1.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+        let route = |(from, to)| Route {
             from,
             to,
             proxy: Proxy::start(wires.handle()),
         };
         let herd = Self {
             site: Site::new(CLASSIC, ""),
-            ways: both_ways.map(way).collect(),
-            lives: Mutex::default(),
+            routes: both_directions.map(route).collect(),
+            processes: Mutex::default(),
             started: AtomicUsize::new(0),
             _wires: wires,
         };
@@ -56,45 +56,45 @@ impl Herd {
         herd
     }
 
-    /// Starts a server on ports that nobody has.
-    pub(crate) fn launch(&self, name: &'static str) -> Arc<Life> {
-        eventually("it has ports of its own", || {
+    /// Starts a server on free ports.
+    pub(crate) fn launch(&self, name: &'static str) -> Arc<ServerProcess> {
+        eventually("the server has free ports", || {
             let ports = free_ports(2);
             let (clients, peers) = (ports[0], ports[1]);
             self.try_launch(name, Ports { clients, peers })
         })
     }
 
-    /// Starts a server where another life of it was.
-    pub(crate) fn relaunch(&self, name: &'static str, ports: Ports) -> Arc<Life> {
-        eventually("it has its ports again", || self.try_launch(name, ports))
+    /// Starts a server on the ports of its earlier process.
+    pub(crate) fn relaunch(&self, name: &'static str, ports: Ports) -> Arc<ServerProcess> {
+        eventually("the ports are free", || self.try_launch(name, ports))
     }
 
-    fn try_launch(&self, name: &'static str, ports: Ports) -> Option<Arc<Life>> {
+    fn try_launch(&self, name: &'static str, ports: Ports) -> Option<Arc<ServerProcess>> {
         let number = self.started.fetch_add(1, SeqCst);
         let file = format!("{name}-{number}.toml");
         fs::write(self.site.path(&file), self.config(name, number, ports)).unwrap();
         let mut command = self.site.command_alone(&["serve", name, "--config", &file]);
         let process = Process::spawn(&mut command).serving().ok()?;
-        for way in self.ways.iter().filter(|way| way.to == name) {
-            way.proxy.lead_to(loopback(ports.peers));
+        for route in self.routes.iter().filter(|route| route.to == name) {
+            route.proxy.lead_to(loopback(ports.peers));
         }
-        let life = Arc::new(Life::new(name, number, ports, process));
-        self.lives.lock().unwrap().push(life.clone());
-        Some(life)
+        let process = Arc::new(ServerProcess::new(name, number, ports, process));
+        self.processes.lock().unwrap().push(process.clone());
+        Some(process)
     }
 
-    /// The config as one life of a server has it: it reaches its neighbours
-    /// through proxies.
+    /// Returns the config of one process, whose neighbours are behind proxies.
     fn config(&self, own: &str, number: usize, ports: Ports) -> String {
         let mut text = "[herd]\nname = \"test\"\n".to_owned();
         for server in self.site.servers() {
-            let way = self.ways.iter();
-            let mut way = way.filter(|way| way.from == own && way.to == server.name);
-            let peers = way.next().map(|way| way.proxy.address().port());
-            let (clients, peers) = match server.name == own {
-                true => (ports.clients, ports.peers),
-                false => (server.clients, peers.unwrap_or(server.peers)),
+            let route = self.routes.iter();
+            let mut route = route.filter(|route| route.from == own && route.to == server.name);
+            let peers = route.next().map(|route| route.proxy.address().port());
+            let (clients, peers) = if server.name == own {
+                (ports.clients, ports.peers)
+            } else {
+                (server.clients, peers.unwrap_or(server.peers))
             };
             let talks_to = CLASSIC.1.iter().filter(|(from, _)| *from == server.name);
             let talks_to: Vec<&str> = talks_to.map(|&(_, to)| to).collect();
@@ -109,42 +109,46 @@ impl Herd {
         text + &format!("[places]\nfile = \"places.csv\"\n[log]\ndir = \"{logs}\"\n")
     }
 
-    pub(crate) fn lives(&self) -> Vec<Arc<Life>> {
-        self.lives.lock().unwrap().clone()
+    pub(crate) fn processes(&self) -> Vec<Arc<ServerProcess>> {
+        self.processes.lock().unwrap().clone()
     }
 
-    /// The life of a server that its neighbours reach: the youngest.
-    pub(crate) fn current(&self, name: &str) -> Option<Arc<Life>> {
-        let lives = self.lives.lock().unwrap();
-        lives.iter().rev().find(|life| life.name == name).cloned()
+    /// Returns the newest process of a server, to which its neighbours connect.
+    pub(crate) fn current(&self, name: &str) -> Option<Arc<ServerProcess>> {
+        let processes = self.processes.lock().unwrap();
+        processes
+            .iter()
+            .rev()
+            .find(|process| process.name == name)
+            .cloned()
     }
 
-    /// A life has ended.
-    pub(crate) fn forget(&self, life: &Life) {
-        let mut lives = self.lives.lock().unwrap();
-        lives.retain(|other| other.number != life.number);
+    /// Removes a process that has ended.
+    pub(crate) fn forget(&self, process: &ServerProcess) {
+        let mut processes = self.processes.lock().unwrap();
+        processes.retain(|other| other.number != process.number);
     }
 
-    pub(crate) fn ways(&self) -> &[Way] {
-        &self.ways
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
-    /// How much the servers that run have written down.
+    /// Returns the length of all logs of running servers.
     pub(crate) fn logged(&self) -> u64 {
-        let log = |life: &Arc<Life>| {
-            let name = format!("{}/{}.log", logs(life.number), life.name);
+        let log = |process: &Arc<ServerProcess>| {
+            let name = format!("{}/{}.log", logs(process.number), process.name);
             fs::metadata(self.site.path(&name)).map_or(0, |log| log.len())
         };
-        self.lives().iter().map(log).sum()
+        self.processes().iter().map(log).sum()
     }
 
-    /// Where the configs and the logs are.
+    /// Returns the directory of the configs and the logs.
     pub(crate) fn directory(&self) -> PathBuf {
         self.site.path("")
     }
 }
 
-impl Way {
+impl Route {
     pub(crate) fn set(&self, mode: Mode) {
         self.proxy.set_mode(mode);
     }

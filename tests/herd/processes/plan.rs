@@ -1,4 +1,4 @@
-//! What goes wrong in a run: drawn from its seed before it starts.
+//! The faults of a run, drawn from its seed before it starts.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use super::herd::NAMES;
 use crate::common::Mode;
 use crate::common::Random;
 
-/// How long things go wrong, in milliseconds.
-const LONG: u64 = 4500;
+/// The time from the start until all faults are healed.
+const RUN_MILLIS: u64 = 4500;
 
-/// Of that, how long new faults come.
-const FRESH: u64 = 3500;
+/// The time in which faults begin.
+const MAX_START_MILLIS: u64 = 3500;
 
-/// Every plan has each of these.
+/// The kinds of faults. Every plan has each of them.
 const KINDS: [Kind; 12] = [
     Kind::KillAndRestart,
     Kind::Kill,
@@ -28,21 +28,21 @@ const KINDS: [Kind; 12] = [
     Kind::Break(Mode::Throttle(100_000)),
 ];
 
-/// A fault.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// SIGKILL, and a new life before anybody missed the old one.
+    /// SIGKILL, and an immediate restart.
     KillAndRestart,
-    /// SIGKILL, and a new life after a while.
+    /// SIGKILL, and a later restart.
     Kill,
-    /// SIGTERM under load, and a new life at once.
+    /// SIGTERM under load, and an immediate restart.
     Stop,
-    /// SIGSTOP, and SIGCONT after a while.
+    /// SIGSTOP, and SIGCONT later.
     Freeze,
-    /// SIGSTOP, a new life elsewhere, and SIGCONT for the old one, which goes on
-    /// beside it for a while.
+    /// SIGSTOP, a replacement on other ports, and SIGCONT for the old process, which runs beside
+    /// the new one for a time.
     Replace,
-    /// A proxy no longer carries all.
+    /// Another mode of a proxy.
     Break(Mode),
 }
 
@@ -50,20 +50,20 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
-    /// When it begins.
+    /// The start of the fault, from the start of the run.
     pub(crate) at: Duration,
-    /// How long it lasts.
+    /// The length of the fault.
     pub(crate) lasts: Duration,
-    /// The server that it strikes, if nothing else strikes it already; for a
-    /// way: the first of its places in the list that is whole.
-    pub(crate) place: usize,
-    /// Does it strike both ways of a link?
-    pub(crate) both_ways: bool,
+    /// The index of the preferred server or route. The fault affects the first one from there
+    /// that has no other fault.
+    pub(crate) target: usize,
+    /// True if both directions of a link are affected.
+    pub(crate) both_directions: bool,
 }
 
 pub(crate) struct Plan {
     pub(crate) faults: Vec<Fault>,
-    /// When all of it heals.
+    /// The time at which all faults are healed.
     pub(crate) heals: Duration,
 }
 
@@ -71,31 +71,31 @@ impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
         let mut kinds = KINDS.to_vec();
         kinds.extend((0..4).map(|_| random.pick(&KINDS)));
-        for place in (1..kinds.len()).rev() {
-            kinds.swap(place, random.below(place + 1));
+        for index in (1..kinds.len()).rev() {
+            kinds.swap(index, random.below(index + 1));
         }
         let mut fault = |kind| Fault {
             kind,
-            at: millis(random.between(0, latest(kind))),
+            at: millis(random.between(0, latest_start(kind))),
             lasts: millis(random.pick(&[200, 500, 1000, 2000, 4000])),
-            place: random.below(2 * NAMES.len()),
-            both_ways: random.chance(400),
+            target: random.below(2 * NAMES.len()),
+            both_directions: random.chance(400),
         };
         let mut faults: Vec<Fault> = kinds.into_iter().map(&mut fault).collect();
         faults.sort_by_key(|fault| fault.at);
         Self {
             faults,
-            heals: millis(LONG),
+            heals: millis(RUN_MILLIS),
         }
     }
 }
 
-/// A server is told to stop while it still has neighbours that nothing has
-/// struck, see [`driver`](super::driver).
-fn latest(kind: Kind) -> u64 {
+/// Returns the latest start of a fault in milliseconds. A server is stopped while it has
+/// neighbours without an earlier fault, see [`driver`](super::driver).
+fn latest_start(kind: Kind) -> u64 {
     match kind {
-        Kind::Stop => FRESH / 4,
-        _ => FRESH,
+        Kind::Stop => MAX_START_MILLIS / 4,
+        _ => MAX_START_MILLIS,
     }
 }
 

@@ -1,16 +1,16 @@
-//! AT lines, read and put in order: a second, plain account of both, which
-//! shares nothing with the product's.
+//! A second, simple implementation of AT lines and of the order of reports, which shares no
+//! code with the program.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
-/// What an AT line says.
+/// The contents of an AT line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) origin: String,
-    /// In nanoseconds.
+    /// The skew in nanoseconds.
     pub(crate) skew: i128,
     pub(crate) client: String,
     pub(crate) position: String,
@@ -18,7 +18,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Reads a line that is exactly as AT lines are.
+    /// Parses an AT line, or returns `None` if it deviates from the format.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split(' ').collect();
         let ["AT", origin, skew, client, position, time] = fields[..] else {
@@ -39,7 +39,8 @@ impl Report {
         (report.to_string() == line).then_some(report)
     }
 
-    /// Which of two reports of one client is newer, as PROTOCOL.md has it.
+    /// Compares two reports of one client by the rules of docs/protocol.md. The greater one is
+    /// kept.
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
         let time = nanos(&self.time).cmp(&nanos(&other.time));
         time.then_with(|| self.origin.cmp(&other.origin))
@@ -48,13 +49,13 @@ impl Report {
             .then_with(|| self.time.cmp(&other.time))
     }
 
-    /// What the origin's clock showed when it took the line, in nanoseconds
-    /// since 1970.
+    /// Returns the time of the origin's clock when it received the line, in nanoseconds since
+    /// 1970.
     pub(crate) fn clock(&self) -> i128 {
         nanos(&self.time) + self.skew
     }
 
-    /// The IAMAT that it must have come from, and where it was sent.
+    /// Returns the key of the IAMAT of this report.
     pub(crate) fn cause(&self) -> String {
         cause(&self.origin, &self.client, &self.position, &self.time)
     }
@@ -75,13 +76,12 @@ impl fmt::Display for Report {
     }
 }
 
-/// A line and the server that it was sent to.
+/// Returns the key of an IAMAT to a server.
 pub(crate) fn cause(server: &str, client: &str, position: &str, time: &str) -> String {
     format!("{server} {client} {position} {time}")
 }
 
-/// Seconds in decimals as nanoseconds; what stands behind the ninth decimal does
-/// not count.
+/// Converts decimal seconds to nanoseconds. Decimals after the ninth are ignored.
 pub(crate) fn nanos(seconds: &str) -> i128 {
     let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
     let nine: String = fraction

@@ -1,71 +1,68 @@
-//! What the threads of a run share.
+//! The state that the threads of a run share.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use super::crowd::Crowd;
+use super::clients::Clients;
+use super::coverage::Coverage;
 use super::herd::Herd;
 use super::ledger::Ledger;
 use super::load::Load;
-use super::speed::Speed;
-use super::tally::Tally;
 
 pub(crate) struct World {
     pub(crate) herd: Herd,
-    pub(crate) crowd: Crowd,
+    pub(crate) clients: Clients,
     pub(crate) ledger: Ledger,
     pub(crate) load: Load,
-    pub(crate) speed: Speed,
-    pub(crate) tally: Mutex<Tally>,
-    is_resting: AtomicBool,
-    broken: Mutex<Option<String>>,
+    pub(crate) coverage: Mutex<Coverage>,
+    is_load_over: AtomicBool,
+    error: Mutex<Option<String>>,
 }
 
 impl World {
-    /// A herd of which every server runs, and nobody who speaks to it yet.
+    /// Starts a herd without clients.
     pub(crate) fn start() -> Arc<Self> {
         Arc::new(Self {
             herd: Herd::start(),
-            crowd: Crowd::default(),
+            clients: Clients::default(),
             ledger: Ledger::default(),
             load: Load::default(),
-            speed: Speed::default(),
-            tally: Mutex::default(),
-            is_resting: AtomicBool::new(false),
-            broken: Mutex::default(),
+            coverage: Mutex::default(),
+            is_load_over: AtomicBool::new(false),
+            error: Mutex::default(),
         })
     }
 
-    /// Is nothing more to be said?
-    pub(crate) fn is_resting(&self) -> bool {
-        self.is_resting.load(SeqCst)
+    /// Returns true after the end of the load.
+    pub(crate) fn is_load_over(&self) -> bool {
+        self.is_load_over.load(SeqCst)
     }
 
-    /// Ends the load. Was no promise broken beneath it?
+    /// Ends the load, and returns the first error.
     pub(crate) fn end_load(&self) -> Result<(), String> {
-        self.is_resting.store(true, SeqCst);
-        match self.load.end() {
-            true => self.check(),
-            false => Err("a client of the test panicked".to_owned()),
+        self.is_load_over.store(true, SeqCst);
+        if !self.load.end() {
+            return Err("a client of the test panicked".to_owned());
         }
+        self.check()
     }
 
-    /// Ends all servers, and then all clients.
+    /// Ends all servers, then all clients.
     pub(crate) fn end(&self) {
-        for life in self.herd.lives() {
-            life.end();
+        for process in self.herd.processes() {
+            process.end();
         }
-        // What comes to light now is of no account: servers were killed.
+        // Errors are expected, because servers are killed.
         let _ = self.end_load();
     }
 
-    /// A promise was broken. The first to be so is told.
-    pub(crate) fn fail(&self, words: String) {
-        self.broken.lock().unwrap().get_or_insert(words);
+    /// Records an error. The first one is kept.
+    pub(crate) fn fail(&self, error: String) {
+        self.error.lock().unwrap().get_or_insert(error);
     }
 
-    /// Was none broken yet?
+    /// Returns the first error.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.broken.lock().unwrap().clone().map_or(Ok(()), Err)
+        self.error.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }

@@ -1,69 +1,65 @@
-//! What a run came upon.
+//! The events of a run.
 
 use std::fmt;
-use std::time::Duration;
 
-/// How often each of these happened.
+/// The number of events of each kind.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
-    /// Answers that were judged.
+pub(crate) struct Coverage {
+    /// Checked answers.
     pub(crate) answers: usize,
+    /// Answers of a server while another one was frozen.
+    pub(crate) answers_beside_frozen: usize,
     pub(crate) killed: usize,
     pub(crate) frozen: usize,
     pub(crate) replaced: usize,
     pub(crate) stopped: usize,
-    pub(crate) broken_ways: usize,
-    /// Reports of servers that were told to stop, found at a neighbour.
+    pub(crate) broken_routes: usize,
+    /// Reports of stopped servers that a neighbour had.
     pub(crate) drained: usize,
-    /// How long the herd took to agree once all was well.
-    pub(crate) agreed: Duration,
-    /// And until nobody said anything more.
-    pub(crate) silent: Duration,
 }
 
-impl Tally {
+impl Coverage {
     pub(crate) fn add(&mut self, other: &Self) {
         self.answers += other.answers;
+        self.answers_beside_frozen += other.answers_beside_frozen;
         self.killed += other.killed;
         self.frozen += other.frozen;
         self.replaced += other.replaced;
         self.stopped += other.stopped;
-        self.broken_ways += other.broken_ways;
+        self.broken_routes += other.broken_routes;
         self.drained += other.drained;
-        self.agreed = self.agreed.max(other.agreed);
-        self.silent = self.silent.max(other.silent);
     }
 
-    /// Did everything come up that a run is there for?
+    /// Returns true if every event happened.
     pub(crate) fn is_complete(&self) -> bool {
         let counts = [
             self.answers,
+            self.answers_beside_frozen,
             self.killed,
             self.frozen,
             self.replaced,
             self.stopped,
-            self.broken_ways,
+            self.broken_routes,
             self.drained,
         ];
         !counts.contains(&0)
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "killed {}, frozen {}, replaced {}, stopped {} (at a neighbour: {} reports), \
-             ways broken {}; {} answers judged; agreed after {:.1?}, silent after {:.1?}",
+             routes broken {}; {} answers, {} beside a frozen server",
             self.killed,
             self.frozen,
             self.replaced,
             self.stopped,
             self.drained,
-            self.broken_ways,
+            self.broken_routes,
             self.answers,
-            self.agreed,
-            self.silent
+            self.answers_beside_frozen
         )
     }
 }

@@ -1,36 +1,34 @@
-//! One life of a server: a process, and what it has let on to know.
+//! One process of a server, and the reports that it has returned.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use super::report::Report;
 use crate::common::{Client, Ended, Process, eventually, loopback};
 
-/// Where a life is reached.
+/// The ports of a process.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) clients: u16,
     pub(crate) peers: u16,
 }
 
-pub(crate) struct Life {
+pub(crate) struct ServerProcess {
     pub(crate) name: &'static str,
-    /// Which life of the herd's servers it is, the first being 0.
+    /// The number of the process in the run, from 0.
     pub(crate) number: usize,
     pub(crate) ports: Ports,
     process: Mutex<Option<Process>>,
-    /// The newest report of each client that it has answered, or must have.
+    /// The newest report of each client that it has returned, or must have.
     known: Mutex<HashMap<String, Arc<Report>>>,
-    /// When it was frozen, and until when.
-    stops: Mutex<Vec<(Instant, Option<Instant>)>>,
+    is_frozen: AtomicBool,
     is_ending: AtomicBool,
-    /// How many exchanges with clients are under way.
-    talks: AtomicUsize,
+    /// The number of current exchanges with clients.
+    exchanges: AtomicUsize,
 }
 
-impl Life {
+impl ServerProcess {
     pub(crate) fn new(name: &'static str, number: usize, ports: Ports, process: Process) -> Self {
         Self {
             name,
@@ -38,9 +36,9 @@ impl Life {
             ports,
             process: Mutex::new(Some(process)),
             known: Mutex::default(),
-            stops: Mutex::default(),
+            is_frozen: AtomicBool::new(false),
             is_ending: AtomicBool::new(false),
-            talks: AtomicUsize::new(0),
+            exchanges: AtomicUsize::new(0),
         }
     }
 
@@ -48,12 +46,12 @@ impl Life {
         Client::try_connect(loopback(self.ports.clients))
     }
 
-    /// The newest report of a client that it has answered before.
+    /// Returns the newest report of a client that it has returned.
     pub(crate) fn knows(&self, client: &str) -> Option<Arc<Report>> {
         self.known.lock().unwrap().get(client).cloned()
     }
 
-    /// It holds this report, or a newer one.
+    /// Records that the process has this report or a newer one.
     pub(crate) fn learn(&self, report: &Arc<Report>) {
         let mut known = self.known.lock().unwrap();
         let newest = known
@@ -64,76 +62,70 @@ impl Life {
         }
     }
 
-    /// All that it has let on to know.
+    /// Returns the newest report of every client that it has returned.
     pub(crate) fn all_known(&self) -> Vec<Arc<Report>> {
         self.known.lock().unwrap().values().cloned().collect()
     }
 
-    /// Was it told to end, or killed? From then on it may break off.
+    /// Returns true after SIGTERM or SIGKILL. From then on connections may end.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_ending.load(SeqCst)
     }
 
-    /// Did it run all the time from `start` to now?
-    pub(crate) fn ran_since(&self, start: Instant) -> bool {
-        let stops = self.stops.lock().unwrap();
-        !self.is_ending()
-            && stops
-                .iter()
-                .all(|&(_, end)| end.is_some_and(|end| end < start))
+    /// Returns true while it is frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.is_frozen.load(SeqCst)
     }
 
     /// Counts an exchange with a client while it lasts.
-    pub(crate) fn talk<T>(&self, talk: impl FnOnce() -> T) -> T {
-        self.talks.fetch_add(1, SeqCst);
-        let said = talk();
-        self.talks.fetch_sub(1, SeqCst);
-        said
+    pub(crate) fn count_exchange<T>(&self, exchange: impl FnOnce() -> T) -> T {
+        self.exchanges.fetch_add(1, SeqCst);
+        let result = exchange();
+        self.exchanges.fetch_sub(1, SeqCst);
+        result
     }
 
-    /// Stops it in its tracks: it keeps its memory and its connections.
+    /// Stops the process with SIGSTOP. It keeps its memory and its connections.
     pub(crate) fn freeze(&self) {
-        self.stops.lock().unwrap().push((Instant::now(), None));
         self.with(|process| process.freeze());
+        self.is_frozen.store(true, SeqCst);
     }
 
-    /// Lets it go on.
+    /// Continues the process.
     pub(crate) fn thaw(&self) {
+        self.is_frozen.store(false, SeqCst);
         self.with(|process| process.signal("CONT"));
-        if let Some((_, end)) = self.stops.lock().unwrap().last_mut() {
-            *end = Some(Instant::now());
-        }
     }
 
-    /// Ends it as SIGKILL does. Gives what it has told until then.
+    /// Kills the process, and returns its standard error.
     pub(crate) fn kill(&self) -> String {
         self.is_ending.store(true, SeqCst);
         let process = self.process.lock().unwrap().take().expect("it runs");
-        let told = process.stderr();
+        let stderr = process.stderr();
         process.kill();
-        told
+        stderr
     }
 
-    /// Kills it if that did not happen yet.
+    /// Kills the process if it runs.
     pub(crate) fn end(&self) {
         self.is_ending.store(true, SeqCst);
         drop(self.process.lock().unwrap().take());
     }
 
-    /// Asks it to end, and waits until it has and all of its answers are read.
+    /// Sends SIGTERM, and waits until the process has ended and all of its answers are read.
     pub(crate) fn stop(&self) -> Ended {
         self.is_ending.store(true, SeqCst);
         let process = self.process.lock().unwrap().take().expect("it runs");
         process.signal("TERM");
         let ended = process.end();
-        eventually("its answers are read", || {
-            (self.talks.load(SeqCst) == 0).then_some(())
+        eventually("all answers are read", || {
+            (self.exchanges.load(SeqCst) == 0).then_some(())
         });
         ended
     }
 
-    /// What it has told so far.
-    pub(crate) fn told(&self) -> String {
+    /// Returns its standard error so far.
+    pub(crate) fn stderr(&self) -> String {
         self.with(|process| process.stderr())
     }
 
