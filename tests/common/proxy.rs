@@ -66,13 +66,13 @@ struct Orders {
 
 /// One of the two directions of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     There,
     Back,
 }
 
 /// Bytes in transit, and the time of their arrival.
-type UnderWay = (Instant, Vec<u8>);
+type InTransit = (Instant, Vec<u8>);
 
 /// The maximum number of bytes of a read.
 const MAX_CHUNK_BYTES: usize = 16 * 1024;
@@ -157,18 +157,18 @@ impl Proxy {
         far.set_nodelay(true)?;
         let (from_near, to_near) = near.split();
         let (from_far, to_far) = far.split();
-        let there = carry(Way::There, from_near, to_far, orders.clone());
-        let back = carry(Way::Back, from_far, to_near, orders);
+        let there = carry(Direction::There, from_near, to_far, orders.clone());
+        let back = carry(Direction::Back, from_far, to_near, orders);
         tokio::try_join!(there, back).map(drop)
     }
 }
 
 impl Mode {
-    fn carries(self, way: Way) -> bool {
+    fn carries(self, direction: Direction) -> bool {
         match self {
             Self::Cut | Self::Stall => false,
-            Self::OnlyThere => way == Way::There,
-            Self::OnlyBack => way == Way::Back,
+            Self::OnlyThere => direction == Direction::There,
+            Self::OnlyBack => direction == Direction::Back,
             Self::Pass | Self::Delay(_) | Self::Throttle(_) | Self::HalfOpen => true,
         }
     }
@@ -201,22 +201,31 @@ impl Orders {
 }
 
 /// Carries one direction of a connection until it ends.
-async fn carry(way: Way, from: ReadHalf<'_>, to: WriteHalf<'_>, orders: Orders) -> io::Result<()> {
-    let (sender, under_way) = mpsc::channel(MAX_CHUNKS_IN_TRANSIT);
-    tokio::try_join!(take(way, from, sender, orders), hand_on(under_way, to)).map(drop)
+async fn carry(
+    direction: Direction,
+    from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
+    orders: Orders,
+) -> io::Result<()> {
+    let (sender, in_transit) = mpsc::channel(MAX_CHUNKS_IN_TRANSIT);
+    tokio::try_join!(
+        take(direction, from, sender, orders),
+        forward(in_transit, to)
+    )
+    .map(drop)
 }
 
 /// Reads bytes, as fast as the mode permits.
 async fn take(
-    way: Way,
+    direction: Direction,
     mut from: ReadHalf<'_>,
-    under_way: mpsc::Sender<UnderWay>,
+    in_transit: mpsc::Sender<InTransit>,
     mut orders: Orders,
 ) -> io::Result<()> {
     let mut buffer = [0; MAX_CHUNK_BYTES];
     loop {
         let mode = orders.mode();
-        let most = match mode {
+        let limit = match mode {
             Mode::Throttle(rate) => {
                 (THROTTLE_INTERVAL.as_secs_f64() * f64::from(rate)).ceil() as usize
             }
@@ -226,16 +235,16 @@ async fn take(
             // A new mode applies to all bytes that are sent after it.
             biased;
             () = orders.changed() => continue,
-            read = from.read(&mut buffer[..most.min(MAX_CHUNK_BYTES)]), if mode.carries(way) => read?,
+            read = from.read(&mut buffer[..limit.min(MAX_CHUNK_BYTES)]), if mode.carries(direction) => read?,
         };
         if read == 0 {
             return Ok(());
         }
-        if way == Way::There {
+        if direction == Direction::There {
             orders.said.fetch_add(read as u64, Relaxed);
         }
         let bytes = (Instant::now() + mode.delay(), buffer[..read].to_vec());
-        let sent = under_way.send(bytes).await;
+        let sent = in_transit.send(bytes).await;
         sent.map_err(|_| ErrorKind::BrokenPipe)?;
         if let Mode::Throttle(rate) = mode {
             sleep(Duration::from_secs_f64(read as f64 / f64::from(rate))).await;
@@ -244,8 +253,11 @@ async fn take(
 }
 
 /// Writes bytes when they are due, then the end of the stream.
-async fn hand_on(mut under_way: mpsc::Receiver<UnderWay>, mut to: WriteHalf<'_>) -> io::Result<()> {
-    while let Some((due, bytes)) = under_way.recv().await {
+async fn forward(
+    mut in_transit: mpsc::Receiver<InTransit>,
+    mut to: WriteHalf<'_>,
+) -> io::Result<()> {
+    while let Some((due, bytes)) = in_transit.recv().await {
         // A sleep takes at least a millisecond.
         if Instant::now() < due {
             sleep_until(due).await;

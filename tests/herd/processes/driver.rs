@@ -92,9 +92,9 @@ impl<'a> Driver<'a> {
         self.due = faults
             .map(|&fault| (self.start + fault.at, Action::Begin(fault)))
             .collect();
-        while let Some((when, act)) = self.next(self.start + self.plan.heals) {
+        while let Some((when, action)) = self.next(self.start + self.plan.heals) {
             self.wait_until(when)?;
-            self.perform(act)?;
+            self.perform(action)?;
         }
         self.wait_until(self.start + self.plan.heals)?;
         self.heal()?;
@@ -127,9 +127,9 @@ impl<'a> Driver<'a> {
         final_checks::agree(self.world)?;
         let agreed = healed.elapsed();
         final_checks::await_idle(self.world)?;
-        let silent = healed.elapsed();
+        let idle = healed.elapsed();
         self.note(format!(
-            "the servers agreed after {agreed:.1?}, and were idle after {silent:.1?}"
+            "the servers agreed after {agreed:.1?}, and were idle after {idle:.1?}"
         ));
         final_checks::still_agree(self.world)?;
         self.world
@@ -156,15 +156,16 @@ impl<'a> Driver<'a> {
 
     /// Ends all current faults, and removes future ones.
     fn heal(&mut self) -> Result<(), String> {
-        self.due.retain(|(_, act)| !matches!(act, Action::Begin(_)));
-        while let Some((_, act)) = self.due.pop() {
-            self.perform(act)?;
+        self.due
+            .retain(|(_, action)| !matches!(action, Action::Begin(_)));
+        while let Some((_, action)) = self.due.pop() {
+            self.perform(action)?;
         }
         Ok(())
     }
 
-    fn perform(&mut self, act: Action) -> Result<(), String> {
-        match act {
+    fn perform(&mut self, action: Action) -> Result<(), String> {
+        match action {
             Action::Begin(fault) => self.begin(fault)?,
             Action::Restart(server, ports) => self.restart(server, ports),
             Action::Thaw(server, process) => {
