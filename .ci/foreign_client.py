@@ -131,7 +131,7 @@ def health(port):
 
 def greet(port):
     greeting = {
-        "version_major": 1,
+        "version_major": 2,
         "herd": "foreign",
         "sender": "Python",
         "sender_incarnation": 0xC0FFEE,

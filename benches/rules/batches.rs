@@ -8,18 +8,17 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use proxyherd::gateway::Gateway;
 use proxyherd::log::Log;
-use proxyherd::peers::{Answer, Call, Caller, Inbound, Link, PeerSettings, stack};
-use proxyherd::proto::propagate_server::Propagate;
+use proxyherd::peers::{Caller, Inbound, Link, PeerRequest, PeerResponse, PeerSettings, stack};
 use proxyherd::proto::{GreetRequest, PushFrame};
 use proxyherd::replication::NeighbourId;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tonic::{Request, Status};
+use tonic::Status;
 
 use crate::samples::{CLIENTS, full_server, server};
 
 /// Calls and their answers, in order.
-type Talk = Vec<(Call, Answer)>;
+type Talk = Vec<(PeerRequest, PeerResponse)>;
 
 /// A link encodes the whole feed. The answers of its neighbour are recorded ones.
 #[divan::bench]
@@ -38,7 +37,7 @@ fn decode_new(bencher: Bencher<'_, '_>) {
     let (runtime, (greeting, pushes)) = (runtime(), calls());
     bencher
         .counter(ItemsCount::new(CLIENTS))
-        .with_inputs(|| runtime.block_on(greeted(&greeting)))
+        .with_inputs(|| greeted(&greeting))
         .bench_local_values(|jaquez| {
             runtime.block_on(take(&jaquez, &pushes));
             jaquez
@@ -49,7 +48,7 @@ fn decode_new(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn decode_known(bencher: Bencher<'_, '_>) {
     let (runtime, (greeting, pushes)) = (runtime(), calls());
-    let jaquez = runtime.block_on(greeted(&greeting));
+    let jaquez = greeted(&greeting);
     runtime.block_on(take(&jaquez, &pushes));
     bencher
         .counter(ItemsCount::new(CLIENTS))
@@ -65,7 +64,7 @@ async fn talk(riley: &Arc<Gateway>) -> Talk {
     let jaquez = Arc::new(Inbound::new(server("Jaquez"), &Log::off()));
     let talk = Arc::new(Mutex::new(Talk::new()));
     let note = talk.clone();
-    let answer = move |call: Call| {
+    let answer = move |call: PeerRequest| {
         let (jaquez, talk) = (jaquez.clone(), note.clone());
         async move {
             let answer = ask(&jaquez, call.clone()).await?;
@@ -82,7 +81,7 @@ async fn talk(riley: &Arc<Gateway>) -> Talk {
 }
 
 /// Has Riley send all reports again, with recorded answers.
-async fn replay(riley: &Arc<Gateway>, answers: Vec<Answer>) {
+async fn replay(riley: &Arc<Gateway>, answers: Vec<PeerResponse>) {
     let answers = Arc::new(Mutex::new(answers.into_iter()));
     let left = answers.clone();
     let answer = move |_| ready(Ok(answers.lock().unwrap().next().unwrap()));
@@ -107,17 +106,12 @@ fn link(riley: &Arc<Gateway>, caller: Caller) -> impl Future<Output = ()> {
     link.run(watch::channel(true).1)
 }
 
-async fn ask(jaquez: &Inbound, call: Call) -> Result<Answer, Status> {
+async fn ask(jaquez: &Inbound, call: PeerRequest) -> Result<PeerResponse, Status> {
     match call {
-        Call::Greet(greeting) => {
-            let answer = jaquez
-                .greet(Request::new(greeting.as_ref().clone()))
-                .await?;
-            Ok(Answer::Greet(answer.into_inner()))
-        }
-        Call::Push(frame) => {
-            let answer = jaquez.push(Request::new(frame)).await?;
-            Ok(Answer::Push(answer.into_inner()))
+        PeerRequest::Greet(greeting) => jaquez.greet(&greeting, None).map(PeerResponse::Greet),
+        PeerRequest::Push(frame) => {
+            let (_, response) = jaquez.push(&frame, None).await?;
+            Ok(PeerResponse::Push(response))
         }
     }
 }
@@ -127,22 +121,22 @@ fn calls() -> (GreetRequest, Vec<PushFrame>) {
     let (mut greeting, mut pushes) = (None, Vec::new());
     for (call, _) in runtime().block_on(talk(&full_server())) {
         match call {
-            Call::Greet(it) => greeting = Some(it.as_ref().clone()),
-            Call::Push(frame) => pushes.push(frame),
+            PeerRequest::Greet(it) => greeting = Some(it.as_ref().clone()),
+            PeerRequest::Push(frame) => pushes.push(frame),
         }
     }
     (greeting.unwrap(), pushes)
 }
 
 /// Returns the service of Jaquez after the greeting of Riley.
-async fn greeted(greeting: &GreetRequest) -> Inbound {
+fn greeted(greeting: &GreetRequest) -> Inbound {
     let jaquez = Inbound::new(server("Jaquez"), &Log::off());
-    jaquez.greet(Request::new(greeting.clone())).await.unwrap();
+    jaquez.greet(greeting, None).unwrap();
     jaquez
 }
 
 async fn take(jaquez: &Inbound, pushes: &[PushFrame]) {
     for frame in pushes {
-        jaquez.push(Request::new(frame.clone())).await.unwrap();
+        jaquez.push(frame, None).await.unwrap();
     }
 }

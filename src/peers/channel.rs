@@ -1,276 +1,308 @@
-//! One HTTP/2 connection to a neighbour, below tonic's generated client.
+//! The connection to one neighbour: tonic's channel, and the push stream over it.
 //!
-//! It is dialled when it is first needed, and again whenever it was lost. What
-//! tonic's own channel does for many callers costs a call two writes, so that
-//! its receiver wakes twice, and six tasks that wake each other. A link makes one
-//! call at a time, and every report crosses several links: here a call leaves in
-//! one write, and wakes the task of its connection and then the link again.
+//! An attempt of a push sends its batch into the stream that is open, or opens one,
+//! and awaits the acknowledgement. It takes the stream out of the channel and puts it
+//! back on success only, so a stream that broke or was too slow is dropped, and the
+//! next attempt opens another.
 
-use std::future::Future;
+use std::error::Error;
 use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
-use h2::{Ping, PingPong, RecvStream};
-use http::header::USER_AGENT;
-use http::{HeaderValue, Request, Response};
-use http_body::Frame;
+use futures_util::FutureExt;
+use http::uri::InvalidUri;
+use http::{Response, Uri};
 use http_body_util::BodyExt;
 use humantime::format_duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
-use tonic::Status;
+use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
-use tower::Service;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+use tower::service_fn;
+use tower::util::MapResponse;
 
-use crate::metrics::AtomicInstant;
+use crate::model::address::Address;
+use crate::proto::propagate_client::PropagateClient;
+use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use crate::tls::{Credentials, Subject};
 
-use super::served;
+use super::PeerSettings;
+use super::closable::Closable;
+use super::dial::Dialer;
+use super::policy::{Caller, PeerRequest, cause_of, stack};
+use super::wire::MAX_PUSH_BYTES;
 
-/// Largest head of an answer, in bytes.
-const MAX_HEAD: u32 = 16 * 1024;
+/// Maximum size of the headers of a response, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
-/// What a status says besides its words. Nobody here reads it, and tonic panics
-/// where it is not what it should be.
-const DETAILS: &str = "grpc-status-details-bin";
+/// HTTP/2 window of a response and of a connection, in bytes: what a neighbour can
+/// make this server buffer. Acknowledgements have a few bytes.
+const RESPONSE_WINDOW_BYTES: u32 = 64 * 1024;
 
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("proxyherd/", env!("CARGO_PKG_VERSION")));
+/// Maximum number of abandoned streams whose batch is still in this server's memory.
+/// Beyond it the connection is closed, which frees them. Only a neighbour that answers
+/// pings and reads nothing comes here.
+const MAX_ABANDONED: usize = 8;
 
-/// What a connection runs over.
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Details of a status. Nothing here reads them, and tonic's client panics if they
+/// are not base64.
+const STATUS_DETAILS: &str = "grpc-status-details-bin";
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for S {}
+type Client = PropagateClient<MapResponse<Channel, fn(Response<Body>) -> Response<Body>>>;
 
-/// A connection being made.
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Wire>>> + Send>>;
-
-/// The waits of a connection, each with its limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Of making it.
-    pub(super) connect: Duration,
-    /// Of the silence before a ping,
-    pub(super) keep_alive: Duration,
-    /// and of the answer to that.
-    pub(super) keep_alive_timeout: Duration,
+/// Returns a caller for the server at `address`: the tower stack over one connection
+/// at a time, by TCP. Must be called within a runtime.
+///
+/// # Errors
+///
+/// `address` is not part of a valid URI.
+pub fn dial(address: &Address, settings: &PeerSettings) -> Result<Caller, InvalidUri> {
+    let origin = format!("http://{address}").parse()?;
+    let dialer = Dialer::tcp(address);
+    Ok(caller(dialer, origin, settings.attempt, settings))
 }
 
-/// A connection to one server, whoever holds a clone of this.
+/// Returns a caller as [`dial`] does, by TCP and TLS. The server must show a
+/// certificate for `subject`, whatever the host is called. Each connection is made with
+/// what `credentials` hold at that moment. A refusal fails the calls, with its cause as
+/// their status. Must be called within a runtime.
+///
+/// # Errors
+///
+/// `subject` is not part of a valid URI.
+pub fn dial_secure(
+    address: &Address,
+    settings: &PeerSettings,
+    credentials: &Arc<Credentials>,
+    subject: &Subject,
+) -> Result<Caller, InvalidUri> {
+    let origin = format!("https://{subject}").parse()?;
+    let dialer = Dialer::tls(address, credentials, subject);
+    // Of three round trips, two are for TLS.
+    Ok(caller(dialer, origin, settings.attempt * 2, settings))
+}
+
+fn caller(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettings) -> Caller {
+    let channel = PeerChannel(Arc::new(Shared::new(dialer, origin, max_dial, settings)));
+    let attempt = move |request: PeerRequest| {
+        let channel = channel.clone();
+        async move {
+            match request {
+                PeerRequest::Greet(request) => channel.greet(&request).await.map(Into::into),
+                PeerRequest::Push(frame) => channel.push(frame).await.map(Into::into),
+            }
+        }
+    };
+    stack(settings, service_fn(attempt))
+}
+
+/// One connection and one push stream at a time. Clones share both.
 #[derive(Clone)]
-pub(super) struct Channel(Arc<Shared>);
+struct PeerChannel(Arc<Shared>);
 
 struct Shared {
-    connect: Box<dyn Fn() -> Connecting + Send + Sync>,
-    limits: Limits,
-    /// Of the latest connection. Held for a look, never across an await.
-    state: Mutex<watch::Receiver<State>>,
+    endpoint: Endpoint,
+    max_dial: Duration,
+    /// Held for a few reads and writes, never across an await.
+    state: Mutex<ChannelState>,
 }
 
-/// How a connection is.
-#[derive(Clone)]
-enum State {
-    Dialling,
-    /// With when it was heard last.
-    Open(SendRequest<Bytes>, Arc<AtomicInstant>),
-    /// It was lost, or never came about, for this reason.
-    Over(String),
+struct ChannelState {
+    dialer: Dialer,
+    open: OpenChannel,
 }
 
-impl Channel {
-    /// A channel that `connect` makes connections for, none of them yet.
-    pub(super) fn new(
-        connect: impl Fn() -> Connecting + Send + Sync + 'static,
-        limits: Limits,
-    ) -> Self {
-        let (_, never) = watch::channel(State::Over("not yet dialled".to_owned()));
-        Self(Arc::new(Shared {
-            connect: Box::new(connect),
-            limits,
-            state: Mutex::new(never),
-        }))
-    }
+/// A channel of tonic, with all that goes when it is replaced.
+struct OpenChannel {
+    client: Client,
+    /// The stream that the next push uses; `None` while a push uses it.
+    stream: Option<PushStream>,
+    /// Streams that tonic still sends or receives on.
+    sending: Vec<Weak<()>>,
+    /// Closes the connection.
+    _close: DropGuard,
+}
 
-    /// The connection that there is, or a new one. It is made by a task of its
-    /// own: a call that is given up does not give up the dial, which the next
-    /// call finds further on.
-    fn connection(&self) -> watch::Receiver<State> {
-        let shared = &self.0;
-        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = matches!(*state.borrow(), State::Over(_)) || state.has_changed().is_err();
-        if is_over {
-            let (writer, fresh) = watch::channel(State::Dialling);
-            tokio::spawn(keep((shared.connect)(), shared.limits, writer));
-            *state = fresh;
+/// An open stream of pushes, without a push in flight.
+struct PushStream {
+    frames: mpsc::Sender<PushFrame>,
+    responses: Streaming<PushResponse>,
+}
+
+impl Shared {
+    fn new(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettings) -> Self {
+        let agent = concat!("proxyherd/", env!("CARGO_PKG_VERSION"));
+        let endpoint = Endpoint::from(origin)
+            .user_agent(agent)
+            .expect("the name of this program is a header value")
+            .http2_keep_alive_interval(settings.keep_alive)
+            .keep_alive_timeout(settings.keep_alive_timeout)
+            .keep_alive_while_idle(true)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .initial_stream_window_size(RESPONSE_WINDOW_BYTES)
+            .initial_connection_window_size(RESPONSE_WINDOW_BYTES);
+        let open = open_channel(&endpoint, &dialer, max_dial);
+        Self {
+            endpoint,
+            max_dial,
+            state: Mutex::new(ChannelState { dialer, open }),
         }
-        state.clone()
     }
 
-    /// Sends a request and gives its answer as it begins.
-    pub(super) async fn exchange(
+    fn state(&self) -> MutexGuard<'_, ChannelState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the open stream, if there is one, and a client to open another.
+    fn take(&self) -> (Client, Option<PushStream>) {
+        let mut state = self.current();
+        (state.open.client.clone(), state.open.stream.take())
+    }
+
+    fn client(&self) -> Client {
+        self.current().open.client.clone()
+    }
+
+    /// Replaces a channel that is outdated or stuck.
+    fn current(&self) -> MutexGuard<'_, ChannelState> {
+        let mut state = self.state();
+        let ChannelState { dialer, open } = &mut *state;
+        if dialer.is_outdated() || open.is_stuck() {
+            *open = open_channel(&self.endpoint, dialer, self.max_dial);
+        }
+        state
+    }
+}
+
+impl OpenChannel {
+    fn is_stuck(&mut self) -> bool {
+        self.sending.retain(|stream| stream.strong_count() > 0);
+        self.sending.len() > MAX_ABANDONED
+    }
+}
+
+impl PeerChannel {
+    async fn greet(&self, request: &GreetRequest) -> Result<GreetResponse, Status> {
+        let mut client = self.0.client();
+        let response = client.greet(request.clone()).await?;
+        Ok(response.into_inner())
+    }
+
+    /// Makes one attempt of a push. May be dropped at any time: then its stream ends.
+    async fn push(&self, frame: PushFrame) -> Result<PushResponse, Status> {
+        let (client, stream) = self.0.take();
+        let pushed = match stream.map(|stream| stream.send(frame.clone())) {
+            Some(Some(stream)) => stream.response().await,
+            Some(None) | None => self.open_stream(client, frame).await,
+        };
+        let (response, stream) = pushed.map_err(broken)?;
+        self.0.state().open.stream = Some(stream);
+        Ok(response)
+    }
+
+    /// Opens a stream with its first push, which is sent before the neighbour answers
+    /// at all.
+    async fn open_stream(
         &self,
-        request: Request<Bytes>,
-    ) -> Result<Response<Answer>, Status> {
-        let mut connection = self.connection();
-        let (sender, heard) = opened(&mut connection).await?;
-        match send(sender, request).await {
-            Ok(mut answer) => {
-                heard.set(Instant::now());
-                answer.headers_mut().remove(DETAILS);
-                Ok(answer.map(Answer))
+        mut client: Client,
+        frame: PushFrame,
+    ) -> Result<(PushResponse, PushStream), Status> {
+        let (frames, requests) = mpsc::channel(1);
+        let alive = Arc::new(());
+        self.0.state().open.sending.push(Arc::downgrade(&alive));
+        let requests = ReceiverStream::new(requests).map(move |frame| {
+            let _until_dropped = &alive;
+            frame
+        });
+        frames
+            .try_send(frame)
+            .map_err(|_| Status::internal("a new channel has no room"))?;
+        let responses = client.push(requests).await?.into_inner();
+        PushStream { frames, responses }.response().await
+    }
+}
+
+impl PushStream {
+    /// Sends a batch; `None` if the stream has ended meanwhile, or the neighbour
+    /// acknowledged what was not sent.
+    fn send(mut self, frame: PushFrame) -> Option<Self> {
+        let is_idle = self.responses.message().now_or_never().is_none();
+        let is_sent = is_idle && self.frames.try_send(frame).is_ok();
+        is_sent.then_some(self)
+    }
+
+    /// Waits for the response to what was sent.
+    async fn response(mut self) -> Result<(PushResponse, Self), Status> {
+        match self.responses.message().await? {
+            Some(response) => Ok((response, self)),
+            None => Err(Status::unavailable("it closed the push stream")),
+        }
+    }
+}
+
+/// Opens a channel that dials at its first call, and again whenever its connection was
+/// lost.
+fn open_channel(endpoint: &Endpoint, dialer: &Dialer, max_dial: Duration) -> OpenChannel {
+    let close = CancellationToken::new();
+    let (connect, closed) = (dialer.connector(), close.clone());
+    let connector = service_fn(move |_: Uri| {
+        // A task of its own: an attempt that is given up does not stop the dial, and
+        // the next attempt finds it further on.
+        let dialled = AbortOnDropHandle::new(tokio::spawn(timeout(max_dial, connect())));
+        let closed = closed.clone().cancelled_owned();
+        async move {
+            let stream = dialled.await?.map_err(|_| too_late(max_dial))??;
+            let closing = async move {
+                closed.await;
+                "this server closed it".to_owned()
+            };
+            Ok::<_, io::Error>(TokioIo::new(Closable::new(stream, closing)))
+        }
+    });
+    let channel = endpoint.connect_with_connector_lazy(connector);
+    let strip: fn(Response<Body>) -> Response<Body> = strip_details;
+    let client = PropagateClient::new(MapResponse::new(channel, strip));
+    OpenChannel {
+        client: client.max_decoding_message_size(MAX_PUSH_BYTES),
+        stream: None,
+        sending: Vec::new(),
+        _close: close.drop_guard(),
+    }
+}
+
+fn too_late(max_dial: Duration) -> io::Error {
+    let limit = format_duration(max_dial);
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("no connection within {limit}"),
+    )
+}
+
+/// A push is idempotent, so one whose stream or connection broke may be tried again,
+/// whatever the error says.
+fn broken(status: Status) -> Status {
+    if status.source().is_none() {
+        return status;
+    }
+    Status::unavailable(cause_of(&status))
+}
+
+/// Removes [`STATUS_DETAILS`] from a response, before tonic reads them.
+fn strip_details(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().remove(STATUS_DETAILS);
+    response.map(|body| {
+        Body::new(body.map_frame(|mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                trailers.remove(STATUS_DETAILS);
             }
-            Err(error) => Err(explain(error, &connection)),
-        }
-    }
-}
-
-impl Service<Request<Body>> for Channel {
-    type Response = Response<Answer>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Status>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let channel = self.clone();
-        Box::pin(async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
-            channel.exchange(Request::from_parts(head, body)).await
-        })
-    }
-}
-
-async fn opened(
-    connection: &mut watch::Receiver<State>,
-) -> Result<(SendRequest<Bytes>, Arc<AtomicInstant>), Status> {
-    let state = connection.wait_for(|state| !matches!(state, State::Dialling));
-    match state.await.as_deref() {
-        Ok(State::Open(sender, heard)) => Ok((sender.clone(), heard.clone())),
-        Ok(State::Over(cause)) => Err(Status::unavailable(cause.clone())),
-        Ok(State::Dialling) | Err(_) => Err(Status::unavailable("its connection has ended")),
-    }
-}
-
-/// Sends a request and waits for the head of its answer. Between the head of the
-/// request and its body nothing is awaited, so that both leave together.
-async fn send(
-    sender: SendRequest<Bytes>,
-    request: Request<Bytes>,
-) -> Result<Response<RecvStream>, h2::Error> {
-    let (mut head, body) = request.into_parts();
-    head.headers.insert(USER_AGENT, AGENT);
-    let mut sender = sender.ready().await?;
-    let (answer, mut stream) = sender.send_request(Request::from_parts(head, ()), false)?;
-    stream.send_data(body, true)?;
-    answer.await
-}
-
-/// Why a call failed: for what the connection ended, if it did.
-fn explain(error: h2::Error, connection: &watch::Receiver<State>) -> Status {
-    match &*connection.borrow() {
-        State::Over(cause) => Status::unknown(cause.clone()),
-        _ => Status::from_error(Box::new(error)),
-    }
-}
-
-/// The life of a connection. It ends when nobody has a use for it any more.
-async fn keep(connecting: Connecting, limits: Limits, state: watch::Sender<State>) {
-    tokio::select! {
-        cause = live(connecting, limits, &state) => drop(state.send_replace(State::Over(cause))),
-        () = state.closed() => {}
-    }
-}
-
-/// Makes a connection and drives it until it is lost. Gives the reason.
-async fn live(connecting: Connecting, limits: Limits, state: &watch::Sender<State>) -> String {
-    let stream = match timeout(limits.connect, connecting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return error.to_string(),
-        Err(_) => return format!("no connection within {}", format_duration(limits.connect)),
-    };
-    let (sender, mut connection) = match builder().handshake(stream).await {
-        Ok(made) => made,
-        Err(error) => return error.to_string(),
-    };
-    let pings = connection.ping_pong().expect("they are taken once");
-    let heard = Arc::new(AtomicInstant::default());
-    state.send_replace(State::Open(sender, heard.clone()));
-    tokio::select! {
-        ended = connection => match ended {
-            Ok(()) => "it closed the connection".to_owned(),
-            Err(error) => format!("the connection broke: {error}"),
-        },
-        () = silence(pings, limits, &heard) => format!(
-            "it did not answer a ping within {}",
-            format_duration(limits.keep_alive_timeout)
-        ),
-    }
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(served::STREAM_WINDOW)
-        .initial_connection_window_size(served::CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEAD);
-    builder
-}
-
-/// Resolves when the other side went silent without closing: nothing was heard
-/// for long, nor was a ping answered in time.
-async fn silence(mut pings: PingPong, limits: Limits, heard: &AtomicInstant) {
-    loop {
-        let rest = limits.keep_alive.saturating_sub(heard.get().elapsed());
-        if !rest.is_zero() {
-            sleep(rest).await;
-            continue;
-        }
-        match timeout(limits.keep_alive_timeout, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => heard.set(Instant::now()),
-            // The connection ends by itself.
-            Ok(Err(_)) => std::future::pending().await,
-            Err(_) => return,
-        }
-    }
-}
-
-/// The body of an answer as it comes.
-#[derive(Debug)]
-pub(super) struct Answer(RecvStream);
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = h2::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        let stream = &mut self.0;
-        if let Some(data) = ready!(stream.poll_data(context)) {
-            let taken = data.and_then(|data| {
-                stream.flow_control().release_capacity(data.len())?;
-                Ok(Frame::data(data))
-            });
-            return Poll::Ready(Some(taken));
-        }
-        let trailers = ready!(stream.poll_trailers(context))?;
-        Poll::Ready(trailers.map(|mut trailers| {
-            trailers.remove(DETAILS);
-            Ok(Frame::trailers(trailers))
+            frame
         }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
+    })
 }

@@ -1,9 +1,9 @@
-//! The `Propagate` service: takes greetings and pushes of neighbours, and turns
-//! strangers away with words.
+//! Greetings and pushes of neighbours: judges them, merges them, and names the cause of
+//! a rejection.
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::Status;
 use tracing::{debug, info};
 
 use crate::gateway::Gateway;
@@ -11,19 +11,19 @@ use crate::line_protocol::reply;
 use crate::log::{Log, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
-use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use crate::replication::NeighbourId;
 use crate::replication::replica::{GreetReply, Rejection};
 
 use super::admission;
 use super::incoming::OtherEnd;
 use super::wire::{self, PushError};
 
-/// How many reports are merged before other tasks get their turn: half a
+/// Number of reports that are merged before other tasks get their turn: half a
 /// millisecond's work, and enough to be merged well together.
-const CHUNK: usize = 1024;
+const MERGE_CHUNK: usize = 1024;
 
-/// What neighbours call.
+/// The receiving side of replication, of one server.
 #[derive(Debug)]
 pub struct Inbound {
     gateway: Arc<Gateway>,
@@ -31,8 +31,8 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// The service of one server. Once the server's board is closed it takes
-    /// nothing.
+    /// Makes the receiving side of one server. It rejects everything once the server
+    /// shuts down.
     pub fn new(gateway: Arc<Gateway>, log: &Log) -> Self {
         Self {
             gateway,
@@ -40,87 +40,97 @@ impl Inbound {
         }
     }
 
-    /// The server behind it.
+    /// The state of the server.
     pub(super) fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }
 
-    fn take_greeting(&self, request: &Request<GreetRequest>) -> Result<GreetResponse, Status> {
+    /// Answers a greeting. `other_end` is `None` outside a connection.
+    ///
+    /// # Errors
+    ///
+    /// The status of the rejection. Then nothing of the greeting counts.
+    pub fn greet(
+        &self,
+        request: &GreetRequest,
+        other_end: Option<&OtherEnd>,
+    ) -> Result<GreetResponse, Status> {
         self.check_draining()?;
         let replica = self.gateway.replica();
-        let other_end = request.extensions().get();
-        self.check_sender(other_end, &request.get_ref().sender)?;
-        let welcome = replica
-            .accept_greeting(&wire::greeting(request.get_ref()))
-            .map_err(status)?;
-        self.note_welcome(&welcome, other_end);
-        Ok(wire::greet_response(replica, &welcome))
+        self.check_sender(other_end, &request.sender)?;
+        let reply = replica.accept_greeting(&wire::greeting(request)).map_err(status)?;
+        self.note_greeting(&reply, other_end);
+        Ok(wire::greet_response(replica, &reply))
     }
 
-    /// Merges a push, in pieces. A call that is cancelled half-way has merged
-    /// some reports, which does no harm, and counts none as applied.
-    pub(super) async fn take_push(
+    /// Merges a push, in pieces, and returns its sender and the acknowledgement.
+    /// `other_end` is `None` outside a connection. If the future is dropped, some
+    /// reports may be merged, which does no harm, and none count as applied.
+    ///
+    /// # Errors
+    ///
+    /// The status of the rejection. Then nothing of the push applies.
+    pub async fn push(
         &self,
         frame: &PushFrame,
         other_end: Option<&OtherEnd>,
-    ) -> Result<PushResponse, Status> {
+    ) -> Result<(NeighbourId, PushResponse), Status> {
         self.check_draining()?;
         let replica = self.gateway.replica();
         let push = wire::read_push(frame).map_err(push_status)?;
         self.check_sender(other_end, push.header.sender)?;
-        let intake = replica.begin_push(&push.header).map_err(status)?;
+        let pending = replica.begin_push(&push.header).map_err(status)?;
         let reports = push.reports().map_err(push_status)?;
-        let name = replica.name_of(intake.neighbour);
+        let neighbour = pending.neighbour;
+        let name = replica.name_of(neighbour);
         self.note_connected(name, other_end);
         self.note_reports(name, &reports);
-        let traffic = self.gateway.board().traffic(intake.neighbour);
-        for chunk in reports.chunks(CHUNK) {
+        let traffic = self.gateway.board().traffic(neighbour);
+        for chunk in reports.chunks(MERGE_CHUNK) {
             let now = self.gateway.clock().now();
-            let tally = replica.merge(&intake, chunk, now);
-            traffic.received(tally);
-            if tally.newer > 0 {
+            let stats = replica.merge(&pending, chunk, now);
+            traffic.received(stats);
+            if stats.newer > 0 {
                 self.gateway.board().notify_changes();
             }
-            if chunk.len() == CHUNK {
+            if chunk.len() == MERGE_CHUNK {
                 tokio::task::yield_now().await;
             }
         }
-        let applied_sequence = replica.finish_push(&intake).map_err(status)?;
+        let applied_sequence = replica.finish_push(&pending).map_err(status)?;
         traffic.batches_received.add(1);
-        Ok(PushResponse { applied_sequence })
+        Ok((neighbour, PushResponse { applied_sequence }))
     }
 
     fn check_draining(&self) -> Result<(), Status> {
-        match self.gateway.board().is_closing() {
-            true => Err(Status::unavailable(
-                "this server is shutting down: try again later",
-            )),
-            false => Ok(()),
+        if self.gateway.board().is_closing() {
+            return Err(shutting_down());
         }
+        Ok(())
     }
 
-    /// With TLS, a server speaks for itself only.
+    /// With TLS, the sender must be the holder of the certificate.
     fn check_sender(&self, other_end: Option<&OtherEnd>, sender: &str) -> Result<(), Status> {
         let herd = &self.gateway.replica().identity().herd;
         let checked = admission::check_sender(other_end, sender, herd);
         checked.inspect_err(|_| self.gateway.counts().refused_by_name().add(1))
     }
 
-    fn note_welcome(&self, welcome: &GreetReply, other_end: Option<&OtherEnd>) {
-        let name = self.gateway.replica().name_of(welcome.neighbour);
+    fn note_greeting(&self, reply: &GreetReply, other_end: Option<&OtherEnd>) {
+        let name = self.gateway.replica().name_of(reply.neighbour);
         if !self.note_connected(name, other_end) {
             debug!("{name} greets again");
         }
-        if welcome.is_new {
-            // What this incarnation of it does not have, our link must send it.
+        if reply.is_new {
+            // Our link must send it what this incarnation of it does not have.
             let board = self.gateway.board();
-            board.ring_greet(welcome.neighbour, welcome.greeter);
+            board.ring_greet(reply.neighbour, reply.greeter);
         }
     }
 
-    /// Gives whether the connection is a new one of the neighbour.
+    /// Returns true if the connection is a new one of the neighbour.
     fn note_connected(&self, name: &Name, other_end: Option<&OtherEnd>) -> bool {
-        let new = other_end.filter(|other_end| other_end.is_known_as(name));
+        let new = other_end.filter(|other_end| other_end.set_neighbour(name));
         if let Some(other_end) = new {
             info!("neighbour {name} connected from {}", other_end.address);
         }
@@ -143,26 +153,15 @@ impl Inbound {
     }
 }
 
-#[tonic::async_trait]
-impl Propagate for Inbound {
-    async fn greet(
-        &self,
-        request: Request<GreetRequest>,
-    ) -> Result<Response<GreetResponse>, Status> {
-        self.take_greeting(&request).map(Response::new)
-    }
-
-    async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
-        let other_end = request.extensions().get();
-        let taken = self.take_push(request.get_ref(), other_end).await;
-        taken.map(Response::new)
-    }
+/// Returns the status of greetings and pushes while the server shuts down.
+pub(super) fn shutting_down() -> Status {
+    Status::unavailable("this server is shutting down: try again later")
 }
 
-/// The status that goes with a refusal; its words are the refusal's.
-fn status(refusal: Rejection) -> Status {
-    let words = refusal.to_string();
-    match refusal {
+/// Returns the status of a rejection, with its text.
+fn status(rejection: Rejection) -> Status {
+    let words = rejection.to_string();
+    match rejection {
         Rejection::Malformed(_) => Status::invalid_argument(words),
         Rejection::IncompatibleVersion(_)
         | Rejection::WrongIncarnation

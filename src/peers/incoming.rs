@@ -1,9 +1,8 @@
-//! Connections to the peer port: how many there may be, how long they may take
-//! to show who they are, and who is behind each.
+//! Connections to the peer port: their limits, their certificates, and what is known of
+//! the other end of each.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,6 +14,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 use tracing::{Instrument, Span, info, warn};
 
 use crate::gateway::Gateway;
@@ -25,104 +26,117 @@ use crate::net::{
 };
 use crate::tls::{self, Credentials, HandshakeError, HandshakeErrorKind, PeerIdentity};
 
-/// Most connections to a peer port. A neighbour has one; the rest is for
-/// operators, and a bound for strangers.
+use super::closable::{ByteStream, Closable};
+
+/// Maximum number of connections to a peer port. A neighbour has one; the rest is for
+/// operators, and bounds strangers.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// Most of those that have not shown yet who they are.
+/// Maximum number of connections that have not sent a first byte, or not finished the
+/// TLS handshake.
 const MAX_HANDSHAKES: usize = 256;
 
-/// One refusal is written in this time.
-const TELL_PAUSE: Duration = Duration::from_secs(1);
+/// Minimum time between two log lines about rejected connections.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What who speaks HTTP/2 in plaintext hears at a port for TLS, in its own
-/// language (RFC 9113, section 6): an empty SETTINGS, and a GOAWAY for
-/// INADEQUATE_SECURITY with the words behind it.
-const FAREWELL: &[u8] = b"\
+/// The reply to plaintext HTTP/2 on a port for TLS, in HTTP/2 (RFC 9113, section 6): an
+/// empty SETTINGS, and a GOAWAY with INADEQUATE_SECURITY and a text.
+const PLAINTEXT_REPLY: &[u8] = b"\
     \0\0\0\x04\0\0\0\0\0\
     \0\0\x1c\x07\0\0\0\0\0\
     \0\0\0\0\0\0\0\x0cthis port is for TLS";
 
-/// Hands the connections of `listener` on, as they begin to speak; closes those
-/// that do not within `limit`, since whoever speaks HTTP/2 speaks first. With
-/// `credentials`, only those of others of the same CA come that far, and stay for
-/// as long as they would be let in. Those that are refused are counted with
-/// `gateway`. Must run in the server's span.
-pub async fn accept<L: Listen>(
+/// Sends the connections of `listener` on as soon as they send a first byte, and closes
+/// those that do not within `limit`: in HTTP/2 the client sends first. With
+/// `credentials`, only connections with a certificate of the same CA are accepted, and
+/// stay for as long as they would be accepted again. All of them close when `port`
+/// closes. Rejected ones are counted with `gateway`. Must run in the server's span.
+pub(super) async fn accept<L: Listen>(
     mut listener: L,
     limit: Duration,
     credentials: Option<Arc<Credentials>>,
     gateway: Arc<Gateway>,
-    ready: mpsc::Sender<Connection>,
+    port: CancellationToken,
+    accepted: mpsc::Sender<Connection>,
 ) -> Infallible {
-    let crowd = EvictingLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
+    let slots = EvictingLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
     let mut handshakes = Handshakes::new(MAX_HANDSHAKES);
-    let hall = Arc::new(Hall::new(limit, credentials, gateway));
+    let entrance = Arc::new(Entrance::new(limit, credentials, gateway, port));
     loop {
         let (stream, address) = listener.accept().await;
-        let (hall, crowd, ready) = (hall.clone(), crowd.clone(), ready.clone());
+        let (entrance, slots, accepted) = (entrance.clone(), slots.clone(), accepted.clone());
         handshakes.run(address.ip(), async move {
-            match hall.admit(stream).await {
-                Ok(guest) => {
-                    let place = crowd.enter(address.ip());
-                    let connection = Connection::new(guest, address, place, hall);
+            match entrance.admit(stream).await {
+                Ok(stream) => {
+                    let slot = slots.enter(address.ip());
+                    let connection = Connection::new(stream, address, slot, entrance);
                     // Fails only when the port is closed.
-                    let _ = ready.send(connection).await;
+                    let _ = accepted.send(connection).await;
                 }
-                Err(Some(refusal)) => hall.tell(address, &refusal),
+                Err(Some(refusal)) => entrance.log(address, &refusal),
                 Err(None) => {}
             }
         });
     }
 }
 
-/// Where connections show who they are.
-struct Hall {
+/// The judgement of connections before they may make calls.
+struct Entrance {
     limit: Duration,
-    door: Option<TlsGate>,
+    gate: Option<TlsGate>,
     gateway: Arc<Gateway>,
+    port: CancellationToken,
     refusals: LogThrottle,
 }
 
-/// A connection that was let in.
-struct Guest {
-    stream: Box<dyn Duplex>,
-    /// Whom its certificate is for; `None` without TLS.
+/// A byte stream that was accepted.
+struct AcceptedStream {
+    stream: Box<dyn ByteStream>,
+    /// The subject of its certificate; `None` without TLS.
     holder: Option<PeerIdentity>,
-    /// What it showed, the certificate of its own first.
+    /// Its certificates, its own first.
     chain: Vec<CertificateDer<'static>>,
 }
 
-impl Hall {
-    fn new(limit: Duration, credentials: Option<Arc<Credentials>>, gateway: Arc<Gateway>) -> Self {
-        let door = |credentials| TlsGate {
+impl Entrance {
+    fn new(
+        limit: Duration,
+        credentials: Option<Arc<Credentials>>,
+        gateway: Arc<Gateway>,
+        port: CancellationToken,
+    ) -> Self {
+        let gate = |credentials| TlsGate {
             credentials,
             limit,
-            farewell: FAREWELL,
+            farewell: PLAINTEXT_REPLY,
             refused: gateway.counts().peers_refused().clone(),
         };
         Self {
             limit,
-            door: credentials.map(door),
-            refusals: LogThrottle::new(TELL_PAUSE),
+            gate: credentials.map(gate),
+            refusals: LogThrottle::new(LOG_INTERVAL),
             gateway,
+            port,
         }
     }
 
-    /// Lets a connection in that speaks; or says why it does not get in, where it
-    /// said anything.
-    async fn admit<S: Stream>(&self, mut stream: S) -> Result<Guest, Option<HandshakeError>> {
-        if let Some(door) = &self.door {
-            return door.pass(stream).await.map(Guest::secured);
+    /// Accepts a connection that sends something; otherwise returns the cause, if it
+    /// sent anything at all.
+    async fn admit<S: Stream>(
+        &self,
+        mut stream: S,
+    ) -> Result<AcceptedStream, Option<HandshakeError>> {
+        if let Some(gate) = &self.gate {
+            return gate.pass(stream).await.map(AcceptedStream::tls);
         }
         match timeout(self.limit, stream.first_byte()).await {
             Ok(Some(HANDSHAKE)) => {
-                let words = "it speaks TLS, and this port has none: set [security] in the config";
-                let refusal = HandshakeError::new(HandshakeErrorKind::Other, words);
+                let cause = "it speaks TLS, and this port has none: set [security] in the config";
+                let refusal = HandshakeError::new(HandshakeErrorKind::Other, cause);
                 self.count(&refusal);
                 Err(Some(refusal))
             }
-            Ok(Some(_)) => Ok(Guest::in_clear(stream)),
+            Ok(Some(_)) => Ok(AcceptedStream::plaintext(stream)),
             Ok(None) | Err(_) => Err(None),
         }
     }
@@ -132,32 +146,32 @@ impl Hall {
         refused.of(refusal.reason).add(1);
     }
 
-    fn tell(&self, address: SocketAddr, refusal: &HandshakeError) {
-        if let Some(untold) = self.refusals.turn() {
-            let others = unwritten(untold);
-            warn!("refused a connection from {address}: {refusal}{others}");
+    fn log(&self, address: SocketAddr, refusal: &HandshakeError) {
+        if let Some(suppressed) = self.refusals.turn() {
+            let others = unwritten(suppressed);
+            warn!("rejected a connection from {address}: {refusal}{others}");
         }
     }
 
-    /// Resolves when whoever showed these certificates may stay no longer, and
-    /// says why.
-    async fn dismissal(
+    /// Resolves with the cause when a connection with these certificates may stay no
+    /// longer.
+    async fn untrusted(
         self: Arc<Self>,
         address: SocketAddr,
         chain: Vec<CertificateDer<'static>>,
     ) -> String {
-        let Some(door) = &self.door else {
+        let Some(gate) = &self.gate else {
             return std::future::pending().await;
         };
-        let refusal = tls::standing(door.credentials.clone(), chain).await;
+        let refusal = tls::standing(gate.credentials.clone(), chain).await;
         self.count(&refusal);
         warn!("closed the connection from {address}: {refusal}");
         refusal.words
     }
 }
 
-impl Guest {
-    fn in_clear(stream: impl Stream) -> Self {
+impl AcceptedStream {
+    fn plaintext(stream: impl Stream) -> Self {
         Self {
             stream: Box::new(stream),
             holder: None,
@@ -165,7 +179,7 @@ impl Guest {
         }
     }
 
-    fn secured(stream: TlsServerStream<impl Stream>) -> Self {
+    fn tls(stream: TlsServerStream<impl Stream>) -> Self {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let chain: Vec<_> = chain
             .iter()
@@ -180,106 +194,115 @@ impl Guest {
     }
 }
 
-/// What bytes go through, both ways.
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-/// How most connections end.
+/// The usual end of a connection.
 const CLOSED: &str = "it closed the connection";
 
-/// One connection. Tells when it ends, if a neighbour was behind it, and why.
-pub struct Connection {
-    stream: Box<dyn Duplex>,
+/// The end of a connection whose server shuts down.
+const CLOSED_HERE: &str = "this server closed it";
+
+/// One connection. Logs its end and the reason, if a neighbour used it.
+pub(super) struct Connection {
+    stream: Closable,
     other_end: OtherEnd,
-    dismissal: Dismissal,
     span: Span,
 }
 
-type Dismissal = Pin<Box<dyn Future<Output = String> + Send>>;
-
-/// What is known of the other end of a connection.
+/// What is known of the other end of a connection. Clones are of the same connection.
 #[derive(Clone, Debug)]
 pub struct OtherEnd {
     pub(super) address: SocketAddr,
     neighbour: Arc<OnceLock<Name>>,
     holder: Option<Arc<PeerIdentity>>,
-    place: Arc<Slot>,
+    slot: Arc<Slot>,
     /// Why the connection ended, once it has.
     end: Arc<OnceLock<String>>,
+    close: CancellationToken,
 }
 
 impl OtherEnd {
-    /// The neighbour that has greeted over this connection, if one has. It may
-    /// be none any more.
+    /// The neighbour that has greeted over this connection, if one has. A reload may
+    /// have removed it since.
     pub(super) fn neighbour(&self) -> Option<&Name> {
         self.neighbour.get()
     }
 
-    /// Whom the certificate is for; `None` without TLS.
+    /// The subject of the certificate; `None` without TLS.
     pub(super) fn holder(&self) -> Option<&PeerIdentity> {
         self.holder.as_deref()
     }
 
-    /// The connection ends, for this reason, if it had not ended before.
-    pub(super) fn end(&self, words: String) {
-        let _ = self.end.set(words);
+    /// Closes the connection, for this reason.
+    pub(super) fn close(&self, reason: String) {
+        self.note_end(reason);
+        self.close.cancel();
     }
 
-    /// A neighbour was welcome over this connection. Gives whether it is the
-    /// first time.
-    pub(super) fn is_known_as(&self, name: &Name) -> bool {
+    /// Notes that a neighbour uses this connection. Returns true if it is the first
+    /// time.
+    pub(super) fn set_neighbour(&self, name: &Name) -> bool {
         let is_first = self.neighbour.get().is_none() && self.neighbour.set(name.clone()).is_ok();
         if is_first {
-            self.place.become_known();
+            self.slot.become_known();
         }
         is_first
+    }
+
+    /// Only the first reason counts.
+    fn note_end(&self, reason: String) {
+        let _ = self.end.set(reason);
     }
 }
 
 impl Connection {
-    fn new(guest: Guest, address: SocketAddr, place: Slot, hall: Arc<Hall>) -> Self {
-        let lost = place.lost();
-        let dismissed = hall.dismissal(address, guest.chain);
-        let dismissal = async move {
+    fn new(
+        accepted: AcceptedStream,
+        address: SocketAddr,
+        slot: Slot,
+        entrance: Arc<Entrance>,
+    ) -> Self {
+        let evicted = slot.lost();
+        let close = CancellationToken::new();
+        let (port, closed) = (entrance.port.clone(), close.clone());
+        let untrusted = entrance.untrusted(address, accepted.chain);
+        let closing = async move {
             tokio::select! {
-                () = lost => "it gave way to a newer one".to_owned(),
-                words = dismissed => words,
+                () = evicted => "it gave way to a newer one".to_owned(),
+                reason = untrusted => reason,
+                () = closed.cancelled() => CLOSED_HERE.to_owned(),
+                () = port.cancelled() => CLOSED_HERE.to_owned(),
             }
         };
         let other_end = OtherEnd {
             address,
             neighbour: Arc::default(),
-            holder: guest.holder.map(Arc::new),
-            place: Arc::new(place),
+            holder: accepted.holder.map(Arc::new),
+            slot: Arc::new(slot),
             end: Arc::default(),
+            close,
         };
         Self {
-            stream: guest.stream,
+            stream: Closable::new(accepted.stream, closing.in_current_span()),
             other_end,
-            dismissal: Box::pin(dismissal.in_current_span()),
             span: Span::current(),
         }
     }
 
-    /// Who is at the other end.
-    pub(super) fn other_end(&self) -> &OtherEnd {
-        &self.other_end
-    }
-
-    /// Resolves when this server has to end the connection, and says why.
-    pub(super) fn dismissal(&mut self) -> Dismissal {
-        std::mem::replace(&mut self.dismissal, Box::pin(std::future::pending()))
-    }
-
     fn note_error<T>(&mut self, result: &io::Result<T>) {
         if let Err(error) = result {
-            self.other_end.end(match error.kind() {
-                // With TLS, to close without saying so.
+            self.other_end.note_end(match error.kind() {
+                // With TLS: a close without an alert.
                 io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
                 _ => tls::refusal(error).map_or_else(|| error.to_string(), |tls| tls.words),
             });
         }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = OtherEnd;
+
+    fn connect_info(&self) -> OtherEnd {
+        self.other_end.clone()
     }
 }
 
@@ -292,13 +315,13 @@ impl fmt::Debug for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Calls that have not ended yet may hold it.
-        self.other_end.place.leave();
+        self.other_end.slot.leave();
         if let Some(name) = self.other_end.neighbour.get() {
             let address = self.other_end.address;
             let end = self.other_end.end.get();
-            let end = end.map_or("this server closed it", String::as_str);
-            let tell = || info!("neighbour {name} from {address} is gone: {end}");
-            self.span.in_scope(tell);
+            let end = end.map_or(CLOSED_HERE, String::as_str);
+            let log = || info!("neighbour {name} from {address} is gone: {end}");
+            self.span.in_scope(log);
         }
     }
 }
@@ -314,7 +337,7 @@ impl AsyncRead for Connection {
         if let Poll::Ready(result) = &read {
             self.note_error(result);
             if result.is_ok() && buffer.filled().len() == before && buffer.remaining() > 0 {
-                self.other_end.end(CLOSED.to_owned());
+                self.other_end.note_end(CLOSED.to_owned());
             }
         }
         read

@@ -36,7 +36,7 @@ use crate::replication::{Incarnation, NeighbourId};
 
 use super::PeerSettings;
 use super::backoff::Backoff;
-use super::policy::{Answer, Call, Caller, Failure};
+use super::policy::{CallError, Caller, PeerRequest, PeerResponse};
 use super::progress::LagTracker;
 use super::wire::{self, MAX_PUSH_BYTES, PushWriter};
 
@@ -157,7 +157,7 @@ impl Link {
                 End::Rejected(status) if refusals < MOST_REFUSALS => {
                     debug!("greets {} again: {}", self.name, status.message());
                 }
-                End::Rejected(status) => return Err(Failure::Rejected(status).to_string()),
+                End::Rejected(status) => return Err(CallError::Rejected(status).to_string()),
                 End::Down(reason) => return Err(reason),
             }
         }
@@ -171,14 +171,14 @@ impl Link {
         async move { gateway.board().new_incarnation(neighbour, greeted).await }
     }
 
-    async fn greet(&mut self) -> Result<(), Failure> {
+    async fn greet(&mut self) -> Result<(), CallError> {
         let greeting = self.gateway.replica().greeting(self.neighbour);
-        let call = Call::Greet(Arc::new(wire::greet_request(&greeting)));
+        let call = PeerRequest::Greet(Arc::new(wire::greet_request(&greeting)));
         let sent = Instant::now();
-        let Answer::Greet(answer) = self.call(call).await? else {
+        let PeerResponse::Greet(answer) = self.call(call).await? else {
             unreachable!("a greeting is answered as one");
         };
-        let incarnation = self.judge(&answer).map_err(Failure::NoAnswer)?;
+        let incarnation = self.judge(&answer).map_err(CallError::NoResponse)?;
         let replica = self.gateway.replica();
         self.outbox
             .start_at(replica, incarnation, answer.applied_sequence);
@@ -343,9 +343,9 @@ impl Link {
 
     async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
         let sent = Instant::now();
-        let applied = match self.call(Call::Push(frame)).await {
-            Ok(Answer::Push(answer)) => answer.applied_sequence,
-            Ok(Answer::Greet(_)) => unreachable!("a push is answered as one"),
+        let applied = match self.call(PeerRequest::Push(frame)).await {
+            Ok(PeerResponse::Push(answer)) => answer.applied_sequence,
+            Ok(PeerResponse::Greet(_)) => unreachable!("a push is answered as one"),
             Err(failure) => return Err(self.failed(span, failure)),
         };
         if applied < span.to {
@@ -378,21 +378,21 @@ impl Link {
         }
     }
 
-    fn failed(&mut self, span: Span, failure: Failure) -> End {
+    fn failed(&mut self, span: Span, failure: CallError) -> End {
         self.traffic().calls_failed.add(1);
         match failure {
-            Failure::Rejected(status) if status.code() == Code::FailedPrecondition => {
+            CallError::Rejected(status) if status.code() == Code::FailedPrecondition => {
                 End::Rejected(status)
             }
-            Failure::Rejected(_) => End::Down(failure.to_string()),
-            Failure::NoAnswer(_) => {
+            CallError::Rejected(_) => End::Down(failure.to_string()),
+            CallError::NoResponse(_) => {
                 self.outbox.shrink(span);
                 End::Down(failure.to_string())
             }
         }
     }
 
-    async fn call(&mut self, call: Call) -> Result<Answer, Failure> {
+    async fn call(&mut self, call: PeerRequest) -> Result<PeerResponse, CallError> {
         self.caller.ready().await?.call(call).await
     }
 

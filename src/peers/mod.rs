@@ -2,52 +2,53 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `link` | one task for each neighbour: greets it and pushes what it lacks |
-//! | `inbound` | the `Propagate` service: takes greetings and pushes |
-//! | `port` | the peer port: which services it offers |
-//! | `incoming` | its connections: how many, and who is behind each |
-//! | `served` | the life of one: its calls are read and answered in one task |
-//! | `calls` | what every call passes on its way to a service |
-//! | `places` | how many calls at a time |
-//! | `admission` | who may call what, by their certificate |
-//! | `policy` | the tower stack that every call to a neighbour goes through |
-//! | `refusals` | what is written of the calls that were refused |
-//! | `progress` | whether a neighbour keeps up |
+//! | `link` | the task for one neighbour: greets it and pushes what it lacks |
+//! | `policy` | the tower stack of calls to a neighbour: time limits, retries, budget |
+//! | `channel` | one attempt of a call: tonic's channel and the push stream over it |
+//! | `dial` | connections to a neighbour, by TCP or TLS |
 //! | `backoff` | the pauses of a link that is down |
-//! | `dial` | the way to a neighbour: how it is dialled, and who must answer |
-//! | `channel` | the HTTP/2 connection below that stack |
-//! | `unary` | one message into the body of a call or an answer, and out of it |
-//! | `wire` | messages into model types and back |
-//! | `protobuf` | the wire format of the one message that is read in place |
+//! | `progress` | whether a neighbour keeps up |
+//! | `port` | the peer port: tonic's server, its services and limits |
+//! | `incoming` | its connections |
+//! | `calls` | the tower layer that each call to it passes |
+//! | `admission` | which calls a certificate permits |
+//! | `call_limits` | how many calls run at a time |
+//! | `rejections` | the log of rejected calls |
+//! | `push_streams` | the `Propagate` service: the life of a push stream |
+//! | `inbound` | judges greetings and pushes, and merges reports |
+//! | `closable` | a byte stream that this side can close at any time |
+//! | `wire` | messages to model types and back |
+//! | `protobuf` | the wire format of the message that is read in place |
 //!
-//! The rules of replication are not here but in [`crate::replication`]; this folder
-//! gives them a network. It does not trust one: every wait has a limit, every
-//! message a size, and whatever fails is tried again at a measured pace.
+//! HTTP/2 and gRPC are tonic's. The rules of replication are in
+//! [`crate::replication`]; this folder gives them a network. It does not trust one:
+//! every wait has a limit, every message a size, and whatever fails is tried again with
+//! backoff.
 
 mod admission;
 mod backoff;
+mod call_limits;
 mod calls;
 mod channel;
+mod closable;
 mod dial;
 mod inbound;
 mod incoming;
 mod link;
-mod places;
 mod policy;
 mod port;
 mod progress;
 mod protobuf;
-mod refusals;
-mod served;
-mod unary;
+mod push_streams;
+mod rejections;
 mod wire;
 
-pub use channel::{Connecting, Wire};
-pub use dial::{Connect, dial, dial_secure, tcp, tls_stream};
+pub use channel::{dial, dial_secure};
+pub use dial::tls_stream;
 pub use inbound::Inbound;
-pub use incoming::{Connection, OtherEnd, accept};
+pub use incoming::OtherEnd;
 pub use link::Link;
-pub use policy::{Answer, Call, Caller, Failure, stack};
+pub use policy::{CallError, Caller, PeerRequest, PeerResponse, stack};
 pub use port::{Health, Port};
 
 use std::time::Duration;

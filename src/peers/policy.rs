@@ -5,7 +5,7 @@
 //! attempt; the call itself. That covers hiccups. Outages are the link's own
 //! affair, which tries again at a slower pace for as long as they last.
 //!
-//! Retry wraps our own [`Call`]s, which are cheap to clone, and not HTTP
+//! Retry wraps our own [`PeerRequest`]s, which are cheap to clone, and not HTTP
 //! requests, whose bodies are not.
 
 use std::error::Error;
@@ -37,57 +37,73 @@ const RETRIED_SHARE: f32 = 0.2;
 /// How long unspent retries count.
 const BUDGET_MEMORY: Duration = Duration::from_secs(10);
 
-/// A call to a neighbour. Cheap to clone.
+/// A request to a neighbour. Cheap to clone.
 #[derive(Clone, Debug)]
-pub enum Call {
-    /// Begin a link.
+pub enum PeerRequest {
+    /// Begins a link.
     Greet(Arc<GreetRequest>),
-    /// Hand over a batch.
+    /// Transfers a batch.
     Push(PushFrame),
 }
 
-/// What the neighbour answered.
+/// The response of a neighbour.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum PeerResponse {
     /// To a greeting.
     Greet(GreetResponse),
     /// To a push.
     Push(PushResponse),
 }
 
-/// A call that got no answer that helps.
-#[derive(Debug)]
-pub enum Failure {
-    /// The neighbour refused it, and says why.
-    Rejected(Status),
-    /// Nothing came, or not in time, or something went wrong on the way. The
-    /// neighbour may have done what was asked.
-    NoAnswer(String),
+impl From<GreetResponse> for PeerResponse {
+    fn from(response: GreetResponse) -> Self {
+        Self::Greet(response)
+    }
 }
 
-impl fmt::Display for Failure {
+impl From<PushResponse> for PeerResponse {
+    fn from(response: PushResponse) -> Self {
+        Self::Push(response)
+    }
+}
+
+/// Why a call failed, all its attempts included.
+#[derive(Debug)]
+pub enum CallError {
+    /// The neighbour rejected it, with this status.
+    Rejected(Status),
+    /// There was no response, or not in time, or the connection broke. The neighbour
+    /// may have applied the request.
+    NoResponse(String),
+}
+
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rejected(status) => write!(f, "refused: {}", status.message()),
-            Self::NoAnswer(cause) => f.write_str(cause),
+            Self::Rejected(status) => write!(f, "rejected: {}", status.message()),
+            Self::NoResponse(cause) => f.write_str(cause),
         }
     }
 }
 
-impl Error for Failure {}
+impl Error for CallError {}
 
 /// Calls one neighbour.
-pub type Caller = BoxCloneSyncService<Call, Answer, Failure>;
+pub type Caller = BoxCloneSyncService<PeerRequest, PeerResponse, CallError>;
 
 /// Puts the stack on top of `inner`, which makes one attempt of a call and
 /// fails with a [`Status`].
 pub fn stack<S>(settings: &PeerSettings, inner: S) -> Caller
 where
-    S: Service<Call, Response = Answer, Error = Status> + Clone + Send + Sync + 'static,
+    S: Service<PeerRequest, Response = PeerResponse, Error = Status>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     let stack = ServiceBuilder::new()
-        .map_err(Failure::from)
+        .map_err(CallError::from)
         .timeout(settings.attempt * 3 / 2)
         .retry(QuickRetries::new(settings.retries))
         .timeout(settings.attempt)
@@ -119,13 +135,13 @@ impl QuickRetries {
     }
 }
 
-impl Policy<Call, Answer, BoxError> for QuickRetries {
+impl Policy<PeerRequest, PeerResponse, BoxError> for QuickRetries {
     type Future = tokio::time::Sleep;
 
     fn retry(
         &mut self,
-        _: &mut Call,
-        result: &mut Result<Answer, BoxError>,
+        _: &mut PeerRequest,
+        result: &mut Result<PeerResponse, BoxError>,
     ) -> Option<Self::Future> {
         match result {
             Ok(_) => {
@@ -140,7 +156,7 @@ impl Policy<Call, Answer, BoxError> for QuickRetries {
         }
     }
 
-    fn clone_request(&mut self, call: &Call) -> Option<Call> {
+    fn clone_request(&mut self, call: &PeerRequest) -> Option<PeerRequest> {
         Some(call.clone())
     }
 }
@@ -157,15 +173,15 @@ fn may_pass(error: &BoxError) -> bool {
     error.is::<Elapsed>() || error.downcast_ref().is_some_and(of_status)
 }
 
-impl From<BoxError> for Failure {
+impl From<BoxError> for CallError {
     fn from(error: BoxError) -> Self {
         match error.downcast::<Status>() {
             Ok(status) if is_refusal(&status) => Self::Rejected(*status),
-            Ok(status) => Self::NoAnswer(cause_of(&status)),
+            Ok(status) => Self::NoResponse(cause_of(&status)),
             Err(error) if error.is::<Elapsed>() => {
-                Self::NoAnswer("no answer within the time limit".to_owned())
+                Self::NoResponse("no response within the time limit".to_owned())
             }
-            Err(error) => Self::NoAnswer(error.to_string()),
+            Err(error) => Self::NoResponse(error.to_string()),
         }
     }
 }
@@ -187,7 +203,7 @@ pub(super) fn is_refusal(status: &Status) -> bool {
 }
 
 /// The innermost cause: "connection refused" tells more than "transport error".
-fn cause_of(status: &Status) -> String {
+pub(super) fn cause_of(status: &Status) -> String {
     let mut source = status.source();
     let mut deepest = status.message().to_owned();
     while let Some(error) = source {

@@ -1,47 +1,82 @@
-//! The peer port: which services it offers, and its limits.
+//! The peer port: a gRPC server with its services and limits.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
+use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 use tower::Service;
-use tracing::Instrument;
+use tower::layer::layer_fn;
 
+use crate::net::Listen;
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
+use crate::tls::Credentials;
 
 use super::PeerSettings;
-use super::calls::Calls;
+use super::call_limits::CallLimits;
+use super::calls::{CallRules, RuledServices};
 use super::inbound::Inbound;
-use super::incoming::Connection;
-use super::served;
+use super::incoming::accept;
+use super::push_streams::PushStreams;
+use super::rejections::RejectionLog;
 use super::wire::MAX_PUSH_BYTES;
+
+/// HTTP/2 window of a call, in bytes: two pushes fit.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+
+/// HTTP/2 window of a connection, in bytes.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Maximum number of concurrent calls on one connection. A link has two at most.
+const MAX_CALLS_PER_CONNECTION: u32 = 64;
+
+/// Maximum number of connections that were accepted and are not yet served.
+const MAX_ACCEPTED: usize = 16;
+
+/// Time limit of a call until its response begins, and of the silence on a push stream,
+/// in times of [`PeerSettings::attempt`].
+const CALL_ATTEMPTS: u32 = 4;
 
 /// The gRPC server of one peer port.
 #[derive(Debug)]
 pub struct Port {
     inbound: Arc<Inbound>,
+    limits: Arc<CallLimits>,
+    rejections: Arc<RejectionLog>,
     settings: PeerSettings,
     services: Routes,
     health: Health,
 }
 
 impl Port {
-    /// A port that serves `inbound`.
+    /// Makes a port that serves `inbound`. Must be called in the server's span.
     pub fn new(inbound: Inbound, settings: &PeerSettings) -> Self {
         let inbound = Arc::new(inbound);
-        let propagate = PropagateServer::from_arc(inbound.clone())
+        let gateway = inbound.gateway();
+        let limits = Arc::new(CallLimits::new(settings.max_pushes, gateway.clone()));
+        let rejections = Arc::new(RejectionLog::new(gateway.clone()));
+        let streams = PushStreams::new(
+            inbound.clone(),
+            limits.clone(),
+            rejections.clone(),
+            settings.attempt * CALL_ATTEMPTS,
+        );
+        let propagate = PropagateServer::new(streams)
             .max_decoding_message_size(MAX_PUSH_BYTES)
             .max_encoding_message_size(MAX_PUSH_BYTES);
         Self {
             inbound,
+            limits,
+            rejections,
             settings: settings.clone(),
             services: Routes::new(propagate),
             health: Health {
@@ -51,7 +86,7 @@ impl Port {
         }
     }
 
-    /// The same port, which serves another service too.
+    /// Adds a service.
     pub fn beside<S>(mut self, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
@@ -67,24 +102,21 @@ impl Port {
         self
     }
 
-    /// Tells those who ask how the server is.
+    /// Returns the health service's state, which its clones share.
     pub fn health(&self) -> Health {
         self.health.clone()
     }
 
-    /// How soon a connection must begin to speak.
-    pub fn first_byte(&self) -> Duration {
-        self.settings.attempt
-    }
-
-    /// Serves the connections of `incoming` until `stop`, and then until the
-    /// calls under way are answered. Must run in the server's span.
+    /// Serves the connections of `listener` until `stop`, and then until the calls
+    /// under way have ended. With `credentials`, by TLS. When the future ends or is
+    /// dropped, all connections close. Must run in the server's span.
     pub async fn serve(
         self,
-        mut incoming: mpsc::Receiver<Connection>,
+        listener: impl Listen,
+        credentials: Option<Arc<Credentials>>,
         stop: impl Future<Output = ()>,
     ) {
-        let health = self.health.reporter;
+        let health = self.health.reporter.clone();
         let health = tonic_health::server::HealthService::from_health_reporter(health);
         let health = tonic_health::pb::health_server::HealthServer::new(health);
         let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
@@ -94,28 +126,42 @@ impl Port {
             .add_service(v1.expect("our descriptors are whole"))
             .add_service(v1alpha.expect("our descriptors are whole"))
             .prepare();
-        let limit = self.settings.attempt * 4;
-        let calls = Calls::new(self.inbound, services, self.settings.max_pushes, limit);
-        let (closing, closed) = watch::channel(false);
-        let mut connections = JoinSet::new();
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                Some(connection) = incoming.recv() => {
-                    let (calls, settings) = (calls.clone(), self.settings.clone());
-                    let serve = served::serve(connection, calls, settings, closed.clone());
-                    connections.spawn(serve.in_current_span());
-                }
-                Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                () = &mut stop => break,
+        let settings = &self.settings;
+        let gateway = self.inbound.gateway().clone();
+        let rules = Arc::new(CallRules::new(
+            gateway.clone(),
+            self.limits,
+            self.rejections,
+            settings.attempt * CALL_ATTEMPTS,
+        ));
+        let closed = CancellationToken::new();
+        let _close = closed.clone().drop_guard();
+        let (sender, accepted) = mpsc::channel(MAX_ACCEPTED);
+        let served = Server::builder()
+            .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keepalive_interval(Some(settings.keep_alive))
+            .http2_keepalive_timeout(Some(settings.keep_alive_timeout))
+            .layer(layer_fn(move |services| {
+                RuledServices::new(services, rules.clone())
+            }))
+            .add_routes(services)
+            .serve_with_incoming_shutdown(
+                ReceiverStream::new(accepted).map(Ok::<_, Infallible>),
+                stop,
+            );
+        tokio::select! {
+            // It fails only if a connection cannot be made ready, which ours are.
+            _ = served => {}
+            never = accept(listener, settings.attempt, credentials, gateway, closed, sender) => {
+                match never {}
             }
         }
-        closing.send_replace(true);
-        while connections.join_next().await.is_some() {}
     }
 }
 
-/// What `grpc.health.v1.Health` says, for the server as a whole (the empty
+/// The state that `grpc.health.v1.Health` shows, for the server as a whole (the empty
 /// name) and for each of its services.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -124,7 +170,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// The server takes calls, or does not take any more.
+    /// Sets whether the server takes calls.
     pub async fn set(&self, is_serving: bool) {
         use tonic_health::ServingStatus::{NotServing, Serving};
         let status = if is_serving { Serving } else { NotServing };
@@ -134,8 +180,8 @@ impl Health {
     }
 }
 
-/// What reflection tells, in either version: all services of the port, itself
-/// in both versions too.
+/// Returns the content of reflection, for either version: all services of the port,
+/// reflection in both versions included.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .include_reflection_service(false)

@@ -26,8 +26,5 @@ pub use generated::{
     propagate_client, propagate_server, watch_request,
 };
 
-/// The path of the call that pushes a batch.
-pub const PUSH: &str = "/proxyherd.v1.Propagate/Push";
-
 /// The compiled `proto/` with its comments, as server reflection returns it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/proxyherd.bin"));

@@ -19,7 +19,7 @@ use super::{Incarnation, NeighbourId, lock};
 
 /// The version of the protocol between servers. Servers with equal major versions interoperate. Any
 /// change to the rules by which reports are validated needs a new major version.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 2, minor: 0 };
 
 /// Maximum number of servers that are or were neighbours. A record holds a neighbour's number in 16
 /// bits.

@@ -14,7 +14,7 @@ use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::peers::{self, Caller, Connect, Link};
+use crate::peers::{self, Caller, Link};
 use crate::replication::NeighbourId;
 use crate::tls::{Credentials, Subject};
 
@@ -38,7 +38,6 @@ pub(super) struct LinkFactory {
     pub(super) log: Log,
     pub(super) herd: Name,
     pub(super) tls: Option<Arc<Credentials>>,
-    pub(super) connect: Connect,
     pub(super) settings: peers::PeerSettings,
 }
 
@@ -166,7 +165,7 @@ impl LinkFactory {
                 let subject = Subject::server(name, &self.herd);
                 peers::dial_secure(address, &self.settings, credentials, &subject)
             }
-            None => peers::dial(address, &self.settings, self.connect),
+            None => peers::dial(address, &self.settings),
         };
         caller.map_err(|error| StartError::Dial {
             neighbour: name.clone(),

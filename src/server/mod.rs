@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::InvalidUri;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, info, info_span, warn};
@@ -31,7 +31,7 @@ use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::net::{self, Acceptor, Listen, TlsListener};
 use crate::operators::Operators;
-use crate::peers::{self, Connect, Health, Inbound, Port};
+use crate::peers::{self, Health, Inbound, Port};
 use crate::places::Places;
 use crate::random;
 use crate::replication::Incarnation;
@@ -42,9 +42,6 @@ use crate::web::{self, WebServer};
 
 pub use change::PreparedChange;
 use links::{LinkFactory, Links};
-
-/// Maximum number of accepted connections that wait to be served at the peer port.
-const MAX_ACCEPTED_CONNECTIONS: usize = 16;
 
 /// Maximum time that a drained server waits for open calls: they are answered at once, but
 /// a caller may never read its answer.
@@ -185,7 +182,6 @@ pub struct BoundServer<L = Acceptor> {
     clients_tls: Option<(L, Arc<Credentials>)>,
     peers: L,
     web: Option<L>,
-    connect: Connect,
     tls: Option<Arc<Credentials>>,
 }
 
@@ -215,7 +211,7 @@ impl BoundServer {
             web,
             clients_tls,
             tls,
-            ..Self::on(plan, clients, peers, peers::tcp)
+            ..Self::on(plan, clients, peers)
         })
     }
 
@@ -242,16 +238,15 @@ impl BoundServer {
 }
 
 impl<L: Listen> BoundServer<L> {
-    /// Creates a server on given sockets, which need not be TCP: for clients, for neighbours,
-    /// and `connect` to dial them. It has no TLS and no web port, whatever the plan says.
-    pub fn on(plan: ServerPlan, clients: L, peers: L, connect: Connect) -> Self {
+    /// Creates a server on given sockets, which need not be TCP: for clients and
+    /// for neighbours. It has no TLS and no web port, whatever the plan says.
+    pub fn on(plan: ServerPlan, clients: L, peers: L) -> Self {
         Self {
             plan,
             clients,
             clients_tls: None,
             peers,
             web: None,
-            connect,
             tls: None,
         }
     }
@@ -285,7 +280,6 @@ impl<L: Listen> BoundServer<L> {
             log: log.clone(),
             herd: self.plan.herd.clone(),
             tls: self.tls.clone(),
-            connect: self.connect,
             settings: self.plan.peers.clone(),
         };
         let mut links = Links::new(factory, finishing);
@@ -297,8 +291,7 @@ impl<L: Listen> BoundServer<L> {
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
-        let incoming = (self.peers, self.tls.clone(), gateway.clone());
-        let peers = serve_peers(port, health.clone(), incoming, stopping);
+        let peers = serve_peers(port, self.peers, self.tls.clone(), stopping);
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
         let web = self.web.map(|socket| {
@@ -394,18 +387,13 @@ fn draw_incarnation() -> Incarnation {
 
 async fn serve_peers(
     port: Port,
-    health: Health,
-    (listener, tls, gateway): (impl Listen, Option<Arc<Credentials>>, Arc<Gateway>),
+    listener: impl Listen,
+    tls: Option<Arc<Credentials>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    health.set(true).await;
-    let first_byte = port.first_byte();
-    let (ready, incoming) = mpsc::channel(MAX_ACCEPTED_CONNECTIONS);
+    port.health().set(true).await;
     let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
-    tokio::select! {
-        () = port.serve(incoming, stopped) => {}
-        never = peers::accept(listener, first_byte, tls, gateway, ready) => match never {},
-    }
+    port.serve(listener, tls, stopped).await;
 }
 
 fn summary(plan: &ServerPlan) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,9 +11,10 @@ use prost::Message;
 use proxyherd::proto::propagate_server::{Propagate, PropagateServer};
 use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use tokio::runtime::{Builder, Runtime};
+use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::PushRequest;
 
@@ -75,7 +77,7 @@ impl Fake {
             answer: Mutex::new(GreetResponse {
                 herd: "test".to_owned(),
                 receiver: name.to_owned(),
-                version_major: 1,
+                version_major: 2,
                 ..GreetResponse::default()
             }),
             on_greeting: Mutex::new(Manner::Takes),
@@ -87,7 +89,7 @@ impl Fake {
         let incoming = runtime
             .block_on(async { TcpIncoming::bind(address).unwrap().with_nodelay(Some(true)) });
         let address = incoming.local_addr().unwrap();
-        let service = PropagateServer::from_arc(ears.clone());
+        let service = PropagateServer::new(Service(ears.clone()));
         runtime.spawn(
             Server::builder()
                 .initial_stream_window_size(2 << 20)
@@ -161,6 +163,20 @@ async fn behave(manner: Manner, reports: usize) -> Result<(), Status> {
 }
 
 impl Ears {
+    async fn hear(&self, frame: PushFrame) -> Result<PushResponse, Status> {
+        let bytes = frame.0;
+        let pushed = Pushed {
+            at: Instant::now(),
+            bytes: bytes.len(),
+            push: PushRequest::decode(bytes).expect("links send whole messages"),
+        };
+        let push = pushed.push.clone();
+        self.pushes.lock().unwrap().push(pushed);
+        let manner = self.on_push.lock().unwrap().clone();
+        behave(manner, push.reports.len()).await?;
+        self.take(&push)
+    }
+
     fn take(&self, push: &PushRequest) -> Result<PushResponse, Status> {
         if push.receiver_incarnation != self.incarnation.load(Relaxed) {
             return Err(Status::failed_precondition("it has restarted"));
@@ -177,38 +193,41 @@ impl Ears {
     }
 }
 
+struct Service(Arc<Ears>);
+
 #[tonic::async_trait]
-impl Propagate for Ears {
+impl Propagate for Service {
+    type PushStream = Pin<Box<dyn Stream<Item = Result<PushResponse, Status>> + Send>>;
+
     async fn greet(
         &self,
         request: Request<GreetRequest>,
     ) -> Result<Response<GreetResponse>, Status> {
+        let ears = &self.0;
         let request = request.into_inner();
         let incarnation = request.sender_incarnation;
-        self.greetings
+        ears.greetings
             .lock()
             .unwrap()
             .push((Instant::now(), request));
-        let manner = self.on_greeting.lock().unwrap().clone();
+        let manner = ears.on_greeting.lock().unwrap().clone();
         behave(manner, 0).await?;
-        let applied = self.applied.lock().unwrap().get(&incarnation).copied();
-        let mut answer = self.answer.lock().unwrap().clone();
-        answer.receiver_incarnation = self.incarnation.load(Relaxed);
+        let applied = ears.applied.lock().unwrap().get(&incarnation).copied();
+        let mut answer = ears.answer.lock().unwrap().clone();
+        answer.receiver_incarnation = ears.incarnation.load(Relaxed);
         answer.applied_sequence = applied.unwrap_or(0);
         Ok(Response::new(answer))
     }
 
-    async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
-        let bytes = request.into_inner().0;
-        let pushed = Pushed {
-            at: Instant::now(),
-            bytes: bytes.len(),
-            push: PushRequest::decode(bytes).expect("links send whole messages"),
-        };
-        let push = pushed.push.clone();
-        self.pushes.lock().unwrap().push(pushed);
-        let manner = self.on_push.lock().unwrap().clone();
-        behave(manner, push.reports.len()).await?;
-        self.take(&push).map(Response::new)
+    async fn push(
+        &self,
+        request: Request<Streaming<PushFrame>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        let ears = self.0.clone();
+        let responses = request.into_inner().then(move |frame| {
+            let ears = ears.clone();
+            async move { ears.hear(frame?).await }
+        });
+        Ok(Response::new(Box::pin(responses)))
     }
 }

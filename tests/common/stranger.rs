@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxyherd::proto::propagate_client::PropagateClient;
-use proxyherd::proto::{Codec, GreetRequest, GreetResponse, PushFrame, Report};
+use proxyherd::proto::{Codec, GreetRequest, GreetResponse, PushFrame, PushResponse, Report};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 use super::{LIMIT, PushRequest};
 
@@ -79,8 +81,54 @@ impl Stranger {
 
     pub fn push_frame(&self, frame: PushFrame) -> Result<u64, Status> {
         let mut client = PropagateClient::new(self.channel.clone());
-        let answer = self.run(client.push(frame));
-        answer.map(|answer| answer.into_inner().applied_sequence)
+        self.run(async {
+            let responses = client.push(tokio_stream::once(frame)).await?;
+            let response = responses.into_inner().message().await?;
+            Ok(response.expect("an acknowledgement").applied_sequence)
+        })
+    }
+
+    /// Opens a stream with a push.
+    pub fn stream(&self, push: &PushRequest) -> OpenStream<'_> {
+        let mut client = PropagateClient::new(self.channel.clone());
+        let (frames, requests) = mpsc::unbounded_channel();
+        frames.send(push.frame()).unwrap();
+        let requests = UnboundedReceiverStream::new(requests);
+        let responses = self.run(client.push(requests)).unwrap().into_inner();
+        let mut stream = OpenStream {
+            frames,
+            responses,
+            stranger: self,
+        };
+        stream.response().unwrap();
+        stream
+    }
+}
+
+/// A push stream that stays open.
+pub struct OpenStream<'a> {
+    frames: mpsc::UnboundedSender<PushFrame>,
+    responses: Streaming<PushResponse>,
+    stranger: &'a Stranger,
+}
+
+impl OpenStream<'_> {
+    /// Pushes, and returns the number that was applied.
+    pub fn push(&mut self, push: &PushRequest) -> Result<u64, Status> {
+        self.send(push);
+        self.response()
+    }
+
+    pub fn send(&self, push: &PushRequest) {
+        // Fails only if the stream has ended, which its response tells.
+        let _ = self.frames.send(push.frame());
+    }
+
+    /// Waits for the next acknowledgement, or the status that ends the stream.
+    pub fn response(&mut self) -> Result<u64, Status> {
+        let response = self.stranger.run(self.responses.message())?;
+        let response = response.ok_or_else(|| Status::ok("the stream has ended"))?;
+        Ok(response.applied_sequence)
     }
 }
 
@@ -114,7 +162,7 @@ impl Life {
 
     pub fn greeting(&self) -> GreetRequest {
         GreetRequest {
-            version_major: 1,
+            version_major: 2,
             version_minor: 0,
             herd: "test".to_owned(),
             sender: self.sender.clone(),
@@ -128,7 +176,7 @@ impl Life {
     pub fn greet(&mut self, through: &Stranger) -> u64 {
         let answer = through.greet(&self.greeting()).unwrap();
         assert_eq!((&*answer.herd, &answer.receiver), ("test", &self.receiver));
-        assert_eq!((answer.version_major, answer.version_minor), (1, 0));
+        assert_eq!((answer.version_major, answer.version_minor), (2, 0));
         assert_ne!(answer.receiver_incarnation, 0);
         self.receiver_incarnation = answer.receiver_incarnation;
         answer.applied_sequence

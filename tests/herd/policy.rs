@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::common::{Fake, Life, Manner, eventually};
 use proxyherd::model::address::Address;
-use proxyherd::peers::{Answer, Call, Caller, Failure, PeerSettings, dial, stack, tcp};
+use proxyherd::peers::{CallError, Caller, PeerRequest, PeerResponse, PeerSettings, dial, stack};
 use proxyherd::proto::PushResponse;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -50,10 +50,13 @@ impl Actor {
     }
 }
 
-async fn perform(act: Act, call: Call) -> Result<Answer, Status> {
-    assert!(matches!(call, Call::Push(_)), "the call that was made");
+async fn perform(act: Act, call: PeerRequest) -> Result<PeerResponse, Status> {
+    assert!(
+        matches!(call, PeerRequest::Push(_)),
+        "the call that was made"
+    );
     match act {
-        Act::Answer => Ok(Answer::Push(PushResponse {
+        Act::Answer => Ok(PeerResponse::Push(PushResponse {
             applied_sequence: 7,
         })),
         Act::Fail(code) => Err(Status::new(code, "the fake's words")),
@@ -86,11 +89,16 @@ fn actor_with(settings: &PeerSettings, script: &[Act]) -> (Arc<Actor>, Caller) {
     (actor, caller)
 }
 
-async fn push(caller: &mut Caller) -> Result<Answer, Failure> {
+async fn push(caller: &mut Caller) -> Result<PeerResponse, CallError> {
     let frame = Life::new("Riley", 1, "Jaquez")
         .push(0, 0, Vec::new())
         .frame();
-    caller.ready().await.unwrap().call(Call::Push(frame)).await
+    caller
+        .ready()
+        .await
+        .unwrap()
+        .call(PeerRequest::Push(frame))
+        .await
 }
 
 /// Runs a call, and returns its result and its time.
@@ -105,7 +113,7 @@ const MILLI: Duration = Duration::from_millis(1);
 async fn a_short_failure_ends_within_two_quick_retries() {
     let (actor, mut caller) = actor(&[Fail(Code::Unavailable), Fail(Code::Aborted), Act::Answer]);
     let (answer, took) = timed(push(&mut caller)).await;
-    assert!(matches!(answer, Ok(Answer::Push(answer)) if answer.applied_sequence == 7));
+    assert!(matches!(answer, Ok(PeerResponse::Push(answer)) if answer.applied_sequence == 7));
     assert_eq!(actor.attempts(), 3);
     // Pauses of 10 and 20 ms, and up to half as much again, in steps of 1 ms.
     assert!((30 * MILLI..=47 * MILLI).contains(&took), "{took:?}");
@@ -144,8 +152,8 @@ async fn a_rejection_keeps_its_code_and_message() {
     ] {
         let (_, mut caller) = actor(&[Fail(code)]);
         let failure = push(&mut caller).await.unwrap_err();
-        assert_eq!(failure.to_string(), "refused: the fake's words");
-        assert!(matches!(failure, Failure::Rejected(status) if status.code() == code));
+        assert_eq!(failure.to_string(), "rejected: the fake's words");
+        assert!(matches!(failure, CallError::Rejected(status) if status.code() == code));
     }
     for code in [
         Code::Unavailable,
@@ -155,7 +163,7 @@ async fn a_rejection_keeps_its_code_and_message() {
     ] {
         let (_, mut caller) = actor(&[Fail(code)]);
         let failure = push(&mut caller).await.unwrap_err();
-        assert!(matches!(failure, Failure::NoAnswer(_)), "{failure:?}");
+        assert!(matches!(failure, CallError::NoResponse(_)), "{failure:?}");
         assert_eq!(failure.to_string(), "the fake's words");
     }
 }
@@ -178,7 +186,7 @@ async fn a_neighbour_that_hangs_forever_fails_a_call_after_one_and_a_half_time_l
     let (answer, took) = timed(push(&mut caller)).await;
     assert_eq!(
         answer.unwrap_err().to_string(),
-        "no answer within the time limit"
+        "no response within the time limit"
     );
     assert_eq!(actor.attempts(), 2);
     assert!(
@@ -195,7 +203,7 @@ async fn without_retries_a_call_fails_after_one_time_limit() {
     };
     let (actor, mut caller) = actor_with(&settings, &[Hang]);
     let (answer, took) = timed(push(&mut caller)).await;
-    assert!(matches!(answer, Err(Failure::NoAnswer(_))));
+    assert!(matches!(answer, Err(CallError::NoResponse(_))));
     assert_eq!(actor.attempts(), 1);
     assert!((ATTEMPT..=ATTEMPT + MILLI).contains(&took), "{took:?}");
 }
@@ -251,14 +259,14 @@ fn a_caller_reaches_a_server_again_after_its_failure_and_after_its_restart() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _within = runtime.enter();
     let address = Address::from(fake.address());
-    let mut caller = dial(&address, &settings(), tcp).unwrap();
+    let mut caller = dial(&address, &settings()).unwrap();
     let mut life = Life::new("Riley", 1, "Jaquez");
     life.receiver_incarnation = fake.incarnation();
     let mut push = |to: u64| {
         let frame = life.push(0, to, Vec::new()).frame();
-        runtime.block_on(async { caller.ready().await?.call(Call::Push(frame)).await })
+        runtime.block_on(async { caller.ready().await?.call(PeerRequest::Push(frame)).await })
     };
-    assert!(matches!(push(1), Ok(Answer::Push(answer)) if answer.applied_sequence == 1));
+    assert!(matches!(push(1), Ok(PeerResponse::Push(answer)) if answer.applied_sequence == 1));
 
     fake.on_pushes(Manner::Refuses(Status::unavailable("overloaded")));
     assert_eq!(push(2).unwrap_err().to_string(), "overloaded");
@@ -268,15 +276,15 @@ fn a_caller_reaches_a_server_again_after_its_failure_and_after_its_restart() {
         "one push, and three attempts of another"
     );
     fake.on_pushes(Manner::Refuses(Status::failed_precondition("greet again")));
-    assert_eq!(push(2).unwrap_err().to_string(), "refused: greet again");
+    assert_eq!(push(2).unwrap_err().to_string(), "rejected: greet again");
     assert_eq!(fake.pushes().len(), 5, "a rejection is not retried");
     fake.on_pushes(Manner::Takes);
-    assert!(matches!(push(2), Ok(Answer::Push(answer)) if answer.applied_sequence == 2));
+    assert!(matches!(push(2), Ok(PeerResponse::Push(answer)) if answer.applied_sequence == 2));
 
     // The server stops, and starts again at its address.
     let gone_from = fake.address();
     drop(fake);
-    assert!(matches!(push(3), Err(Failure::NoAnswer(_))));
+    assert!(matches!(push(3), Err(CallError::NoResponse(_))));
     let restarted = Fake::start_at("Jaquez", gone_from);
     eventually("the server is reached", || push(3).ok());
     assert_eq!(restarted.pushes().len(), 1);

@@ -12,7 +12,7 @@ use tonic::Status;
 
 fn refusals(dir: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(dir.join("Riley.log")).unwrap();
-    let refused = text.lines().filter(|line| line.contains(" refused "));
+    let refused = text.lines().filter(|line| line.contains(" rejected "));
     refused.map(str::to_owned).collect()
 }
 
@@ -47,7 +47,7 @@ fn a_refusal_is_written_once_and_a_flood_of_them_is_counted() {
         let first = &lines[0];
         let words = "PermissionDenied: no server named \"Mallory\" is in this server's config";
         assert!(
-            first.contains("refused a greeting from 127.0.0.1:"),
+            first.contains("rejected a greeting from 127.0.0.1:"),
             "{first}"
         );
         assert!(first.ends_with(words), "{first}");

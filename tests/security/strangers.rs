@@ -86,14 +86,14 @@ fn a_greeting_that_does_not_fit_is_refused_with_its_cause_and_not_remembered() {
             "this server is not \"Bernard\"",
         ),
         (
-            |g| g.version_major = 2,
+            |g| g.version_major = 1,
             Code::FailedPrecondition,
-            "protocol version 2.0 is incompatible with version 1.0",
+            "protocol version 1.0 is incompatible with version 2.0",
         ),
         (
             |g| g.version_major = 0,
             Code::FailedPrecondition,
-            "protocol version 0.0 is incompatible with version 1.0",
+            "protocol version 0.0 is incompatible with version 2.0",
         ),
         (
             |g| g.sender_incarnation = 0,

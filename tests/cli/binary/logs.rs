@@ -214,7 +214,7 @@ fn nothing_that_a_stranger_says_can_forge_a_line() {
     let (site, process) = Site::up(ALONE, "");
     let forged = "x\n2026-11-22T09:31:05.123456Z INFO  forged \u{1b}[2J\u{202e}";
     let greeting = GreetRequest {
-        version_major: 1,
+        version_major: 2,
         herd: forged.to_owned(),
         sender: forged.to_owned(),
         sender_incarnation: 1,
@@ -228,8 +228,8 @@ fn nothing_that_a_stranger_says_can_forge_a_line() {
         let mut stranger = PropagateClient::new(channel.unwrap());
         stranger.greet(greeting).await.unwrap_err();
     });
-    process.await_stderr("refused a greeting from 127.0.0.1:");
-    site.await_log("Riley", "refused a greeting from 127.0.0.1:");
+    process.await_stderr("rejected a greeting from 127.0.0.1:");
+    site.await_log("Riley", "rejected a greeting from 127.0.0.1:");
     for told in [process.stderr(), site.log("Riley")] {
         assert!(
             !told.contains('\u{1b}') && !told.contains('\u{202e}'),

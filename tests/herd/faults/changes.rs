@@ -56,7 +56,7 @@ fn await_up(herd: &Herd, links: &[(&str, &str)]) {
 
 #[track_caller]
 fn await_rejected(herd: &Herd, from: &str, to: &str) {
-    let reason = format!("refused: no server named {from:?} is in this server's config");
+    let reason = format!("rejected: no server named {from:?} is in this server's config");
     eventually(&format!("the link from {from} to {to} is {reason}"), || {
         (herd.link(from, to).reason == reason).then_some(())
     });

@@ -1,6 +1,7 @@
 //! A gRPC server between two servers that forwards their calls, some of them with faults.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,9 +11,10 @@ use proxyherd::proto::propagate_client::PropagateClient;
 use proxyherd::proto::propagate_server::{Propagate, PropagateServer};
 use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use tokio::runtime::Handle;
+use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::common::Random;
 
@@ -63,7 +65,7 @@ impl Relay {
             .unwrap()
             .with_nodelay(Some(true));
         let address = incoming.local_addr().unwrap();
-        let service = PropagateServer::from_arc(calls.clone());
+        let service = PropagateServer::new(Service(calls.clone()));
         runtime.spawn(
             Server::builder()
                 .add_service(service)
@@ -116,26 +118,51 @@ async fn suffer<T>(fate: Fate, call: impl Future<Output = Result<T, Status>>) ->
     }
 }
 
+impl Calls {
+    async fn push(&self, frame: PushFrame) -> Result<PushResponse, Status> {
+        let fate = self.fate();
+        if let Fate::ComesAgainLate = fate {
+            let (frame, to) = (frame.clone(), self.to.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(LATE).await;
+                // It may be refused by then: another life may have been greeted.
+                let _ = push(to, frame).await;
+            });
+        }
+        suffer(fate, push(self.to.clone(), frame)).await
+    }
+}
+
+/// Pushes over a stream of its own.
+async fn push(mut to: PropagateClient<Channel>, frame: PushFrame) -> Result<PushResponse, Status> {
+    let responses = to.push(tokio_stream::once(frame)).await?;
+    let response = responses.into_inner().message().await?;
+    response.ok_or_else(|| Status::unavailable("the stream has ended"))
+}
+
+struct Service(Arc<Calls>);
+
 #[tonic::async_trait]
-impl Propagate for Calls {
+impl Propagate for Service {
+    type PushStream = Pin<Box<dyn Stream<Item = Result<PushResponse, Status>> + Send>>;
+
     async fn greet(
         &self,
         request: Request<GreetRequest>,
     ) -> Result<Response<GreetResponse>, Status> {
-        let mut to = self.to.clone();
-        suffer(self.fate(), to.greet(request.into_inner())).await
+        let mut to = self.0.to.clone();
+        suffer(self.0.fate(), to.greet(request.into_inner())).await
     }
 
-    async fn push(&self, request: Request<PushFrame>) -> Result<Response<PushResponse>, Status> {
-        let (fate, frame, mut to) = (self.fate(), request.into_inner(), self.to.clone());
-        if let Fate::ComesAgainLate = fate {
-            let (frame, mut to) = (frame.clone(), to.clone());
-            tokio::spawn(async move {
-                tokio::time::sleep(LATE).await;
-                // It may be refused by then: another life may have been greeted.
-                let _ = to.push(frame).await;
-            });
-        }
-        suffer(fate, to.push(frame)).await
+    async fn push(
+        &self,
+        request: Request<Streaming<PushFrame>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        let calls = self.0.clone();
+        let responses = request.into_inner().then(move |frame| {
+            let calls = calls.clone();
+            async move { calls.push(frame?).await }
+        });
+        Ok(Response::new(Box::pin(responses)))
     }
 }

@@ -10,12 +10,13 @@ use std::task::{Context, Poll};
 use prost::Message;
 use proxyherd::proto::{Codec, PushFrame};
 use tokio::runtime::{Handle, Runtime};
+use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
 use tonic::client::Grpc;
-use tonic::server::{NamedService, UnaryService};
+use tonic::server::{NamedService, StreamingService, UnaryService};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tower::Service;
 
 use super::T;
@@ -181,14 +182,40 @@ impl Service<http::Request<Body>> for Newer {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let call = Forward(self.clone(), request.uri().path().to_owned());
+        let path = request.uri().path().to_owned();
+        let is_stream = path.ends_with("/Push");
+        let call = Forward(self.clone(), path);
         let codec = Codec::<PushFrame, PushFrame>::default();
         let mut server = tonic::server::Grpc::new(codec);
-        Box::pin(async move { Ok(server.unary(call, request).await) })
+        Box::pin(async move {
+            Ok(if is_stream {
+                server.streaming(call, request).await
+            } else {
+                server.unary(call, request).await
+            })
+        })
+    }
+}
+
+impl StreamingService<PushFrame> for Forward {
+    type Response = PushFrame;
+    type ResponseStream = Pin<Box<dyn Stream<Item = Result<PushFrame, Status>> + Send>>;
+    type Future = Answering<Result<Response<Self::ResponseStream>, Status>>;
+
+    /// Each message is a call of its own on the way.
+    fn call(&mut self, request: Request<Streaming<PushFrame>>) -> Self::Future {
+        let Self(newer, path) = self.clone();
+        let responses = request.into_inner().then(move |message| {
+            let (newer, path) = (newer.clone(), path.clone());
+            async move { newer.forward(path, message?).await }
+        });
+        let responses: Self::ResponseStream = Box::pin(responses);
+        Box::pin(async { Ok(Response::new(responses)) })
     }
 }
 
 /// A call to a path.
+#[derive(Clone)]
 struct Forward(Newer, String);
 
 impl UnaryService<PushFrame> for Forward {
@@ -219,7 +246,7 @@ fn strangers(runtime: &Handle, major: u32) -> (Herd, Arc<AtomicU32>) {
 #[test]
 fn servers_of_different_minor_versions_replicate() {
     let runtime = Runtime::new().unwrap();
-    let (herd, _) = strangers(runtime.handle(), 1);
+    let (herd, _) = strangers(runtime.handle(), 2);
     herd.await_links();
     for n in 0..200 {
         let at = PAIR.0[n % 2];
@@ -236,16 +263,16 @@ fn servers_of_different_minor_versions_replicate() {
 #[test]
 fn servers_of_different_major_versions_reject_each_other_with_a_reason() {
     let runtime = Runtime::new().unwrap();
-    let (herd, major) = strangers(runtime.handle(), 2);
+    let (herd, major) = strangers(runtime.handle(), 3);
     herd.client("Old").ask(&format!("IAMAT kiwi +1+1 {T}"));
-    let words = "refused: protocol version 2.9 is incompatible with version 1.0 of this server: major versions must be equal";
+    let words = "rejected: protocol version 3.9 is incompatible with version 2.0 of this server: major versions must be equal";
     for (from, to) in [("Old", "New"), ("New", "Old")] {
         eventually(&format!("the link from {from} is {words}"), || {
             (herd.link(from, to).reason == words).then_some(())
         });
     }
     assert_eq!(herd.position("New", "kiwi"), None);
-    major.store(1, Relaxed);
+    major.store(2, Relaxed);
     herd.await_links();
     herd.await_everywhere("kiwi", "+1+1");
 }

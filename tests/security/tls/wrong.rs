@@ -78,7 +78,7 @@ impl Alone {
             assert!(refusal.message().contains(words), "{refusal:?}");
         }
         self.log
-            .await_line(&["WARN", "refused", "PermissionDenied", words], || {
+            .await_line(&["WARN", "rejected", "PermissionDenied", words], || {
                 let _ = caller.greet(&life.greeting());
             });
         assert_eq!(self.herd.gateway(self.name).replica().store().last(), 0);
@@ -120,7 +120,7 @@ fn a_caller_without_a_certificate_does_not_get_in() {
     let riley = Alone::start("Certain");
     let words = riley.call_as(None).err().unwrap();
     assert_eq!(words, "it wants a certificate, and was shown none");
-    let told = ["WARN", "refused a connection", "it showed no certificate"];
+    let told = ["WARN", "rejected a connection", "it showed no certificate"];
     riley.log.await_line(&told, || drop(riley.call_as(None)));
 }
 
@@ -200,7 +200,7 @@ fn assert_refused_both_ways(
             reason.contains(words).then_some(())
         });
     }
-    logs[0].await_line(&["refused a connection from 127.0.0.1", seen], || {});
+    logs[0].await_line(&["rejected a connection from 127.0.0.1", seen], || {});
     logs[0].await_line(&["link to", "is down", seen], || {});
     logs[1].await_line(&["link to", "is down", told], || {});
     assert!(!herd.is_up(riley, jaquez) && !herd.is_up(jaquez, riley));
@@ -322,7 +322,7 @@ fn whoever_answers_in_a_neighbours_place_must_have_its_name() {
 fn plaintext_at_a_port_for_tls_is_told_to_both() {
     let riley = Alone::start("Sealed");
     let told = [
-        "refused a connection",
+        "rejected a connection",
         "it speaks plaintext, and this port is for TLS",
     ];
     let caller = Stranger::dial(riley.address());
@@ -348,13 +348,13 @@ fn a_link_by_tls_to_a_port_in_plaintext_is_told_to_both() {
     let logs = names.map(|name| ServerLog::launch(&mut herd, name));
     logs[1].await_line(
         &[
-            "refused a connection",
+            "rejected a connection",
             "it speaks TLS, and this port has none",
         ],
         || {},
     );
     logs[0].await_line(&["link to Open is down", "does it speak TLS?"], || {});
-    logs[0].await_line(&["refused a connection", "it speaks plaintext"], || {});
+    logs[0].await_line(&["rejected a connection", "it speaks plaintext"], || {});
     logs[1].await_line(&["link to Secret is down", "this port is for TLS"], || {});
 }
 

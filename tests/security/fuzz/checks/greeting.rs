@@ -43,7 +43,7 @@ fn reference(greeting: &GreetRequest) -> Option<Vec<Code>> {
     if names.iter().any(|name| !is_name(name)) || greeting.sender_incarnation == 0 {
         codes.push(Code::InvalidArgument);
     }
-    if greeting.version_major != 1 {
+    if greeting.version_major != 2 {
         codes.push(Code::FailedPrecondition);
     }
     let [herd, sender, receiver] = names.map(String::as_str);

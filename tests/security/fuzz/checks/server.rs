@@ -1,4 +1,4 @@
-//! The gRPC service of a server, called as tonic calls it, without a network.
+//! The receiving side of a server, without a network.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,12 +9,11 @@ use proxyherd::log::Log;
 use proxyherd::model::name::Name;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::peers::Inbound;
-use proxyherd::proto::propagate_server::Propagate;
 use proxyherd::proto::{GreetRequest, GreetResponse, PushFrame};
 use proxyherd::replication::Incarnation;
 use proxyherd::replication::replica::{Replica, ServerIdentity};
 use proxyherd::replication::store::Store;
-use tonic::{Request, Status};
+use tonic::Status;
 
 pub(super) const HERD: &str = "test";
 pub(super) const RILEY: &str = "Riley";
@@ -56,7 +55,7 @@ impl Server {
     pub(super) fn greeted() -> Self {
         let server = Self::new();
         let greeting = GreetRequest {
-            version_major: 1,
+            version_major: 2,
             herd: HERD.to_owned(),
             sender: JAQUEZ.to_owned(),
             sender_incarnation: JAQUEZ_INCARNATION,
@@ -68,15 +67,14 @@ impl Server {
     }
 
     pub(super) fn greet(&self, greeting: GreetRequest) -> Result<GreetResponse, Status> {
-        let answer = run(self.inbound.greet(Request::new(greeting)));
-        answer.map(tonic::Response::into_inner)
+        self.inbound.greet(&greeting, None)
     }
 
     /// Gives the number that counts as applied.
     pub(super) fn push(&self, bytes: &[u8]) -> Result<u64, Status> {
         let frame = PushFrame(bytes.to_vec().into());
-        let answer = run(self.inbound.push(Request::new(frame)));
-        answer.map(|answer| answer.into_inner().applied_sequence)
+        let (_, response) = run(self.inbound.push(&frame, None))?;
+        Ok(response.applied_sequence)
     }
 
     pub(super) fn store(&self) -> &Store {

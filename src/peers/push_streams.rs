@@ -1,0 +1,218 @@
+//! The `Propagate` service: greetings, and streams of pushes.
+//!
+//! A push stream answers its first push together with its head, so the limits of a call
+//! ([`calls`](super::calls)) hold until that push is applied. Until then the caller may be
+//! anybody. From then on it is the stream of a neighbour, and these hold:
+//!
+//! - A neighbour has one stream. A newer one replaces it.
+//! - A push takes the place of a call from its arrival to its acknowledgement.
+//! - The next push must arrive whole within the time limit.
+//! - The stream ends when the server shuts down, between two pushes.
+//! - A caller that does not read acknowledgements stops the stream, timers included. Such
+//!   a stream is closed with its connection after twice the time limit.
+
+use std::collections::HashMap;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream, StreamExt};
+use humantime::format_duration;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span};
+
+use crate::metrics::AtomicInstant;
+use crate::proto::propagate_server::Propagate;
+use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use crate::replication::NeighbourId;
+
+use super::call_limits::CallLimits;
+use super::inbound::{Inbound, shutting_down};
+use super::incoming::OtherEnd;
+use super::rejections::{PUSH, RejectionLog};
+
+/// The service of one port. Clones are the same.
+#[derive(Clone)]
+pub(super) struct PushStreams(Arc<Shared>);
+
+struct Shared {
+    inbound: Arc<Inbound>,
+    limits: Arc<CallLimits>,
+    rejections: Arc<RejectionLog>,
+    time_limit: Duration,
+    /// Ends the latest stream of each neighbour.
+    latest: Mutex<HashMap<NeighbourId, CancellationToken>>,
+    span: Span,
+}
+
+impl PushStreams {
+    /// Makes the service of one server. `time_limit` is the longest wait for a push.
+    /// Streams run in the current span.
+    pub(super) fn new(
+        inbound: Arc<Inbound>,
+        limits: Arc<CallLimits>,
+        rejections: Arc<RejectionLog>,
+        time_limit: Duration,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            inbound,
+            limits,
+            rejections,
+            time_limit,
+            latest: Mutex::default(),
+            span: Span::current(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Propagate for PushStreams {
+    type PushStream = Pin<Box<dyn Stream<Item = Result<PushResponse, Status>> + Send>>;
+
+    async fn greet(
+        &self,
+        request: Request<GreetRequest>,
+    ) -> Result<Response<GreetResponse>, Status> {
+        let response = self
+            .0
+            .inbound
+            .greet(request.get_ref(), request.extensions().get());
+        response.map(Response::new)
+    }
+
+    async fn push(
+        &self,
+        request: Request<Streaming<PushFrame>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        let other_end = request.extensions().get::<OtherEnd>().cloned();
+        let other_end = other_end.expect("the port adds it to each request");
+        let mut frames = request.into_inner();
+        let first = frames.message().await?;
+        let first = first
+            .ok_or_else(|| Status::invalid_argument("the stream ended before its first push"))?;
+        let (neighbour, response) = self.0.inbound.push(&first, Some(&other_end)).await?;
+        let stream = PushStream::begin(self.0.clone(), neighbour, frames, other_end);
+        let rest = stream::try_unfold(stream, PushStream::step);
+        let responses = stream::once(ready(Ok(response))).chain(rest);
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+/// The stream of a neighbour, between two pushes.
+struct PushStream {
+    shared: Arc<Shared>,
+    frames: Streaming<PushFrame>,
+    other_end: OtherEnd,
+    /// Time of the last acknowledgement.
+    active: Arc<AtomicInstant>,
+    /// Resolves when the stream must end before its next push.
+    end: Pin<Box<dyn Future<Output = Status> + Send>>,
+}
+
+impl PushStream {
+    fn begin(
+        shared: Arc<Shared>,
+        neighbour: NeighbourId,
+        frames: Streaming<PushFrame>,
+        other_end: OtherEnd,
+    ) -> Self {
+        let active = Arc::new(AtomicInstant::default());
+        let replaced = shared.replace(neighbour);
+        let reset = reset_without_progress(
+            Arc::downgrade(&active),
+            shared.time_limit * 2,
+            other_end.clone(),
+        );
+        tokio::spawn(reset);
+        let end = end(shared.clone(), active.clone(), replaced);
+        Self {
+            shared,
+            frames,
+            other_end,
+            active,
+            end: Box::pin(end),
+        }
+    }
+
+    /// Applies the next push; `None` when the neighbour has ended the stream.
+    fn step(self) -> impl Future<Output = Result<Option<(PushResponse, Self)>, Status>> + Send {
+        let (shared, address) = (self.shared.clone(), self.other_end.address);
+        let span = shared.span.clone();
+        let step = async move {
+            let stepped = self.next().await;
+            stepped.inspect_err(|status| shared.rejections.log(PUSH, address, status))
+        };
+        step.instrument(span)
+    }
+
+    async fn next(mut self) -> Result<Option<(PushResponse, Self)>, Status> {
+        let frame = tokio::select! {
+            biased;
+            frame = self.frames.message() => frame?,
+            status = &mut self.end => return Err(status),
+        };
+        let Some(frame) = frame else { return Ok(None) };
+        let response = {
+            let _permit = self.shared.limits.neighbour()?;
+            let pushed = self.shared.inbound.push(&frame, Some(&self.other_end));
+            pushed.await?.1
+        };
+        self.active.set(Instant::now());
+        Ok(Some((response, self)))
+    }
+}
+
+impl Shared {
+    /// Makes a stream the latest one of a neighbour, and ends the one before. Returns
+    /// the token that is cancelled when the stream must end in turn.
+    fn replace(&self, neighbour: NeighbourId) -> CancellationToken {
+        let token = CancellationToken::new();
+        // Held for one write.
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = latest.insert(neighbour, token.clone()) {
+            before.cancel();
+        }
+        token
+    }
+}
+
+/// Resolves when a stream must end, with its status.
+async fn end(
+    shared: Arc<Shared>,
+    active: Arc<AtomicInstant>,
+    replaced: CancellationToken,
+) -> Status {
+    tokio::select! {
+        biased;
+        () = shared.inbound.gateway().board().closed() => shutting_down(),
+        () = replaced.cancelled() => {
+            Status::aborted("a newer push stream of this neighbour replaced this one")
+        }
+        () = idle(&active, shared.time_limit) => {
+            let limit = format_duration(shared.time_limit);
+            Status::deadline_exceeded(format!("no push came within {limit}"))
+        }
+    }
+}
+
+/// Resolves when a stream has not been active for `limit`.
+async fn idle(active: &AtomicInstant, limit: Duration) {
+    while active.get().elapsed() < limit {
+        sleep_until(active.get() + limit).await;
+    }
+}
+
+/// Closes the connection of a stream that still stands and was not active for `limit`.
+async fn reset_without_progress(active: Weak<AtomicInstant>, limit: Duration, other_end: OtherEnd) {
+    while let Some(active) = active.upgrade() {
+        if active.get().elapsed() >= limit {
+            other_end.close("its push stream made no progress".to_owned());
+            return;
+        }
+        drop(active);
+        sleep(limit / 2).await;
+    }
+}
