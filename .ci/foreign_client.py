@@ -11,6 +11,7 @@ xxhash it works out the sums of digests too.
 """
 
 import pathlib
+import queue
 import signal
 import socket
 import subprocess
@@ -90,6 +91,44 @@ class Port:
             return error.code(), error.details()
         raise AssertionError(f"{path} was not refused but answered: {answer}")
 
+    def open(self, path):
+        """Opens SERVICE/METHOD, which streams both ways."""
+        return Stream(self, path)
+
+
+class Stream:
+    """A call that streams both ways. Each request has one response."""
+
+    def __init__(self, port, path):
+        service, name = path.split("/")
+        method = port.pool.FindServiceByName(service).methods_by_name[name]
+        self.message = lambda **fields: port.message(method.input_type.full_name, **fields)
+        self.requests = queue.SimpleQueue()
+        call = port.channel.stream_stream(
+            "/" + path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+        )
+        self.responses = call(iter(self.requests.get, None), timeout=LIMIT)
+
+    def ask(self, **fields):
+        """Sends a request, and returns its response."""
+        self.requests.put(self.message(**fields))
+        return next(self.responses)
+
+    def refusal(self, **fields):
+        """Sends a request, and returns the status and the words that end the stream."""
+        try:
+            answer = self.ask(**fields)
+        except grpc.RpcError as error:
+            return error.code(), error.details()
+        raise AssertionError(f"it was not refused but answered: {answer}")
+
+    def close(self):
+        """Ends the requests, and waits for the end of the responses."""
+        self.requests.put(None)
+        return list(self.responses)
+
 
 def ask(port, line):
     """The first line with which the text edge answers one of ours."""
@@ -118,6 +157,8 @@ def describe(port):
     )
     service = port.pool.FindServiceByName("proxyherd.v1.Propagate")
     check("it describes Propagate", set(service.methods_by_name) == {"Greet", "Push"})
+    push = service.methods_by_name["Push"]
+    check("and that pushes stream both ways", push.client_streaming and push.server_streaming)
     report = port.pool.FindMessageTypeByName("proxyherd.v1.Report")
     fields = {"client", "position", "time", "origin", "skew_nanos"}
     check("it describes a report", set(report.fields_by_name) == fields)
@@ -177,11 +218,23 @@ def push(port, clients, incarnation):
         ("from_sequence", 3, grpc.StatusCode.FAILED_PRECONDITION),
         ("reports", [type(report)(client="no position")], grpc.StatusCode.INVALID_ARGUMENT),
     ]:
-        refusal = port.refusal(path, **{**batch, field: value})
+        refusal = port.open(path).refusal(**{**batch, field: value})
         check(f"a push whose {field} is wrong is refused: {refusal[1]}", refusal[0] == status)
     check("and nothing of it applied", ask(clients, "WHATSAT kiwi.cs.ucla.edu 0 0")[0] == "?")
+    older = port.open(path)
     for time in ["a push", "the same push again"]:
-        check(f"{time} is acknowledged", port.call(path, **batch).applied_sequence == 7)
+        check(f"{time} is acknowledged", older.ask(**batch).applied_sequence == 7)
+    heartbeat = {**batch, "from_sequence": 7, "reports": []}
+    newer = port.open(path)
+    check("so is a heartbeat on a newer stream", newer.ask(**heartbeat).applied_sequence == 7)
+    refusal = older.refusal(**heartbeat)
+    check(f"which ends the older: {refusal[1]}", refusal[0] == grpc.StatusCode.ABORTED)
+    refusal = newer.refusal(**{**heartbeat, "from_sequence": 9, "to_sequence": 9})
+    ended = refusal[0] == grpc.StatusCode.FAILED_PRECONDITION
+    check(f"a gap ends a stream: {refusal[1]}", ended)
+    last = port.open(path)
+    check("a push without reports is one too", last.ask(**heartbeat).applied_sequence == 7)
+    check("a stream ends when its caller ends it", last.close() == [])
     line = "AT Python +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503"
     answer = ask(clients, "WHATSAT kiwi.cs.ucla.edu 10 0")
     check(f"clients are answered from it: {answer}", answer == line)
@@ -195,7 +248,7 @@ def operate(port, clients, incarnation):
     check(f"it says how it is: {status.name} of {status.herd}", status.incarnation == incarnation)
     link = status.links[0]
     known = (link.neighbour, link.batches_received, link.received_newer, link.received_duplicate)
-    check("and what came over its link", known == ("Python", 2, 1, 1))
+    check("and what came over its link", known == ("Python", 4, 1, 1))
 
     known = port.call(path + "Locate", client="kiwi.cs.ucla.edu").known
     check("it tells a report", known.report.position == "+34.068930-118.445127")

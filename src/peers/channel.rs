@@ -306,3 +306,80 @@ fn strip_details(mut response: Response<Body>) -> Response<Body> {
         }))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::pin::Pin;
+
+    use tokio::net::TcpListener;
+    use tokio_stream::Stream;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::transport::Server;
+    use tonic::{Request, Response};
+
+    use crate::proto::propagate_server::{Propagate, PropagateServer};
+
+    use super::*;
+
+    /// A neighbour that accepts streams and reads nothing of them.
+    struct ReadsNothing;
+
+    #[tonic::async_trait]
+    impl Propagate for ReadsNothing {
+        type PushStream = Pin<Box<dyn Stream<Item = Result<PushResponse, Status>> + Send>>;
+
+        async fn greet(&self, _: Request<GreetRequest>) -> Result<Response<GreetResponse>, Status> {
+            Err(Status::unimplemented("not in this test"))
+        }
+
+        async fn push(
+            &self,
+            request: Request<Streaming<PushFrame>>,
+        ) -> Result<Response<Self::PushStream>, Status> {
+            let unread = request.into_inner();
+            let responses = tokio_stream::pending().map(move |never| {
+                let _unread = &unread;
+                never
+            });
+            Ok(Response::new(Box::pin(responses)))
+        }
+    }
+
+    /// Starts such a neighbour. Returns its address.
+    async fn reads_nothing() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder()
+            .initial_stream_window_size(1)
+            .add_service(PropagateServer::new(ReadsNothing))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(server);
+        address
+    }
+
+    #[tokio::test]
+    async fn a_neighbour_that_reads_nothing_holds_a_bounded_number_of_batches() {
+        let address = reads_nothing().await;
+        let origin = format!("http://{address}").parse().unwrap();
+        let dialer = Dialer::tcp(&Address::from(address));
+        let settings = PeerSettings::default();
+        let shared = Shared::new(dialer, origin, settings.attempt, &settings);
+        let channel = PeerChannel(Arc::new(shared));
+        let mut opened = Vec::new();
+        for _ in 0..4 * MAX_ABANDONED {
+            let frame = PushFrame(vec![0; 100_000].into());
+            let pushed = timeout(Duration::from_millis(50), channel.push(frame));
+            pushed.await.map(|_| ()).unwrap_err();
+            opened.extend(channel.0.state().open.sending.last().cloned());
+        }
+        let held = || opened.iter().filter(|s| s.strong_count() > 0).count();
+        for _ in 0..3000 {
+            if held() <= MAX_ABANDONED + 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} batches stay in memory", held());
+    }
+}

@@ -10,4 +10,5 @@ mod attacks;
 mod fuzz;
 mod refusals;
 mod strangers;
+mod streams;
 mod tls;
