@@ -1,10 +1,9 @@
-//! Who may call what on the peer port, by the certificate of the connection.
+//! Authorization on the peer port, by the certificate of the connection.
 //!
-//! Servers of the herd may call everything, its operators everything but
-//! `Propagate`, and nobody else anything. That is judged on each call, before its
-//! message is read. That a server speaks for no other is judged when its message
-//! was read ([`check_sender`]). Without TLS there is nothing to judge by, and
-//! everybody may call.
+//! Servers of the herd may make all calls, its operators all except those to
+//! `Propagate`, and others none. Each call is checked before its message is read. That
+//! the sender of a message is the holder of the certificate is checked when the message
+//! was read ([`check_sender`]). Without TLS everybody may make all calls.
 
 use std::sync::Arc;
 
@@ -23,13 +22,17 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// Those of a server.
+    /// Makes the rules of a server.
     pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         Self { gateway }
     }
 
-    /// May `other_end` make a call, to `Propagate` or another service? Counts
-    /// those that may not.
+    /// Checks whether `other_end` may make a call, to `Propagate` or another service.
+    /// Counts rejections.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED`, with the cause.
     pub(super) fn check(&self, is_propagate: bool, other_end: &OtherEnd) -> Result<(), Status> {
         let Some(holder) = other_end.holder() else {
             return Ok(());
@@ -41,40 +44,44 @@ impl Admission {
 }
 
 fn judge(holder: &PeerIdentity, herd: &Name, is_propagate: bool) -> Result<(), Status> {
-    let refuse = |words: String| Err(Status::permission_denied(words));
+    let reject = |message: String| Err(Status::permission_denied(message));
     if holder.is_nobody() {
-        return refuse(
+        return reject(
             "your certificate names no server or operator of a herd: it needs a DNS name such as \
              NAME.HERD.proxyherd (subject alternative name)"
                 .to_owned(),
         );
     }
     if !holder.is_member_of(herd) {
-        return refuse(format!(
+        return reject(format!(
             "your certificate is for {holder}, this server is of another herd"
         ));
     }
     if is_propagate && !holder.is_server_of(herd) {
-        return refuse(format!(
+        return reject(format!(
             "your certificate is for {holder}: operators may not push, servers only"
         ));
     }
     Ok(())
 }
 
-/// May whoever is at the other end call itself `sender`?
+/// Checks whether the other end may send messages as `sender`.
+///
+/// # Errors
+///
+/// `PERMISSION_DENIED` if its certificate is for another.
 pub(super) fn check_sender(
     other_end: Option<&OtherEnd>,
     sender: &str,
     herd: &Name,
 ) -> Result<(), Status> {
-    match other_end.and_then(OtherEnd::holder) {
-        Some(holder) if !holder.is_server_called(sender, herd) => {
-            Err(Status::permission_denied(format!(
-                "your certificate is for {holder}, and you call yourself {}",
-                tls::repeat(sender)
-            )))
-        }
-        _ => Ok(()),
+    if let Some(holder) = other_end.and_then(OtherEnd::holder)
+        && !holder.is_server_called(sender, herd)
+    {
+        return Err(Status::permission_denied(format!(
+            "your certificate is for {holder}, and you call yourself {}",
+            tls::repeat(sender)
+        )));
     }
+    Ok(())
 }

@@ -1,16 +1,15 @@
-//! The pauses of a link that is down.
+//! The delays between the attempts of a link that is down.
 
 use std::time::Duration;
 
 use tower::util::rng::{HasherRng, Rng};
 
-/// The first retry of a link that is down comes within 50 ms: after this pause
-/// at most, and what a busy machine adds.
-const FIRST: Duration = Duration::from_millis(40);
+/// Maximum delay before the first retry, which must come within 50 ms on a busy machine
+/// too.
+const FIRST_DELAY: Duration = Duration::from_millis(40);
 
-/// Pauses that double up to a cap. Each is drawn from the upper half of what it
-/// may be, so that links that went down together do not come back together,
-/// however long they are down.
+/// Delays that double up to a cap. Each is drawn from the upper half of its range, so
+/// that links that went down together do not come back together.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
@@ -19,25 +18,25 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses of at most `cap`.
+    /// Returns delays of at most `cap`.
     pub(super) fn new(cap: Duration) -> Self {
         Self {
-            next: FIRST.min(cap),
+            next: FIRST_DELAY.min(cap),
             cap,
             random: HasherRng::new(),
         }
     }
 
-    /// Begins again with a short pause.
+    /// Starts again with a short delay.
     pub(super) fn reset(&mut self) {
-        self.next = FIRST.min(self.cap);
+        self.next = FIRST_DELAY.min(self.cap);
     }
 
-    /// How long to pause now.
-    pub(super) fn pause(&mut self) -> Duration {
-        let most = self.next;
-        self.next = (most * 2).min(self.cap);
-        most.mul_f64((1.0 + self.random.next_f64()) / 2.0)
+    /// Returns the next delay.
+    pub(super) fn next_delay(&mut self) -> Duration {
+        let max = self.next;
+        self.next = (max * 2).min(self.cap);
+        max.mul_f64((1.0 + self.random.next_f64()) / 2.0)
     }
 }
 
@@ -46,20 +45,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_cap_and_never_agree() {
+    fn delays_double_up_to_the_cap_and_differ() {
         let cap = Duration::from_secs(1);
         let mut backoff = Backoff::new(cap);
-        let pauses: Vec<_> = std::iter::repeat_with(|| backoff.pause())
+        let delays: Vec<_> = std::iter::repeat_with(|| backoff.next_delay())
             .take(20)
             .collect();
-        let mut most = FIRST;
-        for pause in &pauses {
-            assert!((most / 2..=most).contains(pause), "{pause:?} of {most:?}");
-            most = (most * 2).min(cap);
+        let mut max = FIRST_DELAY;
+        for delay in &delays {
+            assert!((max / 2..=max).contains(delay), "{delay:?} of {max:?}");
+            max = (max * 2).min(cap);
         }
-        let capped = &pauses[10..];
-        assert!(capped.iter().any(|pause| *pause != capped[0]), "{capped:?}");
+        let capped = &delays[10..];
+        assert!(capped.iter().any(|delay| *delay != capped[0]), "{capped:?}");
         backoff.reset();
-        assert!(backoff.pause() <= FIRST);
+        assert!(backoff.next_delay() <= FIRST_DELAY);
     }
 }

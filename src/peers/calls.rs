@@ -96,7 +96,7 @@ impl CallRules {
     fn too_slow(&self) -> Status {
         let limit = format_duration(self.time_limit);
         Status::deadline_exceeded(format!(
-            "the call was not whole and answered within {limit}"
+            "the request was not complete and answered within {limit}"
         ))
     }
 }

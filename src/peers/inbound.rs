@@ -58,7 +58,9 @@ impl Inbound {
         self.check_draining()?;
         let replica = self.gateway.replica();
         self.check_sender(other_end, &request.sender)?;
-        let reply = replica.accept_greeting(&wire::greeting(request)).map_err(status)?;
+        let reply = replica
+            .accept_greeting(&wire::greeting(request))
+            .map_err(status)?;
         self.note_greeting(&reply, other_end);
         Ok(wire::greet_response(replica, &reply))
     }

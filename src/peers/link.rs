@@ -1,15 +1,14 @@
 //! A link: the task that keeps one neighbour up to date.
 //!
-//! It repeats one step for ever: take what stands behind the neighbour's
-//! cursor, push it as one batch, move the cursor on the acknowledgement. While
-//! one batch is on its way the next gathers in the feed, so batches grow with
-//! load by themselves, and on a quiet link a report leaves at once. A busy link
-//! lingers a little between batches: many small calls cost more than they carry.
+//! It repeats one step: take the changes after the neighbour's cursor, push them as one
+//! batch, and advance the cursor on the acknowledgement. The next batch gathers in the
+//! feed while one is in flight, so batches grow with load, and on a quiet link a report
+//! leaves at once. A busy link waits a little between batches, since many small pushes
+//! cost more than their reports.
 //!
-//! A link is up from a push that succeeded until a call gets no answer for all
-//! its quick retries, or is refused for good. A link that is down tries
-//! again for ever, with backoff, and at once when its neighbour greets as a new
-//! incarnation.
+//! A link is up from a successful push until a call fails with all its quick retries, or
+//! is rejected more than twice in a row. A link that is down tries again with backoff,
+//! and at once when its neighbour greets as a new incarnation.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -40,31 +39,28 @@ use super::policy::{CallError, Caller, PeerRequest, PeerResponse};
 use super::progress::LagTracker;
 use super::wire::{self, MAX_PUSH_BYTES, PushWriter};
 
-/// A neighbour may refuse to go on this often in a row, each time greeted again
-/// between, before the link counts as down.
-const MOST_REFUSALS: u32 = 2;
+/// Number of rejections in a row, with a greeting after each, that leave the link up.
+const MAX_CONSECUTIVE_REJECTIONS: u32 = 2;
 
-/// Pushes of this many reports are those of a busy link: there a call costs
-/// both sides more than what it carries.
-const BUSY_BATCH: usize = 32;
+/// Number of reports from which on a batch counts as one of a busy link. A push of fewer
+/// costs both sides more than its reports.
+const BUSY_BATCH_REPORTS: usize = 32;
 
-/// A batch of more bytes than this may have been cut for its size: of which the
-/// limit is a report's length more.
-const LARGE_BATCH: usize = MAX_PUSH_BYTES / 2;
+/// Size from which on a batch may have been cut by the size limit, in bytes. The limit
+/// is the length of a report above it.
+const LARGE_BATCH_BYTES: usize = MAX_PUSH_BYTES / 2;
 
-/// That a link is down for yet another reason is told once in this time: some
-/// troubles have many faces.
-const TELL_PAUSE: Duration = Duration::from_secs(10);
+/// Minimum time between two log lines about a link that is down for changing reasons.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// While a busy link's push is under way, the server looks so often whether it is
-/// short of time,
-const ALARM: Duration = Duration::from_millis(4);
+/// Interval of the probe for overload, while a busy link's push is in flight.
+const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(4);
 
-/// which it is where that look comes later by this. Timers are as coarse as a
-/// millisecond.
-const LATE: Duration = Duration::from_millis(3);
+/// Delay of the probe from which on the server counts as overloaded. Timers have a
+/// resolution of a millisecond.
+const OVERLOAD_DELAY: Duration = Duration::from_millis(3);
 
-/// One neighbour's link. [`run`](Self::run) it as a task.
+/// The link to one neighbour. [`run`](Self::run) is its task.
 #[derive(Debug)]
 pub struct Link {
     gateway: Arc<Gateway>,
@@ -72,36 +68,35 @@ pub struct Link {
     name: Name,
     caller: Caller,
     settings: PeerSettings,
-    outbox: SendCursor,
+    cursor: SendCursor,
     transcript: Transcript,
-    /// How large the last batch was, in bytes: a guess at the next.
+    /// Size of the last batch, in bytes: the expected size of the next.
     batch_bytes: usize,
-    /// The quickest answer since the last greeting, and with it: what a call
-    /// takes whatever its size.
+    /// Shortest time of a call since the last greeting, that one included: the time of a
+    /// call of any size.
     round_trip: Duration,
-    progress: LagTracker,
-    /// When the neighbour forgets reports, by its last answer to a greeting.
+    lag: LagTracker,
+    /// The neighbour's `expire_after` in its last response to a greeting.
     expiry: Option<Option<Duration>>,
-    /// Has a push succeeded since the link was down last?
+    /// True if a push has succeeded since the link was last down.
     has_progressed: bool,
-    /// Why it was told to be down.
-    told_down: ReasonThrottle,
+    down_log: ReasonThrottle,
 }
 
 /// Why a link stopped pushing.
-enum End {
-    /// The server shuts down, and the neighbour has all that it needs.
+enum PushEnd {
+    /// The server shuts down, and the neighbour has all changes.
     Finished,
-    /// The neighbour has restarted: greet it, then go on.
-    GreetAgain,
-    /// The neighbour asks to be greeted, for this reason.
+    /// The neighbour has restarted and must be greeted.
+    Restarted,
+    /// The neighbour rejected a push and must be greeted.
     Rejected(Status),
-    /// Nothing will come of it for now.
+    /// The link is down, for this reason.
     Down(String),
 }
 
 impl Link {
-    /// A link that has not greeted yet.
+    /// Creates a link, which greets when it runs.
     pub fn new(
         gateway: Arc<Gateway>,
         neighbour: NeighbourId,
@@ -113,61 +108,64 @@ impl Link {
         Self {
             neighbour,
             caller,
-            outbox: SendCursor::new(neighbour, settings.batch_reports),
+            cursor: SendCursor::new(neighbour, settings.batch_reports),
             transcript: Transcript::neighbour(log, name.as_str()),
             name,
             settings: settings.clone(),
             batch_bytes: 0,
             round_trip: Duration::ZERO,
-            progress: LagTracker::default(),
+            lag: LagTracker::default(),
             expiry: None,
             has_progressed: false,
-            told_down: ReasonThrottle::new(TELL_PAUSE),
+            down_log: ReasonThrottle::new(LOG_INTERVAL),
             gateway,
         }
     }
 
-    /// Keeps the neighbour up to date until `finish` becomes true, and then
-    /// until it has all that it needs or the link is down.
+    /// Keeps the neighbour up to date until `finish` becomes true, and then until it has
+    /// all changes or the link is down.
     pub async fn run(mut self, mut finish: watch::Receiver<bool>) {
         let mut backoff = Backoff::new(self.settings.backoff_cap);
-        while let Err(reason) = self.talk(&mut finish).await {
+        while let Err(reason) = self.greet_and_push(&mut finish).await {
             self.note_down(&reason);
-            // A greeting alone is no progress: a neighbour that then refuses
-            // every push is tried ever more slowly too.
+            // A greeting alone is no progress: a neighbour that then rejects every
+            // push is retried more slowly too.
             if std::mem::take(&mut self.has_progressed) {
                 backoff.reset();
             }
             tokio::select! {
-                () = sleep(backoff.pause()) => {}
+                () = sleep(backoff.next_delay()) => {}
                 () = self.new_incarnation() => {}
                 () = finished(&mut finish) => return,
             }
         }
     }
 
-    /// Greets and pushes until all is done, or the link is down for a reason.
-    async fn talk(&mut self, finish: &mut watch::Receiver<bool>) -> Result<(), String> {
-        let mut refusals = 0;
+    /// Greets and pushes until all is done.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the link is down.
+    async fn greet_and_push(&mut self, finish: &mut watch::Receiver<bool>) -> Result<(), String> {
+        let mut rejections = 0;
         loop {
-            self.greet().await.map_err(|failure| failure.to_string())?;
-            match self.push_on(finish, &mut refusals).await {
-                End::Finished => return Ok(()),
-                End::GreetAgain => {}
-                End::Rejected(status) if refusals < MOST_REFUSALS => {
+            self.greet().await.map_err(|error| error.to_string())?;
+            match self.push_changes(finish, &mut rejections).await {
+                PushEnd::Finished => return Ok(()),
+                PushEnd::Restarted => {}
+                PushEnd::Rejected(status) if rejections < MAX_CONSECUTIVE_REJECTIONS => {
                     debug!("greets {} again: {}", self.name, status.message());
                 }
-                End::Rejected(status) => return Err(CallError::Rejected(status).to_string()),
-                End::Down(reason) => return Err(reason),
+                PushEnd::Rejected(status) => return Err(CallError::Rejected(status).to_string()),
+                PushEnd::Down(reason) => return Err(reason),
             }
         }
     }
 
-    /// Resolves when another incarnation of the neighbour greets than the one
-    /// that this link greeted.
+    /// Resolves when the neighbour greets as another incarnation than this link greeted.
     fn new_incarnation(&self) -> impl Future<Output = ()> + use<> {
         let (gateway, neighbour, greeted) =
-            (self.gateway.clone(), self.neighbour, self.outbox.greeted());
+            (self.gateway.clone(), self.neighbour, self.cursor.greeted());
         async move { gateway.board().new_incarnation(neighbour, greeted).await }
     }
 
@@ -175,108 +173,118 @@ impl Link {
         let greeting = self.gateway.replica().greeting(self.neighbour);
         let call = PeerRequest::Greet(Arc::new(wire::greet_request(&greeting)));
         let sent = Instant::now();
-        let PeerResponse::Greet(answer) = self.call(call).await? else {
-            unreachable!("a greeting is answered as one");
+        let PeerResponse::Greet(response) = self.call(call).await? else {
+            unreachable!("a greeting has the response of one");
         };
-        let incarnation = self.judge(&answer).map_err(CallError::NoResponse)?;
+        let incarnation = self
+            .check_neighbour(&response)
+            .map_err(CallError::NoResponse)?;
         let replica = self.gateway.replica();
-        self.outbox
-            .start_at(replica, incarnation, answer.applied_sequence);
+        self.cursor
+            .start_at(replica, incarnation, response.applied_sequence);
         self.round_trip = sent.elapsed();
-        self.progress = LagTracker::default();
-        self.note_progress();
+        self.lag = LagTracker::default();
+        self.note_lag();
         self.note_cursor();
-        self.compare_expiry(wire::expire_after(&answer));
+        self.compare_expiry(wire::expire_after(&response));
         Ok(())
     }
 
-    /// Servers that forget at different times answer differently for ever.
+    /// Warns if the neighbour's `expire_after` differs: then servers answer differently.
     fn compare_expiry(&mut self, theirs: Option<Duration>) {
         let ours = self.gateway.replica().expire_after();
         if self.expiry.replace(theirs) == Some(theirs) || theirs == ours {
             return;
         }
-        let words = |after: Option<Duration>| {
+        let text = |after: Option<Duration>| {
             after.map_or("off".to_owned(), |after| format_duration(after).to_string())
         };
         warn!(
-            "{} has expire_after at {}, this server at {}: set it alike on all servers, or they \
-             show clients different positions",
+            "{} has expire_after at {}, this server at {}: set it alike on all servers; otherwise \
+             they show clients different positions",
             self.name,
-            words(theirs),
-            words(ours)
+            text(theirs),
+            text(ours)
         );
     }
 
-    /// Is it the neighbour that answered?
-    fn judge(&self, answer: &GreetResponse) -> Result<Incarnation, String> {
+    /// Checks that the neighbour responded, and returns its incarnation.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the response.
+    fn check_neighbour(&self, response: &GreetResponse) -> Result<Incarnation, String> {
         let herd = self.gateway.replica().identity().herd.as_str();
-        if answer.receiver != self.name.as_str() || answer.herd != herd {
-            let other = wire::name_of(answer);
+        if response.receiver != self.name.as_str() || response.herd != herd {
+            let other = wire::name_of(response);
             return Err(format!("{other} answered in its place: check its address"));
         }
-        let (major, minor) = (answer.version_major, answer.version_minor);
+        let (major, minor) = (response.version_major, response.version_minor);
         if major != VERSION.major {
             return Err(format!(
-                "it speaks protocol version {major}.{minor}, this server {}.{}: major versions must be equal",
+                "its protocol version {major}.{minor} is incompatible with version {}.{} of this \
+                 server: major versions must be equal",
                 VERSION.major, VERSION.minor
             ));
         }
-        Incarnation::new(answer.receiver_incarnation).ok_or("it named no incarnation".to_owned())
+        Incarnation::new(response.receiver_incarnation).ok_or("it named no incarnation".to_owned())
     }
 
-    /// Pushes until something ends it. `refusals` counts those in a row: every
-    /// push that succeeds sets it to 0.
-    async fn push_on(&mut self, finish: &mut watch::Receiver<bool>, refusals: &mut u32) -> End {
-        // The first push comes at once, if only as a heartbeat: it is what shows
-        // that the link is up.
+    /// Pushes until something ends it. Counts `rejections` in a row: a successful push
+    /// resets the number to 0.
+    async fn push_changes(
+        &mut self,
+        finish: &mut watch::Receiver<bool>,
+        rejections: &mut u32,
+    ) -> PushEnd {
+        // The first push leaves at once, if only as a heartbeat: it shows that the link
+        // is up.
         let mut heartbeat = Instant::now();
         loop {
             let last = self.gateway.replica().store().last();
             let (span, frame) = self.next_batch();
             if span.reports == 0 {
-                if !self.outbox.is_at_end(self.gateway.replica()) {
+                if !self.cursor.is_at_end(self.gateway.replica()) {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                self.progress.finished();
-                self.note_progress();
-                match self.rest(finish, heartbeat).await {
-                    Woken::News => continue,
-                    Woken::Greet => return End::GreetAgain,
-                    Woken::Finish => return End::Finished,
-                    Woken::Heartbeat => {}
+                self.lag.caught_up();
+                self.note_lag();
+                match self.wait(finish, heartbeat).await {
+                    Wakeup::Changes => continue,
+                    Wakeup::Restart => return PushEnd::Restarted,
+                    Wakeup::Finish => return PushEnd::Finished,
+                    Wakeup::Heartbeat => {}
                 }
             }
             let worth_waiting = self.is_worth_waiting(span, &frame);
             let sent = Instant::now();
             if span.reports > 0 {
-                self.progress.pushing(last, sent);
-                self.note_progress();
+                self.lag.push_started(last, sent);
+                self.note_lag();
             }
             if let Err(end) = self.push_unless_greeted(span, frame).await {
-                *refusals += u32::from(matches!(end, End::Rejected(_)));
+                *rejections += u32::from(matches!(end, PushEnd::Rejected(_)));
                 return end;
             }
-            *refusals = 0;
+            *rejections = 0;
             heartbeat = Instant::now() + self.settings.heartbeat;
             if worth_waiting && !self.gather(finish, sent).await {
-                return End::GreetAgain;
+                return PushEnd::Restarted;
             }
         }
     }
 
-    /// Is it better to let reports gather than to push at once? Where they come
-    /// by the dozen, since a call takes both sides as long as many reports; but
-    /// not where a batch was cut, since more than it holds is waiting.
+    /// Returns true if reports should gather before the next push: if they come by the
+    /// dozen, since a push costs both sides as much as many reports, and if the batch was
+    /// not cut, since then more reports wait already.
     fn is_worth_waiting(&self, span: Span, frame: &PushFrame) -> bool {
-        let is_cut = self.outbox.is_full(span) || frame.0.len() > LARGE_BATCH;
+        let is_cut = self.cursor.is_full(span) || frame.0.len() > LARGE_BATCH_BYTES;
         is_busy(span) && !is_cut
     }
 
-    /// Lets reports gather until [`linger`](PeerSettings::linger) after the last
-    /// push, or until the server shuts down. Gives `false` where the neighbour
-    /// has to be greeted instead.
+    /// Waits until [`linger`](PeerSettings::linger) after the last push, or until the
+    /// server shuts down. Returns `false` if the neighbour must be greeted instead.
     async fn gather(&self, finish: &mut watch::Receiver<bool>, last: Instant) -> bool {
         tokio::select! {
             biased;
@@ -286,29 +294,29 @@ impl Link {
         }
     }
 
-    /// Waits until there is a reason not to. News come before the end of the
-    /// server: it finishes only when there is none left.
-    async fn rest(&self, finish: &mut watch::Receiver<bool>, heartbeat: Instant) -> Woken {
+    /// Waits until there is something to do. Changes come before the end of the server,
+    /// which finishes only when there are none left.
+    async fn wait(&self, finish: &mut watch::Receiver<bool>, heartbeat: Instant) -> Wakeup {
         tokio::select! {
             biased;
-            () = self.new_incarnation() => Woken::Greet,
-            () = self.gateway.board().news(self.neighbour) => Woken::News,
-            () = sleep_until(heartbeat) => Woken::Heartbeat,
-            () = finished(finish) => Woken::Finish,
+            () = self.new_incarnation() => Wakeup::Restart,
+            () = self.gateway.board().news(self.neighbour) => Wakeup::Changes,
+            () = sleep_until(heartbeat) => Wakeup::Heartbeat,
+            () = finished(finish) => Wakeup::Finish,
         }
     }
 
-    /// The next batch, encoded: all that stands behind the cursor and fits.
+    /// Returns the next batch, encoded: all changes after the cursor that fit.
     fn next_batch(&mut self) -> (Span, PushFrame) {
         let replica = self.gateway.replica();
         self.transcript.at(self.gateway.clock().now().0);
-        let mut batch = Writing {
+        let mut batch = RecordedBatch {
             push: PushWriter::with_capacity(self.batch_bytes),
             transcript: &mut self.transcript,
             line: Vec::new(),
         };
-        let span = self.outbox.fill(replica, &mut batch);
-        let incarnation = self.outbox.greeted().map_or(0, Incarnation::get);
+        let span = self.cursor.fill(replica, &mut batch);
+        let incarnation = self.cursor.greeted().map_or(0, Incarnation::get);
         let me = replica.identity();
         let frame = batch.push.finish(&PushHeader {
             herd: me.herd.as_str(),
@@ -325,69 +333,69 @@ impl Link {
         (span, frame)
     }
 
-    /// Pushes, but lets go when a new incarnation of the neighbour greets
-    /// meanwhile: the one that the push is on its way to may never answer.
-    async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
-        let greeted_anew = self.new_incarnation();
-        // On a quiet link an alarm costs a twelfth of the time of a push, and
-        // would tell nothing.
+    /// Pushes, and gives up if the neighbour greets as a new incarnation meanwhile: the
+    /// old one may never respond.
+    async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), PushEnd> {
+        let restarted = self.new_incarnation();
+        // On a quiet link the probe would cost a twelfth of the time of a push, and
+        // find nothing.
         let is_busy = is_busy(span);
-        let mut watch = pin!(probe_scheduler_lag(self.gateway.clone()));
+        let mut probe = pin!(probe_scheduler_lag(self.gateway.clone()));
         tokio::select! {
             biased;
             pushed = self.push(span, frame) => pushed,
-            () = greeted_anew => Err(End::GreetAgain),
-            never = &mut watch, if is_busy => match never {},
+            () = restarted => Err(PushEnd::Restarted),
+            never = &mut probe, if is_busy => match never {},
         }
     }
 
-    async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), End> {
+    async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), PushEnd> {
         let sent = Instant::now();
         let applied = match self.call(PeerRequest::Push(frame)).await {
-            Ok(PeerResponse::Push(answer)) => answer.applied_sequence,
-            Ok(PeerResponse::Greet(_)) => unreachable!("a push is answered as one"),
-            Err(failure) => return Err(self.failed(span, failure)),
+            Ok(PeerResponse::Push(response)) => response.applied_sequence,
+            Ok(PeerResponse::Greet(_)) => unreachable!("a push has the response of one"),
+            Err(error) => return Err(self.failed(span, error)),
         };
         if applied < span.to {
             let to = span.to;
-            return Err(End::Down(format!(
-                "it acknowledged number {applied} where {to} was due"
+            return Err(PushEnd::Down(format!(
+                "it acknowledged sequence number {applied} instead of {to}"
             )));
         }
-        self.outbox
+        self.cursor
             .acknowledged(self.gateway.replica(), span, applied);
         self.has_progressed = true;
         self.note_up();
         let now = Instant::now();
         let took = now - sent;
-        self.progress.acknowledged(self.outbox.cursor(), now);
-        self.note_progress();
+        self.lag.acknowledged(self.cursor.cursor(), now);
+        self.note_lag();
         self.traffic().sent(span.reports, took);
         self.note_speed(span, took);
         self.note_cursor();
         Ok(())
     }
 
-    /// Lets batches grow while their size adds little to the time of a call, so
-    /// that a slow link settles at a size that it bears, and a far one is not
-    /// taken for slow.
+    /// Lets batches grow while their size adds little to the time of a call. So a slow
+    /// link settles at a size that it can carry, and a distant neighbour does not count
+    /// as slow.
     fn note_speed(&mut self, span: Span, took: Duration) {
         self.round_trip = self.round_trip.min(took);
         if took - self.round_trip < self.settings.attempt / 4 {
-            self.outbox.grow(span);
+            self.cursor.grow(span);
         }
     }
 
-    fn failed(&mut self, span: Span, failure: CallError) -> End {
+    fn failed(&mut self, span: Span, error: CallError) -> PushEnd {
         self.traffic().calls_failed.add(1);
-        match failure {
+        match error {
             CallError::Rejected(status) if status.code() == Code::FailedPrecondition => {
-                End::Rejected(status)
+                PushEnd::Rejected(status)
             }
-            CallError::Rejected(_) => End::Down(failure.to_string()),
+            CallError::Rejected(_) => PushEnd::Down(error.to_string()),
             CallError::NoResponse(_) => {
-                self.outbox.shrink(span);
-                End::Down(failure.to_string())
+                self.cursor.shrink(span);
+                PushEnd::Down(error.to_string())
             }
         }
     }
@@ -408,69 +416,69 @@ impl Link {
     }
 
     fn note_down(&mut self, reason: &str) {
-        self.progress = LagTracker::default();
-        self.note_progress();
+        self.lag = LagTracker::default();
+        self.note_lag();
         let now = self.gateway.clock().now();
         let board = self.gateway.board();
         let before = board.set_down(self.neighbour, now, reason);
-        if board.is_closing() || !self.told_down.turn(before.is_up, reason) {
+        if board.is_closing() || !self.down_log.turn(before.is_up, reason) {
             debug!("link to {} is down: {reason}", self.name);
             return;
         }
         warn!("link to {} is down: {reason}", self.name);
     }
 
-    fn note_progress(&self) {
-        let most = self.settings.target_lag;
-        let lags = most.and_then(|most| self.progress.lags(most + 2 * self.round_trip));
+    fn note_lag(&self) {
+        let target = self.settings.target_lag;
+        let lags = target.and_then(|target| self.lag.lags(target + 2 * self.round_trip));
         self.gateway.board().set_lagging(self.neighbour, lags);
     }
 
     fn note_cursor(&self) {
         let board = self.gateway.board();
-        board.set_cursor(self.neighbour, self.outbox.cursor());
+        board.set_cursor(self.neighbour, self.cursor.cursor());
     }
 }
 
-/// Why a resting link woke.
-enum Woken {
-    News,
-    Greet,
+/// Why a waiting link woke.
+enum Wakeup {
+    Changes,
+    Restart,
     Heartbeat,
     Finish,
 }
 
-/// Is this batch one of a busy link?
+/// Returns true if a batch is one of a busy link.
 fn is_busy(span: Span) -> bool {
-    span.reports >= BUSY_BATCH
+    span.reports >= BUSY_BATCH_REPORTS
 }
 
-/// Resolves when the server shuts down; a server that is gone counts as such.
+/// Resolves when the server shuts down, or is gone.
 async fn finished(finish: &mut watch::Receiver<bool>) {
     let _ = finish.wait_for(|&finish| finish).await;
 }
 
-/// Notes when this server is short of time: where its own alarms ring late.
+/// Notes overload of this server: that its timers fire late.
 async fn probe_scheduler_lag(gateway: Arc<Gateway>) -> Infallible {
-    let mut alarm = Instant::now() + ALARM;
+    let mut due = Instant::now() + LAG_PROBE_INTERVAL;
     loop {
-        sleep_until(alarm).await;
+        sleep_until(due).await;
         let now = Instant::now();
-        if now - alarm >= LATE {
+        if now - due >= OVERLOAD_DELAY {
             gateway.board().note_overloaded(now);
         }
-        alarm = now + ALARM;
+        due = now + LAG_PROBE_INTERVAL;
     }
 }
 
-/// A batch that is written down in the transcript as well.
-struct Writing<'a> {
+/// A batch whose reports are written to the transcript too.
+struct RecordedBatch<'a> {
     push: PushWriter,
     transcript: &'a mut Transcript,
     line: Vec<u8>,
 }
 
-impl BatchBuilder for Writing<'_> {
+impl BatchBuilder for RecordedBatch<'_> {
     fn add(&mut self, report: &Report<'_>) -> bool {
         let added = self.push.add(report);
         if added && self.transcript.is_on() {

@@ -55,58 +55,52 @@ use std::time::Duration;
 
 use crate::replication::send_cursor::MAX_BATCH_REPORTS;
 
-/// How links behave.
+/// Settings of links and of the peer port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSettings {
-    /// How often a quiet link sends an empty push. Default 500 ms, 10 ms to
-    /// 10 s. Too low costs calls; too high lets a neighbour's quick restart go
-    /// unnoticed for so long.
+    /// Interval of empty pushes on a quiet link, 10 ms to 10 s. Default: 500 ms. Too
+    /// low costs calls; too high finds a neighbour's quick restart later.
     pub heartbeat: Duration,
-    /// Time limit of one attempt of a call; of the whole call, quick retries
-    /// included, half as much again; and of the silence before the first byte, or
-    /// the TLS handshake, on the peer port. Default 2 s, 100 ms to 1 min. Too low gives up on slow but
-    /// working networks; too high finds a hanging neighbour late.
+    /// Time limit of an attempt of a call, 100 ms to 1 min. Default: 2 s. A call with
+    /// its quick retries may take 1.5 times as long; a connection to the peer port may
+    /// be silent for as long, or take as long for its TLS handshake; a push must arrive
+    /// within four times as long. Too low gives up on slow networks; too high finds a
+    /// hanging neighbour late.
     pub attempt: Duration,
-    /// How often one call is quickly tried again. Default 2, at most 10. Too
-    /// low takes a link down for every hiccup; too high only delays the link's
-    /// own, slower retries.
+    /// Number of quick retries of a call, at most 10. Default: 2. Too low takes a link
+    /// down for every hiccup; too high only delays the link's own, slower retries.
     pub retries: u32,
-    /// Longest pause between two tries of a link that is down. Default 1 s,
-    /// 50 ms to 1 min. Too low bothers a dead neighbour's network; too high is
-    /// how long after its return a neighbour goes without news.
+    /// Maximum delay between two attempts of a link that is down, 50 ms to 1 min.
+    /// Default: 1 s. Too low loads a dead neighbour's network; too high delays the
+    /// first push after its return.
     pub backoff_cap: Duration,
-    /// Silence after which a connection is pinged. Default 1 s, 100 ms to
-    /// 1 min. Too low costs packets; with the time limit of the answer it is
-    /// how long a silent connection stays unnoticed.
+    /// Silence after which a connection is pinged, 100 ms to 1 min. Default: 1 s. Too
+    /// low costs packets; too high finds a silent connection late.
     pub keep_alive: Duration,
-    /// Time limit of the answer to such a ping. Default 2 s, 100 ms to 1 min.
-    /// Too low cuts slow but working connections.
+    /// Time limit of the answer to a ping, 100 ms to 1 min. Default: 2 s. Too low closes
+    /// slow connections; too high finds a silent connection late.
     pub keep_alive_timeout: Duration,
-    /// How long reports gather for one push while a link is busy: while pushes
-    /// hold 32 reports or more, the next is not sent sooner than this after the
-    /// last; what comes to a quiet link goes at once. Default 5 ms, 0 to 1 s. Too low
-    /// costs calls under load; too high makes a busy herd hear late, by so much
-    /// for each link on the way.
+    /// Minimum time between two pushes of a busy link, whose pushes hold 32 reports or
+    /// more, 0 to 1 s. Default: 5 ms. Reports gather meanwhile; the first one on a quiet
+    /// link goes at once. Too low costs calls under load; too high adds as much delay
+    /// on each link of the way.
     pub linger: Duration,
-    /// By how much a neighbour that kept up may be behind, two round trips to it
-    /// aside, before clients wait for it, up to 20 ms a read: they do so only
-    /// while this server is short of time itself, and for a second at most.
-    /// Default 15 ms, 1 to 500 ms, `None` for never. Too low lets clients wait
-    /// for nothing; too high, a server that is given more than it can carry
-    /// tells of it late.
+    /// Maximum lag of a neighbour that kept up, 1 to 500 ms without two round trips, or
+    /// `None` for unlimited. Default: 15 ms. Beyond it, and only while this server is
+    /// overloaded, each read of a client is delayed by up to 20 ms, for a second at
+    /// most. Too low delays clients in vain; too high applies backpressure late.
     pub target_lag: Option<Duration>,
-    /// Most reports in one push. Default and at most 10,000. Too low costs
-    /// calls under load.
+    /// Maximum number of reports in a push, up to 10,000. Default: 10,000. Too low
+    /// costs calls under load.
     pub batch_reports: usize,
-    /// Most calls under way at a time on the peer port, for neighbours and for
-    /// all others each; further ones of neighbours are refused, and of others
-    /// take the place of an earlier one. Default 64, 1 to 10,000; each
-    /// holds up to about 2 MiB. Too low refuses neighbours, too high lets
-    /// strangers fill the memory.
+    /// Maximum number of concurrent calls on the peer port, 1 to 10,000: for neighbours,
+    /// and for all others. Default: 64. Further calls of neighbours are rejected; others
+    /// take the place of an earlier one. Each call holds up to about 2 MiB. Too low
+    /// rejects neighbours; too high lets strangers fill the memory.
     pub max_pushes: usize,
-    /// How long a server that shuts down waits until its neighbours have all
-    /// that it knows. Default 2 s, at most 1 min. Too low leaves reports
-    /// behind; too high delays the exit beside a neighbour that hangs.
+    /// Time for which a server that shuts down waits until its neighbours have all its
+    /// reports, up to 1 min. Default: 2 s. Too low loses reports; too high delays the
+    /// exit beside a neighbour that hangs.
     pub drain: Duration,
 }
 

@@ -1,12 +1,12 @@
-//! The tower stack that every call to a neighbour goes through.
+//! The tower stack of every call to a neighbour.
 //!
-//! From the outside in: a time limit on the whole call; a few quick retries,
-//! with exponential backoff and jitter, under a budget; a time limit on each
-//! attempt; the call itself. That covers hiccups. Outages are the link's own
-//! affair, which tries again at a slower pace for as long as they last.
+//! From the outside in: a time limit for the whole call; a few quick retries with
+//! exponential backoff and jitter, under a budget; a time limit for each attempt; the
+//! attempt. The stack covers hiccups. The link itself covers outages: it tries again at a
+//! slower pace for as long as they last.
 //!
-//! Retry wraps our own [`PeerRequest`]s, which are cheap to clone, and not HTTP
-//! requests, whose bodies are not.
+//! Retries clone [`PeerRequest`]s, which is cheap, and not HTTP requests, whose bodies
+//! cannot be cloned.
 
 use std::error::Error;
 use std::fmt;
@@ -25,17 +25,21 @@ use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 
 use super::PeerSettings;
 
-/// The pauses before quick retries: short, since they are for hiccups.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// Minimum delay before a quick retry.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// A link may spend this many retries a second, and this share of its calls
-/// besides: enough for hiccups, and no storm when a neighbour is in trouble.
+/// Maximum delay before a quick retry: short, since retries are for hiccups.
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// Number of retries a second that a link may make in any case: enough for hiccups, and
+/// no storm when a neighbour is in trouble.
 const RETRIES_PER_SECOND: u32 = 5;
-const RETRIED_SHARE: f32 = 0.2;
 
-/// How long unspent retries count.
-const BUDGET_MEMORY: Duration = Duration::from_secs(10);
+/// Number of retries that each successful call adds.
+const RETRIES_PER_CALL: f32 = 0.2;
+
+/// Time for which unused retries are kept.
+const BUDGET_TTL: Duration = Duration::from_secs(10);
 
 /// A request to a neighbour. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -91,8 +95,7 @@ impl Error for CallError {}
 /// Calls one neighbour.
 pub type Caller = BoxCloneSyncService<PeerRequest, PeerResponse, CallError>;
 
-/// Puts the stack on top of `inner`, which makes one attempt of a call and
-/// fails with a [`Status`].
+/// Puts the stack on top of `inner`, which makes one attempt of a call.
 pub fn stack<S>(settings: &PeerSettings, inner: S) -> Caller
 where
     S: Service<PeerRequest, Response = PeerResponse, Error = Status>
@@ -111,25 +114,25 @@ where
     BoxCloneSyncService::new(stack)
 }
 
-/// Retries what may pass by itself, a few times and soon.
+/// Retries a few times, and soon, what may succeed then.
 #[derive(Clone)]
 struct QuickRetries {
     left: u32,
-    pauses: ExponentialBackoff,
+    delays: ExponentialBackoff,
     budget: Arc<TpsBudget>,
 }
 
 impl QuickRetries {
     fn new(retries: u32) -> Self {
-        let pauses =
-            ExponentialBackoffMaker::new(FIRST_PAUSE, LONGEST_PAUSE, 0.5, Default::default());
+        let delays =
+            ExponentialBackoffMaker::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY, 0.5, Default::default());
         Self {
             left: retries,
-            pauses: pauses.expect("the pauses are in order").make_backoff(),
+            delays: delays.expect("the delays are in order").make_backoff(),
             budget: Arc::new(TpsBudget::new(
-                BUDGET_MEMORY,
+                BUDGET_TTL,
                 RETRIES_PER_SECOND,
-                RETRIED_SHARE,
+                RETRIES_PER_CALL,
             )),
         }
     }
@@ -148,9 +151,9 @@ impl Policy<PeerRequest, PeerResponse, BoxError> for QuickRetries {
                 self.budget.deposit();
                 None
             }
-            Err(error) if self.left > 0 && may_pass(error) && self.budget.withdraw() => {
+            Err(error) if self.left > 0 && is_transient(error) && self.budget.withdraw() => {
                 self.left -= 1;
-                Some(self.pauses.next_backoff())
+                Some(self.delays.next_backoff())
             }
             Err(_) => None,
         }
@@ -161,22 +164,22 @@ impl Policy<PeerRequest, PeerResponse, BoxError> for QuickRetries {
     }
 }
 
-/// May this pass by itself? Time limits appear as tower's own error; those of
-/// the neighbour, and a connection that broke, as a status.
-fn may_pass(error: &BoxError) -> bool {
-    let of_status = |status: &Status| {
+/// Returns true if the next attempt may succeed. The stack's own time limits appear as
+/// tower's error; those of the neighbour, and a broken stream, as a status.
+fn is_transient(error: &BoxError) -> bool {
+    let is_transient_status = |status: &Status| {
         matches!(
             status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::Aborted
         )
     };
-    error.is::<Elapsed>() || error.downcast_ref().is_some_and(of_status)
+    error.is::<Elapsed>() || error.downcast_ref().is_some_and(is_transient_status)
 }
 
 impl From<BoxError> for CallError {
     fn from(error: BoxError) -> Self {
         match error.downcast::<Status>() {
-            Ok(status) if is_refusal(&status) => Self::Rejected(*status),
+            Ok(status) if is_rejection(&status) => Self::Rejected(*status),
             Ok(status) => Self::NoResponse(cause_of(&status)),
             Err(error) if error.is::<Elapsed>() => {
                 Self::NoResponse("no response within the time limit".to_owned())
@@ -186,9 +189,9 @@ impl From<BoxError> for CallError {
     }
 }
 
-/// Did the server that was called decide this, rather than something on the way
-/// to it? What was made of an error of HTTP/2 has that as its source.
-pub(super) fn is_refusal(status: &Status) -> bool {
+/// Returns true if the called server rejected the call. A status that was made of an error
+/// of the connection has that error as its source.
+pub(super) fn is_rejection(status: &Status) -> bool {
     let is_of_server = matches!(
         status.code(),
         Code::InvalidArgument
@@ -202,7 +205,7 @@ pub(super) fn is_refusal(status: &Status) -> bool {
     is_of_server && status.source().is_none()
 }
 
-/// The innermost cause: "connection refused" tells more than "transport error".
+/// Returns the innermost cause: "connection refused" says more than "transport error".
 pub(super) fn cause_of(status: &Status) -> String {
     let mut source = status.source();
     let mut deepest = status.message().to_owned();

@@ -1,22 +1,23 @@
-//! The protobuf wire format, as far as a push needs it: fields read in place
-//! and appended to a buffer.
+//! The part of the protobuf wire format that a push needs: fields read in place and
+//! appended to a buffer.
 //!
-//! After <https://protobuf.dev/programming-guides/encoding/>. Fields that a
-//! reader does not know are skipped, as the format asks, so that a later minor
-//! version may add some.
+//! Follows <https://protobuf.dev/programming-guides/encoding/>. Unknown fields are
+//! skipped, as the format requires, so that a later minor version may add some.
 
 use std::fmt;
 
-/// How many groups may be within each other: as many as other readers take.
-const MAX_DEPTH: usize = 100;
+/// Maximum depth of nested groups, as in other implementations.
+const MAX_GROUP_DEPTH: usize = 100;
 
-/// The types of a field that begins a group, and of the one that ends it.
+/// Wire type of a field that begins a group.
 const GROUP: u8 = 3;
+
+/// Wire type of a field that ends a group.
 const GROUP_END: u8 = 4;
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(super) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -24,8 +25,7 @@ pub(super) enum Value<'a> {
     Group,
 }
 
-/// The bytes are no protobuf message, or a field has another type than its
-/// definition says.
+/// Why bytes are not a protobuf message, or not the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WireError {
     /// The message ends within a field.
@@ -34,7 +34,7 @@ pub(super) enum WireError {
     Overlong,
     /// Field numbers are 1 to 2^29 - 1, and a group ends where it began.
     BadKey,
-    /// There are groups within groups within groups.
+    /// Groups are nested too deeply.
     TooDeep,
     /// The field with this number has an unexpected type.
     WrongType(u32),
@@ -46,30 +46,30 @@ impl fmt::Display for WireError {
             Self::Truncated => f.write_str("the message ends within a field"),
             Self::Overlong => f.write_str("a number has more than 64 bits"),
             Self::BadKey => f.write_str("a field has no valid number and type"),
-            Self::TooDeep => write!(f, "more than {MAX_DEPTH} groups are within each other"),
+            Self::TooDeep => write!(f, "groups are nested more than {MAX_GROUP_DEPTH} deep"),
             Self::WrongType(field) => write!(f, "field {field} is not of its defined type"),
         }
     }
 }
 
-/// The fields of one message, in the order in which they stand.
+/// The fields of one encoded message, in order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(super) struct MessageFields<'a>(pub(super) &'a [u8]);
 
-impl<'a> Fields<'a> {
-    fn read(&mut self) -> Result<(u32, Value<'a>), WireError> {
+impl<'a> MessageFields<'a> {
+    fn read(&mut self) -> Result<(u32, FieldValue<'a>), WireError> {
         let (field, kind) = self.key()?;
         let value = match kind {
             GROUP => {
-                self.skip_group(field, MAX_DEPTH)?;
-                Value::Group
+                self.skip_group(field, MAX_GROUP_DEPTH)?;
+                FieldValue::Group
             }
             kind => self.value(kind)?,
         };
         Ok((field, value))
     }
 
-    /// A field's number, and the type of what follows.
+    /// Reads the number and the wire type of a field.
     fn key(&mut self) -> Result<(u32, u8), WireError> {
         let key = u32::try_from(self.varint()?).map_err(|_| WireError::BadKey)?;
         match key >> 3 {
@@ -78,24 +78,24 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn value(&mut self, kind: u8) -> Result<Value<'a>, WireError> {
+    fn value(&mut self, kind: u8) -> Result<FieldValue<'a>, WireError> {
         Ok(match kind {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            0 => FieldValue::Varint(self.varint()?),
+            1 => FieldValue::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
-                Value::Bytes(self.bytes(length)?)
+                FieldValue::Bytes(self.bytes(length)?)
             }
             5 => {
                 self.array::<4>()?;
-                Value::Fixed32
+                FieldValue::Fixed32
             }
             _ => return Err(WireError::BadKey),
         })
     }
 
-    /// Passes over the rest of a group, with groups in it up to `depth`. No
-    /// message here has one, and a later version's must be skipped.
+    /// Skips the rest of a group, with groups in it up to `depth`. No message here has
+    /// one, but a later version's must be skipped.
     fn skip_group(&mut self, field: u32, depth: usize) -> Result<(), WireError> {
         let depth = depth.checked_sub(1).ok_or(WireError::TooDeep)?;
         loop {
@@ -141,15 +141,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u32, Value<'a>), WireError>;
+impl<'a> Iterator for MessageFields<'a> {
+    type Item = Result<(u32, FieldValue<'a>), WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         (!self.0.is_empty()).then(|| self.read())
     }
 }
 
-/// A signed number from its zigzag form (`sint64`).
+/// Decodes a signed number from zigzag (`sint64`).
 pub(super) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
@@ -178,12 +178,12 @@ pub(super) fn put_fixed64(out: &mut Vec<u8>, field: u32, number: u64) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-/// How many bytes a field of type `string` takes, whose number is below 16.
+/// Returns the length of a field of type `string` with a number below 16, in bytes.
 pub(super) fn bytes_len(bytes: &[u8]) -> usize {
     1 + varint_len(bytes.len() as u64) + bytes.len()
 }
 
-/// How many bytes a field of type `sint64` takes, whose number is below 16.
+/// Returns the length of a field of type `sint64` with a number below 16, in bytes.
 pub(super) fn sint64_len(number: i64) -> usize {
     1 + varint_len(zigzag(number))
 }
@@ -196,7 +196,7 @@ fn varint_len(number: u64) -> usize {
     (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// Appends a number in the format's variable length.
+/// Appends a varint.
 pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_is_read(number: u64, signed: i64, bytes: Vec<u8>) {
+        fn fields_that_are_appended_are_read_back(number: u64, signed: i64, bytes: Vec<u8>) {
             let mut out = Vec::new();
             put_uint64(&mut out, 1, number);
             put_fixed64(&mut out, 2, number);
@@ -223,19 +223,19 @@ mod tests {
             let before = out.len();
             put_bytes(&mut out, 15, &bytes);
             prop_assert_eq!(out.len() - before, bytes_len(&bytes));
-            let fields: Result<Vec<_>, _> = Fields(&out).collect();
+            let fields: Result<Vec<_>, _> = MessageFields(&out).collect();
             prop_assert_eq!(fields, Ok(vec![
-                (1, Value::Varint(number)),
-                (2, Value::Fixed64(number)),
-                (3, Value::Varint(zigzag(signed))),
-                (15, Value::Bytes(&bytes)),
+                (1, FieldValue::Varint(number)),
+                (2, FieldValue::Fixed64(number)),
+                (3, FieldValue::Varint(zigzag(signed))),
+                (15, FieldValue::Bytes(&bytes)),
             ]));
             prop_assert_eq!(unzigzag(zigzag(signed)), signed);
         }
 
         #[test]
-        fn garbage_never_panics_and_always_ends(bytes: Vec<u8>) {
-            let fields = Fields(&bytes).take_while(Result::is_ok).count();
+        fn random_bytes_never_panic_and_always_end(bytes: Vec<u8>) {
+            let fields = MessageFields(&bytes).take_while(Result::is_ok).count();
             prop_assert!(fields <= bytes.len());
         }
     }

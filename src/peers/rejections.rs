@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::gateway::Gateway;
 use crate::log::{LogThrottle, unwritten};
 
-use super::policy::is_refusal;
+use super::policy::is_rejection;
 
 /// Minimum time between two lines. Rejections between them are counted.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub(super) fn name_of(path: &str) -> &'static str {
 /// nothing.
 fn is_notable(what: &str, status: &Status) -> bool {
     let is_usual = what == PUSH && status.code() == Code::FailedPrecondition;
-    is_refusal(status) && !is_usual
+    is_rejection(status) && !is_usual
 }
 
 /// The rejections of one port.

@@ -322,7 +322,7 @@ fn a_push_at_both_limits_is_taken_and_one_past_either_is_not() {
     assert_refused(
         stranger.push(&too_many),
         Code::ResourceExhausted,
-        "a push of 10001 reports: at most 10000 are taken",
+        "a push of 10001 reports exceeds the maximum of 10000",
     );
     let too_long = life.push(0, 10_000, reports(10_000)).padded_to(MIB + 1);
     assert_refused(
@@ -345,7 +345,7 @@ fn floods_of_empty_reports_are_refused_before_they_cost_anything() {
 
     let fit = (MIB - header.len()) / 2;
     let answer = stranger.push_frame(PushFrame(empty(fit).into()));
-    let words = format!("a push of {fit} reports: at most 10000 are taken");
+    let words = format!("a push of {fit} reports exceeds the maximum of 10000");
     assert_refused(answer, Code::ResourceExhausted, &words);
 
     let answer = stranger.push_frame(PushFrame(empty(10_000_000).into()));
@@ -504,7 +504,7 @@ fn a_caller_that_never_finishes_its_request_does_not_keep_its_place() {
     await_push(&life, &neighbour, Code::Ok, || {});
     assert!(start.elapsed() >= attempt * 4, "{:?}", start.elapsed());
     let status = neighbour.run(held.remove(0)).unwrap();
-    let words = "the call was not whole and answered within 400ms";
+    let words = "the request was not complete and answered within 400ms";
     assert_eq!(status.message(), words, "{status}");
 }
 
