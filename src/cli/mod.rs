@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
         Command::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
         Command::Query(query) => query.run(),
     };
-    log::finish_telling();
+    log::flush_terminal();
     code
 }
 
@@ -106,7 +106,7 @@ fn print_error(error: &dyn Error) {
         log::escape_into(&mut text, line.as_bytes());
         text.push(b'\n');
     }
-    log::tell(&text);
+    log::print_to_terminal(&text);
 }
 
 /// Prints a text to standard output. A reader that leaves early is no error.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::gateway::Gateway;
-use crate::log::{LogThrottle, unwritten};
+use crate::log::LogThrottle;
 use crate::model::networks::Network;
 
 use super::ClientSettings;
@@ -107,22 +107,21 @@ impl Addresses {
 
     fn note_crowded(&self, network: Network, most: usize) {
         self.gateway.counts().crowded_out().add(1);
-        if let Some(untold) = self.crowded.turn() {
-            let others = unwritten(untold);
+        if let Some(suppressed) = self.crowded.admit() {
             warn!(
                 "{network} has as many connections as it may ({most}): further ones are closed; raise \
-                 connections_per_address if many clients share an address{others}"
+                 connections_per_address if many clients share an address{suppressed}"
             );
         }
     }
 
     fn note_hasty(&self, network: Network, pace: Rate) {
         self.gateway.counts().put_off().add(1);
-        if let Some(untold) = self.hasty.turn() {
-            let (per_second, others) = (pace.per_second(), unwritten(untold));
+        if let Some(suppressed) = self.hasty.admit() {
+            let per_second = pace.per_second();
             warn!(
                 "{network} sends more than {per_second} commands a second: it is read on later; raise \
-                 commands_per_second if many clients share an address{others}"
+                 commands_per_second if many clients share an address{suppressed}"
             );
         }
     }

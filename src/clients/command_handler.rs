@@ -101,7 +101,7 @@ impl CommandHandler {
         self.gateway
             .admit(now, reports, |nth, result| admitted[nth] = result);
         for ((line, said), admitted) in taken.iter().zip(admitted) {
-            page.transcript.heard(line);
+            page.transcript.received(line);
             if self.answer(said, admitted, page).is_none() {
                 page.say(|out| reply::invalid(out, line));
             }
@@ -209,12 +209,12 @@ impl ResponseSink<'_> {
         let out = self.answers.next();
         let start = out.len();
         write(out);
-        self.transcript.said(&out[start..]);
+        self.transcript.sent(&out[start..]);
     }
 
     /// Appends the answer to a WHATSAT.
     fn say_places(&mut self, at_line: &[u8], answer: &PlacesResponse) {
-        self.transcript.said_places(at_line, answer.places);
+        self.transcript.sent_places(at_line, answer.places);
         let out = self.answers.next();
         out.extend_from_slice(at_line);
         reply::places(out, &answer.json);

@@ -201,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         self.answers.taken(taken_at);
         let now = self.desk.gateway.clock().now();
-        self.transcript.at(now.0);
+        self.transcript.set_time(now.0);
         let (mut is_news, mut taken, mut counted) = (false, 0, LineCounters::default());
         let is_more = loop {
             if !self.may_take() {
@@ -233,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         self.turns.took(taken_at, taken);
         // Written down before it is passed on, so that logs tell it in order.
-        self.transcript.hand_in();
+        self.transcript.append_page();
         if is_news {
             self.reported_at = Some(taken_at);
             self.desk.gateway.board().notify_changes();
@@ -331,7 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let transcript = &mut self.transcript;
                 self.answers
                     .give_up("the server is shutting down", |at_line, places| {
-                        transcript.said_places(at_line, places);
+                        transcript.sent_places(at_line, places);
                     });
             }
         }
@@ -374,8 +374,8 @@ async fn sleep_through(pause: Option<Instant>) {
 /// Resolves when questions were answered, and writes them into the transcript.
 async fn settle(answers: &mut ResponseQueue, transcript: &mut Transcript, clock: &Clock) {
     let note = |at_line: &[u8], places| {
-        transcript.at(clock.now().0);
-        transcript.said_places(at_line, places);
+        transcript.set_time(clock.now().0);
+        transcript.sent_places(at_line, places);
     };
     answers.settle(note).await;
 }

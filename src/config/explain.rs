@@ -74,7 +74,7 @@ impl Config {
         Self {
             places: places::PlacesSettings::default(),
             log: log::LogSettings::default(),
-            log_level: log::Level::default(),
+            log_level: log::DEFAULT_LEVEL,
             clients: clients::ClientSettings::default(),
             web: web::WebSettings::default(),
             gateway: gateway::GatewaySettings::default(),

@@ -38,7 +38,7 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
             provider::google(on, &mut places);
         });
     });
-    let (mut log, mut log_level) = (log::LogSettings::default(), log::Level::default());
+    let (mut log, mut log_level) = (log::LogSettings::default(), log::DEFAULT_LEVEL);
     file.section("log", "[log]", |on| {
         settings::log(on, &mut log, &mut log_level);
     });
@@ -101,6 +101,8 @@ fn add_syntax_error(error: &toml::de::Error, problems: &mut Problems) {
 
 #[cfg(test)]
 mod tests {
+    use tracing::level_filters::LevelFilter;
+
     use super::*;
     use crate::config::samples::{alone, error, parse};
 
@@ -135,7 +137,7 @@ mod tests {
         let file = Some("parks.csv".into());
         assert_eq!(config.places, places::PlacesSettings::Offline { file });
         assert_eq!(config.log.dir, Path::new("/var/log/herd"));
-        assert_eq!(config.log_level, log::Level::Debug);
+        assert_eq!(config.log_level, LevelFilter::DEBUG);
         assert_eq!((config.log.max_bytes, config.log.keep), (65_536, 0));
         assert!(config.insecure);
         assert_eq!(config.clients.max_line, 1000);

@@ -44,6 +44,8 @@ mod warnings;
 
 use std::path::{Path, PathBuf};
 
+use tracing::level_filters::LevelFilter;
+
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::server::ServerPlan;
@@ -73,7 +75,7 @@ pub struct Config {
     /// The log files.
     pub log: log::LogSettings,
     /// The log level.
-    pub log_level: log::Level,
+    pub log_level: LevelFilter,
     /// Limits on client connections.
     pub clients: clients::ClientSettings,
     /// Limits on the web port.

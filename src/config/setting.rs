@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use super::value::FromToml;
 use crate::format;
-use crate::log;
 use crate::model::networks::Network;
 
 /// A walk over the settings of one table, which fills them from a file or lists their
@@ -51,7 +52,7 @@ macro_rules! show_by_display {
     )*};
 }
 
-show_by_display!(bool, u32, u64, usize, log::Level);
+show_by_display!(bool, u32, u64, usize, LevelFilter);
 
 impl Setting for Duration {
     fn show(&self) -> String {

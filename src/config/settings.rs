@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 use super::setting::SettingVisitor;
 use super::tls::TlsSettings;
 use crate::model::networks::Networks;
@@ -15,7 +17,7 @@ use crate::{clients, gateway, log, peers, web};
 pub(super) fn log(
     on: &mut impl SettingVisitor,
     settings: &mut log::LogSettings,
-    level: &mut log::Level,
+    level: &mut LevelFilter,
 ) {
     let log::LogSettings {
         dir,

@@ -94,7 +94,7 @@ fn the_shipped_file_and_the_defaults_in_its_comments_change_no_setting() {
         assert_eq!(config.servers, parse(SHIPPED).servers);
         assert_eq!(config.places, PlacesSettings::default());
         assert_eq!(config.log, log::LogSettings::default());
-        assert_eq!(config.log_level, log::Level::Info);
+        assert_eq!(config.log_level, log::DEFAULT_LEVEL);
         assert_eq!(config.clients, clients::ClientSettings::default());
         assert_eq!(config.web, web::WebSettings::default());
         assert_eq!(config.gateway, gateway::GatewaySettings::default());

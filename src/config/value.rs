@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
+use tracing::level_filters::LevelFilter;
 
 use super::messages;
 use crate::format;
-use crate::log;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::model::networks::Network;
@@ -143,13 +143,26 @@ impl FromToml for Option<PathBuf> {
     }
 }
 
-impl FromToml for log::Level {
+/// The levels of `[log]`, from the fewest events to the most.
+const LEVELS: [LevelFilter; 6] = [
+    LevelFilter::OFF,
+    LevelFilter::ERROR,
+    LevelFilter::WARN,
+    LevelFilter::INFO,
+    LevelFilter::DEBUG,
+    LevelFilter::TRACE,
+];
+
+impl FromToml for LevelFilter {
     const WANTED: &'static str = r#"a level in quotes, as in "info""#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        text(value)?.parse().map_err(|_| {
-            let levels = format::list(Self::ALL.map(Self::name), "or");
-            ValueError::Value(format!("must be {levels}"))
+        let name = text(value)?;
+        let named = LEVELS.into_iter().find(|level| level.to_string() == name);
+        named.ok_or_else(|| {
+            let names = LEVELS.map(|level| level.to_string());
+            let names = format::list(names.iter().map(String::as_str), "or");
+            ValueError::Value(format!("must be {names}"))
         })
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tracing::warn;
 
-use crate::log::{LogThrottle, unwritten};
+use crate::log::LogThrottle;
 use crate::model::client::ClientId;
 use crate::model::name::Name;
 use crate::model::position::Position;
@@ -285,11 +285,11 @@ impl Gateway {
     }
 
     fn tell_full(&self) {
-        if let Some(untold) = self.full.turn() {
-            let (most, others) = (self.limits.max_clients(), unwritten(untold));
+        if let Some(suppressed) = self.full.admit() {
+            let most = self.limits.max_clients();
             warn!(
                 "{most} clients are known: IAMATs of new ones are refused; \
-                 raise max_clients, or let expire_after make room{others}"
+                 raise max_clients, or let expire_after make room{suppressed}"
             );
         }
     }

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn known_texts() {
+    fn special_characters_are_escaped_and_others_kept() {
         for (bytes, expected) in [
             (
                 &b"IAMAT kiwi +34.0-118.4 1.5"[..],
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes() {
+    fn quoted_text_has_its_quotation_marks_escaped() {
         let mut out = Vec::new();
         quote_into(&mut out, b"say \"a\\b\"\n");
         assert_eq!(out, br#""say \"a\\b\"\n""#);
@@ -168,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_left_that_could_deceive_and_nothing_is_lost(bytes in anything()) {
+        fn escaped_text_is_visible_and_lossless(bytes in anything()) {
             let text = escaped(&bytes);
             prop_assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)));
             prop_assert!(text.len() <= 4 * bytes.len());

@@ -9,29 +9,29 @@ use super::escape::{escape_into, quote_into};
 
 /// Maximum number of bytes of a message or a value; the rest is cut off. Larger: one careless event
 /// fills a page; smaller: long errors of libraries lose their cause.
-const MAX_TEXT: usize = 4096;
+const MAX_VALUE_BYTES: usize = 4096;
 
 /// Formats the message and fields of `event`, escaped, without a line end. A value that contains
 /// white space, quotes or an equals sign is quoted, so that no value looks like another field.
-pub(super) fn words(event: &Event<'_>) -> Vec<u8> {
-    let mut words = Words::default();
-    event.record(&mut words);
-    if words.message.is_empty() {
-        words.fields.drain(..words.fields.len().min(1)); // the space before the first
+pub(super) fn format_event(event: &Event<'_>) -> Vec<u8> {
+    let mut text = EventText::default();
+    event.record(&mut text);
+    if text.message.is_empty() {
+        text.fields.drain(..text.fields.len().min(1)); // the space before the first
     }
-    words.message.append(&mut words.fields);
-    words.message
+    text.message.append(&mut text.fields);
+    text.message
 }
 
 #[derive(Default)]
-struct Words {
+struct EventText {
     message: Vec<u8>,
     fields: Vec<u8>,
 }
 
-impl Words {
+impl EventText {
     fn add(&mut self, field: &Field, text: &str) {
-        let shown = &text[..text.floor_char_boundary(MAX_TEXT)];
+        let shown = &text[..text.floor_char_boundary(MAX_VALUE_BYTES)];
         if field.name() == "message" {
             escape_into(&mut self.message, shown.as_bytes());
             return;
@@ -47,7 +47,7 @@ impl Words {
     }
 }
 
-impl Visit for Words {
+impl Visit for EventText {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, value);
     }

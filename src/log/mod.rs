@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! Transcript ─┐  blocks          one lock, one copy        one thread for each log
-//!             ├────────► Log ────────► backlog ────────────► writer ────► NAME.log
+//!             ├────────► Log ─────────► queue ─────────────► writer ────► NAME.log
 //! tracing ────┘                   (bounded: drops, counts)             └► NAME.log.1 ...
 //! ```
 //!
@@ -18,9 +18,9 @@
 //!
 //! - An entry is in the file within 200 ms of being appended, while the disk keeps up. Times are
 //!   UTC.
-//! - Logging never waits for the disk. Lines that the disk does not accept wait in a bounded
-//!   backlog; beyond its bound they are dropped, and a line in the file at that place gives their
-//!   number.
+//! - Logging never waits for the disk or the terminal. Lines that the disk does not accept wait in
+//!   a bounded queue; beyond its bound they are dropped, and a line in the file at that place gives
+//!   their number. Messages on the terminal use a queue of the same kind.
 //! - Text from outside is escaped ([`escape_into`]), so it cannot forge a line.
 //! - Files rotate by size, a bounded number is kept, and no line is split between two files.
 //! - A file or directory that is moved or removed is created again at the next block.
@@ -34,32 +34,27 @@
 //! connections are in the order in which they are appended, so their times may be out of order by
 //! milliseconds. Files are compared by device and inode, so it builds on Unix only.
 
-mod backlog;
 mod escape;
 mod event;
 mod handle;
-mod level;
-mod locks;
-mod outage;
 mod panics;
 mod queue;
 mod rotation;
 mod router;
 mod settings;
-mod stamp;
 mod terminal;
 mod throttle;
+mod timestamp;
 mod trace;
 mod transcript;
 mod writer;
 
 pub use escape::escape_into;
 pub use handle::{Log, OpenError};
-pub use level::{Level, UnknownLevel};
 pub use panics::log_panics;
 pub use router::Router;
-pub use settings::LogSettings;
-pub use terminal::{finish_telling, tell};
-pub use throttle::{LogThrottle, ReasonThrottle, unwritten};
+pub use settings::{DEFAULT_LEVEL, LogSettings};
+pub use terminal::{flush_terminal, print_to_terminal};
+pub use throttle::{LogThrottle, ReasonThrottle, Suppressed};
 pub use trace::{AlreadyInstalled, Levels, install};
 pub use transcript::Transcript;

@@ -21,7 +21,7 @@ pub(super) struct LogFile {
     path: PathBuf,
     max_bytes: u64,
     keep: usize,
-    open: Open,
+    open: OpenFile,
     /// Length at which the file is rotated: `max_bytes`, or more after a failed rotation.
     full_at: u64,
     rotation_fault: Option<io::Error>,
@@ -30,7 +30,7 @@ pub(super) struct LogFile {
 impl LogFile {
     /// Opens `path` to append, and creates it and its directory if they are missing.
     pub(super) fn open(path: PathBuf, max_bytes: u64, keep: usize) -> io::Result<LogFile> {
-        let open = Open::at(&path)?;
+        let open = OpenFile::at(&path)?;
         Ok(LogFile {
             path,
             max_bytes,
@@ -77,7 +77,7 @@ impl LogFile {
             self.open.length = metadata.len();
             return Ok(false);
         }
-        self.open = Open::at(&self.path)?;
+        self.open = OpenFile::at(&self.path)?;
         self.full_at = self.max_bytes;
         Ok(true)
     }
@@ -106,7 +106,7 @@ impl LogFile {
             self.full_at = self.open.length.saturating_add(self.max_bytes.max(1));
             return Ok(());
         }
-        self.open = Open::at(&self.path)?;
+        self.open = OpenFile::at(&self.path)?;
         self.full_at = self.max_bytes;
         Ok(())
     }
@@ -114,7 +114,7 @@ impl LogFile {
 
 /// An open file and its identity.
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: File,
     identity: (u64, u64),
     length: u64,
@@ -125,14 +125,14 @@ struct Open {
     broken_line: bool,
 }
 
-impl Open {
-    fn at(path: &Path) -> io::Result<Open> {
+impl OpenFile {
+    fn at(path: &Path) -> io::Result<OpenFile> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         let metadata = file.metadata()?;
-        Ok(Open {
+        Ok(OpenFile {
             file,
             identity: identity(&metadata),
             length: metadata.len(),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_in_the_file_that_is_there() {
+    fn appends_to_an_existing_file() {
         let dir = TempDir::new().unwrap();
         append(&mut open(&dir, 1000, 4), "one\n");
         append(&mut open(&dir, 1000, 4), "two\n");
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_line_of_a_killed_process_stays_a_line_of_its_own() {
+    fn a_half_line_of_a_killed_process_is_ended_before_the_next_line() {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("Riley.log"), "whole\nhal").unwrap();
         append(&mut open(&dir, 1000, 4), "next\n");
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn old_files_move_up_and_the_last_one_goes() {
+    fn old_files_are_renumbered_and_the_last_one_is_removed() {
         let dir = TempDir::new().unwrap();
         let mut file = open(&dir, 8, 2);
         for lines in ["aa\nbb\ncc\ndd\n", "ee\n", "ff\ngg\n", "hh\n"] {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn keeping_none_starts_afresh() {
+    fn with_keep_0_the_full_file_is_removed() {
         let dir = TempDir::new().unwrap();
         let mut file = open(&dir, 8, 0);
         append(&mut file, "aa\nbb\ncc\n");
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_a_file_has_one_for_itself() {
+    fn a_line_longer_than_max_bytes_has_a_file_of_its_own() {
         let dir = TempDir::new().unwrap();
         let mut file = open(&dir, 8, 4);
         append(&mut file, "a\na longer line\nb\n");
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_directory_is_made_again() {
+    fn a_removed_directory_is_created_again() {
         let dir = TempDir::new().unwrap();
         let logs = dir.path().join("logs");
         let mut file = LogFile::open(logs.join("Riley.log"), 1000, 4).unwrap();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_file_is_left_alone_and_a_truncated_one_has_room_again() {
+    fn a_moved_file_is_not_written_and_a_truncated_one_has_room_again() {
         let dir = TempDir::new().unwrap();
         let mut file = open(&dir, 12, 4);
         append(&mut file, "one\n");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn where_rotation_fails_lines_go_on_in_the_old_file() {
+    fn after_a_failed_rotation_lines_are_appended_to_the_old_file() {
         let dir = TempDir::new().unwrap();
         let in_the_way = dir.path().join("Riley.log.1");
         fs::create_dir(&in_the_way).unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_begun_in_one_file_is_finished_there() {
+    fn a_line_begun_in_a_file_is_finished_there() {
         let dir = TempDir::new().unwrap();
         let mut file = open(&dir, 8, 4);
         let lines = b"one line\ntwo\n";
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_begun_in_a_file_that_is_gone_is_written_again_from_its_start() {
+    fn a_line_begun_in_a_removed_file_is_written_again_from_its_start() {
         let dir = TempDir::new().unwrap();
         let mut file = open(&dir, 1000, 4);
         let lines = b"one\ntwo\nthree\n";
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_and_not_renamed() {
+    fn a_device_is_written_and_not_rotated() {
         let dir = TempDir::new().unwrap();
         std::os::unix::fs::symlink("/dev/null", dir.path().join("Riley.log")).unwrap();
         let mut file = open(&dir, 8, 4);
@@ -376,7 +376,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn no_line_is_lost_or_split_and_no_file_is_too_long(
+        fn no_line_is_lost_or_split_and_no_file_exceeds_max_bytes(
             blocks in prop::collection::vec(prop::collection::vec("[a-z]{0,12}", 1..8), 1..8),
             max_bytes in 1..40u64,
         ) {

@@ -5,7 +5,7 @@
 //! log may be created in either order, and no span keeps a log open.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
@@ -15,10 +15,9 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::handle::{Log, WeakLog};
-use super::locks;
 
 /// The crate's name, with which the targets of its own events begin.
-pub(super) const OURS: &str = env!("CARGO_CRATE_NAME");
+pub(super) const CRATE: &str = env!("CARGO_CRATE_NAME");
 
 /// The name of a server's span, and of its field.
 const SERVER: &str = "server";
@@ -39,9 +38,7 @@ impl Router {
     /// Registers `log` for the events of the server `name`, in place of any registered before. A
     /// log that is off gets none.
     pub fn register(&self, name: &str, log: &Log) {
-        let Some(mut logs) = locks::lock(&self.logs) else {
-            return;
-        };
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         logs.retain(|(server, log)| server != name && log.upgrade().is_some());
         logs.extend(log.downgrade().map(|log| (name.to_owned(), log)));
     }
@@ -67,9 +64,8 @@ impl Router {
     }
 
     fn logs(&self, wanted: impl Fn(&str) -> bool) -> Vec<Log> {
-        let Some(logs) = locks::lock(&self.logs) else {
-            return Vec::new();
-        };
+        // No code under the lock panics, so that the panic hook can log.
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = logs.iter().filter(|(name, _)| wanted(name));
         wanted.filter_map(|(_, log)| log.upgrade()).collect()
     }
@@ -77,34 +73,34 @@ impl Router {
 
 /// The name of the server, stored in its span.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Server(pub(super) String);
+pub(super) struct EventServer(pub(super) String);
 
-impl Server {
+impl EventServer {
     /// Returns true if this describes the span of a server.
     pub(super) fn is_span(metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() && metadata.name() == SERVER && is_ours(metadata.target())
+        metadata.is_span() && metadata.name() == SERVER && is_of_this_crate(metadata.target())
     }
 
     /// Returns the server that a new span names, if it does.
-    pub(super) fn named_by(attributes: &Attributes<'_>) -> Option<Server> {
-        let mut name = Name(None);
+    pub(super) fn named_by(attributes: &Attributes<'_>) -> Option<EventServer> {
+        let mut name = ServerField(None);
         attributes.record(&mut name);
-        name.0.map(Server)
+        name.0.map(EventServer)
     }
 
     /// Returns the server in whose span `event` was emitted, the nearest if there are several.
-    pub(super) fn of<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<Server>
+    pub(super) fn of<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<EventServer>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let mut scope = context.event_scope(event)?;
-        scope.find_map(|span| span.extensions().get::<Server>().cloned())
+        scope.find_map(|span| span.extensions().get::<EventServer>().cloned())
     }
 }
 
 /// Returns true if a target is of this crate.
-pub(super) fn is_ours(target: &str) -> bool {
-    is_within(target, OURS)
+pub(super) fn is_of_this_crate(target: &str) -> bool {
+    is_within(target, CRATE)
 }
 
 /// Returns true if a target is `module` or inside it.
@@ -114,9 +110,9 @@ pub(super) fn is_within(target: &str, module: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-struct Name(Option<String>);
+struct ServerField(Option<String>);
 
-impl Visit for Name {
+impl Visit for ServerField {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == SERVER {
             self.0 = Some(value.to_owned());

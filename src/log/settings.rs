@@ -2,6 +2,11 @@
 
 use std::path::PathBuf;
 
+use tracing::level_filters::LevelFilter;
+
+/// The level of events in logs unless the operator configures another.
+pub const DEFAULT_LEVEL: LevelFilter = LevelFilter::INFO;
+
 /// The place and the size of a server's log. Any values work; the bounds below are for callers that
 /// read them from a config and can report values out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]

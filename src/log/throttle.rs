@@ -1,5 +1,6 @@
 //! Rate limits for log events that come in floods or with changing reasons.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,48 +10,53 @@ use tokio::time::Instant;
 /// by their owner.
 #[derive(Debug)]
 pub struct LogThrottle {
-    pause: Duration,
-    state: Mutex<State>,
+    interval: Duration,
+    state: Mutex<ThrottleState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    told: Option<Instant>,
-    untold: u64,
+struct ThrottleState {
+    last: Option<Instant>,
+    suppressed: u64,
 }
 
 impl LogThrottle {
-    /// Creates a limit of one event for each `pause`.
-    pub fn new(pause: Duration) -> Self {
+    /// Creates a limit of one event in each `interval`.
+    pub fn new(interval: Duration) -> Self {
         Self {
-            pause,
+            interval,
             state: Mutex::default(),
         }
     }
 
     /// Records one more event. If it may be logged, returns the number of events suppressed since
     /// the last logged one.
-    pub fn turn(&self) -> Option<u64> {
-        self.turn_at(Instant::now())
+    pub fn admit(&self) -> Option<Suppressed> {
+        self.admit_at(Instant::now())
     }
 
-    fn turn_at(&self, now: Instant) -> Option<u64> {
+    fn admit_at(&self, now: Instant) -> Option<Suppressed> {
         // The lock is held for a few reads and writes.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.told.is_some_and(|told| now < told + self.pause) {
-            state.untold += 1;
+        if state.last.is_some_and(|last| now < last + self.interval) {
+            state.suppressed += 1;
             return None;
         }
-        state.told = Some(now);
-        Some(std::mem::take(&mut state.untold))
+        state.last = Some(now);
+        Some(Suppressed(std::mem::take(&mut state.suppressed)))
     }
 }
 
-/// Formats the number of suppressed events as an ending of the logged one; empty for 0.
-pub fn unwritten(untold: u64) -> String {
-    match untold {
-        0 => String::new(),
-        count => format!(" ({count} more before this one were not written)"),
+/// A number of suppressed events. It is displayed as the end of the next logged one; empty for 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suppressed(u64);
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Suppressed(0) => Ok(()),
+            Suppressed(count) => write!(f, " (suppressed {count} before this one)"),
+        }
     }
 }
 
@@ -58,27 +64,31 @@ pub fn unwritten(untold: u64) -> String {
 /// differs from the one logged last.
 #[derive(Debug)]
 pub struct ReasonThrottle {
-    pause: Duration,
-    told: Option<(Instant, String)>,
+    interval: Duration,
+    /// The time and the reason of the last logged event.
+    last: Option<(Instant, String)>,
 }
 
 impl ReasonThrottle {
-    /// Creates a limit of one changed reason for each `pause`.
-    pub fn new(pause: Duration) -> Self {
-        Self { pause, told: None }
+    /// Creates a limit of one changed reason in each `interval`.
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            last: None,
+        }
     }
 
     /// Records a failure with this reason; `begins` is true for its first event. Returns true if it
     /// is to be logged now, and counts it as logged.
-    pub fn turn(&mut self, begins: bool, reason: &str) -> bool {
-        self.turn_at(Instant::now(), begins, reason)
+    pub fn admit(&mut self, begins: bool, reason: &str) -> bool {
+        self.admit_at(Instant::now(), begins, reason)
     }
 
-    fn turn_at(&mut self, now: Instant, begins: bool, reason: &str) -> bool {
-        let is_other = |(told, of): &(Instant, String)| of != reason && now > *told + self.pause;
-        let is_due = begins || self.told.as_ref().is_none_or(is_other);
+    fn admit_at(&mut self, now: Instant, begins: bool, reason: &str) -> bool {
+        let is_other = |(at, last): &(Instant, String)| last != reason && now > *at + self.interval;
+        let is_due = begins || self.last.as_ref().is_none_or(is_other);
         if is_due {
-            self.told = Some((now, reason.to_owned()));
+            self.last = Some((now, reason.to_owned()));
         }
         is_due
     }
@@ -89,29 +99,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_in_a_pause_is_told_with_how_many_were_not() {
-        let pause = Duration::from_secs(1);
-        let (seldom, start) = (LogThrottle::new(pause), Instant::now());
-        assert_eq!(seldom.turn_at(start), Some(0));
+    fn one_event_in_an_interval_is_logged_with_the_number_of_suppressed_ones() {
+        let interval = Duration::from_secs(1);
+        let (throttle, start) = (LogThrottle::new(interval), Instant::now());
+        assert_eq!(throttle.admit_at(start), Some(Suppressed(0)));
         for _ in 0..1000 {
-            assert_eq!(seldom.turn_at(start + pause / 2), None);
+            assert_eq!(throttle.admit_at(start + interval / 2), None);
         }
-        assert_eq!(seldom.turn_at(start + pause), Some(1000));
-        assert_eq!(seldom.turn_at(start + pause * 2), Some(0));
+        let next = throttle.admit_at(start + interval).unwrap();
+        assert_eq!(next.to_string(), " (suppressed 1000 before this one)");
+        let last = throttle.admit_at(start + interval * 2).unwrap();
+        assert_eq!(last.to_string(), "");
     }
 
     #[test]
-    fn another_reason_is_told_once_in_a_pause_and_the_same_one_never() {
-        let pause = Duration::from_secs(10);
-        let (mut reasons, start) = (ReasonThrottle::new(pause), Instant::now());
+    fn a_changed_reason_is_logged_once_in_an_interval_and_the_same_one_never() {
+        let (mut throttle, start) = (ReasonThrottle::new(Duration::from_secs(10)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(reasons.turn_at(at(0), false, "refused"));
-        assert!(!reasons.turn_at(at(1), false, "timed out"));
-        assert!(!reasons.turn_at(at(11), false, "refused"));
-        assert!(reasons.turn_at(at(11), false, "timed out"));
-        assert!(!reasons.turn_at(at(20), false, "refused"));
-        assert!(reasons.turn_at(at(20), true, "timed out"));
-        assert!(!reasons.turn_at(at(30), false, "refused"));
-        assert!(reasons.turn_at(at(31), false, "refused"));
+        assert!(throttle.admit_at(at(0), false, "refused"));
+        assert!(!throttle.admit_at(at(1), false, "timed out"));
+        assert!(!throttle.admit_at(at(11), false, "refused"));
+        assert!(throttle.admit_at(at(11), false, "timed out"));
+        assert!(!throttle.admit_at(at(20), false, "refused"));
+        assert!(throttle.admit_at(at(20), true, "timed out"));
+        assert!(!throttle.admit_at(at(30), false, "refused"));
+        assert!(throttle.admit_at(at(31), false, "refused"));
     }
 }

@@ -18,10 +18,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use super::event;
-use super::level::Level;
-use super::router::{OURS, Router, Server, is_ours, is_within};
-use super::stamp::Stamp;
+use super::router::{CRATE, EventServer, Router, is_of_this_crate, is_within};
 use super::terminal;
+use super::timestamp::LogTimestamp;
 
 /// The environment variable that overrides the configured level.
 const VARIABLE: &str = "RUST_LOG";
@@ -29,7 +28,7 @@ const VARIABLE: &str = "RUST_LOG";
 /// The modules whose INFO events are too many for a terminal: clients connect and disconnect by the
 /// thousand, the link to each neighbour that connects logs that as well, and a places provider that
 /// is down fails every query.
-const MANY: [&str; 4] = [
+const QUIET_ON_TERMINAL: [&str; 4] = [
     concat!(env!("CARGO_CRATE_NAME"), "::clients"),
     concat!(env!("CARGO_CRATE_NAME"), "::peers::inbound"),
     concat!(env!("CARGO_CRATE_NAME"), "::peers::incoming"),
@@ -45,7 +44,7 @@ const MANY: [&str; 4] = [
 /// named). A value that is not of that form is ignored with a warning.
 ///
 /// Returns the levels, which can be changed later. They also show whether anything goes to logs:
-/// with [`Level::Off`], or `RUST_LOG=off`, nothing does, and there is no need to open any.
+/// with [`LevelFilter::OFF`], or `RUST_LOG=off`, nothing does, and there is no need to open any.
 ///
 /// At any level, the terminal (stderr) shows warnings and errors of all crates, and the INFO events
 /// of this crate except those of clients, of neighbours that connect, and of Google.
@@ -53,7 +52,7 @@ const MANY: [&str; 4] = [
 /// # Errors
 ///
 /// If there is a subscriber already; it stays.
-pub fn install(router: &Router, level: Level) -> Result<Levels, AlreadyInstalled> {
+pub fn install(router: &Router, level: LevelFilter) -> Result<Levels, AlreadyInstalled> {
     let variable = env::var(VARIABLE);
     let is_set = variable.as_ref().is_ok_and(|text| !text.trim().is_empty());
     let rules = rules(level, variable);
@@ -61,10 +60,10 @@ pub fn install(router: &Router, level: Level) -> Result<Levels, AlreadyInstalled
         .as_ref()
         .map_or_else(|_| targets(level), Targets::clone);
     let levels = Levels::new(router, to_logs, is_set && rules.is_ok());
-    let dispatch = dispatch(router, &levels, terminal::tell);
+    let dispatch = dispatch(router, &levels, terminal::print_to_terminal);
     tracing::dispatcher::set_global_default(dispatch).map_err(|_| AlreadyInstalled)?;
-    if let Err(misunderstood) = rules {
-        tracing::warn!("{misunderstood}; level {level} is used");
+    if let Err(invalid) = rules {
+        tracing::warn!("{invalid}; level {level} is used");
     }
     Ok(levels)
 }
@@ -88,7 +87,7 @@ impl Levels {
 
     /// Returns true if anything goes to logs.
     pub fn is_on(&self) -> bool {
-        says_anything(&self.targets())
+        enables_any(&self.targets())
     }
 
     /// Returns true if `RUST_LOG` sets the levels, whatever the configured one.
@@ -98,13 +97,13 @@ impl Levels {
 
     /// Changes the level, for events and the transcripts of logs that are open. Does nothing if
     /// `RUST_LOG` [sets the levels](Self::is_forced).
-    pub fn set(&self, level: Level) {
+    pub fn set(&self, level: LevelFilter) {
         if self.is_forced {
             return;
         }
         let to_logs = self.to_logs.write();
         *to_logs.unwrap_or_else(PoisonError::into_inner) = targets(level);
-        self.router.mute(level == Level::Off);
+        self.router.mute(level == LevelFilter::OFF);
         // tracing caches for each call site whether its events are enabled.
         tracing::callsite::rebuild_interest_cache();
     }
@@ -115,7 +114,7 @@ impl Levels {
     }
 }
 
-fn says_anything(to_logs: &Targets) -> bool {
+fn enables_any(to_logs: &Targets) -> bool {
     let levels = to_logs.iter().map(|(_, level)| level);
     levels
         .chain(to_logs.default_level())
@@ -137,68 +136,70 @@ impl std::error::Error for AlreadyInstalled {}
 fn dispatch(
     router: &Router,
     levels: &Levels,
-    tell: impl Fn(&[u8]) + Send + Sync + 'static,
+    print: impl Fn(&[u8]) + Send + Sync + 'static,
 ) -> Dispatch {
-    let events = Events {
+    let events = EventLayer {
         router: router.clone(),
         levels: levels.clone(),
-        tell,
+        print,
     };
     Dispatch::new(Registry::default().with(events))
 }
 
 /// Returns the levels of targets that go to logs, from the environment variable or else from
 /// `level`.
-fn rules(level: Level, variable: Result<String, VarError>) -> Result<Targets, Misunderstood> {
+fn rules(
+    level: LevelFilter,
+    variable: Result<String, VarError>,
+) -> Result<Targets, InvalidVariable> {
     let text = match variable {
         Err(VarError::NotPresent) => return Ok(targets(level)),
-        Err(VarError::NotUnicode(_)) => return Err(Misunderstood("it is not UTF-8".to_owned())),
+        Err(VarError::NotUnicode(_)) => return Err(InvalidVariable("it is not UTF-8".to_owned())),
         Ok(text) if text.trim().is_empty() => return Ok(targets(level)),
         Ok(text) => text,
     };
     text.parse()
-        .map_err(|error| Misunderstood(format!("{text:?}: {error}")))
+        .map_err(|error| InvalidVariable(format!("{text:?}: {error}")))
 }
 
 /// Returns the levels of targets that go to logs at `level`.
-fn targets(level: Level) -> Targets {
-    let (ours, others) = match level {
-        Level::Off => (LevelFilter::OFF, LevelFilter::OFF),
-        Level::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
-        Level::Warn => (LevelFilter::WARN, LevelFilter::WARN),
-        Level::Info => (LevelFilter::INFO, LevelFilter::WARN),
-        Level::Debug => (LevelFilter::DEBUG, LevelFilter::DEBUG),
-        Level::Trace => (LevelFilter::TRACE, LevelFilter::TRACE),
+fn targets(level: LevelFilter) -> Targets {
+    let others = if level == LevelFilter::INFO {
+        LevelFilter::WARN
+    } else {
+        level
     };
-    Targets::new().with_default(others).with_target(OURS, ours)
+    Targets::new()
+        .with_default(others)
+        .with_target(CRATE, level)
 }
 
 /// The error of an environment variable that cannot be parsed.
 #[derive(Debug)]
-struct Misunderstood(String);
+struct InvalidVariable(String);
 
-impl fmt::Display for Misunderstood {
+impl fmt::Display for InvalidVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = &self.0;
         write!(
             f,
-            "{VARIABLE} is not understood ({why}); it should be like warn,{OURS}=debug"
+            "{VARIABLE} is invalid ({why}); write it like warn,{CRATE}=debug"
         )
     }
 }
 
 /// The layer that sends each event to logs and terminal. It enables no spans except the servers',
 /// so spans of libraries cost next to nothing.
-struct Events<T> {
+struct EventLayer<T> {
     router: Router,
     levels: Levels,
-    tell: T,
+    print: T,
 }
 
-impl<T> Events<T> {
+impl<T> EventLayer<T> {
     fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
         if metadata.is_span() {
-            return Server::is_span(metadata);
+            return EventServer::is_span(metadata);
         }
         self.is_for_logs(metadata) || is_for_the_terminal(metadata)
     }
@@ -212,7 +213,7 @@ impl<T> Events<T> {
 
 /// The destination of an event depends on its call site only, so tracing calls this once for each
 /// call site, and again when the level changes.
-impl<S, T> Layer<S> for Events<T>
+impl<S, T> Layer<S> for EventLayer<T>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     T: Fn(&[u8]) + Send + Sync + 'static,
@@ -238,15 +239,15 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         // Read before the span is locked: formatting a field may run foreign code.
-        let server = Server::named_by(attributes);
+        let server = EventServer::named_by(attributes);
         if let (Some(server), Some(span)) = (server, context.span(id)) {
             span.extensions_mut().replace(server);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let words = event::words(event);
-        let server = Server::of(event, &context).map(|Server(name)| name);
+        let words = event::format_event(event);
+        let server = EventServer::of(event, &context).map(|EventServer(name)| name);
         if self.is_for_logs(event.metadata()) {
             let entry = entry(event.metadata(), &words);
             for log in self.router.logs_of(server.as_deref()) {
@@ -254,7 +255,7 @@ where
             }
         }
         if is_for_the_terminal(event.metadata()) {
-            (self.tell)(&message(event.metadata(), server.as_deref(), &words));
+            (self.print)(&message(event.metadata(), server.as_deref(), &words));
         }
     }
 }
@@ -263,13 +264,15 @@ fn is_for_the_terminal(metadata: &Metadata<'_>) -> bool {
     let (level, target) = (*metadata.level(), metadata.target());
     level <= tracing::Level::WARN
         || (level == tracing::Level::INFO
-            && is_ours(target)
-            && !MANY.iter().any(|many| is_within(target, many)))
+            && is_of_this_crate(target)
+            && !QUIET_ON_TERMINAL
+                .iter()
+                .any(|module| is_within(target, module)))
 }
 
 /// Formats a line for the log: `2026-11-22T09:31:05.123456Z INFO  link is up neighbour=Jaquez`
 fn entry(metadata: &Metadata<'_>, words: &[u8]) -> Vec<u8> {
-    let mut line = Stamp::now().as_bytes().to_vec();
+    let mut line = LogTimestamp::now().as_bytes().to_vec();
     line.extend_from_slice(format!(" {:<5} ", metadata.level().as_str()).as_bytes());
     add_words(&mut line, metadata, words);
     line
@@ -293,7 +296,7 @@ fn message(metadata: &Metadata<'_>, server: Option<&str>, words: &[u8]) -> Vec<u
 
 /// Adds the target, if it is a library's, and the text of the event.
 fn add_words(line: &mut Vec<u8>, metadata: &Metadata<'_>, words: &[u8]) {
-    if !is_ours(metadata.target()) {
+    if !is_of_this_crate(metadata.target()) {
         super::escape_into(line, metadata.target().as_bytes());
         line.extend_from_slice(b": ");
     }
@@ -312,7 +315,7 @@ mod tests {
     use tracing::{debug, error, info, info_span, trace, warn};
 
     /// Two servers, Riley and Jaquez, in one process, and a terminal.
-    struct Process {
+    struct TwoServers {
         dir: TempDir,
         logs: [Log; 2],
         screen: Arc<Mutex<Vec<u8>>>,
@@ -320,8 +323,8 @@ mod tests {
         dispatch: Dispatch,
     }
 
-    impl Process {
-        fn new(to_logs: Targets) -> Process {
+    impl TwoServers {
+        fn new(to_logs: Targets) -> TwoServers {
             let dir = TempDir::new().unwrap();
             let settings = LogSettings {
                 dir: dir.path().to_owned(),
@@ -335,19 +338,19 @@ mod tests {
             });
             let screen = Arc::new(Mutex::new(Vec::new()));
             let shown = Arc::clone(&screen);
-            let tell = move |line: &[u8]| shown.lock().unwrap().extend_from_slice(line);
+            let print = move |line: &[u8]| shown.lock().unwrap().extend_from_slice(line);
             let levels = Levels::new(&router, to_logs, false);
-            Process {
+            TwoServers {
                 dir,
                 logs,
                 screen,
-                dispatch: dispatch(&router, &levels, tell),
+                dispatch: dispatch(&router, &levels, print),
                 levels,
             }
         }
 
-        fn at(level: Level) -> Process {
-            Process::new(targets(level))
+        fn at(level: LevelFilter) -> TwoServers {
+            TwoServers::new(targets(level))
         }
 
         fn run(&self, what: impl FnOnce()) {
@@ -358,7 +361,7 @@ mod tests {
         fn log_of(&self, server: &str) -> Vec<String> {
             assert!(self.logs.iter().all(Log::flush));
             let text = fs::read_to_string(self.dir.path().join(format!("{server}.log")));
-            let after_time = |line: &str| line[Stamp::LEN + 1..].to_owned();
+            let after_time = |line: &str| line[LogTimestamp::LEN + 1..].to_owned();
             text.unwrap().lines().map(after_time).collect()
         }
 
@@ -373,7 +376,7 @@ mod tests {
 
     #[test]
     fn an_event_goes_to_the_log_of_its_server() {
-        let process = Process::at(Level::Info);
+        let process = TwoServers::at(LevelFilter::INFO);
         process.run(|| {
             let jaquez = server("Jaquez");
             server("Riley").in_scope(|| {
@@ -401,28 +404,28 @@ mod tests {
 
     #[test]
     fn an_entry_has_time_level_message_and_fields() {
-        let process = Process::at(Level::Info);
+        let process = TwoServers::at(LevelFilter::INFO);
         process.run(|| {
             server("Riley").in_scope(|| {
                 warn!(neighbour = "Jaquez", tries = 3, "link is down");
-                info!(%OURS, empty = "", why = "no route = lost", quote = ?"a b");
+                info!(%CRATE, empty = "", why = "no route = lost", quote = ?"a b");
             });
         });
-        let expected = r#"INFO  OURS=proxyherd empty="" why="no route = lost" quote="\"a b\"""#;
+        let expected = r#"INFO  CRATE=proxyherd empty="" why="no route = lost" quote="\"a b\"""#;
         assert_eq!(
             process.log_of("Riley"),
             ["WARN  link is down neighbour=Jaquez tries=3", expected]
         );
         let text = fs::read_to_string(process.dir.path().join("Riley.log")).unwrap();
         assert!(
-            humantime::parse_rfc3339(&text[..Stamp::LEN]).is_ok(),
+            humantime::parse_rfc3339(&text[..LogTimestamp::LEN]).is_ok(),
             "{text}"
         );
     }
 
     #[test]
-    fn no_event_forges_a_line() {
-        let process = Process::at(Level::Info);
+    fn an_event_cannot_forge_a_line() {
+        let process = TwoServers::at(LevelFilter::INFO);
         process.run(|| {
             server("Riley\x1b[1m").in_scope(|| warn!("refused"));
             warn!(name = "x\nforged", "client said {}", "a\r\nb\u{202e}");
@@ -438,14 +441,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_end_is_cut() {
-        let process = Process::at(Level::Info);
+    fn a_long_message_is_cut() {
+        let process = TwoServers::at(LevelFilter::INFO);
         process.run(|| warn!("{}", "ü".repeat(10_000)));
         assert!(process.screen().len() < 5000);
     }
 
     /// Emits one event of each level from this crate, and from a library.
-    fn speak() {
+    fn emit_all_levels() {
         error!("error");
         warn!("warn");
         info!("info");
@@ -459,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_says_what_is_logged() {
+    fn the_level_determines_the_logged_events() {
         let ours = [
             "ERROR error",
             "WARN  warn",
@@ -469,15 +472,15 @@ mod tests {
         ];
         let theirs = ours.map(|entry| format!("{} h2::proto: {}", &entry[..5], &entry[6..]));
         for (level, our_count, their_count) in [
-            (Level::Off, 0, 0),
-            (Level::Error, 1, 1),
-            (Level::Warn, 2, 2),
-            (Level::Info, 3, 2),
-            (Level::Debug, 4, 4),
-            (Level::Trace, 5, 5),
+            (LevelFilter::OFF, 0, 0),
+            (LevelFilter::ERROR, 1, 1),
+            (LevelFilter::WARN, 2, 2),
+            (LevelFilter::INFO, 3, 2),
+            (LevelFilter::DEBUG, 4, 4),
+            (LevelFilter::TRACE, 5, 5),
         ] {
-            let process = Process::at(level);
-            process.run(speak);
+            let process = TwoServers::at(level);
+            process.run(emit_all_levels);
             let mut expected: Vec<_> = ours[..our_count].iter().map(ToString::to_string).collect();
             expected.extend_from_slice(&theirs[..their_count]);
             assert_eq!(process.log_of("Riley"), expected, "{level}");
@@ -486,17 +489,17 @@ mod tests {
 
     #[test]
     fn the_level_changes_while_the_process_runs() {
-        let process = Process::at(Level::Info);
+        let process = TwoServers::at(LevelFilter::INFO);
         let mut said = 0;
         for (level, our_count) in [
-            (Level::Trace, 5),
-            (Level::Error, 1),
-            (Level::Off, 0),
-            (Level::Debug, 4),
+            (LevelFilter::TRACE, 5),
+            (LevelFilter::ERROR, 1),
+            (LevelFilter::OFF, 0),
+            (LevelFilter::DEBUG, 4),
         ] {
             process.run(|| process.levels.set(level));
-            assert_eq!(process.logs[0].is_on(), level != Level::Off);
-            process.run(speak);
+            assert_eq!(process.logs[0].is_on(), level != LevelFilter::OFF);
+            process.run(emit_all_levels);
             let log = process.log_of("Riley");
             let ours = log[said..].iter().filter(|line| !line.contains("h2"));
             assert_eq!(ours.count(), our_count, "{level}");
@@ -505,19 +508,19 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_the_environment_says_stays() {
+    fn a_level_of_the_environment_does_not_change() {
         let router = Router::new();
-        let levels = Levels::new(&router, targets(Level::Warn), true);
-        levels.set(Level::Off);
+        let levels = Levels::new(&router, targets(LevelFilter::WARN), true);
+        levels.set(LevelFilter::OFF);
         assert!(levels.is_on());
     }
 
     #[test]
-    fn the_terminal_shows_what_a_person_should_know_whatever_the_level() {
-        for level in [Level::Off, Level::Trace] {
-            let process = Process::at(level);
+    fn the_terminal_shows_the_same_events_at_every_level() {
+        for level in [LevelFilter::OFF, LevelFilter::TRACE] {
+            let process = TwoServers::at(level);
             process.run(|| {
-                speak();
+                emit_all_levels();
                 info!(target: "proxyherd::clients::session", "a client came");
                 warn!(target: "proxyherd::clients", "too many clients");
                 info!(target: "proxyherd::clientsele", "not about clients");
@@ -533,38 +536,39 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_unless_it_is_misunderstood() {
+    fn the_environment_variable_overrides_the_level_unless_it_is_invalid() {
         let set = |text: &str| Ok(text.to_owned());
         let by_level = |level| rules(level, Err(VarError::NotPresent)).unwrap();
-        assert_eq!(by_level(Level::Info), targets(Level::Info));
-        assert_eq!(rules(Level::Warn, set(" ")).unwrap(), targets(Level::Warn));
-        let is_on = |level, text| says_anything(&rules(level, set(text)).unwrap());
-        assert!(is_on(Level::Off, "error"));
-        assert!(is_on(Level::Off, "off,proxyherd=warn"));
-        assert!(!is_on(Level::Info, "off"));
-        assert!(!is_on(Level::Off, " "));
+        assert_eq!(by_level(LevelFilter::INFO), targets(LevelFilter::INFO));
+        assert_eq!(
+            rules(LevelFilter::WARN, set(" ")).unwrap(),
+            targets(LevelFilter::WARN)
+        );
+        let is_on = |level, text| enables_any(&rules(level, set(text)).unwrap());
+        assert!(is_on(LevelFilter::OFF, "error"));
+        assert!(is_on(LevelFilter::OFF, "off,proxyherd=warn"));
+        assert!(!is_on(LevelFilter::INFO, "off"));
+        assert!(!is_on(LevelFilter::OFF, " "));
 
-        let process = Process::new(rules(Level::Error, set("proxyherd=debug,h2=off")).unwrap());
-        process.run(speak);
+        let process =
+            TwoServers::new(rules(LevelFilter::ERROR, set("proxyherd=debug,h2=off")).unwrap());
+        process.run(emit_all_levels);
         let entries = ["ERROR error", "WARN  warn", "INFO  info", "DEBUG debug"];
         assert_eq!(process.log_of("Riley"), entries);
 
         for text in ["proxyherd=loud", "[server{server=Riley}]=debug"] {
-            let words = rules(Level::Info, set(text)).unwrap_err().to_string();
+            let words = rules(LevelFilter::INFO, set(text)).unwrap_err().to_string();
+            assert!(words.starts_with("RUST_LOG is invalid (\""), "{words}");
             assert!(
-                words.starts_with("RUST_LOG is not understood (\""),
-                "{words}"
-            );
-            assert!(
-                words.ends_with("it should be like warn,proxyherd=debug"),
+                words.ends_with("write it like warn,proxyherd=debug"),
                 "{words}"
             );
         }
     }
 
     #[test]
-    fn a_log_that_was_replaced_or_closed_gets_nothing_more() {
-        let Process { logs, dispatch, .. } = Process::at(Level::Info);
+    fn a_replaced_or_closed_log_gets_no_more_events() {
+        let TwoServers { logs, dispatch, .. } = TwoServers::at(LevelFilter::INFO);
         let [riley, jaquez] = logs;
         let router = Router::new();
         router.register("Riley", &riley);

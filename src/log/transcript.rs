@@ -14,27 +14,27 @@ use std::fmt::Display;
 
 use super::escape::escape_into;
 use super::handle::Log;
-use super::stamp::Stamp;
+use super::timestamp::LogTimestamp;
 
 /// Number of bytes at which a page is appended to the log without a call. A page is at most this
 /// and one line. Larger: more memory for each busy connection; smaller: the log's lock is taken
 /// more often.
-const PAGE: usize = 16 * 1024;
+const PAGE_BYTES: usize = 16 * 1024;
 
 /// Minimum allocation for a page: a command and its response.
-const LEAST_PAGE: usize = 512;
+const MIN_PAGE_BYTES: usize = 512;
 
 /// The transcript of one client connection or neighbour: the lines received from it and sent to it.
 /// Dropping it appends the remaining lines to the log. On a log that is off it does and costs
 /// nothing.
 ///
-/// It belongs to one task; call [`Transcript::hand_in`] whenever that task is about to wait.
+/// It belongs to one task; call [`Transcript::append_page`] whenever that task is about to wait.
 #[derive(Debug)]
 pub struct Transcript {
     log: Log,
     /// ` client 127.0.0.1:50312 `, which follows the time in each line.
-    speaker: Box<[u8]>,
-    stamp: Stamp,
+    source: Box<[u8]>,
+    timestamp: LogTimestamp,
     page: Vec<u8>,
     lines: usize,
     /// Capacity to allocate for the next page.
@@ -59,24 +59,24 @@ impl Transcript {
 
     /// Sets the time of the lines that follow, in nanoseconds since 1970, UTC. Until it is called
     /// they carry the time at which the transcript was created.
-    pub fn at(&mut self, unix_nanos: i64) {
+    pub fn set_time(&mut self, unix_nanos: i64) {
         if self.is_on() {
-            self.stamp.set(unix_nanos);
+            self.timestamp.set(unix_nanos);
         }
     }
 
     /// Records a line received, given without its line end.
-    pub fn heard(&mut self, line: &[u8]) {
+    pub fn received(&mut self, line: &[u8]) {
         self.write(b"in  ", line, b"\n");
     }
 
     /// Records a line sent; one line end at its end is removed.
-    pub fn said(&mut self, line: &[u8]) {
+    pub fn sent(&mut self, line: &[u8]) {
         self.write(b"out ", without_end(line), b"\n");
     }
 
     /// Records the response to a WHATSAT: its AT line, and the number of places in it.
-    pub fn said_places(&mut self, at_line: &[u8], places: usize) {
+    pub fn sent_places(&mut self, at_line: &[u8], places: usize) {
         if self.is_on() {
             let noun = if places == 1 { "place" } else { "places" };
             let end = format!(" and {places} {noun}\n");
@@ -86,29 +86,33 @@ impl Transcript {
 
     /// Appends the recorded lines to the log and frees the page. Until then they are in no file,
     /// however long that takes: call it before waiting for anything.
-    pub fn hand_in(&mut self) {
+    pub fn append_page(&mut self) {
         if self.page.is_empty() {
             return;
         }
         self.log.append(&self.page, self.lines);
-        self.next_page = self.page.len().next_power_of_two().clamp(LEAST_PAGE, PAGE);
+        self.next_page = self
+            .page
+            .len()
+            .next_power_of_two()
+            .clamp(MIN_PAGE_BYTES, PAGE_BYTES);
         self.page = Vec::new();
         self.lines = 0;
     }
 
     fn new(log: &Log, kind: &str, name: impl Display) -> Transcript {
-        let mut speaker = Vec::new();
+        let mut source = Vec::new();
         // The log may be muted now, and written later.
         if log.is_open() {
-            escape_into(&mut speaker, format!(" {kind} {name} ").as_bytes());
+            escape_into(&mut source, format!(" {kind} {name} ").as_bytes());
         }
         Transcript {
             log: log.clone(),
-            speaker: speaker.into_boxed_slice(),
-            stamp: Stamp::now(),
+            source: source.into_boxed_slice(),
+            timestamp: LogTimestamp::now(),
             page: Vec::new(),
             lines: 0,
-            next_page: LEAST_PAGE,
+            next_page: MIN_PAGE_BYTES,
         }
     }
 
@@ -116,26 +120,27 @@ impl Transcript {
         if !self.is_on() {
             return;
         }
-        let length = Stamp::LEN + self.speaker.len() + direction.len() + line.len() + end.len();
+        let length =
+            LogTimestamp::LEN + self.source.len() + direction.len() + line.len() + end.len();
         if self.page.capacity() == 0 {
             self.page
-                .reserve(self.next_page.max(LEAST_PAGE).max(length));
+                .reserve(self.next_page.max(MIN_PAGE_BYTES).max(length));
         }
-        self.page.extend_from_slice(self.stamp.as_bytes());
-        self.page.extend_from_slice(&self.speaker);
+        self.page.extend_from_slice(self.timestamp.as_bytes());
+        self.page.extend_from_slice(&self.source);
         self.page.extend_from_slice(direction);
         escape_into(&mut self.page, line);
         self.page.extend_from_slice(end);
         self.lines += 1;
-        if self.page.len() >= PAGE {
-            self.hand_in();
+        if self.page.len() >= PAGE_BYTES {
+            self.append_page();
         }
     }
 }
 
 impl Drop for Transcript {
     fn drop(&mut self) {
-        self.hand_in();
+        self.append_page();
     }
 }
 
@@ -166,20 +171,20 @@ mod tests {
     }
 
     #[test]
-    fn lines_carry_time_speaker_and_direction() {
+    fn lines_have_time_source_and_direction() {
         let dir = TempDir::new().unwrap();
         let log = open(&dir);
         let mut client = Transcript::client(&log, "127.0.0.1:50312");
-        client.at(NOON);
-        client.heard(b"IAMAT kiwi +34.0-118.4 1.5");
-        client.said(b"AT Riley +0.2 kiwi +34.0-118.4 1.5\n");
-        client.at(NOON + 1_000_000_000);
-        client.said_places(b"AT Riley +0.2 kiwi +34.0-118.4 1.5", 5);
-        client.said_places(b"AT Riley +0.2 kiwi +34.0-118.4 1.5\n", 1);
-        client.hand_in();
+        client.set_time(NOON);
+        client.received(b"IAMAT kiwi +34.0-118.4 1.5");
+        client.sent(b"AT Riley +0.2 kiwi +34.0-118.4 1.5\n");
+        client.set_time(NOON + 1_000_000_000);
+        client.sent_places(b"AT Riley +0.2 kiwi +34.0-118.4 1.5", 5);
+        client.sent_places(b"AT Riley +0.2 kiwi +34.0-118.4 1.5\n", 1);
+        client.append_page();
         let mut neighbour = Transcript::neighbour(&log, "Jaquez");
-        neighbour.at(NOON);
-        neighbour.heard(b"AT Riley +0.2 kiwi +34.0-118.4 1.5");
+        neighbour.set_time(NOON);
+        neighbour.received(b"AT Riley +0.2 kiwi +34.0-118.4 1.5");
         drop(neighbour);
         assert_eq!(
             read(&dir, &log),
@@ -192,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_forges_a_line() {
+    fn a_line_from_outside_cannot_forge_another() {
         let dir = TempDir::new().unwrap();
         let log = open(&dir);
         let mut client = Transcript::client(&log, "1.2.3.4:5\nforged");
-        client.at(NOON);
-        client.heard(b"a\r");
-        client.said(b"? a\n2026-11-22T09:31:05.123456Z client 9.9.9.9:9 in  b\x1b[2J\xff\n");
+        client.set_time(NOON);
+        client.received(b"a\r");
+        client.sent(b"? a\n2026-11-22T09:31:05.123456Z client 9.9.9.9:9 in  b\x1b[2J\xff\n");
         drop(client);
         assert_eq!(
             read(&dir, &log),
@@ -208,28 +213,28 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_bounded_and_an_idle_speaker_has_none() {
+    fn pages_are_bounded_and_an_idle_connection_has_none() {
         let dir = TempDir::new().unwrap();
         let log = open(&dir);
         let mut client = Transcript::client(&log, "127.0.0.1:50312");
         let line = [b'a'; 1000];
         for _ in 0..100 {
-            client.heard(&line);
-            assert!(client.page.len() < PAGE);
-            assert!(client.page.capacity() <= 2 * PAGE);
+            client.received(&line);
+            assert!(client.page.len() < PAGE_BYTES);
+            assert!(client.page.capacity() <= 2 * PAGE_BYTES);
         }
-        client.hand_in();
+        client.append_page();
         assert_eq!(client.page.capacity(), 0);
         assert_eq!(read(&dir, &log).lines().count(), 100);
     }
 
     #[test]
-    fn on_a_log_that_is_off_nothing_is_kept() {
+    fn on_a_log_that_is_off_nothing_is_recorded() {
         let mut client = Transcript::client(&Log::off(), "127.0.0.1:50312");
         assert!(!client.is_on());
-        client.at(NOON);
-        client.heard(b"IAMAT");
-        client.said_places(b"AT", 3);
-        assert_eq!((client.page.capacity(), client.speaker.len()), (0, 0));
+        client.set_time(NOON);
+        client.received(b"IAMAT");
+        client.sent_places(b"AT", 3);
+        assert_eq!((client.page.capacity(), client.source.len()), (0, 0));
     }
 }

@@ -8,44 +8,53 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
-use super::backlog::{self, Block};
 use super::escape::escape_into;
-use super::outage::Outage;
-use super::queue::Queue;
+use super::queue::{LogBlock, LogQueue};
 use super::rotation::LogFile;
-use super::stamp::Stamp;
+use super::throttle::LogThrottle;
+use super::timestamp::LogTimestamp;
+
+/// Minimum time between two reports of faults on the terminal. Shorter: an intermittent disk floods
+/// it; longer: a new fault may stay unreported for that long.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The output for messages on the terminal; takes a whole line, escaped.
-pub(super) type Tell = Box<dyn Fn(&[u8]) + Send>;
+pub(super) type Print = Box<dyn Fn(&[u8]) + Send>;
 
 /// The thread that owns the file. It reports faults of the log on the terminal only: an event would
 /// be written to the log itself.
-pub(super) struct Writer {
+pub(super) struct LogWriter {
     server: String,
-    queue: Arc<Queue>,
+    queue: Arc<LogQueue>,
     file: LogFile,
-    episode: Outage,
-    tell: Tell,
+    reports: LogThrottle,
+    /// Set while a fault is reported and nothing has been written since.
+    is_failing: bool,
+    /// Number of dropped lines that were reported.
+    reported_drops: u64,
+    print: Print,
 }
 
-impl Writer {
+impl LogWriter {
     /// Starts the thread, which ends when `queue` is closed and empty. The returned receiver
     /// disconnects then.
     pub(super) fn start(
         server: &str,
-        queue: Arc<Queue>,
+        queue: Arc<LogQueue>,
         file: LogFile,
-        tell: Tell,
+        print: Print,
     ) -> io::Result<Receiver<Infallible>> {
         let (alive, ended) = mpsc::channel();
-        let writer = Writer {
+        let writer = LogWriter {
             server: server.to_owned(),
             queue,
             file,
-            episode: Outage::default(),
-            tell,
+            reports: LogThrottle::new(REPORT_INTERVAL),
+            is_failing: false,
+            reported_drops: 0,
+            print,
         };
         let thread = thread::Builder::new().name(format!("log {server}"));
         thread.spawn(move || {
@@ -56,51 +65,31 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let mut block = Block::default();
-        // The end of an outage is reported even if no line follows.
-        while self
-            .queue
-            .take_into(&mut block, self.episode.rest(Instant::now()))
-        {
-            self.note_drops(&mut block);
+        let mut block = LogBlock::default();
+        while self.queue.take_into(&mut block) {
+            mark_gap(&mut block);
             if let Err(fault) = self.write(&block.lines) {
-                self.give_up(block, &fault);
+                self.report_loss(block, &fault);
                 return;
             }
             self.queue.settle();
-            self.report_health(block.dropped);
+            self.report_health();
             block.clear();
         }
     }
 
-    /// Adds the line that gives the number of lines missing after those of the block.
-    fn note_drops(&mut self, block: &mut Block) {
-        let dropped = block.dropped;
-        if dropped == 0 {
-            return;
-        }
-        block.lines.extend_from_slice(Stamp::now().as_bytes());
-        let words = format!(" WARN  {dropped} lines are missing here: the disk did not keep up\n");
-        block.lines.extend_from_slice(words.as_bytes());
-        if self.episode.trouble(Instant::now(), dropped) {
-            let limit = backlog::LIMIT / (1024 * 1024);
-            self.tell(&format!(
-                "warning: {}: the log is not written as fast as it grows; past a backlog of {limit} MiB its lines are dropped, and it says how many",
-                self.server
-            ));
-        }
-    }
-
     /// Writes `lines` however long it takes, unless no handle is left: then it gives up at the next
-    /// fault. Appenders fill the backlog meanwhile and do not wait.
+    /// fault. Appenders fill the queue meanwhile and do not wait.
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut done = 0;
         while let Err(fault) = self.file.append(lines, &mut done) {
-            if self.episode.trouble(Instant::now(), 0) {
-                self.tell(&format!(
-                    "warning: {}: cannot write the log {}: {fault}; serving goes on, and it is tried again until it works",
+            if !self.is_failing && self.reports.admit().is_some() {
+                self.is_failing = true;
+                let path = self.file.path().display();
+                self.print(&format!(
+                    "warning: {}: cannot write the log {path}: {fault}; the server continues and \
+                     retries",
                     self.server,
-                    self.file.path().display()
                 ));
             }
             if !self.queue.wait_to_retry() {
@@ -110,44 +99,64 @@ impl Writer {
         Ok(())
     }
 
-    /// Reports a failed rotation, or the end of an outage.
-    fn report_health(&mut self, dropped: u64) {
-        let now = Instant::now();
-        if let Some(fault) = self.file.take_rotation_fault() {
-            if self.episode.trouble(now, 0) {
-                let path = self.file.path().display();
-                self.tell(&format!(
-                    "warning: {}: cannot rename the full log {path}: {fault}; it grows on",
-                    self.server
-                ));
-            }
-        } else if dropped == 0
-            && let Some(dropped) = self.episode.fine(now)
+    /// Reports a failed rotation, the end of a failure, and dropped lines.
+    fn report_health(&mut self) {
+        if let Some(fault) = self.file.take_rotation_fault()
+            && self.reports.admit().is_some()
         {
-            self.tell(&format!(
-                "{}: the log is written again; {dropped} lines are missing",
+            let path = self.file.path().display();
+            self.print(&format!(
+                "warning: {}: cannot rename the full log {path}: {fault}; it continues to grow",
                 self.server
             ));
         }
+        let dropped = self.queue.dropped();
+        let missing = dropped - self.reported_drops;
+        if self.is_failing {
+            self.print(&format!(
+                "{}: the log is written again; {missing} lines are missing",
+                self.server
+            ));
+        } else if missing > 0 && self.reports.admit().is_some() {
+            self.print(&format!(
+                "warning: {}: {missing} lines of the log are missing: the disk did not keep up",
+                self.server
+            ));
+        } else {
+            return;
+        }
+        self.is_failing = false;
+        self.reported_drops = dropped;
     }
 
     /// Reports the lines lost when a log is closed on a disk that does not accept them.
-    fn give_up(&self, mut block: Block, fault: &io::Error) {
+    fn report_loss(&self, mut block: LogBlock, fault: &io::Error) {
         let mut lost = block.count + block.dropped;
         block.clear();
-        if self.queue.take_into(&mut block, None) {
+        if self.queue.take_into(&mut block) {
             lost += block.count + block.dropped;
         }
-        self.tell(&format!(
+        self.print(&format!(
             "warning: {}: up to {lost} last lines of the log are lost: {fault}",
             self.server
         ));
     }
 
-    fn tell(&self, words: &str) {
-        let mut line = Vec::with_capacity(words.len() + 1);
-        escape_into(&mut line, words.as_bytes());
+    fn print(&self, message: &str) {
+        let mut line = Vec::with_capacity(message.len() + 1);
+        escape_into(&mut line, message.as_bytes());
         line.push(b'\n');
-        (self.tell)(&line);
+        (self.print)(&line);
+    }
+}
+
+/// Adds the line that gives the number of lines missing after those of the block.
+fn mark_gap(block: &mut LogBlock) {
+    let dropped = block.dropped;
+    if dropped > 0 {
+        let now = LogTimestamp::now();
+        block.lines.extend_from_slice(now.as_bytes());
+        let note = format!(" WARN  {dropped} lines are missing here: the disk did not keep up\n");
+        block.lines.extend_from_slice(note.as_bytes());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use tracing::info;
 
-use crate::log::{LogThrottle, unwritten};
+use crate::log::LogThrottle;
 use crate::model::networks::Networks;
 
 use super::TELL_PAUSE;
@@ -50,9 +50,9 @@ impl AccessList {
         let Err(denied) = networks.check(peer.ip()) else {
             return true;
         };
-        if let Some(untold) = self.told.turn() {
-            let (whom, table, others) = (self.whom, self.table, unwritten(untold));
-            info!("{whom} {peer} was turned away: in {table} of the config, {denied}{others}");
+        if let Some(suppressed) = self.told.admit() {
+            let (whom, table) = (self.whom, self.table);
+            info!("{whom} {peer} was turned away: in {table} of the config, {denied}{suppressed}");
         }
         false
     }

@@ -101,12 +101,9 @@ impl EvictingLimit {
     }
 
     fn tell(&self, network: Network) {
-        if let Some(untold) = self.0.pushed_out.turn() {
+        if let Some(suppressed) = self.0.pushed_out.admit() {
             let Inner { most, what, .. } = &*self.0;
-            warn!(
-                "{most} {what}: the oldest from {network} gave way to a new one, as {untold} did \
-                 since this was told last"
-            );
+            warn!("{most} {what}: the oldest from {network} gave way to a new one{suppressed}");
         }
     }
 

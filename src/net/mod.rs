@@ -159,7 +159,7 @@ impl ConnectionLimit {
     }
 
     fn tell(&self, most: usize) {
-        if self.full.turn().is_some() {
+        if self.full.admit().is_some() {
             let what = self.what;
             warn!("{most} {what}: further ones are closed until some leave");
         }
@@ -197,7 +197,7 @@ impl Acceptor {
             return;
         }
         self.is_starved = true;
-        self.is_told = self.starved.turn().is_some();
+        self.is_told = self.starved.admit().is_some();
         if self.is_told {
             warn!("can not accept connections for now: {error}");
         }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{Instrument, info};
 
-use crate::log::{LogThrottle, unwritten};
+use crate::log::LogThrottle;
 use crate::tls::{self, Credentials, HandshakeError, HandshakeErrorCounters, HandshakeErrorKind};
 
 use super::{Handshakes, Listen, Stream, close};
@@ -187,10 +187,7 @@ fn take_through<S: Stream>(
 }
 
 fn tell(refusals: &LogThrottle, peer: SocketAddr, refusal: &HandshakeError) {
-    if let Some(untold) = refusals.turn() {
-        info!(
-            "client {peer} did not get in: {refusal}{}",
-            unwritten(untold)
-        );
+    if let Some(suppressed) = refusals.admit() {
+        info!("client {peer} did not get in: {refusal}{suppressed}");
     }
 }

@@ -144,14 +144,14 @@ impl Inbound {
             return;
         }
         let mut transcript = Transcript::neighbour(&self.log, sender.as_str());
-        transcript.at(self.gateway.clock().now().0);
+        transcript.set_time(self.gateway.clock().now().0);
         let mut line = Vec::new();
         for report in reports {
             line.clear();
             reply::at(&mut line, report);
-            transcript.heard(line.trim_ascii_end());
+            transcript.received(line.trim_ascii_end());
         }
-        transcript.hand_in();
+        transcript.append_page();
     }
 }
 

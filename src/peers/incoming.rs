@@ -19,7 +19,7 @@ use tonic::transport::server::Connected;
 use tracing::{Instrument, Span, info, warn};
 
 use crate::gateway::Gateway;
-use crate::log::{LogThrottle, unwritten};
+use crate::log::LogThrottle;
 use crate::model::name::Name;
 use crate::net::{
     EvictingLimit, HANDSHAKE, Handshakes, Listen, Slot, Stream, TlsGate, TlsServerStream,
@@ -147,9 +147,8 @@ impl Entrance {
     }
 
     fn log(&self, address: SocketAddr, refusal: &HandshakeError) {
-        if let Some(suppressed) = self.refusals.turn() {
-            let others = unwritten(suppressed);
-            warn!("rejected a connection from {address}: {refusal}{others}");
+        if let Some(suppressed) = self.refusals.admit() {
+            warn!("rejected a connection from {address}: {refusal}{suppressed}");
         }
     }
 

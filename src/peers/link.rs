@@ -309,7 +309,7 @@ impl Link {
     /// Returns the next batch, encoded: all changes after the cursor that fit.
     fn next_batch(&mut self) -> (Span, PushFrame) {
         let replica = self.gateway.replica();
-        self.transcript.at(self.gateway.clock().now().0);
+        self.transcript.set_time(self.gateway.clock().now().0);
         let mut batch = RecordedBatch {
             push: PushWriter::with_capacity(self.batch_bytes),
             transcript: &mut self.transcript,
@@ -326,7 +326,7 @@ impl Link {
             from: span.from,
             to: span.to,
         });
-        self.transcript.hand_in();
+        self.transcript.append_page();
         if span.reports > 0 {
             self.batch_bytes = frame.0.len();
         }
@@ -421,7 +421,7 @@ impl Link {
         let now = self.gateway.clock().now();
         let board = self.gateway.board();
         let before = board.set_down(self.neighbour, now, reason);
-        if board.is_closing() || !self.down_log.turn(before.is_up, reason) {
+        if board.is_closing() || !self.down_log.admit(before.is_up, reason) {
             debug!("link to {} is down: {reason}", self.name);
             return;
         }
@@ -484,7 +484,7 @@ impl BatchBuilder for RecordedBatch<'_> {
         if added && self.transcript.is_on() {
             self.line.clear();
             reply::at(&mut self.line, report);
-            self.transcript.said(&self.line);
+            self.transcript.sent(&self.line);
         }
         added
     }

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tracing::warn;
 
 use crate::gateway::Gateway;
-use crate::log::{LogThrottle, unwritten};
+use crate::log::LogThrottle;
 
 use super::policy::is_rejection;
 
@@ -57,10 +57,9 @@ impl RejectionLog {
             return;
         }
         self.gateway.counts().refused_calls().add(1);
-        if let Some(suppressed) = self.throttle.turn() {
+        if let Some(suppressed) = self.throttle.admit() {
             let (code, message) = (status.code(), status.message());
-            let others = unwritten(suppressed);
-            warn!("rejected {what} from {from}: {code:?}: {message}{others}");
+            warn!("rejected {what} from {from}: {code:?}: {message}{suppressed}");
         }
     }
 }

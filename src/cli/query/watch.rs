@@ -226,7 +226,7 @@ impl Watch {
 
     /// Prints a message about the watch to standard error.
     fn print_message(&self, message: &str) {
-        log::tell(format!("{}: {message}\n", self.name).as_bytes());
+        log::print_to_terminal(format!("{}: {message}\n", self.name).as_bytes());
     }
 }
 

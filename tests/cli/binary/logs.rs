@@ -280,7 +280,7 @@ fn rust_log_wins_over_the_config() {
     site.await_log("Riley", " DEBUG h2");
 
     let (site, process) = with("proxyherd=loud");
-    process.await_stderr("warning: RUST_LOG is not understood (\"proxyherd=loud\"");
+    process.await_stderr("warning: RUST_LOG is invalid (\"proxyherd=loud\"");
     site.client("Riley").ask("it serves all the same");
 }
 

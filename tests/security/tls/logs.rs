@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use proxyherd::gateway::Clock;
-use proxyherd::log::{self, Level, Log, Router};
+use proxyherd::log::{self, Log, Router};
 use tempfile::TempDir;
+use tracing::level_filters::LevelFilter;
 
 use crate::common::{Herd, eventually};
 
 static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     let router = Router::new();
-    log::install(&router, Level::Info).unwrap();
+    log::install(&router, LevelFilter::INFO).unwrap();
     router
 });
 

@@ -10,34 +10,34 @@ const MICROS: std::ops::Range<usize> = 20..26;
 /// A time as text, such as `2026-11-22T09:31:05.123456Z`. It caches the text of its second, so a
 /// change within one second rewrites six digits and computes no date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    text: [u8; Stamp::LEN],
+pub(super) struct LogTimestamp {
+    text: [u8; LogTimestamp::LEN],
     second: u64,
 }
 
-impl Stamp {
+impl LogTimestamp {
     /// Length of the text in bytes.
     pub(super) const LEN: usize = 27;
 
-    /// Creates a stamp of `unix_nanos`, nanoseconds since 1970 in UTC, cut to microseconds. A time
+    /// Creates a timestamp of `unix_nanos`, nanoseconds since 1970 in UTC, cut to microseconds. A time
     /// before 1970 counts as 1970.
-    pub(super) fn new(unix_nanos: i64) -> Stamp {
-        let mut stamp = Stamp {
-            text: [0; Stamp::LEN],
+    pub(super) fn new(unix_nanos: i64) -> LogTimestamp {
+        let mut timestamp = LogTimestamp {
+            text: [0; LogTimestamp::LEN],
             second: u64::MAX, // no i64 of nanoseconds reaches it, so the first `set` writes the text
         };
-        stamp.set(unix_nanos);
-        stamp
+        timestamp.set(unix_nanos);
+        timestamp
     }
 
-    /// Creates a stamp of the system's clock.
-    pub(super) fn now() -> Stamp {
+    /// Creates a timestamp of the system's clock.
+    pub(super) fn now() -> LogTimestamp {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let nanos = since_1970.unwrap_or_default().as_nanos();
-        Stamp::new(i64::try_from(nanos).unwrap_or(i64::MAX))
+        LogTimestamp::new(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 
-    /// Sets the stamp to `unix_nanos`.
+    /// Sets the timestamp to `unix_nanos`.
     pub(super) fn set(&mut self, unix_nanos: i64) {
         let nanos = u64::try_from(unix_nanos).unwrap_or(0);
         let second = nanos / NANOS_PER_SECOND;
@@ -51,7 +51,7 @@ impl Stamp {
         }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; Stamp::LEN] {
+    pub(super) fn as_bytes(&self) -> &[u8; LogTimestamp::LEN] {
         &self.text
     }
 
@@ -69,12 +69,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn text(stamp: Stamp) -> String {
-        String::from_utf8(stamp.as_bytes().to_vec()).unwrap()
+    fn text(timestamp: LogTimestamp) -> String {
+        String::from_utf8(timestamp.as_bytes().to_vec()).unwrap()
     }
 
     #[test]
-    fn known_times() {
+    fn times_are_formatted_as_rfc_3339_with_microseconds() {
         for (nanos, expected) in [
             (0, "1970-01-01T00:00:00.000000Z"),
             (-1, "1970-01-01T00:00:00.000000Z"),
@@ -82,22 +82,22 @@ mod tests {
             (1_795_339_865_123_456_789, "2026-11-22T09:31:05.123456Z"),
             (i64::MAX, "2262-04-11T23:47:16.854775Z"),
         ] {
-            assert_eq!(text(Stamp::new(nanos)), expected);
+            assert_eq!(text(LogTimestamp::new(nanos)), expected);
         }
     }
 
     proptest! {
         #[test]
-        fn a_moved_stamp_equals_a_new_one(times in prop::collection::vec(
+        fn a_changed_timestamp_equals_a_new_one(times in prop::collection::vec(
             prop_oneof![any::<i64>(), 1_795_339_864_000_000_000..1_795_339_867_000_000_000i64],
             1..20,
         )) {
-            let mut moved = Stamp::new(0);
+            let mut changed = LogTimestamp::new(0);
             for time in times {
-                moved.set(time);
-                prop_assert_eq!(moved, Stamp::new(time));
+                changed.set(time);
+                prop_assert_eq!(changed, LogTimestamp::new(time));
                 let whole = UNIX_EPOCH + Duration::from_nanos(time.max(0) as u64);
-                prop_assert_eq!(text(moved), humantime::format_rfc3339_micros(whole).to_string());
+                prop_assert_eq!(text(changed), humantime::format_rfc3339_micros(whole).to_string());
             }
         }
     }
