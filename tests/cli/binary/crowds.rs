@@ -1,5 +1,5 @@
-//! Clients by the thousand, in a hurry, or up to no good: what each costs the
-//! process, and that others are served meanwhile.
+//! Many, hasty and hostile clients: the memory that each takes, and that others are served
+//! meanwhile.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,19 +12,15 @@ use crate::common::{
 
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
-/// What a silent connection may hold, as `clients::ClientSettings` says.
+/// Maximum memory of a silent connection, as `clients::ClientSettings` says.
 const IDLE_BYTES: u64 = 8 * 1024;
 
-/// What a connection that does not read its answers may hold, as `clients::ClientSettings`
-/// says.
+/// Maximum memory of a connection that does not read its answers, as
+/// `clients::ClientSettings` says.
 const BUSY_BYTES: u64 = 200 * 1024;
 
-/// Files that are left to the other tests of this process.
-const SPARED_FILES: usize = 4000;
-
-/// How long one client may wait beside a crowd. Far more than it does: a busy
-/// machine may stop both programs for a while.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Files left to the other tests of this process.
+const RESERVED_FILES: usize = 4000;
 
 fn riley(settings: &str) -> (Site, Process, SocketAddr) {
     let (site, process) = Site::up(ALONE, settings);
@@ -32,11 +28,12 @@ fn riley(settings: &str) -> (Site, Process, SocketAddr) {
     (site, process, address)
 }
 
-/// As many connections as are wanted, or as the system lets this process have.
+/// Returns the number of connections that the system lets this process have, up to
+/// `wanted`.
 fn at_most(wanted: usize) -> usize {
     let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let possible = usize::try_from(limit).unwrap_or(usize::MAX);
-    let count = wanted.min(possible - SPARED_FILES.min(possible / 2));
+    let count = wanted.min(possible - RESERVED_FILES.min(possible / 2));
     if count < wanted {
         println!("{count} connections instead of {wanted}: only {limit} files may be open here");
     }
@@ -50,7 +47,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Says a line and takes its answer, so that the connection is surely served.
+/// Sends a line and reads its answer, so that the connection is served.
 fn greet(mut stream: &TcpStream) {
     stream.write_all(b"hello\n").unwrap();
     let mut answer = [0; 8];
@@ -58,33 +55,18 @@ fn greet(mut stream: &TcpStream) {
     assert_eq!(&answer, b"? hello\n");
 }
 
-/// How long each of so many questions took.
-fn latencies(client: &mut Client, count: usize) -> Vec<Duration> {
-    let ask = |_| {
-        let asked = Instant::now();
+/// Sends lines one by one, and checks that each is answered.
+fn assert_served(client: &mut Client, lines: usize) {
+    for _ in 0..lines {
         assert_eq!(client.ask("what?"), "? what?");
-        asked.elapsed()
-    };
-    let mut all: Vec<_> = (0..count).map(ask).collect();
-    all.sort();
-    all
+    }
 }
 
-#[track_caller]
-fn served_well(latencies: &[Duration]) {
-    let (median, worst) = (
-        latencies[latencies.len() / 2],
-        latencies[latencies.len() - 1],
-    );
-    println!("median {median:?}, worst {worst:?}");
-    assert!(median < PATIENCE / 20 && worst < PATIENCE, "{latencies:?}");
-}
-
-/// Bytes that the process took more than before, for each of `count`.
+/// Checks the growth of the process for each of `count` connections, in bytes.
 #[track_caller]
 fn assert_growth(process: &Process, before: Option<u64>, count: usize, most: u64) {
     let (Some(before), Some(now)) = (before, memory(process.id())) else {
-        return println!("this system does not tell how much memory a process has");
+        return println!("this system does not report the memory of a process");
     };
     let each = now.saturating_sub(before) / count as u64;
     println!("{each} bytes for each of {count}");
@@ -95,10 +77,10 @@ fn assert_growth(process: &Process, before: Option<u64>, count: usize, most: u64
 }
 
 #[test]
-fn ten_thousand_idle_connections_cost_little_and_hold_nobody_up() {
+fn ten_thousand_idle_connections_take_little_memory_and_others_are_served() {
     let (site, process, address) = riley("");
     let mut normal = site.client("Riley");
-    latencies(&mut normal, 100);
+    assert_served(&mut normal, 100);
     let files = open_files(process.id());
     let before = memory(process.id());
     let count = at_most(10_000);
@@ -110,9 +92,9 @@ fn ten_thousand_idle_connections_cost_little_and_hold_nobody_up() {
         })
         .collect();
     assert_growth(&process, before, count, IDLE_BYTES);
-    served_well(&latencies(&mut normal, 200));
-    served_well(&latencies(&mut site.client("Riley"), 200));
-    // None of them was lost.
+    assert_served(&mut normal, 200);
+    assert_served(&mut site.client("Riley"), 200);
+    // All of them are still served.
     crowd.iter().step_by(97).for_each(greet);
     drop(crowd);
     eventually("all of their files are closed", || {
@@ -122,13 +104,13 @@ fn ten_thousand_idle_connections_cost_little_and_hold_nobody_up() {
 }
 
 #[test]
-fn two_hundred_connects_a_second_hold_nobody_up() {
+fn beside_two_hundred_connects_a_second_others_are_served() {
     const EACH: Duration = Duration::from_millis(5);
     const CONNECTS: u32 = 600;
     let (site, process, address) = riley("");
     let mut normal = site.client("Riley");
-    // Once it was answered, its file is among those that were there before.
-    latencies(&mut normal, 1);
+    // Once it is answered, its file counts as open.
+    assert_served(&mut normal, 1);
     let before = open_files(process.id());
     let connecting = thread::spawn(move || {
         let start = Instant::now();
@@ -136,29 +118,23 @@ fn two_hundred_connects_a_second_hold_nobody_up() {
             greet(&connect(address));
             thread::sleep((EACH * connects).saturating_sub(start.elapsed()));
         }
-        // Longer than three seconds where the machine has no more to give.
-        start.elapsed()
     });
-    let mut all = Vec::new();
     while !connecting.is_finished() {
-        all.extend(latencies(&mut normal, 10));
+        assert_served(&mut normal, 10);
         thread::sleep(EACH);
     }
-    all.sort();
-    served_well(&all);
-    let took = connecting.join().unwrap();
-    println!("{CONNECTS} connects in {took:?}");
+    connecting.join().unwrap();
     eventually("all of their files are closed", || {
         (open_files(process.id()) <= before).then_some(())
     });
 }
 
 #[test]
-fn clients_that_send_a_byte_at_a_time_hold_no_more_than_their_line() {
+fn clients_that_send_a_byte_at_a_time_take_memory_for_their_line_only() {
     const LINE: usize = 4000;
     let (site, process, address) = riley("");
     let mut normal = site.client("Riley");
-    latencies(&mut normal, 100);
+    assert_served(&mut normal, 100);
     let before = memory(process.id());
     let mut slow: Vec<_> = (0..at_most(1000)).map(|_| connect(address)).collect();
     let count = slow.len();
@@ -170,10 +146,10 @@ fn clients_that_send_a_byte_at_a_time_hold_no_more_than_their_line() {
         for stream in &mut slow {
             stream.write_all(b"x").unwrap();
         }
-        served_well(&latencies(&mut normal, 20));
+        assert_served(&mut normal, 20);
     }
     assert_growth(&process, before, count, IDLE_BYTES + 2 * LINE as u64);
-    // What they said is still their line.
+    // What they sent is still one line.
     let mut last = slow.pop().unwrap();
     last.write_all(b"\n").unwrap();
     let mut answer = vec![0; 2 + LINE + 5 + 1];
@@ -183,14 +159,14 @@ fn clients_that_send_a_byte_at_a_time_hold_no_more_than_their_line() {
 }
 
 #[test]
-fn lines_that_never_end_hold_no_memory_and_nobody_up() {
-    // So many that it is told apart from the pages of 2 MiB that the process takes
-    // at a time: of few clients, one more for all would be too much for each.
+fn endless_lines_take_bounded_memory_and_others_are_served() {
+    // Enough to outweigh pages of 2 MiB, which the process takes as a whole: among few
+    // clients, one more page would be too much for each.
     const CLIENTS: usize = 80;
     const BYTES: usize = 16 << 20;
     let (site, process, address) = riley("");
     let mut normal = site.client("Riley");
-    latencies(&mut normal, 100);
+    assert_served(&mut normal, 100);
     let before = memory(process.id());
     let endless: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -204,13 +180,10 @@ fn lines_that_never_end_hold_no_memory_and_nobody_up() {
             })
         })
         .collect();
-    let mut all = Vec::new();
     while !endless.iter().all(thread::JoinHandle::is_finished) {
-        all.extend(latencies(&mut normal, 10));
+        assert_served(&mut normal, 10);
     }
-    all.extend(latencies(&mut normal, 10));
-    all.sort();
-    served_well(&all);
+    assert_served(&mut normal, 10);
     let streams: Vec<_> = endless.into_iter().map(|end| end.join().unwrap()).collect();
     assert_growth(&process, before, CLIENTS, BUSY_BYTES);
     for mut stream in streams {
@@ -223,25 +196,25 @@ fn lines_that_never_end_hold_no_memory_and_nobody_up() {
 }
 
 #[test]
-fn clients_that_never_read_hold_a_bounded_memory() {
+fn clients_that_never_read_take_bounded_memory() {
     const CLIENTS: usize = 100;
     let (site, process, address) = riley("[limits]\nwrite = \"1h\"\n");
     let mut normal = site.client("Riley");
-    latencies(&mut normal, 100);
+    assert_served(&mut normal, 100);
     let before = memory(process.id());
-    let deaf: Vec<_> = (0..CLIENTS).map(|_| fill(address)).collect();
-    served_well(&latencies(&mut normal, 100));
+    let unread: Vec<_> = (0..CLIENTS).map(|_| fill(address)).collect();
+    assert_served(&mut normal, 100);
     // The log takes memory of its own while it grows so fast.
-    eventually("what they said is written down", || {
+    eventually("the log is written", || {
         let log = site.log("Riley");
         (memory(process.id()) < before.map(|before| before + 60 * (1 << 20)) && !log.is_empty())
             .then_some(())
     });
     assert_growth(&process, before, CLIENTS, BUSY_BYTES);
-    drop(deaf);
+    drop(unread);
 }
 
-/// A client that has sent all that the server takes, and reads nothing.
+/// Returns a client that has sent all that the server takes, and reads nothing.
 fn fill(address: SocketAddr) -> TcpStream {
     let mut stream = connect(address);
     let lines = [&[b'x'; 1000][..], b"\n"].concat().repeat(60);
@@ -260,7 +233,7 @@ fn fill(address: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn binary_noise_is_echoed_and_holds_nobody_up() {
+fn binary_noise_is_echoed_and_others_are_served() {
     const BYTES: usize = 8 << 20;
     let (site, _process, address) = riley("");
     let mut normal = site.client("Riley");
@@ -291,12 +264,10 @@ fn binary_noise_is_echoed_and_holds_nobody_up() {
         (&reading).read_to_end(&mut said).unwrap();
         said
     });
-    let mut all = latencies(&mut normal, 10);
+    assert_served(&mut normal, 10);
     while !reading.is_finished() {
-        all.extend(latencies(&mut normal, 10));
+        assert_served(&mut normal, 10);
     }
-    all.sort();
-    served_well(&all);
     sending.join().unwrap();
     assert!(reading.join().unwrap() == expected);
 }

@@ -1,5 +1,4 @@
-//! What is wrong is told with its cause and the way out, and nothing starts
-//! half.
+//! Mistakes are reported with their cause and a way out, and no server starts.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -8,8 +7,9 @@ use crate::common::{CLASSIC, Ended, Process, Site, Topology, loopback};
 
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
-/// It told what is wrong, on stderr only, and did nothing.
-fn refused(site: &Site, ended: &Ended) -> String {
+/// Checks that the program printed an error, on standard error only, and did nothing.
+/// Returns the error.
+fn assert_failed(site: &Site, ended: &Ended) -> String {
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert_eq!(ended.stdout, "", "{ended:?}");
     assert!(
@@ -19,18 +19,18 @@ fn refused(site: &Site, ended: &Ended) -> String {
     error_of(ended)
 }
 
-/// What it told, behind `error: `.
+/// Returns the error that was printed.
 fn error_of(ended: &Ended) -> String {
-    // An operator's own places are read, and said to be in order, first.
+    // A places file is loaded first, and reported.
     let before = "2 places are loaded\n";
-    let told = ended.stderr.strip_prefix(before).unwrap_or(&ended.stderr);
-    let error = told.strip_prefix("error: ");
+    let expected = ended.stderr.strip_prefix(before).unwrap_or(&ended.stderr);
+    let error = expected.strip_prefix("error: ");
     error.unwrap_or_else(|| panic!("{ended:?}")).to_owned()
 }
 
 #[test]
-fn a_config_that_is_wrong_is_told_by_file_and_line_and_nothing_runs() {
-    for (right, wrong, told) in [
+fn a_mistake_in_the_config_is_reported_by_file_and_line() {
+    for (right, wrong, expected) in [
         (
             "name = \"test\"",
             "nmae = \"test\"",
@@ -63,17 +63,17 @@ fn a_config_that_is_wrong_is_told_by_file_and_line_and_nothing_runs() {
         assert!(config.contains(right));
         site.set_config(&config.replacen(right, wrong, 1));
         for arguments in [&["up"][..], &["serve", "Riley"], &["check"]] {
-            let error = refused(&site, &Process::run(&mut site.command(arguments)));
-            assert!(error.starts_with(told[0]), "{error}");
-            assert!(told.iter().all(|words| error.contains(words)), "{error}");
+            let error = assert_failed(&site, &Process::run(&mut site.command(arguments)));
+            assert!(error.starts_with(expected[0]), "{error}");
+            assert!(expected.iter().all(|text| error.contains(text)), "{error}");
         }
     }
 }
 
 #[test]
-fn all_mistakes_of_a_config_are_told_at_once() {
+fn all_mistakes_of_a_config_are_reported_at_once() {
     let site = Site::new(PAIR, "[limits]\nmax_line = 1\nidle = \"soon\"\n[colour]\n");
-    let error = refused(&site, &Process::run(&mut site.command(&["up"])));
+    let error = assert_failed(&site, &Process::run(&mut site.command(&["up"])));
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(lines.len(), 3, "{error}");
     assert!(
@@ -88,37 +88,37 @@ fn all_mistakes_of_a_config_are_told_at_once() {
 }
 
 #[test]
-fn a_server_that_the_config_does_not_name_is_told_with_those_that_it_does() {
+fn an_unknown_server_is_reported_with_the_servers_of_the_config() {
     let site = Site::new(PAIR, "");
-    let error = refused(&site, &Process::run(&mut site.command(&["serve", "riley"])));
+    let error = assert_failed(&site, &Process::run(&mut site.command(&["serve", "riley"])));
     assert_eq!(
         error,
         "herd.toml: there is no server \"riley\"; the servers are Riley and Jaquez; \
          did you mean \"Riley\" (case counts)?\n"
     );
     let ended = Process::run(&mut site.command(&["serve", "\u{1b}[2JRiley\n"]));
-    let error = refused(&site, &ended);
+    let error = assert_failed(&site, &ended);
     assert!(!error.trim_end().contains(char::is_control), "{error:?}");
 }
 
 #[test]
-fn a_config_that_is_missing_is_told_with_the_way_to_name_one() {
+fn a_missing_config_is_reported_with_the_argument_that_names_one() {
     let site = Site::new(PAIR, "");
     let ended = Process::run(&mut site.command_alone(&["up"]));
-    let error = refused(&site, &ended);
+    let error = assert_failed(&site, &ended);
     assert!(
         error.starts_with("config/herd.toml: no such file; name another one with --config FILE"),
         "{error}"
     );
     let deceptive = ["up", "--config", "\u{1b}[2Jno such\nfile"];
-    let error = refused(&site, &Process::run(&mut site.command_alone(&deceptive)));
+    let error = assert_failed(&site, &Process::run(&mut site.command_alone(&deceptive)));
     assert!(error.starts_with("\\x1b[2Jno such\n"), "{error:?}");
     let ended = Process::run(&mut site.command_alone(&["up", "--config", "."]));
-    assert!(refused(&site, &ended).contains("is a directory"));
+    assert!(assert_failed(&site, &ended).contains("is a directory"));
 }
 
 #[test]
-fn talk_beyond_loopback_needs_the_word_of_the_operator() {
+fn plaintext_beyond_loopback_must_be_permitted() {
     let site = Site::new(PAIR, "");
     let peers = site.server("Jaquez").peers;
     let config = site.config().replace(
@@ -127,7 +127,7 @@ fn talk_beyond_loopback_needs_the_word_of_the_operator() {
     );
     site.set_config(&config);
     for arguments in [&["up"][..], &["serve", "Riley"], &["serve", "Jaquez"]] {
-        let error = refused(&site, &Process::run(&mut site.command(arguments)));
+        let error = assert_failed(&site, &Process::run(&mut site.command(arguments)));
         assert!(error.contains(&format!("192.0.2.7:{peers}")), "{error}");
         assert!(
             error.contains("set certificates under [security]"),
@@ -148,7 +148,7 @@ fn while_one_port_is_taken_no_server_starts() {
     let third = site.server("Juzang");
     for (port, key) in [(third.clients, "clients"), (third.peers, "peers")] {
         let taken = TcpListener::bind(loopback(port)).unwrap();
-        let error = refused(&site, &Process::run(&mut site.command(&["up"])));
+        let error = assert_failed(&site, &Process::run(&mut site.command(&["up"])));
         let cause = format!("cannot bind 127.0.0.1:{port}: Address already in use");
         assert!(error.starts_with(&cause), "{error}");
         let remedy = format!(
@@ -170,7 +170,7 @@ fn while_one_port_is_taken_no_server_starts() {
 }
 
 #[test]
-fn a_herd_that_runs_already_is_told() {
+fn a_herd_that_runs_already_is_reported() {
     let (site, _process) = Site::up(PAIR, "");
     let ended = Process::run(&mut site.command(&["up"]));
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
@@ -182,27 +182,27 @@ fn a_herd_that_runs_already_is_told() {
 }
 
 #[test]
-fn an_address_that_is_not_this_machine_s_is_told() {
+fn an_address_of_another_machine_is_reported() {
     let site = Site::new((&["Riley"], &[]), "");
     let config = site
         .config()
         .replace("clients = \"127.0.0.1:", "clients = \"192.0.2.7:");
     site.set_config(&config);
-    let error = refused(&site, &Process::run(&mut site.command(&["up"])));
+    let error = assert_failed(&site, &Process::run(&mut site.command(&["up"])));
     assert!(error.starts_with("cannot bind 192.0.2.7:"), "{error}");
     assert!(error.contains("or set its \"bind_clients\""), "{error}");
 }
 
 #[test]
-fn while_one_log_can_not_be_opened_no_server_starts() {
+fn while_one_log_cannot_be_opened_no_server_starts() {
     let site = Site::new(CLASSIC, "");
     // A directory stands where the third server's log belongs.
     fs::create_dir_all(site.path("logs/Juzang.log")).unwrap();
     let ended = Process::run(&mut site.command(&["up"]));
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let error = error_of(&ended);
-    let told = "cannot open the log logs/Juzang.log: ";
-    assert!(error.starts_with(told), "{error}");
+    let expected = "cannot open the log logs/Juzang.log: ";
+    assert!(error.starts_with(expected), "{error}");
     assert!(error.contains("`dir` in [log]"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     for server in CLASSIC.0 {
@@ -211,7 +211,7 @@ fn while_one_log_can_not_be_opened_no_server_starts() {
 }
 
 #[test]
-fn a_list_of_places_that_is_wrong_is_told_by_file_and_line() {
+fn a_mistake_in_a_places_file_is_reported_by_file_and_line() {
     let site = Site::new(PAIR, "");
     fs::write(
         site.path("places.csv"),
@@ -219,14 +219,14 @@ fn a_list_of_places_that_is_wrong_is_told_by_file_and_line() {
     )
     .unwrap();
     for command in ["up", "check"] {
-        let error = refused(&site, &Process::run(&mut site.command(&[command])));
+        let error = assert_failed(&site, &Process::run(&mut site.command(&[command])));
         assert!(error.contains("places.csv"), "{error}");
         assert!(error.contains('3') && error.contains("north"), "{error}");
     }
 }
 
 #[test]
-fn what_is_worth_a_second_look_is_told_and_the_herd_runs() {
+fn warnings_about_the_config_are_reported_and_the_herd_runs() {
     let (site, process) = Site::up((&["Riley", "Jaquez"], &[]), "");
     process.await_stderr("warning: the herd is in 2 parts with no link between them");
     site.client("Riley").ask("it serves");

@@ -1,5 +1,4 @@
-//! The program as people and systems meet it: a process with arguments, files,
-//! streams and signals.
+//! The program as a process: arguments, files, streams and signals.
 
 mod crowds;
 mod disks;
@@ -11,5 +10,5 @@ mod starting;
 mod stopping;
 mod surroundings;
 
-/// A time of the clients' clocks.
+/// A client's time.
 const T: &str = "1621464827";

@@ -1,4 +1,4 @@
-//! SIGHUP: the config is read again, and what of it can change does.
+//! SIGHUP: the config is read again, and what can change is applied.
 
 use std::fs;
 
@@ -9,38 +9,46 @@ use crate::common::{Process, Site, Topology, eventually, free_ports, loopback};
 
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
-/// Two servers of a herd that do not talk.
-const APART: Topology<'static> = (&["Riley", "Jaquez"], &[]);
+/// Two servers without a link.
+const UNLINKED: Topology<'static> = (&["Riley", "Jaquez"], &[]);
 
-/// The config whose Riley talks to Jaquez, or does not.
-fn with_link(site: &Site, is_there: bool) -> String {
+/// Returns the config with or without the link from Riley to Jaquez.
+fn with_link(site: &Site, has_link: bool) -> String {
     let [with, without] = ["talks_to = [\"Jaquez\"]", "talks_to = []"];
     let config = site.config().replace(with, without);
-    match is_there {
-        true => config.replacen(without, with, 1),
-        false => config,
+    if has_link {
+        config.replacen(without, with, 1)
+    } else {
+        config
     }
 }
 
-/// Has a process read the config again, and waits until it has told so.
-#[track_caller]
-fn reload(process: &Process, outcome: &str) {
-    let before = process.stderr().matches("was read again").count();
-    process.signal("HUP");
-    let told = eventually("it tells that it read the config", || {
-        let told = process.stderr();
-        (told.matches("was read again").count() > before).then_some(told)
-    });
-    let last = told.lines().rfind(|line| line.contains("was read again"));
-    assert!(last.is_some_and(|line| line.ends_with(outcome)), "{told}");
+/// Returns the line of each reload so far.
+fn reloads(process: &Process) -> Vec<String> {
+    let stderr = process.stderr();
+    let is_reload =
+        |line: &&str| line.starts_with("reloaded ") || line.starts_with("error: reload of ");
+    let whole = stderr.rfind('\n').map_or("", |end| &stderr[..end]);
+    whole.lines().filter(is_reload).map(str::to_owned).collect()
 }
 
-/// What a server tells of itself.
+/// Makes a process read the config again, and waits for the outcome.
+#[track_caller]
+fn reload(process: &Process, outcome: &str) {
+    let before = reloads(process).len();
+    process.signal("HUP");
+    let line = eventually("the config is read", || {
+        reloads(process).into_iter().nth(before)
+    });
+    assert!(line.ends_with(outcome), "{line}");
+}
+
+/// Returns the status of a server.
 fn status(site: &Site, server: &str) -> Value {
-    let told = Process::run(&mut site.command(&["status", "--json"]));
-    let herd: Value = serde_json::from_str(&told.stdout).unwrap();
+    let ended = Process::run(&mut site.command(&["status", "--json"]));
+    let herd: Value = serde_json::from_str(&ended.stdout).unwrap();
     let mut servers = herd["servers"].as_array().unwrap().iter();
-    let found = servers.find(|told| told["server"] == server);
+    let found = servers.find(|status| status["server"] == server);
     found.unwrap()["status"].clone()
 }
 
@@ -66,32 +74,35 @@ fn the_level_changes_and_the_transcript_with_it() {
 }
 
 #[test]
-fn a_level_that_the_environment_says_stays_and_that_is_told() {
+fn a_level_from_the_environment_stays_and_is_reported() {
     let make = || Site::new(ALONE, "[log]\nlevel = \"info\"\n");
     let (site, process) = Site::start(make, |site| {
         let mut command = site.command(&["serve", "Riley"]);
         Process::spawn(command.env("RUST_LOG", "warn")).serving()
     });
     site.set_config(&site.config().replace("\"info\"", "\"trace\""));
-    reload(&process, ": nothing changed, 1 setting stays as it was");
-    process.await_stderr("log.level: info -> trace: RUST_LOG is set, and wins over it\n");
+    reload(
+        &process,
+        ": nothing changed, 1 setting unchanged until a restart",
+    );
+    process.await_stderr("log.level: info -> trace: RUST_LOG is set and overrides it\n");
 }
 
 #[test]
-fn a_file_that_is_wrong_changes_nothing_and_is_told_as_check_tells_it() {
+fn a_file_with_mistakes_changes_nothing_and_is_reported_as_check_does() {
     let (site, process) = Site::up(ALONE, "[limits]\nmax_connections = 5\n");
     let right = site.config();
     let wrong = right.replace("= 5", "= 1") + "idle = \"soon\"\n[colour]\n";
     site.set_config(&wrong);
     let checked = Process::run(&mut site.command(&["check"]));
     assert_eq!(checked.status.code(), Some(1));
-    reload(&process, "and can not be used: nothing changed");
-    let told = process.stderr();
+    reload(&process, "failed: nothing changed");
+    let stderr = process.stderr();
     for line in checked.stderr.lines() {
         let line = line.trim_start_matches("error: ");
         assert!(
-            told.contains(&format!("error: {line}\n")),
-            "{line}\nin\n{told}"
+            stderr.contains(&format!("error: {line}\n")),
+            "{line}\nin\n{stderr}"
         );
     }
     site.set_config(&right);
@@ -112,7 +123,7 @@ fn a_file_that_is_wrong_changes_nothing_and_is_told_as_check_tells_it() {
 }
 
 #[test]
-fn what_can_not_change_is_told_by_name_and_all_else_does() {
+fn settings_that_need_a_restart_are_reported_and_the_others_apply() {
     let (site, process) = {
         let make = || Site::new(PAIR, "[limits]\nmax_connections = 5\n");
         Site::start(make, |site| site.run(&["serve", "Riley"]))
@@ -127,19 +138,19 @@ fn what_can_not_change_is_told_by_name_and_all_else_does() {
         )
         .replace(&riley.to_string(), &elsewhere.to_string());
     site.set_config(&(config + "[flooding]\nheartbeat = \"1s\"\n"));
-    reload(&process, ": 1 change, 3 settings stay as they were");
-    let told = process.stderr();
+    reload(&process, ": 1 change, 3 settings unchanged until a restart");
+    let stderr = process.stderr();
     for line in [
         &format!("Riley.clients: 127.0.0.1:{riley} -> 127.0.0.1:{elsewhere}"),
         "limits.expire_after: off -> 1h",
         "flooding.heartbeat: 500ms -> 1s",
     ] {
         let line = format!("warning: {line}; restart Riley to apply it\n");
-        assert!(told.contains(&line), "{line:?} in\n{told}");
+        assert!(stderr.contains(&line), "{line:?} in\n{stderr}");
     }
     assert!(
-        told.contains("\nlimits.max_connections: 5 -> 1\n"),
-        "{told}"
+        stderr.contains("\nlimits.max_connections: 5 -> 1\n"),
+        "{stderr}"
     );
     let mut first = site.client("Riley");
     assert!(
@@ -152,8 +163,8 @@ fn what_can_not_change_is_told_by_name_and_all_else_does() {
 }
 
 #[test]
-fn a_neighbour_that_is_added_on_both_sides_is_linked_and_one_that_is_removed_is_not() {
-    let (site, processes) = Site::serve_each(APART, "");
+fn a_neighbour_added_on_both_sides_is_linked_and_a_removed_one_is_not() {
+    let (site, processes) = Site::serve_each(UNLINKED, "");
     let [riley, jaquez] = &processes[..] else {
         panic!("two servers");
     };
@@ -172,7 +183,7 @@ fn a_neighbour_that_is_added_on_both_sides_is_linked_and_one_that_is_removed_is_
     riley.await_stderr("Riley: link to Jaquez removed");
     jaquez.await_stderr("\"Jaquez\" is not a neighbour of this server");
     assert_eq!(status(&site, "Riley")["links"], serde_json::json!([]));
-    // Its link is gone, so nothing can take this there.
+    // Without the link this does not reach Jaquez.
     let plum = site.client("Riley").ask(&format!("IAMAT plum +1+1 {T}"));
     reload(jaquez, ": 1 change");
     assert_eq!(site.report("Jaquez", "plum"), None);
@@ -191,8 +202,8 @@ fn a_neighbour_that_is_added_on_both_sides_is_linked_and_one_that_is_removed_is_
 }
 
 #[test]
-fn all_servers_of_a_process_take_the_new_file() {
-    let (site, process) = Site::up(APART, "");
+fn a_reload_applies_to_all_servers_of_a_process() {
+    let (site, process) = Site::up(UNLINKED, "");
     site.set_config(&with_link(&site, true));
     reload(&process, ": 2 changes");
     for (server, other) in [("Riley", "Jaquez"), ("Jaquez", "Riley")] {
@@ -203,7 +214,7 @@ fn all_servers_of_a_process_take_the_new_file() {
 }
 
 #[test]
-fn a_neighbour_that_moved_is_reached_where_it_is_now() {
+fn a_neighbour_is_reached_at_its_new_address() {
     let start = |site: &Site| {
         let nowhere = free_ports(1)[0].to_string();
         let jaquez = site.server("Jaquez").peers.to_string();
@@ -225,19 +236,19 @@ fn a_neighbour_that_moved_is_reached_where_it_is_now() {
 }
 
 #[test]
-fn no_hangup_ends_a_server_and_the_last_one_counts() {
+fn many_hangups_apply_the_last_config() {
     let (site, mut process) = Site::up(ALONE, "[limits]\nmax_waiting = 16\n");
     let config = site.config();
-    for most in 100..140 {
-        // One write, so that a half of it is never read.
+    for limit in 100..140 {
+        // A rename, so that half a file is never read.
         let next = site.path("next.toml");
-        fs::write(&next, config.replace("= 16", &format!("= {most}"))).unwrap();
+        fs::write(&next, config.replace("= 16", &format!("= {limit}"))).unwrap();
         fs::rename(&next, site.path("herd.toml")).unwrap();
         process.signal("HUP");
     }
     process.await_stderr("-> 139\n");
     assert!(process.is_running());
-    assert!(!process.stderr().contains("can not be used"));
+    assert!(!process.stderr().contains("reload of "));
     process.signal("TERM");
     process.signal("HUP");
     let ended = process.end();

@@ -1,7 +1,6 @@
-//! `up`, `serve` and `check`, where all is well.
+//! `up`, `serve` and `check` without mistakes.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use super::T;
 use crate::common::{CLASSIC, Client, LIMIT, Process, Site, eventually, within};
@@ -9,25 +8,25 @@ use crate::common::{CLASSIC, Client, LIMIT, Process, Site, eventually, within};
 const PAIR: (&[&str], &[(&str, &str)]) = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
 #[test]
-fn up_says_what_listens_where_and_what_to_type() {
+fn up_prints_addresses_and_an_example() {
     let (site, process) = Site::up(CLASSIC, "");
-    let told = process.stdout();
+    let output = process.stdout();
     for server in site.servers() {
         let (name, clients, peers) = (&server.name, server.clients, server.peers);
-        let line = told
+        let line = output
             .lines()
             .find(|line| line.trim_start().starts_with(name.as_str()));
-        let line = line.unwrap_or_else(|| panic!("{name} is missing: {told}"));
+        let line = line.unwrap_or_else(|| panic!("{name} is missing: {output}"));
         let places = format!("clients on 127.0.0.1:{clients}, neighbours on 127.0.0.1:{peers}");
         assert!(line.ends_with(&places), "{line}");
         site.client(name);
     }
-    assert!(told.starts_with("proxyherd "), "{told}");
-    assert!(told.contains(": herd test\n"), "{told}");
-    assert!(told.contains("\nlogs in logs\n"), "{told}");
+    assert!(output.starts_with("proxyherd "), "{output}");
+    assert!(output.contains(": herd test\n"), "{output}");
+    assert!(output.contains("\nlogs in logs\n"), "{output}");
     assert!(
-        told.contains("try, from another terminal:\n  printf "),
-        "{told}"
+        output.contains("try, from another terminal:\n  printf "),
+        "{output}"
     );
 }
 
@@ -35,28 +34,32 @@ fn up_says_what_listens_where_and_what_to_type() {
 fn the_example_that_up_prints_works() {
     let make = || Site::with_built_in_places(CLASSIC, "");
     let (_site, process) = Site::start(make, |site| site.run(&["up"]));
-    // A debug build on a busy machine takes its time for all the world's places.
+    // A debug build on a busy machine needs long for the built-in places.
     within(LIMIT * 5, "the places are loaded", || {
-        let told = process.stderr();
-        told.contains(" places are loaded\n").then_some(())
+        let output = process.stderr();
+        output.contains(" places are loaded\n").then_some(())
     });
-    let told = process.stdout();
-    let example = told.lines().find_map(|line| line.strip_prefix("  printf "));
+    let output = process.stdout();
+    let example = output
+        .lines()
+        .find_map(|line| line.strip_prefix("  printf "));
     let (lines, connection) = example.unwrap().split_once(" | nc -N ").unwrap();
     let (host, port) = connection.split_once(' ').unwrap();
     let lines = sh(&format!("printf {lines}"));
     let mut client = Client::connect(format!("{host}:{port}").parse().unwrap());
     client.send(&lines);
     let answer = String::from_utf8(client.finish()).unwrap();
-    is_the_example_s(&answer);
+    assert_example_answer(&answer);
 
-    let here = sh("nc -h 2>&1 || true");
-    if String::from_utf8(here).unwrap().contains("-N") {
-        is_the_example_s(&String::from_utf8(sh(&format!("printf {}", example.unwrap()))).unwrap());
+    let nc_help = sh("nc -h 2>&1 || true");
+    if String::from_utf8(nc_help).unwrap().contains("-N") {
+        assert_example_answer(
+            &String::from_utf8(sh(&format!("printf {}", example.unwrap()))).unwrap(),
+        );
     }
 }
 
-fn is_the_example_s(answer: &str) {
+fn assert_example_answer(answer: &str) {
     let mut lines = answer.lines();
     let first = lines.next().unwrap();
     assert!(first.starts_with("AT Riley +"), "{answer}");
@@ -77,7 +80,7 @@ fn sh(script: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_report_at_one_server_is_answered_at_all() {
+fn a_report_at_one_server_is_known_at_all() {
     let (site, process) = Site::up(CLASSIC, "");
     let at_line = site
         .client("Campbell")
@@ -93,17 +96,14 @@ fn a_report_at_one_server_is_answered_at_all() {
 }
 
 #[test]
-fn five_processes_make_the_same_herd_and_one_that_was_killed_comes_back_to_it() {
+fn a_herd_of_five_processes_recovers_one_that_was_killed() {
     let (site, mut processes) = Site::serve_each(CLASSIC, "");
     let kiwi = site.client("Bernard").ask(&format!("IAMAT kiwi +1+1 {T}"));
     site.await_report(CLASSIC.0, "kiwi", &kiwi);
 
     let juzang = processes.remove(2);
     assert!(juzang.stdout().contains("  Juzang  clients on "));
-    assert!(
-        !juzang.stdout().contains("Riley"),
-        "it tells of itself only"
-    );
+    assert!(!juzang.stdout().contains("Riley"), "only its own addresses");
     juzang.kill();
     let plum = site.client("Riley").ask(&format!("IAMAT plum +2+2 {T}"));
     site.await_report(&["Riley", "Jaquez", "Campbell", "Bernard"], "plum", &plum);
@@ -120,7 +120,7 @@ fn five_processes_make_the_same_herd_and_one_that_was_killed_comes_back_to_it() 
 }
 
 #[test]
-fn a_server_without_its_neighbours_serves_and_says_which_links_are_down() {
+fn a_server_without_neighbours_serves_and_reports_links_that_are_down() {
     let make = || Site::new(PAIR, "");
     let (site, riley) = Site::start(make, |site| site.run(&["serve", "Riley"]));
     riley.await_stderr("warning: Riley: link to Jaquez is down: ");
@@ -136,25 +136,18 @@ fn a_server_without_its_neighbours_serves_and_says_which_links_are_down() {
     jaquez.await_stderr("Jaquez: link to Riley is up\n");
     site.await_report(&["Jaquez"], "kiwi", &at_line);
     jaquez.kill();
-    eventually("the end of the link is told", || {
+    eventually("the end of the link is reported", || {
         (riley.stderr().matches("link to Jaquez is down: ").count() > 1).then_some(())
     });
 }
 
 #[test]
-fn servers_that_start_together_are_soon_linked() {
-    let take = |_| {
-        let (_site, process) = Site::up(CLASSIC, "");
-        let start = Instant::now();
-        eventually("all twelve ends of links are up", || {
-            let told = process.stderr();
-            (told.matches(" is up\n").count() == 12).then_some(start.elapsed())
-        })
-    };
-    // Others may keep this machine busy, so that one try shows nothing.
-    let soon = |time: &Duration| *time < Duration::from_millis(300);
-    let times: Vec<Duration> = (0..10).map(take).take_while(|time| !soon(time)).collect();
-    assert!(times.len() < 10, "{times:?}");
+fn servers_that_start_together_are_linked() {
+    let (_site, process) = Site::up(CLASSIC, "");
+    eventually("all twelve ends of links are up", || {
+        let stderr = process.stderr();
+        (stderr.matches(" is up\n").count() == 12).then_some(())
+    });
 }
 
 #[test]
@@ -183,7 +176,7 @@ fn check_prints_the_herd_and_runs_nothing() {
 }
 
 #[test]
-fn check_reads_the_shipped_config_where_none_is_named() {
+fn check_reads_the_shipped_config_by_default() {
     let site = Site::new(PAIR, "");
     let mut command = site.command_alone(&["check"]);
     let ended = Process::run(command.current_dir(env!("CARGO_MANIFEST_DIR")));
@@ -217,7 +210,7 @@ fn help_and_version_are_printed_and_no_command_is_a_mistake() {
         version.stdout,
         concat!("proxyherd ", env!("CARGO_PKG_VERSION"), "\n")
     );
-    for (arguments, told) in [
+    for (arguments, message) in [
         (&[][..], "Usage: proxyherd"),
         (&["serve"], "<NAME>"),
         (&["upp"], "'up'"),
@@ -225,7 +218,7 @@ fn help_and_version_are_printed_and_no_command_is_a_mistake() {
     ] {
         let ended = run(arguments);
         assert_eq!(ended.status.code(), Some(2), "{ended:?}");
-        assert!(ended.stderr.contains(told), "{ended:?}");
+        assert!(ended.stderr.contains(message), "{ended:?}");
         assert_eq!(ended.stdout, "");
     }
 }

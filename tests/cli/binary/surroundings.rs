@@ -1,5 +1,4 @@
-//! Streams that are closed, full or broken, and a system that is sparing with
-//! files.
+//! Streams that are closed, full or broken, and a low limit on open files.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
@@ -16,7 +15,7 @@ const ALONE: Topology<'static> = (&["Riley"], &[]);
 
 const LOG: &str = "logs/Riley.log";
 
-/// The program, run by a shell that prepares it: `$@` in `script` is it.
+/// Returns the program run by a shell script, in which `$@` is the program.
 pub(crate) fn through_shell(site: &Site, script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_proxyherd")]);
@@ -25,12 +24,12 @@ pub(crate) fn through_shell(site: &Site, script: &str, arguments: &[&str]) -> Co
     command
 }
 
-fn serves(site: &Site) {
+fn assert_serves(site: &Site) {
     let at_line = site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
     assert!(at_line.starts_with("AT Riley "), "{at_line}");
 }
 
-/// A pipe that takes nothing more, with its end to read from.
+/// Returns a full pipe with its reader.
 fn full_pipe() -> (PipeReader, OwnedFd) {
     let (reader, writer) = io::pipe().unwrap();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -43,12 +42,12 @@ fn full_pipe() -> (PipeReader, OwnedFd) {
     (reader, full)
 }
 
-/// A pipe whose reader is gone.
+/// Returns a pipe without a reader.
 fn broken_pipe() -> PipeWriter {
     io::pipe().unwrap().1
 }
 
-/// A herd with nothing to read, whose other streams are as `streams` sets them.
+/// Starts a herd without standard input, whose other streams `streams` sets.
 fn up(make: impl Fn() -> Site, streams: impl Fn(&mut Command)) -> (Site, Process) {
     Site::start(make, |site| {
         let mut command = site.command(&["up"]);
@@ -76,20 +75,20 @@ fn the_limit_on_open_files_is_raised() {
 }
 
 #[test]
-fn a_system_without_files_to_spare_is_told_as_such() {
+fn a_limit_on_open_files_that_is_too_low_is_reported() {
     let site = Site::new(CLASSIC, "");
-    for most in [12, 16] {
-        let script = format!("ulimit -n {most} && exec \"$@\"");
+    for limit in [12, 16] {
+        let script = format!("ulimit -n {limit} && exec \"$@\"");
         let ended = Process::run(&mut through_shell(&site, &script, &["up"]));
-        assert_eq!(ended.status.code(), Some(1), "{most}: {ended:?}");
+        assert_eq!(ended.status.code(), Some(1), "{limit}: {ended:?}");
         assert!(
             ended.stderr.contains("Too many open files"),
-            "{most}: {ended:?}"
+            "{limit}: {ended:?}"
         );
-        assert!(ended.stderr.contains("ulimit -n"), "{most}: {ended:?}");
+        assert!(ended.stderr.contains("ulimit -n"), "{limit}: {ended:?}");
         assert!(
             !ended.stderr.contains("address in the config"),
-            "{most}: {ended:?}"
+            "{limit}: {ended:?}"
         );
     }
 }
@@ -102,7 +101,7 @@ fn closed_streams_do_not_matter() {
         let process = Process::spawn(&mut through_shell(site, script, &["up"]));
         process.logging(&site.path(LOG))
     });
-    serves(&site);
+    assert_serves(&site);
     site.await_log("Jaquez", "neighbour Riley in  AT Riley ");
     process.signal("TERM");
     let ended = process.end();
@@ -117,41 +116,41 @@ fn streams_that_broke_do_not_matter() {
     let (site, process) = up(make, |command| {
         command.stdout(broken_pipe()).stderr(broken_pipe());
     });
-    serves(&site);
+    assert_serves(&site);
     process.signal("TERM");
     assert_eq!(process.end().status.code(), Some(0));
 }
 
 #[test]
-fn a_terminal_that_shows_nothing_holds_nobody_up() {
+fn a_terminal_that_takes_nothing_delays_nothing() {
     let (reader, writer) = full_pipe();
     let make = || Site::new(CLASSIC, "");
     let (site, process) = up(make, |command| {
         command.stdout(Stdio::null());
         command.stderr(writer.try_clone().unwrap());
     });
-    serves(&site);
+    assert_serves(&site);
     process.signal("TERM");
     assert_eq!(process.end().status.code(), Some(0));
     drop(reader);
 }
 
 #[test]
-fn words_that_nobody_takes_do_not_keep_it_from_stopping() {
+fn a_full_standard_output_does_not_keep_a_server_from_stopping() {
     let (reader, writer) = full_pipe();
     let make = || Site::new(ALONE, "");
     let (site, process) = up(make, |command| {
         command.stderr(Stdio::null());
         command.stdout(writer.try_clone().unwrap());
     });
-    serves(&site);
+    assert_serves(&site);
     process.signal("TERM");
     assert_eq!(process.end().status.code(), Some(0));
     drop(reader);
 }
 
 #[test]
-fn a_second_signal_ends_it_even_beside_a_terminal_that_shows_nothing() {
+fn a_second_signal_stops_at_once_while_standard_error_is_full() {
     let (reader, writer) = full_pipe();
     let make = || Site::new(PAIR, "[flooding]\ndrain = \"1m\"\n");
     let (site, process) = up(make, |command| {
@@ -162,14 +161,14 @@ fn a_second_signal_ends_it_even_beside_a_terminal_that_shows_nothing() {
     let mut client = site.client("Riley");
     client.fill("not a command, and answered with itself\n");
     process.signal("TERM");
-    site.await_log("Riley", "stops on SIGTERM");
+    site.await_log("Riley", "stopping on SIGTERM");
     process.signal("TERM");
     assert_eq!(process.end().status.code(), Some(1));
     drop(reader);
 }
 
 #[test]
-fn a_mistake_that_nobody_hears_of_is_still_one() {
+fn an_error_that_cannot_be_printed_still_sets_the_exit_code() {
     let site = Site::new(PAIR, "[nonsense]\n");
     let mut command = site.command(&["up"]);
     command

@@ -1,12 +1,11 @@
-//! The commands that ask a herd, as people and scripts meet them: a process with
-//! arguments, output and an exit code, against servers that the test plays and
-//! against a herd that runs.
+//! The commands that query a herd, run as processes with arguments, output and exit
+//! codes: against servers that the test fakes, and against a running herd.
 
-mod asking;
+mod fake_server;
 mod locate;
 mod nearby;
-mod operator;
-mod real;
+mod running_herd;
 mod status;
+mod targets;
 mod verify;
 mod watch;

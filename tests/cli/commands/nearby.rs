@@ -4,16 +4,16 @@ use proxyherd::proto::nearby_request::Center;
 use proxyherd::proto::{NearbyClient, Point};
 use tonic::Status;
 
-use super::operator::{Manner, herd, known, run, run_json};
+use super::fake_server::{Behaviour, held_report, herd, run, run_json};
 
 #[test]
 fn clients_are_listed_with_their_distances() {
-    let (site, played) = herd(&["Riley"]);
-    played[0].script(|script| {
+    let (site, fakes) = herd(&["Riley"]);
+    fakes[0].state(|state| {
         let near = [("b\x1b", 12.4, "1699999990"), ("a", 4321.0, "1699990000")];
-        script.near = near
+        state.near = near
             .map(|(client, distance_meters, time)| NearbyClient {
-                known: Some(known(client, "+34.068930-118.445127", time, "")),
+                known: Some(held_report(client, "+34.068930-118.445127", time, "")),
                 distance_meters,
             })
             .to_vec();
@@ -21,7 +21,7 @@ fn clients_are_listed_with_their_distances() {
     let point = ["nearby", "--point", "-33.9,151.2", "--radius", "5km"];
     assert_eq!(
         run(&site, &point, 0).stdout,
-        "2 clients within 5.00km of -33.9+151.2, by Riley\n\
+        "2 clients within 5.00km of -33.9+151.2, according to Riley\n\
          \n\
          distance    age  position               client\n\
          \x20    12m    10s  +34.068930-118.445127  b\\x1b\n\
@@ -31,9 +31,9 @@ fn clients_are_listed_with_their_distances() {
     assert_eq!(json["clients"][0]["client"], "b\x1b");
     assert_eq!(json["clients"][1]["distance_meters"], 4321.0);
     assert_eq!(json["clients"][1]["age_seconds"], 10_000.0);
-    played[0].script(|script| {
-        let [point, client] = &script.nearbys[..] else {
-            panic!("{:?}", script.nearbys)
+    fakes[0].state(|state| {
+        let [point, client] = &state.nearbys[..] else {
+            panic!("{:?}", state.nearbys)
         };
         let sydney = Point {
             latitude: -33.9,
@@ -47,13 +47,13 @@ fn clients_are_listed_with_their_distances() {
 }
 
 #[test]
-fn that_nobody_is_near_is_an_answer_and_an_unknown_client_is_none() {
-    let (site, played) = herd(&["Riley"]);
+fn no_client_nearby_is_an_answer_and_an_unknown_center_is_a_failure() {
+    let (site, fakes) = herd(&["Riley"]);
     let out = run(&site, &["nearby", "kiwi"], 0).stdout;
-    assert_eq!(out, "no clients of kiwi, by Riley\n");
+    assert_eq!(out, "no clients near kiwi, according to Riley\n");
     let unknown = Status::not_found("there is no report");
-    played[0].script(|script| script.manner = Manner::Refuses(unknown));
+    fakes[0].state(|state| state.behaviour = Behaviour::Reject(unknown));
     let ended = run(&site, &["nearby", "kiwi"], 1);
-    assert_eq!(ended.stderr, "error: Riley knows no client kiwi\n");
+    assert_eq!(ended.stderr, "error: Riley has no report of client kiwi\n");
     assert_eq!(ended.stdout, "");
 }

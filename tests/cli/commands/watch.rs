@@ -4,13 +4,13 @@ use proxyherd::proto::watch_request::{Filter, Start};
 use proxyherd::proto::{KnownReport, Resume, WatchResponse};
 use tonic::Status;
 
-use super::operator::{Manner, Played, herd, known, run};
+use super::fake_server::{Behaviour, FakeServer, held_report, herd, run};
 use crate::common::{Process, Site, eventually};
 
-fn told(played: &Played, sequence: u64, reports: Vec<KnownReport>) -> WatchResponse {
+fn response(server: &FakeServer, sequence: u64, reports: Vec<KnownReport>) -> WatchResponse {
     WatchResponse {
         reports,
-        incarnation: played.script(|script| script.status.incarnation),
+        incarnation: server.state(|state| state.status.incarnation),
         sequence,
         replaced: 0,
         up_to_date: true,
@@ -29,20 +29,20 @@ fn await_stdout(process: &Process, words: &str) {
 }
 
 #[test]
-fn reports_are_printed_as_they_win_until_ctrl_c() {
-    let (site, played) = herd(&["Riley"]);
+fn accepted_reports_are_printed_until_ctrl_c() {
+    let (site, fakes) = herd(&["Riley"]);
     let process = watch(&site, &[]);
-    let asked = played[0].await_watches(1);
+    let request = fakes[0].await_watches(1);
     assert_eq!(
-        (asked.filter, asked.start),
+        (request.filter, request.start),
         (None, Some(Start::Present(false)))
     );
-    let mut response = told(&played[0], 7, vec![known("kiwi", "+1+1", "9", "")]);
+    let mut response = response(&fakes[0], 7, vec![held_report("kiwi", "+1+1", "9", "")]);
     response
         .reports
-        .push(known("\x1b[2J", "+1+1", "9", "Jaquez"));
+        .push(held_report("\x1b[2J", "+1+1", "9", "Jaquez"));
     response.replaced = 12;
-    played[0].tells(response);
+    fakes[0].send_to_watchers(response);
     let lines = "2023-11-14T21:56:40.000Z - AT Riley +0.263873386 kiwi +1+1 9\n\
                  2023-11-14T21:56:40.000Z Jaquez AT Riley +0.263873386 \\x1b[2J +1+1 9\n";
     await_stdout(&process, lines);
@@ -50,39 +50,47 @@ fn reports_are_printed_as_they_win_until_ctrl_c() {
     let ended = process.end();
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(ended.stdout, lines);
-    let told = "Riley: 12 changes replaced by newer ones before they could be told\n";
-    assert_eq!(ended.stderr, told);
+    let message = "Riley: 12 changes replaced by newer ones before they could be sent\n";
+    assert_eq!(ended.stderr, message);
 }
 
 #[test]
-fn a_watch_goes_on_where_it_was_cut_off() {
-    let (site, mut played) = herd(&["Riley"]);
+fn an_interrupted_watch_resumes_after_its_last_response() {
+    let (site, mut fakes) = herd(&["Riley"]);
     let process = watch(&site, &["--prefix", "k", "--present", "--json"]);
-    let asked = played[0].await_watches(1);
-    assert_eq!(asked.filter, Some(Filter::Prefix("k".to_owned())));
-    assert_eq!(asked.start, Some(Start::Present(true)));
-    played[0].tells(told(&played[0], 7, vec![known("kiwi", "+1+1", "9", "")]));
+    let request = fakes[0].await_watches(1);
+    assert_eq!(request.filter, Some(Filter::Prefix("k".to_owned())));
+    assert_eq!(request.start, Some(Start::Present(true)));
+    fakes[0].send_to_watchers(response(
+        &fakes[0],
+        7,
+        vec![held_report("kiwi", "+1+1", "9", "")],
+    ));
     await_stdout(&process, "kiwi");
-    played[0].dies();
-    process.await_stderr("it is tried again");
-    played[0].returns();
-    let incarnation = played[0].script(|script| script.status.incarnation);
+    fakes[0].stop();
+    process.await_stderr("; retrying");
+    fakes[0].restart();
+    let incarnation = fakes[0].state(|state| state.status.incarnation);
     let resume = Resume {
         incarnation,
         sequence: 7,
     };
-    let asked = played[0].await_watches(2);
-    assert_eq!(asked.filter, Some(Filter::Prefix("k".to_owned())));
-    assert_eq!(asked.start, Some(Start::Resume(resume)));
+    let request = fakes[0].await_watches(2);
+    assert_eq!(request.filter, Some(Filter::Prefix("k".to_owned())));
+    assert_eq!(request.start, Some(Start::Resume(resume)));
 
-    // Another life: it begins anew with all that there is.
-    played[0].dies();
-    played[0].script(|script| script.status.incarnation = 99);
-    played[0].returns();
-    process.await_stderr("Riley: has restarted, and begins anew with what it holds\n");
-    let asked = played[0].await_watches(4);
-    assert_eq!(asked.start, Some(Start::Present(true)));
-    played[0].tells(told(&played[0], 1, vec![known("koala", "+1+1", "9", "")]));
+    // In another incarnation the watch begins anew with all reports.
+    fakes[0].stop();
+    fakes[0].state(|state| state.status.incarnation = 99);
+    fakes[0].restart();
+    process.await_stderr("Riley: restarted; the watch begins anew with the reports it holds\n");
+    let request = fakes[0].await_watches(4);
+    assert_eq!(request.start, Some(Start::Present(true)));
+    fakes[0].send_to_watchers(response(
+        &fakes[0],
+        1,
+        vec![held_report("koala", "+1+1", "9", "")],
+    ));
     await_stdout(&process, "koala");
     for line in process.stdout().lines() {
         let object: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -94,19 +102,19 @@ fn a_watch_goes_on_where_it_was_cut_off() {
 }
 
 #[test]
-fn a_watch_that_is_refused_ends() {
-    let (site, mut played) = herd(&["Riley"]);
-    let refused = Status::invalid_argument("a circle has a radius");
-    played[0].script(|script| script.manner = Manner::Refuses(refused));
+fn a_rejected_watch_ends() {
+    let (site, mut fakes) = herd(&["Riley"]);
+    let rejection = Status::invalid_argument("a circle has a radius");
+    fakes[0].state(|state| state.behaviour = Behaviour::Reject(rejection));
     let ended = run(&site, &["watch", "--circle", "-1,2,3km"], 1);
-    let told = "error: Riley: refuses: InvalidArgument: a circle has a radius\n";
-    assert_eq!(ended.stderr, told);
-    played[0].dies();
+    let message = "error: Riley: rejected the call: InvalidArgument: a circle has a radius\n";
+    assert_eq!(ended.stderr, message);
+    fakes[0].stop();
     let ended = run(&site, &["watch"], 1);
     assert!(
         ended
             .stderr
-            .starts_with("error: no server answers\nRiley (127."),
+            .starts_with("error: no server answered\nRiley (127."),
         "{ended:?}"
     );
 }

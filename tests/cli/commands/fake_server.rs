@@ -1,4 +1,4 @@
-//! Servers that the test plays: they answer operators as they are told to.
+//! Fake servers, which answer operators as a test sets them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,47 +23,49 @@ use tonic::{Request, Response, Status};
 
 use crate::common::{Ended, Process, Site, eventually};
 
-/// How a fake server treats a call.
+/// What a fake server does with a call.
 #[derive(Clone, Default)]
-pub(crate) enum Manner {
+pub(crate) enum Behaviour {
     #[default]
-    Answers,
-    Hangs,
-    Refuses(Status),
+    Answer,
+    Hang,
+    Reject(Status),
 }
 
-/// How what a fake server knows changes.
-pub(crate) type GoesOn = Box<dyn FnMut(&mut Script) + Send>;
+/// A change of a fake server.
+pub(crate) type StateChange = Box<dyn FnMut(&mut FakeState) + Send>;
 
-/// What a fake server knows, and what it was asked.
+/// What a fake server holds, does, and has received.
 #[derive(Default)]
-pub(crate) struct Script {
+pub(crate) struct FakeState {
     pub status: GetStatusResponse,
-    pub known: BTreeMap<String, KnownReport>,
+    pub reports: BTreeMap<String, KnownReport>,
     pub near: Vec<NearbyClient>,
-    /// For all calls but GetStatus.
-    pub manner: Manner,
+    /// For all calls except GetStatus.
+    pub behaviour: Behaviour,
     /// For GetStatus.
-    pub on_status: Manner,
+    pub status_behaviour: Behaviour,
+    /// Number of rejected calls.
+    pub rejected: usize,
     pub digests: Vec<DigestRequest>,
     pub nearbys: Vec<NearbyRequest>,
     pub watches: Vec<WatchRequest>,
-    /// Done after each Digest: the world goes on.
-    pub after_digest: Option<GoesOn>,
+    /// Applied after each Digest.
+    pub after_digest: Option<StateChange>,
     watchers: Vec<UnboundedSender<Result<WatchResponse, Status>>>,
 }
 
-/// A server that the test plays.
-pub(crate) struct Played {
+/// A fake server on a port of its own.
+pub(crate) struct FakeServer {
     address: SocketAddr,
-    script: Arc<Mutex<Script>>,
+    state: Arc<Mutex<FakeState>>,
     runtime: Option<Runtime>,
 }
 
-struct Service(Arc<Mutex<Script>>);
+struct Service(Arc<Mutex<FakeState>>);
 
-impl Played {
-    /// Its incarnation is a hash of its name.
+impl FakeServer {
+    /// Starts a server. Its incarnation is a hash of its name.
     pub(crate) fn start(name: &str) -> Self {
         let status = GetStatusResponse {
             name: name.to_owned(),
@@ -74,15 +76,15 @@ impl Played {
             now: Some(at(1_700_000_000)),
             ..GetStatusResponse::default()
         };
-        let script = Script {
+        let state = FakeState {
             status,
-            ..Script::default()
+            ..FakeState::default()
         };
-        let script = Arc::new(Mutex::new(script));
-        let (address, runtime) = serve(&script, "127.0.0.1:0".parse().unwrap());
+        let state = Arc::new(Mutex::new(state));
+        let (address, runtime) = serve(&state, "127.0.0.1:0".parse().unwrap());
         Self {
             address,
-            script,
+            state,
             runtime: Some(runtime),
         }
     }
@@ -91,48 +93,48 @@ impl Played {
         self.address.to_string()
     }
 
-    /// Reads or changes what it knows and does.
-    pub(crate) fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
-        change(&mut self.script.lock().unwrap())
+    /// Reads or changes its state.
+    pub(crate) fn state<T>(&self, change: impl FnOnce(&mut FakeState) -> T) -> T {
+        change(&mut self.state.lock().unwrap())
     }
 
-    pub(crate) fn knows(&self, known: KnownReport) {
+    pub(crate) fn hold(&self, known: KnownReport) {
         let client = known.report.as_ref().unwrap().client.clone();
-        self.script(|script| script.known.insert(client, known));
+        self.state(|state| state.reports.insert(client, known));
     }
 
-    /// Tells all watchers.
-    pub(crate) fn tells(&self, response: WatchResponse) {
-        self.script(|script| {
-            let tell = |watcher: &UnboundedSender<_>| watcher.send(Ok(response.clone())).is_ok();
-            script.watchers.retain(tell);
+    /// Sends a response to all watchers.
+    pub(crate) fn send_to_watchers(&self, response: WatchResponse) {
+        self.state(|state| {
+            let send = |watcher: &UnboundedSender<_>| watcher.send(Ok(response.clone())).is_ok();
+            state.watchers.retain(send);
         });
     }
 
-    /// Waits until it was asked to watch so often.
+    /// Waits for a number of Watch calls, and returns the last one.
     #[track_caller]
     pub(crate) fn await_watches(&self, count: usize) -> WatchRequest {
         eventually(&format!("watch {count} begins"), || {
-            self.script(|script| script.watches.get(count - 1).cloned())
+            self.state(|state| state.watches.get(count - 1).cloned())
         })
     }
 
-    /// Dies: its connections end, and nobody listens.
-    pub(crate) fn dies(&mut self) {
-        self.script(|script| script.watchers.clear());
+    /// Closes its connections and its port.
+    pub(crate) fn stop(&mut self) {
+        self.state(|state| state.watchers.clear());
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(std::time::Duration::from_secs(5));
         }
     }
 
-    /// Listens again at its address.
-    pub(crate) fn returns(&mut self) {
-        let (_, runtime) = serve(&self.script, self.address);
+    /// Listens again on its address.
+    pub(crate) fn restart(&mut self) {
+        let (_, runtime) = serve(&self.state, self.address);
         self.runtime = Some(runtime);
     }
 }
 
-fn serve(script: &Arc<Mutex<Script>>, address: SocketAddr) -> (SocketAddr, Runtime) {
+fn serve(state: &Arc<Mutex<FakeState>>, address: SocketAddr) -> (SocketAddr, Runtime) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -141,26 +143,26 @@ fn serve(script: &Arc<Mutex<Script>>, address: SocketAddr) -> (SocketAddr, Runti
     let bind = || runtime.block_on(async { TcpIncoming::bind(address).ok() });
     let incoming = eventually("the address is free", bind).with_nodelay(Some(true));
     let address = incoming.local_addr().unwrap();
-    let service = OperatorServer::new(Service(script.clone()));
+    let service = OperatorServer::new(Service(state.clone()));
     let server = Server::builder().add_service(service);
     runtime.spawn(server.serve_with_incoming(incoming));
     (address, runtime)
 }
 
-/// A site whose servers the test plays, with links as given.
-pub(crate) fn herd(names: &[&str]) -> (Site, Vec<Played>) {
+/// Returns a site whose config names fake servers, without links.
+pub(crate) fn herd(names: &[&str]) -> (Site, Vec<FakeServer>) {
     let site = Site::new((names, &[]), "");
-    let played: Vec<Played> = names.iter().map(|name| Played::start(name)).collect();
+    let fakes: Vec<FakeServer> = names.iter().map(|name| FakeServer::start(name)).collect();
     let mut config = site.config();
-    for (server, played) in site.servers().iter().zip(&played) {
+    for (server, fake) in site.servers().iter().zip(&fakes) {
         let old = format!("peers = \"127.0.0.1:{}\"", server.peers);
-        config = config.replace(&old, &format!("peers = \"{}\"", played.address()));
+        config = config.replace(&old, &format!("peers = \"{}\"", fake.address()));
     }
     site.set_config(&config);
-    (site, played)
+    (site, fakes)
 }
 
-/// Runs a command, and gives what came of it if it ended with this code.
+/// Runs a command, and checks its exit code.
 #[track_caller]
 pub(crate) fn run(site: &Site, arguments: &[&str], code: i32) -> Ended {
     let ended = Process::run(&mut site.command(arguments));
@@ -168,14 +170,14 @@ pub(crate) fn run(site: &Site, arguments: &[&str], code: i32) -> Ended {
     ended
 }
 
-/// The same with `--json`.
+/// Runs a command with `--json`, and checks its exit code.
 #[track_caller]
 pub(crate) fn run_json(site: &Site, arguments: &[&str], code: i32) -> serde_json::Value {
     let ended = run(site, &[arguments, &["--json"]].concat(), code);
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-pub(crate) fn known(client: &str, position: &str, time: &str, from: &str) -> KnownReport {
+pub(crate) fn held_report(client: &str, position: &str, time: &str, from: &str) -> KnownReport {
     KnownReport {
         report: Some(Report {
             client: client.to_owned(),
@@ -198,7 +200,7 @@ pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration { seconds, nanos: 0 }
 }
 
-/// FNV-1a with a mixing end: what a client's hash is does not matter here.
+/// FNV-1a with a final mix: any hash will do here.
 fn hash(text: &str, seed: u64) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, step);
@@ -209,14 +211,17 @@ fn hash(text: &str, seed: u64) -> u64 {
 impl Service {
     async fn take<T>(
         &self,
-        manner: impl FnOnce(&Script) -> &Manner,
-        answer: impl FnOnce(&mut Script) -> Result<T, Status>,
+        behaviour: impl FnOnce(&FakeState) -> &Behaviour,
+        answer: impl FnOnce(&mut FakeState) -> Result<T, Status>,
     ) -> Result<Response<T>, Status> {
-        let manner = manner(&self.0.lock().unwrap()).clone();
-        match manner {
-            Manner::Answers => answer(&mut self.0.lock().unwrap()).map(Response::new),
-            Manner::Hangs => std::future::pending().await,
-            Manner::Refuses(status) => Err(status),
+        let behaviour = behaviour(&self.0.lock().unwrap()).clone();
+        match behaviour {
+            Behaviour::Answer => answer(&mut self.0.lock().unwrap()).map(Response::new),
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Reject(status) => {
+                self.0.lock().unwrap().rejected += 1;
+                Err(status)
+            }
         }
     }
 }
@@ -228,8 +233,8 @@ impl Operator for Service {
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
         self.take(
-            |script| &script.on_status,
-            |script| Ok(script.status.clone()),
+            |state| &state.status_behaviour,
+            |state| Ok(state.status.clone()),
         )
         .await
     }
@@ -239,14 +244,14 @@ impl Operator for Service {
         request: Request<LocateRequest>,
     ) -> Result<Response<LocateResponse>, Status> {
         let client = request.into_inner().client;
-        let locate = |script: &mut Script| {
-            let known = script.known.get(&client).cloned();
+        let locate = |state: &mut FakeState| {
+            let known = state.reports.get(&client).cloned();
             Ok(LocateResponse {
                 known: Some(known.ok_or_else(|| Status::not_found("there is no report"))?),
                 age: Some(seconds(90)),
             })
         };
-        self.take(|script| &script.manner, locate).await
+        self.take(|state| &state.behaviour, locate).await
     }
 
     async fn list_clients(
@@ -254,13 +259,13 @@ impl Operator for Service {
         request: Request<ListClientsRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
         let request = request.into_inner();
-        let range = request.first_hash..=greatest(request.last_hash);
-        let list = |script: &mut Script| {
-            let known = script.known.iter();
+        let range = request.first_hash..=upper_bound(request.last_hash);
+        let list = |state: &mut FakeState| {
+            let known = state.reports.iter();
             let clients = known
                 .filter(|(client, _)| range.contains(&hash(client, 0)))
                 .filter(|(client, _)| **client > request.page_token)
-                // Small pages, so that there are some to turn.
+                // Small pages, so that there are several.
                 .take(2)
                 .map(|(_, known)| known.clone());
             let clients: Vec<KnownReport> = clients.collect();
@@ -270,19 +275,19 @@ impl Operator for Service {
                 next_page_token: last.map_or_else(String::new, |last| last.client),
             })
         };
-        self.take(|script| &script.manner, list).await
+        self.take(|state| &state.behaviour, list).await
     }
 
     async fn nearby(
         &self,
         request: Request<NearbyRequest>,
     ) -> Result<Response<NearbyResponse>, Status> {
-        let near = |script: &mut Script| {
-            script.nearbys.push(request.into_inner());
-            let clients = script.near.clone();
+        let near = |state: &mut FakeState| {
+            state.nearbys.push(request.into_inner());
+            let clients = state.near.clone();
             Ok(NearbyResponse { clients })
         };
-        self.take(|script| &script.manner, near).await
+        self.take(|state| &state.behaviour, near).await
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
@@ -292,22 +297,22 @@ impl Operator for Service {
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
-        let watch = |script: &mut Script| {
-            script.watches.push(request.clone());
+        let watch = |state: &mut FakeState| {
+            state.watches.push(request.clone());
             match request.start {
-                Some(Start::Resume(from)) if from.incarnation != script.status.incarnation => {
-                    return Err(Status::out_of_range("that was another life"));
+                Some(Start::Resume(from)) if from.incarnation != state.status.incarnation => {
+                    return Err(Status::out_of_range("another incarnation"));
                 }
                 _ => {}
             }
             let (watcher, responses) = unbounded_channel();
-            script.watchers.push(watcher);
+            state.watchers.push(watcher);
             let ended = [Err(Status::unavailable("it is shutting down"))];
             let ended = tokio_stream::iter(ended);
             let responses = UnboundedReceiverStream::new(responses).chain(ended);
             Ok(Box::pin(responses) as Self::WatchStream)
         };
-        self.take(|script| &script.manner, watch).await
+        self.take(|state| &state.behaviour, watch).await
     }
 
     async fn digest(
@@ -315,30 +320,30 @@ impl Operator for Service {
         request: Request<DigestRequest>,
     ) -> Result<Response<DigestResponse>, Status> {
         let request = request.into_inner();
-        let digest = |script: &mut Script| {
-            script.digests.push(request);
+        let digest = |state: &mut FakeState| {
+            state.digests.push(request);
             let response = DigestResponse {
-                buckets: buckets(&request, &script.known),
-                incarnation: script.status.incarnation,
+                buckets: buckets(&request, &state.reports),
+                incarnation: state.status.incarnation,
                 sequence: 1,
             };
-            if let Some(mut go_on) = script.after_digest.take() {
-                go_on(script);
-                script.after_digest = Some(go_on);
+            if let Some(mut change) = state.after_digest.take() {
+                change(state);
+                state.after_digest = Some(change);
             }
             Ok(response)
         };
-        self.take(|script| &script.manner, digest).await
+        self.take(|state| &state.behaviour, digest).await
     }
 }
 
-fn greatest(last_hash: u64) -> u64 {
+fn upper_bound(last_hash: u64) -> u64 {
     if last_hash == 0 { u64::MAX } else { last_hash }
 }
 
 fn buckets(request: &DigestRequest, known: &BTreeMap<String, KnownReport>) -> Vec<Bucket> {
     let first = u128::from(request.first_hash);
-    let size = u128::from(greatest(request.last_hash)) - first + 1;
+    let size = u128::from(upper_bound(request.last_hash)) - first + 1;
     let count = u128::from(request.buckets.max(1));
     let begin = |i: u128| first + i * size / count;
     let mut buckets: Vec<Bucket> = (0..count)

@@ -1,10 +1,10 @@
-//! What all the questions have in common: whom they ask, what they make of
-//! mistakes, and where their words go.
+//! What all queries share: the servers that they query, mistakes, and where output and
+//! errors go.
 
 use std::io;
 use std::process::Stdio;
 
-use super::operator::{Manner, herd, known, run};
+use super::fake_server::{Behaviour, held_report, herd, run};
 use crate::common::{Process, Site};
 
 const ALL: [&[&str]; 5] = [
@@ -16,10 +16,10 @@ const ALL: [&[&str]; 5] = [
 ];
 
 #[test]
-fn mistakes_in_config_and_arguments_end_with_2_and_ask_nobody() {
+fn mistakes_in_config_and_arguments_exit_with_2() {
     let (site, _played) = herd(&["Riley", "Jaquez"]);
-    for question in ALL {
-        let ended = run(&site, &[question, &["--server", "riley"]].concat(), 2);
+    for query in ALL {
+        let ended = run(&site, &[query, &["--server", "riley"]].concat(), 2);
         assert_eq!(ended.stdout, "");
         assert!(
             ended
@@ -27,7 +27,7 @@ fn mistakes_in_config_and_arguments_end_with_2_and_ask_nobody() {
                 .contains("did you mean \"Riley\" (case counts)?"),
             "{ended:?}"
         );
-        let ended = Process::run(&mut site.command_alone(question));
+        let ended = Process::run(&mut site.command_alone(query));
         assert_eq!(ended.status.code(), Some(2), "{ended:?}");
         assert!(
             ended
@@ -40,15 +40,15 @@ fn mistakes_in_config_and_arguments_end_with_2_and_ask_nobody() {
             ["--timeout", "0s"],
             ["--timeout", "5"],
         ] {
-            let ended = Process::run(site.command_alone(question).args(wrong));
+            let ended = Process::run(site.command_alone(query).args(wrong));
             assert_eq!(
                 ended.status.code(),
                 Some(2),
-                "{question:?} {wrong:?}: {ended:?}"
+                "{query:?} {wrong:?}: {ended:?}"
             );
             assert!(ended.stderr.contains(wrong[1]), "{ended:?}");
         }
-        run(&site, &[question, &["--at", "127.0.0.1:1"]].concat(), 2);
+        run(&site, &[query, &["--at", "127.0.0.1:1"]].concat(), 2);
     }
     for wrong in [
         &["locate"][..],
@@ -69,10 +69,10 @@ fn mistakes_in_config_and_arguments_end_with_2_and_ask_nobody() {
 }
 
 #[test]
-fn every_help_is_whole() {
+fn the_help_of_every_query_has_the_common_arguments_and_the_exit_codes() {
     let site = Site::new((&["Riley"], &[]), "");
-    for question in ALL {
-        let help = Process::run(site.command_alone(&question[..1]).arg("--help"));
+    for query in ALL {
+        let help = Process::run(site.command_alone(&query[..1]).arg("--help"));
         assert_eq!(help.status.code(), Some(0));
         for word in [
             "--config",
@@ -92,13 +92,13 @@ fn every_help_is_whole() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_mistake() {
-    let (site, played) = herd(&["Riley", "Jaquez"]);
-    for server in &played {
-        server.knows(known("kiwi", "+1+1", "1", ""));
+fn a_reader_that_leaves_early_is_no_error() {
+    let (site, fakes) = herd(&["Riley", "Jaquez"]);
+    for server in &fakes {
+        server.hold(held_report("kiwi", "+1+1", "1", ""));
     }
-    for question in &ALL[..4] {
-        let mut command = site.command(question);
+    for query in &ALL[..4] {
+        let mut command = site.command(query);
         let (_, gone) = io::pipe()
             .map(|(reader, writer)| (drop(reader), writer))
             .unwrap();
@@ -107,48 +107,51 @@ fn a_reader_that_has_seen_enough_is_no_mistake() {
             .stdout(gone)
             .stderr(Stdio::piped());
         let ended = Process::spawn_with_streams(&mut command).end();
-        assert_eq!(ended.status.code(), Some(0), "{question:?}: {ended:?}");
+        assert_eq!(ended.status.code(), Some(0), "{query:?}: {ended:?}");
         assert_eq!(ended.stderr, "");
     }
 }
 
 #[test]
-fn a_server_is_asked_by_its_address_alone() {
-    let (site, played) = herd(&["Riley"]);
-    let address = played[0].address();
+fn a_server_is_queried_by_its_address_without_a_config() {
+    let (site, fakes) = herd(&["Riley"]);
+    let address = fakes[0].address();
     let ended = Process::run(&mut site.command_alone(&["status", "--at", &address]));
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert!(ended.stdout.contains("\nRiley "), "{ended:?}");
 }
 
 #[test]
-fn somebody_else_at_an_address_is_told_and_not_believed() {
-    let (site, played) = herd(&["Riley", "Jaquez"]);
-    played[0].knows(known("kiwi", "+1+1", "1", ""));
-    played[1].knows(known("kiwi", "+1+1", "1", "Riley"));
-    played[1].script(|script| script.status.herd = "other".to_owned());
-    for question in &ALL[..3] {
-        let ended = run(&site, question, 1);
-        let told = "at that address is Jaquez of the herd other";
-        assert!(ended.stdout.contains(told), "{ended:?}");
+fn another_server_at_an_address_is_an_error() {
+    let (site, fakes) = herd(&["Riley", "Jaquez"]);
+    fakes[0].hold(held_report("kiwi", "+1+1", "1", ""));
+    fakes[1].hold(held_report("kiwi", "+1+1", "1", "Riley"));
+    fakes[1].state(|state| state.status.herd = "other".to_owned());
+    for query in &ALL[..3] {
+        let ended = run(&site, query, 1);
+        let message = "this address belongs to server Jaquez of herd other";
+        assert!(ended.stdout.contains(message), "{ended:?}");
     }
-    for question in &ALL[3..] {
-        let ended = run(&site, &[*question, &["--server", "Jaquez"]].concat(), 1);
-        assert!(ended.stderr.contains("no server answers\n"), "{ended:?}");
+    for query in &ALL[3..] {
+        let ended = run(&site, &[*query, &["--server", "Jaquez"]].concat(), 1);
+        assert!(ended.stderr.contains("no server answered\n"), "{ended:?}");
         assert!(
-            ended.stderr.contains("is Jaquez of the herd other"),
+            ended
+                .stderr
+                .contains("belongs to server Jaquez of herd other"),
             "{ended:?}"
         );
     }
 }
 
 #[test]
-fn a_server_that_hangs_is_passed_over_by_those_who_need_one() {
-    let (site, played) = herd(&["Riley", "Jaquez"]);
-    played[0].script(|script| script.on_status = Manner::Hangs);
-    let start = std::time::Instant::now();
-    // Far longer than it takes.
-    let ended = run(&site, &["nearby", "kiwi", "--timeout", "60s"], 0);
-    assert!(ended.stdout.contains("of kiwi, by Jaquez"), "{ended:?}");
-    assert!(start.elapsed().as_secs() < 15);
+fn a_server_that_hangs_is_skipped_by_queries_that_need_one_server() {
+    let (site, fakes) = herd(&["Riley", "Jaquez"]);
+    fakes[0].state(|state| state.status_behaviour = Behaviour::Hang);
+    // Longer than the test waits for the process.
+    let ended = run(&site, &["nearby", "kiwi", "--timeout", "1h"], 0);
+    assert!(
+        ended.stdout.contains("near kiwi, according to Jaquez"),
+        "{ended:?}"
+    );
 }
