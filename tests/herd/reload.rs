@@ -142,7 +142,10 @@ fn a_server_that_joins_the_herd_is_rejected_as_no_neighbour() {
         plan.members.push(Name::parse("Kim").unwrap())
     });
     let message = rejection(&herd);
-    assert!(message.starts_with("\"Kim\" is not a neighbour"), "{message}");
+    assert!(
+        message.starts_with("\"Kim\" is not a neighbour"),
+        "{message}"
+    );
 }
 
 #[test]
