@@ -298,7 +298,7 @@ fn a_server_that_answers_with_another_name_or_herd_receives_no_report() {
 #[test]
 fn a_neighbour_of_another_major_version_receives_no_report() {
     let (mut herd, jaquez) = unlaunched_pair(|_| {});
-    jaquez.answer_greetings_with(|answer| answer.version_major = 2);
+    jaquez.answer_greetings_with(|answer| answer.version_major = 3);
     herd.launch("Riley");
     report_clients(&herd, "kiwi-", 0..1);
     await_down(&herd, "version 3.0");
