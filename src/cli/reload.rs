@@ -109,7 +109,7 @@ impl Reloader {
         }
         for server in running.iter() {
             let gateway = server.gateway();
-            gateway.reloads().note(is_applied, gateway.clock().now());
+            gateway.reloads().record(is_applied, gateway.clock().now());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gateway::{Gateway, LineCounters, TooFarInFuture};
+use crate::gateway::{Gateway, TooFarInFuture};
 use crate::line_protocol::command::Command;
 use crate::line_protocol::lines::ClientLine;
 use crate::line_protocol::reply;
@@ -12,6 +12,7 @@ use crate::model::decimal::Decimal;
 use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
 use crate::places::{Places, PlacesQuery, PlacesResponse};
+use crate::proto::ClientLines;
 use crate::replication::MERGE_BATCH;
 use crate::replication::store::{MergeResult, StoreFull};
 
@@ -28,7 +29,7 @@ pub(super) struct CommandHandler {
 pub(super) struct ResponseSink<'a> {
     pub(super) answers: &'a mut ResponseQueue,
     pub(super) transcript: &'a mut Transcript,
-    pub(super) counted: &'a mut LineCounters,
+    pub(super) counted: &'a mut ClientLines,
 }
 
 /// An answer is its line and less than this, in bytes: the name of a server, a
@@ -149,7 +150,7 @@ impl CommandHandler {
             Request::Whatsat(client, radius, most) => {
                 return self.whatsat(*client, *radius, *most, page);
             }
-            Request::TooFarInFuture => page.counted.from_the_future += 1,
+            Request::TooFarInFuture => page.counted.rejected_max_future += 1,
             Request::Malformed => page.counted.malformed += 1,
         }
         None
@@ -196,7 +197,7 @@ impl ResponseSink<'_> {
         let count = match admitted {
             Ok(MergeResult::Newer) => &mut self.counted.accepted,
             Ok(MergeResult::Duplicate | MergeResult::Stale) => &mut self.counted.stale,
-            Err(StoreFull) => &mut self.counted.past_the_limit,
+            Err(StoreFull) => &mut self.counted.rejected_max_clients,
         };
         *count += 1;
         admitted.ok()?;

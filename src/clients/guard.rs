@@ -43,7 +43,11 @@ impl Guard {
     /// counted.
     fn admit(&self, peer: SocketAddr) -> Option<Place> {
         if !self.gate.admits(peer) {
-            self.gateway.counts().denied().add(1);
+            self.gateway
+                .counters()
+                .client_connections_rejected
+                .network
+                .add(1);
             return None;
         }
         self.addresses.place(peer.ip())

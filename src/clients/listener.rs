@@ -80,7 +80,11 @@ pub async fn serve(listener: Listener, mut socket: impl Listen, drain: watch::Re
         let gateway = &listener.desk.gateway;
         let settings = listener.settings();
         let Some(place) = listener.limit.take(settings.max_connections) else {
-            gateway.counts().turned_away().add(1);
+            gateway
+                .counters()
+                .client_connections_rejected
+                .max_connections
+                .add(1);
             continue;
         };
         let (stream, peer) = accepted;

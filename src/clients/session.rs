@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
-use crate::gateway::{Clock, LineCounters};
+use crate::gateway::Clock;
 use crate::line_protocol::lines::LineBuffer;
 use crate::log::Transcript;
 use crate::net;
+use crate::proto::ClientLines;
 
 use super::ClientSettings;
 use super::addresses::RateLimiter;
@@ -202,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.answers.taken(taken_at);
         let now = self.desk.gateway.clock().now();
         self.transcript.set_time(now.0);
-        let (mut is_news, mut taken, mut counted) = (false, 0, LineCounters::default());
+        let (mut is_news, mut taken, mut counted) = (false, 0, ClientLines::default());
         let is_more = loop {
             if !self.may_take() {
                 break false;
@@ -236,9 +237,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.transcript.append_page();
         if is_news {
             self.reported_at = Some(taken_at);
-            self.desk.gateway.board().notify_changes();
+            self.desk.gateway.links().notify_changes();
         }
-        self.desk.gateway.counts().add_lines(&counted);
+        self.desk.gateway.counters().client_lines.add(&counted);
         is_more
     }
 
@@ -248,10 +249,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let now = self.quiet_since;
         let until = self.reported_at.map(|last| last + HELD_BACK)?;
         let gateway = &self.desk.gateway;
-        if until <= now || !gateway.board().should_backpressure(now) {
+        if until <= now || !gateway.links().should_backpressure(now) {
             return None;
         }
-        gateway.counts().held_back().add(1);
+        gateway.counters().client_reads_delayed.backpressure.add(1);
         Some(until.min(now + LOOK_AGAIN))
     }
 
@@ -284,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn count_sent(&mut self) {
-        let requests = self.desk.gateway.counts().requests();
+        let requests = &self.desk.gateway.counters().client_requests;
         let now = Instant::now();
         for taken in self.answers.sent(SMALL_ANSWERS) {
             requests.observe(now - taken.at, taken.lines);
@@ -452,9 +453,9 @@ mod tests {
         let lag = |time: Option<Duration>| {
             let now = Instant::now();
             let time = time.map(|time| now..now + time);
-            gateway.board().set_lagging(neighbour, time);
+            gateway.links().set_lagging(neighbour, time);
         };
-        let is_short = || gateway.board().note_overloaded(Instant::now());
+        let is_short = || gateway.links().note_overloaded(Instant::now());
         let ms = Duration::from_millis;
 
         assert_eq!(waits(&report(), &mut client).await, ms(0));
@@ -464,13 +465,13 @@ mod tests {
         lag(Some(ms(1000)));
         assert_eq!(waits(&report(), &mut client).await, ms(0));
         assert_eq!(waits(&report(), &mut client).await, ms(0), "it has time");
-        assert_eq!(gateway.counts().held_back().get(), 0);
+        assert_eq!(gateway.counters().client_reads_delayed.backpressure.get(), 0);
 
         is_short();
         assert_eq!(waits(&report(), &mut client).await, ms(0), "was waited for");
         let short = waits(&report(), &mut client).await;
         assert!((ms(19)..=ms(21)).contains(&short), "{short:?}");
-        assert!(gateway.counts().held_back().get() >= 2);
+        assert!(gateway.counters().client_reads_delayed.backpressure.get() >= 2);
         let asks = waits("WHATSAT kiwi 1\n", &mut client).await;
         assert!(
             (ms(19)..=ms(21)).contains(&asks),

@@ -1,165 +1,430 @@
-//! What a server has done since it started.
+//! The counters of a server, and the table of its metrics.
+//!
+//! A counter is a field here, a field of a status message in `proto/`, and a row of a table here.
+//! The status that operators query, the JSON of the command line and the metrics page are all read
+//! from that message, so they show the same numbers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use crate::metrics::{Counter, Histogram};
-use crate::tls::HandshakeErrorCounters;
+use crate::metrics::Series::{By, One};
+use crate::metrics::{Counter, Histogram, Metric};
+use crate::proto::time::timestamp_seconds;
+use crate::proto::{
+    ClientLines, ConfigStatus, DelayedReads, GetStatusResponse, LinkStatus, PlacesStatus,
+    RejectedCalls, RejectedConnections, as_seconds,
+};
+use crate::replication::replica::MergeStats;
+use crate::tls::{HandshakeErrorCounters, HandshakeErrorKind};
 
-/// What became of the lines of clients. A connection counts those of one read
-/// here, and hands them in together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LineCounters {
-    /// IAMATs whose report is the newest of its client.
-    pub accepted: u64,
-    /// IAMATs that were answered and changed nothing: the server knew as much.
-    pub stale: u64,
-    /// IAMATs whose time was too far in the future.
-    pub from_the_future: u64,
-    /// IAMATs of new clients, while the server knew as many as it may.
-    pub past_the_limit: u64,
-    /// WHATSATs that were answered with a report.
-    pub located: u64,
-    /// WHATSATs about a client of which the server has no report to show.
-    pub unknown: u64,
-    /// Lines that are no valid command by their form.
-    pub malformed: u64,
+/// Declares a struct of counters that have the names of fields of a status message.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident reads $message:ident { $($field:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $(
+                #[doc = concat!("See `", stringify!($field), "` of the message in `proto/`.")]
+                pub $field: Counter,
+            )+
+        }
+
+        impl $name {
+            /// Returns a message with the current numbers.
+            #[allow(clippy::needless_update)] // Some messages have further fields.
+            pub(super) fn read(&self) -> $message {
+                $message { $($field: self.$field.get(),)+ ..$message::default() }
+            }
+
+            /// Adds the numbers of a message.
+            pub fn add(&self, increments: &$message) {
+                $(self.$field.add(increments.$field);)+
+            }
+        }
+    };
 }
 
-/// What a server has done for its clients since it started. What it did for
-/// its neighbours stands on the [`LinkTable`](super::LinkTable).
+counters! {
+    /// Counters of the lines of clients.
+    ClientLineCounters reads ClientLines {
+        accepted,
+        stale,
+        rejected_max_future,
+        rejected_max_clients,
+        located,
+        unknown,
+        malformed,
+    }
+}
+
+counters! {
+    /// Counters of delayed reads of client connections.
+    DelayedReadCounters reads DelayedReads { rate_limit, backpressure }
+}
+
+counters! {
+    /// Counters of the pushes over a link, in both directions.
+    LinkCounters reads LinkStatus {
+        batches_sent,
+        reports_sent,
+        calls_failed,
+        batches_received,
+        received_newer,
+        received_duplicate,
+        received_stale,
+    }
+}
+
+/// Counters of rejected connections to one port.
+#[derive(Debug, Default)]
+pub struct RejectedConnectionCounters {
+    /// Rejected by the limit on connections.
+    pub max_connections: Counter,
+    /// Rejected by the network of their address.
+    pub network: Counter,
+    /// Rejected by the limit on connections of one address.
+    pub per_address: Counter,
+    /// Rejected or ended by TLS.
+    pub tls: Arc<HandshakeErrorCounters>,
+}
+
+impl RejectedConnectionCounters {
+    fn read(&self) -> RejectedConnections {
+        let tls = |kind| self.tls.of(kind).get();
+        RejectedConnections {
+            max_connections: self.max_connections.get(),
+            network: self.network.get(),
+            per_address: self.per_address.get(),
+            no_certificate: tls(HandshakeErrorKind::NoCertificate),
+            untrusted_ca: tls(HandshakeErrorKind::ForeignCa),
+            expired: tls(HandshakeErrorKind::Expired),
+            plaintext: tls(HandshakeErrorKind::Plaintext),
+            own_certificate: tls(HandshakeErrorKind::OwnCertificate),
+            other: tls(HandshakeErrorKind::Other),
+        }
+    }
+}
+
+/// Counters of what a server did for its clients and of what it rejected, since its start. The
+/// counters of its links are in the [`LinkTable`](super::LinkTable).
 #[derive(Debug, Default)]
 pub struct ServerCounters {
-    accepted: Counter,
-    stale: Counter,
-    from_the_future: Counter,
-    past_the_limit: Counter,
-    located: Counter,
-    unknown: Counter,
-    malformed: Counter,
-    requests: Histogram,
-    connected: Counter,
-    left: Counter,
-    turned_away: Counter,
-    denied: Counter,
-    crowded_out: Counter,
-    put_off: Counter,
-    held_back: Counter,
-    web_turned_away: Counter,
-    web_denied: Counter,
-    refused_calls: Counter,
-    refused_by_name: Counter,
-    peers_refused: Arc<HandshakeErrorCounters>,
-    clients_refused: Arc<HandshakeErrorCounters>,
+    /// The lines of clients.
+    pub client_lines: ClientLineCounters,
+    /// The time from taking a line to writing its reply, which includes the wait for places and for
+    /// the replies before it. A line whose reply could not be written is not counted.
+    pub client_requests: Histogram,
+    /// Accepted client connections.
+    pub client_connections_accepted: Counter,
+    /// Accepted client connections that have ended.
+    pub(super) client_connections_closed: Counter,
+    /// Delayed reads of client connections.
+    pub client_reads_delayed: DelayedReadCounters,
+    /// Rejected client connections.
+    pub client_connections_rejected: RejectedConnectionCounters,
+    /// Rejected connections to the peer port.
+    pub peer_connections_rejected: RejectedConnectionCounters,
+    /// Rejected connections to the web port.
+    pub web_connections_rejected: RejectedConnectionCounters,
+    /// Rejected calls to the peer port.
+    pub peer_calls_rejected: Counter,
+    /// Those of the rejected calls that the caller's certificate does not permit.
+    pub peer_calls_rejected_by_certificate: Counter,
 }
 
 impl ServerCounters {
-    /// Some lines were taken.
-    pub fn add_lines(&self, lines: &LineCounters) {
-        self.accepted.add(lines.accepted);
-        self.stale.add(lines.stale);
-        self.from_the_future.add(lines.from_the_future);
-        self.past_the_limit.add(lines.past_the_limit);
-        self.located.add(lines.located);
-        self.unknown.add(lines.unknown);
-        self.malformed.add(lines.malformed);
+    /// Returns the number of open client connections.
+    pub fn client_connections(&self) -> u64 {
+        let accepted = self.client_connections_accepted.get();
+        accepted.saturating_sub(self.client_connections_closed.get())
     }
 
-    /// What became of all lines.
-    pub fn lines(&self) -> LineCounters {
-        LineCounters {
-            accepted: self.accepted.get(),
-            stale: self.stale.get(),
-            from_the_future: self.from_the_future.get(),
-            past_the_limit: self.past_the_limit.get(),
-            located: self.located.get(),
-            unknown: self.unknown.get(),
-            malformed: self.malformed.get(),
+    /// Returns a message with the current numbers.
+    pub(super) fn read(&self) -> GetStatusResponse {
+        let by_certificate = self.peer_calls_rejected_by_certificate.get();
+        let calls_rejected = self.peer_calls_rejected.get();
+        GetStatusResponse {
+            client_lines: Some(self.client_lines.read()),
+            client_connections: self.client_connections(),
+            client_connections_accepted: self.client_connections_accepted.get(),
+            client_reads_delayed: Some(self.client_reads_delayed.read()),
+            client_connections_rejected: Some(self.client_connections_rejected.read()),
+            peer_connections_rejected: Some(self.peer_connections_rejected.read()),
+            web_connections_rejected: Some(self.web_connections_rejected.read()),
+            peer_calls_rejected: Some(RejectedCalls {
+                certificate: by_certificate,
+                // A call is counted first by its certificate and then as rejected.
+                other: calls_rejected.saturating_sub(by_certificate),
+            }),
+            ..GetStatusResponse::default()
         }
     }
+}
 
-    /// How long lines took, from being taken to their answers being written,
-    /// places and what they held back included. A line whose answer could not
-    /// be written is not in it.
-    pub fn requests(&self) -> &Histogram {
-        &self.requests
+/// What went over a link since the server's start, in both directions.
+#[derive(Debug, Default)]
+pub struct LinkTraffic {
+    /// Numbers of pushes and reports.
+    pub counters: LinkCounters,
+    /// The time from a push to its acknowledgement.
+    pub round_trips: Histogram,
+    /// The last of those in nanoseconds; 0 before the first.
+    last_round_trip_nanos: AtomicU64,
+}
+
+impl LinkTraffic {
+    /// Records an acknowledged push.
+    pub fn record_sent(&self, reports: usize, round_trip: Duration) {
+        self.counters.batches_sent.add(1);
+        self.counters.reports_sent.add(reports as u64);
+        self.round_trips.observe(round_trip, 1);
+        let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+        self.last_round_trip_nanos.store(nanos, Relaxed);
     }
 
-    pub(super) fn note_connected(&self) {
-        self.connected.add(1);
+    /// Records merged reports of the neighbour.
+    pub fn record_received(&self, merged: MergeStats) {
+        self.counters.received_newer.add(merged.newer as u64);
+        self.counters
+            .received_duplicate
+            .add(merged.duplicate as u64);
+        self.counters.received_stale.add(merged.stale as u64);
     }
 
-    pub(super) fn note_left(&self) {
-        self.left.add(1);
-    }
-
-    /// How many clients are connected now.
-    pub fn connections(&self) -> u64 {
-        self.connected.get().saturating_sub(self.left.get())
-    }
-
-    /// How many clients were ever connected.
-    pub fn connections_ever(&self) -> u64 {
-        self.connected.get()
-    }
-
-    /// Connections of clients that were closed since there were too many.
-    pub fn turned_away(&self) -> &Counter {
-        &self.turned_away
-    }
-
-    /// Connections of clients that were closed since they came from a network
-    /// that may not connect.
-    pub fn denied(&self) -> &Counter {
-        &self.denied
-    }
-
-    /// Connections of clients that were closed since their address had as many
-    /// as it may.
-    pub fn crowded_out(&self) -> &Counter {
-        &self.crowded_out
-    }
-
-    /// How often a client's connection was read on later, since its address had
-    /// sent as many lines as it may.
-    pub fn put_off(&self) -> &Counter {
-        &self.put_off
-    }
-
-    /// How often a client's connection was left unread for some milliseconds
-    /// since a neighbour lags and this server is short of time.
-    pub fn held_back(&self) -> &Counter {
-        &self.held_back
-    }
-
-    /// Connections to the web port that were closed since there were too many.
-    pub fn web_turned_away(&self) -> &Counter {
-        &self.web_turned_away
-    }
-
-    /// Connections to the web port that were closed since they came from a
-    /// network that may not connect.
-    pub fn web_denied(&self) -> &Counter {
-        &self.web_denied
-    }
-
-    /// Greetings and pushes that were refused, and other calls that a certificate
-    /// does not allow.
-    pub fn refused_calls(&self) -> &Counter {
-        &self.refused_calls
-    }
-
-    /// Those of them whose certificate is for somebody who may not make them.
-    pub fn refused_by_name(&self) -> &Counter {
-        &self.refused_by_name
-    }
-
-    /// Connections to the peer port that did not get in, or might not stay.
-    pub fn peers_refused(&self) -> &Arc<HandshakeErrorCounters> {
-        &self.peers_refused
-    }
-
-    /// Connections to the port for clients with TLS that did not get in.
-    pub fn clients_refused(&self) -> &Arc<HandshakeErrorCounters> {
-        &self.clients_refused
+    /// Returns the round trip of the last acknowledged push.
+    pub(super) fn last_round_trip(&self) -> Option<Duration> {
+        let nanos = self.last_round_trip_nanos.load(Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 }
+
+/// Metrics of a server.
+pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
+    Metric::gauge(
+        "proxyherd_start_time_seconds",
+        "Time of the server's start, in seconds since 1970 by its own clock.",
+        One(|server| server.started_at.as_ref().map_or(0.0, timestamp_seconds)),
+    ),
+    Metric::gauge(
+        "proxyherd_draining",
+        "1 while the server shuts down, otherwise 0.",
+        One(|server| f64::from(server.draining)),
+    ),
+    Metric::counter(
+        "proxyherd_log_lines_dropped_total",
+        "Lines missing in the log, since the disk did not keep up.",
+        One(|server| server.log_lines_dropped as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_clients",
+        "Clients with a report, expired ones included.",
+        One(|server| server.clients as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_clients_limit",
+        "Number of clients at which reports of new ones are rejected (max_clients).",
+        One(|server| server.clients_limit as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_feed_entries",
+        "Entries of the change feed: one for each client.",
+        One(|server| server.feed_entries as f64),
+    ),
+    Metric::counter(
+        "proxyherd_changes_total",
+        "Reports accepted from clients and neighbours: the last sequence number of the feed.",
+        One(|server| server.last_sequence as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_client_connections",
+        "Open client connections.",
+        One(|server| server.client_connections as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_client_connections_limit",
+        "Maximum number of client connections (max_connections, or less if the system permits few open files).",
+        One(|server| server.client_connections_limit as f64),
+    ),
+    Metric::counter(
+        "proxyherd_client_connections_accepted_total",
+        "Accepted client connections.",
+        One(|server| server.client_connections_accepted as f64),
+    ),
+];
+
+/// Metrics of the server's config.
+pub const CONFIG_METRICS: &[Metric<ConfigStatus>] = &[
+    Metric::gauge(
+        "proxyherd_config_last_reload_successful",
+        "1 if the last reload of the config, at the start or on SIGHUP, succeeded, otherwise 0.",
+        One(|config| f64::from(config.last_reload_successful)),
+    ),
+    Metric::gauge(
+        "proxyherd_config_last_reload_success_timestamp_seconds",
+        "Time of the last successful reload, in seconds since 1970 by the server's clock.",
+        One(|config| {
+            config
+                .last_success_at
+                .as_ref()
+                .map_or(0.0, timestamp_seconds)
+        }),
+    ),
+];
+
+/// Metrics of the lines of clients.
+pub const CLIENT_LINE_METRICS: &[Metric<ClientLines>] = &[
+    Metric::counter(
+        "proxyherd_client_reports_total",
+        "IAMAT lines that were answered: accepted, or stale if the server held the same or a newer report.",
+        By(
+            "result",
+            &[
+                ("accepted", |lines| lines.accepted as f64),
+                ("stale", |lines| lines.stale as f64),
+            ],
+        ),
+    ),
+    Metric::counter(
+        "proxyherd_client_reports_rejected_total",
+        "IAMAT lines that were rejected, by the setting that forbids them.",
+        By(
+            "reason",
+            &[
+                ("max_future", |lines| lines.rejected_max_future as f64),
+                ("max_clients", |lines| lines.rejected_max_clients as f64),
+            ],
+        ),
+    ),
+    Metric::counter(
+        "proxyherd_client_queries_total",
+        "WHATSAT lines: about clients with a report, and about others.",
+        By(
+            "result",
+            &[
+                ("located", |lines| lines.located as f64),
+                ("unknown", |lines| lines.unknown as f64),
+            ],
+        ),
+    ),
+    Metric::counter(
+        "proxyherd_client_lines_malformed_total",
+        "Lines that are not well-formed commands.",
+        One(|lines| lines.malformed as f64),
+    ),
+];
+
+/// Metrics of delayed reads.
+pub const DELAYED_READ_METRICS: &[Metric<DelayedReads>] = &[Metric::counter(
+    "proxyherd_client_reads_delayed_total",
+    "Delayed reads of client connections: rate_limit (commands_per_second), or backpressure while the server is overloaded and a neighbour lags (target_lag).",
+    By(
+        "reason",
+        &[
+            ("rate_limit", |reads| reads.rate_limit as f64),
+            ("backpressure", |reads| reads.backpressure as f64),
+        ],
+    ),
+)];
+
+/// Metrics of rejected connections, for each port.
+pub const REJECTED_CONNECTION_METRICS: &[Metric<RejectedConnections>] = &[Metric::counter(
+    "proxyherd_connections_rejected_total",
+    "Connections that were rejected, or ended by TLS, by port and reason. own_certificate: the other end did not accept the certificate of this server.",
+    By(
+        "reason",
+        &[
+            ("max_connections", |port| port.max_connections as f64),
+            ("network", |port| port.network as f64),
+            ("per_address", |port| port.per_address as f64),
+            ("no_certificate", |port| port.no_certificate as f64),
+            ("untrusted_ca", |port| port.untrusted_ca as f64),
+            ("expired", |port| port.expired as f64),
+            ("plaintext", |port| port.plaintext as f64),
+            ("own_certificate", |port| port.own_certificate as f64),
+            ("other", |port| port.other as f64),
+        ],
+    ),
+)];
+
+/// Metrics of rejected calls.
+pub const REJECTED_CALL_METRICS: &[Metric<RejectedCalls>] = &[Metric::counter(
+    "proxyherd_peer_calls_rejected_total",
+    "Rejected greetings and pushes, and other calls that a certificate does not permit: certificate, if it names nobody who may make the call, or other.",
+    By(
+        "reason",
+        &[
+            ("certificate", |calls| calls.certificate as f64),
+            ("other", |calls| calls.other as f64),
+        ],
+    ),
+)];
+
+/// Metrics of a link, for each neighbour.
+pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
+    Metric::gauge(
+        "proxyherd_link_up",
+        "1 while pushes to the neighbour succeed, otherwise 0.",
+        One(|link| f64::from(link.up)),
+    ),
+    Metric::counter(
+        "proxyherd_link_state_changes_total",
+        "Number of times that the link went up or down.",
+        One(|link| link.state_changes as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_link_lag_reports",
+        "Maximum number of reports that the neighbour has not acknowledged: some may have come from it.",
+        One(|link| link.lag_reports as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_link_lag_seconds",
+        "Age of the oldest of those reports, 0 if there is none.",
+        One(|link| link.lag.as_ref().map_or(0.0, as_seconds)),
+    ),
+    Metric::counter(
+        "proxyherd_link_batches_sent_total",
+        "Pushes that the neighbour acknowledged, heartbeats included.",
+        One(|link| link.batches_sent as f64),
+    ),
+    Metric::counter(
+        "proxyherd_link_reports_sent_total",
+        "Reports in those.",
+        One(|link| link.reports_sent as f64),
+    ),
+    Metric::counter(
+        "proxyherd_link_calls_failed_total",
+        "Pushes that failed, quick retries included.",
+        One(|link| link.calls_failed as f64),
+    ),
+    Metric::counter(
+        "proxyherd_link_batches_received_total",
+        "Pushes of the neighbour that were applied, heartbeats included.",
+        One(|link| link.batches_received as f64),
+    ),
+    Metric::counter(
+        "proxyherd_link_reports_received_total",
+        "Reports in those: newer than the one held, duplicate (the same byte for byte), or stale.",
+        By(
+            "result",
+            &[
+                ("newer", |link| link.received_newer as f64),
+                ("duplicate", |link| link.received_duplicate as f64),
+                ("stale", |link| link.received_stale as f64),
+            ],
+        ),
+    ),
+];
+
+/// Metrics of the places provider.
+pub const PLACES_METRICS: &[Metric<PlacesStatus>] = &[Metric::counter(
+    "proxyherd_places_queries_total",
+    "Queries to the places provider: answered, or failed.",
+    By(
+        "result",
+        &[
+            ("answered", |places| places.answered as f64),
+            ("failed", |places| places.failed as f64),
+        ],
+    ),
+)];

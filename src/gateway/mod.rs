@@ -1,24 +1,39 @@
-//! What the edges of one server share: its replica, its clock, the board of its
-//! links and the counts of what it did.
+//! What the edges of one server share: its replica, clock, links, counters and status.
 //!
-//! Clients speak lines of text, servers speak gRPC, and neither edge knows the
-//! other. Both hand reports to the gateway, which takes them into the replica
-//! and wakes the links; that is all the translation there is.
+//! Clients speak lines of text, servers speak gRPC, and neither edge depends on the other. Both hand
+//! reports to the gateway, which merges them into the replica and wakes the links.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `settings` | limits on the reports of clients |
+//! | `clock` | the time of day |
+//! | `link_table` | the state of the links, and what wakes their tasks |
+//! | `counters` | counters, and the table of metrics |
+//! | `status` | the state of the server as one message |
+//! | `reloads` | the outcome of reading the config |
+//! | `purge` | purging of reports |
 
+mod clock;
 mod counters;
-mod lag;
-mod limits;
 mod link_table;
 mod purge;
 mod reloads;
+mod settings;
+mod status;
 
-pub use counters::{LineCounters, ServerCounters};
-pub use lag::Lag;
-pub use link_table::{LinkState, LinkTable, LinkTraffic};
+pub use clock::Clock;
+pub use counters::{
+    CLIENT_LINE_METRICS, CONFIG_METRICS, ClientLineCounters, DELAYED_READ_METRICS,
+    DelayedReadCounters, LINK_METRICS, LinkCounters, LinkTraffic, PLACES_METRICS,
+    REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS, RejectedConnectionCounters, SERVER_METRICS,
+    ServerCounters,
+};
+pub use link_table::{LinkState, LinkTable};
 pub use purge::purge_expired_forever;
 pub use reloads::{ReloadOutcome, ReloadStatus};
+pub use settings::GatewaySettings;
+pub use status::StatusSource;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,204 +50,141 @@ use crate::replication::NeighbourId;
 use crate::replication::replica::Replica;
 use crate::replication::store::{MergeResult, StoreFull};
 
-use limits::Limits;
+use settings::ReportLimits;
 
-/// What a server asks of the reports of its own clients. Reports that come from
-/// neighbours are never judged by these, or two servers could disagree about
-/// the same report for ever.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewaySettings {
-    /// How far a client's clock may be ahead of the server's. Default one day,
-    /// at most 100 years. Too low refuses honest clients whose clock is a
-    /// little fast; too high lets one broken clock pin a client's position
-    /// until that time has come.
-    pub max_future: Duration,
-    /// How many clients a server may know before it refuses reports of new
-    /// ones. Default ten million, about 1.6 GB. Too low refuses new clients;
-    /// too high lets whoever can connect fill the memory.
-    pub max_clients: usize,
-    /// After how long by its client's time a report is hidden from answers; a
-    /// day later it is forgotten. Default never, 1 s to 100 years, the same on
-    /// all servers of a herd. Too low hides clients that report seldom; too
-    /// high keeps the memory of those that are gone.
-    pub expire_after: Option<Duration>,
-}
-
-impl Default for GatewaySettings {
-    fn default() -> Self {
-        Self {
-            max_future: Duration::from_secs(24 * 60 * 60),
-            max_clients: 10_000_000,
-            expire_after: None,
-        }
-    }
-}
-
-/// The time of day, in nanoseconds since 1970. Timers run on the monotonic
-/// clock and never on this one.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> UnixNanos + Send + Sync>);
-
-impl Clock {
-    /// The system's clock.
-    pub fn system() -> Self {
-        Self::new(|| {
-            let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed();
-            let nanos = since_1970.map_or_else(|before| -nanos(before.duration()), nanos);
-            UnixNanos(nanos)
-        })
-    }
-
-    /// A clock of the caller's making, for tests and simulations.
-    pub fn new(now: impl Fn() -> UnixNanos + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// What time it is.
-    pub fn now(&self) -> UnixNanos {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Clock({:?})", self.now())
-    }
-}
+/// Minimum interval between warnings that no more clients fit.
+const STORE_FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One server, as its edges see it. Shared between all of its tasks.
 #[derive(Debug)]
 pub struct Gateway {
     replica: Replica,
     clock: Clock,
-    limits: Limits,
-    board: LinkTable,
-    counts: ServerCounters,
+    limits: ReportLimits,
+    links: LinkTable,
+    counters: ServerCounters,
     reloads: ReloadStatus,
-    full: LogThrottle,
+    store_full_log: LogThrottle,
 }
 
-/// A client's time is too far in the server's future.
+/// The error for a report whose time is too far in the server's future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooFarInFuture;
 
-/// A client that is connected, until this is dropped.
+/// An open client connection. Counts as closed when dropped.
 #[derive(Debug)]
-pub struct Connected(Arc<Gateway>);
+pub struct OpenConnection(Arc<Gateway>);
 
-impl Drop for Connected {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.counts.note_left();
+        self.0.counters.client_connections_closed.add(1);
     }
 }
 
-/// Somebody who is told of news, until this is dropped.
+/// A subscription to changes of the feed, until dropped.
 #[derive(Debug)]
-pub struct Watching(Arc<Gateway>);
+pub struct ChangeSubscription(Arc<Gateway>);
 
-impl Watching {
-    /// Resolves when there may be news, from this call on.
-    pub fn news(&self) -> Notified<'_> {
-        self.0.board.news_for_watchers()
+impl ChangeSubscription {
+    /// Resolves when there may be changes that were not in the feed at this call.
+    pub fn changed(&self) -> Notified<'_> {
+        self.0.links.subscribers_notified()
     }
 }
 
-impl Drop for Watching {
+impl Drop for ChangeSubscription {
     fn drop(&mut self) {
-        self.0.board.count_watcher(false);
+        self.0.links.remove_subscriber();
     }
 }
-
-/// That there is no room for new clients is told once in this time.
-const TELL_PAUSE: Duration = Duration::from_secs(10);
 
 impl Gateway {
-    /// Puts a server together.
+    /// Creates the gateway of a server.
     pub fn new(replica: Replica, clock: Clock, settings: &GatewaySettings) -> Self {
-        let board = LinkTable::default();
+        let links = LinkTable::default();
         for (neighbour, _) in replica.neighbours() {
-            board.begin(neighbour, clock.now());
+            links.begin(neighbour, clock.now());
         }
         Self {
             reloads: ReloadStatus::new(clock.now()),
             replica,
             clock,
-            limits: Limits::new(settings),
-            board,
-            counts: ServerCounters::default(),
-            full: LogThrottle::new(TELL_PAUSE),
+            limits: ReportLimits::new(settings),
+            links,
+            counters: ServerCounters::default(),
+            store_full_log: LogThrottle::new(STORE_FULL_LOG_INTERVAL),
         }
     }
 
-    /// How many clients the server may know before it refuses reports of new
-    /// ones.
+    /// Returns the number of clients at which reports of new ones are rejected.
     pub fn max_clients(&self) -> usize {
         self.limits.max_clients()
     }
 
-    /// Goes over to other limits, but for `expire_after`, which is the replica's
-    /// and stays.
+    /// Changes the limits on reports. `expire_after` belongs to the replica and stays.
     pub fn set_limits(&self, settings: &GatewaySettings) {
         self.limits.set(settings);
     }
 
-    /// The server's part in the herd.
+    /// Returns the server's replica.
     pub fn replica(&self) -> &Replica {
         &self.replica
     }
 
-    /// The server's clock.
+    /// Returns the server's clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The state of the server's links.
-    pub fn board(&self) -> &LinkTable {
-        &self.board
+    /// Returns the state of the server's links.
+    pub fn links(&self) -> &LinkTable {
+        &self.links
     }
 
-    /// What the server has done.
-    pub fn counts(&self) -> &ServerCounters {
-        &self.counts
+    /// Returns the server's counters.
+    pub fn counters(&self) -> &ServerCounters {
+        &self.counters
     }
 
-    /// How reading the config went.
+    /// Returns the outcome of the last reload of the config.
     pub fn reloads(&self) -> &ReloadStatus {
         &self.reloads
     }
 
-    /// A place for a server that is to be a neighbour, for which a link may be
-    /// made; see [`Replica::register`].
+    /// Reserves an ID for a server that is to become a neighbour; see [`Replica::register`].
     pub fn register(&self, name: &Name) -> Option<NeighbourId> {
         self.replica.register(name)
     }
 
-    /// From now on it is a neighbour, whose link begins. Not to be called while
-    /// the task of an earlier link with it runs.
+    /// Makes a registered server a neighbour, and begins its link. Must not be called while the
+    /// task of an earlier link with it runs.
     pub fn link(&self, neighbour: NeighbourId) {
-        self.board.begin(neighbour, self.clock.now());
+        self.links.begin(neighbour, self.clock.now());
         self.replica.link(neighbour);
     }
 
-    /// From now on it is none; see [`Replica::unlink`].
+    /// Ends the link; see [`Replica::unlink`].
     pub fn unlink(&self, neighbour: NeighbourId) {
         self.replica.unlink(neighbour);
     }
 
-    /// A client is connected, for as long as what this gives is held.
-    pub fn connect(self: &Arc<Self>) -> Connected {
-        self.counts.note_connected();
-        Connected(self.clone())
+    /// Counts a client connection, which is open until the returned value is dropped.
+    pub fn connect(self: &Arc<Self>) -> OpenConnection {
+        self.counters.client_connections_accepted.add(1);
+        OpenConnection(self.clone())
     }
 
-    /// Somebody is told of news, for as long as what this gives is held. Nobody
-    /// else pays for it.
-    pub fn watch(self: &Arc<Self>) -> Watching {
-        self.board.count_watcher(true);
-        Watching(self.clone())
+    /// Subscribes to changes of the feed. Without subscribers, changes cost nothing more.
+    pub fn subscribe(self: &Arc<Self>) -> ChangeSubscription {
+        self.links.add_subscriber();
+        ChangeSubscription(self.clone())
     }
 
-    /// The report of a client that says, at `now`, where it is.
+    /// Makes a report of what a client sent at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`TooFarInFuture`] if the client's time is more than `max_future` after `now`.
     pub fn report<'a>(
         &'a self,
         now: UnixNanos,
@@ -250,30 +202,31 @@ impl Gateway {
         })
     }
 
-    /// Takes reports that clients made at `now`, each with its place among them, and
-    /// tells `each`, which must be quick, what became of which, but of those that are
-    /// too old to be kept. Wakes no link, and counts nothing: callers do, once for all
-    /// that they take in a row.
+    /// Merges reports that clients made at `now`. Calls `each` with the number that came with a
+    /// report and its result, except for reports that are too old to be kept. `each` runs under a
+    /// lock and must be quick.
+    ///
+    /// Wakes no link and counts nothing: callers do so once for all reports of a batch.
     pub fn admit<'a>(
         &self,
         now: UnixNanos,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         mut each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let most = self.limits.max_clients();
+        let max_clients = self.limits.max_clients();
         let mut is_full = false;
-        self.replica.admit_all(reports, now, most, |nth, admitted| {
-            is_full |= admitted == Err(StoreFull);
-            each(nth, admitted);
-        });
+        self.replica
+            .admit_all(reports, now, max_clients, |nth, admitted| {
+                is_full |= admitted == Err(StoreFull);
+                each(nth, admitted);
+            });
         if is_full {
-            self.tell_full();
+            self.log_store_full();
         }
     }
 
-    /// Hands the newest report of a client to `read`; `None` if the server has
-    /// none, or one that is hidden by now. `read` must be quick, see
-    /// [`Store::find`].
+    /// Passes the newest report of a client to `read`. Returns `None` if the server has no report
+    /// of it, or an expired one. `read` must be quick, see [`Store::find`].
     ///
     /// [`Store::find`]: crate::replication::store::Store::find
     pub fn locate<T>(&self, client: ClientId<'_>, read: impl FnOnce(Report<'_>) -> T) -> Option<T> {
@@ -284,18 +237,13 @@ impl Gateway {
         skew.0 >= -self.limits.max_future()
     }
 
-    fn tell_full(&self) {
-        if let Some(suppressed) = self.full.admit() {
-            let most = self.limits.max_clients();
+    fn log_store_full(&self) {
+        if let Some(suppressed) = self.store_full_log.admit() {
+            let max_clients = self.limits.max_clients();
             warn!(
-                "{most} clients are known: IAMATs of new ones are refused; \
-                 raise max_clients, or let expire_after make room{suppressed}"
+                "rejected reports of new clients: the server holds {max_clients} clients; raise \
+                 max_clients, or set expire_after to purge old ones{suppressed}"
             );
         }
     }
-}
-
-/// A span of time as nanoseconds, at most 292 years.
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

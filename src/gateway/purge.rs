@@ -1,4 +1,4 @@
-//! Takes reports out of the store that are too old to be kept.
+//! Purges reports that are too old to be kept.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,38 +11,34 @@ use crate::replication::store::Walk;
 
 use super::Gateway;
 
-/// Between two steps of the walk.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Time between two steps of the walk.
+const STEP_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many pauses one round through all reports takes: a report that is over
-/// is gone some ten seconds later. Nobody sees it meanwhile.
-const PAUSES_A_ROUND: usize = 200;
+/// Number of steps of a walk through all reports. A report is purged within about ten seconds after
+/// its time; it expired long before.
+const STEPS_PER_WALK: usize = 200;
 
-/// How many reports are looked at under one lock.
-const SOME: usize = 512;
+/// Maximum number of reports that are checked under one lock.
+const MAX_REPORTS_PER_LOCK: usize = 512;
 
-/// Walks through all reports of a server that forgets, round after round, at a
-/// pace that neither clients nor links feel. Runs for ever.
+/// Walks through all reports of a server that purges, again and again, in steps too small to delay
+/// clients or links.
 pub async fn purge_expired_forever(gateway: Arc<Gateway>) -> Infallible {
     let mut walk = Walk::default();
     loop {
-        sleep(PAUSE).await;
-        let forgotten = gateway.purge_some(&mut walk);
-        if forgotten > 0 {
-            debug!("forgot {forgotten} reports that were too old");
+        sleep(STEP_INTERVAL).await;
+        let purged = gateway.purge_step(&mut walk);
+        if purged > 0 {
+            debug!("purged {purged} reports that had expired a day ago");
         }
     }
 }
 
 impl Gateway {
-    fn purge_some(&self, walk: &mut Walk) -> usize {
+    fn purge_step(&self, walk: &mut Walk) -> usize {
         let now = self.clock.now();
-        let looks = self
-            .replica
-            .store()
-            .walk_steps(SOME)
-            .div_ceil(PAUSES_A_ROUND);
-        let forget = |_| self.replica.purge_some(walk, SOME, now);
-        (0..looks).map(forget).sum()
+        let locks = self.replica.store().walk_steps(MAX_REPORTS_PER_LOCK);
+        let purge = |_| self.replica.purge_some(walk, MAX_REPORTS_PER_LOCK, now);
+        (0..locks.div_ceil(STEPS_PER_WALK)).map(purge).sum()
     }
 }

@@ -1,49 +1,49 @@
-//! What became of the config when it was read again.
+//! The outcome of reading the config.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::timestamp::UnixNanos;
 
-/// How reading the config went, the start included.
+/// The outcome of the last reload of the config. The start counts as the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReloadOutcome {
-    /// Was the config taken up when it was read last?
-    pub is_taken: bool,
-    /// When that was.
+    /// True if the config was applied.
+    pub is_successful: bool,
+    /// Time of the last reload.
     pub at: UnixNanos,
-    /// When it was taken up last.
-    pub taken_at: UnixNanos,
+    /// Time of the last successful reload.
+    pub success_at: UnixNanos,
 }
 
-/// How reading the config went last. Servers of one process read it together.
+/// The last outcome. Servers of one process reload together.
 #[derive(Debug)]
 pub struct ReloadStatus(Mutex<ReloadOutcome>);
 
 impl ReloadStatus {
     pub(super) fn new(started: UnixNanos) -> Self {
         Self(Mutex::new(ReloadOutcome {
-            is_taken: true,
+            is_successful: true,
             at: started,
-            taken_at: started,
+            success_at: started,
         }))
     }
 
-    /// The config was read again, and taken up or not.
-    pub fn note(&self, is_taken: bool, now: UnixNanos) {
+    /// Records a reload.
+    pub fn record(&self, is_successful: bool, now: UnixNanos) {
         let mut last = self.lock();
-        *last = ReloadOutcome {
-            is_taken,
-            at: now,
-            taken_at: if is_taken { now } else { last.taken_at },
-        };
+        last.is_successful = is_successful;
+        last.at = now;
+        if is_successful {
+            last.success_at = now;
+        }
     }
 
-    /// How it went last.
+    /// Returns the last outcome.
     pub fn last(&self) -> ReloadOutcome {
         *self.lock()
     }
 
-    /// Held for a copy, never across an await.
+    /// The lock is held for a copy, never across an await.
     fn lock(&self) -> MutexGuard<'_, ReloadOutcome> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,19 +1,19 @@
-//! An instant that any thread reads and sets, without a lock.
+//! An instant that threads read and set without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An instant, none before this was made.
+/// An instant, not earlier than the creation of this value.
 #[derive(Debug)]
 pub struct AtomicInstant {
     start: Instant,
-    /// Since the start.
+    /// Nanoseconds since `start`.
     nanos: AtomicU64,
 }
 
-/// Now.
+/// The current instant.
 impl Default for AtomicInstant {
     fn default() -> Self {
         Self {
@@ -24,14 +24,14 @@ impl Default for AtomicInstant {
 }
 
 impl AtomicInstant {
-    /// From now on it is `at`.
+    /// Sets the instant.
     pub fn set(&self, at: Instant) {
         let nanos = at.saturating_duration_since(self.start).as_nanos();
         self.nanos
             .store(nanos.try_into().unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// What it was set to last.
+    /// Returns the instant that was set last.
     pub fn get(&self) -> Instant {
         self.start + Duration::from_nanos(self.nanos.load(Relaxed))
     }

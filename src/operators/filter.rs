@@ -1,4 +1,4 @@
-//! Which reports a watcher wants.
+//! Which reports a watch wants.
 
 use tonic::Status;
 
@@ -8,18 +8,20 @@ use crate::proto::{Circle, watch_request};
 
 use super::wire::{self, invalid};
 
+/// A filter of reports.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Filter {
+pub(super) enum WatchFilter {
     All,
     Client(String),
     Prefix(String),
-    /// A point on the unit sphere, and the square of the longest chord.
+    /// A centre on the unit sphere, and the square of the longest chord to it.
     Circle([f64; 3], f64),
 }
 
-impl Filter {
-    pub(super) fn read(wanted: Option<watch_request::Filter>) -> Result<Self, Status> {
-        Ok(match wanted {
+impl WatchFilter {
+    /// Reads the filter of a request.
+    pub(super) fn read(filter: Option<watch_request::Filter>) -> Result<Self, Status> {
+        Ok(match filter {
             None => Self::All,
             Some(watch_request::Filter::Client(id)) => {
                 Self::Client(wire::client("client", &id)?.text().to_owned())
@@ -34,12 +36,13 @@ impl Filter {
         let radius = circle.radius_meters;
         if !(radius.is_finite() && radius > 0.0) {
             return Err(invalid(
-                "circle.radius_meters must be a number of metres, more than 0",
+                "circle.radius_meters must be a number of metres greater than 0",
             ));
         }
         Ok(Self::Circle(on_unit_sphere(center), reach_squared(radius)))
     }
 
+    /// Returns `true` for a report that the watch wants.
     pub(super) fn wants(&self, report: &Report<'_>) -> bool {
         match self {
             Self::All => true,

@@ -1,22 +1,20 @@
-//! What operators ask of a server: the `Operator` service of the peer port.
+//! The `Operator` service of the peer port: queries of operators.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `service` | the calls: judges each request, and has its answer worked out |
-//! | `status` | how the server is |
-//! | `watch` | one watcher: a reader of the feed, at its own pace |
-//! | `filter` | which reports a watcher wants |
-//! | `keeper` | views that are kept for as long as somebody asks |
+//! | `service` | the calls: checks each request and makes its response |
+//! | `watch` | one watch: a reader of the feed, at its own pace |
+//! | `filter` | which reports a watch wants |
+//! | `idle_cached` | values that are dropped when nobody has used them for a while |
 //! | `wire` | messages into model types and back |
 //!
-//! Everything here only reads, and what takes long does so on threads where no
-//! client or neighbour waits. What is worked out from reports is
-//! [`crate::queries`]'s; this folder asks, and puts it into messages.
+//! Everything here is read-only, and what takes long runs on threads that serve no client or
+//! neighbour. [`crate::queries`] computes the results from the reports; the status is
+//! [`crate::gateway::StatusSource`]'s.
 
 mod filter;
-mod keeper;
+mod idle_cached;
 mod service;
-mod status;
 mod watch;
 mod wire;
 

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use prost::Message;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::gateway::Gateway;
-use crate::places::Places;
+use crate::gateway::{Gateway, StatusSource};
 use crate::proto::operator_server::{Operator, OperatorServer};
 use crate::proto::{
     Bucket, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, KnownReport,
@@ -21,52 +19,48 @@ use crate::queries::nearby::{Nearby, NearbyQuery};
 use crate::queries::page::{PageCache, PageQuery, page_of_ranges};
 use crate::replication::store::StoredReport;
 
-use super::filter::Filter;
-use super::keeper::Kept;
-use super::status::status;
-use super::watch::{Told, Watcher, shutting_down};
+use super::filter::WatchFilter;
+use super::idle_cached::IdleCached;
+use super::watch::{StartPosition, Watch, WatchResult, shutting_down};
 use super::wire::{self, invalid, known_report};
 
-/// Longest request, in bytes: two client IDs and a few numbers.
+/// Maximum size of a request: two client IDs and a few numbers.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
-/// Most clients in one answer.
+/// Maximum number of clients in one response.
 const MAX_CLIENTS: usize = 10_000;
 
-/// Clients on a page, if nobody says.
-const USUAL_PAGE: usize = 1000;
+/// Number of clients on a page if the request gives none.
+const DEFAULT_PAGE_CLIENTS: usize = 1000;
 
-/// Clients that are near, if nobody says.
-const USUAL_NEARBY: usize = 100;
+/// Number of nearby clients if the request gives none.
+const DEFAULT_NEARBY_CLIENTS: usize = 100;
 
-/// Most bytes of clients in one answer: callers usually take 4 MiB, and where
-/// all IDs are as long as may be, ten thousand clients are more.
-const MAX_ANSWER_BYTES: usize = 3 << 20;
+/// Maximum size of the clients in one response. gRPC clients accept 4 MiB by default, and ten
+/// thousand clients with the longest IDs are more.
+const MAX_RESPONSE_BYTES: usize = 3 << 20;
 
-/// Most watchers at a time. Each costs up to two batches of 256 KiB.
-const MAX_WATCHERS: usize = 64;
+/// Maximum number of concurrent watches. Each uses up to two batches of 256 KiB.
+const MAX_WATCHES: usize = 64;
 
-/// What operators call.
+/// The `Operator` service.
 #[derive(Clone, Debug)]
 pub struct Operators {
+    source: StatusSource,
     gateway: Arc<Gateway>,
-    places: Places,
-    started: Instant,
-    watchers: Arc<Semaphore>,
-    digest: Arc<Kept<Digest>>,
-    nearby: Arc<Kept<Nearby>>,
-    pages: Arc<Kept<PageCache>>,
+    watches: Arc<Semaphore>,
+    digest: Arc<IdleCached<Digest>>,
+    nearby: Arc<IdleCached<Nearby>>,
+    pages: Arc<IdleCached<PageCache>>,
 }
 
 impl Operators {
-    /// The service of one server, which starts now, and counts its answers of
-    /// places in `places`.
-    pub fn service(gateway: Arc<Gateway>, places: Places) -> OperatorServer<Self> {
+    /// Creates the service of one server, which reads the state of the server from `source`.
+    pub fn service(source: StatusSource) -> OperatorServer<Self> {
         let operators = Self {
-            gateway,
-            places,
-            started: Instant::now(),
-            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+            gateway: source.gateway().clone(),
+            source,
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
             digest: Arc::default(),
             nearby: Arc::default(),
             pages: Arc::default(),
@@ -74,7 +68,7 @@ impl Operators {
         OperatorServer::new(operators).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
-    /// Hands all that is known of a client that is shown to `read`.
+    /// Passes a client's report that has not expired to `read`.
     fn locate<T>(
         &self,
         client: &str,
@@ -83,14 +77,14 @@ impl Operators {
         let client = wire::client("client", client)?;
         let replica = self.gateway.replica();
         let now = self.gateway.clock().now();
-        let is_hidden = |held: &StoredReport<'_>| replica.is_expired(held.report.time, now);
-        let found = replica
-            .store()
-            .inspect(client, |held| (!is_hidden(&held)).then(|| read(&held)));
+        let found = replica.store().inspect(client, |stored| {
+            let is_expired = replica.is_expired(stored.report.time, now);
+            (!is_expired).then(|| read(&stored))
+        });
         match found {
             Some(Some(read)) => Ok(read),
             Some(None) => Err(Status::not_found(
-                "the client's newest report here is older than expire_after, and is hidden",
+                "the client's newest report on this server has expired (expire_after)",
             )),
             None => Err(Status::not_found(
                 "this server has no report of that client",
@@ -100,51 +94,54 @@ impl Operators {
 
     async fn list(&self, request: ListClientsRequest) -> Result<ListClientsResponse, Status> {
         let (first, last) = wire::hashes(request.first_hash, request.last_hash)?;
-        let size = wire::how_many("page_size", request.page_size, USUAL_PAGE, MAX_CLIENTS)?;
-        let wanted = PageQuery {
+        let size = wire::limit(
+            "page_size",
+            request.page_size,
+            DEFAULT_PAGE_CLIENTS,
+            MAX_CLIENTS,
+        )?;
+        let query = PageQuery {
             prefix: request.prefix,
             after: request.page_token,
             hashes: first..=last,
-            // One more tells whether there is another page.
+            // One more shows whether there is another page.
             limit: size + 1,
         };
-        let page = match is_narrow(&wanted.hashes) {
-            true => self.page_of_ranges(wanted).await?,
-            false => self.page(wanted).await?,
+        let page = if is_narrow(&query.hashes) {
+            self.page_of_ranges(query).await?
+        } else {
+            self.page(query).await?
         };
         Ok(cut(page, size))
     }
 
-    async fn page(&self, wanted: PageQuery) -> Result<Vec<(String, KnownReport)>, Status> {
+    async fn page(&self, query: PageQuery) -> Result<Vec<(String, KnownReport)>, Status> {
         let gateway = self.gateway.clone();
-        let page = self.pages.ask(move |pages| {
+        let page = self.pages.with(move |pages| {
             let (replica, now) = (gateway.replica(), gateway.clock().now());
-            pages.page(replica, now, &wanted, |held| known_report(replica, held))
+            pages.page(replica, now, &query, |stored| known_report(replica, stored))
         });
         page.await
     }
 
-    /// Who asks for narrow ranges has asked for their sums before.
-    async fn page_of_ranges(
-        &self,
-        wanted: PageQuery,
-    ) -> Result<Vec<(String, KnownReport)>, Status> {
+    /// Callers that list narrow ranges have queried their digests before, so the digest is cached.
+    async fn page_of_ranges(&self, query: PageQuery) -> Result<Vec<(String, KnownReport)>, Status> {
         let gateway = self.gateway.clone();
-        let page = self.digest.ask(move |digest| {
+        let page = self.digest.with(move |digest| {
             let (replica, now) = (gateway.replica(), gateway.clock().now());
             digest.catch_up(replica, now);
-            let make = |held: &StoredReport<'_>| known_report(replica, held);
-            page_of_ranges(digest, replica, now, &wanted, make)
+            let make = |stored: &StoredReport<'_>| known_report(replica, stored);
+            page_of_ranges(digest, replica, now, &query, make)
         });
         page.await
     }
 
     async fn nearby(&self, request: NearbyRequest) -> Result<NearbyResponse, Status> {
-        let question = self.question(&request)?;
+        let query = self.nearby_query(&request)?;
         let gateway = self.gateway.clone();
-        let found = self.nearby.ask(move |nearby| {
+        let found = self.nearby.with(move |nearby| {
             let (replica, now) = (gateway.replica(), gateway.clock().now());
-            nearby.query(replica, now, &question, |held| known_report(replica, held))
+            nearby.query(replica, now, &query, |stored| known_report(replica, stored))
         });
         let clients = found.await?.into_iter().map(|found| NearbyClient {
             known: Some(found.client),
@@ -153,44 +150,44 @@ impl Operators {
         let response = NearbyResponse {
             clients: clients.collect(),
         };
-        match response.encoded_len() <= MAX_ANSWER_BYTES {
-            true => Ok(response),
-            false => Err(Status::resource_exhausted(format!(
-                "the answer is longer than {MAX_ANSWER_BYTES} bytes: ask with a lower limit"
-            ))),
+        if response.encoded_len() > MAX_RESPONSE_BYTES {
+            return Err(Status::resource_exhausted(format!(
+                "the response is longer than {MAX_RESPONSE_BYTES} bytes: use a lower limit"
+            )));
         }
+        Ok(response)
     }
 
-    fn question(&self, request: &NearbyRequest) -> Result<NearbyQuery, Status> {
+    fn nearby_query(&self, request: &NearbyRequest) -> Result<NearbyQuery, Status> {
         let radius = request.radius_meters;
         if !(radius.is_finite() && radius >= 0.0) {
             return Err(invalid(
-                "radius_meters must be a number of metres, 0 for however far",
+                "radius_meters must be a number of metres, or 0 for any distance",
             ));
         }
-        let most = wire::how_many("limit", request.limit, USUAL_NEARBY, MAX_CLIENTS)?;
-        let (from, but) = match &request.center {
+        let limit = wire::limit("limit", request.limit, DEFAULT_NEARBY_CLIENTS, MAX_CLIENTS)?;
+        let (centre, exclude) = match &request.center {
             Some(nearby_request::Center::Point(point)) => {
                 (wire::degrees("point", Some(*point))?, None)
             }
             Some(nearby_request::Center::Client(client)) => {
-                let from = self.locate(client, |held| held.report.position.degrees())?;
-                (from, Some(client.clone()))
+                let centre = self.locate(client, |stored| stored.report.position.degrees())?;
+                (centre, Some(client.clone()))
             }
             None => return Err(invalid("center is missing: give a point or a client")),
         };
         Ok(NearbyQuery {
-            centre: from,
+            centre,
             radius_metres: if radius == 0.0 { f64::INFINITY } else { radius },
-            limit: most,
-            exclude: but,
+            limit,
+            exclude,
         })
     }
 
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
         let buckets = buckets(&request)?;
         let gateway = self.gateway.clone();
-        let sums = self.digest.ask(move |digest| {
+        let sums = self.digest.with(move |digest| {
             let now = gateway.clock().now();
             let sequence = digest.catch_up(gateway.replica(), now);
             (sequence, digest.sums(buckets))
@@ -209,44 +206,49 @@ impl Operators {
         })
     }
 
-    fn watch(&self, request: WatchRequest) -> Result<ReceiverStream<Told>, Status> {
-        if self.gateway.board().is_closing() {
+    fn watch(&self, request: WatchRequest) -> Result<ReceiverStream<WatchResult>, Status> {
+        if self.gateway.links().is_closing() {
             return Err(shutting_down());
         }
-        let filter = Filter::read(request.filter)?;
+        let filter = WatchFilter::read(request.filter)?;
         let start = self.start(request.start.as_ref())?;
-        let place = self.watchers.clone().try_acquire_owned().map_err(|_| {
+        let permit = self.watches.clone().try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!(
-                "{MAX_WATCHERS} watchers are here already: try again later"
+                "this server has {MAX_WATCHES} watches, the maximum: try again later"
             ))
         })?;
-        let (to, told) = mpsc::channel(1);
-        let watcher = Watcher::new(&self.gateway, filter, start, place);
-        tokio::spawn(watcher.run(to));
-        Ok(ReceiverStream::new(told))
+        let (sender, responses) = mpsc::channel(1);
+        let watch = Watch::new(&self.gateway, filter, start, permit);
+        tokio::spawn(watch.run(sender));
+        Ok(ReceiverStream::new(responses))
     }
 
-    /// Behind which number a watcher begins, and behind which it is told how
-    /// much was replaced.
-    fn start(&self, start: Option<&watch_request::Start>) -> Result<(u64, u64), Status> {
+    fn start(&self, start: Option<&watch_request::Start>) -> Result<StartPosition, Status> {
         let replica = self.gateway.replica();
         let last = replica.store().last();
+        let after = |position| StartPosition {
+            position,
+            replaced_after: position,
+        };
         match start {
-            None | Some(watch_request::Start::Present(false)) => Ok((last, last)),
-            Some(watch_request::Start::Present(true)) => Ok((0, last)),
+            None | Some(watch_request::Start::Present(false)) => Ok(after(last)),
+            Some(watch_request::Start::Present(true)) => Ok(StartPosition {
+                position: 0,
+                replaced_after: last,
+            }),
             Some(watch_request::Start::Resume(at)) => {
                 if at.incarnation != replica.identity().incarnation.get() {
                     return Err(Status::out_of_range(
-                        "resume.incarnation is not this life of the server, which has restarted \
-                         or is another: begin with the present state",
+                        "resume.incarnation is of another incarnation: the server has restarted, \
+                         or is another; watch from the present state instead",
                     ));
                 }
                 if at.sequence > last {
                     return Err(Status::out_of_range(format!(
-                        "resume.sequence was never reached: this server has come to {last}"
+                        "resume.sequence is greater than the last sequence number, {last}"
                     )));
                 }
-                Ok((at.sequence, at.sequence))
+                Ok(after(at.sequence))
             }
         }
     }
@@ -254,24 +256,24 @@ impl Operators {
 
 fn buckets(request: &DigestRequest) -> Result<Buckets, Status> {
     let (first, last) = wire::hashes(request.first_hash, request.last_hash)?;
-    let count = wire::how_many("buckets", request.buckets, 1, RANGE_COUNT)?;
+    let count = wire::limit("buckets", request.buckets, 1, RANGE_COUNT)?;
     if !count.is_power_of_two() {
         return Err(invalid(format!(
             "buckets must be a power of two, at most {RANGE_COUNT}"
         )));
     }
     Buckets::new(first, last, count)
-        .ok_or_else(|| invalid("buckets must be no more than there are hashes in the range"))
+        .ok_or_else(|| invalid("buckets must be at most the number of hashes in the range"))
 }
 
-/// A page of at most `size` clients, and not too many bytes.
+/// Makes a page of at most `size` clients that fits into a response.
 fn cut(found: Vec<(String, KnownReport)>, size: usize) -> ListClientsResponse {
     let (mut response, mut bytes) = (ListClientsResponse::default(), 0);
     let mut last = String::new();
     for (id, known) in found {
         bytes += known.encoded_len();
-        let is_over = bytes > MAX_ANSWER_BYTES && !response.clients.is_empty();
-        if response.clients.len() == size || is_over {
+        let is_too_long = bytes > MAX_RESPONSE_BYTES && !response.clients.is_empty();
+        if response.clients.len() == size || is_too_long {
             response.next_page_token = last;
             break;
         }
@@ -287,8 +289,7 @@ impl Operator for Operators {
         &self,
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        let status = status(&self.gateway, &self.places, self.started);
-        Ok(Response::new(status))
+        Ok(Response::new(self.source.read()))
     }
 
     async fn locate(
@@ -296,9 +297,9 @@ impl Operator for Operators {
         request: Request<LocateRequest>,
     ) -> Result<Response<LocateResponse>, Status> {
         let (replica, now) = (self.gateway.replica(), self.gateway.clock().now());
-        let located = Operators::locate(self, &request.get_ref().client, |held| LocateResponse {
-            known: Some(known_report(replica, held)),
-            age: Some(wire::age(held.report.time, now)),
+        let located = Operators::locate(self, &request.get_ref().client, |stored| LocateResponse {
+            known: Some(known_report(replica, stored)),
+            age: Some(wire::age(stored.report.time, now)),
         });
         located.map(Response::new)
     }
@@ -316,7 +317,7 @@ impl Operator for Operators {
         &self,
         request: Request<NearbyRequest>,
     ) -> Result<Response<NearbyResponse>, Status> {
-        // The request is kept: its place on the port is taken until the answer.
+        // `request` lives until the response: it holds the call's slot of the port.
         let found = Operators::nearby(self, request.get_ref().clone()).await;
         found.map(Response::new)
     }

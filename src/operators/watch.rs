@@ -1,10 +1,9 @@
-//! One watcher: it reads the feed as a neighbour does, at its own pace.
+//! A watch: it reads the feed as a neighbour's link does, at its own pace.
 //!
-//! A batch is read when the one before is on its way to the watcher, and not
-//! before that. So one that is slow costs a place in the feed and two batches,
-//! and of a client that reports again meanwhile it is told the newest only. What
-//! is far behind, or begins with all that there is, reads on a thread where no
-//! client waits.
+//! A batch is read when the batch before it has been passed to the transport. A slow watch thus
+//! costs a position in the feed and two batches, and of a client that reports again meanwhile it
+//! sends only the newest report. A watch that is far behind, or begins with all reports, reads on a
+//! thread that serves no client.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,62 +15,70 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
-use crate::gateway::{Gateway, Watching};
+use crate::gateway::{ChangeSubscription, Gateway};
 use crate::model::timestamp::UnixNanos;
 use crate::proto::{KnownReport, WatchResponse};
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::store::StoredReport;
 
-use super::filter::Filter;
-use super::keeper::lost;
+use super::filter::WatchFilter;
+use super::idle_cached::panicked;
 use super::wire::known_report;
 
-/// Most reports in one response,
+/// Maximum number of reports in one response.
 const MAX_REPORTS: usize = 1000;
 
-/// and most bytes of them, about.
+/// Maximum size of the reports in one response, exceeded by at most one report.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// How many changes are looked at in one go.
-const SOME: usize = 4096;
+/// Maximum number of changes that one read checks.
+const MAX_CHANGES_PER_READ: usize = 4096;
 
-/// A watcher that is behind by no more than this reads where clients are served,
-/// which holds them up for a fraction of a millisecond.
-const FEW: u64 = 256;
+/// Maximum number of changes that a watch reads on a thread that serves clients. This takes a
+/// fraction of a millisecond.
+const MAX_CHANGES_INLINE: u64 = 256;
 
-/// Between two responses to a watcher that is up to date: the next gather
-/// meanwhile, and the first after a silence goes out at once.
-const GAP: Duration = Duration::from_millis(5);
+/// Time between two responses of a watch that is up to date. Changes gather meanwhile; the first
+/// after a silence is sent at once.
+const BATCH_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A watcher that wants nothing of what happens is told so often how far it has
-/// come, if anything happens.
-const PROGRESS: Duration = Duration::from_secs(1);
+/// Interval of responses without reports, sent if changes pass but none matches the filter.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) type Told = Result<WatchResponse, Status>;
+/// An item of the stream of responses.
+pub(super) type WatchResult = Result<WatchResponse, Status>;
 
-/// Who watches, and how far it has come.
-pub(super) struct Watcher {
-    gateway: Arc<Gateway>,
-    watching: Watching,
-    filter: Arc<Filter>,
-    tail: FeedReader,
-    /// Changes up to this are not missed when they are not told.
-    began: u64,
-    told_at: Instant,
-    /// Was it told all that there was, with the last response?
-    is_up_to_date: bool,
-    _place: OwnedSemaphorePermit,
+/// The position in the feed at which a watch begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StartPosition {
+    /// The watch reads the changes after this sequence number.
+    pub(super) position: u64,
+    /// Replaced changes count if they are after this sequence number.
+    pub(super) replaced_after: u64,
 }
 
-/// A response being put together.
+/// A watch, and its progress.
+pub(super) struct Watch {
+    gateway: Arc<Gateway>,
+    subscription: ChangeSubscription,
+    filter: Arc<WatchFilter>,
+    reader: FeedReader,
+    replaced_after: u64,
+    responded_at: Instant,
+    /// True if the last response reached the end of the feed.
+    is_up_to_date: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A response in preparation.
 #[derive(Default)]
-struct Batch {
+struct WatchBatch {
     reports: Vec<KnownReport>,
     bytes: usize,
     replaced: u64,
 }
 
-impl Batch {
+impl WatchBatch {
     fn is_full(&self) -> bool {
         self.reports.len() >= MAX_REPORTS || self.bytes >= MAX_BYTES
     }
@@ -82,135 +89,146 @@ impl Batch {
     }
 }
 
-impl Watcher {
-    /// Will be told what changes behind `seen`; of what is replaced, it is told
-    /// from `began` on.
+impl Watch {
     pub(super) fn new(
         gateway: &Arc<Gateway>,
-        filter: Filter,
-        (seen, began): (u64, u64),
-        place: OwnedSemaphorePermit,
+        filter: WatchFilter,
+        start: StartPosition,
+        permit: OwnedSemaphorePermit,
     ) -> Self {
         Self {
-            watching: gateway.watch(),
+            subscription: gateway.subscribe(),
             gateway: gateway.clone(),
             filter: Arc::new(filter),
-            tail: FeedReader::after(seen),
-            began,
-            told_at: Instant::now(),
+            reader: FeedReader::after(start.position),
+            replaced_after: start.replaced_after,
+            responded_at: Instant::now(),
             is_up_to_date: false,
-            _place: place,
+            _permit: permit,
         }
     }
 
-    /// Tells until the watcher hangs up or the server shuts down.
-    pub(super) async fn run(mut self, to: mpsc::Sender<Told>) {
+    /// Sends responses until the caller cancels or the server shuts down.
+    pub(super) async fn run(mut self, responses: mpsc::Sender<WatchResult>) {
         let gateway = self.gateway.clone();
         tokio::select! {
-            () = self.tell(&to) => {}
-            () = gateway.board().closed() => {
-                let _ = to.send(Err(shutting_down())).await;
+            () = self.send_all(&responses) => {}
+            () = gateway.links().closed() => {
+                let _ = responses.send(Err(shutting_down())).await;
             }
         }
     }
 
-    async fn tell(&mut self, to: &mpsc::Sender<Told>) {
-        while let Ok(place) = to.reserve().await {
+    async fn send_all(&mut self, responses: &mpsc::Sender<WatchResult>) {
+        while let Ok(permit) = responses.reserve().await {
             let response = tokio::select! {
                 response = self.next() => response,
-                () = to.closed() => return,
+                () = responses.closed() => return,
             };
-            let is_over = response.is_err();
-            place.send(response);
-            if is_over {
+            let is_last = response.is_err();
+            permit.send(response);
+            if is_last {
                 return;
             }
             if self.is_up_to_date {
-                sleep(GAP).await;
+                sleep(BATCH_INTERVAL).await;
             }
         }
     }
 
-    /// Waits until there is something to tell.
-    async fn next(&mut self) -> Told {
+    /// Waits for the next response.
+    async fn next(&mut self) -> WatchResult {
         let gateway = self.gateway.clone();
-        let mut batch = Batch::default();
+        let mut batch = WatchBatch::default();
         loop {
-            // Before the feed is read, or what comes between would be missed.
-            let news = self.watching.news();
-            let before = self.tail.position();
-            let (tail, is_end);
-            (tail, batch, is_end) = self.read(batch).await?;
-            self.tail = tail;
-            let has_moved = self.tail.position() > before || batch.replaced > 0;
-            let is_due = has_moved && self.told_at.elapsed() >= PROGRESS;
-            let has_news = !batch.reports.is_empty() || !self.is_up_to_date;
-            if batch.is_full() || is_due || is_end && has_news {
-                self.told_at = Instant::now();
+            // Created before the feed is read, so that no change in between is missed.
+            let changed = self.subscription.changed();
+            let before = self.reader.position();
+            let (reader, is_end);
+            (reader, batch, is_end) = self.read(batch).await?;
+            self.reader = reader;
+            let has_progress = self.reader.position() > before || batch.replaced > 0;
+            let is_due = has_progress && self.responded_at.elapsed() >= PROGRESS_INTERVAL;
+            let has_content = !batch.reports.is_empty() || !self.is_up_to_date;
+            if batch.is_full() || is_due || is_end && has_content {
+                self.responded_at = Instant::now();
                 self.is_up_to_date = is_end;
-                break Ok(respond(&gateway, self.tail, batch, is_end));
+                break Ok(response(&gateway, self.reader, batch, is_end));
             }
             if is_end {
-                news.await;
+                changed.await;
             }
         }
     }
 
-    /// Reads some more of the feed into the batch. Gives how far it came, and
-    /// whether that was all.
-    async fn read(&self, mut batch: Batch) -> Result<(FeedReader, Batch, bool), Status> {
+    /// Reads the next changes into the batch. Returns also the new position, and whether it is the
+    /// end of the feed.
+    async fn read(&self, mut batch: WatchBatch) -> Result<(FeedReader, WatchBatch, bool), Status> {
         let (gateway, filter) = (self.gateway.clone(), self.filter.clone());
-        let (mut tail, began) = (self.tail, self.began);
-        let behind = gateway.replica().store().last() - tail.position();
+        let (mut reader, replaced_after) = (self.reader, self.replaced_after);
+        let unread = gateway.replica().store().last() - reader.position();
         let read = move || {
-            let is_end = read(&gateway, &mut tail, (&filter, began), &mut batch);
-            (tail, batch, is_end)
+            let is_end = read(&gateway, &mut reader, (&filter, replaced_after), &mut batch);
+            (reader, batch, is_end)
         };
-        match behind <= FEW {
-            true => Ok(read()),
-            false => spawn_blocking(read).await.map_err(lost),
+        if unread <= MAX_CHANGES_INLINE {
+            Ok(read())
+        } else {
+            spawn_blocking(read).await.map_err(panicked)
         }
     }
 }
 
-fn respond(gateway: &Gateway, tail: FeedReader, batch: Batch, is_end: bool) -> WatchResponse {
+fn response(
+    gateway: &Gateway,
+    reader: FeedReader,
+    batch: WatchBatch,
+    is_end: bool,
+) -> WatchResponse {
     WatchResponse {
         reports: batch.reports,
         incarnation: gateway.replica().identity().incarnation.get(),
-        sequence: tail.position(),
+        sequence: reader.position(),
         replaced: batch.replaced,
         up_to_date: is_end,
     }
 }
 
-/// Reads some more of the feed into the batch. Gives whether that was all.
+/// Reads the next changes into the batch. Returns whether the reader reached the end of the feed.
 fn read(
     gateway: &Gateway,
-    tail: &mut FeedReader,
-    (filter, began): (&Filter, u64),
-    batch: &mut Batch,
+    reader: &mut FeedReader,
+    (filter, replaced_after): (&WatchFilter, u64),
+    batch: &mut WatchBatch,
 ) -> bool {
     let now = gateway.clock().now();
-    let (before, mut met) = (tail.position(), 0);
-    let is_end = tail.read(gateway.replica().store(), SOME, |_, held| {
+    let (before, mut present) = (reader.position(), 0);
+    let store = gateway.replica().store();
+    let is_end = reader.read(store, MAX_CHANGES_PER_READ, |_, stored| {
         if batch.is_full() {
             return ControlFlow::Break(());
         }
-        met += u64::from(held.number > began);
-        if is_wanted(gateway, filter, held, now) {
-            batch.add(known_report(gateway.replica(), held));
+        present += u64::from(stored.number > replaced_after);
+        if is_wanted(gateway, filter, stored, now) {
+            batch.add(known_report(gateway.replica(), stored));
         }
         ControlFlow::Continue(())
     });
-    let passed = tail.position().max(began) - before.max(began);
-    batch.replaced += passed - met;
+    let passed = reader.position().max(replaced_after) - before.max(replaced_after);
+    batch.replaced += passed - present;
     is_end
 }
 
-fn is_wanted(gateway: &Gateway, filter: &Filter, held: &StoredReport<'_>, now: UnixNanos) -> bool {
-    filter.wants(&held.report) && !gateway.replica().is_expired(held.report.time, now)
+fn is_wanted(
+    gateway: &Gateway,
+    filter: &WatchFilter,
+    stored: &StoredReport<'_>,
+    now: UnixNanos,
+) -> bool {
+    filter.wants(&stored.report) && !gateway.replica().is_expired(stored.report.time, now)
 }
 
+/// Returns the status with which a watch ends when the server shuts down.
 pub(super) fn shutting_down() -> Status {
     Status::unavailable("this server is shutting down: try again later")
 }

@@ -39,7 +39,12 @@ impl Admission {
         };
         let herd = &self.gateway.replica().identity().herd;
         let judged = judge(holder, herd, is_propagate);
-        judged.inspect_err(|_| self.gateway.counts().refused_by_name().add(1))
+        judged.inspect_err(|_| {
+            self.gateway
+                .counters()
+                .peer_calls_rejected_by_certificate
+                .add(1)
+        })
     }
 }
 

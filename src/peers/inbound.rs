@@ -87,25 +87,25 @@ impl Inbound {
         let name = replica.name_of(neighbour);
         self.note_connected(name, other_end);
         self.note_reports(name, &reports);
-        let traffic = self.gateway.board().traffic(neighbour);
+        let traffic = self.gateway.links().traffic(neighbour);
         for chunk in reports.chunks(MERGE_CHUNK) {
             let now = self.gateway.clock().now();
             let stats = replica.merge(&pending, chunk, now);
-            traffic.received(stats);
+            traffic.record_received(stats);
             if stats.newer > 0 {
-                self.gateway.board().notify_changes();
+                self.gateway.links().notify_changes();
             }
             if chunk.len() == MERGE_CHUNK {
                 tokio::task::yield_now().await;
             }
         }
         let applied_sequence = replica.finish_push(&pending).map_err(status)?;
-        traffic.batches_received.add(1);
+        traffic.counters.batches_received.add(1);
         Ok((neighbour, PushResponse { applied_sequence }))
     }
 
     fn check_draining(&self) -> Result<(), Status> {
-        if self.gateway.board().is_closing() {
+        if self.gateway.links().is_closing() {
             return Err(shutting_down());
         }
         Ok(())
@@ -115,7 +115,7 @@ impl Inbound {
     fn check_sender(&self, other_end: Option<&OtherEnd>, sender: &str) -> Result<(), Status> {
         let herd = &self.gateway.replica().identity().herd;
         let checked = admission::check_sender(other_end, sender, herd);
-        checked.inspect_err(|_| self.gateway.counts().refused_by_name().add(1))
+        checked.inspect_err(|_| self.gateway.counters().peer_calls_rejected_by_certificate.add(1))
     }
 
     fn note_greeting(&self, reply: &GreetReply, other_end: Option<&OtherEnd>) {
@@ -125,8 +125,8 @@ impl Inbound {
         }
         if reply.is_new {
             // Our link must send it what this incarnation of it does not have.
-            let board = self.gateway.board();
-            board.ring_greet(reply.neighbour, reply.greeter);
+            let links = self.gateway.links();
+            links.notify_greeting(reply.neighbour, reply.greeter);
         }
     }
 

@@ -109,7 +109,7 @@ impl Entrance {
             credentials,
             limit,
             farewell: PLAINTEXT_REPLY,
-            refused: gateway.counts().peers_refused().clone(),
+            refused: gateway.counters().peer_connections_rejected.tls.clone(),
         };
         Self {
             limit,
@@ -142,7 +142,7 @@ impl Entrance {
     }
 
     fn count(&self, refusal: &HandshakeError) {
-        let refused = self.gateway.counts().peers_refused();
+        let refused = &self.gateway.counters().peer_connections_rejected.tls;
         refused.of(refusal.reason).add(1);
     }
 

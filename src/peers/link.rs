@@ -166,7 +166,7 @@ impl Link {
     fn new_incarnation(&self) -> impl Future<Output = ()> + use<> {
         let (gateway, neighbour, greeted) =
             (self.gateway.clone(), self.neighbour, self.cursor.greeted());
-        async move { gateway.board().new_incarnation(neighbour, greeted).await }
+        async move { gateway.links().new_incarnation(neighbour, greeted).await }
     }
 
     async fn greet(&mut self) -> Result<(), CallError> {
@@ -300,7 +300,7 @@ impl Link {
         tokio::select! {
             biased;
             () = self.new_incarnation() => Wakeup::Restart,
-            () = self.gateway.board().news(self.neighbour) => Wakeup::Changes,
+            () = self.gateway.links().changed(self.neighbour) => Wakeup::Changes,
             () = sleep_until(heartbeat) => Wakeup::Heartbeat,
             () = finished(finish) => Wakeup::Finish,
         }
@@ -370,7 +370,7 @@ impl Link {
         let took = now - sent;
         self.lag.acknowledged(self.cursor.cursor(), now);
         self.note_lag();
-        self.traffic().sent(span.reports, took);
+        self.traffic().record_sent(span.reports, took);
         self.note_speed(span, took);
         self.note_cursor();
         Ok(())
@@ -387,7 +387,7 @@ impl Link {
     }
 
     fn failed(&mut self, span: Span, error: CallError) -> PushEnd {
-        self.traffic().calls_failed.add(1);
+        self.traffic().counters.calls_failed.add(1);
         match error {
             CallError::Rejected(status) if status.code() == Code::FailedPrecondition => {
                 PushEnd::Rejected(status)
@@ -405,12 +405,12 @@ impl Link {
     }
 
     fn traffic(&self) -> &LinkTraffic {
-        self.gateway.board().traffic(self.neighbour)
+        self.gateway.links().traffic(self.neighbour)
     }
 
     fn note_up(&self) {
         let now = self.gateway.clock().now();
-        if self.gateway.board().set_up(self.neighbour, now) {
+        if self.gateway.links().set_up(self.neighbour, now) {
             info!("link to {} is up", self.name);
         }
     }
@@ -419,9 +419,9 @@ impl Link {
         self.lag = LagTracker::default();
         self.note_lag();
         let now = self.gateway.clock().now();
-        let board = self.gateway.board();
-        let before = board.set_down(self.neighbour, now, reason);
-        if board.is_closing() || !self.down_log.admit(before.is_up, reason) {
+        let links = self.gateway.links();
+        let before = links.set_down(self.neighbour, now, reason);
+        if links.is_closing() || !self.down_log.admit(before.is_up, reason) {
             debug!("link to {} is down: {reason}", self.name);
             return;
         }
@@ -431,12 +431,12 @@ impl Link {
     fn note_lag(&self) {
         let target = self.settings.target_lag;
         let lags = target.and_then(|target| self.lag.lags(target + 2 * self.round_trip));
-        self.gateway.board().set_lagging(self.neighbour, lags);
+        self.gateway.links().set_lagging(self.neighbour, lags);
     }
 
     fn note_cursor(&self) {
-        let board = self.gateway.board();
-        board.set_cursor(self.neighbour, self.cursor.cursor());
+        let links = self.gateway.links();
+        links.set_cursor(self.neighbour, self.cursor.cursor());
     }
 }
 
@@ -465,7 +465,7 @@ async fn probe_scheduler_lag(gateway: Arc<Gateway>) -> Infallible {
         sleep_until(due).await;
         let now = Instant::now();
         if now - due >= OVERLOAD_DELAY {
-            gateway.board().note_overloaded(now);
+            gateway.links().note_overloaded(now);
         }
         due = now + LAG_PROBE_INTERVAL;
     }

@@ -187,7 +187,7 @@ async fn end(
 ) -> Status {
     tokio::select! {
         biased;
-        () = shared.inbound.gateway().board().closed() => shutting_down(),
+        () = shared.inbound.gateway().links().closed() => shutting_down(),
         () = replaced.cancelled() => {
             Status::aborted("a newer push stream of this neighbour replaced this one")
         }

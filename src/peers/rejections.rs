@@ -56,7 +56,7 @@ impl RejectionLog {
         if !is_notable(what, status) {
             return;
         }
-        self.gateway.counts().refused_calls().add(1);
+        self.gateway.counters().peer_calls_rejected.add(1);
         if let Some(suppressed) = self.throttle.admit() {
             let (code, message) = (status.code(), status.message());
             warn!("rejected {what} from {from}: {code:?}: {message}{suppressed}");

@@ -7,6 +7,7 @@
 mod codec;
 mod json;
 mod push;
+pub mod time;
 
 pub use codec::Codec;
 pub use json::{as_seconds, rfc3339};
@@ -18,12 +19,12 @@ mod generated {
 }
 
 pub use generated::{
-    Bucket, Circle, ClientStatus, ConfigStatus, DigestRequest, DigestResponse, GetStatusRequest,
-    GetStatusResponse, GreetRequest, GreetResponse, KnownReport, LinkStatus, ListClientsRequest,
-    ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
-    NearbyResponse, PlacesStatus, Point, PushResponse, RefusedConnections, Report, Resume,
-    WatchRequest, WatchResponse, nearby_request, operator_client, operator_server,
-    propagate_client, propagate_server, watch_request,
+    Bucket, Circle, ClientLines, ConfigStatus, DelayedReads, DigestRequest, DigestResponse,
+    GetStatusRequest, GetStatusResponse, GreetRequest, GreetResponse, KnownReport, LinkStatus,
+    ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
+    NearbyRequest, NearbyResponse, PlacesStatus, Point, PushResponse, RejectedCalls,
+    RejectedConnections, Report, Resume, WatchRequest, WatchResponse, nearby_request,
+    operator_client, operator_server, propagate_client, propagate_server, watch_request,
 };
 
 /// The compiled `proto/` with its comments, as server reflection returns it.

@@ -36,7 +36,7 @@ pub(super) fn client_gate(
     gateway: &Gateway,
 ) -> TlsGate {
     TlsGate {
-        refused: gateway.counts().clients_refused().clone(),
+        refused: gateway.counters().client_connections_rejected.tls.clone(),
         credentials,
         limit: settings.idle.min(MAX_CLIENT_HANDSHAKE),
         farewell: b"",

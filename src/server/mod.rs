@@ -25,7 +25,7 @@ use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::clients::{self, Listener};
 use crate::format::list;
-use crate::gateway::{self, Clock, Gateway};
+use crate::gateway::{self, Clock, Gateway, StatusSource};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
@@ -287,7 +287,13 @@ impl<L: Listen> BoundServer<L> {
 
         let inbound = Inbound::new(gateway.clone(), &log);
         let places = places.with_own_counters();
-        let operators = Operators::service(gateway.clone(), places.clone());
+        let status = StatusSource::new(
+            gateway.clone(),
+            places.clone(),
+            log.clone(),
+            max_connections.subscribe(),
+        );
+        let operators = Operators::service(status.clone());
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
@@ -295,9 +301,7 @@ impl<L: Listen> BoundServer<L> {
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
         let web = self.web.map(|socket| {
-            let (gateway, places, log) = (gateway.clone(), places.clone(), log.clone());
-            let max = max_connections.subscribe();
-            let web = WebServer::new(gateway, places, log, max, &self.plan.web);
+            let web = WebServer::new(status, &self.plan.web);
             upkeep.spawn(web::serve(web.clone(), socket).in_current_span());
             web
         });
@@ -469,7 +473,7 @@ impl RunningServer {
         let span = self.span.clone();
         async {
             let deadline = Instant::now() + self.drain_time;
-            self.gateway.board().close();
+            self.gateway.links().close();
             self.health.set(false).await;
             self.drain.send_replace(true);
             wait_for(&mut self.clients, deadline).await;
@@ -496,8 +500,8 @@ impl RunningServer {
     }
 
     fn count_unshared(&self) -> usize {
-        let (replica, board) = (self.gateway.replica(), self.gateway.board());
-        let cursors = replica.neighbours().map(|(id, _)| board.link(id).cursor);
+        let (replica, links) = (self.gateway.replica(), self.gateway.links());
+        let cursors = replica.neighbours().map(|(id, _)| links.state(id).cursor);
         replica.count_own_after(cursors.max().unwrap_or(0))
     }
 }

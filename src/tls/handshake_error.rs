@@ -32,18 +32,6 @@ impl HandshakeErrorKind {
         Self::OwnCertificate,
         Self::Other,
     ];
-
-    /// What it is called where it is counted.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::NoCertificate => "no_certificate",
-            Self::ForeignCa => "foreign_ca",
-            Self::Expired => "expired",
-            Self::Plaintext => "plaintext",
-            Self::OwnCertificate => "own_certificate",
-            Self::Other => "other",
-        }
-    }
 }
 
 /// Why one connection was refused.

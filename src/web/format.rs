@@ -2,111 +2,88 @@
 
 use std::fmt::{Display, Write};
 
-use crate::metrics::Histogram;
+use crate::metrics::{Histogram, Metric, MetricKind, Series};
 
-/// What sort of numbers a family has.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    /// They only grow while the server runs.
-    Counter,
-    /// They go up and down.
-    Gauge,
-}
-
-/// A text that grows by families.
+/// The text of a metrics page.
 #[derive(Debug, Default)]
 pub(super) struct MetricsText(String);
 
-/// One family: its samples follow each other.
-#[derive(Debug)]
-pub(super) struct Family<'a> {
-    text: &'a mut String,
-    name: &'static str,
-}
-
-/// Names and values that tell the series of a family apart. Names are valid
-/// label names, written down in this program; values may hold anything.
+/// Names and values of labels, which distinguish the series of a family. Names are valid label
+/// names; values may be any text.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 
 impl MetricsText {
-    /// Begins a family of counters or gauges.
-    pub(super) fn family(
-        &mut self,
-        kind: Kind,
-        name: &'static str,
-        help: &'static str,
-    ) -> Family<'_> {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-        };
-        self.begin(kind, name, help)
+    /// Appends the metrics of a table, once for each source. The labels of the sources tell them
+    /// apart.
+    pub(super) fn table<M>(&mut self, table: &[Metric<M>], sources: &[(Labels<'_>, &M)]) {
+        for metric in table {
+            let kind = match metric.kind {
+                MetricKind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+            };
+            self.family(kind, metric.name, metric.help);
+            for &(labels, source) in sources {
+                match metric.series {
+                    Series::One(read) => self.sample(metric.name, labels, read(source)),
+                    Series::By(label, values) => {
+                        for &(value, read) in values {
+                            let labels = [labels, &[(label, value)]].concat();
+                            self.sample(metric.name, &labels, read(source));
+                        }
+                    }
+                }
+            }
+        }
     }
 
-    /// Begins a family of histograms.
-    pub(super) fn histograms(&mut self, name: &'static str, help: &'static str) -> Family<'_> {
-        self.begin("histogram", name, help)
-    }
-
-    /// A family of one series without labels.
-    pub(super) fn single(
+    /// Appends a family of histograms in seconds.
+    pub(super) fn histograms<'a>(
         &mut self,
-        kind: Kind,
-        name: &'static str,
-        help: &'static str,
-        value: impl Display,
+        name: &str,
+        help: &str,
+        histograms: impl Iterator<Item = (Labels<'a>, &'a Histogram)>,
     ) {
-        self.family(kind, name, help).sample(&[], value);
+        self.family("histogram", name, help);
+        for (labels, histogram) in histograms {
+            let mut count = 0;
+            for (bound, at_most) in histogram.cumulative() {
+                let bound = bound.map_or("+Inf".to_owned(), |b| b.as_secs_f64().to_string());
+                let labels = [labels, &[("le", bound.as_str())]].concat();
+                self.sample(&format!("{name}_bucket"), &labels, at_most);
+                count = at_most;
+            }
+            let sum = histogram.sum().as_secs_f64();
+            self.sample(&format!("{name}_sum"), labels, sum);
+            // The count of the last bucket: a later read could differ from it.
+            self.sample(&format!("{name}_count"), labels, count);
+        }
     }
 
-    /// All of it.
+    /// Returns the text.
     pub(super) fn finish(self) -> String {
         self.0
     }
 
-    fn begin(&mut self, kind: &str, name: &'static str, help: &'static str) -> Family<'_> {
-        let text = &mut self.0;
-        add(text, format_args!("# HELP {name} {help}\n"));
-        add(text, format_args!("# TYPE {name} {kind}\n"));
-        Family { text, name }
-    }
-}
-
-impl Family<'_> {
-    /// One series: `value` is a number, in the base unit that the name ends in.
-    pub(super) fn sample(&mut self, labels: Labels<'_>, value: impl Display) -> &mut Self {
-        self.line("", labels, None, value);
-        self
+    fn family(&mut self, kind: &str, name: &str, help: &str) {
+        self.append(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    /// One histogram, in seconds.
-    pub(super) fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) -> &mut Self {
-        let mut count = 0;
-        for (bound, at_most) in histogram.cumulative() {
-            let bound = bound.map_or("+Inf".to_owned(), |bound| bound.as_secs_f64().to_string());
-            self.line("_bucket", labels, Some(&bound), at_most);
-            count = at_most;
+    fn sample(&mut self, name: &str, labels: Labels<'_>, value: impl Display) {
+        self.0.push_str(name);
+        let mut separator = '{';
+        for (label, value) in labels {
+            self.append(format_args!("{separator}{label}=\""));
+            escape(&mut self.0, value);
+            self.0.push('"');
+            separator = ',';
         }
-        self.line("_sum", labels, None, histogram.sum().as_secs_f64());
-        // The last bucket's, so that both agree while others count on.
-        self.line("_count", labels, None, count);
-        self
+        let end = if labels.is_empty() { "" } else { "}" };
+        self.append(format_args!("{end} {value}\n"));
     }
 
-    fn line(&mut self, suffix: &str, labels: Labels<'_>, bound: Option<&str>, value: impl Display) {
-        add(self.text, format_args!("{}{suffix}", self.name));
-        let bound = bound.map(|bound| ("le", bound));
-        let mut before = '{';
-        for (name, value) in labels.iter().copied().chain(bound) {
-            add(self.text, format_args!("{before}{name}=\""));
-            escape(self.text, value);
-            self.text.push('"');
-            before = ',';
-        }
-        if before == ',' {
-            self.text.push('}');
-        }
-        add(self.text, format_args!(" {value}\n"));
+    fn append(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a string does not fail.
+        let _ = self.0.write_fmt(text);
     }
 }
 
@@ -121,11 +98,6 @@ fn escape(text: &mut String, value: &str) {
     }
 }
 
-fn add(text: &mut String, what: std::fmt::Arguments<'_>) {
-    // A string takes everything.
-    let _ = text.write_fmt(what);
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -133,28 +105,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_family_has_its_help_its_type_and_its_samples() {
+    fn a_family_has_its_help_its_type_and_a_series_for_each_source_and_label() {
+        const TABLE: &[Metric<f64>] = &[
+            Metric::counter(
+                "x_total",
+                "Number of x.",
+                Series::By("b", &[("1", |x| *x), ("2", |x| x * 2.0)]),
+            ),
+            Metric::gauge("y_seconds", "Time of y.", Series::One(|x| x / 1e6)),
+        ];
         let mut text = MetricsText::default();
-        text.family(Kind::Counter, "x_total", "How many.")
-            .sample(&[("a", "1"), ("b", "say \"\\\n\"")], 5)
-            .sample(&[("a", "2"), ("b", "")], 6);
-        text.single(Kind::Gauge, "y_seconds", "How long.", 0.000_001);
+        text.table(TABLE, &[(&[("a", "say \"\\\n\"")], &5.0), (&[], &1.0)]);
         assert_eq!(
             text.finish(),
-            "# HELP x_total How many.\n# TYPE x_total counter\n\
-             x_total{a=\"1\",b=\"say \\\"\\\\\\n\\\"\"} 5\nx_total{a=\"2\",b=\"\"} 6\n\
-             # HELP y_seconds How long.\n# TYPE y_seconds gauge\ny_seconds 0.000001\n"
+            "# HELP x_total Number of x.\n# TYPE x_total counter\n\
+             x_total{a=\"say \\\"\\\\\\n\\\"\",b=\"1\"} 5\n\
+             x_total{a=\"say \\\"\\\\\\n\\\"\",b=\"2\"} 10\n\
+             x_total{b=\"1\"} 1\nx_total{b=\"2\"} 2\n\
+             # HELP y_seconds Time of y.\n# TYPE y_seconds gauge\n\
+             y_seconds{a=\"say \\\"\\\\\\n\\\"\"} 0.000005\ny_seconds 0.000001\n"
         );
     }
 
     #[test]
-    fn a_histogram_counts_up_to_all_there_is() {
+    fn the_buckets_of_a_histogram_are_cumulative() {
         let histogram = Histogram::default();
         histogram.observe(Duration::from_micros(30), 2);
         histogram.observe(Duration::from_secs(9), 1);
         let mut text = MetricsText::default();
-        text.histograms("z_seconds", "How long.")
-            .histogram(&[("to", "Riley")], &histogram);
+        let labels: Labels<'_> = &[("to", "Riley")];
+        text.histograms(
+            "z_seconds",
+            "Time of z.",
+            [(labels, &histogram)].into_iter(),
+        );
         let text = text.finish();
         for line in [
             "# TYPE z_seconds histogram\n",

@@ -1,23 +1,19 @@
-//! The web port: what a monitoring system asks of one server, over HTTP.
+//! The web port, where a monitoring system queries one server over HTTP.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `port` | takes connections, one request each, and answers by path |
-//! | `page` | `/metrics`: which series there are, and where each comes from |
+//! | `port` | accepts connections with one request each, and answers by path |
+//! | `page` | `/metrics` |
 //! | `format` | the Prometheus text format |
-//! | `process` | what the system knows of this process |
+//! | `process` | resources of the process |
 //!
-//! Everything here only reads, and clients pay nothing for it: what is counted
-//! is counted by whoever does it ([`crate::metrics`]), asked or not. The page is
-//! written by hand and not by a library of metrics, since those want to own the
-//! counters, and the counters stand below all edges; the format is a page of
-//! code. It is put together on a thread where no client or neighbour waits.
+//! Everything here is read-only. The page is made by hand: metrics libraries own the counters, but
+//! these belong to a floor below all edges, and the format is a page of code. The page is made on a
+//! thread that serves no client or neighbour.
 //!
-//! Whoever reaches the port reads names of servers and numbers; no client's
-//! name, no position, no address. It changes nothing and can stop nothing.
+//! The port exposes names of servers and numbers, and no client ID, position or address.
 //!
-//! The format is
-//! <https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4.
+//! The format is <https://prometheus.io/docs/instrumenting/exposition_formats/>, version 0.0.4.
 
 mod format;
 mod page;
@@ -28,11 +24,10 @@ pub use port::{WebServer, serve};
 
 use crate::model::networks::Networks;
 
-/// Limits of the web port.
+/// Settings of the web port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WebSettings {
-    /// From which networks one may ask; connections from others are closed at
-    /// once. Default from everywhere. A network too few locks monitoring out; one
-    /// too many tells strangers how the herd is.
+    /// Networks that may connect. Connections from other networks are closed at once. Default all.
+    /// Too few: monitoring is locked out. Too many: strangers can read the state of the herd.
     pub networks: Networks,
 }

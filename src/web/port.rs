@@ -1,5 +1,4 @@
-//! The web port of one server: takes connections, one request each, and
-//! answers by path.
+//! The web port of one server.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,135 +10,115 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::gateway::Gateway;
-use crate::log::Log;
+use crate::gateway::StatusSource;
 use crate::net::{AccessList, ConnectionLimit, ConnectionPermit, Listen, Stream};
-use crate::places::Places;
 
 use super::WebSettings;
-use super::page::Sources;
+use super::page::page;
 
-/// Most connections at a time. Those who scrape have one each.
+/// Maximum number of concurrent connections. A monitoring system uses one at a time.
 const MAX_CONNECTIONS: usize = 16;
 
-/// How long a connection may take, from being accepted to its answer being
-/// read. Who scrapes gives up after ten seconds by default.
-const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// Maximum time of a connection, from being accepted to its response being read. Prometheus gives
+/// up after ten seconds by default.
+const MAX_CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// Longest head of a request, in bytes: the least that the library can be held
-/// to.
+/// Maximum size of a request's head: the minimum that the library supports.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-const WORDS: &str = "text/plain; charset=utf-8";
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// The web port of one server.
 #[derive(Clone, Debug)]
 pub struct WebServer {
-    sources: Arc<Sources>,
-    gate: Arc<AccessList>,
+    source: StatusSource,
+    access: Arc<AccessList>,
 }
 
 impl WebServer {
-    /// A port that tells of a server that starts now: of what it counts, of its
-    /// own places and of its log. `most_connections` is how many clients it
-    /// takes.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        places: Places,
-        log: Log,
-        most_connections: watch::Receiver<usize>,
-        settings: &WebSettings,
-    ) -> Self {
-        let started = gateway.clock().now();
-        let sources = Sources {
-            gateway,
-            places,
-            log,
-            most_connections,
-            started,
-        };
+    /// Creates the port, which reads the state of the server from `source`.
+    pub fn new(source: StatusSource, settings: &WebSettings) -> Self {
         Self {
-            sources: Arc::new(sources),
-            gate: Arc::new(AccessList::new("web", "[web]", &settings.networks)),
+            source,
+            access: Arc::new(AccessList::new("web", "[web]", &settings.networks)),
         }
     }
 
-    /// From now on, `settings` say who may connect.
+    /// Changes the networks that may connect.
     pub fn change(&self, settings: &WebSettings) {
-        self.gate.change(&settings.networks);
+        self.access.change(&settings.networks);
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut refusal = words(
+            let mut rejection = text(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "everything here is read: use GET or HEAD",
+                "this port is read-only: use GET or HEAD",
             );
             let allowed = HeaderValue::from_static("GET, HEAD");
-            refusal.headers_mut().insert(ALLOW, allowed);
-            return refusal;
+            rejection.headers_mut().insert(ALLOW, allowed);
+            return rejection;
         }
         match request.uri().path() {
             "/metrics" => self.metrics().await,
-            "/healthz" => words(StatusCode::OK, "the server runs"),
+            "/healthz" => text(StatusCode::OK, "the server runs"),
             "/readyz" => self.readiness(),
-            _ => words(
+            _ => text(
                 StatusCode::NOT_FOUND,
-                "there is nothing here: ask for /metrics, /healthz or /readyz",
+                "not found: the paths are /metrics, /healthz and /readyz",
             ),
         }
     }
 
     async fn metrics(&self) -> Response<String> {
-        let sources = self.sources.clone();
-        match tokio::task::spawn_blocking(move || sources.page()).await {
-            Ok(page) => response(StatusCode::OK, METRICS, page),
-            Err(_) => words(
+        let source = self.source.clone();
+        match tokio::task::spawn_blocking(move || page(&source)).await {
+            Ok(page) => response(StatusCode::OK, METRICS_TYPE, page),
+            Err(_) => text(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "the page could not be put together: the server's log says why",
+                "internal error: the server's log has the cause",
             ),
         }
     }
 
-    /// A server is ready from when it listens, which is before this port
-    /// answers, until it shuts down. That its links are down is no reason: it
-    /// serves clients all the same.
+    /// A server is ready until it shuts down: it listens before this port answers. Links that are
+    /// down do not make it unready, since it still serves clients.
     fn readiness(&self) -> Response<String> {
-        match self.sources.gateway.board().is_closing() {
-            false => words(StatusCode::OK, "the server takes clients"),
-            true => words(
+        if self.source.gateway().links().is_closing() {
+            text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the server shuts down and takes no more clients",
-            ),
+                "the server shuts down and accepts no more clients",
+            )
+        } else {
+            text(StatusCode::OK, "the server accepts clients")
         }
     }
 }
 
-/// Serves `listener` for ever. Must run in the server's span.
+/// Serves `listener` forever. Must run in the server's span.
 pub async fn serve(web: WebServer, mut listener: impl Listen) -> Infallible {
     let limit = ConnectionLimit::new("connections stand at the web port");
-    let counts = web.sources.gateway.counts();
+    let rejected = &web.source.gateway().counters().web_connections_rejected;
     loop {
         let (stream, peer) = listener.accept().await;
-        if !web.gate.admits(peer) {
-            counts.web_denied().add(1);
-        } else if let Some(place) = limit.take(MAX_CONNECTIONS) {
-            let answer = answer_one(web.clone(), stream, place);
+        if !web.access.admits(peer) {
+            rejected.network.add(1);
+        } else if let Some(permit) = limit.take(MAX_CONNECTIONS) {
+            let answer = answer_one(web.clone(), stream, permit);
             tokio::spawn(answer.in_current_span());
         } else {
-            counts.web_turned_away().add(1);
+            rejected.max_connections.add(1);
         }
     }
 }
 
-/// Answers one request, and closes: so nobody keeps a place by silence, and one
-/// time limit bounds slow writers and slow readers alike.
-async fn answer_one(web: WebServer, stream: impl Stream, _place: ConnectionPermit) {
+/// Answers one request and closes the connection. Silent connections thus hold no permit for long,
+/// and one time limit covers slow writers and slow readers.
+async fn answer_one(web: WebServer, stream: impl Stream, _permit: ConnectionPermit) {
     let service = service_fn(|request: Request<Incoming>| {
         let web = &web;
         async move { Ok::<_, Infallible>(web.answer(&request).await) }
@@ -148,12 +127,12 @@ async fn answer_one(web: WebServer, stream: impl Stream, _place: ConnectionPermi
         .keep_alive(false)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    // However it ended, there is nobody left to tell.
-    let _ = timeout(CONNECTION_TIME, connection).await;
+    // An error or a timeout has no one to be reported to: the connection is gone.
+    let _ = timeout(MAX_CONNECTION_TIME, connection).await;
 }
 
-fn words(status: StatusCode, words: &str) -> Response<String> {
-    response(status, WORDS, format!("{words}\n"))
+fn text(status: StatusCode, text: &str) -> Response<String> {
+    response(status, TEXT_TYPE, format!("{text}\n"))
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {

@@ -300,7 +300,7 @@ impl Herd {
         let (neighbour, _) = neighbours
             .find(|(_, name)| name.as_str() == to)
             .expect("a neighbour");
-        gateway.board().link(neighbour)
+        gateway.links().state(neighbour)
     }
 
     /// Waits until every link between running servers is up at both ends.

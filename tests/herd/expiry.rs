@@ -196,10 +196,10 @@ fn clients_beyond_the_limit_are_rejected_and_logged_once() {
         let answer = client.ask(&format!("IAMAT {name} +1+1 5"));
         assert!(answer.starts_with(start), "{name}: {answer}");
     }
-    let line = site.await_log("Riley", "IAMATs of new ones are refused");
+    let line = site.await_log("Riley", "rejected reports of new clients");
     assert!(line.contains("WARN"), "{line}");
-    assert!(line.contains("2 clients are known"), "{line}");
+    assert!(line.contains("the server holds 2 clients"), "{line}");
     client.ask("end");
-    let logged = site.log("Riley").matches("IAMATs of new ones").count();
+    let logged = site.log("Riley").matches("rejected reports of new clients").count();
     assert_eq!(logged, 1);
 }

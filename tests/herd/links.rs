@@ -220,10 +220,10 @@ fn an_overloaded_server_applies_backpressure_for_a_lagging_neighbour() {
         await_clients(&jaquez, 1);
         jaquez.on_pushes(Manner::TakesAfter(Duration::from_millis(200)));
         let riley = herd.gateway("Riley");
-        let held_back = || riley.counts().held_back().get() > 0;
+        let held_back = || riley.counters().client_reads_delayed.backpressure.get() > 0;
         let mut reported = 0;
         let mut is_held_back = || {
-            riley.board().note_overloaded(tokio::time::Instant::now());
+            riley.links().note_overloaded(tokio::time::Instant::now());
             report_clients(&herd, "c", reported..reported + 1000);
             reported += 1000;
             held_back().then_some(())

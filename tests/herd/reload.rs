@@ -64,7 +64,14 @@ fn a_lower_connection_limit_keeps_open_connections_and_a_higher_one_admits_more(
             .ask("IAMAT kiwi +1+1 1")
             .starts_with("AT ")
     );
-    assert_eq!(herd.gateway("Riley").counts().turned_away().get(), 1);
+    assert_eq!(
+        herd.gateway("Riley")
+            .counters()
+            .client_connections_rejected
+            .max_connections
+            .get(),
+        1
+    );
 }
 
 #[test]
@@ -86,9 +93,9 @@ fn access_lists_apply_to_new_connections_and_rate_limits_to_all() {
     assert!(start.elapsed() > Duration::from_millis(400));
     herd.change("Riley", |_| {});
     assert_eq!(herd.client("Riley").ask("a"), "? a");
-    let counts = herd.gateway("Riley").counts();
-    assert_eq!(counts.denied().get(), 1);
-    assert!(counts.put_off().get() > 0);
+    let counts = herd.gateway("Riley").counters();
+    assert_eq!(counts.client_connections_rejected.network.get(), 1);
+    assert!(counts.client_reads_delayed.rate_limit.get() > 0);
 }
 
 #[test]

@@ -63,7 +63,14 @@ fn without_networks_everybody_may_connect() {
     for from in [ONE, OTHER] {
         assert!(is_served(herd.clients_address("Riley"), from));
     }
-    assert_eq!(herd.gateway("Riley").counts().denied().get(), 0);
+    assert_eq!(
+        herd.gateway("Riley")
+            .counters()
+            .client_connections_rejected
+            .network
+            .get(),
+        0
+    );
 }
 
 #[test]
@@ -73,10 +80,10 @@ fn who_is_denied_is_closed_whatever_is_allowed_and_others_are_served() {
     for times in 1..=5 {
         assert!(is_served(address, ONE));
         assert!(!is_served(address, OTHER));
-        let counts = herd.gateway("Riley").counts();
-        assert_eq!(counts.denied().get(), times);
-        assert_eq!(counts.connections_ever(), times);
-        assert_eq!(counts.turned_away().get(), 0);
+        let counts = herd.gateway("Riley").counters();
+        assert_eq!(counts.client_connections_rejected.network.get(), times);
+        assert_eq!(counts.client_connections_accepted.get(), times);
+        assert_eq!(counts.client_connections_rejected.max_connections.get(), 0);
     }
 }
 
@@ -138,7 +145,14 @@ fn an_address_has_so_many_connections_and_its_place_is_free_when_one_closes() {
     assert_eq!(leaving.ask("b"), "? b");
     for times in 1..=5 {
         assert!(!is_served(address, ONE));
-        assert_eq!(herd.gateway("Riley").counts().crowded_out().get(), times);
+        assert_eq!(
+            herd.gateway("Riley")
+                .counters()
+                .client_connections_rejected
+                .per_address
+                .get(),
+            times
+        );
         assert!(is_served(address, OTHER), "another address has places");
     }
     drop(leaving);
@@ -148,7 +162,14 @@ fn an_address_has_so_many_connections_and_its_place_is_free_when_one_closes() {
         });
     }
     assert_eq!(staying.ask("a"), "? a");
-    assert_eq!(herd.gateway("Riley").counts().turned_away().get(), 0);
+    assert_eq!(
+        herd.gateway("Riley")
+            .counters()
+            .client_connections_rejected
+            .max_connections
+            .get(),
+        0
+    );
 }
 
 #[test]
@@ -215,7 +236,14 @@ fn past_its_pace_an_address_is_read_on_later_with_every_answer_in_order() {
     let took = start.elapsed();
     assert!(took >= seconds(1.5), "{took:?}");
     assert!(took < seconds(10.0), "{took:?}");
-    assert!(herd.gateway("Riley").counts().put_off().get() > 0);
+    assert!(
+        herd.gateway("Riley")
+            .counters()
+            .client_reads_delayed
+            .rate_limit
+            .get()
+            > 0
+    );
 }
 
 #[test]
@@ -329,7 +357,7 @@ fn a_client_that_is_put_off_and_leaves_gives_back_what_it_holds() {
     read_answers(&mut hasty, 0..1);
     drop(hasty);
     eventually("its connection ended", || {
-        (herd.gateway("Riley").counts().connections() == 0).then_some(())
+        (herd.gateway("Riley").counters().client_connections() == 0).then_some(())
     });
     let mut next = client(&herd, ONE);
     assert_eq!(next.ask("a"), "? a");

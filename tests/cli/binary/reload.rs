@@ -107,8 +107,11 @@ fn a_file_with_mistakes_changes_nothing_and_is_reported_as_check_does() {
     }
     site.set_config(&right);
     let config = status(&site, "Riley")["config"].clone();
-    assert_eq!(config["taken"], false, "{config}");
-    assert!(config["read_at"] != config["taken_at"], "{config}");
+    assert_eq!(config["last_reload_successful"], false, "{config}");
+    assert!(
+        config["last_reload_at"] != config["last_success_at"],
+        "{config}"
+    );
     // More than the one that the wrong file would let in.
     let mut clients = [site.client("Riley"), site.client("Riley")];
     for client in &mut clients {
@@ -119,7 +122,10 @@ fn a_file_with_mistakes_changes_nothing_and_is_reported_as_check_does() {
         );
     }
     reload(&process, ": nothing changed");
-    assert_eq!(status(&site, "Riley")["config"]["taken"], true);
+    assert_eq!(
+        status(&site, "Riley")["config"]["last_reload_successful"],
+        true
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `proxyherd status`.
 
-use proxyherd::proto::{ClientStatus, LinkStatus};
+use proxyherd::proto::{ClientLines, LinkStatus};
 
 use super::fake_server::{Behaviour, at, herd, run, run_json, seconds};
 use crate::common::{Process, eventually};
@@ -19,12 +19,13 @@ fn the_state_of_a_server_is_one_line() {
     let (site, fakes) = herd(&["Riley", "Jaquez"]);
     fakes[0].state(|state| {
         let status = &mut state.status;
-        (status.clients, status.connections) = (1_234_567, 20);
-        status.client_lines = Some(ClientStatus {
+        (status.clients, status.client_connections) = (1_234_567, 20);
+        status.client_lines = Some(ClientLines {
             accepted: 99_999,
             stale: 12,
-            refused: 3,
-            ..ClientStatus::default()
+            rejected_max_future: 1,
+            rejected_max_clients: 2,
+            ..ClientLines::default()
         });
         let mut slow = link("Jaquez");
         slow.lag = Some(prost_types::Duration {
@@ -129,9 +130,9 @@ fn a_refreshed_table_has_rates_until_ctrl_c() {
     let (site, fakes) = herd(&["Riley"]);
     let accept = |count| {
         fakes[0].state(|state| {
-            state.status.client_lines = Some(ClientStatus {
+            state.status.client_lines = Some(ClientLines {
                 accepted: count,
-                ..ClientStatus::default()
+                ..ClientLines::default()
             });
         });
     };

@@ -53,15 +53,15 @@ fn every_line_and_connection_is_counted() {
         ("proxyherd_client_reports_total{result=\"accepted\"}", 3.0),
         ("proxyherd_client_reports_total{result=\"stale\"}", 1.0),
         (
-            "proxyherd_client_reports_total{result=\"refused_max_future\"}",
+            "proxyherd_client_reports_rejected_total{reason=\"max_future\"}",
             1.0,
         ),
         (
-            "proxyherd_client_reports_total{result=\"refused_max_clients\"}",
+            "proxyherd_client_reports_rejected_total{reason=\"max_clients\"}",
             1.0,
         ),
-        ("proxyherd_client_questions_total{result=\"located\"}", 2.0),
-        ("proxyherd_client_questions_total{result=\"unknown\"}", 1.0),
+        ("proxyherd_client_queries_total{result=\"located\"}", 2.0),
+        ("proxyherd_client_queries_total{result=\"unknown\"}", 1.0),
         ("proxyherd_client_lines_malformed_total", 2.0),
         ("proxyherd_clients", 2.0),
         ("proxyherd_clients_limit", 2.0),
@@ -71,29 +71,35 @@ fn every_line_and_connection_is_counted() {
         ("proxyherd_client_connections_limit", 1.0),
         ("proxyherd_client_connections_accepted_total", 1.0),
         (
-            "proxyherd_client_connections_refused_total{reason=\"max_connections\"}",
+            "proxyherd_connections_rejected_total{port=\"clients\",reason=\"max_connections\"}",
             1.0,
         ),
         (
-            "proxyherd_client_connections_refused_total{reason=\"connections_per_address\"}",
+            "proxyherd_connections_rejected_total{port=\"clients\",reason=\"per_address\"}",
             0.0,
         ),
         (
-            "proxyherd_client_connections_refused_total{reason=\"network\"}",
+            "proxyherd_connections_rejected_total{port=\"clients\",reason=\"network\"}",
             0.0,
         ),
-        ("proxyherd_client_reads_put_off_total", 0.0),
-        ("proxyherd_client_reads_held_back_total", 0.0),
+        (
+            "proxyherd_client_reads_delayed_total{reason=\"rate_limit\"}",
+            0.0,
+        ),
+        (
+            "proxyherd_client_reads_delayed_total{reason=\"backpressure\"}",
+            0.0,
+        ),
         // With none wanted, nobody is asked.
-        ("proxyherd_places_answers_total{result=\"answered\"}", 1.0),
-        ("proxyherd_places_answers_total{result=\"failed\"}", 0.0),
-        ("proxyherd_places_seconds_count", 1.0),
+        ("proxyherd_places_queries_total{result=\"answered\"}", 1.0),
+        ("proxyherd_places_queries_total{result=\"failed\"}", 0.0),
+        ("proxyherd_places_query_seconds_count", 1.0),
         ("proxyherd_log_lines_dropped_total", 0.0),
         (
-            "proxyherd_peer_calls_refused_total{reason=\"wrong_name\"}",
+            "proxyherd_peer_calls_rejected_total{reason=\"certificate\"}",
             0.0,
         ),
-        ("proxyherd_peer_calls_refused_total{reason=\"other\"}", 0.0),
+        ("proxyherd_peer_calls_rejected_total{reason=\"other\"}", 0.0),
         ("proxyherd_draining", 0.0),
         (
             concat!(
@@ -147,7 +153,7 @@ fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
         "the question and what is behind it waited"
     );
     assert!(page.get("proxyherd_client_request_seconds_sum") >= 0.6);
-    assert!(page.get("proxyherd_places_seconds_sum") >= 0.3);
+    assert!(page.get("proxyherd_places_query_seconds_sum") >= 0.3);
 }
 
 #[test]

@@ -46,11 +46,11 @@ fn each_path_answers_and_others_say_what_there_is() {
     let web = herd.web_address("Riley");
     for (path, status, words) in [
         ("/healthz", 200, "the server runs\n"),
-        ("/readyz", 200, "the server takes clients\n"),
+        ("/readyz", 200, "the server accepts clients\n"),
         (
             "/",
             404,
-            "there is nothing here: ask for /metrics, /healthz or /readyz\n",
+            "not found: the paths are /metrics, /healthz and /readyz\n",
         ),
     ] {
         let answer = get(web, path);
@@ -86,7 +86,7 @@ fn only_get_and_head_are_answered_and_head_without_a_body() {
             "{}",
             answer.head
         );
-        assert_eq!(answer.body, "everything here is read: use GET or HEAD\n");
+        assert_eq!(answer.body, "this port is read-only: use GET or HEAD\n");
     }
 }
 
@@ -121,7 +121,7 @@ fn a_server_that_shuts_down_is_not_ready_and_still_healthy() {
     });
     assert_eq!(
         answer.body,
-        "the server shuts down and takes no more clients\n"
+        "the server shuts down and accepts no more clients\n"
     );
     assert_eq!(get(web, "/healthz").status, 200);
     let page = get(web, "/metrics").body;

@@ -60,7 +60,7 @@ fn what_goes_over_a_link_is_counted_at_both_ends() {
         jaquez.get(&format!("proxyherd_link_reports_received_total{labels}"))
     };
     assert_eq!(received("newer"), 50.0);
-    assert_eq!((received("duplicate"), received("older")), (0.0, 0.0));
+    assert_eq!((received("duplicate"), received("stale")), (0.0, 0.0));
     let to = |name: &str| riley.get(&format!("proxyherd_link_{name}{{neighbour=\"Jaquez\"}}"));
     assert!(to("batches_sent_total") >= 1.0);
     assert_eq!(to("push_seconds_count"), to("batches_sent_total"));

@@ -41,9 +41,8 @@ fn who_may_not_ask_is_closed_at_once_and_counted() {
     let mut client = Client::connect_from("127.0.0.4", herd.clients_address("Riley"));
     assert_eq!(client.ask("a"), "? a");
     let page = Page::of(web);
-    let refused = "proxyherd_web_connections_refused_total";
-    assert_eq!(page.get(&format!("{refused}{{reason=\"network\"}}")), 2.0);
-    assert_eq!(page.get(&format!("{refused}{{reason=\"limit\"}}")), 0.0);
+    assert_eq!(page.rejected("web", "network"), 2.0);
+    assert_eq!(page.rejected("web", "max_connections"), 0.0);
 }
 
 #[test]
@@ -73,14 +72,9 @@ fn clients_that_were_turned_away_or_put_off_are_counted_by_the_cause() {
         let page = Page::of(web);
         (page.get("proxyherd_client_lines_malformed_total") == 102.0).then_some(page)
     });
-    let refused = |reason| {
-        page.get(&format!(
-            "proxyherd_client_connections_refused_total{{reason=\"{reason}\"}}"
-        ))
-    };
-    assert_eq!(refused("network"), 3.0);
-    assert_eq!(refused("connections_per_address"), 1.0);
-    assert_eq!(refused("max_connections"), 0.0);
+    assert_eq!(page.rejected("clients", "network"), 3.0);
+    assert_eq!(page.rejected("clients", "per_address"), 1.0);
+    assert_eq!(page.rejected("clients", "max_connections"), 0.0);
     assert_eq!(page.get("proxyherd_client_connections_accepted_total"), 1.0);
-    assert!(page.get("proxyherd_client_reads_put_off_total") >= 1.0);
+    assert!(page.get("proxyherd_client_reads_delayed_total{reason=\"rate_limit\"}") >= 1.0);
 }

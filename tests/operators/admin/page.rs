@@ -108,6 +108,13 @@ impl Page {
         *value.unwrap_or_else(|| panic!("{series} is not among {:#?}", self.samples.keys()))
     }
 
+    /// The number of connections to a port that were rejected for a reason.
+    #[track_caller]
+    pub(crate) fn rejected(&self, port: &str, reason: &str) -> f64 {
+        let name = "proxyherd_connections_rejected_total";
+        self.get(&format!("{name}{{port=\"{port}\",reason=\"{reason}\"}}"))
+    }
+
     /// Names of series without their labels.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         let series = self.samples.keys();

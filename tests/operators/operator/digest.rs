@@ -180,7 +180,7 @@ fn what_it_can_not_do_it_says() {
     assert_invalid(ask(2, 1, 1), words);
     assert_invalid(ask(0, 0, 3), "buckets must be a power of two, at most 4096");
     assert_invalid(ask(0, 0, 8192), "buckets must be at most 4096");
-    let words = "no more than there are hashes in the range";
+    let words = "at most the number of hashes in the range";
     assert_invalid(ask(5, 7, 4), words);
     assert!(ask(5, 8, 4).is_ok());
 }

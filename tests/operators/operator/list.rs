@@ -120,6 +120,6 @@ fn a_page_of_the_longest_ids_is_cut_where_callers_would_not_take_it() {
         center: Some(Center::Point(Point::default())),
         ..NearbyRequest::default()
     };
-    let words = "ask with a lower limit";
+    let words = "use a lower limit";
     assert_refused(operator.nearby(everyone), Code::ResourceExhausted, words);
 }

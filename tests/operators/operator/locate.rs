@@ -35,10 +35,10 @@ fn what_is_not_there_and_what_is_hidden_are_told_apart() {
     now.store(110 * SECOND, SeqCst);
     assert!(operator.locate("kiwi").is_ok());
     now.store(110 * SECOND + 1, SeqCst);
-    let words = "older than expire_after, and is hidden";
+    let words = "has expired (expire_after)";
     assert_refused(operator.locate("kiwi"), Code::NotFound, words);
     for no_id in ["", "a b", &"x".repeat(256)] {
-        let words = "client must be a client's ID: 1 to 255 bytes without white space";
+        let words = "client must be a client ID: 1 to 255 bytes without white space";
         assert_invalid(operator.locate(no_id), words);
     }
 }

@@ -163,7 +163,7 @@ fn hidden_reports_are_nowhere() {
         center: Some(Center::Client("kiwi".to_owned())),
         ..NearbyRequest::default()
     };
-    assert_refused(operator.nearby(request), Code::NotFound, "is hidden");
+    assert_refused(operator.nearby(request), Code::NotFound, "has expired");
     // The clock goes back, and it is shown again.
     now.store(110 * SECOND, SeqCst);
     assert_eq!(count(), 2);

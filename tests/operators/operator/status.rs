@@ -4,6 +4,7 @@ use super::*;
 
 use proxyherd::model::address::Address;
 use proxyherd::model::networks::Network;
+use proxyherd::proto::{RejectedCalls, RejectedConnections};
 
 #[test]
 fn it_tells_what_became_of_every_line_and_of_every_link() {
@@ -39,10 +40,16 @@ fn it_tells_what_became_of_every_line_and_of_every_link() {
     assert!(!status.draining);
 
     let lines = status.client_lines.unwrap();
-    assert_eq!((lines.accepted, lines.stale, lines.refused), (2, 1, 1));
+    assert_eq!((lines.accepted, lines.stale), (2, 1));
+    let rejected = (lines.rejected_max_future, lines.rejected_max_clients);
+    assert_eq!(rejected, (1, 0));
     assert_eq!((lines.located, lines.unknown, lines.malformed), (2, 1, 1));
-    assert_eq!((status.connections, status.connections_accepted), (1, 1));
-    assert_eq!((status.connections_refused, status.calls_refused), (0, 0));
+    assert_eq!(status.client_connections, 1);
+    assert_eq!(status.client_connections_accepted, 1);
+    let rejected = status.client_connections_rejected.unwrap();
+    assert_eq!(rejected, RejectedConnections::default());
+    let rejected = status.peer_calls_rejected.unwrap();
+    assert_eq!(rejected, RejectedCalls::default());
     let places = status.places.unwrap();
     // With none wanted nobody is asked.
     assert_eq!((places.answered, places.failed), (1, 0));
@@ -61,7 +68,7 @@ fn it_tells_what_became_of_every_line_and_of_every_link() {
     let link = jaquez.link();
     assert_eq!(link.neighbour, "Riley");
     assert_eq!(link.received_newer, status.links[0].reports_sent);
-    assert_eq!((link.received_duplicate, link.received_older), (0, 0));
+    assert_eq!((link.received_duplicate, link.received_stale), (0, 0));
     assert!(link.batches_received > 0);
     assert_eq!(jaquez.status().places.unwrap().answered, 0);
 }
@@ -131,9 +138,12 @@ fn it_tells_how_many_were_turned_away_or_put_off_and_why() {
         );
     }
     let status = Operator::of(&herd, "Riley").status();
-    assert_eq!(status.connections_refused_by_address, 1);
-    assert_eq!(status.connections_refused_by_network, 2);
-    assert_eq!(status.web_connections_refused, 1);
-    assert_eq!(status.connections_refused, 0);
-    assert!(status.reads_put_off >= 1, "{status:?}");
+    let rejected = RejectedConnections {
+        network: 2,
+        per_address: 1,
+        ..RejectedConnections::default()
+    };
+    assert_eq!(status.client_connections_rejected, Some(rejected));
+    assert_eq!(status.web_connections_rejected.unwrap().network, 1);
+    assert!(status.client_reads_delayed.unwrap().rate_limit >= 1);
 }

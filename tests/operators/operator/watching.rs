@@ -151,12 +151,12 @@ fn what_it_can_not_do_it_says() {
     let operator = Operator::of(&herd, "Riley");
     let me = herd.incarnation("Riley").get();
     let refusal = |request| operator.watch(request).map(|_| ());
-    let words = "is not this life of the server";
+    let words = "is of another incarnation";
     assert_refused(refusal(behind(me ^ 1, 0)), Code::OutOfRange, words);
-    let words = "resume.sequence was never reached: this server has come to 0";
+    let words = "resume.sequence is greater than the last sequence number, 0";
     assert_refused(refusal(behind(me, 1)), Code::OutOfRange, words);
     let no_id = Some(Filter::Client("a b".to_owned()));
-    assert_invalid(refusal(present(no_id)), "client must be a client's ID");
+    assert_invalid(refusal(present(no_id)), "client must be a client ID");
     let circle = |latitude, radius_meters| {
         let center = Point {
             latitude,
@@ -168,7 +168,7 @@ fn what_it_can_not_do_it_says() {
         })))
     };
     for radius in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let words = "circle.radius_meters must be a number of metres, more than 0";
+        let words = "circle.radius_meters must be a number of metres greater than 0";
         assert_invalid(refusal(circle(0.0, radius)), words);
     }
     let words = "circle.center must have a latitude from -90 to 90";
@@ -191,7 +191,7 @@ fn watchers_are_limited_in_number_and_make_room_when_they_leave() {
     let mut watches: Vec<_> = (0..32).map(|_| one.watch_all().0).collect();
     watches.extend((0..32).map(|_| other.watch_all().0));
     let late = other.watch(WatchRequest::default()).map(|_| ());
-    let words = "64 watchers are here already";
+    let words = "this server has 64 watches, the maximum";
     assert_refused(late, Code::ResourceExhausted, words);
     // They take no place of other calls.
     assert_eq!(one.status().name, "Riley");

@@ -196,8 +196,8 @@ fn networks_and_the_limit_for_each_address_are_judged_before_tls_and_for_both_po
     let start = Instant::now();
     let mut denied = Client::connect_from("127.0.0.2", secure);
     assert_eq!(denied.rest_until_cut(), b"");
-    let counts = herd.gateway("Riley").counts();
-    assert_eq!(counts.denied().get(), 1);
+    let counts = herd.gateway("Riley").counters();
+    assert_eq!(counts.client_connections_rejected.network.get(), 1);
 
     let mut served = client(&herd, &pki);
     assert_eq!(ask(&mut served, "one"), "? one\n");
@@ -205,7 +205,7 @@ fn networks_and_the_limit_for_each_address_are_judged_before_tls_and_for_both_po
     let mut third = Client::connect(secure);
     assert_eq!(third.rest_until_cut(), b"");
     assert_eq!(Client::connect(plain).rest_until_cut(), b"");
-    assert_eq!(counts.crowded_out().get(), 2);
+    assert_eq!(counts.client_connections_rejected.per_address.get(), 2);
     let mut other = Client::connect_from("127.0.0.3", plain);
     assert_eq!(other.ask("two"), "? two");
     assert!(

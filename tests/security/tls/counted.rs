@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proxyherd::model::address::Address;
 use proxyherd::proto::operator_client::OperatorClient;
-use proxyherd::proto::{GetStatusRequest, GetStatusResponse, RefusedConnections};
+use proxyherd::proto::{GetStatusRequest, GetStatusResponse, RejectedConnections};
 use proxyherd::tls::Pair;
 
 use super::herd;
@@ -65,26 +65,26 @@ impl Counting {
     /// Waits until just these were counted, on the peer port or on that for
     /// clients with TLS, where GetStatus tells and where /metrics does.
     #[track_caller]
-    fn await_counts(&self, port: &str, expected: RefusedConnections) {
+    fn await_counts(&self, port: &str, expected: RejectedConnections) {
         eventually(&format!("{port} has {expected:?}"), || {
             let status = self.status();
             let told = match port {
-                "peers" => status.peer_connections_refused,
-                _ => status.client_tls_refused,
+                "peers" => status.peer_connections_rejected,
+                _ => status.client_connections_rejected,
             };
             (told == Some(expected)).then_some(())
         });
         let page = self.metrics();
         for (reason, count) in [
             ("no_certificate", expected.no_certificate),
-            ("foreign_ca", expected.foreign_ca),
+            ("untrusted_ca", expected.untrusted_ca),
             ("expired", expected.expired),
             ("plaintext", expected.plaintext),
             ("own_certificate", expected.own_certificate),
             ("other", expected.other),
         ] {
             let series = format!(
-                "proxyherd_connections_refused_total{{port=\"{port}\",reason=\"{reason}\"}} {count}\n"
+                "proxyherd_connections_rejected_total{{port=\"{port}\",reason=\"{reason}\"}} {count}\n"
             );
             assert!(page.contains(&series), "{series}{page}");
         }
@@ -108,7 +108,7 @@ fn each_kind_of_refusal_at_the_peer_port_is_counted_as_such() {
     let (pki, foreign) = (&counting.pki, Pki::new());
     let (ca, riley) = (pki.path("ca.pem"), "riley.test.proxyherd");
     let call = |ca: &Path, own: Option<&Pair>| call_as(counting.peers(), ca, own, riley);
-    counting.await_counts("peers", RefusedConnections::default());
+    counting.await_counts("peers", RejectedConnections::default());
 
     call(&ca, None).err().unwrap();
     for _ in 0..2 {
@@ -132,16 +132,17 @@ fn each_kind_of_refusal_at_the_peer_port_is_counted_as_such() {
     drop(TcpStream::connect(counting.peers()).unwrap());
     counting.await_counts(
         "peers",
-        RefusedConnections {
+        RejectedConnections {
             no_certificate: 1,
-            foreign_ca: 2,
+            untrusted_ca: 2,
             expired: 3,
             plaintext: 4,
             own_certificate: 5,
             other: 6,
+            ..RejectedConnections::default()
         },
     );
-    counting.await_counts("clients_tls", RefusedConnections::default());
+    counting.await_counts("clients", RejectedConnections::default());
 }
 
 #[test]
@@ -158,15 +159,15 @@ fn each_kind_of_refusal_at_the_port_for_clients_is_counted_as_such() {
         say(counting.clients(), NO_HANDSHAKE);
     }
     counting.await_counts(
-        "clients_tls",
-        RefusedConnections {
+        "clients",
+        RejectedConnections {
             plaintext: 1,
             own_certificate: 2,
             other: 3,
-            ..RefusedConnections::default()
+            ..RejectedConnections::default()
         },
     );
-    counting.await_counts("peers", RefusedConnections::default());
+    counting.await_counts("peers", RejectedConnections::default());
 }
 
 #[test]
@@ -187,10 +188,11 @@ fn calls_by_a_certificate_for_somebody_else_are_counted_as_such() {
     wrong.receiver = "Campbell".to_owned();
     call(server("Jaquez", "test")).greet(&wrong).unwrap_err();
     let status = counting.status();
-    assert_eq!((status.calls_refused, status.calls_refused_by_name), (3, 2));
+    let rejected = status.peer_calls_rejected.unwrap();
+    assert_eq!((rejected.certificate, rejected.other), (2, 1));
     let page = counting.metrics();
-    for series in ["{reason=\"wrong_name\"} 2\n", "{reason=\"other\"} 1\n"] {
-        let series = format!("proxyherd_peer_calls_refused_total{series}");
+    for series in ["{reason=\"certificate\"} 2\n", "{reason=\"other\"} 1\n"] {
+        let series = format!("proxyherd_peer_calls_rejected_total{series}");
         assert!(page.contains(&series), "{page}");
     }
 }

@@ -110,10 +110,10 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
     let own = ["certs/operators/alice.pem", "certs/operators/alice.key"];
     let status = ["status", "--json", "--certificate", own[0], "--key", own[1]];
     let status = done(Process::run(&mut site.command(&status)));
-    assert!(status.contains("peer_connections_refused"), "{status}");
+    assert!(status.contains("peer_connections_rejected"), "{status}");
     let page = metrics(web);
     assert!(
-        page.contains("proxyherd_connections_refused_total"),
+        page.contains("proxyherd_connections_rejected_total"),
         "{page}"
     );
     let checked = done(Process::run(&mut site.command(&["check"])));

@@ -92,8 +92,9 @@ fn a_link_ends_when_the_neighbours_certificate_expires_and_comes_back_with_anoth
     let refused = two
         .herd
         .gateway("Lasting-1")
-        .counts()
-        .peers_refused()
+        .counters()
+        .peer_connections_rejected
+        .tls
         .clone();
     assert!(
         refused

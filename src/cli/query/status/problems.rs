@@ -67,7 +67,8 @@ fn of_server(server: &ServerStatus) -> Vec<Problem> {
     if status.draining {
         problems.push(Problem::failure(&status.name, "is shutting down"));
     }
-    if status.config.as_ref().is_some_and(|config| !config.taken) {
+    let reload = status.config.as_ref();
+    if reload.is_some_and(|reload| !reload.last_reload_successful) {
         let description = "the last reload of its config failed; its log has the cause";
         problems.push(Problem::caution(&status.name, description));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::proto::{ClientStatus, GetStatusResponse, as_seconds};
+use crate::proto::{GetStatusResponse, as_seconds};
 use crate::table::{Left, Right, TextTable};
 
 use super::super::format;
@@ -68,7 +68,7 @@ fn row(server: &ServerStatus, earlier: Option<Earlier<'_>>) -> Vec<String> {
         status.name.clone(),
         uptime(status),
         format::short(status.clients as f64),
-        format::short(status.connections as f64),
+        format::short(status.client_connections as f64),
         accepted,
         stale,
         rejected,
@@ -88,13 +88,9 @@ fn uptime(status: &GetStatusResponse) -> String {
 /// round.
 fn line_counts(status: &GetStatusResponse, earlier: Option<Earlier<'_>>) -> [String; 3] {
     let counts = |status: &GetStatusResponse| {
-        let ClientStatus {
-            accepted,
-            stale,
-            refused,
-            ..
-        } = status.client_lines.unwrap_or_default();
-        [accepted, stale, refused]
+        let lines = status.client_lines.unwrap_or_default();
+        let rejected = lines.rejected_max_future + lines.rejected_max_clients;
+        [lines.accepted, lines.stale, rejected]
     };
     let now = counts(status);
     let Some(Earlier {

@@ -1,0 +1,152 @@
+//! The state of a server as one message, which status, JSON and metrics are read from.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::log::Log;
+use crate::model::name::Name;
+use crate::model::timestamp::UnixNanos;
+use crate::places::Places;
+use crate::proto::time::{duration, timestamp};
+use crate::proto::{ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus};
+use crate::replication::NeighbourId;
+use crate::replication::feed_reader::FeedReader;
+
+use super::{Gateway, ReloadOutcome};
+
+/// Everything that the state of a server is read from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct StatusSource {
+    gateway: Arc<Gateway>,
+    places: Places,
+    log: Log,
+    /// Maximum number of client connections.
+    max_connections: watch::Receiver<usize>,
+    started: Instant,
+    started_at: UnixNanos,
+}
+
+impl StatusSource {
+    /// Describes a server that starts now and counts its queries of places in `places`.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        places: Places,
+        log: Log,
+        max_connections: watch::Receiver<usize>,
+    ) -> Self {
+        Self {
+            started: Instant::now(),
+            started_at: gateway.clock().now(),
+            gateway,
+            places,
+            log,
+            max_connections,
+        }
+    }
+
+    /// Returns the gateway of the server.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Returns the places provider of the server.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Returns the current state.
+    pub fn read(&self) -> GetStatusResponse {
+        let gateway = &self.gateway;
+        let replica = gateway.replica();
+        let (identity, store) = (replica.identity(), replica.store());
+        let links = replica.neighbours();
+        GetStatusResponse {
+            name: identity.name.to_string(),
+            herd: identity.herd.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            incarnation: identity.incarnation.get(),
+            started_at: Some(timestamp(self.started_at.0)),
+            uptime: Some(duration(self.started.elapsed())),
+            now: Some(timestamp(gateway.clock().now().0)),
+            draining: gateway.links().is_closing(),
+            config: Some(config_status(gateway.reloads().last())),
+            log_lines_dropped: self.log.dropped(),
+            expire_after: replica.expire_after().map(duration),
+            clients: store.clients() as u64,
+            clients_limit: gateway.max_clients() as u64,
+            feed_entries: store.feed_entries() as u64,
+            last_sequence: store.last(),
+            client_connections_limit: *self.max_connections.borrow() as u64,
+            places: Some(places_status(&self.places)),
+            links: links
+                .map(|(id, name)| gateway.link_status(id, name))
+                .collect(),
+            ..gateway.counters().read()
+        }
+    }
+}
+
+fn config_status(last: ReloadOutcome) -> ConfigStatus {
+    ConfigStatus {
+        last_reload_successful: last.is_successful,
+        last_reload_at: Some(timestamp(last.at.0)),
+        last_success_at: Some(timestamp(last.success_at.0)),
+    }
+}
+
+fn places_status(places: &Places) -> PlacesStatus {
+    PlacesStatus {
+        provider: places.provider().to_owned(),
+        answered: places.counters().answered(),
+        failed: places.counters().failed(),
+    }
+}
+
+impl Gateway {
+    fn link_status(&self, neighbour: NeighbourId, name: &Name) -> LinkStatus {
+        let (state, traffic) = (
+            self.links().state(neighbour),
+            self.links().traffic(neighbour),
+        );
+        let (lag_reports, lag) = self.lag(state.cursor);
+        LinkStatus {
+            neighbour: name.to_string(),
+            up: state.is_up,
+            since: Some(timestamp(state.since.0)),
+            state_changes: state.changes,
+            reason: state.reason,
+            cursor: state.cursor,
+            lag_reports,
+            lag: lag.map(duration),
+            last_round_trip: traffic.last_round_trip().map(duration),
+            ..traffic.counters.read()
+        }
+    }
+
+    /// Returns the maximum number of changes after the cursor, and the age of the oldest of them
+    /// that is not replaced.
+    fn lag(&self, cursor: u64) -> (u64, Option<Duration>) {
+        let store = self.replica.store();
+        let changes = store.last().saturating_sub(cursor);
+        if changes == 0 {
+            return (0, None);
+        }
+        let mut learned_at = None;
+        FeedReader::after(cursor).read(store, usize::MAX, |_, stored| {
+            learned_at = Some(stored.receipt().at);
+            ControlFlow::Break(())
+        });
+        // The feed holds each client once.
+        let reports = changes.min(store.clients() as u64);
+        let age = |at: UnixNanos| {
+            // Zero if the clock went back.
+            let nanos = self.clock.now().0.saturating_sub(at.0);
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+        };
+        (reports, learned_at.map(age))
+    }
+}
