@@ -26,6 +26,9 @@ pub type Topology<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
 /// A herd of one server.
 pub const ALONE: Topology<'static> = (&["Riley"], &[]);
 
+/// A herd of two linked servers.
+pub const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+
 /// The herd of the shipped config.
 pub const CLASSIC: Topology<'static> = (
     &["Riley", "Jaquez", "Juzang", "Campbell", "Bernard"],

@@ -11,6 +11,7 @@ mod clock;
 mod earth;
 mod fake;
 mod herd;
+mod http;
 mod pki;
 mod places;
 mod proc;
@@ -26,7 +27,8 @@ pub use client::{Client, dial_from};
 pub use clock::ManualClock;
 pub use earth::haversine;
 pub use fake::{Fake, Manner, Pushed};
-pub use herd::{ALONE, CLASSIC, Herd, Topology};
+pub use herd::{ALONE, CLASSIC, Herd, PAIR, Topology};
+pub use http::{HttpResponse, http_connect, http_get, http_send};
 pub use pki::{
     Pki, call_as, certificates, client_config, days, operator, reach, server, server_config,
 };

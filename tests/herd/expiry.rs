@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::{ALONE, Client, Herd, ManualClock, Site, Topology, eventually};
+use crate::common::{ALONE, Client, Herd, ManualClock, PAIR, Site, Topology, eventually};
 use proxyherd::log::Log;
-
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
 const HOUR: i64 = 60 * 60;
 const DAY: i64 = 24 * HOUR;

@@ -6,14 +6,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::common::{ALONE, Herd, LIMIT, Life, Mode, Stranger, Topology};
+use crate::common::{ALONE, Herd, LIMIT, Life, Mode, PAIR, Stranger, Topology};
 use crate::load::ClientLoad;
 use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
 use proxyherd::model::networks::Network;
 use proxyherd::server::ServerPlan;
-
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
 const TRIANGLE: Topology<'static> = (
     &["Riley", "Jaquez", "Juzang"],

@@ -1,5 +1,4 @@
-//! What operators and monitoring read of a server: the Operator service and the
-//! web port.
+//! The `Operator` service and the web port of a server.
 
 // A test may panic.
 #![allow(clippy::unwrap_used)]
@@ -7,5 +6,5 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod admin;
 mod operator;
+mod web;

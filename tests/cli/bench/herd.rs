@@ -1,9 +1,7 @@
 //! `proxyherd bench` against servers of this program.
 
 use super::{assert_code, parse};
-use crate::common::{CLASSIC, Process, Site, Topology};
-
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+use crate::common::{CLASSIC, PAIR, Process, Site};
 
 /// The keys of all latencies.
 const LATENCY_KEYS: [&str; 8] = ["count", "min", "mean", "p50", "p90", "p99", "p999", "max"];

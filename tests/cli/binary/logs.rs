@@ -6,9 +6,8 @@ use tokio::runtime::Builder;
 use tonic::transport::Endpoint;
 
 use super::T;
-use crate::common::{Client, Process, Site, Topology, eventually};
+use crate::common::{Client, PAIR, Process, Site, Topology, eventually};
 
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
 /// Returns a log line without its time.

@@ -3,9 +3,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 
-use crate::common::{CLASSIC, Ended, Process, Site, Topology, loopback};
-
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
+use crate::common::{CLASSIC, Ended, PAIR, Process, Site, loopback};
 
 /// Checks that the program printed an error, on standard error only, and did nothing.
 /// Returns the error.

@@ -5,10 +5,9 @@ use std::fs;
 use serde_json::Value;
 
 use super::T;
-use crate::common::{Process, Site, Topology, eventually, free_ports, loopback};
+use crate::common::{PAIR, Process, Site, Topology, eventually, free_ports, loopback};
 
 const ALONE: Topology<'static> = (&["Riley"], &[]);
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 /// Two servers without a link.
 const UNLINKED: Topology<'static> = (&["Riley", "Jaquez"], &[]);
 

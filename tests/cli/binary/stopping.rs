@@ -7,9 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::T;
-use crate::common::{CLASSIC, Client, Ended, LIMIT, Process, Site, Topology, eventually};
+use crate::common::{CLASSIC, Client, Ended, LIMIT, PAIR, Process, Site, Topology, eventually};
 
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
 /// A pair of servers in a process each, linked.

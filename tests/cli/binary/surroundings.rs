@@ -8,9 +8,8 @@ use tokio::net::unix::pipe::Sender;
 use tokio::runtime::Builder;
 
 use super::T;
-use crate::common::{CLASSIC, Process, Site, Topology};
+use crate::common::{CLASSIC, PAIR, Process, Site, Topology};
 
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
 const LOG: &str = "logs/Riley.log";

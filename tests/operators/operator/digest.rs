@@ -1,10 +1,10 @@
-//! Sums that are equal where servers hold the same, and find out where they do
-//! not.
+//! Digests: servers with the same reports have the same sums, and narrower ranges find what
+//! differs.
 
 use super::*;
 use twox_hash::XxHash3_128;
 
-/// The sum, worked out from what the server says to clients.
+/// Computes the sum from the server's AT lines.
 fn expected<'a>(herd: &Herd, clients: impl Iterator<Item = &'a String>) -> (u64, u128) {
     let mut sum = (0, 0u128);
     for client in clients {
@@ -21,7 +21,7 @@ fn sum_of(bucket: &Bucket) -> (u64, u128) {
 }
 
 #[test]
-fn it_is_the_sum_over_at_lines_in_buckets_by_hash() {
+fn a_bucket_has_the_sum_over_the_at_lines_of_its_hashes() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let empty = operator.buckets(0, 0, 0);
@@ -62,7 +62,7 @@ fn it_is_the_sum_over_at_lines_in_buckets_by_hash() {
 }
 
 #[test]
-fn servers_that_hold_the_same_have_equal_digests_after_a_load_everywhere() {
+fn servers_have_equal_digests_after_concurrent_load_on_all_of_them() {
     let herd = Herd::start(CLASSIC);
     let operators: Vec<_> = CLASSIC
         .0
@@ -78,7 +78,7 @@ fn servers_that_hold_the_same_have_equal_digests_after_a_load_everywhere() {
             let (mut client, lines) = (herd.client(name), lines(server));
             scope.spawn(move || tell_all(&mut client, &lines));
         }
-        // Asked in the middle of it, so that they keep up in pieces.
+        // Queried during the load, so that the digests are built in steps.
         for operator in operators.iter().cycle().take(50) {
             operator.buckets(0, 0, 4096);
         }
@@ -95,7 +95,7 @@ fn servers_that_hold_the_same_have_equal_digests_after_a_load_everywhere() {
 }
 
 #[test]
-fn servers_that_differ_in_one_report_differ_there_and_narrowing_finds_it() {
+fn narrower_ranges_find_the_reports_in_which_servers_differ() {
     let herd = Herd::start(PAIR);
     let ids: Vec<String> = (0..3000).map(|n| format!("client-{n}")).collect();
     let lines: Vec<_> = ids.iter().map(|id| format!("IAMAT {id} +1+1 5")).collect();
@@ -108,7 +108,7 @@ fn servers_that_differ_in_one_report_differ_there_and_narrowing_finds_it() {
         both.filter_map(|(ours, theirs)| (ours != theirs).then_some(ours))
             .collect()
     };
-    eventually("they agree", || {
+    eventually("the digests are equal", || {
         differing(0, 0, 4096).is_empty().then_some(())
     });
     herd.set_link("Riley", "Jaquez", Mode::Cut);
@@ -137,13 +137,13 @@ fn servers_that_differ_in_one_report_differ_there_and_narrowing_finds_it() {
     let expected = ["client-1234", "only-here"].map(str::to_owned);
     assert_eq!(found, BTreeSet::from(expected));
     herd.set_link("Riley", "Jaquez", Mode::Pass);
-    eventually("they agree again", || {
+    eventually("the digests are equal again", || {
         differing(0, 0, 1).is_empty().then_some(())
     });
 }
 
 #[test]
-fn hidden_reports_are_left_out_at_the_very_moment() {
+fn a_report_leaves_the_sums_the_nanosecond_it_expires() {
     let (herd, now) = forgetful();
     let operator = Operator::of(&herd, "Riley");
     let mut client = herd.client("Riley");
@@ -160,13 +160,13 @@ fn hidden_reports_are_left_out_at_the_very_moment() {
     now.store(110 * SECOND + SECOND / 2 + 1, SeqCst);
     assert_eq!(whole(), of(&["plum"]));
     now.store(110 * SECOND, SeqCst);
-    assert_eq!(whole(), both, "the clock went back");
+    assert_eq!(whole(), both, "the clock was set back");
     now.store(120 * SECOND, SeqCst);
     assert_eq!(whole(), (0, 0));
 }
 
 #[test]
-fn what_it_can_not_do_it_says() {
+fn an_invalid_request_is_rejected_with_its_cause() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let ask = |first_hash, last_hash, buckets| {
@@ -176,11 +176,11 @@ fn what_it_can_not_do_it_says() {
             buckets,
         })
     };
-    let words = "first_hash must not be greater than last_hash";
-    assert_invalid(ask(2, 1, 1), words);
+    let message = "first_hash must not be greater than last_hash";
+    assert_invalid(ask(2, 1, 1), message);
     assert_invalid(ask(0, 0, 3), "buckets must be a power of two, at most 4096");
     assert_invalid(ask(0, 0, 8192), "buckets must be at most 4096");
-    let words = "at most the number of hashes in the range";
-    assert_invalid(ask(5, 7, 4), words);
+    let message = "at most the number of hashes in the range";
+    assert_invalid(ask(5, 7, 4), message);
     assert!(ask(5, 8, 4).is_ok());
 }

@@ -1,4 +1,4 @@
-//! Pages of clients.
+//! Lists of clients, in pages.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn pages(operator: &Operator, request: &ListClientsRequest) -> Vec<Vec<String>> 
 }
 
 #[test]
-fn pages_hold_each_client_once_in_order_by_prefix_and_by_hash() {
+fn pages_have_each_client_once_in_order_and_filter_by_prefix_and_hash() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let everything = ListClientsRequest::default();
@@ -61,7 +61,7 @@ fn pages_hold_each_client_once_in_order_by_prefix_and_by_hash() {
 }
 
 #[test]
-fn hidden_reports_are_not_listed() {
+fn expired_reports_are_not_listed() {
     let (herd, now) = forgetful();
     herd.client("Riley").ask("IAMAT kiwi +1+1 100");
     let operator = Operator::of(&herd, "Riley");
@@ -78,7 +78,7 @@ fn hidden_reports_are_not_listed() {
 }
 
 #[test]
-fn what_it_can_not_do_it_says() {
+fn an_invalid_request_is_rejected_with_its_cause() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let ask = |request| operator.list(request);
@@ -99,7 +99,7 @@ fn what_it_can_not_do_it_says() {
 }
 
 #[test]
-fn a_page_of_the_longest_ids_is_cut_where_callers_would_not_take_it() {
+fn a_page_of_the_longest_ids_is_limited_in_bytes() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let id = |n: usize| format!("{n:0>255}");
@@ -120,6 +120,6 @@ fn a_page_of_the_longest_ids_is_cut_where_callers_would_not_take_it() {
         center: Some(Center::Point(Point::default())),
         ..NearbyRequest::default()
     };
-    let words = "use a lower limit";
-    assert_refused(operator.nearby(everyone), Code::ResourceExhausted, words);
+    let message = "use a lower limit";
+    assert_refused(operator.nearby(everyone), Code::ResourceExhausted, message);
 }

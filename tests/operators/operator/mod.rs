@@ -1,21 +1,21 @@
-//! What operators are told by a server, over real gRPC: every call, every
-//! refusal with its words, and that watching slows nobody.
+//! The calls of the `Operator` service over gRPC: results, rejections with their messages, and
+//! that watches delay nobody.
 
-mod asker;
+mod caller;
 mod digest;
 mod list;
 mod locate;
 mod nearby;
 mod status;
-mod watching;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use crate::common::{ALONE, CLASSIC, Client, Herd, Mode, Topology, eventually};
-use asker::{Operator, Watch};
+use crate::common::{ALONE, CLASSIC, Client, Herd, LIMIT, Mode, PAIR, eventually};
+use caller::{Operator, Watch};
 use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
 use proxyherd::model::timestamp::UnixNanos;
@@ -27,8 +27,6 @@ use proxyherd::proto::{
 };
 use proxyherd::queries::digest::client_hash;
 use tonic::{Code, Status};
-
-const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -46,7 +44,7 @@ fn pair(client: &str, position: &str) -> (String, String) {
 }
 
 fn nanos(span: Option<prost_types::Duration>) -> i64 {
-    let span = span.expect("it is told");
+    let span = span.expect("a duration");
     span.seconds * SECOND + i64::from(span.nanos)
 }
 
@@ -62,7 +60,7 @@ fn assert_invalid<T: std::fmt::Debug>(answer: Result<T, Status>, words: &str) {
     assert_refused(answer, Code::InvalidArgument, words);
 }
 
-/// Sends lines, a few hundred at a time, and reads their answers.
+/// Sends IAMATs, a few hundred at a time, and reads their replies.
 fn tell_all(client: &mut Client, lines: &[String]) {
     for some in lines.chunks(200) {
         client.send(format!("{}\n", some.join("\n")));
@@ -72,7 +70,7 @@ fn tell_all(client: &mut Client, lines: &[String]) {
     }
 }
 
-/// A server whose clock the test sets, and which hides reports after ten seconds.
+/// Starts a server with `expire_after` of ten seconds, and a clock that the test sets.
 fn forgetful() -> (Herd, Arc<AtomicI64>) {
     let after = Some(Duration::from_secs(10));
     let mut herd = Herd::new(ALONE).adjust(move |plan| plan.gateway.expire_after = after);

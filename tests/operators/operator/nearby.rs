@@ -1,10 +1,9 @@
-//! Which clients are near, held against a formula that shares nothing with the
-//! index.
+//! Nearby clients, compared with the haversine formula, which is independent of the index.
 
 use super::*;
 use crate::common::haversine;
 
-/// Clients everywhere, many of them where things go wrong.
+/// Clients all over the earth, many of them near the poles and the antimeridian.
 fn everywhere() -> BTreeMap<String, (f64, f64)> {
     let mut state = 7u64;
     let mut draw = move |bound: f64| {
@@ -57,8 +56,7 @@ fn check(
     from: (f64, f64),
     (radius, limit): (f64, u32),
 ) {
-    // Both ways of measuring are off by less than this, in metres, but near
-    // the other side of the earth.
+    // The errors of both formulas are less than this in metres, except near the antipode.
     const OFF: f64 = 1e-3;
     let found = operator.nearby(near(from, radius, limit)).unwrap();
     let reach = if radius == 0.0 { f64::INFINITY } else { radius };
@@ -87,7 +85,7 @@ fn check(
 }
 
 #[test]
-fn it_agrees_with_haversine_everywhere_and_keeps_up() {
+fn nearby_agrees_with_haversine_everywhere_while_clients_move() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let mut client = herd.client("Riley");
@@ -102,7 +100,7 @@ fn it_agrees_with_haversine_everywhere_and_keeps_up() {
         (34.06893, -118.445127),
     ];
     for time in 1..4 {
-        // All move at first, then some.
+        // All clients move at first, then some.
         let moved = clients.iter_mut().enumerate();
         let moved = moved.filter(|(n, _)| time == 1 || n % 7 == 0);
         let lines: Vec<_> = moved
@@ -123,7 +121,7 @@ fn it_agrees_with_haversine_everywhere_and_keeps_up() {
 }
 
 #[test]
-fn near_a_client_is_everyone_but_itself_and_of_two_as_far_the_first_by_id() {
+fn a_client_is_not_near_itself_and_equal_distances_are_ordered_by_id() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let mut client = herd.client("Riley");
@@ -143,14 +141,14 @@ fn near_a_client_is_everyone_but_itself_and_of_two_as_far_the_first_by_id() {
     };
     assert_eq!(me(0.0, 0), ["a", "b", "c", "d", "far"]);
     assert_eq!(me(0.0, 2), ["a", "b"]);
-    // A degree along the equator, and a tenth of a millimetre less.
+    // One degree along the equator, and 0.1 mm less.
     let degree = haversine((0.0, 0.0), (0.0, 1.0));
     assert_eq!(me(degree, 0), ["a", "b", "c", "d", "far"]);
     assert_eq!(me(degree - 1e-4, 0), ["a", "b", "c", "d"]);
 }
 
 #[test]
-fn hidden_reports_are_nowhere() {
+fn expired_reports_are_not_near_anything() {
     let (herd, now) = forgetful();
     let operator = Operator::of(&herd, "Riley");
     herd.client("Riley").ask("IAMAT kiwi +1+1 100");
@@ -164,13 +162,13 @@ fn hidden_reports_are_nowhere() {
         ..NearbyRequest::default()
     };
     assert_refused(operator.nearby(request), Code::NotFound, "has expired");
-    // The clock goes back, and it is shown again.
+    // The clock is set back, and the report is valid again.
     now.store(110 * SECOND, SeqCst);
     assert_eq!(count(), 2);
 }
 
 #[test]
-fn what_it_can_not_do_it_says() {
+fn an_invalid_request_is_rejected_with_its_cause() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let origin = (0.0, 0.0);

@@ -1,4 +1,4 @@
-//! How a server is, as it tells it.
+//! The status of a server.
 
 use super::*;
 
@@ -7,7 +7,7 @@ use proxyherd::model::networks::Network;
 use proxyherd::proto::{RejectedCalls, RejectedConnections};
 
 #[test]
-fn it_tells_what_became_of_every_line_and_of_every_link() {
+fn lines_and_links_are_counted() {
     let herd = Herd::start(PAIR);
     let operator = Operator::of(&herd, "Riley");
     let mut client = herd.client("Riley");
@@ -25,12 +25,16 @@ fn it_tells_what_became_of_every_line_and_of_every_link() {
     client.send("WHATSAT kiwi 1 1\nWHATSAT kiwi 1 0\n");
     client.places();
     client.places();
-    let status = eventually("the lines are counted and the report is there", || {
-        let status = operator.status();
-        let lines = status.client_lines.unwrap();
-        let is_there = status.links[0].lag_reports == 0 && status.links[0].reports_sent > 0;
-        (is_there && lines.located == 2).then_some(status)
-    });
+    let status = eventually(
+        "the lines are counted and the report is acknowledged",
+        || {
+            let status = operator.status();
+            let lines = status.client_lines.unwrap();
+            let is_acknowledged =
+                status.links[0].lag_reports == 0 && status.links[0].reports_sent > 0;
+            (is_acknowledged && lines.located == 2).then_some(status)
+        },
+    );
     assert_eq!((&*status.name, &*status.herd), ("Riley", "test"));
     assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(status.incarnation, herd.incarnation("Riley").get());
@@ -51,7 +55,7 @@ fn it_tells_what_became_of_every_line_and_of_every_link() {
     let rejected = status.peer_calls_rejected.unwrap();
     assert_eq!(rejected, RejectedCalls::default());
     let places = status.places.unwrap();
-    // With none wanted nobody is asked.
+    // A WHATSAT for 0 places queries no provider.
     assert_eq!((places.answered, places.failed), (1, 0));
     assert_eq!(places.provider, "custom");
 
@@ -74,7 +78,7 @@ fn it_tells_what_became_of_every_line_and_of_every_link() {
 }
 
 #[test]
-fn lag_is_told_while_a_neighbour_is_stalled_and_ends_when_it_is_not() {
+fn lag_is_shown_while_a_neighbour_is_stalled_and_ends_afterwards() {
     let herd = Herd::start(PAIR);
     let operator = Operator::of(&herd, "Riley");
     herd.set_link("Riley", "Jaquez", Mode::Stall);
@@ -90,20 +94,20 @@ fn lag_is_told_while_a_neighbour_is_stalled_and_ends_when_it_is_not() {
         let is_down = !link.up && !link.reason.is_empty() && link.calls_failed > 0;
         (is_down && nanos(link.lag) > lag + SECOND / 10).then_some(())
     });
-    // However often one client reports, it is one report that is missing.
+    // Only the newest report of each client is missing, however often it reports.
     for time in 2..50 {
         client.ask(&format!("IAMAT a +1+1 {time}"));
     }
     assert_eq!(operator.link().lag_reports, 3);
     herd.set_link("Riley", "Jaquez", Mode::Pass);
-    eventually("there is no lag any more", || {
+    eventually("there is no lag", || {
         let link = operator.link();
         (link.up && link.lag_reports == 0 && link.lag.is_none()).then_some(())
     });
 }
 
 #[test]
-fn a_hidden_report_counts_among_the_clients_still() {
+fn clients_includes_expired_reports() {
     let (herd, now) = forgetful();
     herd.client("Riley").ask("IAMAT kiwi +1+1 100");
     now.store(200 * SECOND, SeqCst);
@@ -114,7 +118,7 @@ fn a_hidden_report_counts_among_the_clients_still() {
 }
 
 #[test]
-fn it_tells_how_many_were_turned_away_or_put_off_and_why() {
+fn rejected_connections_and_delayed_reads_are_counted_by_reason() {
     let herd = Herd::new(ALONE)
         .adjust(|plan| {
             plan.bind_web = Some(Address::parse("127.0.0.1:0").unwrap());

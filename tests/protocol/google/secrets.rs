@@ -2,8 +2,6 @@
 
 use std::env::VarError;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use proxyherd::places::google;
 use proxyherd::proto::GetStatusRequest;
@@ -11,7 +9,7 @@ use proxyherd::proto::operator_client::OperatorClient;
 
 use super::provider::{Provider, Treatment};
 use super::{KEY, KEY_IN_URLS, T, UCLA, json_of, new, old, places_at, status_of};
-use crate::common::{ALONE, LIMIT, Process, Site, Stranger, free_ports, loopback};
+use crate::common::{ALONE, Process, Site, Stranger, free_ports, http_get, loopback};
 
 /// A name that is nowhere but in the provider's answers.
 const PLACE: &str = "Zum-goldenen-Hirschen";
@@ -133,14 +131,10 @@ fn status(site: &Site) -> String {
     status
 }
 
-/// What monitoring reads.
+/// Returns the metrics page.
 fn metrics(web: u16) -> String {
-    let mut stream = TcpStream::connect(loopback(web)).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    assert!(page.contains("proxyherd_places_answers_total"), "{page}");
+    let page = http_get(loopback(web), "/metrics").body;
+    assert!(page.contains("proxyherd_places_queries_total"), "{page}");
     page
 }
 

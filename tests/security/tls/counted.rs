@@ -11,7 +11,9 @@ use proxyherd::proto::{GetStatusRequest, GetStatusResponse, RejectedConnections}
 use proxyherd::tls::Pair;
 
 use super::herd;
-use crate::common::{Herd, LIMIT, Life, Pki, call_as, days, eventually, operator, server};
+use crate::common::{
+    Herd, LIMIT, Life, Pki, call_as, days, eventually, http_get, operator, server,
+};
 
 /// A server by TLS, and what asks it how it is.
 struct Counting {
@@ -54,12 +56,7 @@ impl Counting {
     }
 
     fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(self.herd.web_address("Riley")).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        page
+        http_get(self.herd.web_address("Riley"), "/metrics").body
     }
 
     /// Waits until just these were counted, on the peer port or on that for

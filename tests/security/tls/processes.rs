@@ -4,12 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::common::{
-    CLASSIC, Ended, Pki, Process, Site, Topology, call_as, certificates, loopback,
+    CLASSIC, Ended, PAIR, Pki, Process, Site, Topology, call_as, certificates, loopback,
 };
 use proxyherd::tls::Pair;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-
-pub(crate) const PAIR: Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
 pub(crate) const SECURITY: &str = "[security]\nca = \"certs/ca.pem\"\n\
     certificate = \"certs/servers/{name}.pem\"\nkey = \"certs/servers/{name}.key\"\n";

@@ -3,8 +3,6 @@
 
 use std::fmt::Debug;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 
 use proxyherd::config::Config;
@@ -13,8 +11,8 @@ use proxyherd::tls::{Credentials, Files, Pair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::processes::{PAIR, SECURITY, certs, done};
-use crate::common::{LIMIT, Process, Site, eventually, free_ports, loopback, server};
+use super::processes::{SECURITY, certs, done};
+use crate::common::{PAIR, Process, Site, eventually, free_ports, http_get, loopback, server};
 
 const KEYS: [&str; 4] = [
     "certs/ca.key",
@@ -86,15 +84,6 @@ fn site(web: u16) -> Site {
     site
 }
 
-fn metrics(web: u16) -> String {
-    let mut stream = TcpStream::connect(loopback(web)).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    page
-}
-
 #[test]
 fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
     let web = free_ports(1)[0];
@@ -111,7 +100,7 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
     let status = ["status", "--json", "--certificate", own[0], "--key", own[1]];
     let status = done(Process::run(&mut site.command(&status)));
     assert!(status.contains("peer_connections_rejected"), "{status}");
-    let page = metrics(web);
+    let page = http_get(loopback(web), "/metrics").body;
     assert!(
         page.contains("proxyherd_connections_rejected_total"),
         "{page}"

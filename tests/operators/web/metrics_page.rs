@@ -1,33 +1,34 @@
-//! A page of `/metrics`, read by rules as strict as the format has them.
+//! A page of `/metrics`, parsed by the rules and conventions of the format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use super::http::get;
+use crate::common::http_get;
 
-/// All series of one answer.
+/// A metrics page.
 #[derive(Debug)]
-pub(crate) struct Page {
-    /// What each family is.
+pub(crate) struct MetricsPage {
+    /// The kind of each family.
     pub(crate) kinds: BTreeMap<String, String>,
-    /// By name and labels, as they stand.
+    /// By name and labels, as in the text.
     samples: BTreeMap<String, f64>,
 }
 
-impl Page {
+impl MetricsPage {
+    /// Gets the page of a server.
     pub(crate) fn of(address: SocketAddr) -> Self {
-        let answer = get(address, "/metrics");
-        assert_eq!(answer.status, 200);
-        Self::parse(&answer.body)
+        let response = http_get(address, "/metrics");
+        assert_eq!(response.status, 200);
+        Self::parse(&response.body)
     }
 
-    /// Fails on whatever breaks the format or its customs.
+    /// Parses a page. Panics if it breaks the format or its conventions.
     pub(crate) fn parse(text: &str) -> Self {
         let mut page = Self {
             kinds: BTreeMap::new(),
             samples: BTreeMap::new(),
         };
-        assert!(text.ends_with('\n'), "the last line ends");
+        assert!(text.ends_with('\n'), "the last line is terminated");
         let (mut helped, mut family) = (String::new(), String::new());
         for line in text.lines() {
             if let Some(help) = line.strip_prefix("# HELP ") {
@@ -36,10 +37,10 @@ impl Page {
                 helped = name.to_owned();
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').expect(line);
-                assert_eq!(name, helped, "help and type stand together");
+                assert_eq!(name, helped, "the type follows the help");
                 check_name(name, kind);
-                let before = page.kinds.insert(name.to_owned(), kind.to_owned());
-                assert_eq!(before, None, "{name} stands in one piece");
+                let previous = page.kinds.insert(name.to_owned(), kind.to_owned());
+                assert_eq!(previous, None, "{name} is one family");
                 family = name.to_owned();
             } else {
                 page.sample(line, &family);
@@ -63,11 +64,11 @@ impl Page {
         }
         let value: f64 = value.parse().expect(line);
         assert!(value.is_finite() && value >= 0.0, "{line}");
-        let before = self.samples.insert(series.to_owned(), value);
-        assert_eq!(before, None, "{series} stands once");
+        let previous = self.samples.insert(series.to_owned(), value);
+        assert_eq!(previous, None, "{series} occurs once");
     }
 
-    /// Buckets grow to the count, and a sum is there.
+    /// Checks that buckets are cumulative and end with the count, and that there is a sum.
     fn check_histograms(&self) {
         let histograms = self.kinds.iter().filter(|(_, kind)| *kind == "histogram");
         for (name, _) in histograms {
@@ -82,7 +83,7 @@ impl Page {
                 let others = others.trim_end_matches(',').to_owned();
                 by_labels.entry(others).or_default().push((bound, value));
             }
-            // A server alone has no links.
+            // A server without neighbours has no links.
             let has_some = !by_labels.is_empty() || name.contains("_link_");
             assert!(has_some, "{name} has buckets");
             for (labels, mut buckets) in by_labels {
@@ -101,33 +102,33 @@ impl Page {
         }
     }
 
-    /// The value of a series, written as it stands in the page.
+    /// Returns the value of a series, written as in the page.
     #[track_caller]
     pub(crate) fn get(&self, series: &str) -> f64 {
         let value = self.samples.get(series);
         *value.unwrap_or_else(|| panic!("{series} is not among {:#?}", self.samples.keys()))
     }
 
-    /// The number of connections to a port that were rejected for a reason.
+    /// Returns the number of connections to a port that were rejected for a reason.
     #[track_caller]
     pub(crate) fn rejected(&self, port: &str, reason: &str) -> f64 {
         let name = "proxyherd_connections_rejected_total";
         self.get(&format!("{name}{{port=\"{port}\",reason=\"{reason}\"}}"))
     }
 
-    /// Names of series without their labels.
+    /// Returns the names of series, without labels.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         let series = self.samples.keys();
         series.map(|s| s.split('{').next().unwrap()).collect()
     }
 
-    /// All series, with their labels.
+    /// Returns all series, with labels.
     pub(crate) fn series(&self) -> impl Iterator<Item = &str> {
         self.samples.keys().map(String::as_str)
     }
 }
 
-/// A name says whose it is, and its end what is counted, by custom.
+/// Checks that a name has the prefix of the program and the suffix of its kind.
 fn check_name(name: &str, kind: &str) {
     let lower = |b: u8| b.is_ascii_lowercase() || b == b'_';
     assert!(
@@ -141,18 +142,19 @@ fn check_name(name: &str, kind: &str) {
     }
 }
 
+/// Checks that labels are well-formed.
 fn check_labels(labels: &str) {
     let inner = labels.strip_prefix('{').and_then(|l| l.strip_suffix('}'));
     let mut rest = inner.expect(labels);
     loop {
         let (name, value) = rest.split_once("=\"").expect(labels);
         assert!(name.bytes().all(|b| b.is_ascii_lowercase()), "{labels}");
-        let (value, behind) = value.split_once('"').expect(labels);
-        // Nothing in a herd's names needs to be escaped.
+        let (value, after) = value.split_once('"').expect(labels);
+        // Names of servers need no escaping.
         assert!(!value.contains('\\'), "{labels}");
-        if behind.is_empty() {
+        if after.is_empty() {
             return;
         }
-        rest = behind.strip_prefix(',').expect(labels);
+        rest = after.strip_prefix(',').expect(labels);
     }
 }

@@ -1,23 +1,23 @@
-//! Who may ask at the web port, and how those are told that a server turned
-//! away.
+//! Networks that may connect to the web port, and counts of rejected connections.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use proxyherd::model::networks::Network;
 
-use super::page::Page;
-use super::{ALONE, tell};
-use crate::common::{Client, Herd, dial_from, eventually};
+use super::metrics_page::MetricsPage;
+use super::with_web;
+use crate::common::{ALONE, Client, Herd, dial_from, eventually};
 
-/// What a scraper from there gets; empty where it is closed.
+/// Requests `/healthz` from a local address. Returns the response, empty if the connection is
+/// closed.
 fn scrape(address: SocketAddr, from: &str) -> String {
     let mut stream = dial_from(from, address).unwrap();
-    let mut answer = String::new();
-    // Fails where the server has closed already.
+    let mut response = String::new();
+    // Fails if the server has already closed the connection.
     let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-    let _ = stream.read_to_string(&mut answer);
-    answer
+    let _ = stream.read_to_string(&mut response);
+    response
 }
 
 fn network(text: &str) -> Vec<Network> {
@@ -25,10 +25,10 @@ fn network(text: &str) -> Vec<Network> {
 }
 
 #[test]
-fn who_may_not_ask_is_closed_at_once_and_counted() {
+fn connections_from_denied_networks_are_closed_and_counted() {
     let herd = Herd::new(ALONE)
         .adjust(|plan| {
-            tell(plan);
+            with_web(plan);
             plan.web.networks.allow = network("127.0.0.0/30");
             plan.web.networks.deny = network("127.0.0.2");
         })
@@ -37,19 +37,19 @@ fn who_may_not_ask_is_closed_at_once_and_counted() {
     assert!(scrape(web, "127.0.0.3").starts_with("HTTP/1.1 200 OK"));
     assert_eq!(scrape(web, "127.0.0.2"), "");
     assert_eq!(scrape(web, "127.0.0.4"), "");
-    // Its clients may come from anywhere.
+    // The networks of [web] do not apply to clients.
     let mut client = Client::connect_from("127.0.0.4", herd.clients_address("Riley"));
     assert_eq!(client.ask("a"), "? a");
-    let page = Page::of(web);
+    let page = MetricsPage::of(web);
     assert_eq!(page.rejected("web", "network"), 2.0);
     assert_eq!(page.rejected("web", "max_connections"), 0.0);
 }
 
 #[test]
-fn clients_that_were_turned_away_or_put_off_are_counted_by_the_cause() {
+fn rejected_connections_and_delayed_reads_of_clients_are_counted_by_reason() {
     let herd = Herd::new(ALONE)
         .adjust(|plan| {
-            tell(plan);
+            with_web(plan);
             plan.clients.networks.deny = network("127.0.0.2");
             plan.clients.connections_per_address = Some(1);
             plan.clients.commands_per_second = Some(100);
@@ -68,8 +68,8 @@ fn clients_that_were_turned_away_or_put_off_are_counted_by_the_cause() {
             b""
         );
     }
-    let page = eventually("all is counted", || {
-        let page = Page::of(web);
+    let page = eventually("all lines are counted", || {
+        let page = MetricsPage::of(web);
         (page.get("proxyherd_client_lines_malformed_total") == 102.0).then_some(page)
     });
     assert_eq!(page.rejected("clients", "network"), 3.0);

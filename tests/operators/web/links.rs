@@ -1,19 +1,19 @@
-//! What is told of links: up and down, lag, what went over them, duplicates.
+//! Metrics of links: state, lag, traffic, duplicates.
 
-use super::page::Page;
-use super::{PAIR, herd};
-use crate::common::{Mode, Topology, eventually};
+use super::herd;
+use super::metrics_page::MetricsPage;
+use crate::common::{Mode, PAIR, Topology, eventually};
 
 const TRIANGLE: Topology<'static> = (&["A", "B", "C"], &[("A", "B"), ("B", "C"), ("C", "A")]);
 
 #[test]
-fn a_link_that_is_down_and_its_lag_are_told() {
+fn a_link_that_is_down_and_its_lag_are_shown() {
     let herd = herd(PAIR);
     let web = herd.web_address("Riley");
-    let of = |page: &Page, name: &str| {
+    let of = |page: &MetricsPage, name: &str| {
         page.get(&format!("proxyherd_link_{name}{{neighbour=\"Jaquez\"}}"))
     };
-    let up = Page::of(web);
+    let up = MetricsPage::of(web);
     assert_eq!(of(&up, "up"), 1.0);
     assert_eq!(of(&up, "state_changes_total"), 1.0);
     assert_eq!((of(&up, "lag_reports"), of(&up, "lag_seconds")), (0.0, 0.0));
@@ -24,19 +24,21 @@ fn a_link_that_is_down_and_its_lag_are_told() {
         client.ask(line);
     }
     let down = eventually("the link is down", || {
-        let page = Page::of(web);
+        let page = MetricsPage::of(web);
         (of(&page, "up") == 0.0).then_some(page)
     });
     assert_eq!(of(&down, "state_changes_total"), 2.0);
     assert_eq!(of(&down, "lag_reports"), 2.0);
     assert!(of(&down, "lag_seconds") > 0.0);
     assert!(of(&down, "calls_failed_total") > 0.0);
-    let later = Page::of(web);
-    assert!(of(&later, "lag_seconds") > of(&down, "lag_seconds"));
+    eventually("the lag grows", || {
+        let later = MetricsPage::of(web);
+        (of(&later, "lag_seconds") > of(&down, "lag_seconds")).then_some(())
+    });
 
     herd.set_link("Riley", "Jaquez", Mode::Pass);
-    let page = eventually("the link is up, and nothing lacks", || {
-        let page = Page::of(web);
+    let page = eventually("the link is up and has no lag", || {
+        let page = MetricsPage::of(web);
         (of(&page, "up") == 1.0 && of(&page, "lag_reports") == 0.0).then_some(page)
     });
     assert_eq!(of(&page, "lag_seconds"), 0.0);
@@ -44,16 +46,16 @@ fn a_link_that_is_down_and_its_lag_are_told() {
 }
 
 #[test]
-fn what_goes_over_a_link_is_counted_at_both_ends() {
+fn traffic_of_a_link_is_counted_at_both_ends() {
     let herd = herd(PAIR);
     let mut client = herd.client("Riley");
     for i in 0..50 {
         client.ask(&format!("IAMAT client-{i} +1+1 1"));
     }
-    let (riley, jaquez) = eventually("all are there", || {
-        let riley = Page::of(herd.web_address("Riley"));
+    let (riley, jaquez) = eventually("all reports are acknowledged", || {
+        let riley = MetricsPage::of(herd.web_address("Riley"));
         let sent = riley.get("proxyherd_link_reports_sent_total{neighbour=\"Jaquez\"}");
-        (sent == 50.0).then(|| (riley, Page::of(herd.web_address("Jaquez"))))
+        (sent == 50.0).then(|| (riley, MetricsPage::of(herd.web_address("Jaquez"))))
     });
     let received = |result: &str| {
         let labels = format!("{{neighbour=\"Riley\",result=\"{result}\"}}");
@@ -69,10 +71,10 @@ fn what_goes_over_a_link_is_counted_at_both_ends() {
 }
 
 #[test]
-fn duplicates_are_counted_where_reports_go_round() {
+fn duplicates_are_counted_in_a_ring() {
     let herd = herd(TRIANGLE);
     for round in 1..=20 {
-        // Both neighbours of A have it from A, and pass it on to each other.
+        // Both neighbours of A receive the report from A and push it to each other.
         let mut client = herd.client("A");
         client.ask(&format!("IAMAT kiwi +1+1 {round}"));
         herd.await_everywhere("kiwi", "+1+1");
@@ -80,7 +82,7 @@ fn duplicates_are_counted_where_reports_go_round() {
     let received = |result: &str| {
         let mut sum = 0.0;
         for server in ["A", "B", "C"] {
-            let page = Page::of(herd.web_address(server));
+            let page = MetricsPage::of(herd.web_address(server));
             let series: Vec<_> = page.series().map(str::to_owned).collect();
             let is_it = |s: &&String| {
                 s.starts_with("proxyherd_link_reports_received_total")
@@ -94,7 +96,7 @@ fn duplicates_are_counted_where_reports_go_round() {
         }
         sum
     };
-    eventually("reports came twice, and the flood has ended", || {
+    eventually("some reports are duplicates", || {
         let (newer, duplicate) = (received("newer"), received("duplicate"));
         (newer > 0.0 && duplicate > 0.0).then_some(())
     });

@@ -1,4 +1,4 @@
-//! Whoever asks a server as operators do.
+//! A caller of the `Operator` service.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 use super::place_of;
 use crate::common::{Herd, Stranger};
 
-/// Somebody who runs a herd, and asks one server.
+/// A caller of one server.
 pub(crate) struct Operator {
     pub(crate) stranger: Stranger,
     pub(crate) client: OperatorClient<tonic::transport::Channel>,
@@ -32,7 +32,7 @@ impl Operator {
         answer.unwrap().into_inner()
     }
 
-    /// The server's link to its only neighbour.
+    /// Returns the server's link to its only neighbour.
     pub(crate) fn link(&self) -> LinkStatus {
         self.status().links.pop().unwrap()
     }
@@ -82,7 +82,7 @@ impl Operator {
         })
     }
 
-    /// A watch that is told all that comes from now on.
+    /// Watches all changes from now on. Returns also the first response.
     pub(crate) fn watch_all(&self) -> (Watch<'_>, WatchResponse) {
         let mut watch = self.watch(WatchRequest::default()).unwrap();
         let first = watch.next();
@@ -91,6 +91,7 @@ impl Operator {
     }
 }
 
+/// The stream of a watch.
 pub(crate) struct Watch<'a> {
     pub(crate) stranger: &'a Stranger,
     pub(crate) stream: Streaming<WatchResponse>,
@@ -102,25 +103,26 @@ impl Watch<'_> {
     }
 
     pub(crate) fn next(&mut self) -> WatchResponse {
-        self.try_next().unwrap().expect("the watch goes on")
+        self.try_next().unwrap().expect("the watch continues")
     }
 
-    /// The next reports, up to and with so many, as (client, position).
-    pub(crate) fn reports(&mut self, many: usize) -> Vec<(String, String)> {
+    /// Reads responses until they have at least `count` reports. Returns the client and position of
+    /// each.
+    pub(crate) fn reports(&mut self, count: usize) -> Vec<(String, String)> {
         let mut reports = Vec::new();
-        while reports.len() < many {
+        while reports.len() < count {
             reports.extend(self.next().reports.iter().map(place_of));
         }
         reports
     }
 
-    /// Nothing comes for a while.
+    /// Asserts that no response arrives for a while.
     pub(crate) fn assert_silent(&mut self) {
         let limit = Duration::from_millis(150);
-        let told = self.stranger.runtime.block_on(async {
+        let received = self.stranger.runtime.block_on(async {
             let message = self.stream.message();
             tokio::time::timeout(limit, message).await
         });
-        assert!(told.is_err(), "{told:?}");
+        assert!(received.is_err(), "{received:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! That the numbers are those of what was done.
+//! Each counter counts what it describes.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use proxyherd::log::Log;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Places, PlacesResponse};
 
-use super::page::Page;
-use super::{ALONE, herd, tell};
-use crate::common::{Herd, cpu_time, eventually};
+use super::metrics_page::MetricsPage;
+use super::{herd, with_web};
+use crate::common::{ALONE, Herd, cpu_time, eventually};
 
 #[test]
 fn every_line_and_connection_is_counted() {
     let start = 1_700_000_000_500_000_000;
     let mut herd = Herd::new(ALONE).adjust(|plan| {
-        tell(plan);
+        with_web(plan);
         plan.gateway.max_clients = 2;
         plan.clients.max_connections = 1;
     });
     herd.launch_with("Riley", Clock::new(move || UnixNanos(start)), Log::off());
     let web = herd.web_address("Riley");
-    let before = Page::of(web);
+    let before = MetricsPage::of(web);
     assert_eq!(before.get("proxyherd_client_request_seconds_count"), 0.0);
     assert_eq!(before.get("proxyherd_start_time_seconds"), 1_700_000_000.5);
     assert_eq!(before.get("proxyherd_client_connections"), 0.0);
@@ -43,9 +43,9 @@ fn every_line_and_connection_is_counted() {
     client.send("WHATSAT a 1 1\nWHATSAT a 1 0\n");
     client.places();
     client.places();
-    assert_eq!(herd.client("Riley").rest(), b"", "one too many");
+    assert_eq!(herd.client("Riley").rest(), b"", "above max_connections");
     let page = eventually("all lines are counted", || {
-        let page = Page::of(web);
+        let page = MetricsPage::of(web);
         let count = page.get("proxyherd_client_request_seconds_count");
         (count == 11.0).then_some(page)
     });
@@ -90,7 +90,7 @@ fn every_line_and_connection_is_counted() {
             "proxyherd_client_reads_delayed_total{reason=\"backpressure\"}",
             0.0,
         ),
-        // With none wanted, nobody is asked.
+        // A WHATSAT for 0 places queries no provider.
         ("proxyherd_places_queries_total{result=\"answered\"}", 1.0),
         ("proxyherd_places_queries_total{result=\"failed\"}", 0.0),
         ("proxyherd_places_query_seconds_count", 1.0),
@@ -113,14 +113,14 @@ fn every_line_and_connection_is_counted() {
         assert_eq!(page.get(series), value, "{series}");
     }
     drop(client);
-    eventually("the client has left", || {
-        let page = Page::of(web);
+    eventually("the connection is closed", || {
+        let page = MetricsPage::of(web);
         (page.get("proxyherd_client_connections") == 0.0).then_some(())
     });
 }
 
 #[test]
-fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
+fn a_query_and_the_lines_after_it_wait_for_its_places() {
     let wait = Duration::from_millis(300);
     let slow = move |_| async move {
         tokio::time::sleep(wait).await;
@@ -129,17 +129,17 @@ fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
     let places = Places::new(slow, Duration::from_secs(10));
     let herd = Herd::new(ALONE)
         .with_places(places)
-        .adjust(tell)
+        .adjust(with_web)
         .launch_all();
     let web = herd.web_address("Riley");
     let mut client = herd.client("Riley");
     client.ask("IAMAT kiwi +1+1 1");
-    client.send("before\nWHATSAT kiwi 1 1\nbehind\n");
+    client.send("before\nWHATSAT kiwi 1 1\nafter\n");
     client.text();
     client.places();
     client.text();
     let page = eventually("all lines are counted", || {
-        let page = Page::of(web);
+        let page = MetricsPage::of(web);
         (page.get("proxyherd_client_request_seconds_count") == 4.0).then_some(page)
     });
     let below = |bound: &str| {
@@ -147,32 +147,32 @@ fn a_question_takes_as_long_as_its_places_and_so_does_what_is_behind_it() {
             "proxyherd_client_request_seconds_bucket{{le=\"{bound}\"}}"
         ))
     };
-    assert!(below("0.25") >= 1.0, "those before it went at once");
     assert!(
-        below("0.25") <= 2.0,
-        "the question and what is behind it waited"
+        below("0.25") >= 1.0,
+        "the lines before the query are answered at once"
     );
+    assert!(below("0.25") <= 2.0, "the query and the line after it wait");
     assert!(page.get("proxyherd_client_request_seconds_sum") >= 0.6);
     assert!(page.get("proxyherd_places_query_seconds_sum") >= 0.3);
 }
 
 #[test]
-fn what_the_system_knows_of_the_process_is_told_where_it_does() {
+fn resources_of_the_process_are_shown_on_systems_that_report_them() {
     let herd = herd(ALONE);
     let web = herd.web_address("Riley");
     if cpu_time(std::process::id()).is_none() {
-        let page = Page::of(web);
+        let page = MetricsPage::of(web);
         assert!(!page.names().iter().any(|name| name.contains("_process_")));
         return;
     }
-    // The system counts in hundredths of a second, and a new process has none.
-    let (page, told) = eventually("it has worked for a moment", || {
-        let page = Page::of(web);
-        let told = page.get("proxyherd_process_cpu_seconds_total");
-        (told > 0.0).then_some((page, told))
+    // The system counts hundredths of a second; a new process may have none.
+    let (page, shown) = eventually("the process has used CPU time", || {
+        let page = MetricsPage::of(web);
+        let shown = page.get("proxyherd_process_cpu_seconds_total");
+        (shown > 0.0).then_some((page, shown))
     });
     let time = cpu_time(std::process::id()).unwrap();
-    assert!(told <= time.as_secs_f64(), "{told} {time:?}");
+    assert!(shown <= time.as_secs_f64(), "{shown} {time:?}");
     let memory = page.get("proxyherd_process_resident_memory_bytes");
     assert!((1e6..1e11).contains(&memory), "{memory}");
     let files = page.get("proxyherd_process_open_files");

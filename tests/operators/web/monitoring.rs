@@ -1,17 +1,17 @@
-//! That the rules and the dashboard of `config/` ask for what there is.
+//! The alert rules and the dashboard in `config/` use metrics that exist.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::herd;
-use super::page::Page;
+use super::metrics_page::MetricsPage;
 use crate::common::CLASSIC;
 
 const ALERTS: &str = include_str!("../../../config/alerts.yml");
 const DASHBOARD: &str = include_str!("../../../config/grafana.json");
 
-/// All words of a text that begin as our series do.
+/// Returns the names of this program's metrics in a text.
 fn series(text: &str) -> BTreeSet<&str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let words = text.split(|c| !is_part(c));
@@ -21,27 +21,27 @@ fn series(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_series_that_rules_and_panels_ask_for_is_there() {
+fn every_metric_of_the_rules_and_panels_exists() {
     let herd = herd(CLASSIC);
-    let page = Page::of(herd.web_address("Riley"));
-    let there = page.names();
+    let page = MetricsPage::of(herd.web_address("Riley"));
+    let exposed = page.names();
     let linux = cfg!(target_os = "linux");
-    let is_told = |name: &str| linux || !name.contains("_process_");
+    let is_exposed = |name: &str| linux || !name.contains("_process_");
     for (file, text) in [("alerts.yml", ALERTS), ("grafana.json", DASHBOARD)] {
-        let asked = series(text);
-        assert!(asked.len() >= 8, "{file}: {asked:?}");
-        let missing: Vec<_> = asked
+        let used = series(text);
+        assert!(used.len() >= 8, "{file}: {used:?}");
+        let missing: Vec<_> = used
             .iter()
-            .filter(|name| is_told(name) && !there.contains(**name))
+            .filter(|name| is_exposed(name) && !exposed.contains(**name))
             .collect();
-        assert!(missing.is_empty(), "{file} asks for {missing:?}");
+        assert!(missing.is_empty(), "{file} uses {missing:?}");
     }
 }
 
 #[test]
 fn the_dashboard_shows_every_family() {
     let herd = herd(CLASSIC);
-    let page = Page::of(herd.web_address("Riley"));
+    let page = MetricsPage::of(herd.web_address("Riley"));
     let shown = series(DASHBOARD);
     let is_shown = |family: &&String| shown.iter().any(|name| name.starts_with(family.as_str()));
     let hidden: Vec<_> = page.kinds.keys().filter(|f| !is_shown(f)).collect();
@@ -49,7 +49,7 @@ fn the_dashboard_shows_every_family() {
 }
 
 #[test]
-fn the_dashboard_is_whole() {
+fn every_panel_has_a_description_and_selects_the_job() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut ids = BTreeSet::new();
@@ -66,19 +66,19 @@ fn the_dashboard_is_whole() {
         let targets = panel["targets"].as_array().unwrap();
         assert!(!targets.is_empty(), "{title}");
         for target in targets {
-            let asked = target["expr"].as_str().unwrap();
-            assert!(asked.contains("$job"), "{title}: {asked}");
+            let used = target["expr"].as_str().unwrap();
+            assert!(used.contains("$job"), "{title}: {used}");
         }
     }
     assert!(panels.len() > 10);
 }
 
 #[test]
-fn every_alert_says_what_it_is_and_what_to_do() {
+fn every_alert_has_a_summary_and_says_what_to_do() {
     let mut names = BTreeSet::new();
     for alert in ALERTS.split("- alert: ").skip(1) {
         let name = alert.lines().next().unwrap();
-        assert!(names.insert(name), "{name} stands twice");
+        assert!(names.insert(name), "{name} occurs twice");
         for key in ["expr:", "for:", "severity:", "summary:", "description:"] {
             assert!(alert.contains(key), "{name} has no {key}");
         }
