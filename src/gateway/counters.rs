@@ -243,7 +243,8 @@ pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
     ),
     Metric::gauge(
         "proxyherd_client_connections_limit",
-        "Maximum number of client connections (max_connections, or less if the system permits few open files).",
+        "Maximum number of client connections (max_connections, or less if the system permits few \
+         open files).",
         One(|server| server.client_connections_limit as f64),
     ),
     Metric::counter(
@@ -276,7 +277,8 @@ pub const CONFIG_METRICS: &[Metric<ConfigStatus>] = &[
 pub const CLIENT_LINE_METRICS: &[Metric<ClientLines>] = &[
     Metric::counter(
         "proxyherd_client_reports_total",
-        "IAMAT lines that were answered: accepted, or stale if the server held the same or a newer report.",
+        "IAMAT lines that were answered: accepted, or stale if the server held the same or a \
+         newer report.",
         By(
             "result",
             &[
@@ -317,7 +319,8 @@ pub const CLIENT_LINE_METRICS: &[Metric<ClientLines>] = &[
 /// Metrics of delayed reads.
 pub const DELAYED_READ_METRICS: &[Metric<DelayedReads>] = &[Metric::counter(
     "proxyherd_client_reads_delayed_total",
-    "Delayed reads of client connections: rate_limit (commands_per_second), or backpressure while the server is overloaded and a neighbour lags (target_lag).",
+    "Delayed reads of client connections: rate_limit (commands_per_second), or backpressure while \
+     the server is overloaded and a neighbour lags (target_lag).",
     By(
         "reason",
         &[
@@ -330,7 +333,8 @@ pub const DELAYED_READ_METRICS: &[Metric<DelayedReads>] = &[Metric::counter(
 /// Metrics of rejected connections, for each port.
 pub const REJECTED_CONNECTION_METRICS: &[Metric<RejectedConnections>] = &[Metric::counter(
     "proxyherd_connections_rejected_total",
-    "Connections that were rejected, or ended by TLS, by port and reason. own_certificate: the other end did not accept the certificate of this server.",
+    "Connections that were rejected, or ended by TLS, by port and reason. own_certificate: the \
+     other end did not accept the certificate of this server.",
     By(
         "reason",
         &[
@@ -350,7 +354,8 @@ pub const REJECTED_CONNECTION_METRICS: &[Metric<RejectedConnections>] = &[Metric
 /// Metrics of rejected calls.
 pub const REJECTED_CALL_METRICS: &[Metric<RejectedCalls>] = &[Metric::counter(
     "proxyherd_peer_calls_rejected_total",
-    "Rejected greetings and pushes, and other calls that a certificate does not permit: certificate, if it names nobody who may make the call, or other.",
+    "Rejected greetings and pushes, and other calls that a certificate does not permit: \
+     certificate, if it names nobody who may make the call, or other.",
     By(
         "reason",
         &[
@@ -374,7 +379,8 @@ pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
     ),
     Metric::gauge(
         "proxyherd_link_lag_reports",
-        "Maximum number of reports that the neighbour has not acknowledged: some may have come from it.",
+        "Maximum number of reports that the neighbour has not acknowledged: some may have come \
+         from it.",
         One(|link| link.lag_reports as f64),
     ),
     Metric::gauge(

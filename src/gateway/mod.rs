@@ -1,7 +1,7 @@
 //! What the edges of one server share: its replica, clock, links, counters and status.
 //!
-//! Clients speak lines of text, servers speak gRPC, and neither edge depends on the other. Both hand
-//! reports to the gateway, which merges them into the replica and wakes the links.
+//! Clients speak lines of text, servers speak gRPC, and neither edge depends on the other. Both
+//! pass reports to the gateway, which merges them into the replica and wakes the links.
 //!
 //! | file | contents |
 //! |---|---|

@@ -152,10 +152,10 @@ fn without_web_in_the_config_no_server_has_a_web_port() {
         site
     };
     let (_site, process) = Site::start(make, |site| site.run(&["up"]));
-    let told = format!(", web on 127.0.0.1:{}\n", ports[0]);
+    let expected = format!(", web on 127.0.0.1:{}\n", ports[0]);
     let stdout = process.stdout();
     assert_eq!(stdout.matches("web").count(), 1, "{stdout}");
-    assert!(stdout.contains(&told), "{stdout}");
+    assert!(stdout.contains(&expected), "{stdout}");
     let page = http_get(loopback(ports[0]), "/metrics").body;
     assert!(page.contains("proxyherd_info{herd=\"test\",name=\"Riley\","));
 }
@@ -169,6 +169,6 @@ fn a_web_port_in_use_stops_the_start() {
     site.set_config(&site.config().replacen("[[servers]]\n", &web, 1));
     let ended = Process::run(&mut site.command(&["up"]));
     assert!(!ended.status.success());
-    let told = format!("cannot bind 127.0.0.1:{port}: Address already in use");
-    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    let expected = format!("cannot bind 127.0.0.1:{port}: Address already in use");
+    assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
 }

@@ -44,8 +44,8 @@ fn the_dashboard_shows_every_family() {
     let page = MetricsPage::of(herd.web_address("Riley"));
     let shown = series(DASHBOARD);
     let is_shown = |family: &&String| shown.iter().any(|name| name.starts_with(family.as_str()));
-    let hidden: Vec<_> = page.kinds.keys().filter(|f| !is_shown(f)).collect();
-    assert!(hidden.is_empty(), "no panel shows {hidden:?}");
+    let missing: Vec<_> = page.kinds.keys().filter(|f| !is_shown(f)).collect();
+    assert!(missing.is_empty(), "no panel shows {missing:?}");
 }
 
 #[test]
