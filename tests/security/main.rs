@@ -1,4 +1,4 @@
-//! TLS, callers that are no neighbours, and input from outside.
+//! Tests of TLS, of callers that are not neighbours, and of untrusted input.
 
 // A test may panic.
 #![allow(clippy::unwrap_used)]

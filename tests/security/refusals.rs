@@ -1,5 +1,4 @@
-//! What is written of calls that were refused: each kind of refusal, and no
-//! flood of them.
+//! Log lines of refused calls: each kind of refusal is logged, and a flood of them is rate limited.
 
 use std::path::Path;
 use std::time::Instant;
@@ -19,7 +18,7 @@ fn refusals(dir: &Path) -> Vec<String> {
 
 // A process has one log of events.
 #[test]
-fn a_refusal_is_written_once_and_a_flood_of_them_is_counted() {
+fn refused_calls_are_logged_once_a_second_with_the_number_of_suppressed_ones() {
     alone(|| {
         let dir = tempfile::tempdir().unwrap();
         let settings = log::LogSettings {
@@ -58,7 +57,7 @@ fn a_refusal_is_written_once_and_a_flood_of_them_is_counted() {
         });
         assert!(last.ends_with(" before this one)"), "{last}");
 
-        // What is refused before anyone looks at what it says is written too.
+        // Calls that are refused before their message is read are logged too.
         await_refusal(&log, dir.path(), "a greeting from 127.0.0.1:", || {
             stranger.send("Greet", &[0xff; 32]).unwrap_err();
         });
@@ -78,11 +77,11 @@ fn a_refusal_is_written_once_and_a_flood_of_them_is_counted() {
     });
 }
 
-/// Waits until a refusal that `refuse` brings about is written with these words.
+/// Repeats `refuse` until a new line of a refused call contains `words`, and returns it.
 #[track_caller]
 fn await_refusal(log: &Log, dir: &Path, words: &str, mut refuse: impl FnMut()) -> String {
     let before = refusals(dir).len();
-    eventually(&format!("a refusal is written: {words}"), || {
+    eventually(&format!("a refused call is logged: {words}"), || {
         refuse();
         assert!(log.flush());
         let mut new = refusals(dir).into_iter().skip(before);

@@ -1,8 +1,8 @@
-//! What fuzzing found, each by what was wrong.
+//! Defects that fuzzing found, one test for each.
 
 use super::checks;
 
-/// What every push begins with: who sends it to whom.
+/// The start of every push: herd, sender and both incarnations.
 const HEADER: &[u8] = b"\n\x04test\x12\x06Jaquez\x19\x0b\0\0\0\0\0\0\0!\x07\0\0\0\0\0\0\0";
 
 /// A report without its length.
@@ -13,14 +13,14 @@ fn push_with_report(report: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_field_number_past_29_bits_was_taken() {
+fn a_field_number_beyond_29_bits_is_rejected() {
     let key = b"\x80\x80\x80\x80\x10\0";
     checks::push::check(&[HEADER, key].concat());
     checks::push::check(&push_with_report(&[REPORT, key].concat()));
 }
 
 #[test]
-fn a_group_of_a_later_version_was_refused_and_not_skipped() {
+fn an_unknown_group_is_skipped_and_a_broken_one_rejected() {
     for group in [
         &b"\x83\x01\x84\x01"[..],
         b"\x83\x01\x08\x05\x12\x02hi\x93\x01\x94\x01\x84\x01",
@@ -28,19 +28,19 @@ fn a_group_of_a_later_version_was_refused_and_not_skipped() {
         checks::push::check(&[HEADER, group].concat());
         checks::push::check(&push_with_report(&[REPORT, group].concat()));
     }
-    // Without its end, with another's, and an end alone.
+    // A group without an end, with the end of another, and an end alone.
     for broken in [&b"\x83\x01"[..], b"\x83\x01\x8c\x01", b"\x84\x01"] {
         checks::push::check(&[HEADER, broken].concat());
     }
 }
 
 #[test]
-fn a_text_that_is_no_utf_8_was_taken_where_another_came_behind_it() {
+fn a_string_that_is_not_utf_8_is_rejected_even_if_a_valid_one_follows() {
     checks::push::check(&push_with_report(&[b"\n\x01\xff", REPORT].concat()));
 }
 
 #[test]
-fn groups_within_groups_end_the_reading_before_they_end_the_stack() {
+fn deeply_nested_groups_do_not_overflow_the_stack() {
     let deep = [
         &b"\x83\x01".repeat(100_000)[..],
         &b"\x84\x01".repeat(100_000),

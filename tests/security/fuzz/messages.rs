@@ -1,5 +1,5 @@
-//! Messages between servers to try: fields that are right, fields that are
-//! nearly right, fields that nobody knows, in any order and number.
+//! Fuzz inputs of messages between servers: valid, nearly valid and unknown fields, in any order
+//! and number.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -7,7 +7,7 @@ use prost::encoding::encode_varint;
 
 use super::inputs::{Input, change, changes, noise, seed};
 
-/// Keys, lengths and numbers that reach into corners.
+/// Keys, lengths and numbers for special cases.
 const PIECES: &[&str] = &[
     "\0", "\u{1}", "\n", "\u{12}", "\u{1a}", "\"", "(", "0", ":", "\u{7f}", "Riley", "Jaquez",
     "Bernard", "test", "kiwi", "+1+1", "1", "\u{b}", "\u{c}", ";", "<",
@@ -98,7 +98,7 @@ fn valid_report(field: u32) -> Vec<u8> {
     bytes(field, &texts.collect::<Vec<_>>().concat())
 }
 
-/// The same fields, mostly in their order, and one of them maybe twice.
+/// Concatenates fields, mostly in their order, sometimes with one of them twice.
 fn shuffled(fields: impl Strategy<Value = Vec<Vec<u8>>>) -> impl Strategy<Value = Vec<u8>> {
     let twice = prop::option::weighted(0.2, any::<prop::sample::Index>());
     (fields, twice, prop::bool::weighted(0.3), any::<u64>()).prop_map(
@@ -115,7 +115,7 @@ fn shuffled(fields: impl Strategy<Value = Vec<Vec<u8>>>) -> impl Strategy<Value 
     )
 }
 
-/// Mostly good values.
+/// Generates a string field, mostly with a good value.
 fn text(
     field: u32,
     good: &'static [&'static str],
@@ -159,7 +159,7 @@ fn mostly<T: Copy + std::fmt::Debug + 'static>(
     .boxed()
 }
 
-/// A field that is in no definition, of any type.
+/// Generates an unknown field of any type.
 fn unknown() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![Just(15), 8..200_u32, Just((1 << 29) - 1), any::<u32>()];
     let value = (0..8_u32, any::<u64>(), noise(6));

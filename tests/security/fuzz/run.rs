@@ -1,4 +1,4 @@
-//! Runs a check on one input after another, for a time.
+//! Repetition of a check on generated inputs for a time.
 
 use std::cell::Cell;
 use std::fs;
@@ -12,11 +12,11 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 
 use super::inputs::Input;
 
-/// How long a target runs if nobody says.
-const TIME: Duration = Duration::from_secs(1);
+/// The time for each target unless the environment sets another.
+const DEFAULT_TIME: Duration = Duration::from_secs(1);
 
-/// How many cases run between two looks at the clock.
-const CASES: u32 = 100;
+/// The number of cases between two checks of the clock.
+const CASES_PER_RUN: u32 = 100;
 
 /// Checks every seed of a target.
 pub(crate) fn replay(target: &str, check: fn(&[u8])) {
@@ -26,7 +26,7 @@ pub(crate) fn replay(target: &str, check: fn(&[u8])) {
     }
 }
 
-/// The files of a target, in the order of their names.
+/// Returns the names and contents of a target's files, sorted by name.
 pub(crate) fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/security/fuzz/seeds");
     let files = fs::read_dir(dir.join(target)).expect("the target has seeds");
@@ -36,11 +36,11 @@ pub(crate) fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Checks inputs of `strategy` until the time is over. The first that fails is
-/// made as small as it goes, and printed.
+/// Checks inputs of `strategy` until the time is over. The first input that fails is minimized and
+/// printed.
 pub(crate) fn fuzz(target: &str, strategy: impl Strategy<Value = Input>, check: fn(&[u8])) {
     let config = Config {
-        cases: CASES,
+        cases: CASES_PER_RUN,
         failure_persistence: None,
         ..Config::default()
     };
@@ -54,7 +54,7 @@ pub(crate) fn fuzz(target: &str, strategy: impl Strategy<Value = Input>, check: 
             })
         });
         match ran {
-            Ok(()) => cases += u64::from(CASES),
+            Ok(()) => cases += u64::from(CASES_PER_RUN),
             Err(TestError::Fail(reason, input)) => {
                 panic!(
                     "{reason}\nof {target}, the smallest input found, for findings.rs:\n{input:?}"
@@ -71,15 +71,14 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs what panics by the hundred, on its way to the smallest input, and keeps
-/// that off the screen.
+/// Runs a closure without printing its panics, of which minimizing an input causes hundreds.
 fn quietly<T>(run: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let aloud = panic::take_hook();
+        let default_hook = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
             if !QUIET.get() {
-                aloud(panic);
+                default_hook(panic);
             }
         }));
     });
@@ -92,6 +91,6 @@ fn quietly<T>(run: impl FnOnce() -> T) -> T {
 fn time() -> Duration {
     match std::env::var("PROXYHERD_FUZZ_SECONDS") {
         Ok(seconds) => Duration::from_secs(seconds.parse().expect("a number of seconds")),
-        Err(_) => TIME,
+        Err(_) => DEFAULT_TIME,
     }
 }

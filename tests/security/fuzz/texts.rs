@@ -1,4 +1,4 @@
-//! Lines, numbers and configs to try.
+//! Fuzz inputs of lines, numbers and configs.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -7,7 +7,7 @@ use proptest::string::{RegexGeneratorStrategy, string_regex};
 use super::inputs::{Input, change, changes, noise, seed};
 
 /// Pieces of lines.
-const OF_LINES: &[&str] = &[
+const LINE_PIECES: &[&str] = &[
     "\n",
     "\r",
     "\r\n",
@@ -42,8 +42,8 @@ const OF_LINES: &[&str] = &[
     "1e1",
 ];
 
-/// Pieces that mean something to TOML or to a herd.
-const OF_CONFIGS: &[&str] = &[
+/// Pieces that are meaningful in TOML or in a herd's config.
+const CONFIG_PIECES: &[&str] = &[
     "[",
     "]",
     "[[servers]]\n",
@@ -86,7 +86,7 @@ const OF_CONFIGS: &[&str] = &[
     "\u{feff}",
 ];
 
-/// A connection's bytes.
+/// Generates the bytes of a connection.
 pub(crate) fn streams() -> impl Strategy<Value = Input> {
     let few = prop::collection::vec(select(b"ab\r\n".to_vec()), 0..80);
     let long = (0..5000_usize, select(vec!["\n", "\r\n", "\r", ""]))
@@ -98,10 +98,10 @@ pub(crate) fn streams() -> impl Strategy<Value = Input> {
         1 => many,
         1 => noise(200),
     ];
-    (bytes, changes(OF_LINES)).prop_map(|(bytes, changes)| change(bytes, changes))
+    (bytes, changes(LINE_PIECES)).prop_map(|(bytes, changes)| change(bytes, changes))
 }
 
-/// Lines that are commands, or nearly.
+/// Generates lines that are commands, or nearly.
 pub(crate) fn commands() -> impl Strategy<Value = Input> {
     let iamat = (client(), position(), time());
     let iamat = iamat.prop_map(|(client, position, time)| ["IAMAT".into(), client, position, time]);
@@ -123,10 +123,10 @@ pub(crate) fn commands() -> impl Strategy<Value = Input> {
         2 => seed("command"),
         1 => noise(100),
     ];
-    (bytes, changes(OF_LINES)).prop_map(|(bytes, changes)| change(bytes, changes))
+    (bytes, changes(LINE_PIECES)).prop_map(|(bytes, changes)| change(bytes, changes))
 }
 
-/// A clock, or a bound, and a text that may be a number.
+/// Generates a clock or a bound, followed by a text that may be a number.
 pub(crate) fn numbers() -> impl Strategy<Value = Input> {
     let near = select(vec![
         0,
@@ -145,10 +145,10 @@ pub(crate) fn numbers() -> impl Strategy<Value = Input> {
     let bytes = (clock, text)
         .prop_map(|(clock, text)| [&clock.to_le_bytes()[..], text.as_bytes()].concat());
     let bytes = prop_oneof![4 => bytes, 1 => seed("numbers")];
-    (bytes, changes(OF_LINES)).prop_map(|(bytes, changes)| change(bytes, changes))
+    (bytes, changes(LINE_PIECES)).prop_map(|(bytes, changes)| change(bytes, changes))
 }
 
-/// Texts that a regular expression describes; made once, as it is slow.
+/// Returns a generator of texts that match a regular expression. It is slow to create.
 fn like(pattern: &str) -> RegexGeneratorStrategy<String> {
     string_regex(pattern).expect("a regular expression")
 }
@@ -197,7 +197,7 @@ fn decimal() -> impl Strategy<Value = String> {
     (whole, fraction).prop_map(|(whole, fraction)| whole + &fraction)
 }
 
-/// Configs with some of their defaults in force.
+/// Generates configs, some with default settings uncommented.
 pub(crate) fn configs() -> impl Strategy<Value = Input> {
     let text = (seed("config"), any::<u64>()).prop_map(|(text, coins)| {
         let text = String::from_utf8(text).unwrap();
@@ -214,12 +214,12 @@ pub(crate) fn configs() -> impl Strategy<Value = Input> {
             .join("\n")
             .into_bytes()
     });
-    let heap = prop::collection::vec(select(OF_CONFIGS), 0..40)
+    let heap = prop::collection::vec(select(CONFIG_PIECES), 0..40)
         .prop_map(|pieces| pieces.concat().into_bytes());
     let bytes = prop_oneof![
         6 => text,
         1 => heap,
         1 => like("(?s).{0,200}").prop_map(String::into_bytes),
     ];
-    (bytes, changes(OF_CONFIGS)).prop_map(|(bytes, changes)| change(bytes, changes))
+    (bytes, changes(CONFIG_PIECES)).prop_map(|(bytes, changes)| change(bytes, changes))
 }

@@ -1,4 +1,4 @@
-//! Who was refused is counted by what was wrong, on both ports for TLS.
+//! Counters of rejected connections by reason, on both ports with TLS.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ use crate::common::{
     Herd, LIMIT, Life, Pki, call_as, days, eventually, http_get, operator, server,
 };
 
-/// A server by TLS, and what asks it how it is.
+/// A server with TLS whose counters the test reads.
 struct Counting {
     pki: Arc<Pki>,
     herd: Herd,
@@ -59,8 +59,8 @@ impl Counting {
         http_get(self.herd.web_address("Riley"), "/metrics").body
     }
 
-    /// Waits until just these were counted, on the peer port or on that for
-    /// clients with TLS, where GetStatus tells and where /metrics does.
+    /// Waits until GetStatus and /metrics have exactly these counts for a port: `peers` or
+    /// `clients_tls`.
     #[track_caller]
     fn await_counts(&self, port: &str, expected: RejectedConnections) {
         eventually(&format!("{port} has {expected:?}"), || {
@@ -88,7 +88,7 @@ impl Counting {
     }
 }
 
-/// Says something to a port, and waits until it is closed.
+/// Sends bytes to a port and waits until the connection is closed.
 fn say(address: SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -96,11 +96,11 @@ fn say(address: SocketAddr, bytes: &[u8]) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-/// A record that should hold a handshake, and holds nothing of the kind.
+/// A record of the handshake type without a handshake.
 const NO_HANDSHAKE: &[u8] = b"\x16\x03\x01\0\x05hello";
 
 #[test]
-fn each_kind_of_refusal_at_the_peer_port_is_counted_as_such() {
+fn rejected_connections_at_the_peer_port_are_counted_by_reason() {
     let counting = Counting::start();
     let (pki, foreign) = (&counting.pki, Pki::new());
     let (ca, riley) = (pki.path("ca.pem"), "riley.test.proxyherd");
@@ -125,7 +125,7 @@ fn each_kind_of_refusal_at_the_peer_port_is_counted_as_such() {
     for _ in 0..6 {
         say(counting.peers(), NO_HANDSHAKE);
     }
-    // Who never says anything is nobody.
+    // A connection that sends nothing is not counted.
     drop(TcpStream::connect(counting.peers()).unwrap());
     counting.await_counts(
         "peers",
@@ -143,7 +143,7 @@ fn each_kind_of_refusal_at_the_peer_port_is_counted_as_such() {
 }
 
 #[test]
-fn each_kind_of_refusal_at_the_port_for_clients_is_counted_as_such() {
+fn rejected_connections_at_the_port_for_clients_are_counted_by_reason() {
     let counting = Counting::start();
     let foreign = Pki::new();
     say(counting.clients(), b"IAMAT kiwi +1+1 1\n");
@@ -168,7 +168,7 @@ fn each_kind_of_refusal_at_the_port_for_clients_is_counted_as_such() {
 }
 
 #[test]
-fn calls_by_a_certificate_for_somebody_else_are_counted_as_such() {
+fn calls_with_a_certificate_for_another_name_are_counted_by_reason() {
     let counting = Counting::start();
     let call = |subject| {
         let own = counting.pki.issue("caller", &subject, days(-1, 30));
@@ -176,11 +176,11 @@ fn calls_by_a_certificate_for_somebody_else_are_counted_as_such() {
         call_as(counting.peers(), &ca, Some(&own), "riley.test.proxyherd").unwrap()
     };
     let jaquez = Life::new("Jaquez", 7, "Riley");
-    // By the certificate alone, and by the name that goes with it.
+    // Refused by the herd of the certificate, and by its name.
     for subject in [server("Jaquez", "other"), server("Mallory", "test")] {
         call(subject).greet(&jaquez.greeting()).unwrap_err();
     }
-    // Refused for what it says, and not for who it is.
+    // Refused for its message, not for its certificate.
     let mut wrong = jaquez.greeting();
     wrong.receiver = "Campbell".to_owned();
     call(server("Jaquez", "test")).greet(&wrong).unwrap_err();

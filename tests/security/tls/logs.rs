@@ -1,5 +1,5 @@
-//! What servers of this process write down. A process has one log of events, so
-//! each test that looks into one has servers with names of their own.
+//! Logs of servers in this process. Events of all tests go through one subscriber, so each test
+//! that reads a log uses server names of its own.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -48,7 +48,7 @@ impl ServerLog {
         std::fs::read_to_string(&self.path).unwrap_or_default()
     }
 
-    /// Waits until a line holds all these words, while `again` brings them about.
+    /// Repeats `again` until a line contains all of `words`.
     #[track_caller]
     pub(crate) fn await_line(&self, words: &[&str], mut again: impl FnMut()) {
         eventually(&format!("a line has {words:?}"), || {

@@ -1,5 +1,5 @@
-//! TLS between servers and for clients: who gets in, who does not and how that
-//! is told, and certificates that are replaced while all goes on.
+//! TLS between servers and for clients: accepted and rejected connections, how they are
+//! reported, and certificates that are replaced at run time.
 
 mod clients;
 mod counted;
@@ -12,14 +12,14 @@ mod wrong;
 
 use crate::common::{CLASSIC, Herd, Pki, Topology};
 
-/// A herd whose servers talk by TLS, with certificates of `pki`.
+/// Returns a herd whose servers talk by TLS, with certificates of `pki`.
 fn herd(topology: Topology<'_>, pki: &std::sync::Arc<Pki>) -> Herd {
     let pki = pki.clone();
     Herd::new(topology).adjust(move |plan| plan.tls = Some(pki.files(plan.name.as_str())))
 }
 
 #[test]
-fn a_herd_of_five_floods_by_tls_and_goes_on_when_a_server_restarts() {
+fn a_herd_of_five_floods_by_tls_and_continues_when_a_server_restarts() {
     let pki = std::sync::Arc::new(Pki::new());
     let mut herd = herd(CLASSIC, &pki).launch_all();
     herd.client("Riley").ask("IAMAT kiwi +34.0-118.4 1");

@@ -1,4 +1,4 @@
-//! `proxyherd certs`, and herds of processes that run on what it made.
+//! `proxyherd certs`, and herds of processes with its certificates.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -40,7 +40,7 @@ fn operator(site: &Site, name: &str) -> Pair {
 }
 
 #[test]
-fn a_herd_of_processes_runs_on_what_certs_makes_and_an_operator_may_ask_it() {
+fn a_herd_of_processes_runs_with_the_created_certificates_and_answers_an_operator() {
     let (site, servers) = Site::start(
         || with_certs(CLASSIC),
         |site| {
@@ -69,7 +69,7 @@ fn a_herd_of_processes_runs_on_what_certs_makes_and_an_operator_may_ask_it() {
 }
 
 #[test]
-fn the_commands_of_operators_show_a_certificate_and_nobody_is_asked_without() {
+fn query_commands_need_a_certificate_of_an_operator() {
     let (site, _servers) = Site::start(
         || with_certs(PAIR),
         |site| {
@@ -115,7 +115,7 @@ fn assert_state(output: &str, file: &str, state: &str) {
 }
 
 #[test]
-fn certs_makes_what_is_missing_and_leaves_what_is_there() {
+fn certs_creates_missing_files_and_keeps_existing_ones() {
     let site = Site::new(PAIR, "");
     let made = done(certs(&site, &[]));
     assert_state(&made, "ca.pem", "made: the CA of herd test, valid until 20");
@@ -144,10 +144,10 @@ fn certs_makes_what_is_missing_and_leaves_what_is_there() {
     assert!(!again.contains("made"), "{again}");
     assert_eq!(read(), before);
 
-    // What a run that was broken off left is gone on from.
+    // An interrupted run is continued.
     fs::remove_file(site.path("certs/servers/Riley.pem")).unwrap();
     done(certs(&site, &[]));
-    assert_eq!(read()[3], before[3], "a key is never made anew");
+    assert_eq!(read()[3], before[3], "a key is never replaced");
     fs::remove_file(site.path("certs/servers/Riley.key")).unwrap();
     let ended = certs(&site, &[]);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
@@ -155,7 +155,7 @@ fn certs_makes_what_is_missing_and_leaves_what_is_there() {
 }
 
 #[test]
-fn certs_says_what_expires_and_renew_replaces_certificates_and_no_keys() {
+fn certs_prints_expiry_and_renew_replaces_certificates_but_no_keys() {
     let site = with_certs(PAIR);
     done(certs(&site, &["operator", "alice", "--days", "1"]));
     let path = |file: &str| site.path("certs").join(file);
@@ -176,7 +176,7 @@ fn certs_says_what_expires_and_renew_replaces_certificates_and_no_keys() {
     assert_ne!(certificates(&path("servers/Riley.pem")), first);
     assert_eq!(fs::read(path("servers/Riley.key")).unwrap(), key);
 
-    // A CA that took over has made none of them yet.
+    // A new CA has issued none of them.
     let other = Pki::new();
     fs::write(path("ca.pem"), &other.ca).unwrap();
     let state = "is from another CA than ca.pem: replace it with `proxyherd certs renew`";
@@ -187,7 +187,7 @@ fn certs_says_what_expires_and_renew_replaces_certificates_and_no_keys() {
 }
 
 #[test]
-fn certs_tells_what_it_can_not_do() {
+fn certs_reports_invalid_requests() {
     let site = Site::new(PAIR, "");
     for (arguments, words) in [
         (
@@ -214,7 +214,7 @@ fn a_server_does_not_start_without_its_certificate() {
 }
 
 #[test]
-fn beyond_loopback_servers_start_with_tls_or_with_a_word_that_it_is_meant() {
+fn beyond_loopback_servers_start_with_tls_or_with_insecure_true_only() {
     let beyond = |site: &Site| {
         let config = site.config();
         site.set_config(&config.replace("talks_to", "bind_peers = \"0.0.0.0:0\"\ntalks_to"));

@@ -1,4 +1,4 @@
-//! Certificates, and the CA itself, are replaced while all goes on.
+//! Replacement of certificates and of the CA at run time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::common::{
 const NAMES: [&str; 3] = ["Turning-1", "Turning-2", "Turning-3"];
 const LINKS: [(&str, &str); 2] = [("Turning-1", "Turning-2"), ("Turning-2", "Turning-3")];
 
-/// Shows who asks nicely what a server shows, if it lets them in.
+/// Returns the certificate of a server, or `None` if it rejects the caller.
 fn shown(address: SocketAddr, pki: &Pki, by: &str, name: &str) -> Option<CertificateDer<'static>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -33,8 +33,7 @@ fn shown(address: SocketAddr, pki: &Pki, by: &str, name: &str) -> Option<Certifi
     })
 }
 
-/// Renews the certificates of all servers by a CA, and waits until they show
-/// them.
+/// Renews the certificates of all servers by a CA and waits until the servers use them.
 #[track_caller]
 fn renew_all(herd: &Herd, pki: &Pki, by: &Pki) {
     for name in NAMES {
@@ -42,7 +41,7 @@ fn renew_all(herd: &Herd, pki: &Pki, by: &Pki) {
     }
     for name in NAMES {
         let new = certificates(&pki.pair(name).certificate).remove(0);
-        eventually(&format!("{name} shows its new certificate"), || {
+        eventually(&format!("{name} uses its new certificate"), || {
             let shown = shown(herd.peers_address(name), pki, "alice", name)?;
             (shown == new).then_some(())
         });
@@ -50,7 +49,7 @@ fn renew_all(herd: &Herd, pki: &Pki, by: &Pki) {
 }
 
 #[test]
-fn certificates_and_the_ca_are_replaced_under_load_and_nothing_is_lost_and_no_link_is_down() {
+fn certificates_and_the_ca_are_replaced_under_load_without_loss_or_a_link_down() {
     let pki = Arc::new(Pki::new());
     pki.issue("alice", &operator("alice", "test"), days(-1, 30));
     let mut herd = herd((&NAMES, &LINKS), &pki);
@@ -84,12 +83,12 @@ fn certificates_and_the_ca_are_replaced_under_load_and_nothing_is_lost_and_no_li
                 count
             })
         });
-        let ends_the_load = Ends(&go_on);
+        let ends_the_load = LoadGuard(&go_on);
 
         renew_all(&herd, &pki, &pki);
         assert_eq!(since(&herd), before, "a certificate was renewed");
 
-        // The new CA is trusted everywhere before anybody has its certificates.
+        // Every server trusts the new CA before any has a certificate of it.
         pki.replace("ca.pem", &(new_ca.ca.clone() + &pki.ca));
         let bob = new_ca.issue("bob", &operator("bob", "test"), days(-1, 30));
         for name in NAMES {
@@ -103,7 +102,7 @@ fn certificates_and_the_ca_are_replaced_under_load_and_nothing_is_lost_and_no_li
         pki.replace("ca.pem", &new_ca.ca);
         for name in NAMES {
             let address = herd.peers_address(name);
-            eventually(&format!("{name} trusts the old CA no more"), || {
+            eventually(&format!("{name} no longer trusts the old CA"), || {
                 shown(address, &pki, "alice", name).is_none().then_some(())
             });
         }
@@ -112,7 +111,7 @@ fn certificates_and_the_ca_are_replaced_under_load_and_nothing_is_lost_and_no_li
         clients.map(|client| client.join().unwrap())
     });
 
-    // A link that breaks now comes back with the new certificates.
+    // A broken link returns with the new certificates.
     herd.set_link(NAMES[0], NAMES[1], Mode::Cut);
     eventually("the link is down", || {
         (!herd.is_up(NAMES[0], NAMES[1])).then_some(())
@@ -130,17 +129,17 @@ fn certificates_and_the_ca_are_replaced_under_load_and_nothing_is_lost_and_no_li
     }
 }
 
-/// Ends the load where the test fails too.
-struct Ends<'a>(&'a AtomicBool);
+/// Ends the load when it is dropped, also if the test fails.
+struct LoadGuard<'a>(&'a AtomicBool);
 
-impl Drop for Ends<'_> {
+impl Drop for LoadGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Relaxed);
     }
 }
 
 #[test]
-fn a_broken_file_changes_nothing_and_is_told_once() {
+fn a_broken_file_changes_nothing_and_is_logged_once() {
     let pki = Arc::new(Pki::new());
     pki.issue("alice", &operator("alice", "test"), days(-1, 30));
     let mut herd = herd((&["Steady"], &[]), &pki);
@@ -157,7 +156,7 @@ fn a_broken_file_changes_nothing_and_is_told_once() {
 }
 
 #[test]
-fn what_expires_soon_or_has_and_keys_that_all_can_read_are_told() {
+fn expired_and_soon_expiring_certificates_and_readable_keys_are_logged() {
     use std::os::unix::fs::PermissionsExt;
     for (name, until, level, words) in [
         ("Ageing", 3, "WARN", "this certificate expires at 20"),

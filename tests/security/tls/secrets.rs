@@ -1,5 +1,4 @@
-//! Private keys are written nowhere, at whatever level, and whatever goes wrong
-//! with them.
+//! Private keys appear in no output, at any level and in any error.
 
 use std::fmt::Debug;
 use std::fs;
@@ -21,14 +20,14 @@ const KEYS: [&str; 4] = [
     "certs/operators/alice.key",
 ];
 
-/// Pieces of a key, in every form in which it may be printed.
+/// Returns pieces of a key in every form in which it may be printed.
 fn pieces(key: &Path) -> Vec<String> {
     let pem = fs::read_to_string(key).unwrap();
     let lines = pem.lines().filter(|line| !line.starts_with("-----"));
     let text: String = lines.collect();
     let der = PrivateKeyDer::from_pem_file(key).unwrap();
-    // What is private: in front of it stands what all keys have, behind it what
-    // every certificate tells.
+    // The private part: the bytes before it are the same in all keys, and those after it are in
+    // the certificate too.
     let private = &der.secret_der()[36..68];
     let in_base64 = text.as_bytes()[48..88].chunks(10);
     let listed = |byte: &u8| format!("{byte}, ");
@@ -56,7 +55,7 @@ fn assert_has_none(site: &Site, what: &str, text: &str) {
 }
 
 #[test]
-fn a_key_that_is_printed_would_be_found() {
+fn a_printed_key_is_found() {
     let site = site(free_ports(1)[0]);
     let key = site.path(KEYS[1]);
     let pem = fs::read_to_string(&key).unwrap();
@@ -69,7 +68,7 @@ fn a_key_that_is_printed_would_be_found() {
     }
 }
 
-/// A herd with every port that there is.
+/// Returns a herd with a port of every kind.
 fn site(web: u16) -> Site {
     let site = Site::new(PAIR, SECURITY);
     let [clients_tls] = free_ports(1)[..] else {
@@ -85,7 +84,7 @@ fn site(web: u16) -> Site {
 }
 
 #[test]
-fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
+fn no_key_is_in_logs_status_metrics_or_output_of_check() {
     let web = free_ports(1)[0];
     let (site, process) = Site::start(
         || site(web),
@@ -98,7 +97,10 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
     site.await_report(PAIR.0, "kiwi", &at_line);
     let own = ["certs/operators/alice.pem", "certs/operators/alice.key"];
     let status = ["status", "--json", "--certificate", own[0], "--key", own[1]];
-    let status = done(Process::run(&mut site.command(&status)));
+    let status = eventually("both links are up", || {
+        let ended = Process::run(&mut site.command(&status));
+        ended.status.success().then_some(ended.stdout)
+    });
     assert!(status.contains("peer_connections_rejected"), "{status}");
     let page = http_get(loopback(web), "/metrics").body;
     assert!(
@@ -106,7 +108,7 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
         "{page}"
     );
     let checked = done(Process::run(&mut site.command(&["check"])));
-    // A key in the place of a certificate, and one that is cut off.
+    // A key in place of a certificate, and a truncated key.
     let key = fs::read_to_string(site.path(KEYS[1])).unwrap();
     fs::write(site.path("certs/servers/Riley.pem"), &key).unwrap();
     site.await_log("Riley", "the certificates in use stay: ");
@@ -119,8 +121,8 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
     assert!(ended.status.success(), "{ended:?}");
 
     let traced = site.log("Riley");
-    let is_traced = || (traced.contains("rustls::") || traced.contains("h2::")).then_some(());
-    eventually("libraries were traced", is_traced);
+    let is_traced = traced.contains("rustls::") || traced.contains("h2::");
+    assert!(is_traced, "the log has events of libraries");
     for file in fs::read_dir(site.path("logs")).unwrap() {
         let path = file.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
@@ -138,7 +140,7 @@ fn no_key_is_in_logs_status_metrics_or_what_check_prints() {
 }
 
 #[test]
-fn nothing_that_holds_or_names_a_key_prints_it() {
+fn debug_output_contains_no_key() {
     let site = site(free_ports(1)[0]);
     let config = Config::load(site.path("herd.toml")).unwrap();
     let in_site = |path: &str| site.path(path);

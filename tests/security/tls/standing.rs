@@ -1,5 +1,5 @@
-//! Connections that stand end when the certificate by which they began expires,
-//! or its CA is trusted no more; and only then.
+//! Open connections end when their certificate expires or its CA is no longer trusted, and only
+//! then.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,20 +14,21 @@ use super::herd;
 use super::logs::ServerLog;
 use crate::common::{Herd, Pki, Stranger, call_as, days, eventually, operator, server};
 
-/// Longer than a herd needs to be linked, and than files need to be read again.
-const SHORT: Duration = Duration::from_secs(8);
+/// The validity of a certificate that expires during a test. A busy machine needs less to link two
+/// servers and to reload files.
+const SHORT_VALIDITY: Duration = Duration::from_secs(15);
 
-/// Valid for a little while yet.
+/// Returns a validity that ends after [`SHORT_VALIDITY`].
 fn shortly() -> Validity {
-    let until = SystemTime::now() + SHORT;
+    let until = SystemTime::now() + SHORT_VALIDITY;
     Validity {
         until,
         ..days(-1, 30)
     }
 }
 
-/// Two servers with a link. The certificate of the second is by a CA of its own,
-/// and what the first trusts stands in a file of its own.
+/// Two servers with a link. Each has its own CA, and its own file of trusted CAs, which names
+/// both.
 struct Two {
     names: [&'static str; 2],
     first: Pki,
@@ -66,12 +67,12 @@ impl Two {
         }
     }
 
-    /// Waits until both know why they have no link.
+    /// Waits until both report the reason why the link is down.
     #[track_caller]
     fn await_down(&self, [seen, told]: [&str; 2]) {
         let [a, b] = self.names;
         for (from, to, words) in [(a, b, seen), (b, a, told)] {
-            eventually(&format!("{from} knows why: {words}"), || {
+            eventually(&format!("{from} reports: {words}"), || {
                 let link = self.herd.link(from, to);
                 (!link.is_up && link.reason.contains(words)).then_some(())
             });
@@ -83,7 +84,7 @@ impl Two {
 }
 
 #[test]
-fn a_link_ends_when_the_neighbours_certificate_expires_and_comes_back_with_another() {
+fn a_link_ends_when_the_neighbours_certificate_expires_and_returns_after_renewal() {
     let two = Two::start(["Lasting-1", "Lasting-2"], shortly());
     two.await_down([
         "its certificate expired at 20",
@@ -108,7 +109,7 @@ fn a_link_ends_when_the_neighbours_certificate_expires_and_comes_back_with_anoth
 }
 
 #[test]
-fn a_link_ends_when_the_neighbours_ca_is_taken_out() {
+fn a_link_ends_when_the_neighbours_ca_is_removed() {
     let two = Two::start(["Trusting-1", "Trusting-2"], days(-1, 30));
     two.first.replace("both.pem", &two.first.ca);
     two.await_down([
@@ -121,7 +122,7 @@ fn a_link_ends_when_the_neighbours_ca_is_taken_out() {
 }
 
 #[test]
-fn a_certificate_that_is_renewed_in_time_costs_no_link() {
+fn a_link_stays_when_its_certificate_is_renewed_in_time() {
     let two = Two::start(["Timely-1", "Timely-2"], shortly());
     let start = Instant::now();
     let [a, b] = two.names;
@@ -129,8 +130,8 @@ fn a_certificate_that_is_renewed_in_time_costs_no_link() {
     let before = since();
     let own = two.second.pair("Timely-2");
     two.second.renew(&own, &server("Timely-2", "test"));
-    // The old one ends within that time, and is looked at when it does.
-    std::thread::sleep((SHORT + Duration::from_secs(2)).saturating_sub(start.elapsed()));
+    // The old certificate expires within that time.
+    std::thread::sleep((SHORT_VALIDITY + Duration::from_secs(2)).saturating_sub(start.elapsed()));
     assert_eq!(since(), before);
     two.herd.client(a).ask("IAMAT kiwi +1+1 1");
     two.herd.await_everywhere("kiwi", "+1+1");
@@ -138,7 +139,7 @@ fn a_certificate_that_is_renewed_in_time_costs_no_link() {
     assert!(!text.contains("closed the connection from"), "{text}");
 }
 
-/// An operator that watches a server.
+/// An operator with a Watch stream.
 struct Watching {
     caller: Stranger,
     told: Streaming<WatchResponse>,
@@ -155,14 +156,14 @@ impl Watching {
         Self { caller, told }
     }
 
-    /// It is told of what happens.
+    /// Asserts that the stream delivers a new report.
     #[track_caller]
-    fn assert_told(&mut self, herd: &Herd, name: &str) {
+    fn assert_delivers(&mut self, herd: &Herd, name: &str) {
         herd.client(name).ask("IAMAT kiwi +1+1 1");
         self.caller.run(self.told.message()).unwrap().unwrap();
     }
 
-    /// It hears no more.
+    /// Waits until the stream ends.
     #[track_caller]
     fn await_end(self) {
         let Self { caller, mut told } = self;
@@ -179,7 +180,7 @@ fn a_watch_ends_when_the_operators_certificate_expires() {
     let bob = pki.issue("bob", &operator("bob", "test"), days(-1, 30));
     let mut short = Watching::start(&herd, "Watched", &pki, &alice);
     let mut long = Watching::start(&herd, "Watched", &pki, &bob);
-    short.assert_told(&herd, "Watched");
+    short.assert_delivers(&herd, "Watched");
     short.await_end();
     log.await_line(
         &["closed the connection", "its certificate expired at"],
@@ -191,7 +192,7 @@ fn a_watch_ends_when_the_operators_certificate_expires() {
 }
 
 #[test]
-fn a_watch_ends_when_the_operators_ca_is_taken_out() {
+fn a_watch_ends_when_the_operators_ca_is_removed() {
     let pki = Arc::new(Pki::new());
     let other = Pki::new();
     let own_ca = pki.ca.clone();
@@ -205,7 +206,7 @@ fn a_watch_ends_when_the_operators_ca_is_taken_out() {
         call_as(address, &ca, Some(&alice), "guarded.test.proxyherd").ok()
     });
     let mut watching = Watching::start(&herd, "Guarded", &pki, &alice);
-    watching.assert_told(&herd, "Guarded");
+    watching.assert_delivers(&herd, "Guarded");
     pki.replace("ca.pem", &own_ca);
     watching.await_end();
     let words = "its certificate is from a foreign CA, none that the config names (ca)";

@@ -1,5 +1,5 @@
-//! A line into a command: taken if PROTOCOL.md says so, and what is taken comes
-//! back as it was written.
+//! Parsing of commands: a line is accepted if the protocol says so, and its fields are echoed
+//! unchanged.
 
 use proxyherd::line_protocol::command::Command;
 use proxyherd::line_protocol::reply;
@@ -9,7 +9,7 @@ use proxyherd::model::timestamp::{ClientTime, Skew, UnixNanos};
 
 use super::reference::{decimal, fields, is_at_most, is_client, position, skew, time};
 
-/// A line, without its end: a LF would be white space.
+/// Checks a line without its end, in which a LF counts as white space.
 pub(crate) fn check(line: &[u8]) {
     match (Command::parse(line), reference(line)) {
         (None, None) => {}
@@ -18,7 +18,7 @@ pub(crate) fn check(line: &[u8]) {
     }
 }
 
-/// The four fields of a command that is valid.
+/// Returns the four fields of a valid command.
 fn reference(line: &[u8]) -> Option<[&str; 4]> {
     let fields: Vec<&str> = fields(std::str::from_utf8(line).ok()?.as_bytes())
         .into_iter()
@@ -79,7 +79,7 @@ fn compare(command: &Command<'_>, expected: &[&str; 4], line: &[u8]) {
     }
 }
 
-/// The AT line repeats the three fields, and they read the same again.
+/// Checks that the AT line repeats the three fields and parses to the same.
 fn echo(command: &Command<'_>, expected: &[&str; 4], line: &[u8]) {
     let Command::Iamat {
         client,
@@ -89,7 +89,7 @@ fn echo(command: &Command<'_>, expected: &[&str; 4], line: &[u8]) {
     else {
         return;
     };
-    // A clock that differs with the line, near the times that clients have.
+    // A clock that depends on the line, near the times of clients.
     let now = 1_621_464_828_000_000_000 + line.len() as i64 * 333_333_333;
     let between = Skew::between(UnixNanos(now), clock);
     let [_, _, _, third] = *expected;

@@ -1,11 +1,10 @@
-//! Whatever a config holds: a herd that is right, or what is wrong with it and
-//! where; never a panic.
+//! Parsing of configs: a valid herd or errors with their locations, never a panic.
 
 use std::collections::HashSet;
 
 use proxyherd::config::{Config, ConfigError};
 
-/// Bytes of a file. What is not UTF-8 is refused before it is parsed.
+/// Checks the bytes of a file. Other encodings than UTF-8 are rejected before parsing.
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -40,15 +39,15 @@ pub(crate) fn check(bytes: &[u8]) {
         told(&parsed),
         "the same again"
     );
-    // Neither a comment nor an empty line means anything.
+    // Comments and empty lines have no effect.
     if parsed.is_ok() {
         let longer = format!("# A comment.\n\n{text}\n# The end.\n");
         assert_eq!(told(&Config::parse(&longer, "h")), told(&parsed));
     }
 }
 
-/// Names and dialled addresses are each there once, and every link has two
-/// different ends that know of it.
+/// Checks that names and dialled addresses are unique, and that every link has two different ends
+/// that name each other.
 fn check_herd(config: &Config) {
     let servers = &config.servers;
     assert!(!servers.is_empty());

@@ -1,5 +1,5 @@
-//! A greeting: taken if it names the right herd, a neighbour, this server and
-//! this protocol, and never remembered otherwise.
+//! Greetings: accepted if herd, sender, receiver and protocol version are right, and otherwise
+//! without effect.
 
 use prost::Message;
 use proxyherd::proto::{GreetRequest, GreetResponse};
@@ -8,9 +8,9 @@ use tonic::Code;
 use super::reference::is_name;
 use super::server::{BERNARD, HERD, JAQUEZ, RILEY, RILEYS_INCARNATION, Server};
 
-/// Bytes that came as a greeting.
+/// Checks received bytes of a greeting.
 pub(crate) fn check(bytes: &[u8]) {
-    // What is no message is refused by the codec, before anybody sees it.
+    // The codec rejects bytes that are not a message.
     let Ok(greeting) = GreetRequest::decode(bytes) else {
         return;
     };
@@ -28,7 +28,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let words = status.message();
     assert!(!words.contains(char::is_control), "{words:?}");
     for text in [&greeting.herd, &greeting.sender, &greeting.receiver] {
-        // A text of a letter or two may stand in any words.
+        // A text of one or two letters may occur in any message.
         assert!(
             is_name(text) || text.len() < 4 || !words.contains(text.as_str()),
             "{words:?}"
@@ -36,7 +36,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// `None` for a greeting that is welcome.
+/// Returns the possible status codes, or `None` for a greeting that is accepted.
 fn reference(greeting: &GreetRequest) -> Option<Vec<Code>> {
     let names = [&greeting.herd, &greeting.sender, &greeting.receiver];
     let mut codes = Vec::new();

@@ -1,14 +1,13 @@
-//! Bytes into lines: the same whatever the segments, and the same as a plain
-//! splitter gives.
+//! Splitting of bytes into lines: independent of segments, and the same as a plain splitter.
 
 use proxyherd::line_protocol::lines::{ClientLine, LineBuffer};
 
-/// What a connection may hold of what it read, its line not counted.
+/// The maximum number of bytes that a connection holds, its current line excluded.
 const READ_BUFFER: usize = 36 * 1024;
 
-/// Splits `bytes` with several limits, each in several ways of segmenting.
+/// Splits `bytes` with several limits, each with several segmentations.
 pub(crate) fn check(bytes: &[u8]) {
-    // All ways with all limits take long where there is much to split.
+    // All combinations take long for a large input.
     let limits = if bytes.len() < 500 {
         &[1, 4, 17][..]
     } else {
@@ -18,7 +17,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let expected = reference(bytes, limit);
         assert_eq!(split(bytes, limit, |rest| rest), expected, "in one piece");
         assert_eq!(split(bytes, limit, |_| 1), expected, "byte by byte");
-        // Cuts that depend on the input and nothing else, so that a finding stays one.
+        // Segments depend only on the input, so that a failure is reproducible.
         let mut state = bytes.iter().fold(limit as u64, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -32,7 +31,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// A line that is whole, or the start of one that is not.
+/// A whole line, or the start of one that exceeds the limit.
 type Seen = (bool, Vec<u8>);
 
 fn split(mut bytes: &[u8], limit: usize, mut next: impl FnMut(usize) -> usize) -> Vec<Seen> {

@@ -1,11 +1,11 @@
-//! What must hold of any bytes from outside. Each check panics where it does
-//! not; what it compares with is written here from the protocol's words, slow
-//! and obvious, and shares nothing with the program.
+//! Properties of any untrusted input. Each check panics if its property does not hold. The
+//! references that it compares with follow the text of the protocol, slow and obvious, and share no
+//! code with the program.
 //!
-//! `tests/security/fuzz` calls these with inputs of its own making on every test run,
-//! `fuzz/` with those of libFuzzer, so they depend on neither.
+//! `tests/security/fuzz` calls these with its own inputs on every test run, and `fuzz/` with those
+//! of libFuzzer, so they depend on neither.
 
-// Each of the fuzz targets uses one, and a check may panic.
+// Each fuzz target uses one check, and a check may panic.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod command;

@@ -1,4 +1,4 @@
-//! Exact arithmetic: times, skews and bounds, held against sums on paper.
+//! Exact arithmetic of times, skews and bounds, compared with schoolbook arithmetic.
 
 use proxyherd::model::decimal::Decimal;
 use proxyherd::model::position::Position;
@@ -6,7 +6,7 @@ use proxyherd::model::timestamp::{ClientTime, Skew, Timestamp, UnixNanos};
 
 use super::reference::{decimal, is_at_most, position, skew, time};
 
-/// Eight bytes that are a clock, or a bound, and a text that may be a number.
+/// Checks eight bytes of a clock or a bound, followed by a text that may be a number.
 pub(crate) fn check(bytes: &[u8]) {
     let (clock, text) = bytes.split_at(bytes.len().min(8));
     let mut number = [0; 8];
@@ -46,7 +46,7 @@ fn check_decimal(bound: u64, text: &[u8]) {
     let (Some(parsed), Some(expected)) = (parsed, expected) else {
         return;
     };
-    // The number itself, and bounds around it.
+    // The number itself, and bounds next to it.
     let whole = parsed.whole_number();
     assert_eq!(
         whole.is_some(),
@@ -78,7 +78,7 @@ fn check_position(text: &[u8]) {
     assert!(parsed.is_none_or(|parsed| parsed.text().as_bytes() == text));
 }
 
-/// A skew prints as the difference to a client's time of 0.
+/// Checks that a skew is printed as the difference to a client's time of 0.
 fn check_skew(nanos: i64) {
     let zero = ("0".to_owned(), "000000000".to_owned());
     assert_eq!(Some(Skew(nanos).to_string()), skew(nanos, &zero));

@@ -1,5 +1,5 @@
-//! A push into reports: taken if prost can decode it and every rule of form
-//! holds, and then the newest report of each client stands in the store.
+//! Pushes: accepted if prost can decode them and every rule of form holds; then the store holds the
+//! newest report of each client.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use tonic::{Code, Status};
 use super::reference::{is_client, is_name, position, time};
 use super::server::{HERD, JAQUEZ, JAQUEZ_INCARNATION, RILEYS_INCARNATION, Server};
 
-/// Most reports of a push.
-const MOST: usize = 10_000;
+/// The maximum number of reports of a push.
+const MAX_REPORTS: usize = 10_000;
 
-/// `PushRequest` of `proto/`, as prost would have it.
+/// `PushRequest` of `proto/`, as a message of prost.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PushRequest {
     #[prost(string, tag = "1")]
@@ -33,7 +33,7 @@ pub(crate) struct PushRequest {
     pub(crate) reports: Vec<Report>,
 }
 
-/// A push that Riley takes, without reports.
+/// Returns a push without reports that Riley accepts.
 pub(crate) fn heartbeat() -> PushRequest {
     PushRequest {
         herd: HERD.to_owned(),
@@ -46,12 +46,12 @@ pub(crate) fn heartbeat() -> PushRequest {
     }
 }
 
-/// Bytes that came as a push.
+/// Checks received bytes of a push.
 pub(crate) fn check(bytes: &[u8]) {
     let server = Server::greeted();
     let answer = server.push(bytes);
     let push = PushRequest::decode(bytes);
-    // Readers differ in how deep they follow.
+    // The two readers have different recursion limits.
     if push
         .as_ref()
         .is_err_and(|error| error.to_string().contains("recursion limit"))
@@ -73,15 +73,14 @@ pub(crate) fn check(bytes: &[u8]) {
         }
         (answer, wanted) => panic!("{answer:?} to {push:?}, of which to be taken: {wanted:?}"),
     }
-    // The same again is answered as it was, and changes nothing.
+    // A repeated push has the same result and changes nothing.
     let before = server.store().last();
     assert_eq!(server.push(bytes).ok(), answer.ok());
     assert_eq!(server.store().last(), before);
 }
 
-/// The status tells who is wrong: the message, or the one who sent it. `push` is
-/// `None` where the bytes are none: then the header may be refused before the
-/// fault is come upon.
+/// Checks that the status fits the fault: in the message, or in its sender. `push` is `None` if the
+/// bytes are not a message: then the header may be rejected before the fault is reached.
 fn check_refusal(status: &Status, push: Option<&PushRequest>) {
     assert!(!status.message().contains(char::is_control), "{status:?}");
     let codes = match push {
@@ -91,10 +90,10 @@ fn check_refusal(status: &Status, push: Option<&PushRequest>) {
             Code::PermissionDenied,
             Code::FailedPrecondition,
         ][..],
-        Some(push) if push.reports.len() > MOST => &[Code::ResourceExhausted],
+        Some(push) if push.reports.len() > MAX_REPORTS => &[Code::ResourceExhausted],
         Some(push) if is_for_riley(push) => &[Code::InvalidArgument],
         Some(push) if has_form(push) => &[Code::PermissionDenied, Code::FailedPrecondition],
-        // The first that is found wrong is told.
+        // The first fault determines the status.
         Some(_) => &[
             Code::InvalidArgument,
             Code::PermissionDenied,
@@ -121,7 +120,7 @@ fn is_for_riley(push: &PushRequest) -> bool {
 }
 
 fn is_valid(push: &PushRequest) -> bool {
-    push.reports.len() <= MOST && push.reports.iter().all(is_valid_report)
+    push.reports.len() <= MAX_REPORTS && push.reports.iter().all(is_valid_report)
 }
 
 fn is_valid_report(report: &Report) -> bool {
@@ -131,7 +130,7 @@ fn is_valid_report(report: &Report) -> bool {
         && is_name(&report.origin)
 }
 
-/// The store holds the newest report of each client, and nothing else.
+/// Checks that the store holds exactly the newest report of each client.
 fn compare(server: &Server, reports: &[Report]) {
     let mut newest: BTreeMap<&str, &Report> = BTreeMap::new();
     for report in reports {
@@ -154,7 +153,7 @@ fn compare(server: &Server, reports: &[Report]) {
     }
 }
 
-/// Greater is newer, by the words of PROTOCOL.md.
+/// Returns a key by which the newer of two reports is greater.
 fn order(report: &Report) -> impl Ord {
     let (seconds, nanos) = time(&report.time).unwrap();
     let instant = (seconds.len(), seconds, nanos);

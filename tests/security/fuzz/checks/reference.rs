@@ -1,9 +1,9 @@
-//! The forms of PROTOCOL.md, read in the slowest and plainest way: strings of
-//! digits, and schoolbook arithmetic on them.
+//! The forms of the protocol, parsed in the plainest way: strings of digits, and schoolbook
+//! arithmetic on them.
 
 use std::cmp::Ordering;
 
-/// The fields of a line, which are separated by space, tab, CR, LF, FF and VT.
+/// Returns the fields of a line, which are separated by space, tab, CR, LF, FF and VT.
 pub(super) fn fields(line: &[u8]) -> Vec<&[u8]> {
     let white = |byte: &u8| [0x20, 0x09, 0x0a, 0x0b, 0x0c, 0x0d].contains(byte);
     line.split(white)
@@ -16,7 +16,7 @@ pub(super) fn is_client(text: &str) -> bool {
     (1..=255).contains(&text.len()) && !text.contains(white)
 }
 
-/// Names of herds and servers: ASCII letters, digits, inner hyphens, 1 to 63.
+/// Returns whether a text is a name: 1 to 63 ASCII letters, digits and inner hyphens.
 pub(super) fn is_name(text: &str) -> bool {
     let letters = text
         .chars()
@@ -24,8 +24,8 @@ pub(super) fn is_name(text: &str) -> bool {
     letters && (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// An unsigned decimal number: its whole digits and those of its fraction, which
-/// is `None` where there is no point.
+/// Returns the whole digits of an unsigned decimal number and those of its fraction, which is `None`
+/// without a point.
 pub(super) fn decimal(text: &str) -> Option<(&str, Option<&str>)> {
     let (whole, fraction) = match text.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -35,13 +35,13 @@ pub(super) fn decimal(text: &str) -> Option<(&str, Option<&str>)> {
     (digits(whole) && fraction.is_none_or(digits)).then_some((whole, fraction))
 }
 
-/// Two whole numbers of any length.
+/// Compares two whole numbers of any length.
 pub(super) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
-/// Is a decimal number at most a whole one?
+/// Returns whether a decimal number is at most a whole one.
 pub(super) fn is_at_most((whole, fraction): (&str, Option<&str>), bound: &str) -> bool {
     match compare(whole, bound) {
         Ordering::Less => true,
@@ -50,7 +50,7 @@ pub(super) fn is_at_most((whole, fraction): (&str, Option<&str>), bound: &str) -
     }
 }
 
-/// The latitude and the longitude of a position, with their signs.
+/// Returns latitude and longitude of a position with their signs.
 pub(super) fn position(text: &str) -> Option<(&str, &str)> {
     let both = text.strip_suffix('/').unwrap_or(text);
     let signs: Vec<usize> = both.match_indices(['+', '-']).map(|(at, _)| at).collect();
@@ -62,8 +62,7 @@ pub(super) fn position(text: &str) -> Option<(&str, &str)> {
     (fits(latitude, "90") && fits(longitude, "180")).then_some((latitude, longitude))
 }
 
-/// The whole seconds of a time without zeros before them, and its first nine
-/// decimals.
+/// Returns the whole seconds of a time without leading zeros, and its first nine decimals.
 pub(super) fn time(text: &str) -> Option<(String, String)> {
     let (whole, fraction) = decimal(text)?;
     let fraction = fraction.unwrap_or("");
@@ -81,8 +80,8 @@ pub(super) fn time(text: &str) -> Option<(String, String)> {
     Some((seconds.to_owned(), nanos))
 }
 
-/// The difference of a server's clock and a client's time, as an AT line prints
-/// it. `None` where it is no number of 64 bits.
+/// Returns the difference of a server's clock and a client's time as in an AT line, or `None` if it
+/// does not fit in 64 bits.
 pub(super) fn skew(server: i64, time: &(String, String)) -> Option<String> {
     let client = format!("{}{}", time.0, time.1);
     let clock = server.unsigned_abs().to_string();
@@ -99,7 +98,7 @@ pub(super) fn skew(server: i64, time: &(String, String)) -> Option<String> {
     if compare(&digits, bound) == Ordering::Greater {
         return None;
     }
-    // No skew is negative nothing.
+    // Zero has a plus sign.
     let sign = if digits.trim_matches('0').is_empty() {
         '+'
     } else {
@@ -117,7 +116,7 @@ fn add(a: &str, b: &str) -> String {
     })
 }
 
-/// `a` is not less than `b`.
+/// Subtracts `b` from `a`, which is not less.
 fn subtract(a: &str, b: &str) -> String {
     by_columns(a, b, |a, b, borrowed| {
         let digit = a - b - borrowed;

@@ -21,10 +21,10 @@ pub(super) const RILEYS_INCARNATION: u64 = 7;
 /// Riley's neighbour.
 pub(super) const JAQUEZ: &str = "Jaquez";
 pub(super) const JAQUEZ_INCARNATION: u64 = 11;
-/// A server of the herd that is no neighbour of Riley.
+/// A server of the herd that is not a neighbour of Riley.
 pub(super) const BERNARD: &str = "Bernard";
 
-/// Riley.
+/// The server under test, Riley.
 pub(super) struct Server {
     gateway: Arc<Gateway>,
     inbound: Inbound,
@@ -51,7 +51,7 @@ impl Server {
         Self { gateway, inbound }
     }
 
-    /// A server that Jaquez has greeted.
+    /// Returns a server that Jaquez has greeted.
     pub(super) fn greeted() -> Self {
         let server = Self::new();
         let greeting = GreetRequest {
@@ -70,7 +70,7 @@ impl Server {
         self.inbound.greet(&greeting, None)
     }
 
-    /// Gives the number that counts as applied.
+    /// Returns the applied watermark.
     pub(super) fn push(&self, bytes: &[u8]) -> Result<u64, Status> {
         let frame = PushFrame(bytes.to_vec().into());
         let (_, response) = run(self.inbound.push(&frame, None))?;
@@ -82,7 +82,7 @@ impl Server {
     }
 }
 
-/// Runs what waits for nothing but its next turn.
+/// Polls a future that never waits for an external event.
 fn run<T>(call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     let mut context = Context::from_waker(Waker::noop());
@@ -91,5 +91,5 @@ fn run<T>(call: impl Future<Output = T>) -> T {
             return answer;
         }
     }
-    panic!("it waits for something");
+    panic!("the future waits for an external event");
 }
