@@ -208,7 +208,7 @@ fn networks_and_connections_per_address_apply_before_tls_and_to_both_ports() {
     let mut other = Client::connect_from("127.0.0.3", plain);
     assert_eq!(other.ask("two"), "? two");
     // The server did not wait for a handshake of the closed connections.
-    let rejected = |kind| counts.clients_refused().of(kind).get();
+    let rejected = |kind| counts.client_connections_rejected.tls.of(kind).get();
     assert_eq!(HandshakeErrorKind::ALL.map(rejected), [0; 6]);
 
     drop(silent);
