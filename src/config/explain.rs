@@ -5,13 +5,14 @@ use super::{Config, ServerConfig, TlsSettings};
 use crate::format::count;
 use crate::model::address::Address;
 use crate::model::name::Name;
+use crate::table::{Left, TextTable};
 use crate::{clients, gateway, log, peers, places, web};
 
 /// Maximum width of a line that can be wrapped, in columns.
-const MAX_COLUMNS: usize = 96;
+const MAX_COLUMNS: u16 = 96;
 
-/// Minimum width of the column of neighbours. Lines may exceed [`MAX_COLUMNS`] for it.
-const MIN_NEIGHBOURS_COLUMNS: usize = 24;
+/// Indentation of the table and of wrapped warnings.
+const INDENT: &str = "  ";
 
 impl Config {
     /// Returns the herd as text: servers and links, the settings that differ from their
@@ -39,15 +40,18 @@ impl Config {
     }
 
     fn table(&self) -> String {
-        let mut rows = vec![ServerRow::new(
-            ["server", "clients", "peers", "web"],
-            "neighbours",
-        )];
-        rows.extend(self.servers.iter().flat_map(ServerRow::of));
+        let mut columns = vec!["server", "clients", "peers", "web", "neighbours"];
+        let mut rows: Vec<_> = self.servers.iter().flat_map(rows).map(Vec::from).collect();
         if self.servers.iter().all(|server| server.web.is_none()) {
-            rows.iter_mut().for_each(|row| drop(row.cells.pop()));
+            let web = 3;
+            columns.remove(web);
+            rows.iter_mut().for_each(|row| drop(row.remove(web)));
         }
-        align(&rows)
+        let columns: Vec<_> = columns.into_iter().map(|title| (title, Left)).collect();
+        let mut table = TextTable::new(&columns);
+        rows.into_iter().for_each(|row| table.row(row));
+        table.wrap(MAX_COLUMNS - INDENT.len() as u16);
+        table.text(INDENT)
     }
 
     fn settings(&self) -> String {
@@ -86,87 +90,56 @@ impl Config {
     }
 
     fn warning_lines(&self) -> String {
-        let wrapped =
-            |text: &String| wrap(&format!("Warning: {text}"), MAX_COLUMNS - 2).join("\n  ") + "\n";
+        let width = usize::from(MAX_COLUMNS) - INDENT.len();
+        let wrapped = |text: &String| {
+            wrap(&format!("Warning: {text}"), width).join(&format!("\n{INDENT}")) + "\n"
+        };
         self.warnings().iter().map(wrapped).collect()
     }
 }
 
-/// A row of the table of servers; its last cell may take several lines.
-struct ServerRow {
-    cells: Vec<String>,
-    rest: String,
-}
-
-impl ServerRow {
-    fn new(cells: [&str; 4], rest: &str) -> Self {
-        Self {
-            cells: cells.map(str::to_owned).into(),
-            rest: rest.to_owned(),
-        }
+/// Returns the addresses that others dial, and the listening addresses in further rows if
+/// those differ.
+fn rows(server: &ServerConfig) -> Vec<[String; 5]> {
+    let row = |title: &str, [clients, peers, web]: [Option<&Address>; 3], neighbours: String| {
+        let shown = |address: Option<&Address>| address.map_or("-".into(), Address::to_string);
+        let title = title.to_owned();
+        [title, shown(clients), shown(peers), shown(web), neighbours]
+    };
+    let tls_row = |title: &str, clients: &Address| {
+        let mut row = [const { String::new() }; 5];
+        (row[0], row[1]) = (title.to_owned(), clients.to_string());
+        row
+    };
+    let neighbours = if server.neighbours.is_empty() {
+        "none".to_owned()
+    } else {
+        let names: Vec<&str> = server.neighbours.iter().map(Name::as_str).collect();
+        names.join(", ")
+    };
+    let dialled = [
+        Some(&server.clients),
+        Some(&server.peers),
+        server.web.as_ref(),
+    ];
+    let bound = [
+        Some(&server.bind_clients),
+        Some(&server.bind_peers),
+        server.bind_web.as_ref(),
+    ];
+    let mut rows = vec![row(server.name.as_str(), dialled, neighbours)];
+    if let Some(clients_tls) = &server.clients_tls {
+        rows.push(tls_row("  with TLS", clients_tls));
     }
-
-    /// Returns the addresses that others dial, and the listening addresses in further rows if
-    /// those differ.
-    fn of(server: &ServerConfig) -> Vec<Self> {
-        let row = |title: &str, [clients, peers, web]: [Option<&Address>; 3], rest: &str| {
-            let shown = |address: Option<&Address>| address.map_or("-".into(), Address::to_string);
-            let [clients, peers, web] = [clients, peers, web].map(shown);
-            Self::new([title, &clients, &peers, &web], rest)
-        };
-        let neighbours = if server.neighbours.is_empty() {
-            "none".to_owned()
-        } else {
-            let names: Vec<&str> = server.neighbours.iter().map(Name::as_str).collect();
-            names.join(", ")
-        };
-        let dialled = [
-            Some(&server.clients),
-            Some(&server.peers),
-            server.web.as_ref(),
-        ];
-        let bound = [
-            Some(&server.bind_clients),
-            Some(&server.bind_peers),
-            server.bind_web.as_ref(),
-        ];
-        let mut rows = vec![row(server.name.as_str(), dialled, &neighbours)];
-        if let Some(clients_tls) = &server.clients_tls {
-            let title = "  with TLS".to_owned();
-            rows.push(Self::new([&title, &clients_tls.to_string(), "", ""], ""));
-        }
-        if bound != dialled {
-            rows.push(row("  listens on", bound, ""));
-        }
-        if let Some(bind) = &server.bind_clients_tls
-            && server.clients_tls.as_ref() != Some(bind)
-        {
-            let title = "  listens, with TLS, on".to_owned();
-            rows.push(Self::new([&title, &bind.to_string(), "", ""], ""));
-        }
-        rows
+    if bound != dialled {
+        rows.push(row("  listens on", bound, String::new()));
     }
-
-    fn print(&self, widths: &[usize]) -> String {
-        let mut line = String::from("  ");
-        for (cell, &width) in self.cells.iter().zip(widths) {
-            line += &format!("{cell:width$}  ");
-        }
-        let indent = format!("\n{:1$}", "", line.len());
-        let room = MAX_COLUMNS
-            .saturating_sub(line.len())
-            .max(MIN_NEIGHBOURS_COLUMNS);
-        line += &wrap(&self.rest, room).join(&indent);
-        line.trim_end().to_owned() + "\n"
+    if let Some(bind) = &server.bind_clients_tls
+        && server.clients_tls.as_ref() != Some(bind)
+    {
+        rows.push(tls_row("  listens, with TLS, on", bind));
     }
-}
-
-/// Prints rows with aligned columns.
-fn align(rows: &[ServerRow]) -> String {
-    let widest = |i: usize| rows.iter().map(|row| row.cells[i].len()).max();
-    let cells = rows.first().map_or(0, |row| row.cells.len());
-    let widths: Vec<usize> = (0..cells).filter_map(widest).collect();
-    rows.iter().map(|row| row.print(&widths)).collect()
+    rows
 }
 
 /// Wraps a text at its spaces into lines of at most `width` bytes. A longer word gets its own
@@ -249,7 +222,9 @@ Settings that differ from their defaults:
         servers.push(("lonely", &[]));
         let explained = parse(&herd(&servers)).explain();
         assert!(
-            explained.lines().all(|line| line.len() <= MAX_COLUMNS),
+            explained
+                .lines()
+                .all(|line| line.len() <= usize::from(MAX_COLUMNS)),
             "{explained}"
         );
         assert!(explained.contains("server-49\n"), "{explained}");

@@ -10,3 +10,4 @@ mod common;
 mod bench;
 mod binary;
 mod commands;
+mod docs;

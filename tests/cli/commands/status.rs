@@ -62,7 +62,7 @@ fn servers_and_links_that_are_down_or_lag_are_listed_with_the_reason() {
     let ended = run(&site, &["status", "--timeout", "5s"], 1);
     let out = ended.stdout;
     assert!(out.starts_with("herd test: 1 of 3 servers up"), "{out}");
-    assert!(out.contains("\nJaquez  DOWN\n"), "{out}");
+    assert!(out.contains("\nJaquez   DOWN\n"), "{out}");
     let lines: Vec<&str> = out.lines().collect();
     let at = |server: usize| fakes[server].address();
     assert_eq!(
