@@ -25,7 +25,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// The errors, in the order of the lines; at least one.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
     /// The file is valid and has no server of the given name.
     UnknownServer {
@@ -40,7 +40,7 @@ pub enum ConfigError {
 
 /// One error in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The line, counted from 1; `None` for an error of the file as a whole.
     pub line: Option<usize>,
     /// The column in characters, counted from 1, where the line alone is not enough
@@ -89,7 +89,7 @@ fn unreadable(f: &mut fmt::Formatter<'_>, path: &Path, cause: &io::Error) -> fmt
     }
 }
 
-fn invalid(f: &mut fmt::Formatter<'_>, path: &Path, problems: &[Problem]) -> fmt::Result {
+fn invalid(f: &mut fmt::Formatter<'_>, path: &Path, problems: &[ConfigProblem]) -> fmt::Result {
     for (i, problem) in problems.iter().take(MAX_SHOWN_PROBLEMS).enumerate() {
         let line_end = if i == 0 { "" } else { "\n" };
         write!(f, "{line_end}{}", path.display())?;
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn at_most_twenty_problems_are_printed() {
-        let problem = |line| Problem {
+        let problem = |line| ConfigProblem {
             line: Some(line),
             column: (line == 2).then_some(7),
             message: "bad".into(),

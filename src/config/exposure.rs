@@ -8,7 +8,7 @@
 //! which exposes server names and numbers only, accepts no data, and is open only if the
 //! file sets it.
 
-use super::error::{ConfigError, Problem};
+use super::error::{ConfigError, ConfigProblem};
 use super::{Config, ServerConfig};
 use crate::model::address::Address;
 
@@ -25,8 +25,9 @@ impl Config {
         if self.tls.is_on() || self.insecure || exposed.is_empty() {
             return Ok(());
         }
-        let mut problems: Vec<Problem> = exposed.iter().map(ExposedAddress::problem).collect();
-        problems.push(Problem {
+        let mut problems: Vec<ConfigProblem> =
+            exposed.iter().map(ExposedAddress::problem).collect();
+        problems.push(ConfigProblem {
             line: None,
             column: None,
             message: "servers would talk unencrypted; set certificates under [security] \
@@ -82,7 +83,7 @@ impl<'a> ExposedAddress<'a> {
         listener.into_iter().chain(dialled)
     }
 
-    fn problem(&self) -> Problem {
+    fn problem(&self) -> ConfigProblem {
         let Self {
             server, address, ..
         } = self;
@@ -90,7 +91,7 @@ impl<'a> ExposedAddress<'a> {
             None => format!("{} listens for neighbours on {address}", server.name),
             Some(by) => format!("{} dials {} at {address}", by.name, server.name),
         };
-        Problem {
+        ConfigProblem {
             line: Some(server.line),
             column: None,
             message: message + ", which is not a loopback address",

@@ -51,7 +51,7 @@ use crate::model::name::Name;
 use crate::server::ServerPlan;
 use crate::{clients, gateway, log, peers, places, tls as files, web};
 
-pub use error::{ConfigError, Problem};
+pub use error::{ConfigError, ConfigProblem};
 pub use reload::{LocalServers, ReloadPlan};
 pub use servers::MAX_SERVERS;
 pub use source::MAX_FILE_BYTES;

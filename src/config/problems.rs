@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::error::{ConfigError, Problem};
+use super::error::{ConfigError, ConfigProblem};
 
 /// The errors found in a text so far.
 ///
@@ -13,7 +13,7 @@ pub(super) struct Problems {
     text: String,
     /// The offset at which each line begins, in order.
     lines: Vec<usize>,
-    found: Vec<(usize, Problem)>,
+    found: Vec<(usize, ConfigProblem)>,
 }
 
 impl Problems {
@@ -70,7 +70,7 @@ impl Problems {
     }
 
     fn push(&mut self, at: usize, line: Option<usize>, column: Option<usize>, message: String) {
-        let problem = Problem {
+        let problem = ConfigProblem {
             line,
             column,
             message,

@@ -84,7 +84,7 @@ fn a_level_from_the_environment_stays_and_is_reported() {
         &process,
         ": nothing changed, 1 setting unchanged until a restart",
     );
-    process.await_stderr("log.level: info -> trace: RUST_LOG is set and overrides it\n");
+    process.await_stderr("log.level: info -> trace; RUST_LOG is set and overrides it\n");
 }
 
 #[test]
@@ -236,7 +236,8 @@ fn a_neighbour_is_reached_at_its_new_address() {
     fs::write(site.path("riley.toml"), site.config()).unwrap();
     reload(&riley, ": 1 change");
     let jaquez = loopback(site.server("Jaquez").peers);
-    riley.await_stderr(&format!("Riley reaches Jaquez at {jaquez} now, not at "));
+    riley.await_stderr("Riley: link to Jaquez moved from ");
+    riley.await_stderr(&format!(" to {jaquez}\n"));
     riley.await_stderr("Riley: link to Jaquez is up");
 }
 
