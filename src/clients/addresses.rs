@@ -106,7 +106,11 @@ impl Addresses {
     }
 
     fn note_crowded(&self, network: Network, most: usize) {
-        self.gateway.counters().client_connections_rejected.per_address.add(1);
+        self.gateway
+            .counters()
+            .client_connections_rejected
+            .per_address
+            .add(1);
         if let Some(suppressed) = self.crowded.admit() {
             warn!(
                 "{network} has as many connections as it may ({most}): further ones are closed; raise \
@@ -116,7 +120,11 @@ impl Addresses {
     }
 
     fn note_hasty(&self, network: Network, pace: Rate) {
-        self.gateway.counters().client_reads_delayed.rate_limit.add(1);
+        self.gateway
+            .counters()
+            .client_reads_delayed
+            .rate_limit
+            .add(1);
         if let Some(suppressed) = self.hasty.admit() {
             let per_second = pace.per_second();
             warn!(
@@ -409,7 +417,15 @@ mod tests {
         one.took(millis(100), 1);
         assert_eq!(one.may_take(millis(200)), 0);
         assert_eq!(other.may_take(millis(200)), 1);
-        assert_eq!(addresses.gateway.counters().client_reads_delayed.rate_limit.get(), 3);
+        assert_eq!(
+            addresses
+                .gateway
+                .counters()
+                .client_reads_delayed
+                .rate_limit
+                .get(),
+            3
+        );
         // Another address has a pace of its own.
         assert_eq!(
             addresses.turns("10.0.0.2".parse().unwrap()).may_take(start),
@@ -473,7 +489,15 @@ mod tests {
         assert_eq!(turns.may_take(start), usize::MAX);
         assert_eq!(turns.pause(), None);
         assert!(addresses.place(from).is_none(), "it has one already");
-        assert_eq!(addresses.gateway.counters().client_connections_rejected.per_address.get(), 1);
+        assert_eq!(
+            addresses
+                .gateway
+                .counters()
+                .client_connections_rejected
+                .per_address
+                .get(),
+            1
+        );
         addresses.change(&ClientSettings::default());
         assert!(addresses.place(from).is_some());
     }

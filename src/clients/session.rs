@@ -465,7 +465,10 @@ mod tests {
         lag(Some(ms(1000)));
         assert_eq!(waits(&report(), &mut client).await, ms(0));
         assert_eq!(waits(&report(), &mut client).await, ms(0), "it has time");
-        assert_eq!(gateway.counters().client_reads_delayed.backpressure.get(), 0);
+        assert_eq!(
+            gateway.counters().client_reads_delayed.backpressure.get(),
+            0
+        );
 
         is_short();
         assert_eq!(waits(&report(), &mut client).await, ms(0), "was waited for");

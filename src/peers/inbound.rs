@@ -115,7 +115,12 @@ impl Inbound {
     fn check_sender(&self, other_end: Option<&OtherEnd>, sender: &str) -> Result<(), Status> {
         let herd = &self.gateway.replica().identity().herd;
         let checked = admission::check_sender(other_end, sender, herd);
-        checked.inspect_err(|_| self.gateway.counters().peer_calls_rejected_by_certificate.add(1))
+        checked.inspect_err(|_| {
+            self.gateway
+                .counters()
+                .peer_calls_rejected_by_certificate
+                .add(1)
+        })
     }
 
     fn note_greeting(&self, reply: &GreetReply, other_end: Option<&OtherEnd>) {

@@ -198,6 +198,9 @@ fn clients_beyond_the_limit_are_rejected_and_logged_once() {
     assert!(line.contains("WARN"), "{line}");
     assert!(line.contains("the server holds 2 clients"), "{line}");
     client.ask("end");
-    let logged = site.log("Riley").matches("rejected reports of new clients").count();
+    let logged = site
+        .log("Riley")
+        .matches("rejected reports of new clients")
+        .count();
     assert_eq!(logged, 1);
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::T;
 use super::surroundings::through_shell;
-use crate::common::{Client, LIMIT, PAIR, Process, Site, all_the_while, cpu_time, eventually, loopback};
-
+use crate::common::{
+    Client, LIMIT, PAIR, Process, Site, all_the_while, cpu_time, eventually, loopback,
+};
 
 /// Sets both limits, so that the program cannot raise its own.
 const LOW_FILE_LIMIT: &str = "ulimit -n 64 && exec \"$@\"";
