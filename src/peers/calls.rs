@@ -66,9 +66,9 @@ impl CallRules {
         let (what, is_propagate) = (name_of(path), path.starts_with(PROPAGATE));
         let is_own = path.starts_with(OWN_SERVICES);
         let log = |status: &Status| self.rejections.log(what, other_end.address, status);
-        if let Err(refusal) = self.admission.check(is_propagate, &other_end) {
-            log(&refusal);
-            return refusal.into_http();
+        if let Err(rejection) = self.admission.check(is_propagate, &other_end) {
+            log(&rejection);
+            return rejection.into_http();
         }
         let call = async {
             // Routes have no error.

@@ -71,7 +71,7 @@ pub fn dial(address: &Address, settings: &PeerSettings) -> Result<Caller, Invali
 
 /// Returns a caller as [`dial`] does, by TCP and TLS. The server must show a
 /// certificate for `subject`, whatever the host is called. Each connection is made with
-/// what `credentials` hold at that moment. A refusal fails the calls, with its cause as
+/// what `credentials` hold at that moment. A rejection fails the calls, with its cause as
 /// their status. Must be called within a runtime.
 ///
 /// # Errors
@@ -90,7 +90,9 @@ pub fn dial_secure(
 }
 
 fn caller(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettings) -> Caller {
-    let channel = PeerChannel(Arc::new(Shared::new(dialer, origin, max_dial, settings)));
+    let channel = PeerChannel(Arc::new(ChannelShared::new(
+        dialer, origin, max_dial, settings,
+    )));
     let attempt = move |request: PeerRequest| {
         let channel = channel.clone();
         async move {
@@ -105,9 +107,9 @@ fn caller(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettin
 
 /// One connection and one push stream at a time. Clones share both.
 #[derive(Clone)]
-struct PeerChannel(Arc<Shared>);
+struct PeerChannel(Arc<ChannelShared>);
 
-struct Shared {
+struct ChannelShared {
     endpoint: Endpoint,
     max_dial: Duration,
     /// Held for a few reads and writes, never across an await.
@@ -123,20 +125,20 @@ struct ChannelState {
 struct OpenChannel {
     client: Client,
     /// The stream that the next push uses; `None` while a push uses it.
-    stream: Option<PushStream>,
+    stream: Option<OutgoingStream>,
     /// Streams that tonic still sends or receives on.
     sending: Vec<Weak<()>>,
     /// Closes the connection.
     _close: DropGuard,
 }
 
-/// An open stream of pushes, without a push in flight.
-struct PushStream {
+/// An open stream of pushes.
+struct OutgoingStream {
     frames: mpsc::Sender<PushFrame>,
     responses: Streaming<PushResponse>,
 }
 
-impl Shared {
+impl ChannelShared {
     fn new(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettings) -> Self {
         let agent = concat!("proxyherd/", env!("CARGO_PKG_VERSION"));
         let endpoint = Endpoint::from(origin)
@@ -161,7 +163,7 @@ impl Shared {
     }
 
     /// Takes the open stream, if there is one, and a client to open another.
-    fn take(&self) -> (Client, Option<PushStream>) {
+    fn take(&self) -> (Client, Option<OutgoingStream>) {
         let mut state = self.current();
         (state.open.client.clone(), state.open.stream.take())
     }
@@ -213,7 +215,7 @@ impl PeerChannel {
         &self,
         mut client: Client,
         frame: PushFrame,
-    ) -> Result<(PushResponse, PushStream), Status> {
+    ) -> Result<(PushResponse, OutgoingStream), Status> {
         let (frames, requests) = mpsc::channel(1);
         let alive = Arc::new(());
         self.0.state().open.sending.push(Arc::downgrade(&alive));
@@ -225,11 +227,11 @@ impl PeerChannel {
             .try_send(frame)
             .map_err(|_| Status::internal("a new channel has no room"))?;
         let responses = client.push(requests).await?.into_inner();
-        PushStream { frames, responses }.response().await
+        OutgoingStream { frames, responses }.response().await
     }
 }
 
-impl PushStream {
+impl OutgoingStream {
     /// Sends a batch; `None` if the stream has ended meanwhile, or the neighbour
     /// acknowledged what was not sent.
     fn send(mut self, frame: PushFrame) -> Option<Self> {
@@ -364,7 +366,7 @@ mod tests {
         let origin = format!("http://{address}").parse().unwrap();
         let dialer = Dialer::tcp(&Address::from(address));
         let settings = PeerSettings::default();
-        let shared = Shared::new(dialer, origin, settings.attempt, &settings);
+        let shared = ChannelShared::new(dialer, origin, settings.attempt, &settings);
         let channel = PeerChannel(Arc::new(shared));
         let mut opened = Vec::new();
         for _ in 0..4 * MAX_ABANDONED {

@@ -167,25 +167,25 @@ pub(super) fn shutting_down() -> Status {
 
 /// Returns the status of a rejection, with its text.
 fn status(rejection: Rejection) -> Status {
-    let words = rejection.to_string();
+    let message = rejection.to_string();
     match rejection {
-        Rejection::Malformed(_) => Status::invalid_argument(words),
+        Rejection::Malformed(_) => Status::invalid_argument(message),
         Rejection::IncompatibleVersion(_)
         | Rejection::WrongIncarnation
         | Rejection::NotGreeted
-        | Rejection::Gap { .. } => Status::failed_precondition(words),
+        | Rejection::Gap { .. } => Status::failed_precondition(message),
         Rejection::OtherHerd(_)
         | Rejection::WrongReceiver(_)
         | Rejection::OwnName
         | Rejection::UnknownServer(_)
-        | Rejection::NotNeighbour(_) => Status::permission_denied(words),
+        | Rejection::NotNeighbour(_) => Status::permission_denied(message),
     }
 }
 
 fn push_status(error: PushError) -> Status {
-    let words = error.to_string();
+    let message = error.to_string();
     match error {
-        PushError::TooMany(_) => Status::resource_exhausted(words),
-        PushError::Malformed { .. } => Status::invalid_argument(words),
+        PushError::TooMany(_) => Status::resource_exhausted(message),
+        PushError::Malformed { .. } => Status::invalid_argument(message),
     }
 }

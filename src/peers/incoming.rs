@@ -73,7 +73,7 @@ pub(super) async fn accept<L: Listen>(
                     // Fails only when the port is closed.
                     let _ = accepted.send(connection).await;
                 }
-                Err(Some(refusal)) => entrance.log(address, &refusal),
+                Err(Some(rejection)) => entrance.log(address, &rejection),
                 Err(None) => {}
             }
         });
@@ -86,7 +86,7 @@ struct Entrance {
     gate: Option<TlsGate>,
     gateway: Arc<Gateway>,
     port: CancellationToken,
-    refusals: LogThrottle,
+    rejections: LogThrottle,
 }
 
 /// A byte stream that was accepted.
@@ -114,7 +114,7 @@ impl Entrance {
         Self {
             limit,
             gate: credentials.map(gate),
-            refusals: LogThrottle::new(LOG_INTERVAL),
+            rejections: LogThrottle::new(LOG_INTERVAL),
             gateway,
             port,
         }
@@ -132,23 +132,23 @@ impl Entrance {
         match timeout(self.limit, stream.first_byte()).await {
             Ok(Some(HANDSHAKE)) => {
                 let cause = "it speaks TLS, and this port has none: set [security] in the config";
-                let refusal = HandshakeError::new(HandshakeErrorKind::Other, cause);
-                self.count(&refusal);
-                Err(Some(refusal))
+                let rejection = HandshakeError::new(HandshakeErrorKind::Other, cause);
+                self.count(&rejection);
+                Err(Some(rejection))
             }
             Ok(Some(_)) => Ok(AcceptedStream::plaintext(stream)),
             Ok(None) | Err(_) => Err(None),
         }
     }
 
-    fn count(&self, refusal: &HandshakeError) {
-        let refused = &self.gateway.counters().peer_connections_rejected.tls;
-        refused.of(refusal.reason).add(1);
+    fn count(&self, rejection: &HandshakeError) {
+        let counters = &self.gateway.counters().peer_connections_rejected.tls;
+        counters.of(rejection.reason).add(1);
     }
 
-    fn log(&self, address: SocketAddr, refusal: &HandshakeError) {
-        if let Some(suppressed) = self.refusals.admit() {
-            warn!("rejected a connection from {address}: {refusal}{suppressed}");
+    fn log(&self, address: SocketAddr, rejection: &HandshakeError) {
+        if let Some(suppressed) = self.rejections.admit() {
+            warn!("rejected a connection from {address}: {rejection}{suppressed}");
         }
     }
 
@@ -162,10 +162,10 @@ impl Entrance {
         let Some(gate) = &self.gate else {
             return std::future::pending().await;
         };
-        let refusal = tls::standing(gate.credentials.clone(), chain).await;
-        self.count(&refusal);
-        warn!("closed the connection from {address}: {refusal}");
-        refusal.words
+        let rejection = tls::standing(gate.credentials.clone(), chain).await;
+        self.count(&rejection);
+        warn!("closed the connection from {address}: {rejection}");
+        rejection.words
     }
 }
 

@@ -49,7 +49,7 @@ pub use inbound::Inbound;
 pub use incoming::OtherEnd;
 pub use link::Link;
 pub use policy::{CallError, Caller, PeerRequest, PeerResponse, stack};
-pub use port::{Health, Port};
+pub use port::{Port, PortHealth};
 
 use std::time::Duration;
 

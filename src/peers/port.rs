@@ -54,7 +54,7 @@ pub struct Port {
     rejections: Arc<RejectionLog>,
     settings: PeerSettings,
     services: Routes,
-    health: Health,
+    health: PortHealth,
 }
 
 impl Port {
@@ -79,7 +79,7 @@ impl Port {
             rejections,
             settings: settings.clone(),
             services: Routes::new(propagate),
-            health: Health {
+            health: PortHealth {
                 reporter: HealthReporter::new(),
                 services: vec!["", "proxyherd.v1.Propagate"],
             },
@@ -103,7 +103,7 @@ impl Port {
     }
 
     /// Returns the health service's state, which its clones share.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> PortHealth {
         self.health.clone()
     }
 
@@ -164,12 +164,12 @@ impl Port {
 /// The state that `grpc.health.v1.Health` shows, for the server as a whole (the empty
 /// name) and for each of its services.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub struct PortHealth {
     reporter: HealthReporter,
     services: Vec<&'static str>,
 }
 
-impl Health {
+impl PortHealth {
     /// Sets whether the server takes calls.
     pub async fn set(&self, is_serving: bool) {
         use tonic_health::ServingStatus::{NotServing, Serving};

@@ -18,7 +18,7 @@ pub(super) struct LagTracker {
     /// The last sequence number of the feed at a time.
     mark: Option<(u64, Instant)>,
     /// All changes that the neighbour lacks are newer than this.
-    behind_since: Option<Instant>,
+    lagging_since: Option<Instant>,
     keeps_up: bool,
 }
 
@@ -26,17 +26,17 @@ impl LagTracker {
     /// Notes that a push begins at `now`, when the feed ends with number `last`.
     pub(super) fn push_started(&mut self, last: u64, now: Instant) {
         self.mark.get_or_insert((last, now));
-        self.behind_since.get_or_insert(now);
+        self.lagging_since.get_or_insert(now);
     }
 
     /// Notes that the neighbour has all changes through `cursor`.
     pub(super) fn acknowledged(&mut self, cursor: u64, now: Instant) {
         if let Some((_, at)) = self.mark.take_if(|(last, _)| cursor >= *last) {
-            self.behind_since = Some(at);
+            self.lagging_since = Some(at);
             self.keeps_up |= now - at <= KEEPS_UP_LAG;
         }
         self.keeps_up &= self
-            .behind_since
+            .lagging_since
             .is_none_or(|since| now - since <= BACKLOG_LAG);
     }
 
@@ -44,7 +44,7 @@ impl LagTracker {
     pub(super) fn caught_up(&mut self) {
         *self = Self {
             mark: None,
-            behind_since: None,
+            lagging_since: None,
             keeps_up: true,
         };
     }
@@ -53,7 +53,7 @@ impl LagTracker {
     /// up before, and its lag exceeds `max_lag`. `None` if it has a backlog or all
     /// changes.
     pub(super) fn lags(&self, max_lag: Duration) -> Option<Range<Instant>> {
-        let since = self.behind_since.filter(|_| self.keeps_up)?;
+        let since = self.lagging_since.filter(|_| self.keeps_up)?;
         Some(since + max_lag..since + BACKLOG_LAG)
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         lag.acknowledged(500, at(100));
         assert_eq!(lag.lags(MAX_LAG), None);
         lag.acknowledged(1000, at(600));
-        assert_eq!(lag.lags(MAX_LAG), None, "600 ms behind");
+        assert_eq!(lag.lags(MAX_LAG), None, "a lag of 600 ms");
         lag.push_started(1300, at(600));
         lag.acknowledged(1300, at(700));
         assert_eq!(lag.lags(MAX_LAG), Some(at(610)..at(1600)));

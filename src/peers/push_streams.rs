@@ -36,9 +36,9 @@ use super::rejections::{PUSH, RejectionLog};
 
 /// The service of one port. Clones are the same.
 #[derive(Clone)]
-pub(super) struct PushStreams(Arc<Shared>);
+pub(super) struct PushStreams(Arc<ServiceShared>);
 
-struct Shared {
+struct ServiceShared {
     inbound: Arc<Inbound>,
     limits: Arc<CallLimits>,
     rejections: Arc<RejectionLog>,
@@ -57,7 +57,7 @@ impl PushStreams {
         rejections: Arc<RejectionLog>,
         time_limit: Duration,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ServiceShared {
             inbound,
             limits,
             rejections,
@@ -94,16 +94,16 @@ impl Propagate for PushStreams {
         let first = first
             .ok_or_else(|| Status::invalid_argument("the stream ended before its first push"))?;
         let (neighbour, response) = self.0.inbound.push(&first, Some(&other_end)).await?;
-        let stream = PushStream::begin(self.0.clone(), neighbour, frames, other_end);
-        let rest = stream::try_unfold(stream, PushStream::step);
+        let stream = IncomingStream::begin(self.0.clone(), neighbour, frames, other_end);
+        let rest = stream::try_unfold(stream, IncomingStream::step);
         let responses = stream::once(ready(Ok(response))).chain(rest);
         Ok(Response::new(Box::pin(responses)))
     }
 }
 
 /// The stream of a neighbour, between two pushes.
-struct PushStream {
-    shared: Arc<Shared>,
+struct IncomingStream {
+    shared: Arc<ServiceShared>,
     frames: Streaming<PushFrame>,
     other_end: OtherEnd,
     /// Time of the last acknowledgement.
@@ -112,9 +112,9 @@ struct PushStream {
     end: Pin<Box<dyn Future<Output = Status> + Send>>,
 }
 
-impl PushStream {
+impl IncomingStream {
     fn begin(
-        shared: Arc<Shared>,
+        shared: Arc<ServiceShared>,
         neighbour: NeighbourId,
         frames: Streaming<PushFrame>,
         other_end: OtherEnd,
@@ -165,7 +165,7 @@ impl PushStream {
     }
 }
 
-impl Shared {
+impl ServiceShared {
     /// Makes a stream the latest one of a neighbour, and ends the one before. Returns
     /// the token that is cancelled when the stream must end in turn.
     fn replace(&self, neighbour: NeighbourId) -> CancellationToken {
@@ -181,7 +181,7 @@ impl Shared {
 
 /// Resolves when a stream must end, with its status.
 async fn end(
-    shared: Arc<Shared>,
+    shared: Arc<ServiceShared>,
     active: Arc<AtomicInstant>,
     replaced: CancellationToken,
 ) -> Status {

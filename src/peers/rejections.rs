@@ -18,7 +18,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// The name of a push in the log.
 pub(super) const PUSH: &str = "a push";
 
-/// Returns the name of a call in the log, which does not depend on the caller's words.
+/// Returns the name of a call in the log. Nothing of it comes from the caller.
 pub(super) fn name_of(path: &str) -> &'static str {
     match path.rsplit('/').next() {
         Some("Greet") => "a greeting",
@@ -27,7 +27,7 @@ pub(super) fn name_of(path: &str) -> &'static str {
     }
 }
 
-/// Returns true if a status is worth a line. A push that is told to greet first is how
+/// Returns true if a status is worth a line. A push that is rejected until a greeting is how
 /// links notice a restart. A server that shuts down, or a caller that hangs up, rejects
 /// nothing.
 fn is_notable(what: &str, status: &Status) -> bool {

@@ -31,7 +31,7 @@ use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::net::{self, Acceptor, Listen, TlsListener};
 use crate::operators::Operators;
-use crate::peers::{self, Health, Inbound, Port};
+use crate::peers::{self, Inbound, Port, PortHealth};
 use crate::places::Places;
 use crate::random;
 use crate::replication::Incarnation;
@@ -429,7 +429,7 @@ fn summary(plan: &ServerPlan) -> String {
 pub struct RunningServer {
     gateway: Arc<Gateway>,
     log: Log,
-    health: Health,
+    health: PortHealth,
     drain: watch::Sender<bool>,
     finish: watch::Sender<bool>,
     stop: watch::Sender<bool>,
