@@ -1,12 +1,14 @@
 #![doc = include_str!("../docs/architecture.md")]
 
 pub mod bench;
+mod cause;
 pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod format;
 pub mod gateway;
 pub mod line_protocol;
+mod lock;
 pub mod log;
 pub mod metrics;
 pub mod model;

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 /// The modules of each floor, from the lowest up. The last one is the roof, which
 /// opens the crate and holds nothing.
 const FLOORS: [&[&str]; 9] = [
-    &["model", "proto", "metrics", "random", "format", "table"],
+    &[
+        "model", "proto", "metrics", "cause", "format", "lock", "random", "table",
+    ],
     &["line_protocol", "replication"],
     &["places", "log", "tls", "queries"],
     &["gateway", "net"],

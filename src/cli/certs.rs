@@ -21,8 +21,8 @@ use clap::Subcommand;
 
 use crate::config::{Config, ServerConfig};
 use crate::model::name::Name;
-use crate::tls::issue::{Authority, Validity, draw_key};
-use crate::tls::{Subject, inspect, moment};
+use crate::tls::issue::{Authority, Validity, generate_key};
+use crate::tls::{Subject, format_time, inspect};
 
 use super::{ConfigPath, print};
 use crate::table::{Left, TextTable};
@@ -132,7 +132,7 @@ impl CertStore {
         let key_text = read_or_make_key(&key)?;
         let made = Authority::make(&self.herd, &key_text, Validity::days(CA_DAYS))?;
         create(&certificate, &made, 0o644)?;
-        let until = moment(Validity::days(CA_DAYS).until);
+        let until = format_time(Validity::days(CA_DAYS).until);
         let state = format!("made: the CA of herd {}, valid until {until}", self.herd);
         self.add(&certificate, &state);
         self.add(
@@ -203,7 +203,7 @@ impl CertStore {
         let validity = Validity::days(self.days);
         let made = authority.issue(&order.subject, &order.hosts, &key, validity)?;
         create(&order.certificate, &made, 0o644)?;
-        let until = moment(validity.until);
+        let until = format_time(validity.until);
         let state = format!("made: for {}, valid until {until}", order.subject);
         self.add(&order.certificate, &state);
         Ok(())
@@ -240,7 +240,7 @@ impl CertStore {
     /// Returns the state of an existing certificate.
     fn state(&self, order: &CertOrder) -> Result<CertState> {
         let (found, is_of_ca) = inspect(&order.certificate, &self.ca().0)?;
-        let (until, now) = (moment(found.until), SystemTime::now());
+        let (until, now) = (format_time(found.until), SystemTime::now());
         let whole = found.until.duration_since(found.from).unwrap_or_default();
         let left = found.until.duration_since(now);
         let fault = match left {
@@ -284,7 +284,7 @@ impl CertStore {
             let key = read(&order.key)?;
             let made = authority.issue(&order.subject, &order.hosts, &key, validity)?;
             replace(&order.certificate, &made)?;
-            let state = format!("renewed: valid until {}", moment(validity.until));
+            let state = format!("renewed: valid until {}", format_time(validity.until));
             self.add(&order.certificate, &state);
         }
         Ok(())
@@ -336,7 +336,7 @@ fn read_or_make_key(path: &Path) -> Result<String> {
     if path.exists() {
         return read(path);
     }
-    let key = draw_key()?;
+    let key = generate_key()?;
     create(path, &key, 0o600)?;
     Ok(key)
 }

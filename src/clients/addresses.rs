@@ -1,53 +1,54 @@
-//! What is kept of each address that clients come from: how many connections it
-//! has, and what is left of its pace.
+//! The connections and the rate limit of each address that clients connect from.
 //!
-//! An address stands for all that one customer has, as
-//! [`Network::of_customer`] has it: for an IPv6 address, its /64.
+//! An address stands for everything that one customer has, as [`Network::of_customer`] defines:
+//! an IPv6 address counts as its /64.
 //!
-//! Memory: about 150 bytes for each address that has a connection, or whose pace
-//! is not yet whole again, which takes a second or so. Those that are over go
-//! when the table has doubled, and of those without a connection there are never
-//! more than [`MAX_LEFT`].
+//! Memory: about 150 bytes for each address that has a connection, or whose budget of lines is not
+//! full again, which takes about a second. Unused entries are removed when the table has doubled.
+//! There are never more than [`MAX_IDLE_ENTRIES`] entries without a connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::gateway::Gateway;
+use crate::lock::lock;
 use crate::log::LogThrottle;
 use crate::model::networks::Network;
 
 use super::ClientSettings;
-use super::rate::{Gcra, Rate};
+use super::rate::{Gcra, LineRate};
 
-/// Most addresses without a connection that are kept since their pace is not
-/// whole yet. Past that they are forgotten, and may send on at once.
-const MAX_LEFT: usize = 65_536;
+/// Maximum number of entries without a connection that are kept because their budget is not full.
+/// Beyond it they are removed, and the addresses start with a full budget.
+const MAX_IDLE_ENTRIES: usize = 65_536;
 
-/// The table is not gone over for fewer addresses than this.
-const FEW: usize = 1024;
+/// Minimum number of entries at which the table is swept.
+const MIN_SWEEP_ENTRIES: usize = 1024;
 
-/// Who waits looks at the limits so often: they may have been changed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Maximum time that a rate-limited connection waits before it looks at the limit again, which may
+/// have changed.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// That an address goes too far is told once in this time.
-const TELL_PAUSE: Duration = Duration::from_secs(10);
+/// Interval between log messages about an address that reaches a limit. Suppressed ones are
+/// counted.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// All addresses of one server's clients, and what each may take. The limits
-/// can be changed at any time.
+/// The addresses of one server's clients, and the limits of each. The limits can change at any
+/// time.
 #[derive(Debug)]
 pub(super) struct Addresses {
     gateway: Arc<Gateway>,
-    /// Read before lines are taken, so not behind the lock; 0 for no limit.
+    /// Outside the lock, since it is read before lines are taken; 0 for no limit.
     lines_per_second: AtomicU32,
-    table: Mutex<Table>,
-    crowded: LogThrottle,
-    hasty: LogThrottle,
+    table: Mutex<AddressTable>,
+    rejections: LogThrottle,
+    rate_limitings: LogThrottle,
 }
 
 impl Addresses {
@@ -55,131 +56,132 @@ impl Addresses {
         Self {
             gateway,
             lines_per_second: AtomicU32::new(settings.commands_per_second.unwrap_or(0)),
-            table: Mutex::new(Table::new(settings.connections_per_address)),
-            crowded: LogThrottle::new(TELL_PAUSE),
-            hasty: LogThrottle::new(TELL_PAUSE),
+            table: Mutex::new(AddressTable::new(settings.connections_per_address)),
+            rejections: LogThrottle::new(LOG_INTERVAL),
+            rate_limitings: LogThrottle::new(LOG_INTERVAL),
         }
     }
 
-    /// From now on these are the limits. An address that has more connections
-    /// than it may keeps them. With another pace all begin anew.
+    /// Replaces the limits. An address keeps the connections that exceed its new limit. If the
+    /// rate changes, all addresses start with a full budget.
     pub(super) fn change(&self, settings: &ClientSettings) {
         let mut table = self.table();
-        table.most = settings.connections_per_address;
+        table.max_connections = settings.connections_per_address;
         let new = settings.commands_per_second.unwrap_or(0);
         if self.lines_per_second.swap(new, Relaxed) != new {
-            table.forgive();
+            table.reset_budgets();
         }
     }
 
-    /// A place for a connection from there, for as long as it is held; `None`
-    /// where the address has as many as it may.
-    pub(super) fn place(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+    /// Returns the permit of a connection from this address, or `None` if the address has as many
+    /// as it may, which is counted and logged.
+    pub(super) fn permit(self: &Arc<Self>, from: IpAddr) -> Option<AddressPermit> {
         let network = Network::of_customer(from);
-        if let Err(most) = self.table().enter(network, Instant::now()) {
-            self.note_crowded(network, most);
+        if let Err(max_connections) = self.table().enter(network, Instant::now()) {
+            self.note_rejected(network, max_connections);
             return None;
         }
         let addresses = self.clone();
-        Some(Place { addresses, network })
+        Some(AddressPermit { addresses, network })
     }
 
-    /// The part of a connection from there in the pace of its address. The
-    /// connection has a place.
-    pub(super) fn turns(self: &Arc<Self>, from: IpAddr) -> RateLimiter {
+    /// Returns a connection's part in the rate limit of its address. The connection must hold a
+    /// permit.
+    pub(super) fn rate_limiter(self: &Arc<Self>, from: IpAddr) -> RateLimiter {
         let network = Network::of_customer(from);
         RateLimiter {
             addresses: self.clone(),
             network,
             budget: self.table().budget(network),
-            next: None,
-            is_put_off: false,
+            reserved: None,
+            is_limited: false,
             is_waived: false,
         }
     }
 
-    fn pace(&self) -> Option<Rate> {
+    fn rate(&self) -> Option<LineRate> {
         match self.lines_per_second.load(Relaxed) {
             0 => None,
-            lines => Some(Rate::new(lines)),
+            lines => Some(LineRate::new(lines)),
         }
     }
 
-    fn note_crowded(&self, network: Network, most: usize) {
+    fn note_rejected(&self, network: Network, max_connections: usize) {
         self.gateway
             .counters()
             .client_connections_rejected
             .per_address
             .add(1);
-        if let Some(suppressed) = self.crowded.admit() {
+        if let Some(suppressed) = self.rejections.admit() {
             warn!(
-                "{network} has as many connections as it may ({most}): further ones are closed; raise \
-                 connections_per_address if many clients share an address{suppressed}"
+                "rejected a connection from {network} to the client port: {max_connections} from \
+                 there are open, which is the limit; raise connections_per_address if many clients \
+                 share an address{suppressed}"
             );
         }
     }
 
-    fn note_hasty(&self, network: Network, pace: Rate) {
+    fn note_rate_limited(&self, network: Network, rate: LineRate) {
         self.gateway
             .counters()
             .client_reads_delayed
             .rate_limit
             .add(1);
-        if let Some(suppressed) = self.hasty.admit() {
-            let per_second = pace.per_second();
+        if let Some(suppressed) = self.rate_limitings.admit() {
+            let per_second = rate.per_second();
             warn!(
-                "{network} sends more than {per_second} commands a second: it is read on later; raise \
-                 commands_per_second if many clients share an address{suppressed}"
+                "{network} is rate limited: it sends more than {per_second} commands a second; \
+                 raise commands_per_second if many clients share an address{suppressed}"
             );
         }
     }
 
-    /// Held for a lookup, and seldom for going over all addresses.
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The lock is held for a lookup, and rarely for a sweep of all entries.
+    fn table(&self) -> MutexGuard<'_, AddressTable> {
+        lock(&self.table)
     }
 }
 
-/// Invariant: an address is in it while it has a connection.
+/// Invariant: an address with a connection has an entry.
 #[derive(Debug)]
-struct Table {
-    /// How many connections each may have.
-    most: Option<usize>,
-    entries: HashMap<Network, Entry>,
-    /// With so many entries, those that are over are looked for.
+struct AddressTable {
+    /// Maximum number of connections of one address.
+    max_connections: Option<usize>,
+    entries: HashMap<Network, AddressEntry>,
+    /// Number of entries at which unused ones are removed.
     sweep_at: usize,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct AddressEntry {
     connections: usize,
+    /// The lock is held for a few reads and writes.
     budget: Arc<Mutex<Gcra>>,
 }
 
-impl Entry {
-    fn is_over(&self, now: Instant) -> bool {
+impl AddressEntry {
+    fn is_unused(&self, now: Instant) -> bool {
         self.connections == 0 && lock(&self.budget).is_full(now)
     }
 }
 
-impl Table {
-    fn new(most: Option<usize>) -> Self {
+impl AddressTable {
+    fn new(max_connections: Option<usize>) -> Self {
         Self {
-            most,
+            max_connections,
             entries: HashMap::new(),
-            sweep_at: FEW,
+            sweep_at: MIN_SWEEP_ENTRIES,
         }
     }
 
-    /// One more connection of the address; where it has as many as it may, how
-    /// many those are.
+    /// Adds a connection of the address. If it has as many as it may, returns the limit as error.
     fn enter(&mut self, network: Network, now: Instant) -> Result<(), usize> {
-        let has = self
+        let open = self
             .entries
             .get(&network)
             .map_or(0, |entry| entry.connections);
-        if let Some(most) = self.most.filter(|&most| has >= most) {
-            return Err(most);
+        if let Some(max_connections) = self.max_connections.filter(|&max| open >= max) {
+            return Err(max_connections);
         }
         if self.entries.len() >= self.sweep_at {
             self.sweep(now);
@@ -193,7 +195,7 @@ impl Table {
             return;
         };
         entry.connections = entry.connections.saturating_sub(1);
-        if entry.is_over(now) {
+        if entry.is_unused(now) {
             self.entries.remove(&network);
         }
     }
@@ -204,102 +206,98 @@ impl Table {
     }
 
     fn sweep(&mut self, now: Instant) {
-        self.entries.retain(|_, entry| !entry.is_over(now));
-        let left = |entry: &Entry| entry.connections == 0;
-        if self.entries.values().filter(|entry| left(entry)).count() > MAX_LEFT / 2 {
-            self.entries.retain(|_, entry| !left(entry));
+        self.entries.retain(|_, entry| !entry.is_unused(now));
+        let is_idle = |entry: &AddressEntry| entry.connections == 0;
+        let idle = self.entries.values().filter(|entry| is_idle(entry)).count();
+        if idle > MAX_IDLE_ENTRIES / 2 {
+            self.entries.retain(|_, entry| !is_idle(entry));
         }
-        self.sweep_at = (2 * self.entries.len()).clamp(FEW, self.entries.len() + MAX_LEFT / 2);
+        let entries = self.entries.len();
+        self.sweep_at = (2 * entries).clamp(MIN_SWEEP_ENTRIES, entries + MAX_IDLE_ENTRIES / 2);
         self.entries.shrink_to(self.sweep_at);
     }
 
-    fn forgive(&mut self) {
+    fn reset_budgets(&mut self) {
         for entry in self.entries.values() {
             *lock(&entry.budget) = Gcra::default();
         }
     }
 }
 
-/// Held for a few reads and writes.
-fn lock(budget: &Mutex<Gcra>) -> MutexGuard<'_, Gcra> {
-    budget.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One connection among those of its address. Gives its place back when it is
-/// dropped.
+/// The right of an address to one connection, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct AddressPermit {
     addresses: Arc<Addresses>,
     network: Network,
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         self.addresses.table().leave(self.network, Instant::now());
     }
 }
 
-/// When one connection may take lines, by the pace of its address.
+/// The times at which one connection may take lines, by the rate limit of its address.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     addresses: Arc<Addresses>,
     network: Network,
     budget: Arc<Mutex<Gcra>>,
-    /// A line may be taken then, and is paid for; by this pace.
-    next: Option<(Instant, Rate)>,
-    /// Were lines there when this was asked last, and none to be taken?
-    is_put_off: bool,
+    /// The time at which one line may be taken that is charged already, and its rate.
+    reserved: Option<(Instant, LineRate)>,
+    /// Whether lines were waiting at the last call, and none could be taken.
+    is_limited: bool,
     is_waived: bool,
 }
 
 impl RateLimiter {
-    /// How many lines may be taken now, of one or more that are there. Where none
-    /// may, [`pause`](Self::pause) says when to ask again.
-    pub(super) fn may_take(&mut self, now: Instant) -> usize {
-        let most = self.due(now);
-        self.is_put_off = most == 0;
-        most
+    /// Returns the number of lines that may be taken now, given that at least one is waiting. If
+    /// it is 0, [`retry_at`](Self::retry_at) is the time of the next call.
+    pub(super) fn available(&mut self, now: Instant) -> usize {
+        let lines = self.available_or_reserve(now);
+        self.is_limited = lines == 0;
+        lines
     }
 
-    fn due(&mut self, now: Instant) -> usize {
-        let Some(pace) = self.addresses.pace().filter(|_| !self.is_waived) else {
-            self.next = None;
+    fn available_or_reserve(&mut self, now: Instant) -> usize {
+        let Some(rate) = self.addresses.rate().filter(|_| !self.is_waived) else {
+            self.reserved = None;
             return usize::MAX;
         };
-        // With another pace, all have begun anew.
-        self.next = self.next.filter(|(_, paid_at)| *paid_at == pace);
+        // A change of the rate has reset all budgets.
+        self.reserved = self.reserved.filter(|(_, charged_at)| *charged_at == rate);
         let mut budget = lock(&self.budget);
-        let left = budget.left(now, pace);
-        match self.next {
+        let available = budget.available(now, rate);
+        match self.reserved {
             Some((at, _)) if now < at => 0,
-            Some(_) => left + 1,
-            None if left > 0 => left,
+            Some(_) => available + 1,
+            None if available > 0 => available,
             None => {
-                self.next = Some((budget.turn(now, pace), pace));
+                self.reserved = Some((budget.reserve(now, rate), rate));
                 drop(budget);
-                self.addresses.note_hasty(self.network, pace);
+                self.addresses.note_rate_limited(self.network, rate);
                 0
             }
         }
     }
 
-    /// So many lines were taken.
+    /// Charges lines that were taken at `now`.
     pub(super) fn took(&mut self, now: Instant, lines: usize) {
-        let Some(pace) = self.addresses.pace().filter(|_| lines > 0) else {
+        let Some(rate) = self.addresses.rate().filter(|_| lines > 0) else {
             return;
         };
-        let paid = usize::from(self.next.take().is_some());
-        lock(&self.budget).charge(now, lines - paid, pace);
+        let charged = usize::from(self.reserved.take().is_some());
+        lock(&self.budget).charge(now, lines - charged, rate);
     }
 
-    /// When to ask again, where lines wait: it may have come by now, and whoever
-    /// does not ask leaves them there.
-    pub(super) fn pause(&self) -> Option<Instant> {
-        let (at, _) = self.next.filter(|_| self.is_put_off)?;
-        Some(at.min(Instant::now() + LOOK_AGAIN))
+    /// Returns the time at which to call [`available`](Self::available) again, if lines wait for
+    /// it. The time may have passed already.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        let (at, _) = self.reserved.filter(|_| self.is_limited)?;
+        Some(at.min(Instant::now() + RECHECK_INTERVAL))
     }
 
-    /// From now on any number of lines may be taken: it is the end.
+    /// Lifts the limit from this connection, which is about to end.
     pub(super) fn waive(&mut self) {
         self.is_waived = true;
     }
@@ -323,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_its_64_and_a_mapped_one_is_ipv4() {
+    fn an_ipv6_address_counts_as_its_64_and_a_mapped_one_as_ipv4() {
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::"));
         assert_ne!(network("2001:db8:1:2::"), network("2001:db8:1:3::"));
         assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
@@ -333,8 +331,8 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_when_its_connection_leaves() {
-        let (mut table, now) = (Table::new(Some(2)), Instant::now());
+    fn a_connection_that_closes_makes_room_for_another_of_its_address() {
+        let (mut table, now) = (AddressTable::new(Some(2)), Instant::now());
         let (one, other) = (network("10.0.0.1"), network("10.0.0.2"));
         assert_eq!(table.enter(one, now), Ok(()));
         assert_eq!(table.enter(one, now), Ok(()));
@@ -351,30 +349,31 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_comes_back_finds_what_it_left_of_its_pace() {
-        let (mut table, now, pace) = (Table::new(None), Instant::now(), Rate::new(10));
+    fn an_address_that_reconnects_finds_its_budget_as_it_left_it() {
+        let (mut table, now, rate) = (AddressTable::new(None), Instant::now(), LineRate::new(10));
         let one = network("10.0.0.1");
         table.enter(one, now).unwrap();
-        lock(&table.budget(one)).charge(now, 10, pace);
+        lock(&table.budget(one)).charge(now, 10, rate);
         table.leave(one, now);
         table.enter(one, now).unwrap();
-        assert_eq!(lock(&table.budget(one)).left(now, pace), 0);
+        assert_eq!(lock(&table.budget(one)).available(now, rate), 0);
         table.leave(one, now + Duration::from_secs(2));
         assert!(table.entries.is_empty());
     }
 
     #[test]
-    fn addresses_that_are_over_go_and_the_others_stay() {
-        let (mut table, start, pace) = (Table::new(None), Instant::now(), Rate::new(1000));
+    fn unused_entries_are_removed_and_the_others_stay() {
+        let (mut table, start, rate) =
+            (AddressTable::new(None), Instant::now(), LineRate::new(1000));
         let staying = network("192.0.2.1");
         table.enter(staying, start).unwrap();
         let mut most = 0;
-        // A new address each 100 microseconds, which takes a second's worth.
+        // A new address each 100 microseconds, which takes the lines of one second.
         for n in 0..100_000_u32 {
             let now = start + Duration::from_micros(100) * n;
             let one = Network::of_customer(IpAddr::V4(n.into()));
             table.enter(one, now).unwrap();
-            lock(&table.budget(one)).charge(now, 1000, pace);
+            lock(&table.budget(one)).charge(now, 1000, rate);
             table.leave(one, now);
             most = most.max(table.entries.len());
         }
@@ -383,40 +382,40 @@ mod tests {
     }
 
     #[test]
-    fn however_many_addresses_come_memory_is_bounded() {
-        let (mut table, now, pace) = (Table::new(None), Instant::now(), Rate::new(1));
+    fn the_number_of_entries_is_bounded_however_many_addresses_connect() {
+        let (mut table, now, rate) = (AddressTable::new(None), Instant::now(), LineRate::new(1));
         let staying = network("2001:db8::1");
         table.enter(staying, now).unwrap();
         for n in 0..300_000_u32 {
             let one = Network::of_customer(IpAddr::V4(n.into()));
             table.enter(one, now).unwrap();
-            lock(&table.budget(one)).charge(now, 1, pace);
+            lock(&table.budget(one)).charge(now, 1, rate);
             table.leave(one, now);
-            assert!(table.entries.len() <= MAX_LEFT + 2);
+            assert!(table.entries.len() <= MAX_IDLE_ENTRIES + 2);
         }
         assert!(table.entries.contains_key(&staying));
     }
 
     #[test]
-    fn connections_of_one_address_share_its_pace_and_come_in_turn() {
+    fn connections_of_one_address_share_its_budget_and_reserve_in_order() {
         let (addresses, start) = (addresses(10), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _place = addresses.place(from).unwrap();
-        let (mut one, mut other) = (addresses.turns(from), addresses.turns(from));
-        assert_eq!(one.may_take(start), 10);
+        let _permit = addresses.permit(from).unwrap();
+        let (mut one, mut other) = (addresses.rate_limiter(from), addresses.rate_limiter(from));
+        assert_eq!(one.available(start), 10);
         one.took(start, 7);
-        assert_eq!(other.may_take(start), 3);
+        assert_eq!(other.available(start), 3);
         other.took(start, 3);
         let millis = |millis| start + Duration::from_millis(millis);
-        for turns in [&mut one, &mut other] {
-            assert_eq!(turns.may_take(start), 0);
-            assert!(turns.pause().is_some());
+        for limiter in [&mut one, &mut other] {
+            assert_eq!(limiter.available(start), 0);
+            assert!(limiter.retry_at().is_some());
         }
-        assert_eq!(other.may_take(millis(100)), 0);
-        assert_eq!(one.may_take(millis(100)), 1);
+        assert_eq!(other.available(millis(100)), 0);
+        assert_eq!(one.available(millis(100)), 1);
         one.took(millis(100), 1);
-        assert_eq!(one.may_take(millis(200)), 0);
-        assert_eq!(other.may_take(millis(200)), 1);
+        assert_eq!(one.available(millis(200)), 0);
+        assert_eq!(other.available(millis(200)), 1);
         assert_eq!(
             addresses
                 .gateway
@@ -426,69 +425,71 @@ mod tests {
                 .get(),
             3
         );
-        // Another address has a pace of its own.
+        // Another address has a budget of its own.
         assert_eq!(
-            addresses.turns("10.0.0.2".parse().unwrap()).may_take(start),
+            addresses
+                .rate_limiter("10.0.0.2".parse().unwrap())
+                .available(start),
             10
         );
     }
 
     #[test]
-    fn a_turn_that_found_no_whole_line_is_kept() {
+    fn a_reservation_that_found_no_whole_line_is_kept() {
         let (addresses, start) = (addresses(1), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _place = addresses.place(from).unwrap();
-        let mut turns = addresses.turns(from);
-        turns.took(start, 1);
-        assert_eq!(turns.may_take(start), 0);
+        let _permit = addresses.permit(from).unwrap();
+        let mut limiter = addresses.rate_limiter(from);
+        limiter.took(start, 1);
+        assert_eq!(limiter.available(start), 0);
         let later = start + Duration::from_millis(1500);
         for _ in 0..3 {
-            assert_eq!(turns.may_take(later), 1);
-            turns.took(later, 0);
+            assert_eq!(limiter.available(later), 1);
+            limiter.took(later, 0);
         }
-        turns.took(later, 1);
-        assert_eq!(turns.may_take(later), 0);
+        limiter.took(later, 1);
+        assert_eq!(limiter.available(later), 0);
     }
 
     #[test]
-    fn a_turn_that_comes_before_anybody_waits_for_it_is_not_lost() {
+    fn a_reservation_that_is_due_before_its_connection_waits_is_not_lost() {
         let (addresses, now) = (addresses(1000), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _place = addresses.place(from).unwrap();
-        let mut turns = addresses.turns(from);
-        turns.took(now, 1000);
-        assert_eq!(turns.may_take(now), 0);
+        let _permit = addresses.permit(from).unwrap();
+        let mut limiter = addresses.rate_limiter(from);
+        limiter.took(now, 1000);
+        assert_eq!(limiter.available(now), 0);
         std::thread::sleep(Duration::from_millis(5));
-        let at = turns.pause().expect("lines wait");
+        let at = limiter.retry_at().expect("lines are waiting");
         assert!(at <= Instant::now());
-        assert!(turns.may_take(at) > 0);
-        assert_eq!(turns.pause(), None);
+        assert!(limiter.available(at) > 0);
+        assert_eq!(limiter.retry_at(), None);
     }
 
     #[test]
-    fn changed_limits_hold_at_once_for_whoever_is_there() {
+    fn changed_limits_apply_at_once_to_open_connections() {
         let (addresses, start) = (addresses(1), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _place = addresses.place(from).unwrap();
-        let mut turns = addresses.turns(from);
-        turns.took(start, 1);
+        let _permit = addresses.permit(from).unwrap();
+        let mut limiter = addresses.rate_limiter(from);
+        limiter.took(start, 1);
         for _ in 0..100 {
-            addresses.turns(from).may_take(start);
+            addresses.rate_limiter(from).available(start);
         }
-        assert_eq!(turns.may_take(start), 0);
+        assert_eq!(limiter.available(start), 0);
         let with = |commands_per_second| ClientSettings {
             commands_per_second,
             connections_per_address: Some(1),
             ..ClientSettings::default()
         };
         addresses.change(&with(Some(20)));
-        assert_eq!(turns.may_take(start), 20);
-        turns.took(start, 20);
-        assert_eq!(turns.may_take(start), 0);
+        assert_eq!(limiter.available(start), 20);
+        limiter.took(start, 20);
+        assert_eq!(limiter.available(start), 0);
         addresses.change(&with(None));
-        assert_eq!(turns.may_take(start), usize::MAX);
-        assert_eq!(turns.pause(), None);
-        assert!(addresses.place(from).is_none(), "it has one already");
+        assert_eq!(limiter.available(start), usize::MAX);
+        assert_eq!(limiter.retry_at(), None);
+        assert!(addresses.permit(from).is_none(), "it has one");
         assert_eq!(
             addresses
                 .gateway
@@ -499,6 +500,6 @@ mod tests {
             1
         );
         addresses.change(&ClientSettings::default());
-        assert!(addresses.place(from).is_some());
+        assert!(addresses.permit(from).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What lines do: where the text edge meets the gateway and the places.
+//! The effects of lines: the meeting point of the text edge, the gateway and the places.
 
 use std::sync::Arc;
 
@@ -18,33 +18,33 @@ use crate::replication::store::{MergeResult, StoreFull};
 
 use super::response_queue::ResponseQueue;
 
-/// What lines are answered with. Shared by all connections of a server.
+/// Handler of clients' commands. All connections of a server share it.
 #[derive(Clone, Debug)]
 pub(super) struct CommandHandler {
     pub(super) gateway: Arc<Gateway>,
     pub(super) places: Places,
 }
 
-/// Where one connection's answers go, and what is written down of them.
+/// The destinations of one connection's responses: its queue, transcript and counters.
 pub(super) struct ResponseSink<'a> {
-    pub(super) answers: &'a mut ResponseQueue,
+    pub(super) responses: &'a mut ResponseQueue,
     pub(super) transcript: &'a mut Transcript,
-    pub(super) counted: &'a mut ClientLines,
+    pub(super) counters: &'a mut ClientLines,
 }
 
-/// An answer is its line and less than this, in bytes: the name of a server, a
-/// skew, and what stands between.
-const MORE_THAN_ITS_LINE: usize = 100;
+/// Upper bound of the bytes by which a response is longer than its line: the name of a server, a
+/// skew, and separators.
+const MAX_RESPONSE_OVERHEAD_BYTES: usize = 100;
 
-/// What a line says.
+/// The meaning of a line.
 enum Request<'a> {
-    /// Where its client is.
+    /// A report of the client's position.
     Report(Report<'a>),
-    /// The same, at a time that is too far in the future.
+    /// A report whose time is too far in the future.
     TooFarInFuture,
-    /// What it asks.
+    /// A WHATSAT: the client, the radius in kilometres and the maximum number of places.
     Whatsat(ClientId<'a>, Decimal<'a>, usize),
-    /// Nothing that is valid.
+    /// No valid command.
     Malformed,
 }
 
@@ -57,60 +57,62 @@ impl Request<'_> {
     }
 }
 
-/// What came of lines that were taken.
+/// The result of taking lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
-    /// How many there were.
+    /// Number of lines taken.
     pub(super) lines: usize,
-    /// Were those all that there are?
+    /// Whether no line was left.
     pub(super) is_all: bool,
-    /// Is there something new for neighbours?
-    pub(super) is_news: bool,
+    /// Whether a report changed the store, so that neighbours need it.
+    pub(super) has_changes: bool,
 }
 
 impl CommandHandler {
-    /// Takes some of `lines`: the first few, at most `most` and [`MERGE_BATCH`], as many
-    /// as are answered in `room` bytes and one more at most, and none behind a
-    /// WHATSAT, which is to see what those before it changed and nothing else. They
-    /// have their effects now, and their answers go behind those before them.
+    /// Takes some of `lines`, applies them, and appends their responses to `sink`.
+    ///
+    /// It takes the first lines: at most `max_lines` and [`MERGE_BATCH`]; no more than have
+    /// responses of `room` bytes, and one more; and none after a WHATSAT, which sees the changes
+    /// of the lines before it and no others.
     pub(super) fn take<'a>(
         &'a self,
         now: UnixNanos,
         mut lines: impl Iterator<Item = ClientLine<'a>>,
-        most: usize,
+        max_lines: usize,
         mut room: usize,
-        page: &mut ResponseSink<'_>,
+        sink: &mut ResponseSink<'_>,
     ) -> Progress {
         let mut taken = Vec::new();
         let mut is_all = false;
-        while taken.len() < most.min(MERGE_BATCH) && room > 0 {
+        while taken.len() < max_lines.min(MERGE_BATCH) && room > 0 {
             let Some(line) = lines.next() else {
                 is_all = true;
                 break;
             };
-            room = room.saturating_sub(line.bytes().len() + MORE_THAN_ITS_LINE);
-            let said = self.read(now, line);
-            let asks = matches!(said, Request::Whatsat(..));
-            taken.push((line.bytes(), said));
-            if asks {
+            room = room.saturating_sub(line.bytes().len() + MAX_RESPONSE_OVERHEAD_BYTES);
+            let request = self.read(now, line);
+            let is_whatsat = matches!(request, Request::Whatsat(..));
+            taken.push((line.bytes(), request));
+            if is_whatsat {
                 break;
             }
         }
-        let reports = taken.iter().map(|(_, said)| said.report()).enumerate();
+        let reports = taken.iter().map(|(_, request)| request.report());
+        let reports = reports.enumerate();
         let reports = reports.filter_map(|(nth, report)| Some((nth, report?)));
-        let mut admitted = [Ok(MergeResult::Stale); MERGE_BATCH];
+        let mut merged = [Ok(MergeResult::Stale); MERGE_BATCH];
         self.gateway
-            .admit(now, reports, |nth, result| admitted[nth] = result);
-        for ((line, said), admitted) in taken.iter().zip(admitted) {
-            page.transcript.received(line);
-            if self.answer(said, admitted, page).is_none() {
-                page.say(|out| reply::invalid(out, line));
+            .admit(now, reports, |nth, result| merged[nth] = result);
+        for ((line, request), merged) in taken.iter().zip(merged) {
+            sink.transcript.received(line);
+            if self.respond(request, merged, sink).is_none() {
+                sink.write_line(|out| reply::invalid(out, line));
             }
         }
         Progress {
             lines: taken.len(),
             is_all,
-            is_news: admitted.contains(&Ok(MergeResult::Newer)),
+            has_changes: merged.contains(&Ok(MergeResult::Newer)),
         }
     }
 
@@ -137,87 +139,86 @@ impl CommandHandler {
         }
     }
 
-    /// Counts a line and answers it, but for one that is invalid: then `None`.
-    /// `admitted` is what became of its report, if it is one.
-    fn answer(
+    /// Counts a request and responds to it. Returns `None`, without a response, if it is invalid.
+    /// `merged` is the result of its report, if it is one.
+    fn respond(
         &self,
-        said: &Request<'_>,
-        admitted: Result<MergeResult, StoreFull>,
-        page: &mut ResponseSink<'_>,
+        request: &Request<'_>,
+        merged: Result<MergeResult, StoreFull>,
+        sink: &mut ResponseSink<'_>,
     ) -> Option<()> {
-        match said {
-            Request::Report(report) => return page.say_report(report, admitted),
+        match request {
+            Request::Report(report) => return sink.write_report(report, merged),
             Request::Whatsat(client, radius, most) => {
-                return self.whatsat(*client, *radius, *most, page);
+                return self.whatsat(*client, *radius, *most, sink);
             }
-            Request::TooFarInFuture => page.counted.rejected_max_future += 1,
-            Request::Malformed => page.counted.malformed += 1,
+            Request::TooFarInFuture => sink.counters.rejected_max_future += 1,
+            Request::Malformed => sink.counters.malformed += 1,
         }
         None
     }
 
-    /// `None`, and no answer, for a client that is not known.
+    /// Returns `None`, without a response, if the client is unknown.
     fn whatsat(
         &self,
         client: ClientId<'_>,
         radius: Decimal<'_>,
         most: usize,
-        page: &mut ResponseSink<'_>,
+        sink: &mut ResponseSink<'_>,
     ) -> Option<()> {
         let mut at_line = Vec::new();
-        let question = self.gateway.locate(client, |report| {
+        let query = self.gateway.locate(client, |report| {
             reply::at(&mut at_line, &report);
             PlacesQuery::new(report.position, radius, most)
         });
-        let Some(question) = question else {
-            page.counted.unknown += 1;
+        let Some(query) = query else {
+            sink.counters.unknown += 1;
             return None;
         };
-        page.counted.located += 1;
-        match self.places.nearby_now(&question) {
-            Some(answer) => page.say_places(&at_line, &answer),
-            None => {
-                let places = self.places.clone();
-                let asking = async move { places.nearby(&question).await };
-                page.answers.wait(at_line, Box::pin(asking));
-            }
+        sink.counters.located += 1;
+        if let Some(response) = self.places.nearby_now(&query) {
+            sink.write_places(&at_line, &response);
+        } else {
+            let places = self.places.clone();
+            let pending = async move { places.nearby(&query).await };
+            sink.responses.wait(at_line, Box::pin(pending));
         }
         Some(())
     }
 }
 
 impl ResponseSink<'_> {
-    /// Appends the answer to an IAMAT; `None`, and no answer, where there was no room
-    /// for its client.
-    fn say_report(
+    /// Appends the response to an IAMAT. Returns `None`, without a response, if the store was full
+    /// and has no report of its client.
+    fn write_report(
         &mut self,
         report: &Report<'_>,
-        admitted: Result<MergeResult, StoreFull>,
+        merged: Result<MergeResult, StoreFull>,
     ) -> Option<()> {
-        let count = match admitted {
-            Ok(MergeResult::Newer) => &mut self.counted.accepted,
-            Ok(MergeResult::Duplicate | MergeResult::Stale) => &mut self.counted.stale,
-            Err(StoreFull) => &mut self.counted.rejected_max_clients,
+        let count = match merged {
+            Ok(MergeResult::Newer) => &mut self.counters.accepted,
+            Ok(MergeResult::Duplicate | MergeResult::Stale) => &mut self.counters.stale,
+            Err(StoreFull) => &mut self.counters.rejected_max_clients,
         };
         *count += 1;
-        admitted.ok()?;
-        self.say(|out| reply::at(out, report));
+        merged.ok()?;
+        self.write_line(|out| reply::at(out, report));
         Some(())
     }
 
-    /// Appends an answer of one line.
-    fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let out = self.answers.next();
+    /// Appends a response of one line.
+    fn write_line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let out = self.responses.next();
         let start = out.len();
         write(out);
         self.transcript.sent(&out[start..]);
     }
 
-    /// Appends the answer to a WHATSAT.
-    fn say_places(&mut self, at_line: &[u8], answer: &PlacesResponse) {
-        self.transcript.sent_places(at_line, answer.places);
-        let out = self.answers.next();
+    /// Appends the response to a WHATSAT.
+    fn write_places(&mut self, at_line: &[u8], response: &PlacesResponse) {
+        self.transcript.sent_places(at_line, response.places);
+        let out = self.responses.next();
         out.extend_from_slice(at_line);
-        reply::places(out, &answer.json);
+        reply::places(out, &response.json);
     }
 }

@@ -1,81 +1,63 @@
-//! The text edge: clients' connections, bytes in and answers out.
+//! The text edge: clients' connections, bytes in and responses out.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `listener` | takes connections, up to the limit |
-//! | `guard` | who is let in: by network, and by what its address has already |
-//! | `addresses` | what is kept of each address that clients come from |
-//! | `rate` | how many lines may be taken in a time: pure |
-//! | `session` | one connection: reads, answers in order, keeps its limits |
-//! | `response_queue` | answers in the order of their lines, while some wait |
-//! | `command_handler` | what a line does: the gateway's and the places' part in it |
+//! | `port` | accepts connections, up to the limit |
+//! | `guard` | access list, and the limits per address |
+//! | `addresses` | connections and rate limit of each address |
+//! | `rate` | the rate limit's algorithm: pure |
+//! | `session` | one connection: reads, responds in order, keeps its limits |
+//! | `response_queue` | responses in the order of their lines, while some wait |
+//! | `command_handler` | effects of a line on the gateway and the places |
 //!
-//! What lines and answers look like is [`crate::line_protocol`]'s; this folder moves
-//! them.
+//! [`crate::line_protocol`] defines the form of lines and responses; this folder moves them.
 
 mod addresses;
 mod command_handler;
 mod guard;
-mod listener;
+mod port;
 mod rate;
 mod response_queue;
 #[cfg(test)]
 mod samples;
 mod session;
 
-pub use guard::{GuardedListener, WithPermit};
-pub use listener::{Listener, serve};
+pub use port::ClientPort;
 
 use std::time::Duration;
 
 use crate::model::networks::Networks;
 
-/// How many bytes of answers the system keeps for a client that does not read
-/// them. Enough for several answers of any kind, and few enough that a client
-/// that reads slowly is seen to read: of a larger buffer, more must be read
-/// before the system says that there is room again.
-pub const SEND_BUFFER: u32 = 128 * 1024;
+/// Size of the system's send buffer for each client, in bytes. It holds several responses of any
+/// kind, and is small enough that a client that reads slowly is seen to read: the larger the
+/// buffer, the more must be read before the system reports room again.
+pub const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 
-/// Limits of the text edge.
+/// Limits of the text edge. `config/herd.toml` explains each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSettings {
-    /// Longest line in bytes, its end not counted. Default 4096, 512 to 1 MiB.
-    /// Too low refuses valid commands; too high costs that much memory for each
-    /// connection that sends a line slowly.
+    /// Maximum length of a line in bytes, without its end: 512 to 1 MiB, 4096 by default.
     pub max_line: usize,
-    /// Most connections at a time; further ones are closed without a word.
-    /// Default 20,000. Too low turns clients away; too high runs out of file
-    /// descriptors or memory (a silent one holds less than 8 KiB, a busy one up
-    /// to about 200 KiB).
+    /// Maximum number of open connections: 20,000 by default. Further ones are closed. A silent
+    /// connection takes less than 8 KiB of memory, a busy one up to about 200 KiB.
     pub max_connections: usize,
-    /// From which networks clients may connect; others are closed at once,
-    /// before TLS. Default from everywhere. A network too few locks clients out;
-    /// one too many lets strangers in. Each connection is held against all of
-    /// them, a few nanoseconds each.
+    /// Networks from which clients may connect: all by default. Others are closed before TLS.
     pub networks: Networks,
-    /// Most connections of one address at a time, or of one /64 of IPv6; further
-    /// ones are closed without a word, before TLS. Default no limit, 1 to a
-    /// million. Too low turns away clients that share an address, behind NAT or
-    /// a proxy; too high lets one machine take all of `max_connections`.
+    /// Maximum number of open connections of one address, or of one /64 of IPv6: 1 to a million,
+    /// unlimited by default. Further ones are closed before TLS.
     pub connections_per_address: Option<usize>,
-    /// Most lines a second of one address, or of one /64 of IPv6, over all its
-    /// connections; as many may come at once after a quiet second. Past it the
-    /// server reads on later, and answers all. Default no limit, 1 to a million.
-    /// Too low delays clients that share an address; too high lets one machine
-    /// take a server's time.
+    /// Maximum number of lines per second of one address, or of one /64 of IPv6: 1 to a million,
+    /// unlimited by default. As many may come at once after a quiet second; further ones are
+    /// delayed.
     pub commands_per_second: Option<u32>,
-    /// A client that sends nothing for so long is disconnected; the time in
-    /// which it waits for places does not count. Default 10 min, 100 ms to
-    /// 30 days. Too low cuts quiet clients; too high keeps dead ones.
+    /// Time of silence after which a client is disconnected: 100 ms to 30 days, 10 min by default.
+    /// Time in which it waits for the server does not count.
     pub idle: Duration,
-    /// A client that takes nothing of a waiting answer for so long is
-    /// disconnected. Default 30 s, 100 ms to 1 h. Too low cuts clients on bad
-    /// networks; too high keeps answers for those that never read.
+    /// Time after which a client is disconnected that reads nothing of a waiting response: 100 ms
+    /// to 1 h, 30 s by default.
     pub write: Duration,
-    /// Most WHATSATs of one connection that wait for places side by side; past
-    /// that its further lines wait too. Default 16, 1 to 1000. Too low slows a
-    /// client that asks much over one connection; too high lets it crowd out
-    /// others at the places provider.
+    /// Maximum number of concurrent WHATSATs of one connection that wait for places: 1 to 1000, 16
+    /// by default. Further lines wait.
     pub max_waiting: usize,
 }
 

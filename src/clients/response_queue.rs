@@ -1,5 +1,5 @@
-//! Answers in the order of their lines, while some of them wait for places, and
-//! how long each line has waited for its own.
+//! Responses in the order of their lines, while some of them wait for places, and the time that
+//! each line has waited for its own.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -11,138 +11,136 @@ use tokio::time::Instant;
 use crate::line_protocol::reply;
 use crate::places::PlacesResponse;
 
-/// A question to the places provider that is under way.
-pub(super) type Asking = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
+/// A query of the places provider in progress.
+pub(super) type PendingPlaces = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
 
-/// What a connection is still to be told.
+/// The responses of one connection that are not sent yet.
 ///
-/// Invariant: `ready` goes before all of `waiting`, and the first of `waiting`
-/// is not answered yet.
+/// Invariant: `ready` precedes everything in `pending`, and the query at the front of `pending` is
+/// still in progress.
 pub(super) struct ResponseQueue {
-    ready: Text,
-    waiting: VecDeque<Waiting>,
-    /// When the lines that are taken now were taken.
+    ready: ResponseText,
+    pending: VecDeque<PendingResponse>,
+    /// When the lines were taken whose responses are added now.
     now: Instant,
 }
 
-/// Answers, and when the lines were taken that they answer.
+/// Responses, and when the lines were taken that they answer.
 #[derive(Default)]
-struct Text {
+struct ResponseText {
     bytes: Vec<u8>,
-    lines: Vec<Taken>,
+    lines: Vec<TakenLines>,
 }
 
-/// So many lines were taken then.
+/// A number of lines that were taken at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct TakenLines {
     pub(super) at: Instant,
     pub(super) lines: u64,
 }
 
-/// A WHATSAT that waits for places, and the answers behind it.
-struct Waiting {
+/// A WHATSAT that waits for places, and the responses after it.
+struct PendingResponse {
     at_line: Vec<u8>,
     taken: Instant,
-    state: State,
-    behind: Text,
+    query: QueryState,
+    after: ResponseText,
 }
 
-enum State {
-    Asking(Asking),
-    Answered(PlacesResponse),
+enum QueryState {
+    InProgress(PendingPlaces),
+    Done(PlacesResponse),
 }
 
-impl Text {
-    /// One more line, taken at `at`, is answered behind what is here.
-    fn answer(&mut self, at: Instant, lines: u64) {
+impl ResponseText {
+    /// Counts lines taken at `at` whose responses are appended.
+    fn count(&mut self, at: Instant, lines: u64) {
         match self.lines.last_mut() {
             Some(last) if last.at == at => last.lines += lines,
-            _ => self.lines.push(Taken { at, lines }),
+            _ => self.lines.push(TakenLines { at, lines }),
         }
     }
 
-    /// How many bytes the answers take, or what is kept of when their lines were
-    /// taken, if that is more: of tiny lines, sent one by one.
-    fn weight(&self) -> usize {
-        let taken = self.lines.len() * size_of::<Taken>();
+    /// Returns the number of bytes of the responses or of the times of their lines, whichever is
+    /// larger: the latter for tiny lines that are sent one by one.
+    fn size(&self) -> usize {
+        let taken = self.lines.len() * size_of::<TakenLines>();
         self.bytes.len().max(taken)
     }
 }
 
 impl ResponseQueue {
-    /// Nothing is to be told yet.
+    /// Creates an empty queue.
     pub(super) fn new() -> Self {
         Self {
-            ready: Text::default(),
-            waiting: VecDeque::new(),
+            ready: ResponseText::default(),
+            pending: VecDeque::new(),
             now: Instant::now(),
         }
     }
 
-    /// The next lines are taken `now`.
+    /// Sets the time at which the lines that follow are taken.
     pub(super) fn taken(&mut self, now: Instant) {
         self.now = now;
     }
 
-    /// Where the answer to the next line belongs: append to it.
+    /// Returns the buffer to which the response to the next line is appended.
     pub(super) fn next(&mut self) -> &mut Vec<u8> {
-        let text = match self.waiting.back_mut() {
-            Some(last) => &mut last.behind,
+        let text = match self.pending.back_mut() {
+            Some(last) => &mut last.after,
             None => &mut self.ready,
         };
-        text.answer(self.now, 1);
+        text.count(self.now, 1);
         &mut text.bytes
     }
 
-    /// The next answer is `at_line` and what comes of `asking`.
-    pub(super) fn wait(&mut self, at_line: Vec<u8>, asking: Asking) {
-        self.waiting.push_back(Waiting {
+    /// Adds a response that consists of `at_line` and the result of `query`.
+    pub(super) fn wait(&mut self, at_line: Vec<u8>, query: PendingPlaces) {
+        self.pending.push_back(PendingResponse {
             at_line,
             taken: self.now,
-            state: State::Asking(asking),
-            behind: Text::default(),
+            query: QueryState::InProgress(query),
+            after: ResponseText::default(),
         });
     }
 
-    /// How many questions are under way, or answered behind one that is.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// Returns the number of queries that are in progress, or done after one that is.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
     }
 
-    /// How many bytes are held back by questions under way; twice as many are in
-    /// memory at most.
-    pub(super) fn held_back(&self) -> usize {
-        self.waiting
-            .iter()
-            .map(|waiting| waiting.behind.weight())
-            .sum()
+    /// Returns the number of bytes that wait for queries in progress. At most twice as many are in
+    /// memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.pending.iter();
+        held.map(|response| response.after.size()).sum()
     }
 
-    /// What may be sent now.
+    /// Returns the bytes that can be sent.
     pub(super) fn ready(&self) -> &[u8] {
         &self.ready.bytes
     }
 
-    /// All that was ready was sent. Gives which lines that answered; keeps room
-    /// for `room` bytes.
-    pub(super) fn sent(&mut self, room: usize) -> impl Iterator<Item = Taken> {
+    /// Removes everything that was ready, after it was sent. Returns the lines that it answered,
+    /// and keeps `capacity` bytes of memory.
+    pub(super) fn sent(&mut self, capacity: usize) -> impl Iterator<Item = TakenLines> {
         self.ready.bytes.clear();
-        self.ready.bytes.shrink_to(room);
+        self.ready.bytes.shrink_to(capacity);
         self.ready.lines.drain(..)
     }
 
-    /// Resolves when a question has been answered that made something ready,
-    /// and tells `note` the AT line and the number of places of each such
-    /// answer. Pending for ever while none waits. May be dropped at any time.
+    /// Resolves when a query is done that made something ready, and passes the AT line and the
+    /// number of places of each such response to `note`. Pending forever without queries. Cancel
+    /// safe.
     pub(super) async fn settle(&mut self, mut note: impl FnMut(&[u8], usize)) {
         poll_fn(|context| self.poll_settle(context, &mut note)).await;
     }
 
-    /// Answers every question that is still under way with `UNKNOWN_ERROR`.
-    pub(super) fn give_up(&mut self, cause: &str, mut note: impl FnMut(&[u8], usize)) {
-        for waiting in &mut self.waiting {
-            if let State::Asking(_) = waiting.state {
-                waiting.state = State::Answered(PlacesResponse::failed(cause));
+    /// Answers every query in progress with `UNKNOWN_ERROR` and this cause.
+    pub(super) fn abandon_queries(&mut self, cause: &str, mut note: impl FnMut(&[u8], usize)) {
+        for response in &mut self.pending {
+            if let QueryState::InProgress(_) = response.query {
+                response.query = QueryState::Done(PlacesResponse::failed(cause));
             }
         }
         self.release(&mut note);
@@ -153,39 +151,41 @@ impl ResponseQueue {
         context: &mut Context<'_>,
         note: &mut impl FnMut(&[u8], usize),
     ) -> Poll<()> {
-        for waiting in &mut self.waiting {
-            if let State::Asking(asking) = &mut waiting.state
-                && let Poll::Ready(answer) = asking.as_mut().poll(context)
+        for response in &mut self.pending {
+            if let QueryState::InProgress(query) = &mut response.query
+                && let Poll::Ready(places) = query.as_mut().poll(context)
             {
-                waiting.state = State::Answered(answer);
+                response.query = QueryState::Done(places);
             }
         }
-        match self.release(note) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if self.release(note) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 
-    /// Moves what nothing holds back any more to `ready`.
+    /// Moves responses that no query holds back any longer to `ready`. Returns true if there were
+    /// any.
     fn release(&mut self, note: &mut impl FnMut(&[u8], usize)) -> bool {
         let mut released = false;
-        while let Some(Waiting {
-            state: State::Answered(answer),
+        while let Some(PendingResponse {
+            query: QueryState::Done(places),
             at_line,
             taken,
-            behind,
+            after,
         }) = self
-            .waiting
-            .pop_front_if(|first| matches!(first.state, State::Answered(_)))
+            .pending
+            .pop_front_if(|first| matches!(first.query, QueryState::Done(_)))
         {
-            note(&at_line, answer.places);
-            let Text { bytes, .. } = &mut self.ready;
+            note(&at_line, places.places);
+            let ResponseText { bytes, .. } = &mut self.ready;
             bytes.extend_from_slice(&at_line);
-            reply::places(bytes, &answer.json);
-            bytes.extend_from_slice(&behind.bytes);
-            self.ready.answer(taken, 1);
-            for Taken { at, lines } in behind.lines {
-                self.ready.answer(at, lines);
+            reply::places(bytes, &places.json);
+            bytes.extend_from_slice(&after.bytes);
+            self.ready.count(taken, 1);
+            for TakenLines { at, lines } in after.lines {
+                self.ready.count(at, lines);
             }
             released = true;
         }
@@ -201,14 +201,15 @@ mod tests {
 
     use super::*;
 
-    fn question(answers: &mut ResponseQueue, name: &str) -> oneshot::Sender<PlacesResponse> {
-        let (tell, told) = oneshot::channel();
-        let asking = async { told.await.unwrap_or_else(|_| PlacesResponse::none()) };
-        answers.wait(format!("AT {name}\n").into(), Box::pin(asking));
-        tell
+    /// Adds a WHATSAT and returns the way to answer its query.
+    fn whatsat(responses: &mut ResponseQueue, name: &str) -> oneshot::Sender<PlacesResponse> {
+        let (answer, answered) = oneshot::channel();
+        let query = async { answered.await.unwrap_or_else(|_| PlacesResponse::none()) };
+        responses.wait(format!("AT {name}\n").into(), Box::pin(query));
+        answer
     }
 
-    fn answer(json: &str) -> PlacesResponse {
+    fn places(json: &str) -> PlacesResponse {
         PlacesResponse {
             json: json.to_owned(),
             places: 1,
@@ -216,67 +217,67 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_question_holds_back_only_what_is_behind_it() {
-        let mut answers = ResponseQueue::new();
-        answers.next().extend_from_slice(b"before\n");
-        let first = question(&mut answers, "first");
-        answers.next().extend_from_slice(b"between\n");
-        let second = question(&mut answers, "second");
-        answers.next().extend_from_slice(b"behind\n");
-        assert_eq!(answers.ready(), b"before\n");
-        assert_eq!(answers.sent(0).count(), 1);
+    async fn a_query_in_progress_holds_back_only_the_responses_after_it() {
+        let mut responses = ResponseQueue::new();
+        responses.next().extend_from_slice(b"before\n");
+        let first = whatsat(&mut responses, "first");
+        responses.next().extend_from_slice(b"between\n");
+        let second = whatsat(&mut responses, "second");
+        responses.next().extend_from_slice(b"after\n");
+        assert_eq!(responses.ready(), b"before\n");
+        assert_eq!(responses.sent(0).count(), 1);
 
-        second.send(answer("{2}")).unwrap();
-        let nothing = tokio::time::timeout(Default::default(), answers.settle(|_, _| {})).await;
+        second.send(places("{2}")).unwrap();
+        let nothing = tokio::time::timeout(Default::default(), responses.settle(|_, _| {})).await;
         assert!(nothing.is_err(), "the second waits for the first");
-        first.send(answer("{1}")).unwrap();
+        first.send(places("{1}")).unwrap();
         let mut noted = Vec::new();
-        answers
+        responses
             .settle(|at_line, places| noted.push((at_line.to_vec(), places)))
             .await;
         assert_eq!(
-            answers.ready(),
-            b"AT first\n{1}\n\nbetween\nAT second\n{2}\n\nbehind\n"
+            responses.ready(),
+            b"AT first\n{1}\n\nbetween\nAT second\n{2}\n\nafter\n"
         );
         assert_eq!(
             noted,
             [(b"AT first\n".to_vec(), 1), (b"AT second\n".to_vec(), 1)]
         );
-        assert_eq!(answers.waiting(), 0);
+        assert_eq!(responses.pending(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_line_counts_once_from_when_it_was_taken() {
-        let mut answers = ResponseQueue::new();
+    async fn every_line_counts_once_from_the_time_at_which_it_was_taken() {
+        let mut responses = ResponseQueue::new();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let taken = |at, lines| Taken { at, lines };
-        answers.taken(after(1));
-        answers.next();
-        answers.next();
-        let asked = question(&mut answers, "kiwi");
-        answers.next();
-        answers.taken(after(2));
-        answers.next();
-        let sent: Vec<_> = answers.sent(0).collect();
+        let taken = |at, lines| TakenLines { at, lines };
+        responses.taken(after(1));
+        responses.next();
+        responses.next();
+        let query = whatsat(&mut responses, "kiwi");
+        responses.next();
+        responses.taken(after(2));
+        responses.next();
+        let sent: Vec<_> = responses.sent(0).collect();
         assert_eq!(sent, [taken(after(1), 2)]);
 
-        asked.send(answer("{}")).unwrap();
-        answers.settle(|_, _| {}).await;
-        let sent: Vec<_> = answers.sent(0).collect();
+        query.send(places("{}")).unwrap();
+        responses.settle(|_, _| {}).await;
+        let sent: Vec<_> = responses.sent(0).collect();
         assert_eq!(sent, [taken(after(1), 2), taken(after(2), 1)]);
-        assert_eq!(answers.sent(0).count(), 0);
+        assert_eq!(responses.sent(0).count(), 0);
     }
 
     #[tokio::test]
-    async fn giving_up_answers_all() {
-        let mut answers = ResponseQueue::new();
-        let _never = question(&mut answers, "first");
-        answers.next().extend_from_slice(b"behind\n");
-        answers.give_up("shutting down", |_, _| {});
-        let ready = String::from_utf8(answers.ready().to_vec()).unwrap();
+    async fn abandoned_queries_are_answered_with_an_error() {
+        let mut responses = ResponseQueue::new();
+        let _never = whatsat(&mut responses, "first");
+        responses.next().extend_from_slice(b"after\n");
+        responses.abandon_queries("shutting down", |_, _| {});
+        let ready = String::from_utf8(responses.ready().to_vec()).unwrap();
         assert!(ready.starts_with("AT first\n{"), "{ready}");
         assert!(ready.contains("UNKNOWN_ERROR"), "{ready}");
-        assert!(ready.ends_with("}\n\nbehind\n"), "{ready}");
+        assert!(ready.ends_with("}\n\nafter\n"), "{ready}");
     }
 }

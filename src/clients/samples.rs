@@ -1,4 +1,4 @@
-//! A small gateway for the tests of this folder.
+//! A gateway for the tests of this folder.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::model::timestamp::UnixNanos;
 use crate::replication::Incarnation;
 use crate::replication::replica::{Replica, ServerIdentity};
 
-/// That of Riley alone, whose clock stands still in 1970.
+/// Returns the gateway of a herd of one server, Riley, whose clock is stopped at the epoch.
 pub(super) fn gateway() -> Arc<Gateway> {
     let identity = ServerIdentity {
         herd: Name::parse("test").unwrap(),

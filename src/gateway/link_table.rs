@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
+use crate::lock::lock;
 use crate::metrics::AtomicInstant;
 use crate::model::timestamp::UnixNanos;
 use crate::replication::{Incarnation, NeighbourId};
@@ -248,10 +249,6 @@ impl LinkTable {
         let entry = self.entries.get(at);
         entry.expect("a neighbour's ID is used after its link has begun")
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

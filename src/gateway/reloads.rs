@@ -1,7 +1,8 @@
 //! The outcome of reading the config.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use crate::lock::lock;
 use crate::model::timestamp::UnixNanos;
 
 /// The outcome of the last reload of the config. The start counts as the first.
@@ -45,6 +46,6 @@ impl ReloadStatus {
 
     /// The lock is held for a copy, never across an await.
     fn lock(&self) -> MutexGuard<'_, ReloadOutcome> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

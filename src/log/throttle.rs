@@ -1,10 +1,12 @@
 //! Rate limits for log events that come in floods or with changing reasons.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// A limit that allows one event of a kind in each interval. The total number of events is counted
 /// by their owner.
@@ -37,7 +39,7 @@ impl LogThrottle {
 
     fn admit_at(&self, now: Instant) -> Option<Suppressed> {
         // The lock is held for a few reads and writes.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if state.last.is_some_and(|last| now < last + self.interval) {
             state.suppressed += 1;
             return None;

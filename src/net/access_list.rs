@@ -1,4 +1,4 @@
-//! Who may connect, by the network that one comes from.
+//! The networks that may connect to a port.
 
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
@@ -8,32 +8,32 @@ use tracing::info;
 use crate::log::LogThrottle;
 use crate::model::networks::Networks;
 
-use super::TELL_PAUSE;
+use super::LIMIT_LOG_INTERVAL;
 
-/// Turns away who comes from a network that may not connect. Its networks can
-/// be changed while connections come in; those that stand are not looked at
-/// again.
+/// Rejects connections from networks that may not connect.
+///
+/// The networks can change at any time. A change does not affect open connections.
 #[derive(Debug)]
 pub struct AccessList {
-    whom: &'static str,
+    port: &'static str,
     table: &'static str,
     networks: RwLock<Networks>,
-    told: LogThrottle,
+    rejections: LogThrottle,
 }
 
 impl AccessList {
-    /// A gate for connections that messages call `whom`; `table` is where the
-    /// config says who may connect.
-    pub fn new(whom: &'static str, table: &'static str, networks: &Networks) -> Self {
+    /// Creates the access list of a port. The log names `port` ("client" or "web") and `table`,
+    /// the table of the config that holds the networks.
+    pub fn new(port: &'static str, table: &'static str, networks: &Networks) -> Self {
         Self {
-            whom,
+            port,
             table,
             networks: RwLock::new(networks.clone()),
-            told: LogThrottle::new(TELL_PAUSE),
+            rejections: LogThrottle::new(LIMIT_LOG_INTERVAL),
         }
     }
 
-    /// From now on these are the networks.
+    /// Replaces the networks.
     pub fn change(&self, networks: &Networks) {
         let mut held = self
             .networks
@@ -42,17 +42,20 @@ impl AccessList {
         held.clone_from(networks);
     }
 
-    /// May who comes from there connect? That somebody may not is told now and
-    /// then, and for the caller to count.
+    /// Returns true if a connection from `peer` is allowed. Logs rejections, rate limited; the
+    /// caller counts them.
     pub fn admits(&self, peer: SocketAddr) -> bool {
-        // Held while the networks are gone over.
+        // The lock is held while the networks are searched.
         let networks = self.networks.read().unwrap_or_else(PoisonError::into_inner);
         let Err(denied) = networks.check(peer.ip()) else {
             return true;
         };
-        if let Some(suppressed) = self.told.admit() {
-            let (whom, table) = (self.whom, self.table);
-            info!("{whom} {peer} was turned away: in {table} of the config, {denied}{suppressed}");
+        if let Some(suppressed) = self.rejections.admit() {
+            let (port, table) = (self.port, self.table);
+            info!(
+                "rejected a connection from {peer} to the {port} port: in {table} of the config, \
+                 {denied}{suppressed}"
+            );
         }
         false
     }

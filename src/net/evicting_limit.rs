@@ -1,150 +1,154 @@
-//! So many at a time: one that comes too many takes the place of another.
+//! A limit that evicts its oldest member for a newcomer.
 //!
-//! Nobody is turned away, since who is turned away may be the one that matters:
-//! a neighbour that has restarted comes as a stranger, and strangers that hold
-//! all places would keep it out for good. Who gives way is the oldest stranger
-//! of the network that has the most here. So one network, however much it
-//! presses, is at its own throat only; and within one network the oldest is the
-//! least likely to come to anything, since who means well is known, or through,
-//! in milliseconds. That is how systems hold half-open TCP connections (Lemon,
-//! "Resisting SYN flood DoS attacks with a SYN cache", 2002), made fair by
-//! network.
+//! Nothing is rejected, since the newcomer may be the one that matters: a neighbour that has
+//! restarted is unidentified at first, and unidentified connections that hold all slots would
+//! keep it out forever. The evicted member is the oldest unidentified one of the network with the
+//! most unidentified members. A network that opens many connections therefore evicts only its
+//! own. Within one network the oldest is the least likely to succeed, because a legitimate
+//! connection is identified, or done, within milliseconds. Systems hold half-open TCP connections
+//! in this way (Lemon, "Resisting SYN flood DoS attacks with a SYN cache", 2002); the fairness
+//! between networks is added.
 //!
-//! Those that are known give way only where there is no stranger.
+//! Identified members are evicted only if there is no unidentified one.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tracing::warn;
 
+use crate::lock::lock;
 use crate::log::LogThrottle;
 use crate::model::networks::Network;
 
-/// That somebody gave way is told once in this time.
-const TELL_PAUSE: Duration = Duration::from_secs(10);
+use super::LIMIT_LOG_INTERVAL;
 
-/// Those that are there, and how many there may be. Its clones are the same.
+/// A set of at most so many members, shared by its clones.
 #[derive(Clone, Debug)]
-pub struct EvictingLimit(Arc<Inner>);
+pub struct EvictingLimit(Arc<EvictingSet>);
 
 #[derive(Debug)]
-struct Inner {
-    most: usize,
-    what: &'static str,
-    state: Mutex<State>,
-    pushed_out: LogThrottle,
+struct EvictingSet {
+    max_members: usize,
+    what: String,
+    members: Mutex<SlotTable>,
+    evictions: LogThrottle,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// How many ever came.
-    count: u64,
-    strangers: Group,
-    known: Group,
+struct SlotTable {
+    /// Number of members that ever entered.
+    entered: u64,
+    unidentified: SlotGroup,
+    identified: SlotGroup,
 }
 
-/// Numbers in order of arrival, and whom to tell.
+/// SlotTable by network and by order of arrival, with the signal of their eviction.
 #[derive(Debug, Default)]
-struct Group {
+struct SlotGroup {
     networks: HashMap<Network, BTreeMap<u64, Arc<Notify>>>,
     count: usize,
 }
 
-/// A place in a crowd, until it is dropped.
+/// One membership in an [`EvictingLimit`], until it is dropped.
 #[derive(Debug)]
 pub struct Slot {
-    crowd: EvictingLimit,
+    limit: EvictingLimit,
     network: Network,
     number: u64,
-    pushed_out: Arc<Notify>,
+    eviction: Arc<Notify>,
 }
 
 impl EvictingLimit {
-    /// At most `most`, at least one; `what` stands behind the number in the
-    /// warning.
-    pub fn new(most: usize, what: &'static str) -> Self {
-        Self(Arc::new(Inner {
-            most: most.max(1),
-            what,
-            state: Mutex::default(),
-            pushed_out: LogThrottle::new(TELL_PAUSE),
+    /// Creates a limit of `max_members`, at least one. `what` names the members in the log, such
+    /// as "connections to the peer port".
+    pub fn new(max_members: usize, what: impl Into<String>) -> Self {
+        Self(Arc::new(EvictingSet {
+            max_members: max_members.max(1),
+            what: what.into(),
+            members: Mutex::default(),
+            evictions: LogThrottle::new(LIMIT_LOG_INTERVAL),
         }))
     }
 
-    /// A place for a stranger from this address. Where there are too many,
-    /// another has to give way.
+    /// Adds an unidentified member at this address. Evicts another if there are too many.
     pub fn enter(&self, from: IpAddr) -> Slot {
         let network = Network::of_customer(from);
-        let pushed_out = Arc::new(Notify::new());
-        let mut state = self.state();
-        state.count += 1;
-        let number = state.count;
-        state.strangers.insert(network, number, pushed_out.clone());
-        let victim = match state.strangers.count + state.known.count > self.0.most {
-            true => state.push_out(number),
-            false => None,
-        };
-        drop(state);
-        if let Some(network) = victim {
-            self.tell(network);
+        let eviction = Arc::new(Notify::new());
+        let mut members = self.members();
+        members.entered += 1;
+        let number = members.entered;
+        members
+            .unidentified
+            .insert(network, number, eviction.clone());
+        let is_over = members.count() > self.0.max_members;
+        let evicted = is_over.then(|| members.evict(number)).flatten();
+        drop(members);
+        if let Some(network) = evicted {
+            self.log_eviction(network);
         }
         Slot {
-            crowd: self.clone(),
+            limit: self.clone(),
             network,
             number,
-            pushed_out,
+            eviction,
         }
     }
 
-    fn tell(&self, network: Network) {
-        if let Some(suppressed) = self.0.pushed_out.admit() {
-            let Inner { most, what, .. } = &*self.0;
-            warn!("{most} {what}: the oldest from {network} gave way to a new one{suppressed}");
+    fn log_eviction(&self, network: Network) {
+        if let Some(suppressed) = self.0.evictions.admit() {
+            let (what, max_members) = (&self.0.what, self.0.max_members);
+            warn!(
+                "more than {max_members} {what}: evicted the oldest from {network}; block that \
+                 network if it is not yours{suppressed}"
+            );
         }
     }
 
-    /// Held for a few look-ups; where somebody must give way, for a look at each
-    /// network.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The lock is held for a few lookups, and during an eviction for a look at each network.
+    fn members(&self) -> MutexGuard<'_, SlotTable> {
+        lock(&self.0.members)
     }
 }
 
-impl State {
-    /// Makes one give way, but not the newest. Gives where it was from.
-    fn push_out(&mut self, newest: u64) -> Option<Network> {
-        let group = match self.strangers.first_to_go() {
-            Some((_, number)) if number != newest => &mut self.strangers,
-            _ => &mut self.known,
+impl SlotTable {
+    fn count(&self) -> usize {
+        self.unidentified.count + self.identified.count
+    }
+
+    /// Evicts one member, but not the newest. Returns its network.
+    fn evict(&mut self, newest: u64) -> Option<Network> {
+        let group = match self.unidentified.next_to_evict() {
+            Some((_, number)) if number != newest => &mut self.unidentified,
+            _ => &mut self.identified,
         };
-        let (network, number) = group.first_to_go()?;
+        let (network, number) = group.next_to_evict()?;
         group.remove(network, number)?.notify_one();
         Some(network)
     }
 }
 
-impl Group {
-    /// The oldest of the network that has the most; of several such, the oldest
-    /// of all.
-    fn first_to_go(&self) -> Option<(Network, u64)> {
+impl SlotGroup {
+    /// Returns the oldest member of the network with the most members; if several networks have
+    /// as many, the oldest of them all.
+    fn next_to_evict(&self) -> Option<(Network, u64)> {
         let oldest = |(network, members): (&Network, &BTreeMap<u64, _>)| {
             let (&number, _) = members.first_key_value()?;
-            Some((members.len(), std::cmp::Reverse(number), *network))
+            Some((members.len(), Reverse(number), *network))
         };
         let found = self.networks.iter().filter_map(oldest);
-        let (_, number, network) = found.max_by_key(|&(many, oldest, _)| (many, oldest))?;
+        let (_, number, network) = found.max_by_key(|&(count, oldest, _)| (count, oldest))?;
         Some((network, number.0))
     }
 
-    fn insert(&mut self, network: Network, number: u64, whom: Arc<Notify>) {
+    fn insert(&mut self, network: Network, number: u64, eviction: Arc<Notify>) {
         self.networks
             .entry(network)
             .or_default()
-            .insert(number, whom);
+            .insert(number, eviction);
         self.count += 1;
     }
 
@@ -160,33 +164,35 @@ impl Group {
 }
 
 impl Slot {
-    /// Resolves when this one has to give way.
-    pub fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
-        let pushed_out = self.pushed_out.clone();
-        async move { pushed_out.notified().await }
+    /// Resolves when this member is evicted.
+    pub fn evicted(&self) -> impl Future<Output = ()> + Send + use<> {
+        let eviction = self.eviction.clone();
+        async move { eviction.notified().await }
     }
 
-    /// Whoever is here is no stranger any more.
-    pub fn become_known(&self) {
-        let mut state = self.crowd.state();
-        if let Some(whom) = state.strangers.remove(self.network, self.number) {
-            state.known.insert(self.network, self.number, whom);
+    /// Marks this member as identified.
+    pub fn identify(&self) {
+        let mut members = self.limit.members();
+        if let Some(eviction) = members.unidentified.remove(self.network, self.number) {
+            members
+                .identified
+                .insert(self.network, self.number, eviction);
         }
     }
 
-    /// Gives the place back; dropping it does so too.
-    pub fn leave(&self) {
-        let mut state = self.crowd.state();
+    /// Gives the slot back, as dropping it does.
+    pub fn release(&self) {
+        let mut members = self.limit.members();
         let (network, number) = (self.network, self.number);
-        if state.strangers.remove(network, number).is_none() {
-            state.known.remove(network, number);
+        if members.unidentified.remove(network, number).is_none() {
+            members.identified.remove(network, number);
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.leave();
+        self.release();
     }
 }
 
@@ -200,66 +206,59 @@ mod tests {
     const A: [u8; 4] = [10, 0, 0, 1];
     const B: [u8; 4] = [10, 0, 0, 2];
 
-    /// Told once only, as all that `Notify` tells.
-    fn is_lost(place: &Slot) -> bool {
+    /// Returns true once for an evicted slot: `Notify` signals once.
+    fn is_evicted(slot: &Slot) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        pin!(place.lost()).poll(&mut context).is_ready()
+        pin!(slot.evicted()).poll(&mut context).is_ready()
     }
 
-    fn crowd(most: usize, from: &[[u8; 4]]) -> (EvictingLimit, Vec<Slot>) {
-        let crowd = EvictingLimit::new(most, "are here");
-        let places = from.iter().map(|&from| crowd.enter(from.into())).collect();
-        (crowd, places)
+    fn filled(max_members: usize, from: &[[u8; 4]]) -> (EvictingLimit, Vec<Slot>) {
+        let limit = EvictingLimit::new(max_members, "members");
+        let slots = from.iter().map(|&from| limit.enter(from.into())).collect();
+        (limit, slots)
     }
 
-    fn lost(places: &[Slot]) -> Vec<usize> {
-        (0..places.len()).filter(|&i| is_lost(&places[i])).collect()
-    }
-
-    #[test]
-    fn the_oldest_of_the_network_that_has_the_most_gives_way() {
-        let (_crowd, places) = crowd(3, &[B, A, A, A, A]);
-        assert_eq!(lost(&places), [1, 2]);
+    fn evicted(slots: &[Slot]) -> Vec<usize> {
+        (0..slots.len())
+            .filter(|&i| is_evicted(&slots[i]))
+            .collect()
     }
 
     #[test]
-    fn of_networks_that_have_as_many_the_oldest_gives_way() {
-        let (_crowd, places) = crowd(2, &[A, B, [1; 4], [2; 4]]);
-        assert_eq!(lost(&places), [0, 1]);
+    fn the_oldest_of_the_network_with_the_most_members_is_evicted() {
+        let (_limit, slots) = filled(3, &[B, A, A, A, A]);
+        assert_eq!(evicted(&slots), [1, 2]);
     }
 
     #[test]
-    fn who_is_known_gives_way_only_where_there_is_no_stranger() {
-        let (crowd, places) = crowd(3, &[A, A, A]);
-        places[..2].iter().for_each(Slot::become_known);
-        let later = [crowd.enter(B.into()), crowd.enter(B.into())];
-        assert_eq!((lost(&places), lost(&later)), (vec![2], vec![0]));
-        later[1].become_known();
-        let last = crowd.enter(B.into());
-        assert_eq!((lost(&places), is_lost(&last)), (vec![0], false));
+    fn of_networks_with_as_many_members_the_oldest_is_evicted() {
+        let (_limit, slots) = filled(2, &[A, B, [1; 4], [2; 4]]);
+        assert_eq!(evicted(&slots), [0, 1]);
     }
 
     #[test]
-    fn who_leaves_makes_room_and_who_lost_its_place_has_none_to_give_back() {
-        let (crowd, mut places) = crowd(2, &[A, A, A]);
-        places[0].become_known();
-        drop(places.remove(0));
-        drop(places.remove(0));
-        places.push(crowd.enter(A.into()));
-        assert_eq!(lost(&places), [0; 0]);
-        places.push(crowd.enter(A.into()));
-        assert_eq!(lost(&places), [0]);
-        let state = crowd.state();
-        assert_eq!((state.strangers.count, state.known.count), (2, 0));
+    fn an_identified_member_is_evicted_only_if_no_other_is_unidentified() {
+        let (limit, slots) = filled(3, &[A, A, A]);
+        slots[..2].iter().for_each(Slot::identify);
+        let later = [limit.enter(B.into()), limit.enter(B.into())];
+        assert_eq!((evicted(&slots), evicted(&later)), (vec![2], vec![0]));
+        later[1].identify();
+        let last = limit.enter(B.into());
+        assert_eq!((evicted(&slots), is_evicted(&last)), (vec![0], false));
     }
 
     #[test]
-    fn a_network_is_what_one_customer_has() {
-        let network = |address: &str| Network::of_customer(address.parse().unwrap());
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
-        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
-        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
-        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
+    fn a_dropped_slot_makes_room_and_an_evicted_one_has_none_to_give_back() {
+        let (limit, mut slots) = filled(2, &[A, A, A]);
+        slots[0].identify();
+        drop(slots.remove(0));
+        drop(slots.remove(0));
+        slots.push(limit.enter(A.into()));
+        assert_eq!(evicted(&slots), [0; 0]);
+        slots.push(limit.enter(A.into()));
+        assert_eq!(evicted(&slots), [0]);
+        let members = limit.members();
+        let counts = (members.unidentified.count, members.identified.count);
+        assert_eq!(counts, (2, 0));
     }
 }

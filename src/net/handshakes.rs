@@ -1,8 +1,8 @@
-//! Connections that have not shown yet who they are.
+//! Connections that have not identified themselves yet.
 //!
-//! There may be so many at a time, and one more takes the place of another, as
-//! [`EvictingLimit`] has it: those that open connections and say nothing, or say it a
-//! byte at a time, can neither fill the server nor keep others out.
+//! Their number is limited, and a further one evicts another, as [`EvictingLimit`] describes.
+//! Connections that send nothing, or one byte at a time, can neither fill the server nor keep
+//! others out.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -12,34 +12,48 @@ use tracing::Instrument;
 
 use super::EvictingLimit;
 
-/// Handshakes under way. They end when this is dropped.
+/// Concurrent handshakes. They end when this is dropped.
 #[derive(Debug)]
-pub struct Handshakes {
-    crowd: EvictingLimit,
-    tasks: JoinSet<()>,
+pub(super) struct Handshakes<T> {
+    limit: EvictingLimit,
+    tasks: JoinSet<Option<T>>,
 }
 
-impl Handshakes {
-    /// At most `most` at a time.
-    pub fn new(most: usize) -> Self {
+impl<T: Send + 'static> Handshakes<T> {
+    /// Creates a set of at most `max_handshakes` at a time. The log names `port`.
+    pub(super) fn new(max_handshakes: usize, port: &str) -> Self {
         Self {
-            crowd: EvictingLimit::new(most, "connections have not shown yet who they are"),
+            limit: EvictingLimit::new(max_handshakes, format!("handshakes at the {port} port")),
             tasks: JoinSet::new(),
         }
     }
 
-    /// Runs one more, with somebody at this address, in the place of another if
-    /// there are too many.
-    pub fn run(&mut self, with: IpAddr, handshake: impl Future<Output = ()> + Send + 'static) {
-        while self.tasks.try_join_next().is_some() {}
-        let place = self.crowd.enter(with);
+    /// Starts one more handshake, with the other end at `from`. Evicts another if there are too
+    /// many.
+    pub(super) fn start(
+        &mut self,
+        from: IpAddr,
+        handshake: impl Future<Output = Option<T>> + Send + 'static,
+    ) {
+        let slot = self.limit.enter(from);
         let run = async move {
             tokio::select! {
-                () = handshake => {}
-                () = place.lost() => {}
+                result = handshake => result,
+                () = slot.evicted() => None,
             }
         };
         self.tasks.spawn(run.in_current_span());
+    }
+
+    /// Returns the result of the next handshake that succeeds, or `None` if none is running.
+    /// Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<T> {
+        loop {
+            // A handshake that panics fails.
+            if let Ok(Some(result)) = self.tasks.join_next().await? {
+                return Some(result);
+            }
+        }
     }
 }
 
@@ -53,17 +67,17 @@ mod tests {
 
     use super::*;
 
-    const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
-    async fn the_oldest_gives_way_and_no_other() {
+    async fn further_handshakes_evict_the_oldest_and_no_others() {
         let alive = Arc::new(());
-        let mut handshakes = Handshakes::new(3);
+        let mut handshakes = Handshakes::<()>::new(3, "test");
         let mut ends = Vec::new();
         for _ in 0..5 {
             let (end, ended) = oneshot::channel::<()>();
             let alive = alive.clone();
-            handshakes.run(SOMEBODY, async move {
+            handshakes.start(LOCALHOST, async move {
                 let _held = (alive, end);
                 pending().await
             });
@@ -82,18 +96,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_are_through_count_no_more() {
-        let mut handshakes = Handshakes::new(2);
+    async fn a_handshake_that_is_done_no_longer_counts() {
+        let mut handshakes = Handshakes::new(2, "test");
         let (end, mut ended) = oneshot::channel::<()>();
-        handshakes.run(SOMEBODY, async move {
+        handshakes.start(LOCALHOST, async move {
             let _held = end;
             pending().await
         });
-        for _ in 0..100 {
-            let (through, is_through) = oneshot::channel();
-            handshakes.run(SOMEBODY, async move { through.send(()).unwrap() });
-            is_through.await.unwrap();
-            tokio::task::yield_now().await;
+        for n in 0..100 {
+            handshakes.start(LOCALHOST, async move { Some(n) });
+            assert_eq!(handshakes.next().await, Some(n));
         }
         assert_eq!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty));
     }

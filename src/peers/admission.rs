@@ -85,7 +85,7 @@ pub(super) fn check_sender(
     {
         return Err(Status::permission_denied(format!(
             "your certificate is for {holder}, and you call yourself {}",
-            tls::repeat(sender)
+            tls::quote_name(sender)
         )));
     }
     Ok(())

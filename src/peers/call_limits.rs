@@ -64,7 +64,7 @@ impl CallLimits {
         tokio::select! {
             biased;
             answer = call => Ok(answer),
-            () = slot.lost() => Err(self.exceeded(" of strangers")),
+            () = slot.evicted() => Err(self.exceeded(" of strangers")),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::error::Error;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -28,6 +28,7 @@ use tonic::{Status, Streaming};
 use tower::service_fn;
 use tower::util::MapResponse;
 
+use crate::lock::lock;
 use crate::model::address::Address;
 use crate::proto::propagate_client::PropagateClient;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
@@ -159,7 +160,7 @@ impl ChannelShared {
     }
 
     fn state(&self) -> MutexGuard<'_, ChannelState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Takes the open stream, if there is one, and a client to open another.

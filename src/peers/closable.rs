@@ -11,10 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A byte stream of any kind.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+use crate::net::ByteStream;
 
 /// Resolves with the reason when a stream must close.
 pub(super) type Closing = Pin<Box<dyn Future<Output = String> + Send>>;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use tokio::io::AsyncBufReadExt;
@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::lock::lock;
 use crate::model::address::Address;
+use crate::net::ByteStream;
 use crate::tls::{self, Credentials, PeerIdentity, ReloadEvents, Subject};
-
-use super::closable::ByteStream;
 
 /// A connection being made.
 pub(super) type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send>>;
@@ -66,7 +66,7 @@ impl Dialer {
                 subject: subject.clone(),
                 valid_until: Arc::default(),
             }),
-            reloads: Some(credentials.readings()),
+            reloads: Some(credentials.reload_events()),
         }
     }
 
@@ -105,7 +105,7 @@ impl TlsTarget {
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let stream = tls_stream(&self.address, &self.credentials, &self.subject).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        *self.valid_until() = tls::until(chain);
+        *self.valid_until() = tls::valid_until(chain);
         Ok(stream)
     }
 
@@ -116,9 +116,7 @@ impl TlsTarget {
 
     /// Held for one read or write.
     fn valid_until(&self) -> MutexGuard<'_, Option<SystemTime>> {
-        self.valid_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.valid_until)
     }
 }
 
@@ -170,5 +168,5 @@ fn check_name(stream: &TlsStream<TcpStream>, subject: &Subject) -> io::Result<()
 fn explain(error: &io::Error) -> io::Error {
     let broken =
         || format!("the connection broke in the TLS handshake: {error}; does it speak TLS?");
-    io::Error::other(tls::refusal(error).map_or_else(broken, |refusal| refusal.words))
+    io::Error::other(tls::handshake_error(error).map_or_else(broken, |error| error.message))
 }

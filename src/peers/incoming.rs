@@ -10,23 +10,21 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::stream::{self, Stream};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
-use tracing::{Instrument, Span, info, warn};
+use tracing::{Instrument, Level, Span, info, warn};
 
 use crate::gateway::Gateway;
-use crate::log::LogThrottle;
 use crate::model::name::Name;
 use crate::net::{
-    EvictingLimit, HANDSHAKE, Handshakes, Listen, Slot, Stream, TlsGate, TlsServerStream,
+    AcceptLoop, AcceptedStream, Acceptor, EvictingLimit, HandshakePolicy, Slot, TlsGate,
 };
-use crate::tls::{self, Credentials, HandshakeError, HandshakeErrorKind, PeerIdentity};
+use crate::tls::{self, Credentials, PeerIdentity};
 
-use super::closable::{ByteStream, Closable};
+use super::closable::Closable;
 
 /// Maximum number of connections to a peer port. A neighbour has one; the rest is for
 /// operators, and bounds strangers.
@@ -36,9 +34,6 @@ const MAX_CONNECTIONS: usize = 1024;
 /// TLS handshake.
 const MAX_HANDSHAKES: usize = 256;
 
-/// Minimum time between two log lines about rejected connections.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
-
 /// The reply to plaintext HTTP/2 on a port for TLS, in HTTP/2 (RFC 9113, section 6): an
 /// empty SETTINGS, and a GOAWAY with INADEQUATE_SECURITY and a text.
 const PLAINTEXT_REPLY: &[u8] = b"\
@@ -46,151 +41,55 @@ const PLAINTEXT_REPLY: &[u8] = b"\
     \0\0\x1c\x07\0\0\0\0\0\
     \0\0\0\0\0\0\0\x0cthis port is for TLS";
 
-/// Sends the connections of `listener` on as soon as they send a first byte, and closes
-/// those that do not within `limit`: in HTTP/2 the client sends first. With
+/// Returns the connections of `acceptor` as soon as they send a first byte, and closes
+/// those that do not within `time_limit`: in HTTP/2 the client sends first. With
 /// `credentials`, only connections with a certificate of the same CA are accepted, and
 /// stay for as long as they would be accepted again. All of them close when `port`
-/// closes. Rejected ones are counted with `gateway`. Must run in the server's span.
-pub(super) async fn accept<L: Listen>(
-    mut listener: L,
-    limit: Duration,
+/// closes. Rejected ones are counted with `gateway`. Must be polled in the server's span.
+pub(super) fn connections(
+    acceptor: Acceptor,
+    time_limit: Duration,
     credentials: Option<Arc<Credentials>>,
-    gateway: Arc<Gateway>,
+    gateway: &Gateway,
     port: CancellationToken,
-    accepted: mpsc::Sender<Connection>,
-) -> Infallible {
-    let slots = EvictingLimit::new(MAX_CONNECTIONS, "connections stand at the peer port");
-    let mut handshakes = Handshakes::new(MAX_HANDSHAKES);
-    let entrance = Arc::new(Entrance::new(limit, credentials, gateway, port));
-    loop {
-        let (stream, address) = listener.accept().await;
-        let (entrance, slots, accepted) = (entrance.clone(), slots.clone(), accepted.clone());
-        handshakes.run(address.ip(), async move {
-            match entrance.admit(stream).await {
-                Ok(stream) => {
-                    let slot = slots.enter(address.ip());
-                    let connection = Connection::new(stream, address, slot, entrance);
-                    // Fails only when the port is closed.
-                    let _ = accepted.send(connection).await;
-                }
-                Err(Some(rejection)) => entrance.log(address, &rejection),
-                Err(None) => {}
-            }
-        });
-    }
+) -> impl Stream<Item = Result<Connection, Infallible>> {
+    let slots = EvictingLimit::new(MAX_CONNECTIONS, "connections to the peer port");
+    let gate = TlsGate {
+        credentials,
+        time_limit,
+        plaintext_reply: PLAINTEXT_REPLY,
+        rejected: gateway.counters().peer_connections_rejected.tls.clone(),
+    };
+    let gate_of_each = gate.clone();
+    let accepting = AcceptLoop::new(acceptor, |_| Some(())).with_handshake(HandshakePolicy {
+        gate: Box::new(move || gate_of_each.clone()),
+        max_handshakes: MAX_HANDSHAKES,
+        port: "peer",
+        log_level: Level::WARN,
+    });
+    stream::unfold(accepting, move |mut accepting| {
+        let (slots, gate, port) = (slots.clone(), gate.clone(), port.clone());
+        async move {
+            let accepted = accepting.next().await;
+            let slot = slots.enter(accepted.peer.ip());
+            Some((Ok(Connection::new(accepted, slot, gate, port)), accepting))
+        }
+    })
 }
 
-/// The judgement of connections before they may make calls.
-struct Entrance {
-    limit: Duration,
-    gate: Option<TlsGate>,
-    gateway: Arc<Gateway>,
-    port: CancellationToken,
-    rejections: LogThrottle,
-}
-
-/// A byte stream that was accepted.
-struct AcceptedStream {
-    stream: Box<dyn ByteStream>,
-    /// The subject of its certificate; `None` without TLS.
-    holder: Option<PeerIdentity>,
-    /// Its certificates, its own first.
+/// Resolves with the cause when a connection with these certificates may stay no longer.
+async fn untrusted(
+    gate: TlsGate,
+    address: SocketAddr,
     chain: Vec<CertificateDer<'static>>,
-}
-
-impl Entrance {
-    fn new(
-        limit: Duration,
-        credentials: Option<Arc<Credentials>>,
-        gateway: Arc<Gateway>,
-        port: CancellationToken,
-    ) -> Self {
-        let gate = |credentials| TlsGate {
-            credentials,
-            limit,
-            farewell: PLAINTEXT_REPLY,
-            refused: gateway.counters().peer_connections_rejected.tls.clone(),
-        };
-        Self {
-            limit,
-            gate: credentials.map(gate),
-            rejections: LogThrottle::new(LOG_INTERVAL),
-            gateway,
-            port,
-        }
-    }
-
-    /// Accepts a connection that sends something; otherwise returns the cause, if it
-    /// sent anything at all.
-    async fn admit<S: Stream>(
-        &self,
-        mut stream: S,
-    ) -> Result<AcceptedStream, Option<HandshakeError>> {
-        if let Some(gate) = &self.gate {
-            return gate.pass(stream).await.map(AcceptedStream::tls);
-        }
-        match timeout(self.limit, stream.first_byte()).await {
-            Ok(Some(HANDSHAKE)) => {
-                let cause = "it speaks TLS, and this port has none: set [security] in the config";
-                let rejection = HandshakeError::new(HandshakeErrorKind::Other, cause);
-                self.count(&rejection);
-                Err(Some(rejection))
-            }
-            Ok(Some(_)) => Ok(AcceptedStream::plaintext(stream)),
-            Ok(None) | Err(_) => Err(None),
-        }
-    }
-
-    fn count(&self, rejection: &HandshakeError) {
-        let counters = &self.gateway.counters().peer_connections_rejected.tls;
-        counters.of(rejection.reason).add(1);
-    }
-
-    fn log(&self, address: SocketAddr, rejection: &HandshakeError) {
-        if let Some(suppressed) = self.rejections.admit() {
-            warn!("rejected a connection from {address}: {rejection}{suppressed}");
-        }
-    }
-
-    /// Resolves with the cause when a connection with these certificates may stay no
-    /// longer.
-    async fn untrusted(
-        self: Arc<Self>,
-        address: SocketAddr,
-        chain: Vec<CertificateDer<'static>>,
-    ) -> String {
-        let Some(gate) = &self.gate else {
-            return std::future::pending().await;
-        };
-        let rejection = tls::standing(gate.credentials.clone(), chain).await;
-        self.count(&rejection);
-        warn!("closed the connection from {address}: {rejection}");
-        rejection.words
-    }
-}
-
-impl AcceptedStream {
-    fn plaintext(stream: impl Stream) -> Self {
-        Self {
-            stream: Box::new(stream),
-            holder: None,
-            chain: Vec::new(),
-        }
-    }
-
-    fn tls(stream: TlsServerStream<impl Stream>) -> Self {
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let chain: Vec<_> = chain
-            .iter()
-            .cloned()
-            .map(CertificateDer::into_owned)
-            .collect();
-        Self {
-            holder: Some(chain.first().map(PeerIdentity::of).unwrap_or_default()),
-            chain,
-            stream: Box::new(stream),
-        }
-    }
+) -> String {
+    let Some(credentials) = gate.credentials else {
+        return std::future::pending().await;
+    };
+    let error = tls::until_untrusted(credentials, chain).await;
+    gate.rejected.of(error.kind).add(1);
+    warn!("closed the connection from {address}: {error}");
+    error.message
 }
 
 /// The usual end of a connection.
@@ -241,7 +140,7 @@ impl OtherEnd {
     pub(super) fn set_neighbour(&self, name: &Name) -> bool {
         let is_first = self.neighbour.get().is_none() && self.neighbour.set(name.clone()).is_ok();
         if is_first {
-            self.slot.become_known();
+            self.slot.identify();
         }
         is_first
     }
@@ -254,15 +153,18 @@ impl OtherEnd {
 
 impl Connection {
     fn new(
-        accepted: AcceptedStream,
-        address: SocketAddr,
+        accepted: AcceptedStream<()>,
         slot: Slot,
-        entrance: Arc<Entrance>,
+        gate: TlsGate,
+        port: CancellationToken,
     ) -> Self {
-        let evicted = slot.lost();
+        let (address, chain) = (accepted.peer, accepted.certificates);
+        let holder = |chain: &Vec<_>| chain.first().map(PeerIdentity::of).unwrap_or_default();
+        let holder = chain.as_ref().map(holder);
+        let evicted = slot.evicted();
         let close = CancellationToken::new();
-        let (port, closed) = (entrance.port.clone(), close.clone());
-        let untrusted = entrance.untrusted(address, accepted.chain);
+        let closed = close.clone();
+        let untrusted = untrusted(gate, address, chain.unwrap_or_default());
         let closing = async move {
             tokio::select! {
                 () = evicted => "it gave way to a newer one".to_owned(),
@@ -274,7 +176,7 @@ impl Connection {
         let other_end = OtherEnd {
             address,
             neighbour: Arc::default(),
-            holder: accepted.holder.map(Arc::new),
+            holder: holder.map(Arc::new),
             slot: Arc::new(slot),
             end: Arc::default(),
             close,
@@ -291,7 +193,9 @@ impl Connection {
             self.other_end.note_end(match error.kind() {
                 // With TLS: a close without an alert.
                 io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
-                _ => tls::refusal(error).map_or_else(|| error.to_string(), |tls| tls.words),
+                _ => {
+                    tls::handshake_error(error).map_or_else(|| error.to_string(), |tls| tls.message)
+                }
             });
         }
     }
@@ -314,7 +218,7 @@ impl fmt::Debug for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Calls that have not ended yet may hold it.
-        self.other_end.slot.leave();
+        self.other_end.slot.release();
         if let Some(name) = self.other_end.neighbour.get() {
             let address = self.other_end.address;
             let end = self.other_end.end.get();

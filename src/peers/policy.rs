@@ -21,6 +21,7 @@ use tower::timeout::error::Elapsed;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder};
 
+use crate::cause;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 
 use super::PeerSettings;
@@ -207,11 +208,8 @@ pub(super) fn is_rejection(status: &Status) -> bool {
 
 /// Returns the innermost cause: "connection refused" says more than "transport error".
 pub(super) fn cause_of(status: &Status) -> String {
-    let mut source = status.source();
-    let mut deepest = status.message().to_owned();
-    while let Some(error) = source {
-        deepest = error.to_string();
-        source = error.source();
+    match status.source() {
+        Some(source) => cause::innermost(source).to_string(),
+        None => status.message().to_owned(),
     }
-    deepest
 }

@@ -4,9 +4,6 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -16,7 +13,7 @@ use tonic_health::server::HealthReporter;
 use tower::Service;
 use tower::layer::layer_fn;
 
-use crate::net::Listen;
+use crate::net::Acceptor;
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
 use crate::tls::Credentials;
@@ -25,7 +22,7 @@ use super::PeerSettings;
 use super::call_limits::CallLimits;
 use super::calls::{CallRules, RuledServices};
 use super::inbound::Inbound;
-use super::incoming::accept;
+use super::incoming::connections;
 use super::push_streams::PushStreams;
 use super::rejections::RejectionLog;
 use super::wire::MAX_PUSH_BYTES;
@@ -38,9 +35,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// Maximum number of concurrent calls on one connection. A link has two at most.
 const MAX_CALLS_PER_CONNECTION: u32 = 64;
-
-/// Maximum number of connections that were accepted and are not yet served.
-const MAX_ACCEPTED: usize = 16;
 
 /// Time limit of a call until its response begins, and of the silence on a push stream,
 /// in times of [`PeerSettings::attempt`].
@@ -107,12 +101,12 @@ impl Port {
         self.health.clone()
     }
 
-    /// Serves the connections of `listener` until `stop`, and then until the calls
+    /// Serves the connections of `acceptor` until `stop`, and then until the calls
     /// under way have ended. With `credentials`, by TLS. When the future ends or is
     /// dropped, all connections close. Must run in the server's span.
     pub async fn serve(
         self,
-        listener: impl Listen,
+        acceptor: Acceptor,
         credentials: Option<Arc<Credentials>>,
         stop: impl Future<Output = ()>,
     ) {
@@ -136,7 +130,7 @@ impl Port {
         ));
         let closed = CancellationToken::new();
         let _close = closed.clone().drop_guard();
-        let (sender, accepted) = mpsc::channel(MAX_ACCEPTED);
+        let connections = connections(acceptor, settings.attempt, credentials, &gateway, closed);
         let served = Server::builder()
             .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -147,17 +141,9 @@ impl Port {
                 RuledServices::new(services, rules.clone())
             }))
             .add_routes(services)
-            .serve_with_incoming_shutdown(
-                ReceiverStream::new(accepted).map(Ok::<_, Infallible>),
-                stop,
-            );
-        tokio::select! {
-            // It fails only if a connection cannot be made ready, which ours are.
-            _ = served => {}
-            never = accept(listener, settings.attempt, credentials, gateway, closed, sender) => {
-                match never {}
-            }
-        }
+            .serve_with_incoming_shutdown(connections, stop);
+        // It fails only if a connection cannot be made ready, which ours are.
+        let _ = served.await;
     }
 }
 

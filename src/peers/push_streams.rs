@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, Span};
 
+use crate::lock::lock;
 use crate::metrics::AtomicInstant;
 use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
@@ -171,7 +172,7 @@ impl ServiceShared {
     fn replace(&self, neighbour: NeighbourId) -> CancellationToken {
         let token = CancellationToken::new();
         // Held for one write.
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = lock(&self.latest);
         if let Some(before) = latest.insert(neighbour, token.clone()) {
             before.cancel();
         }

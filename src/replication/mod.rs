@@ -49,7 +49,8 @@ pub use merge_batch::MERGE_BATCH;
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::lock::{lock, try_lock};
 
 /// One run of a server process: a random number, drawn at every start and never stored. A server
 /// that restarts has another incarnation, so its neighbours notice that it is empty, however quick
@@ -84,18 +85,3 @@ pub struct NeighbourId(pub usize);
 /// store has the client, and reused afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId(pub u32);
-
-/// Locks a mutex, even if a thread panicked while it held the lock: each critical section in this
-/// folder leaves its value valid at every step that could panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Locks a mutex as [`lock`] does; returns `None` if another thread holds it.
-fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}

@@ -40,7 +40,7 @@ impl RunningServer {
         self.gateway.set_limits(&plan.gateway);
         self.max_connections
             .send_replace(plan.clients.max_connections);
-        self.listener.change(plan.clients);
+        self.client_port.change(plan.clients);
         if let Some(web) = &self.web {
             web.change(&plan.web);
         }

@@ -23,13 +23,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span, info, info_span, warn};
 
-use crate::clients::{self, Listener};
+use crate::clients::{self, ClientPort};
 use crate::format::list;
 use crate::gateway::{self, Clock, Gateway, StatusSource};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::net::{self, Acceptor, Listen, TlsListener};
+use crate::net::{self, Acceptor};
 use crate::operators::Operators;
 use crate::peers::{self, Inbound, Port, PortHealth};
 use crate::places::Places;
@@ -176,12 +176,12 @@ fn bind_remedy(server: &Name, key: &str, error: &io::Error) -> String {
 
 /// A server with open sockets that has not started yet.
 #[derive(Debug)]
-pub struct BoundServer<L = Acceptor> {
+pub struct BoundServer {
     plan: ServerPlan,
-    clients: L,
-    clients_tls: Option<(L, Arc<Credentials>)>,
-    peers: L,
-    web: Option<L>,
+    clients: Acceptor,
+    clients_tls: Option<(Acceptor, Arc<Credentials>)>,
+    peers: Acceptor,
+    web: Option<Acceptor>,
     tls: Option<Arc<Credentials>>,
 }
 
@@ -192,7 +192,7 @@ impl BoundServer {
     /// [`StartError::Bind`] and [`StartError::Tls`].
     pub async fn open(plan: ServerPlan) -> Result<Self, StartError> {
         let name = &plan.name;
-        let for_clients = |key, address| bind(name, key, address, Some(clients::SEND_BUFFER));
+        let for_clients = |key, address| bind(name, key, address, Some(clients::SEND_BUFFER_BYTES));
         let tls = credentials::for_links(&plan)?;
         let clients = for_clients("clients", &plan.bind_clients).await?;
         let clients_tls = match &plan.clients_tls {
@@ -208,10 +208,12 @@ impl BoundServer {
             None => None,
         };
         Ok(Self {
-            web,
+            plan,
+            clients,
             clients_tls,
+            peers,
+            web,
             tls,
-            ..Self::on(plan, clients, peers)
         })
     }
 
@@ -234,21 +236,6 @@ impl BoundServer {
     /// Returns the listening address of the web port, if it has one.
     pub fn web_address(&self) -> Option<io::Result<SocketAddr>> {
         self.web.as_ref().map(Acceptor::local_address)
-    }
-}
-
-impl<L: Listen> BoundServer<L> {
-    /// Creates a server on given sockets, which need not be TCP: for clients and
-    /// for neighbours. It has no TLS and no web port, whatever the plan says.
-    pub fn on(plan: ServerPlan, clients: L, peers: L) -> Self {
-        Self {
-            plan,
-            clients,
-            clients_tls: None,
-            peers,
-            web: None,
-            tls: None,
-        }
     }
 
     /// Returns the plan.
@@ -305,20 +292,15 @@ impl<L: Listen> BoundServer<L> {
             upkeep.spawn(web::serve(web.clone(), socket).in_current_span());
             web
         });
-        let listener = Listener::new(gateway.clone(), places, &self.plan.clients, &log);
+        let client_port = ClientPort::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
-        let plain = listener.guard(self.clients);
-        let plain = clients::serve(listener.clone(), plain, draining.clone());
+        let plain = client_port.clone().serve(self.clients, draining.clone());
         clients_edge.spawn(plain.in_current_span());
         let mut shown = None;
-        if let Some((socket, credentials)) = self.clients_tls {
+        if let Some((acceptor, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let (gateway, settings) = (gateway.clone(), listener.clone());
-            let gate = move || {
-                credentials::client_gate(credentials.clone(), &settings.settings(), &gateway)
-            };
-            let socket = TlsListener::new(listener.guard(socket), gate);
-            let with_tls = clients::serve(listener.clone(), socket, draining);
+            let client_port = client_port.clone();
+            let with_tls = client_port.serve_tls(acceptor, credentials, draining);
             clients_edge.spawn(with_tls.in_current_span());
         }
 
@@ -342,7 +324,7 @@ impl<L: Listen> BoundServer<L> {
             peers: edges,
             links,
             max_connections,
-            listener,
+            client_port,
             web,
             _upkeep: upkeep,
             span: span.clone(),
@@ -391,13 +373,13 @@ fn draw_incarnation() -> Incarnation {
 
 async fn serve_peers(
     port: Port,
-    listener: impl Listen,
+    acceptor: Acceptor,
     tls: Option<Arc<Credentials>>,
     mut stop: watch::Receiver<bool>,
 ) {
     port.health().set(true).await;
     let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
-    port.serve(listener, tls, stopped).await;
+    port.serve(acceptor, tls, stopped).await;
 }
 
 fn summary(plan: &ServerPlan) -> String {
@@ -436,7 +418,7 @@ pub struct RunningServer {
     clients: JoinSet<()>,
     peers: JoinSet<()>,
     links: Links,
-    listener: Listener,
+    client_port: ClientPort,
     web: Option<WebServer>,
     /// The maximum number of client connections, for the metrics.
     max_connections: watch::Sender<usize>,

@@ -1,10 +1,8 @@
-//! What a server shows others of itself, and whom it trusts: read from files,
-//! and again when they change.
+//! The certificate of a server and the CAs it trusts, read from files, and again when they change.
 //!
-//! Everything is parsed and checked before anything is used: a file that is
-//! broken, half-written or does not fit the others changes nothing. Connections
-//! take the configuration of the moment at which they begin; whether they may go
-//! on is judged by that of each moment (`until_untrusted`).
+//! Everything is parsed and checked before it is used. A file that is invalid, half-written or
+//! does not match the others changes nothing. A connection begins with the configuration of that
+//! moment. `until_untrusted` ends it when the configuration of a later moment no longer trusts it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,45 +23,45 @@ use rustls::{
 use tokio::sync::watch;
 
 use super::errors;
-use super::files::{self, FileError, Files, Pair, Stamp};
+use super::files::{self, FileError, FileStamp, Files, Pair};
 use super::handshake_error::HandshakeError;
 use super::subject::{PeerIdentity, Subject};
 
 /// The protocol between servers, as ALPN (RFC 7301) names it.
 const HTTP_2: &[u8] = b"h2";
 
-/// A certificate, its key, and the CA that others' certificates must be from.
+/// A certificate with its key, and the CAs whose certificates are trusted.
 pub struct Credentials {
     files: Files,
     purpose: Purpose,
-    /// Looked at for as long as it takes to count a reference.
-    current: watch::Sender<Arc<Loaded>>,
-    /// The files as they were before they were read first.
-    first: Vec<Option<Stamp>>,
+    /// Borrowed only to count a reference.
+    current: watch::Sender<Arc<LoadedCredentials>>,
+    /// State of the files just before they were first read.
+    first: Vec<Option<FileStamp>>,
 }
 
-/// What they are for.
+/// The use of credentials.
 #[derive(Clone, Debug)]
 enum Purpose {
-    /// Links, of this server.
+    /// Links of this server.
     Links(Subject),
-    /// Calls to servers, by an operator.
+    /// An operator's calls to servers.
     Calls,
-    /// Clients, who show no certificate and trust whom they like.
+    /// A port for clients, which present no certificate.
     Clients,
 }
 
-/// What was read, ready to use.
-pub(super) struct Loaded {
+/// TLS configurations made from the files.
+pub(super) struct LoadedCredentials {
     server: Arc<ServerConfig>,
     client: Option<Arc<ClientConfig>>,
-    /// Who may call; nobody shows who they are to what is for clients.
+    /// Verifier of callers; `None` at a port for clients.
     callers: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) expiries: Vec<CertificateExpiry>,
-    pub(super) cautions: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
-/// When a certificate ceases to be valid.
+/// The end of a certificate's validity.
 #[derive(Clone, Debug)]
 pub(super) struct CertificateExpiry {
     pub(super) path: PathBuf,
@@ -71,26 +69,37 @@ pub(super) struct CertificateExpiry {
 }
 
 impl Credentials {
-    /// What a server needs for its links. Fails where a file is broken, or the
-    /// certificate is not the server's, or is of none of the CAs. Whether it
-    /// has expired is told and does not count: that may change while it is used.
+    /// Loads the credentials of a server for its links.
+    ///
+    /// # Errors
+    ///
+    /// If a file is invalid, or the certificate names another server or is from none of the CAs.
+    /// An expired certificate is no error, as it may also expire while it is used; it is logged.
     pub fn of_server(files: Files, server: Subject) -> Result<Self, FileError> {
         Self::open(files, Purpose::Links(server))
     }
 
-    /// What an operator needs to call servers.
+    /// Loads the credentials of an operator for calls to servers.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_server`](Self::of_server), for any name.
     pub fn of_operator(files: Files) -> Result<Self, FileError> {
         Self::open(files, Purpose::Calls)
     }
 
-    /// What a server shows to its clients.
+    /// Loads the credentials that a server presents to its clients.
+    ///
+    /// # Errors
+    ///
+    /// If a file is invalid, or the key is not the certificate's.
     pub fn for_clients(pair: Pair) -> Result<Self, FileError> {
         let ca = PathBuf::new();
         Self::open(Files { ca, own: pair }, Purpose::Clients)
     }
 
     fn open(files: Files, purpose: Purpose) -> Result<Self, FileError> {
-        let first = Stamp::all(&paths(&files, &purpose));
+        let first = FileStamp::all(&paths(&files, &purpose));
         let loaded = load(&files, &purpose)?;
         Ok(Self {
             files,
@@ -100,49 +109,49 @@ impl Credentials {
         })
     }
 
-    /// For the next connection that comes in.
+    /// Returns the configuration for the next incoming connection.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         self.current().server.clone()
     }
 
-    /// For the next connection that is dialled; what is for clients dials
-    /// nobody.
+    /// Returns the configuration for the next connection that is dialled; `None` for credentials
+    /// of a port for clients.
     pub fn client_config(&self) -> Option<Arc<ClientConfig>> {
         self.current().client.clone()
     }
 
-    pub(super) fn current(&self) -> Arc<Loaded> {
+    pub(super) fn current(&self) -> Arc<LoadedCredentials> {
         self.current.borrow().clone()
     }
 
-    /// Tells when they were read again, from this call on.
-    pub fn readings(&self) -> ReloadEvents {
+    /// Returns the reloads from this call on.
+    pub fn reload_events(&self) -> ReloadEvents {
         ReloadEvents(self.current.subscribe())
     }
 
-    /// Reads all files again. Where that fails, nothing changes.
+    /// Reads all files again. Changes nothing if that fails.
     pub(super) fn reload(&self) -> Result<(), FileError> {
         let loaded = load(&self.files, &self.purpose)?;
         self.current.send_replace(Arc::new(loaded));
         Ok(())
     }
 
-    /// The files as they were before they were read first.
-    pub(super) fn first_stamps(&self) -> &[Option<Stamp>] {
+    /// Returns the state of the files just before they were first read.
+    pub(super) fn first_stamps(&self) -> &[Option<FileStamp>] {
         &self.first
     }
 
-    /// The files as they are.
-    pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
-        Stamp::all(&paths(&self.files, &self.purpose))
+    /// Returns the present state of the files.
+    pub(super) fn stamps(&self) -> Vec<Option<FileStamp>> {
+        FileStamp::all(&paths(&self.files, &self.purpose))
     }
 }
 
-/// Tells when credentials were read again.
-pub struct ReloadEvents(watch::Receiver<Arc<Loaded>>);
+/// The reloads of credentials.
+pub struct ReloadEvents(watch::Receiver<Arc<LoadedCredentials>>);
 
 impl ReloadEvents {
-    /// Were they read again since this was last asked?
+    /// Returns true if the credentials were reloaded since the last call.
     pub fn is_new(&mut self) -> bool {
         let is_new = self.0.has_changed().unwrap_or(false);
         if is_new {
@@ -151,8 +160,8 @@ impl ReloadEvents {
         is_new
     }
 
-    /// Resolves when they were read again since the last answer; never once the
-    /// credentials are gone.
+    /// Resolves when the credentials were reloaded since the last call. Never resolves once they
+    /// are dropped.
     pub(super) async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await
@@ -162,12 +171,12 @@ impl ReloadEvents {
 
 impl fmt::Debug for ReloadEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Readings")
+        f.write_str("ReloadEvents")
     }
 }
 
-impl Loaded {
-    /// Would somebody who calls now, and shows these certificates, get in?
+impl LoadedCredentials {
+    /// Checks that a caller with these certificates would be accepted now.
     pub(super) fn check_caller(&self, chain: &[CertificateDer<'_>]) -> Result<(), HandshakeError> {
         let (Some(callers), [own, between @ ..]) = (&self.callers, chain) else {
             return Ok(());
@@ -175,11 +184,11 @@ impl Loaded {
         let verified = callers.verify_client_cert(own, between, UnixTime::now());
         verified
             .map(drop)
-            .map_err(|error| errors::refusal_of(&error))
+            .map_err(|error| errors::from_rustls(&error))
     }
 }
 
-/// Keys are not for printing.
+/// Prints no key.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { files, purpose, .. } = self;
@@ -196,7 +205,7 @@ fn paths(files: &Files, purpose: &Purpose) -> Vec<PathBuf> {
     paths
 }
 
-fn load(files: &Files, purpose: &Purpose) -> Result<Loaded, FileError> {
+fn load(files: &Files, purpose: &Purpose) -> Result<LoadedCredentials, FileError> {
     let chain = files::certificates(&files.own.certificate)?;
     let key = files::key(&files.own.key)?;
     match purpose {
@@ -209,18 +218,18 @@ fn load_for_clients(
     files: &Files,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Loaded, FileError> {
+) -> Result<LoadedCredentials, FileError> {
     let expiries = expiries(files, &chain, &[]);
     let server = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|error| unusable(&files.own, &error))?;
-    Ok(Loaded {
+    Ok(LoadedCredentials {
         server: Arc::new(server),
         client: None,
         callers: None,
         expiries,
-        cautions: files::exposed_key(&files.own.key).into_iter().collect(),
+        warnings: files::exposed_key(&files.own.key).into_iter().collect(),
     })
 }
 
@@ -229,7 +238,7 @@ fn load_for_links(
     purpose: &Purpose,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Loaded, FileError> {
+) -> Result<LoadedCredentials, FileError> {
     let authorities = files::certificates(&files.ca)?;
     let trust = Trust::new(&files.ca, &authorities)?;
     trust.check(&files.own.certificate, &chain, purpose)?;
@@ -238,16 +247,16 @@ fn load_for_links(
     let (server, client) = trust
         .configs(chain, key)
         .map_err(|error| unusable(&files.own, &error))?;
-    Ok(Loaded {
+    Ok(LoadedCredentials {
         server: Arc::new(server),
         client: Some(Arc::new(client)),
         callers: Some(callers),
         expiries,
-        cautions: files::exposed_key(&files.own.key).into_iter().collect(),
+        warnings: files::exposed_key(&files.own.key).into_iter().collect(),
     })
 }
 
-/// The CAs that certificates must be from.
+/// Verifiers of certificates against the CAs.
 struct Trust {
     servers: Arc<WebPkiServerVerifier>,
     callers: Arc<dyn ClientCertVerifier>,
@@ -258,7 +267,7 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         for (i, authority) in authorities.iter().enumerate() {
             roots.add(authority.clone()).map_err(|error| {
-                let cause = format!("certificate {} in it is no CA's: {error}", i + 1);
+                let cause = format!("certificate {} in it is not a CA: {error}", i + 1);
                 FileError::new(path, cause)
             })?;
         }
@@ -272,8 +281,8 @@ impl Trust {
         Ok(Self { servers, callers })
     }
 
-    /// Would others of the herd take this certificate for its owner's? Its dates
-    /// aside, which are told on their own.
+    /// Checks that the herd would accept this certificate as its owner's. Dates are ignored, since
+    /// they are logged separately.
     fn check(
         &self,
         path: &Path,
@@ -282,7 +291,7 @@ impl Trust {
     ) -> Result<(), FileError> {
         let now = UnixTime::now();
         let [own, between @ ..] = chain else {
-            return Err(FileError::new(path, "there is no certificate in it"));
+            return Err(FileError::new(path, "it holds no certificate"));
         };
         let wrong = |cause: String| FileError::new(path, cause);
         let called = self.callers.verify_client_cert(own, between, now);
@@ -293,7 +302,8 @@ impl Trust {
         let holder = PeerIdentity::of(own);
         if !holder.is(server) {
             return Err(wrong(format!(
-                "it is for {holder}; this server needs one with the DNS name {server} (subject alternative name)"
+                "it is for {holder}; this server needs one with the DNS name {server} (subject alternative \
+                 name)"
             )));
         }
         let name = server_name(server).map_err(|error| wrong(error.to_string()))?;
@@ -313,8 +323,7 @@ impl Trust {
             .with_client_cert_verifier(self.callers)
             .with_single_cert(chain.clone(), key.clone_key())?;
         server.alpn_protocols = vec![HTTP_2.to_vec()];
-        // A connection that takes up an older one is not asked for its
-        // certificate, whatever has become of that.
+        // A resumed session presents no certificate, so an expired one would go unnoticed.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         let mut client = ClientConfig::builder_with_provider(provider())
@@ -327,10 +336,14 @@ impl Trust {
     }
 }
 
-/// The name by which a server is dialled.
+/// Returns the name that a server must present when it is dialled.
+///
+/// # Errors
+///
+/// If the name is not a valid DNS name.
 pub fn server_name(server: &Subject) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(server.to_string())
-        .map_err(|_| Error::General(format!("{server} is no DNS name")))
+        .map_err(|_| Error::General(format!("{server} is not a DNS name")))
 }
 
 fn ignore_dates(verified: Result<(), Error>) -> Result<(), String> {
@@ -345,22 +358,22 @@ fn ignore_dates(verified: Result<(), Error>) -> Result<(), String> {
     }
 }
 
-/// rustls knows no more than that certificate and key do not go together.
+/// Describes a certificate and key that rustls does not accept.
 fn unusable(pair: &Pair, error: &Error) -> FileError {
     let cause = match error {
         Error::InconsistentKeys(_) => {
             format!("it is not the key of {}", pair.certificate.display())
         }
         _ => format!(
-            "it can not be used with {}: {error}",
+            "it cannot be used with {}: {error}",
             pair.certificate.display()
         ),
     };
     FileError::new(&pair.key, cause)
 }
 
-/// When the own certificate, and the CA's that it is from, cease to be valid. Of
-/// a bundle, other CAs may well have expired.
+/// Returns the expiries of the server's own certificate and of the CA that issued it. Other CAs of
+/// a bundle may have expired.
 fn expiries(
     files: &Files,
     chain: &[CertificateDer<'_>],

@@ -1,8 +1,8 @@
-//! Why TLS was refused, in words that tell the cause.
+//! Causes of failed handshakes, from rustls' errors.
 //!
-//! What the other end showed is told by our own checks; what it thought of us,
-//! it tells by an alert (RFC 8446, section 6.2), which names a kind of trouble
-//! and nothing else.
+//! The server's own checks report in detail what is wrong with the other end. The other end
+//! reports what is wrong with the server by an alert (RFC 8446, section 6.2), which names a kind
+//! of error and nothing else.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,31 +15,31 @@ use crate::format::list;
 
 use super::handshake_error::{HandshakeError, HandshakeErrorKind};
 
-/// Most names of a certificate that are repeated.
+/// Maximum number of names of a certificate in a message.
 const MAX_NAMES: usize = 3;
 
-/// Why TLS with the other end failed, if it is TLS that did; "it" is the other
-/// end.
-pub fn refusal(error: &io::Error) -> Option<HandshakeError> {
+/// Returns the cause if TLS failed, and `None` for any other error. In its message "it" is the
+/// other end.
+pub fn handshake_error(error: &io::Error) -> Option<HandshakeError> {
     let inner = error.get_ref()?;
-    Some(refusal_of(inner.downcast_ref::<Error>()?))
+    Some(from_rustls(inner.downcast_ref::<Error>()?))
 }
 
-/// The same, of the error itself.
-pub(super) fn refusal_of(error: &Error) -> HandshakeError {
+/// Returns the cause of an error of rustls.
+pub(super) fn from_rustls(error: &Error) -> HandshakeError {
     match error {
         Error::NoCertificatesPresented => HandshakeError::new(
             HandshakeErrorKind::NoCertificate,
-            "it showed no certificate",
+            "it presented no certificate",
         ),
         Error::InvalidCertificate(error) => {
-            HandshakeError::new(reason_of(error), certificate("its certificate", error))
+            HandshakeError::new(kind_of(error), describe("its certificate", error))
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::new(
             HandshakeErrorKind::Plaintext,
             "it speaks plaintext, and this is for TLS",
         ),
-        Error::AlertReceived(alert) => alert_words(*alert),
+        Error::AlertReceived(alert) => from_alert(*alert),
         Error::NoApplicationProtocol => HandshakeError::new(
             HandshakeErrorKind::Other,
             "it does not offer HTTP/2 (ALPN h2)",
@@ -48,7 +48,7 @@ pub(super) fn refusal_of(error: &Error) -> HandshakeError {
     }
 }
 
-fn reason_of(error: &CertificateError) -> HandshakeErrorKind {
+fn kind_of(error: &CertificateError) -> HandshakeErrorKind {
     match error {
         CertificateError::UnknownIssuer => HandshakeErrorKind::ForeignCa,
         CertificateError::Expired
@@ -59,48 +59,51 @@ fn reason_of(error: &CertificateError) -> HandshakeErrorKind {
     }
 }
 
-/// What is wrong with the own certificate; "it" is the file.
+/// Describes what is wrong with the server's own certificate. In the message "it" is the file.
 pub(super) fn own_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => {
-            "it is from none of the CAs that the config names (ca)".to_owned()
+            "it is from a CA that the config does not name (ca)".to_owned()
         }
-        error => certificate("it", error),
+        error => describe("it", error),
     }
 }
 
-fn certificate(whose: &str, error: &CertificateError) -> String {
+fn describe(certificate: &str, error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => {
-            format!("{whose} is from a foreign CA, none that the config names (ca)")
+            format!("{certificate} is from a CA that the config does not name (ca)")
         }
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("{whose} expired at {}", date(*not_after))
+            format!("{certificate} expired at {}", date(*not_after))
         }
-        CertificateError::Expired => format!("{whose} has expired"),
+        CertificateError::Expired => format!("{certificate} has expired"),
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!(
-                "{whose} is not valid before {}: is the clock right?",
+                "{certificate} is not valid before {}: is the clock right?",
                 date(*not_before)
             )
         }
-        CertificateError::NotValidYet => format!("{whose} is not valid yet"),
+        CertificateError::NotValidYet => format!("{certificate} is not valid yet"),
         CertificateError::NotValidForNameContext {
             expected,
             presented,
         } => {
             let expected = expected.to_str();
-            format!("{whose} is for {}, not for {expected}", names(presented))
+            format!(
+                "{certificate} is for {}, not for {expected}",
+                names(presented)
+            )
         }
-        CertificateError::NotValidForName => format!("{whose} is for another name"),
+        CertificateError::NotValidForName => format!("{certificate} is for another name"),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            format!("{whose} may not be used for this (extended key usage)")
+            format!("{certificate} may not be used for this (extended key usage)")
         }
-        error => format!("{whose} is invalid: {error}"),
+        error => format!("{certificate} is invalid: {error}"),
     }
 }
 
-/// Names as rustls gives them: `DnsName("riley.test.proxyherd")`.
+/// Formats names that rustls prints as `DnsName("riley.test.proxyherd")`.
 fn names(presented: &[String]) -> String {
     let bare = |name: &String| {
         let inner = name.strip_prefix("DnsName(\"");
@@ -108,47 +111,47 @@ fn names(presented: &[String]) -> String {
         inner.unwrap_or(name).to_owned()
     };
     match presented {
-        [] => "nobody".to_owned(),
+        [] => "no name".to_owned(),
         names => list(names.iter().take(MAX_NAMES).map(bare), "and"),
     }
 }
 
 fn date(time: UnixTime) -> String {
-    moment(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+    format_time(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
 }
 
-/// A time, for people: UTC, to the second.
-pub fn moment(time: SystemTime) -> String {
-    // Only years past 9999 can not be written so.
+/// Formats a time for people: UTC, to the second.
+pub fn format_time(time: SystemTime) -> String {
+    // The format ends with the year 9999.
     let end = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     format_rfc3339_seconds(time.min(end)).to_string()
 }
 
-fn alert_words(alert: AlertDescription) -> HandshakeError {
-    let refused = |words| HandshakeError::new(HandshakeErrorKind::OwnCertificate, words);
-    let other = |words: &str| HandshakeError::new(HandshakeErrorKind::Other, words);
+fn from_alert(alert: AlertDescription) -> HandshakeError {
+    let rejected = |message| HandshakeError::new(HandshakeErrorKind::OwnCertificate, message);
+    let other = |message: &str| HandshakeError::new(HandshakeErrorKind::Other, message);
     match alert {
         AlertDescription::CertificateRequired => {
-            refused("it wants a certificate, and was shown none")
+            rejected("it requires a certificate, and none was presented")
         }
         AlertDescription::UnknownCA => {
-            refused("it refused our certificate: the CA is foreign to it")
+            rejected("it rejected our certificate: it does not trust the CA")
         }
         AlertDescription::CertificateExpired => {
-            refused("it refused our certificate: expired, or not valid yet, by its clock")
+            rejected("it rejected our certificate: expired, or not valid yet, by its clock")
         }
         AlertDescription::BadCertificate => {
-            refused("it refused our certificate: not for the name that it expects")
+            rejected("it rejected our certificate: not for the name that it expects")
         }
         AlertDescription::UnsupportedCertificate => {
-            refused("it refused our certificate: not made for this use")
+            rejected("it rejected our certificate: not made for this use")
         }
         AlertDescription::CertificateUnknown => {
-            refused("it refused our certificate, and does not say why")
+            rejected("it rejected our certificate, without a reason")
         }
         AlertDescription::NoApplicationProtocol => other("it does not speak HTTP/2 here"),
         AlertDescription::ProtocolVersion => other("it speaks another version of TLS"),
-        alert => other(&format!("it broke TLS off with the alert {alert:?}")),
+        alert => other(&format!("it ended TLS with the alert {alert:?}")),
     }
 }
 
@@ -157,14 +160,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_error_of_tls_is_left_to_others() {
-        assert_eq!(refusal(&io::ErrorKind::ConnectionReset.into()), None);
-        assert_eq!(refusal(&io::Error::other("words")), None);
+    fn an_error_that_is_not_of_tls_is_no_handshake_error() {
+        assert_eq!(
+            handshake_error(&io::ErrorKind::ConnectionReset.into()),
+            None
+        );
+        assert_eq!(handshake_error(&io::Error::other("other")), None);
     }
 
     #[test]
-    fn a_date_beyond_all_calendars_does_no_harm() {
+    fn a_time_after_the_year_9999_is_printed_as_its_end() {
         let far = UNIX_EPOCH + Duration::from_secs(1 << 50);
-        assert_eq!(moment(far), "9999-12-31T23:59:59Z");
+        assert_eq!(format_time(far), "9999-12-31T23:59:59Z");
     }
 }

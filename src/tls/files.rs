@@ -11,30 +11,28 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Largest file that is read, in bytes: a bundle of hundreds of certificates.
-const MAX_BYTES: u64 = 1 << 20;
+/// Maximum size of a file, in bytes: a bundle of hundreds of certificates.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// A certificate, with those of the CAs between it and its root behind it, and
-/// its private key.
+/// The files of a certificate and its private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The PEM file of the certificate.
+    /// The PEM file of the certificate, followed by those of the CAs between it and its root.
     pub certificate: PathBuf,
     /// The PEM file of the key: PKCS#8, SEC1 or PKCS#1, not encrypted.
     pub key: PathBuf,
 }
 
-/// What somebody of a herd needs for TLS with the others.
+/// The files that a member of a herd needs for TLS with the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// The PEM file of the herd's CA; of several, while one takes over from
-    /// another.
+    /// The PEM file of the herd's CA, or of several while one replaces another.
     pub ca: PathBuf,
-    /// Their own certificate and key.
+    /// The member's own certificate and key.
     pub own: Pair,
 }
 
-/// What is wrong with a file. Holds nothing of a key.
+/// An unusable file. Holds nothing of a key.
 #[derive(Debug)]
 pub struct FileError {
     path: PathBuf,
@@ -58,41 +56,39 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// All certificates of a file; at least one.
+/// Reads all certificates of a file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let bytes = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|error| FileError::new(path, no_pem(&error)))?;
-    match found.is_empty() {
-        true => Err(FileError::new(
+    let found = found.map_err(|error| FileError::new(path, describe_pem_error(&error)))?;
+    if found.is_empty() {
+        return Err(FileError::new(
             path,
-            "there is no certificate in it: it must be PEM, with -----BEGIN CERTIFICATE-----",
-        )),
-        false => Ok(found),
+            "it holds no certificate; it must be PEM, with -----BEGIN CERTIFICATE-----",
+        ));
     }
+    Ok(found)
 }
 
-/// The private key of a file.
+/// Reads the private key of a file.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| {
         let cause = match error {
             pem::Error::NoItemsFound => {
-                "there is no private key in it that can be used: it must be PEM, and not encrypted"
-                    .to_owned()
+                "it holds no usable private key; it must be PEM, and not encrypted".to_owned()
             }
-            error => no_pem(&error),
+            error => describe_pem_error(&error),
         };
         FileError::new(path, cause)
     })
 }
 
-/// The error may repeat what stands in the file, which may be a key: its kind is
-/// all that is told.
-fn no_pem(error: &pem::Error) -> String {
+/// Describes an error by its kind alone, since the error may repeat a part of a key.
+fn describe_pem_error(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { .. } => "it ends in the middle of a PEM section",
-        pem::Error::Base64Decode(_) => "its PEM is broken: there is no base64 where it should be",
-        _ => "it is no PEM",
+        pem::Error::Base64Decode(_) => "its PEM holds invalid base64",
+        _ => "it is not PEM",
     }
     .to_owned()
 }
@@ -100,39 +96,37 @@ fn no_pem(error: &pem::Error) -> String {
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| FileError::new(path, unreadable(&error)))?;
-    match bytes.len() as u64 > MAX_BYTES {
-        true => Err(FileError::new(
-            path,
-            format!("it has more than {MAX_BYTES} bytes; is it the right file?"),
-        )),
-        false => Ok(bytes),
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let cause = format!("it has more than {MAX_FILE_BYTES} bytes; is it the right file?");
+        return Err(FileError::new(path, cause));
     }
+    Ok(bytes)
 }
 
 fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "there is no such file; `proxyherd certs` makes certificates for a first try-out"
-                .to_owned()
+            "there is no such file; `proxyherd certs` makes certificates for a first try".to_owned()
         }
-        _ => format!("it can not be read: {error}"),
+        _ => format!("it cannot be read: {error}"),
     }
 }
 
-/// A warning where others than its owner may read a key.
+/// Returns a warning if others than its owner may read or change a key.
 pub(super) fn exposed_key(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.mode() & 0o777;
     (mode & 0o077 != 0).then(|| {
         format!(
-            "{}: this private key may be read or changed by others than its owner (mode {mode:03o}): chmod 600 it",
+            "{}: others than its owner may read or change this private key (mode {mode:03o}); run \
+             chmod 600",
             path.display()
         )
     })
 }
 
-/// When a certificate begins and ceases to be valid.
+/// Returns the beginning and the end of a certificate's validity.
 pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let validity = certificate.validity();
@@ -143,13 +137,13 @@ pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(SystemTime, 
     ))
 }
 
-/// The public key of a certificate, without what says of which kind it is.
+/// Returns the public key of a certificate, without its algorithm.
 pub(super) fn public_key(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(certificate.public_key().subject_public_key.data.to_vec())
 }
 
-/// Is `ca` named as the issuer of `certificate`?
+/// Returns true if `certificate` names `ca` as its issuer.
 pub(super) fn is_issuer(ca: &CertificateDer<'_>, certificate: &CertificateDer<'_>) -> bool {
     let (ca, certificate) = (
         X509Certificate::from_der(ca),
@@ -163,13 +157,13 @@ pub(super) fn is_issuer(ca: &CertificateDer<'_>, certificate: &CertificateDer<'_
     }
 }
 
-/// What tells whether a file is another than it was. Not its time of change
-/// alone: files are replaced by older ones, and within a tick of the clock.
+/// The metadata by which a changed file is recognized. The modification time alone is not enough:
+/// files are replaced by older ones, and within one tick of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp([i64; 6]);
+pub(super) struct FileStamp([i64; 6]);
 
-impl Stamp {
-    /// The stamp of each file; `None` for one that can not be looked at.
+impl FileStamp {
+    /// Returns the stamp of each file, `None` if it has no readable metadata.
     pub(super) fn all(paths: &[PathBuf]) -> Vec<Option<Self>> {
         let stamp = |path: &PathBuf| fs::metadata(path).ok().map(|found| Self::of(&found));
         paths.iter().map(stamp).collect()

@@ -1,29 +1,29 @@
-//! Why connections are refused, in kinds that are counted.
+//! Kinds of failed handshakes, counted.
 
 use std::fmt;
 
 use crate::metrics::Counter;
 
-/// A kind of trouble with a connection.
+/// The kind of a failed handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeErrorKind {
-    /// It showed no certificate where one is due.
+    /// The other end presented no certificate.
     NoCertificate,
-    /// Its certificate is of none of the CAs that count.
+    /// Its certificate is from a CA that is not trusted.
     ForeignCa,
     /// Its certificate has expired, or is not valid yet.
     Expired,
-    /// It spoke plaintext to a port for TLS.
+    /// It spoke plaintext at a port for TLS.
     Plaintext,
-    /// It would not have the certificate that it was shown.
+    /// It rejected this server's certificate.
     OwnCertificate,
-    /// Anything else: no TLS that goes together, a handshake that broke off or
-    /// took too long, TLS on a port that has none.
+    /// Any other cause: no common version of TLS, a handshake that broke or took too long, TLS at a
+    /// port for plaintext.
     Other,
 }
 
 impl HandshakeErrorKind {
-    /// Every reason.
+    /// All kinds.
     pub const ALL: [Self; 6] = [
         Self::NoCertificate,
         Self::ForeignCa,
@@ -34,37 +34,37 @@ impl HandshakeErrorKind {
     ];
 }
 
-/// Why one connection was refused.
+/// A failed handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeError {
-    /// The kind of trouble.
-    pub reason: HandshakeErrorKind,
-    /// What it is, for people.
-    pub words: String,
+    /// Its kind.
+    pub kind: HandshakeErrorKind,
+    /// Its cause, for people; "it" is the other end.
+    pub message: String,
 }
 
 impl HandshakeError {
-    /// A refusal in these words.
-    pub fn new(reason: HandshakeErrorKind, words: impl Into<String>) -> Self {
-        let words = words.into();
-        Self { reason, words }
+    /// Creates an error with this message.
+    pub fn new(kind: HandshakeErrorKind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { kind, message }
     }
 }
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
+        f.write_str(&self.message)
     }
 }
 
-/// How often connections to one port were refused.
+/// Numbers of failed handshakes at one port, by kind.
 #[derive(Debug, Default)]
 pub struct HandshakeErrorCounters([Counter; HandshakeErrorKind::ALL.len()]);
 
 impl HandshakeErrorCounters {
-    /// How often for this reason.
-    pub fn of(&self, reason: HandshakeErrorKind) -> &Counter {
-        &self.0[reason as usize]
+    /// Returns the counter of a kind.
+    pub fn of(&self, kind: HandshakeErrorKind) -> &Counter {
+        &self.0[kind as usize]
     }
 }
 
@@ -73,12 +73,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_is_counted_by_itself() {
-        let refused = HandshakeErrorCounters::default();
-        for (count, reason) in (1..).zip(HandshakeErrorKind::ALL) {
-            refused.of(reason).add(count);
+    fn each_kind_has_its_own_counter() {
+        let counters = HandshakeErrorCounters::default();
+        for (count, kind) in (1..).zip(HandshakeErrorKind::ALL) {
+            counters.of(kind).add(count);
         }
-        let counts = HandshakeErrorKind::ALL.map(|reason| refused.of(reason).get());
+        let counts = HandshakeErrorKind::ALL.map(|kind| counters.of(kind).get());
         assert_eq!(counts, [1, 2, 3, 4, 5, 6]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a certificate in a file says.
+//! The summary of a certificate in a file.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -6,22 +6,26 @@ use std::time::SystemTime;
 use super::files::{self, FileError};
 use super::subject::PeerIdentity;
 
-/// What is to be known of a certificate.
+/// The summary of a certificate.
 #[derive(Clone, Debug)]
 pub struct CertificateSummary {
-    /// Whom it is for.
+    /// The identity of its holder.
     pub holder: PeerIdentity,
-    /// From when on it is valid.
+    /// The beginning of its validity.
     pub from: SystemTime,
-    /// Until when.
+    /// The end of its validity.
     pub until: SystemTime,
 }
 
-/// Reads the first certificate of a file. The other thing given is whether it
-/// names as its issuer the first of the file `ca`.
+/// Reads the first certificate of a file. Also returns true if it names the first certificate of
+/// the file `ca` as its issuer.
+///
+/// # Errors
+///
+/// If one of the files is invalid.
 pub fn inspect(path: &Path, ca: &Path) -> Result<(CertificateSummary, bool), FileError> {
     let (chain, authorities) = (files::certificates(path)?, files::certificates(ca)?);
-    let unreadable = || FileError::new(path, "its certificate is no X.509");
+    let unreadable = || FileError::new(path, "its certificate is not X.509");
     let own = chain.first().ok_or_else(unreadable)?;
     let (from, until) = files::validity(own).ok_or_else(unreadable)?;
     let holder = PeerIdentity::of(own);

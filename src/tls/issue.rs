@@ -1,6 +1,7 @@
-//! Makes certificates, for a first try-out or a small herd. A large one has a CA
-//! of its own already; all that this program asks of it are the names that
-//! [`Subject`] describes.
+//! Makes certificates, for a first try or a small herd.
+//!
+//! An organization with a CA of its own uses that; it needs only the names that [`Subject`]
+//! describes.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,11 +18,11 @@ use super::subject::Subject;
 use crate::model::name::Name;
 use crate::random;
 
-/// Certificates are valid from so long before they are made on: the clocks of
-/// others may be behind.
-const HEAD_START: Duration = Duration::from_secs(3600);
+/// Time by which validity begins before a certificate is made, since the clocks of others may be
+/// late.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 
-/// Why no certificate was made. Holds nothing of a key.
+/// The cause for which no certificate was made. Holds nothing of a key.
 #[derive(Debug)]
 pub struct IssueError(String);
 
@@ -39,26 +40,31 @@ impl From<rcgen::Error> for IssueError {
     }
 }
 
-/// Draws a private key (ECDSA on P-256), in PEM.
-pub fn draw_key() -> Result<String, IssueError> {
+/// Generates a private key (ECDSA on P-256), in PEM.
+///
+/// # Errors
+///
+/// If the system's random source fails.
+pub fn generate_key() -> Result<String, IssueError> {
     Ok(KeyPair::generate()?.serialize_pem())
 }
 
-/// How long a certificate is to be valid.
+/// The validity of a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
-    /// From when on.
+    /// Its beginning.
     pub from: SystemTime,
-    /// Until when.
+    /// Its end.
     pub until: SystemTime,
 }
 
 impl Validity {
-    /// From now, or a little before, for so many days.
+    /// Creates a validity of so many days from now. It begins an hour early, since the clocks of
+    /// others may be late.
     pub fn days(days: u32) -> Self {
         let now = SystemTime::now();
         Self {
-            from: now - HEAD_START,
+            from: now - CLOCK_TOLERANCE,
             until: now + Duration::from_secs(u64::from(days) * 86_400),
         }
     }
@@ -70,18 +76,22 @@ impl Validity {
     }
 }
 
-/// A CA, able to sign.
+/// A CA with its key.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// Makes a CA for a herd, with this key. Gives its certificate, in PEM.
+    /// Makes a CA for a herd with this key. Returns its certificate, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// If the key is invalid.
     pub fn make(herd: &Name, key: &str, validity: Validity) -> Result<String, IssueError> {
         let mut params = CertificateParams::default();
         validity.set(&mut params);
-        params.serial_number = Some(draw_serial());
-        // Two CAs of one herd, old and new, are told apart by it.
+        params.serial_number = Some(random_serial());
+        // The number distinguishes an old and a new CA of one herd.
         let name = format!("proxyherd {herd} {:x}", random::u64());
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -89,23 +99,30 @@ impl Authority {
         Ok(params.self_signed(&KeyPair::from_pem(key)?)?.pem())
     }
 
-    /// The CA of a certificate (the first, where there are more) and its key,
-    /// both in PEM.
+    /// Loads a CA from its certificate (the first, if there are several) and its key, both in PEM.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is invalid, or the key is not the certificate's.
     pub fn load(certificate: &str, key: &str) -> Result<Self, IssueError> {
-        let no_certificate = |_| IssueError("the CA's certificate is none".to_owned());
+        let no_certificate = |_| IssueError("the certificate of the CA is invalid".to_owned());
         let certificate =
             CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(no_certificate)?;
         let key = KeyPair::from_pem(key)?;
         if files::public_key(&certificate).as_deref() != Some(key.public_key_raw()) {
-            let words = "it is not the key of the first CA in ca.pem";
-            return Err(IssueError(words.to_owned()));
+            let message = "it is not the key of the first CA in ca.pem";
+            return Err(IssueError(message.to_owned()));
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
         Ok(Self { issuer })
     }
 
-    /// Makes a certificate for the holder of a key in PEM. Servers may also have
-    /// `hosts`, DNS names or IP addresses, for clients that look for those.
+    /// Makes a certificate, in PEM, for the holder of a key in PEM. A server's may also name
+    /// `hosts`, DNS names or IP addresses, for clients that check those.
+    ///
+    /// # Errors
+    ///
+    /// If the key or a host is invalid.
     pub fn issue(
         &self,
         subject: &Subject,
@@ -117,7 +134,7 @@ impl Authority {
         names.extend_from_slice(hosts);
         let mut params = CertificateParams::new(names)?;
         validity.set(&mut params);
-        params.serial_number = Some(draw_serial());
+        params.serial_number = Some(random_serial());
         let common_name = subject.name().as_str();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params
@@ -141,13 +158,13 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// No two certificates of a CA may have the same (RFC 5280, section 4.1.2.2),
-/// nor may one be foreseen.
-fn draw_serial() -> SerialNumber {
+/// Returns a random serial number. It must be unique in its CA (RFC 5280, section 4.1.2.2), and
+/// unpredictable.
+fn random_serial() -> SerialNumber {
     let mut bytes = [random::u64(), random::u64()]
         .map(u64::to_be_bytes)
         .concat();
-    // It is a positive number.
+    // It must be positive.
     bytes[0] &= 0x7f;
     SerialNumber::from_slice(&bytes)
 }

@@ -1,11 +1,10 @@
-//! The names that a herd's certificates carry, as DNS names (subject
-//! alternative names):
+//! The names in a herd's certificates, as DNS names (subject alternative names):
 //!
 //! - a server's is `NAME.HERD.proxyherd`;
-//! - an operator's is `OPERATOR.operator.HERD.proxyherd`, one label longer, so
-//!   that neither can be taken for the other whatever people are called.
+//! - an operator's is `OPERATOR.operator.HERD.proxyherd`. It is one label longer, so that no
+//!   choice of names makes one look like the other.
 //!
-//! As in DNS, case does not count. A wildcard names nobody.
+//! Case is ignored, as in DNS. A wildcard names nobody.
 
 use std::fmt;
 
@@ -19,13 +18,13 @@ use crate::model::name::{Name, is_name};
 /// The last label of all these names.
 const SUFFIX: &str = "proxyherd";
 
-/// The label that stands before the herd's in an operator's name.
+/// The label before the herd's in an operator's name.
 const OPERATOR: &str = "operator";
 
-/// Most names of one certificate that messages repeat.
-const MAX_TOLD: usize = 3;
+/// Maximum number of names of a certificate in a message.
+const MAX_PRINTED_NAMES: usize = 3;
 
-/// Somebody of a herd.
+/// A member of a herd: a server or an operator.
 #[derive(Clone, Debug)]
 pub struct Subject {
     name: Name,
@@ -34,7 +33,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A server of a herd.
+    /// Returns a server of a herd.
     pub fn server(name: &Name, herd: &Name) -> Self {
         Self {
             name: name.clone(),
@@ -43,7 +42,7 @@ impl Subject {
         }
     }
 
-    /// An operator of a herd.
+    /// Returns an operator of a herd.
     pub fn operator(name: &Name, herd: &Name) -> Self {
         Self {
             is_operator: true,
@@ -51,7 +50,7 @@ impl Subject {
         }
     }
 
-    /// Whom a DNS name is for; `None` if it is not of the two forms.
+    /// Parses a DNS name; `None` if it has neither of the two forms.
     pub fn parse(dns_name: &str) -> Option<Self> {
         let labels: Vec<&str> = dns_name.split('.').collect();
         let (name, herd, suffix, is_operator) = match labels[..] {
@@ -69,12 +68,12 @@ impl Subject {
         })
     }
 
-    /// Its own name.
+    /// Returns its own name.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Is it an operator, and no server?
+    /// Returns true for an operator, false for a server.
     pub fn is_operator(&self) -> bool {
         self.is_operator
     }
@@ -86,13 +85,14 @@ impl Subject {
     }
 }
 
-/// The DNS name.
+/// Prints the DNS name.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, herd, .. } = self;
-        match self.is_operator {
-            true => write!(f, "{name}.{OPERATOR}.{herd}.{SUFFIX}"),
-            false => write!(f, "{name}.{herd}.{SUFFIX}"),
+        if self.is_operator {
+            write!(f, "{name}.{OPERATOR}.{herd}.{SUFFIX}")
+        } else {
+            write!(f, "{name}.{herd}.{SUFFIX}")
         }
     }
 }
@@ -101,12 +101,12 @@ fn is_same(name: &Name, other: &str) -> bool {
     name.as_str().eq_ignore_ascii_case(other)
 }
 
-/// Whom a certificate is for, and everything else that it says of that.
+/// The members of herds that a certificate names.
 #[derive(Clone, Debug, Default)]
 pub struct PeerIdentity(Vec<Subject>);
 
 impl PeerIdentity {
-    /// Reads the names of a certificate whose chain was verified.
+    /// Reads the names of a certificate. Its chain must be verified.
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
         let parsed = X509Certificate::from_der(certificate);
         let Ok((_, certificate)) = &parsed else {
@@ -129,28 +129,28 @@ impl PeerIdentity {
         )
     }
 
-    /// Is it for this server or operator?
+    /// Returns true if it is for this server or operator.
     pub fn is(&self, subject: &Subject) -> bool {
         self.0.iter().any(|own| own.is_same(subject))
     }
 
-    /// Is it for a server of `herd` that calls itself `name`?
+    /// Returns true if it is for the server `name` of `herd`.
     pub fn is_server_called(&self, name: &str, herd: &Name) -> bool {
         let mut servers = self.servers_of(herd);
         servers.any(|own| is_same(&own.name, name))
     }
 
-    /// Is it for a server of `herd`?
+    /// Returns true if it is for a server of `herd`.
     pub fn is_server_of(&self, herd: &Name) -> bool {
         self.servers_of(herd).next().is_some()
     }
 
-    /// Is it for a server or an operator of `herd`?
+    /// Returns true if it is for a server or an operator of `herd`.
     pub fn is_member_of(&self, herd: &Name) -> bool {
         self.0.iter().any(|own| is_same(&own.herd, herd.as_str()))
     }
 
-    /// Is it for nobody of any herd?
+    /// Returns true if it names no member of any herd.
     pub fn is_nobody(&self) -> bool {
         self.0.is_empty()
     }
@@ -161,24 +161,23 @@ impl PeerIdentity {
     }
 }
 
-/// The names, for people.
+/// Prints the names, at most three.
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = self.0.iter().take(MAX_TOLD).map(Subject::to_string);
         if self.is_nobody() {
-            f.write_str("nobody of a herd")
-        } else {
-            f.write_str(&list(told, "and"))
+            return f.write_str("nobody of a herd");
         }
+        let names = self.0.iter().take(MAX_PRINTED_NAMES);
+        f.write_str(&list(names.map(Subject::to_string), "and"))
     }
 }
 
-/// A name that somebody gave, in quotes if it is one: what is no name is not
-/// repeated.
-pub fn repeat(name: &str) -> String {
-    match is_name(name.as_bytes()) {
-        true => format!("{name:?}"),
-        false => "by what is no name".to_owned(),
+/// Returns a name that a stranger sent in quotes. An invalid name is not repeated.
+pub fn quote_name(name: &str) -> String {
+    if is_name(name.as_bytes()) {
+        format!("{name:?}")
+    } else {
+        "by an invalid name".to_owned()
     }
 }
 
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn names_read_as_they_are_written_and_case_does_not_count() {
+    fn a_printed_name_parses_to_the_same_member_in_either_case() {
         let (riley, test) = (name("Riley"), name("test"));
         let server = Subject::server(&riley, &test);
         let operator = Subject::operator(&riley, &test);
@@ -199,28 +198,28 @@ mod tests {
         assert_eq!(operator.to_string(), "Riley.operator.test.proxyherd");
         for (subject, other) in [(&server, &operator), (&operator, &server)] {
             let folded = subject.to_string().to_ascii_uppercase();
-            let holder = PeerIdentity(vec![Subject::parse(&folded).unwrap()]);
-            assert!(holder.is(subject) && !holder.is(other), "{holder}");
+            let identity = PeerIdentity(vec![Subject::parse(&folded).unwrap()]);
+            assert!(identity.is(subject) && !identity.is(other), "{identity}");
         }
     }
 
     #[test]
-    fn nobody_is_called_so_that_they_are_taken_for_another() {
+    fn no_name_of_an_operator_looks_like_a_server_s() {
         let herd = name("test");
         for operator in ["Riley", "operator", "test", "proxyherd"] {
             let subject = Subject::operator(&name(operator), &herd);
-            let holder = PeerIdentity(vec![Subject::parse(&subject.to_string()).unwrap()]);
-            assert!(!holder.is_server_of(&herd), "{holder}");
-            assert!(holder.is_member_of(&herd), "{holder}");
+            let identity = PeerIdentity(vec![Subject::parse(&subject.to_string()).unwrap()]);
+            assert!(!identity.is_server_of(&herd), "{identity}");
+            assert!(identity.is_member_of(&herd), "{identity}");
         }
-        // A server whose herd, or who itself, is called "operator" stays one.
+        // A server named "operator", in a herd of that name, is a server.
         let odd = Subject::server(&name("operator"), &name("operator"));
-        let holder = PeerIdentity(vec![Subject::parse(&odd.to_string()).unwrap()]);
-        assert!(holder.is_server_called("Operator", &name("operator")));
+        let identity = PeerIdentity(vec![Subject::parse(&odd.to_string()).unwrap()]);
+        assert!(identity.is_server_called("Operator", &name("operator")));
     }
 
     #[test]
-    fn other_names_are_for_nobody() {
+    fn a_name_of_another_form_is_invalid() {
         for other in [
             "",
             "proxyherd",
@@ -237,9 +236,9 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_none_is_for_nobody() {
-        let holder = PeerIdentity::of(&CertificateDer::from(vec![0x30, 0x80, 1]));
-        assert!(holder.is_nobody());
-        assert_eq!(holder.to_string(), "nobody of a herd");
+    fn an_invalid_certificate_names_nobody() {
+        let identity = PeerIdentity::of(&CertificateDer::from(vec![0x30, 0x80, 1]));
+        assert!(identity.is_nobody());
+        assert_eq!(identity.to_string(), "nobody of a herd");
     }
 }

@@ -1,8 +1,8 @@
-//! Whether those that are connected may stay.
+//! The end of the trust in an open connection.
 //!
-//! A handshake looks at a certificate once, and a connection may stand for
-//! months. So what the other end showed is looked at again whenever the own
-//! files were read again, and when it expires.
+//! A handshake checks a certificate once, and a connection may stay open for months. Therefore the
+//! certificates of the other end are checked again when they expire, and whenever this server's own
+//! files are reloaded.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,43 +14,44 @@ use super::credentials::Credentials;
 use super::files;
 use super::handshake_error::HandshakeError;
 
-/// Dates are looked at this often at least: timers know nothing of a clock that
-/// is set, or of a machine that slept.
-const LOOK: Duration = Duration::from_secs(60);
+/// Maximum interval between checks. Timers do not follow a clock that is set, or a machine that
+/// slept.
+const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A certificate is valid through the last second that it names.
 const LAST_SECOND: Duration = Duration::from_secs(1);
 
-/// Resolves when somebody who got in with these certificates would get in no
-/// more, and tells why.
-pub async fn standing(
+/// Resolves when a caller with these certificates would no longer be accepted, with the cause.
+pub async fn until_untrusted(
     credentials: Arc<Credentials>,
     chain: Vec<CertificateDer<'static>>,
 ) -> HandshakeError {
-    let mut readings = credentials.readings();
-    let until = until(&chain);
+    let mut reloads = credentials.reload_events();
+    let valid_until = valid_until(&chain);
     loop {
-        if let Err(refusal) = credentials.current().check_caller(&chain) {
-            return refusal;
+        if let Err(error) = credentials.current().check_caller(&chain) {
+            return error;
         }
         tokio::select! {
-            () = readings.next() => {}
-            () = sleep(next_look(until, SystemTime::now())) => {}
+            () = reloads.next() => {}
+            () = sleep(next_check(valid_until, SystemTime::now())) => {}
         }
     }
 }
 
-/// When the first of these certificates ceases to be valid.
-pub fn until(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+/// Returns the time at which the first of these certificates expires.
+pub fn valid_until(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
     let ends = chain.iter().filter_map(files::validity);
     ends.map(|(_, end)| end + LAST_SECOND).min()
 }
 
-fn next_look(until: Option<SystemTime>, now: SystemTime) -> Duration {
-    let left = until.and_then(|until| until.duration_since(now).ok());
-    // What has expired and does not count, such as a CA's own that was sent
-    // along, is no reason to hurry.
-    left.map_or(LOOK, |left| (left + Duration::from_millis(1)).min(LOOK))
+fn next_check(valid_until: Option<SystemTime>, now: SystemTime) -> Duration {
+    let left = valid_until.and_then(|until| until.duration_since(now).ok());
+    // A certificate that has expired without effect, such as one of the CA that was sent along,
+    // needs no early check.
+    left.map_or(MAX_CHECK_INTERVAL, |left| {
+        (left + Duration::from_millis(1)).min(MAX_CHECK_INTERVAL)
+    })
 }
 
 #[cfg(test)]
@@ -58,12 +59,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_looked_when_a_certificate_ends_and_now_and_then() {
+    fn the_next_check_is_when_a_certificate_expires_and_at_least_once_a_minute() {
         let now = SystemTime::now();
-        let in_seconds = |seconds| next_look(Some(now + Duration::from_secs(seconds)), now);
+        let in_seconds = |seconds| next_check(Some(now + Duration::from_secs(seconds)), now);
         assert_eq!(in_seconds(5), Duration::from_millis(5001));
-        assert_eq!(in_seconds(86_400), LOOK);
-        assert_eq!(next_look(Some(now - LOOK), now), LOOK);
-        assert_eq!(next_look(None, now), LOOK);
+        assert_eq!(in_seconds(86_400), MAX_CHECK_INTERVAL);
+        assert_eq!(
+            next_check(Some(now - MAX_CHECK_INTERVAL), now),
+            MAX_CHECK_INTERVAL
+        );
+        assert_eq!(next_check(None, now), MAX_CHECK_INTERVAL);
     }
 }

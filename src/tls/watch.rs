@@ -1,5 +1,4 @@
-//! Credentials are read again when their files change, and it is told when they
-//! expire.
+//! Reloads credentials when their files change, and warns before certificates expire.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,38 +9,39 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::credentials::{CertificateExpiry, Credentials};
-use super::errors::moment;
-use super::files::Stamp;
+use super::errors::format_time;
+use super::files::FileStamp;
 
-/// How often files are looked at.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Interval between checks of the files.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// That a certificate is about to expire is told this long before, and again
-/// after each [`TELL_PAUSE`].
+/// Remaining validity below which a certificate is reported in the log.
 const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
-const TELL_PAUSE: Duration = Duration::from_secs(86_400);
 
-/// Keeps `credentials` as new as their files. Must run in the server's span.
+/// Interval between reports of certificates that expire soon.
+const EXPIRY_LOG_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// Reloads `credentials` whenever their files change. Must run in the server's span.
 pub async fn keep_current(credentials: Arc<Credentials>) -> Infallible {
     let mut watch = FileWatch::new(credentials);
-    for caution in &watch.credentials.current().cautions {
-        warn!("{caution}");
+    for warning in &watch.credentials.current().warnings {
+        warn!("{warning}");
     }
     loop {
-        watch.tell_expiries();
-        sleep(PAUSE).await;
-        watch.look().await;
+        watch.log_expiries();
+        sleep(CHECK_INTERVAL).await;
+        watch.check().await;
     }
 }
 
 struct FileWatch {
     credentials: Arc<Credentials>,
-    /// The files that were read last, with or without success.
-    read: Vec<Option<Stamp>>,
-    /// The files at the last look. They are read when two looks see the same:
-    /// what changes still is being written.
-    seen: Vec<Option<Stamp>>,
-    told: Option<Instant>,
+    /// State of the files at the last load, successful or not.
+    loaded: Vec<Option<FileStamp>>,
+    /// State of the files at the last check. They are loaded when two checks find the same state:
+    /// before, they may still be being written.
+    checked: Vec<Option<FileStamp>>,
+    expiries_logged: Option<Instant>,
 }
 
 impl FileWatch {
@@ -49,73 +49,76 @@ impl FileWatch {
         let first = credentials.first_stamps().to_vec();
         Self {
             credentials,
-            read: first.clone(),
-            seen: first,
-            told: None,
+            loaded: first.clone(),
+            checked: first,
+            expiries_logged: None,
         }
     }
 
-    /// Looks at the files, on a thread where that may take its time.
-    async fn look(&mut self) {
+    /// Checks the files on a blocking thread, and reloads them if they changed.
+    async fn check(&mut self) {
         let credentials = self.credentials.clone();
-        let (read, seen) = (self.read.clone(), self.seen.clone());
-        let looked = tokio::task::spawn_blocking(move || {
+        let (loaded, checked) = (self.loaded.clone(), self.checked.clone());
+        let checking = tokio::task::spawn_blocking(move || {
             let stamps = credentials.stamps();
-            let is_due = stamps != read && stamps == seen;
+            let is_due = stamps != loaded && stamps == checked;
             (is_due.then(|| credentials.reload()), stamps)
         });
-        // Fails only where the process ends.
-        let Ok((reloaded, stamps)) = looked.await else {
+        // Fails only if the process ends.
+        let Ok((reloaded, stamps)) = checking.await else {
             return;
         };
         if let Some(reloaded) = reloaded {
-            self.read.clone_from(&stamps);
+            self.loaded.clone_from(&stamps);
             match reloaded {
-                Ok(()) => self.tell_reloaded(),
-                Err(error) => warn!("the certificates in use stay: {error}"),
+                Ok(()) => self.log_reload(),
+                Err(error) => {
+                    warn!("cannot reload certificates: {error}; the old ones stay in use")
+                }
             }
         }
-        self.seen = stamps;
+        self.checked = stamps;
     }
 
-    fn tell_reloaded(&mut self) {
+    fn log_reload(&mut self) {
         let current = self.credentials.current();
         let until = current.expiries.iter().map(|expiry| expiry.at).min();
-        let until = until.map_or("an unknown time".to_owned(), moment);
-        info!("certificates were read again; valid until {until}");
-        for caution in &current.cautions {
-            warn!("{caution}");
+        let until = until.map_or("an unknown time".to_owned(), format_time);
+        info!("certificates reloaded; valid until {until}");
+        for warning in &current.warnings {
+            warn!("{warning}");
         }
-        self.told = None;
+        self.expiries_logged = None;
     }
 
-    /// Tells what has expired or soon will, once a day.
-    fn tell_expiries(&mut self) {
-        if self.told.is_some_and(|told| told.elapsed() < TELL_PAUSE) {
+    /// Logs certificates that have expired or expire soon, once a day.
+    fn log_expiries(&mut self) {
+        let logged = self.expiries_logged;
+        if logged.is_some_and(|logged| logged.elapsed() < EXPIRY_LOG_INTERVAL) {
             return;
         }
         let (current, now) = (self.credentials.current(), SystemTime::now());
-        let mut is_told = false;
+        let mut is_logged = false;
         for expiry in &current.expiries {
-            is_told |= tell(expiry, now);
+            is_logged |= log_expiry(expiry, now);
         }
-        if is_told {
-            self.told = Some(Instant::now());
+        if is_logged {
+            self.expiries_logged = Some(Instant::now());
         }
     }
 }
 
-/// Gives whether there was something to tell.
-fn tell(CertificateExpiry { path, at }: &CertificateExpiry, now: SystemTime) -> bool {
+/// Returns true if the certificate has expired or expires soon.
+fn log_expiry(CertificateExpiry { path, at }: &CertificateExpiry, now: SystemTime) -> bool {
     let path = path.display();
     match at.duration_since(now) {
         Err(_) => error!(
-            "{path}: this certificate expired at {}: others refuse it; renew it",
-            moment(*at)
+            "{path}: this certificate expired at {}, and others reject it; renew it",
+            format_time(*at)
         ),
         Ok(left) if left < EXPIRES_SOON => warn!(
-            "{path}: this certificate expires at {}, in {}: renew it",
-            moment(*at),
+            "{path}: this certificate expires at {}, in {}; renew it",
+            format_time(*at),
             format_duration(Duration::from_secs(left.as_secs()))
         ),
         Ok(left) => {

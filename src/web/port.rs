@@ -14,7 +14,9 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::gateway::StatusSource;
-use crate::net::{AccessList, ConnectionLimit, ConnectionPermit, Listen, Stream};
+use crate::net::{
+    AcceptLoop, AcceptedStream, Acceptor, AccessList, ConnectionLimit, ConnectionPermit,
+};
 
 use super::WebSettings;
 use super::page::page;
@@ -99,26 +101,31 @@ impl WebServer {
     }
 }
 
-/// Serves `listener` forever. Must run in the server's span.
-pub async fn serve(web: WebServer, mut listener: impl Listen) -> Infallible {
-    let limit = ConnectionLimit::new("connections stand at the web port");
-    let rejected = &web.source.gateway().counters().web_connections_rejected;
-    loop {
-        let (stream, peer) = listener.accept().await;
+/// Serves the connections of `acceptor` forever. Must run in the server's span.
+pub async fn serve(web: WebServer, acceptor: Acceptor) -> Infallible {
+    let limit = ConnectionLimit::new("web", "close those that are not needed");
+    let server = web.clone();
+    let mut connections = AcceptLoop::new(acceptor, move |peer| {
+        let rejected = &web.source.gateway().counters().web_connections_rejected;
         if !web.access.admits(peer) {
             rejected.network.add(1);
-        } else if let Some(permit) = limit.take(MAX_CONNECTIONS) {
-            let answer = answer_one(web.clone(), stream, permit);
-            tokio::spawn(answer.in_current_span());
-        } else {
+            return None;
+        }
+        let permit = limit.acquire(MAX_CONNECTIONS);
+        if permit.is_none() {
             rejected.max_connections.add(1);
         }
+        permit
+    });
+    loop {
+        let answer = answer_one(server.clone(), connections.next().await);
+        tokio::spawn(answer.in_current_span());
     }
 }
 
 /// Answers one request and closes the connection. Silent connections thus hold no permit for long,
 /// and one time limit covers slow writers and slow readers.
-async fn answer_one(web: WebServer, stream: impl Stream, _permit: ConnectionPermit) {
+async fn answer_one(web: WebServer, accepted: AcceptedStream<ConnectionPermit>) {
     let service = service_fn(|request: Request<Incoming>| {
         let web = &web;
         async move { Ok::<_, Infallible>(web.answer(&request).await) }
@@ -126,7 +133,7 @@ async fn answer_one(web: WebServer, stream: impl Stream, _permit: ConnectionPerm
     let connection = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(accepted.stream), service);
     // An error or a timeout has no one to be reported to: the connection is gone.
     let _ = timeout(MAX_CONNECTION_TIME, connection).await;
 }

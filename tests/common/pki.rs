@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
 use proxyherd::model::name::Name;
-use proxyherd::tls::issue::{Authority, Validity, draw_key};
-use proxyherd::tls::{Files, Pair, Subject, refusal};
+use proxyherd::tls::issue::{Authority, Validity, generate_key};
+use proxyherd::tls::{Files, Pair, Subject, handshake_error};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -57,7 +57,7 @@ pub fn days(from: i64, until: i64) -> Validity {
 impl Pki {
     pub fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let key = draw_key().unwrap();
+        let key = generate_key().unwrap();
         let herd = Name::parse("test").unwrap();
         let ca = Authority::make(&herd, &key, days(-40, 40)).unwrap();
         fs::write(dir.path().join("ca.pem"), &ca).unwrap();
@@ -76,7 +76,7 @@ impl Pki {
 
     /// A certificate of this CA in `dir/FILE.pem`, and its key.
     pub fn issue(&self, file: &str, subject: &Subject, validity: Validity) -> Pair {
-        let key = draw_key().unwrap();
+        let key = generate_key().unwrap();
         let pair = self.pair(file);
         fs::write(&pair.key, &key).unwrap();
         fs::set_permissions(&pair.key, Permissions::from_mode(0o600)).unwrap();
@@ -164,7 +164,7 @@ pub async fn reach(
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let told = |error: std::io::Error| {
-        refusal(&error).map_or(format!("no TLS: {error}"), |refusal| refusal.words)
+        handshake_error(&error).map_or(format!("no TLS: {error}"), |error| error.message)
     };
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
     let mut stream = connecting.await.map_err(told)?;

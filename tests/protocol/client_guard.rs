@@ -127,11 +127,14 @@ fn a_denied_client_is_told_in_the_log_once_with_the_cause() {
     for _ in 0..20 {
         assert!(!is_served(address, OTHER));
     }
-    let line = site.await_log("Riley", "was turned away");
+    let line = site.await_log("Riley", "rejected a connection");
     let words = "in [clients] of the config, deny contains 127.0.0.2";
     assert!(line.contains(words), "{line}");
     assert!(is_served(address, ONE));
-    assert_eq!(site.log("Riley").matches("was turned away").count(), 1);
+    assert_eq!(
+        site.log("Riley").matches("rejected a connection").count(),
+        1
+    );
 }
 
 // Connections for each address.
@@ -181,13 +184,16 @@ fn an_address_with_too_many_connections_is_told_in_the_log_with_the_way_out() {
     for _ in 0..20 {
         assert!(!is_served(address, ONE));
     }
-    let line = site.await_log("Riley", "127.0.0.1 has as many connections as it may (1)");
+    let line = site.await_log(
+        "Riley",
+        "rejected a connection from 127.0.0.1 to the client port: 1 from there",
+    );
     assert!(
         line.contains("WARN") && line.contains("raise connections_per_address"),
         "{line}"
     );
     assert_eq!(
-        site.log("Riley").matches("has as many connections").count(),
+        site.log("Riley").matches("rejected a connection").count(),
         1
     );
 }
@@ -371,9 +377,9 @@ fn a_hasty_address_is_told_in_the_log_with_the_way_out() {
     for _ in 0..260 {
         assert_eq!(client.text(), "? x");
     }
-    let line = site.await_log("Riley", "sends more than");
-    let words = "127.0.0.1 sends more than 200 commands a second: it is read on later";
+    let line = site.await_log("Riley", "is rate limited");
+    let words = "127.0.0.1 is rate limited: it sends more than 200 commands a second";
     assert!(line.contains("WARN") && line.contains(words), "{line}");
     assert!(line.contains("raise commands_per_second"), "{line}");
-    assert_eq!(site.log("Riley").matches("sends more than").count(), 1);
+    assert_eq!(site.log("Riley").matches("is rate limited").count(), 1);
 }

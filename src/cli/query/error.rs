@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use tonic::{Code, Status};
 
+use crate::cause;
+
 use super::format::escaped;
 
 /// The reason why a server gave no usable answer.
@@ -54,11 +56,7 @@ impl From<Status> for QueryError {
 
 /// Returns what the operating system said.
 fn innermost_cause(status: &Status) -> String {
-    let mut innermost: &dyn Error = status;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    escaped(&innermost.to_string())
+    escaped(&cause::innermost(status).to_string())
 }
 
 impl fmt::Display for QueryError {

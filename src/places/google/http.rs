@@ -26,6 +26,8 @@ use tower::timeout::error::Elapsed;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
+use crate::cause;
+
 use super::base_url::BaseUrl;
 
 /// The maximum number of calls of this process under way at a time; further ones wait. Higher: a
@@ -190,13 +192,10 @@ fn http_error(error: reqwest::Error) -> HttpError {
 /// Returns the message of the innermost cause. An error of reqwest itself names the URL, and with
 /// it the key. The causes below it concern only sockets and bytes.
 fn innermost_cause(error: &(dyn Error + 'static)) -> String {
-    let Some(mut cause) = error.source() else {
-        return "the request could not be made".to_owned();
-    };
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+    error.source().map_or_else(
+        || "the request could not be made".to_owned(),
+        |source| cause::innermost(source).to_string(),
+    )
 }
 
 /// One retry for temporary failures: an unreachable server, a broken connection, a server error.

@@ -45,7 +45,7 @@ fn every_line_of_a_client_is_in_the_log_both_ways() {
         ("? ".into(), "? WHATSAT nobody 1 1".into())
     );
     drop(client);
-    site.await_log("Riley", &format!("client {me} is gone"));
+    site.await_log("Riley", &format!("client {me} disconnected"));
     assert_eq!(
         of_client(&site, &me),
         [
@@ -62,7 +62,7 @@ fn every_line_of_a_client_is_in_the_log_both_ways() {
             "out ? ".into(),
             "in  WHATSAT nobody 1 1".into(),
             "out ? WHATSAT nobody 1 1".into(),
-            "INFO  is gone: it closed its side".into(),
+            "INFO  disconnected: it closed its side".into(),
         ]
     );
 }
@@ -118,7 +118,7 @@ fn connections_are_logged_with_the_reason_of_their_end() {
     let me = silent.local_address().to_string();
     site.await_log(
         "Riley",
-        &format!("client {me} is gone: it sent nothing for the idle limit"),
+        &format!("client {me} disconnected: it sent nothing for the idle limit"),
     );
 
     let broken = site.client("Riley");
@@ -126,7 +126,7 @@ fn connections_are_logged_with_the_reason_of_their_end() {
     broken.reset();
     site.await_log(
         "Riley",
-        &format!("client {me} is gone: the connection broke: "),
+        &format!("client {me} disconnected: the connection broke: "),
     );
 
     let mut last = site.client("Riley");
@@ -145,8 +145,8 @@ fn connections_are_logged_with_the_reason_of_their_end() {
     assert_eq!(riley.end().status.code(), Some(0));
     let log = site.log("Riley");
     let output = [
-        format!("client {me} is gone: the server shuts down"),
-        format!("client {me} is gone: it sent nothing for the idle limit"),
+        format!("client {me} disconnected: the server shuts down"),
+        format!("client {me} disconnected: it sent nothing for the idle limit"),
     ];
     assert!(output.iter().any(|output| log.contains(output)), "{log}");
 }

@@ -67,7 +67,7 @@ fn the_limit_on_open_files_is_raised() {
         assert_eq!(client.ask("hello"), "? hello");
     }
     assert!(
-        !process.stderr().contains("can not accept"),
+        !process.stderr().contains("cannot accept"),
         "{}",
         process.stderr()
     );

@@ -265,7 +265,7 @@ fn a_client_connects_beside_slow_handshakes_and_plaintext() {
     let mut plain = Client::connect(address);
     plain.send("IAMAT kiwi +1+1 1\n");
     assert!(!plain.rest_until_cut().contains(&b'?'));
-    log.await_line(&["INFO", "did not get in: it speaks plaintext"], || {});
+    log.await_line(&["INFO", "to the client port: it speaks plaintext"], || {});
     drop(held);
 }
 

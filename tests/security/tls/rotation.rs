@@ -122,10 +122,7 @@ fn certificates_and_the_ca_are_replaced_under_load_without_loss_or_a_link_down()
         herd.await_everywhere(name, &format!("+{}+1", count % 90));
     }
     for log in logs {
-        log.await_line(
-            &["INFO", "certificates were read again; valid until 20"],
-            || {},
-        );
+        log.await_line(&["INFO", "certificates reloaded; valid until 20"], || {});
     }
 }
 
@@ -147,11 +144,11 @@ fn a_broken_file_changes_nothing_and_is_logged_once() {
     let own = pki.pair("Steady");
     let whole = std::fs::read_to_string(&own.certificate).unwrap();
     std::fs::write(&own.certificate, &whole[..whole.len() / 2]).unwrap();
-    let words = "the certificates in use stay: ";
+    let words = "cannot reload certificates: ";
     log.await_line(&["WARN", words, "middle of a PEM section"], || {});
     assert!(shown(herd.peers_address("Steady"), &pki, "alice", "Steady").is_some());
     pki.renew(&own, &server("Steady", "test"));
-    log.await_line(&["certificates were read again"], || {});
+    log.await_line(&["certificates reloaded"], || {});
     assert_eq!(log.text().matches(words).count(), 1, "{}", log.text());
 }
 

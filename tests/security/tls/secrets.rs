@@ -111,9 +111,9 @@ fn no_key_is_in_logs_status_metrics_or_output_of_check() {
     // A key in place of a certificate, and a truncated key.
     let key = fs::read_to_string(site.path(KEYS[1])).unwrap();
     fs::write(site.path("certs/servers/Riley.pem"), &key).unwrap();
-    site.await_log("Riley", "the certificates in use stay: ");
+    site.await_log("Riley", "cannot reload certificates: ");
     fs::write(site.path("certs/servers/Jaquez.key"), &key[..key.len() / 2]).unwrap();
-    site.await_log("Jaquez", "the certificates in use stay: ");
+    site.await_log("Jaquez", "cannot reload certificates: ");
     let renewed = Process::run(&mut site.command(&["certs", "renew"]));
     fs::write(site.path("certs/servers/Jaquez.key"), &key).unwrap();
     process.signal("TERM");
@@ -163,7 +163,7 @@ fn debug_output_contains_no_key() {
         &of_server,
         &of_operator,
         &for_clients,
-        &of_server.readings(),
+        &of_server.reload_events(),
         &authority,
         &files("servers/Riley"),
     ];

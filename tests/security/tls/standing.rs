@@ -88,7 +88,7 @@ fn a_link_ends_when_the_neighbours_certificate_expires_and_returns_after_renewal
     let two = Two::start(["Lasting-1", "Lasting-2"], shortly());
     two.await_down([
         "its certificate expired at 20",
-        "it refused our certificate: expired, or not valid yet",
+        "it rejected our certificate: expired, or not valid yet",
     ]);
     let refused = two
         .herd
@@ -113,8 +113,8 @@ fn a_link_ends_when_the_neighbours_ca_is_removed() {
     let two = Two::start(["Trusting-1", "Trusting-2"], days(-1, 30));
     two.first.replace("both.pem", &two.first.ca);
     two.await_down([
-        "its certificate is from a foreign CA",
-        "it refused our certificate: the CA is foreign to it",
+        "its certificate is from a CA that the config does not name",
+        "it rejected our certificate: it does not trust the CA",
     ]);
     two.first
         .replace("both.pem", &(two.first.ca.clone() + &two.second.ca));
@@ -209,6 +209,6 @@ fn a_watch_ends_when_the_operators_ca_is_removed() {
     watching.assert_delivers(&herd, "Guarded");
     pki.replace("ca.pem", &own_ca);
     watching.await_end();
-    let words = "its certificate is from a foreign CA, none that the config names (ca)";
+    let words = "its certificate is from a CA that the config does not name (ca)";
     log.await_line(&["closed the connection", words], || {});
 }

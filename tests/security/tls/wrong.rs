@@ -120,8 +120,12 @@ fn a_neighbour_with_its_certificate_is_accepted() {
 fn a_caller_without_a_certificate_is_rejected() {
     let riley = Alone::start("Certain");
     let words = riley.call_as(None).err().unwrap();
-    assert_eq!(words, "it wants a certificate, and was shown none");
-    let told = ["WARN", "rejected a connection", "it showed no certificate"];
+    assert_eq!(words, "it requires a certificate, and none was presented");
+    let told = [
+        "WARN",
+        "rejected a connection",
+        "it presented no certificate",
+    ];
     riley.log.await_line(&told, || drop(riley.call_as(None)));
 }
 
@@ -221,7 +225,7 @@ fn an_expired_certificate_is_rejected() {
         with_validity(days(-30, -1)),
         [
             "its certificate expired at 20",
-            "it refused our certificate: expired, or not valid yet",
+            "it rejected our certificate: expired, or not valid yet",
         ],
     );
 }
@@ -236,7 +240,7 @@ fn a_certificate_that_is_not_valid_yet_is_rejected() {
         },
         [
             "its certificate is not valid before 20",
-            "it refused our certificate: expired, or not valid yet",
+            "it rejected our certificate: expired, or not valid yet",
         ],
     );
 }
@@ -259,8 +263,8 @@ fn a_certificate_of_a_foreign_ca_is_rejected() {
             }
         },
         [
-            "its certificate is from a foreign CA",
-            "it refused our certificate: the CA is foreign to it",
+            "its certificate is from a CA that the config does not name",
+            "it rejected our certificate: it does not trust the CA",
         ],
     );
 }
@@ -350,7 +354,7 @@ fn a_link_by_tls_to_a_port_without_tls_is_reported_by_both_sides() {
     logs[1].await_line(
         &[
             "rejected a connection",
-            "it speaks TLS, and this port has none",
+            "it speaks TLS, which this port does not use",
         ],
         || {},
     );
@@ -437,7 +441,10 @@ fn invalid_files_are_reported_before_the_server_starts() {
 
     let foreign = Pki::new();
     let words = told(with_own(foreign.issue("x", &riley, days(-1, 30))));
-    assert!(words.contains("it is from none of the CAs"), "{words}");
+    assert!(
+        words.contains("it is from a CA that the config does not name"),
+        "{words}"
+    );
 
     let whole = fs::read_to_string(&right.own.certificate).unwrap();
     pki.replace("half.pem", &whole[..whole.len() / 2]);

@@ -1,0 +1,165 @@
+//! The client ports of one server: they accept connections, up to the limit, and run a session
+//! for each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{Instrument, Level, info};
+
+use crate::gateway::Gateway;
+use crate::log::{Log, Transcript};
+use crate::net::{AcceptLoop, AcceptedStream, Acceptor, ConnectionLimit, HandshakePolicy, TlsGate};
+use crate::places::Places;
+use crate::tls::Credentials;
+
+use super::ClientSettings;
+use super::addresses::AddressPermit;
+use super::command_handler::CommandHandler;
+use super::guard::ConnectionGuard;
+use super::session::Session;
+
+/// Time limit of a TLS handshake with a client, unless its idle limit is shorter.
+const MAX_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Maximum number of concurrent TLS handshakes with clients.
+const MAX_HANDSHAKES: usize = 1024;
+
+/// The text edge of one server, for all of its client ports. Its clones share limits and
+/// addresses.
+#[derive(Clone, Debug)]
+pub struct ClientPort {
+    handler: CommandHandler,
+    /// Used as a shared value: nothing waits for its changes.
+    settings: watch::Sender<Arc<ClientSettings>>,
+    log: Log,
+    limit: ConnectionLimit,
+    guard: Arc<ConnectionGuard>,
+}
+
+impl ClientPort {
+    /// Creates the edge in front of `gateway`.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        places: Places,
+        settings: &ClientSettings,
+        log: &Log,
+    ) -> Self {
+        let guard = ConnectionGuard::new(gateway.clone(), settings);
+        let remedy = "raise max_connections to admit more";
+        Self {
+            guard: Arc::new(guard),
+            handler: CommandHandler { gateway, places },
+            settings: watch::Sender::new(Arc::new(settings.clone())),
+            log: log.clone(),
+            limit: ConnectionLimit::new("client", remedy),
+        }
+    }
+
+    /// Replaces the settings. An open connection keeps those that it began with, except the
+    /// limits of its address: these change at once, and close no connection.
+    pub fn change(&self, settings: ClientSettings) {
+        self.guard.change(&settings);
+        self.settings.send_replace(Arc::new(settings));
+    }
+
+    /// Serves clients without TLS until `drain` becomes true. Returns when each client has the
+    /// answers to everything that was read from it.
+    pub async fn serve(self, acceptor: Acceptor, drain: watch::Receiver<bool>) {
+        let connections = self.accept_loop(acceptor);
+        self.serve_all(connections, drain).await;
+    }
+
+    /// Serves clients with TLS, as [`serve`](Self::serve) does without.
+    pub async fn serve_tls(
+        self,
+        acceptor: Acceptor,
+        credentials: Arc<Credentials>,
+        drain: watch::Receiver<bool>,
+    ) {
+        let (settings, counters) = (self.settings.clone(), self.gateway().counters());
+        let rejected = counters.client_connections_rejected.tls.clone();
+        let gate = move || TlsGate {
+            credentials: Some(credentials.clone()),
+            time_limit: settings.borrow().idle.min(MAX_HANDSHAKE_TIME),
+            plaintext_reply: b"",
+            rejected: rejected.clone(),
+        };
+        let connections = self.accept_loop(acceptor).with_handshake(HandshakePolicy {
+            gate: Box::new(gate),
+            max_handshakes: MAX_HANDSHAKES,
+            port: "client",
+            log_level: Level::INFO,
+        });
+        self.serve_all(connections, drain).await;
+    }
+
+    fn accept_loop(&self, acceptor: Acceptor) -> AcceptLoop<AddressPermit> {
+        let guard = self.guard.clone();
+        AcceptLoop::new(acceptor, move |peer| guard.admit(peer))
+    }
+
+    async fn serve_all(
+        self,
+        mut connections: AcceptLoop<AddressPermit>,
+        drain: watch::Receiver<bool>,
+    ) {
+        let (alive, mut all_ended) = mpsc::channel::<()>(1);
+        let mut draining = drain.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = draining.wait_for(|&drain| drain) => break,
+                accepted = connections.next() => accepted,
+            };
+            self.begin_session(accepted, drain.clone(), alive.clone());
+        }
+        drop((connections, alive));
+        // Nothing is ever sent: this resolves when the last session has ended.
+        all_ended.recv().await;
+    }
+
+    /// Runs a session in a task of its own, which holds `alive`.
+    fn begin_session(
+        &self,
+        accepted: AcceptedStream<AddressPermit>,
+        drain: watch::Receiver<bool>,
+        alive: mpsc::Sender<()>,
+    ) {
+        let AcceptedStream {
+            stream,
+            peer,
+            permit: address_permit,
+            ..
+        } = accepted;
+        let settings = self.settings.borrow().clone();
+        let Some(permit) = self.limit.acquire(settings.max_connections) else {
+            self.gateway()
+                .counters()
+                .client_connections_rejected
+                .max_connections
+                .add(1);
+            return;
+        };
+        let connected = self.gateway().connect();
+        info!("client {peer} connected");
+        let session = Session::new(
+            stream,
+            self.handler.clone(),
+            &settings,
+            Transcript::client(&self.log, peer),
+            self.guard.addresses.rate_limiter(peer.ip()),
+        );
+        let run = async move {
+            let end = session.run(drain).await;
+            info!("client {peer} disconnected: {end}");
+            // The session has closed the connection: its place is free from now on.
+            drop((address_permit, permit, connected, alive));
+        };
+        tokio::spawn(run.in_current_span());
+    }
+
+    fn gateway(&self) -> &Arc<Gateway> {
+        &self.handler.gateway
+    }
+}
