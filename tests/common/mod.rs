@@ -43,8 +43,8 @@ pub use stranger::{Life, Stranger};
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take in a test. Far more than it should: it is here to
-/// end a test that hangs, and not to measure.
+/// Time limit of each wait in a test. It is far more than any wait needs: it ends a test that
+/// hangs, and does not measure.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Repeats `check` for a time.

@@ -1,6 +1,5 @@
-//! Who may connect, how often at a time, and how many lines are taken in a
-//! second: that strangers get no more than the config gives them, and nobody else
-//! feels it.
+//! Networks that may connect, connections per address, and the rate limit: a client gets no more
+//! than the config allows, and no other client is affected.
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr};
@@ -12,7 +11,7 @@ use proxyherd::clients::ClientSettings;
 use proxyherd::model::address::Address;
 use proxyherd::model::networks::{Network, Networks};
 
-/// Two clients' machines: on Linux, both are this one.
+/// Addresses of two clients. On Linux both are of this machine.
 const ONE: &str = "127.0.0.1";
 const OTHER: &str = "127.0.0.2";
 
@@ -20,7 +19,7 @@ fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// Riley alone, with other limits.
+/// Starts Riley alone with changed limits.
 fn riley(adjust: impl Fn(&mut ClientSettings) + Send + Sync + 'static) -> Herd {
     Herd::new(ALONE)
         .adjust(move |plan| adjust(&mut plan.clients))
@@ -42,10 +41,11 @@ fn client(herd: &Herd, from: &str) -> Client {
     Client::connect_from(from, herd.clients_address("Riley"))
 }
 
-/// Is a client from there served, or closed without a word?
+/// Returns true if a client from this address is served, and false if it is closed without an
+/// answer.
 fn is_served(address: SocketAddr, from: &str) -> bool {
     let mut visitor = Client::connect_from(from, address);
-    // Fails where the server has closed already.
+    // Fails if the server has closed already.
     let _ = visitor.try_send("x\n");
     let _ = visitor.sender().shutdown(Shutdown::Write);
     match &*visitor.rest_until_cut() {
@@ -58,7 +58,7 @@ fn is_served(address: SocketAddr, from: &str) -> bool {
 // Networks.
 
 #[test]
-fn without_networks_everybody_may_connect() {
+fn clients_from_all_networks_may_connect_by_default() {
     let herd = riley(|_| {});
     for from in [ONE, OTHER] {
         assert!(is_served(herd.clients_address("Riley"), from));
@@ -74,7 +74,7 @@ fn without_networks_everybody_may_connect() {
 }
 
 #[test]
-fn who_is_denied_is_closed_whatever_is_allowed_and_others_are_served() {
+fn a_denied_address_is_rejected_even_if_it_is_allowed_and_others_are_served() {
     let herd = riley(|limits| limits.networks = networks(&["127.0.0.0/8"], &["127.0.0.2"]));
     let address = herd.clients_address("Riley");
     for times in 1..=5 {
@@ -88,7 +88,7 @@ fn who_is_denied_is_closed_whatever_is_allowed_and_others_are_served() {
 }
 
 #[test]
-fn where_some_are_allowed_all_others_are_closed() {
+fn if_some_networks_are_allowed_all_others_are_rejected() {
     let herd = riley(|limits| limits.networks = networks(&["127.0.0.2/31", "10.0.0.0/8"], &[]));
     let address = herd.clients_address("Riley");
     assert!(is_served(address, OTHER));
@@ -97,7 +97,7 @@ fn where_some_are_allowed_all_others_are_closed() {
 }
 
 #[test]
-fn a_client_that_comes_by_ipv4_to_an_ipv6_socket_is_judged_as_ipv4() {
+fn a_client_that_connects_by_ipv4_to_an_ipv6_socket_counts_as_ipv4() {
     let anywhere = Address::parse("[::]:0").unwrap();
     let herd = Herd::new(ALONE)
         .adjust(move |plan| {
@@ -111,17 +111,17 @@ fn a_client_that_comes_by_ipv4_to_an_ipv6_socket_is_judged_as_ipv4() {
     assert!(!is_served(address, OTHER));
     let mut staying = Client::connect_from(ONE, address);
     assert_eq!(staying.ask("a"), "? a");
-    // All of ::ffff:0:0/96 would be one /64.
+    // As IPv6 addresses, all of ::ffff:0:0/96 would be in one /64.
     assert!(is_served(address, "127.0.0.3"));
     assert!(!is_served(address, ONE));
-    // Real IPv6, where this machine has it.
+    // IPv6, if this machine has it.
     if let Ok(mut six) = Client::try_connect(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))) {
         assert_eq!(six.rest_until_cut(), b"", "::1 is not allowed");
     }
 }
 
 #[test]
-fn a_denied_client_is_told_in_the_log_once_with_the_cause() {
+fn rejections_by_network_are_logged_once_with_their_cause() {
     let (site, _process) = Site::up(ALONE, "[clients]\ndeny = [\"127.0.0.2\"]\n");
     let address = loopback(site.server("Riley").clients);
     for _ in 0..20 {
@@ -137,10 +137,10 @@ fn a_denied_client_is_told_in_the_log_once_with_the_cause() {
     );
 }
 
-// Connections for each address.
+// Connections per address.
 
 #[test]
-fn an_address_has_so_many_connections_and_its_place_is_free_when_one_closes() {
+fn an_address_may_open_connections_up_to_its_limit_and_again_when_one_closes() {
     let herd = riley(|limits| limits.connections_per_address = Some(2));
     let address = herd.clients_address("Riley");
     let (mut staying, mut leaving) = (client(&herd, ONE), client(&herd, ONE));
@@ -156,11 +156,14 @@ fn an_address_has_so_many_connections_and_its_place_is_free_when_one_closes() {
                 .get(),
             times
         );
-        assert!(is_served(address, OTHER), "another address has places");
+        assert!(
+            is_served(address, OTHER),
+            "another address is below its limit"
+        );
     }
     drop(leaving);
     for _ in 0..5 {
-        eventually("the place is free", || {
+        eventually("another connection is admitted", || {
             is_served(address, ONE).then_some(())
         });
     }
@@ -176,7 +179,7 @@ fn an_address_has_so_many_connections_and_its_place_is_free_when_one_closes() {
 }
 
 #[test]
-fn an_address_with_too_many_connections_is_told_in_the_log_with_the_way_out() {
+fn rejections_by_address_are_logged_once_with_the_setting_to_raise() {
     let (site, _process) = Site::up(ALONE, "[limits]\nconnections_per_address = 1\n");
     let mut staying = site.client("Riley");
     assert_eq!(staying.ask("a"), "? a");
@@ -198,9 +201,9 @@ fn an_address_with_too_many_connections_is_told_in_the_log_with_the_way_out() {
     );
 }
 
-// Commands a second.
+// Commands per second.
 
-/// Numbered lines, and their answers.
+/// Returns numbered lines and their answers.
 fn lines(range: Range<usize>) -> (String, String) {
     let line = |n| match n % 3 {
         0 => format!("IAMAT client-{n} +1+1 0\n"),
@@ -216,7 +219,7 @@ fn lines(range: Range<usize>) -> (String, String) {
     )
 }
 
-/// Reads answers to all lines of the range, and fails where one is wrong.
+/// Reads the answers to all lines of the range, and fails if one is wrong.
 fn read_answers(client: &mut Client, range: Range<usize>) {
     let (_, answers) = lines(range);
     for answer in answers.split_inclusive('\n') {
@@ -225,23 +228,14 @@ fn read_answers(client: &mut Client, range: Range<usize>) {
 }
 
 #[test]
-fn past_its_pace_an_address_is_read_on_later_with_every_answer_in_order() {
+fn lines_over_the_rate_limit_are_delayed_and_answered_in_order() {
     let herd = riley(|limits| limits.commands_per_second = Some(100));
     let mut hasty = client(&herd, ONE);
     let start = Instant::now();
     hasty.send(lines(0..250).0);
-    read_answers(&mut hasty, 0..100);
-    // Nobody else waits.
-    let mut other = client(&herd, OTHER);
-    for n in 0..50 {
-        assert_eq!(other.ask(&format!("{n}")), format!("? {n}"));
-    }
-    let asked = start.elapsed();
-    assert!(asked < seconds(1.5), "{asked:?}");
-    read_answers(&mut hasty, 100..250);
+    read_answers(&mut hasty, 0..250);
     let took = start.elapsed();
     assert!(took >= seconds(1.5), "{took:?}");
-    assert!(took < seconds(10.0), "{took:?}");
     assert!(
         herd.gateway("Riley")
             .counters()
@@ -253,7 +247,20 @@ fn past_its_pace_an_address_is_read_on_later_with_every_answer_in_order() {
 }
 
 #[test]
-fn all_connections_of_an_address_share_its_pace() {
+fn a_rate_limited_address_does_not_delay_another() {
+    let herd = riley(|limits| limits.commands_per_second = Some(1));
+    let mut hasty = client(&herd, ONE);
+    // They take minutes: the other client is answered long before.
+    hasty.send(lines(0..300).0);
+    read_answers(&mut hasty, 0..1);
+    let mut other = client(&herd, OTHER);
+    assert_eq!(other.ask("a"), "? a");
+    let reports = herd.gateway("Riley").replica().store().clients();
+    assert!(reports < 100, "{reports} of 100 reports were taken");
+}
+
+#[test]
+fn all_connections_of_an_address_share_its_rate_limit() {
     let herd = riley(|limits| limits.commands_per_second = Some(100));
     let start = Instant::now();
     let mut clients = [0, 1, 2, 3].map(|_| client(&herd, ONE));
@@ -269,11 +276,10 @@ fn all_connections_of_an_address_share_its_pace() {
     let ends = ends.map(|end| end.join().unwrap() - start);
     let last = ends.iter().max().unwrap();
     assert!(*last >= seconds(1.4), "{ends:?}");
-    assert!(*last < seconds(10.0), "{ends:?}");
 }
 
 #[test]
-fn to_connect_anew_is_no_way_around_the_pace() {
+fn reconnecting_does_not_evade_the_rate_limit() {
     let herd = riley(|limits| limits.commands_per_second = Some(50));
     let start = Instant::now();
     for _ in 0..15 {
@@ -285,7 +291,7 @@ fn to_connect_anew_is_no_way_around_the_pace() {
 }
 
 #[test]
-fn a_client_that_half_closes_while_its_lines_wait_gets_all_answers() {
+fn a_rate_limited_client_that_half_closes_gets_all_answers() {
     let herd = riley(|limits| limits.commands_per_second = Some(20));
     let start = Instant::now();
     let mut client = client(&herd, ONE);
@@ -297,7 +303,7 @@ fn a_client_that_half_closes_while_its_lines_wait_gets_all_answers() {
 }
 
 #[test]
-fn a_last_line_without_an_end_waits_for_its_turn_too() {
+fn a_last_line_without_lf_is_rate_limited_too() {
     let herd = riley(|limits| limits.commands_per_second = Some(10));
     let mut last = client(&herd, ONE);
     // It is read together with what is answered.
@@ -310,7 +316,7 @@ fn a_last_line_without_an_end_waits_for_its_turn_too() {
 }
 
 #[test]
-fn to_wait_for_lines_to_be_taken_is_not_to_be_idle() {
+fn a_rate_limited_client_is_not_idle() {
     let idle = seconds(0.2);
     let herd = riley(move |limits| {
         limits.commands_per_second = Some(2);
@@ -319,33 +325,30 @@ fn to_wait_for_lines_to_be_taken_is_not_to_be_idle() {
     let mut client = client(&herd, ONE);
     client.send(lines(0..5).0);
     read_answers(&mut client, 0..5);
-    let answered = Instant::now();
-    assert_eq!(client.rest(), b"", "now it is");
-    assert!(answered.elapsed() < seconds(10.0));
+    assert_eq!(client.rest(), b"", "then it is idle");
 }
 
 #[test]
-fn a_server_that_shuts_down_answers_what_it_read_at_once() {
+fn a_server_that_shuts_down_answers_what_it_read_without_a_rate_limit() {
     let mut herd = riley(|limits| limits.commands_per_second = Some(1));
     let mut client = client(&herd, ONE);
     client.send(lines(0..50).0);
     read_answers(&mut client, 0..1);
-    let start = Instant::now();
+    // At the rate limit these would take longer than the server waits.
     herd.drain("Riley");
     read_answers(&mut client, 1..50);
     assert_eq!(client.rest(), b"");
-    assert!(start.elapsed() < seconds(10.0), "{:?}", start.elapsed());
 }
 
 #[test]
-fn a_client_that_is_put_off_can_not_fill_the_server() {
+fn a_rate_limited_client_cannot_fill_the_server_s_memory() {
     let herd = riley(|limits| limits.commands_per_second = Some(1));
     let mut sender = client(&herd, ONE).sender();
     sender.set_write_timeout(Some(seconds(0.3))).unwrap();
     let (more, mut sent) = ("x\n".repeat(50_000), 0);
     while let Ok(taken) = sender.write(more.as_bytes()) {
         sent += taken;
-        // The system takes some megabytes for it.
+        // The system buffers some megabytes.
         assert!(sent < 64 << 20, "the server reads on");
     }
     let mut other = client(&herd, OTHER);
@@ -353,7 +356,7 @@ fn a_client_that_is_put_off_can_not_fill_the_server() {
 }
 
 #[test]
-fn a_client_that_is_put_off_and_leaves_gives_back_what_it_holds() {
+fn a_rate_limited_client_that_disconnects_frees_its_connection() {
     let herd = riley(|limits| {
         limits.commands_per_second = Some(1);
         limits.connections_per_address = Some(1);
@@ -370,7 +373,7 @@ fn a_client_that_is_put_off_and_leaves_gives_back_what_it_holds() {
 }
 
 #[test]
-fn a_hasty_address_is_told_in_the_log_with_the_way_out() {
+fn a_rate_limited_address_is_logged_once_with_the_setting_to_raise() {
     let (site, _process) = Site::up(ALONE, "[limits]\ncommands_per_second = 200\n");
     let mut client = site.client("Riley");
     client.send("x\n".repeat(260));

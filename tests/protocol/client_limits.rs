@@ -1,5 +1,4 @@
-//! What one client may take of a server, what it gets where it goes too far,
-//! and that nobody else feels it.
+//! Limits of one client: what happens at each, and that no other client is affected.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,21 +11,21 @@ use proxyherd::clients::ClientSettings;
 use proxyherd::places::{Places, PlacesQuery, PlacesResponse};
 use tokio::sync::oneshot;
 
-/// What Riley's clock shows.
+/// The time of Riley's clock, in nanoseconds.
 const NOW: i64 = 1_621_464_828_000_000_000;
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Riley alone, with other limits.
+/// Starts Riley alone with changed limits.
 fn riley(adjust: impl Fn(&mut ClientSettings) + Send + Sync + 'static) -> Herd {
     Herd::new(ALONE)
         .adjust(move |plan| adjust(&mut plan.clients))
         .launched_at(NOW)
 }
 
-/// Riley alone, which asks these places.
+/// Starts Riley alone with this places provider.
 fn riley_asking(places: Places) -> Herd {
     Herd::new(ALONE).with_places(places).launched_at(NOW)
 }
@@ -39,16 +38,16 @@ fn at_line(client: &str, position: &str) -> String {
     format!("AT Riley +0.000000000 {client} {position} 1621464828")
 }
 
-/// The questions that places were asked and have not answered.
+/// The queries that a places provider received and has not answered.
 struct Asked(Receiver<(PlacesQuery, oneshot::Sender<PlacesResponse>)>);
 
-/// Places that answer when the test says so, and who is to say it.
+/// Returns a places provider that answers when the test tells it to, and its queries.
 fn slow_places() -> (Places, Asked) {
     let (ask, asked) = channel();
     let places = Places::new(
         move |question| {
             let (tell, told) = oneshot::channel();
-            // Once the test is over, nobody is left to answer.
+            // Fails once the test is over.
             let _ = ask.send((question, tell));
             async { told.await.unwrap_or_else(|_| PlacesResponse::none()) }
         },
@@ -58,9 +57,9 @@ fn slow_places() -> (Places, Asked) {
 }
 
 impl Asked {
-    /// The next question and the way to answer it.
+    /// Returns the next query and the way to answer it.
     fn next(&self) -> (PlacesQuery, oneshot::Sender<PlacesResponse>) {
-        self.0.recv_timeout(LIMIT).expect("a question")
+        self.0.recv_timeout(LIMIT).expect("a query")
     }
 
     fn is_empty(&self) -> bool {
@@ -68,7 +67,7 @@ impl Asked {
     }
 }
 
-/// An answer that tells which question it is of.
+/// Returns a response that identifies its query.
 fn answer_to(question: &PlacesQuery) -> PlacesResponse {
     PlacesResponse {
         json: json_of(question.radius_metres() / 1000.0),
@@ -80,10 +79,10 @@ fn json_of(radius: f64) -> String {
     format!("{{\n   \"radius\" : {radius}\n}}")
 }
 
-// Questions that wait.
+// Queries in progress.
 
 #[test]
-fn a_question_that_waits_holds_back_only_what_is_behind_it_on_its_own_connection() {
+fn a_query_in_progress_delays_only_later_answers_on_its_own_connection() {
     let (places, asked) = slow_places();
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
@@ -91,7 +90,7 @@ fn a_question_that_waits_holds_back_only_what_is_behind_it_on_its_own_connection
     client.send(format!("{kiwi}WHATSAT kiwi 7 1\n{plum}what?\n"));
     assert_eq!(client.text(), at_line("kiwi", "+1+1"));
 
-    // What is behind it has its effect at once, and others are served.
+    // The lines after it take effect at once, and other clients are served.
     let (question, tell) = asked.next();
     let mut other = herd.client("Riley");
     other.send("WHATSAT plum 1 0\n");
@@ -105,7 +104,7 @@ fn a_question_that_waits_holds_back_only_what_is_behind_it_on_its_own_connection
 }
 
 #[test]
-fn an_at_line_is_fixed_when_its_line_is_taken_however_long_the_places_take() {
+fn an_at_line_shows_the_report_at_the_time_of_its_whatsat() {
     let (places, asked) = slow_places();
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
@@ -121,7 +120,7 @@ fn an_at_line_is_fixed_when_its_line_is_taken_however_long_the_places_take() {
 }
 
 #[test]
-fn the_whole_answer_of_a_question_that_waited_goes_out_in_one_write() {
+fn the_answer_of_a_query_in_progress_is_sent_in_one_write() {
     let (places, asked) = slow_places();
     let herd = riley_asking(places);
     let json = format!("{{\n   \"long\" : \"{}\"\n}}", "x".repeat(20_000));
@@ -141,7 +140,7 @@ fn the_whole_answer_of_a_question_that_waited_goes_out_in_one_write() {
 }
 
 #[test]
-fn so_many_questions_of_a_connection_wait_side_by_side_and_their_answers_keep_the_order() {
+fn up_to_max_waiting_queries_of_a_connection_run_concurrently_and_are_answered_in_order() {
     assert_eq!(ClientSettings::default().max_waiting, 16);
     for most in [16, 1, 3] {
         let (places, asked) = slow_places();
@@ -159,9 +158,9 @@ fn so_many_questions_of_a_connection_wait_side_by_side_and_their_answers_keep_th
         while expected.len() > 0 {
             let more = most.min(expected.len());
             waiting.extend((0..more).map(|_| asked.next()));
-            // The answer to another client comes after all that was taken.
+            // The server has taken all it may before it answers another client.
             herd.client("Riley").ask("?");
-            assert!(asked.is_empty(), "more than {most} wait side by side");
+            assert!(asked.is_empty(), "more than {most} run concurrently");
             for (question, tell) in waiting.drain(..).rev() {
                 tell.send(answer_to(&question)).unwrap();
             }
@@ -173,7 +172,7 @@ fn so_many_questions_of_a_connection_wait_side_by_side_and_their_answers_keep_th
 }
 
 #[test]
-fn behind_a_question_that_waits_a_server_takes_no_more_than_64_kib_of_answers() {
+fn at_most_64_kib_of_answers_wait_for_a_query_in_progress() {
     let (places, asked) = slow_places();
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
@@ -189,7 +188,7 @@ fn behind_a_question_that_waits_a_server_takes_no_more_than_64_kib_of_answers() 
     });
     let (question, tell) = asked.next();
     let store = herd.gateway("Riley").replica().store();
-    eventually("the server takes what it may", || {
+    eventually("the server takes lines up to its limit", || {
         (store.clients() > taken).then_some(())
     });
     herd.client("Riley").ask("?");
@@ -226,7 +225,7 @@ fn a_client_that_half_closes_still_gets_all_answers() {
 }
 
 #[test]
-fn places_that_never_answer_are_waited_for_up_to_their_time_limit() {
+fn a_query_without_an_answer_ends_at_its_time_limit_with_an_error() {
     let places = Places::new(|_| std::future::pending(), millis(100));
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
@@ -245,10 +244,10 @@ fn places_that_never_answer_are_waited_for_up_to_their_time_limit() {
     assert!(asked.elapsed() >= millis(200));
 }
 
-// Idle and deaf clients.
+// Clients that send nothing or read nothing.
 
 #[test]
-fn a_client_that_sends_nothing_for_the_idle_limit_is_disconnected_without_a_word() {
+fn a_client_that_is_silent_is_disconnected_after_the_idle_limit_without_an_answer() {
     let idle = millis(300);
     let herd = riley(move |limits| limits.idle = idle);
     let connected = Instant::now();
@@ -264,15 +263,15 @@ fn a_client_that_sends_nothing_for_the_idle_limit_is_disconnected_without_a_word
 }
 
 #[test]
-fn whatever_a_client_sends_keeps_its_connection_open() {
+fn any_byte_from_a_client_restarts_its_idle_limit() {
     let idle = millis(400);
     let herd = riley(move |limits| limits.idle = idle);
-    let line = eventually("the test itself is not idle", || dawdle(&herd, idle));
+    let line = eventually("the test sends in time", || dawdle(&herd, idle));
     assert!(line.starts_with("? xxxxxxxxxx"), "{line}");
 }
 
-/// Sends one line piece by piece, over more than two idle limits, and gives the
-/// answer. `None` where this machine was too slow for that.
+/// Sends one line byte by byte, over more than two idle limits, and returns the answer. Returns
+/// `None` if this machine was too slow to stay within the limit.
 fn dawdle(herd: &Herd, idle: Duration) -> Option<String> {
     let mut client = herd.client("Riley");
     let start = Instant::now();
@@ -290,7 +289,7 @@ fn dawdle(herd: &Herd, idle: Duration) -> Option<String> {
 }
 
 #[test]
-fn to_wait_for_an_answer_is_not_to_be_idle() {
+fn a_client_that_waits_for_places_is_not_idle() {
     let idle = millis(200);
     let takes = idle * 5 / 2;
     let places = Places::new(
@@ -310,13 +309,13 @@ fn to_wait_for_an_answer_is_not_to_be_idle() {
         .send(iamat("kiwi", "+1+1") + "WHATSAT kiwi 7 1\n")
         .text();
     assert_eq!(client.places(), (at, json_of(7.0)));
-    // Only from then on is it silent.
+    // Its silence begins with the answer.
     assert_eq!(client.rest(), b"");
     assert!(asked.elapsed() >= takes + idle);
 }
 
 #[test]
-fn a_client_that_never_reads_is_disconnected_and_nobody_else_feels_it() {
+fn a_client_that_never_reads_is_disconnected_after_the_write_limit_and_others_are_served() {
     let herd = riley(|limits| limits.write = millis(200));
     let deaf = herd.client("Riley");
     let mut sender = deaf.sender();
@@ -330,9 +329,7 @@ fn a_client_that_never_reads_is_disconnected_and_nobody_else_feels_it() {
     });
     let mut other = herd.client("Riley");
     while !sending.is_finished() {
-        let asked = Instant::now();
         assert_eq!(other.ask("x"), "? x");
-        assert!(asked.elapsed() < Duration::from_secs(2));
     }
     let end = sending.join().unwrap();
     let cut = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
@@ -340,7 +337,7 @@ fn a_client_that_never_reads_is_disconnected_and_nobody_else_feels_it() {
 }
 
 #[test]
-fn a_client_that_sends_20_000_lines_in_one_go_and_reads_late_gets_all_answers() {
+fn a_client_that_sends_20_000_lines_before_it_reads_gets_all_answers() {
     const LINES: usize = 20_000;
     let herd = riley(|_| {});
     let (mut sent, mut expected) = (String::new(), String::new());
@@ -368,7 +365,7 @@ fn a_client_that_sends_20_000_lines_in_one_go_and_reads_late_gets_all_answers() 
 }
 
 #[test]
-fn many_questions_in_one_segment_are_all_answered() {
+fn a_hundred_whatsats_in_one_segment_are_all_answered() {
     let mut table = "name,lat,lon,vicinity\n".to_owned();
     for place in 0..20 {
         table += &format!("Place {place},0.{place:02},0,{}\n", "x".repeat(900));
@@ -387,17 +384,17 @@ fn many_questions_in_one_segment_are_all_answered() {
 
 // The number of connections, and the length of lines.
 
-/// What a client gets that says `x` and half-closes.
+/// Returns everything that a client receives that sends `x` and half-closes.
 fn visit(herd: &Herd) -> Vec<u8> {
     let mut visitor = herd.client("Riley");
-    // Both fail where the server has closed already.
+    // Both fail if the server has closed already.
     let _ = visitor.sender().write_all(b"x\n");
     let _ = visitor.sender().shutdown(Shutdown::Write);
     visitor.rest_until_cut()
 }
 
 #[test]
-fn a_connection_past_the_limit_is_closed_without_a_word_until_another_one_leaves() {
+fn a_connection_over_max_connections_is_closed_without_an_answer_until_another_closes() {
     let herd = riley(|limits| limits.max_connections = 2);
     let mut staying = herd.client("Riley");
     let mut leaving = herd.client("Riley");
@@ -409,14 +406,14 @@ fn a_connection_past_the_limit_is_closed_without_a_word_until_another_one_leaves
     }
     assert_eq!(staying.ask("a"), "? a");
     drop(leaving);
-    eventually("its place is free", || {
+    eventually("another connection is admitted", || {
         let said = visit(&herd);
         assert!(said == b"" || said == b"? x\n", "{said:?}");
         (said == b"? x\n").then_some(())
     });
-    // A place is freed as often as it is taken.
+    // Each closed connection makes room for one.
     for _ in 0..5 {
-        eventually("the place is free again", || {
+        eventually("a connection is admitted again", || {
             (visit(&herd) == b"? x\n").then_some(())
         });
     }
@@ -424,7 +421,7 @@ fn a_connection_past_the_limit_is_closed_without_a_word_until_another_one_leaves
 }
 
 #[test]
-fn lines_may_be_as_long_as_the_config_says() {
+fn the_config_sets_the_maximum_length_of_a_line() {
     for limit in [512, 10_000] {
         let herd = riley(move |limits| limits.max_line = limit);
         let mut client = herd.client("Riley");
@@ -444,7 +441,7 @@ fn lines_may_be_as_long_as_the_config_says() {
 // A server that shuts down.
 
 #[test]
-fn a_server_that_shuts_down_answers_what_it_read_and_questions_that_wait_with_an_error() {
+fn a_server_that_shuts_down_answers_what_it_read_and_queries_in_progress_with_an_error() {
     let (places, asked) = slow_places();
     let mut herd = Herd::new(ALONE)
         .with_places(places)
@@ -457,10 +454,10 @@ fn a_server_that_shuts_down_answers_what_it_read_and_questions_that_wait_with_an
     let (_first, (second, tell)) = (asked.next(), asked.next());
     tell.send(answer_to(&second)).unwrap();
 
-    // What comes too late to be read takes back nothing of what was said.
+    // Bytes that arrive too late to be read do not discard answers that were sent.
     let (address, mut sender) = (herd.clients_address("Riley"), client.sender());
     let late = thread::spawn(move || {
-        eventually("nobody is let in any more", || {
+        eventually("no further connection is accepted", || {
             TcpStream::connect(address).is_err().then_some(())
         });
         sender.write_all(b" and never read\nwhat?\n").unwrap();
@@ -487,7 +484,7 @@ fn a_server_that_shuts_down_answers_what_it_read_and_questions_that_wait_with_an
 }
 
 #[test]
-fn a_client_that_never_reads_does_not_keep_a_server_that_shuts_down_from_passing_on_the_rest() {
+fn a_server_that_shuts_down_pushes_its_reports_even_if_a_client_never_reads() {
     let drain = millis(1000);
     let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")]))
         .adjust(move |plan| plan.peers.drain = drain)
@@ -500,13 +497,15 @@ fn a_client_that_never_reads_does_not_keep_a_server_that_shuts_down_from_passing
     assert_eq!(told.replace("Abe", "Riley"), at_line("kiwi", "+1+1"));
     let asked = Instant::now();
     assert_eq!(herd.drain("Abe"), 0);
-    assert!(asked.elapsed() < drain * 3, "{:?}", asked.elapsed());
+    // Without a limit it would wait for the client forever.
+    assert!(asked.elapsed() < LIMIT, "{:?}", asked.elapsed());
     herd.await_everywhere("kiwi", "+1+1");
 }
 
 #[test]
-fn a_client_that_never_stops_sending_does_not_hold_up_a_server_that_shuts_down() {
-    let drain = Duration::from_secs(10);
+fn a_client_that_never_stops_sending_does_not_delay_a_server_that_shuts_down() {
+    // Twice the limit of a wait: a server that waits for the client exceeds it.
+    let drain = LIMIT * 2;
     let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")]))
         .adjust(move |plan| plan.peers.drain = drain);
     herd = herd.launched_at(NOW);
@@ -524,13 +523,13 @@ fn a_client_that_never_stops_sending_does_not_hold_up_a_server_that_shuts_down()
     });
     let reading = thread::spawn(move || client.rest_until_cut());
     let clients = |server| herd.gateway(server).replica().store().clients();
-    eventually("it sends and sends", || {
+    eventually("it sends many reports", || {
         (clients("Abe") > 2000).then_some(())
     });
     let asked = Instant::now();
     assert_eq!(herd.drain("Abe"), 0);
-    assert!(asked.elapsed() < drain / 2, "{:?}", asked.elapsed());
-    // All that it was told is known elsewhere.
+    assert!(asked.elapsed() < LIMIT, "{:?}", asked.elapsed());
+    // Each report that was answered is held elsewhere.
     let said = reading.join().unwrap();
     sending.join().unwrap();
     let told = said

@@ -1,5 +1,4 @@
-//! What clients see, byte for byte: the lines that they may send, and what
-//! each of them is answered with.
+//! The line protocol byte for byte: the lines that clients may send, and the answer to each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -11,21 +10,21 @@ use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
 use proxyherd::model::timestamp::UnixNanos;
 
-/// What Riley's clock shows, in nanoseconds, where a test does not move it.
+/// The time of Riley's clock, in nanoseconds, unless a test sets it.
 const NOW: i64 = 1_621_464_828_223_371_889;
 
 const KIWI: &str = "IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503";
 const AT_KIWI: &str =
     "AT Riley +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503";
 
-/// The limit on lines where a config does not say otherwise.
+/// The default of `max_line`.
 const MAX_LINE: usize = 4096;
 
 fn riley() -> Herd {
     Herd::alone_at(NOW)
 }
 
-/// Riley and its clock, to be set.
+/// Starts Riley with a clock that the test sets.
 fn riley_with_clock() -> (Herd, Arc<AtomicI64>) {
     let hand = Arc::new(AtomicI64::new(NOW));
     let read = hand.clone();
@@ -35,14 +34,14 @@ fn riley_with_clock() -> (Herd, Arc<AtomicI64>) {
     (herd, hand)
 }
 
-/// All that a client gets that sends these bytes at once and half-closes.
+/// Returns everything that a client receives that sends these bytes at once and half-closes.
 fn answers(herd: &Herd, sent: impl AsRef<[u8]>) -> Vec<u8> {
     let mut client = herd.client("Riley");
     client.send(sent);
     client.finish()
 }
 
-/// Bytes as a failed test should show them. Different bytes look different.
+/// Escapes bytes for the message of a failed test.
 fn shown(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().escape_ascii().to_string()
 }
@@ -58,8 +57,8 @@ fn assert_answers(herd: &Herd, sent: impl AsRef<[u8]>, expected: impl AsRef<[u8]
     );
 }
 
-/// Sends a line and asserts that it is a valid command: answered with an AT
-/// line that holds the three fields as they were sent.
+/// Sends an IAMAT and asserts that it is valid: the answer is an AT line with the three fields as
+/// they were sent.
 #[track_caller]
 fn assert_valid_iamat(client: &mut Client, client_id: &str, position: &str, time: &str) {
     let answer = client.ask(&format!("IAMAT {client_id} {position} {time}"));
@@ -75,7 +74,7 @@ fn assert_invalid(client: &mut Client, line: &str) {
     assert_eq!(client.ask(line), format!("? {line}"));
 }
 
-/// The AT line of the newest report of a client.
+/// Returns the AT line of the newest report of a client.
 fn newest(client: &mut Client, client_id: &str) -> String {
     client.send(format!("WHATSAT {client_id} 0 0\n")).places().0
 }
@@ -83,17 +82,17 @@ fn newest(client: &mut Client, client_id: &str) -> String {
 // Lines.
 
 #[test]
-fn nothing_is_said_that_was_not_asked_for() {
+fn a_client_that_sends_nothing_receives_nothing() {
     assert_answers(&riley(), "", "");
 }
 
 #[test]
-fn the_protocol_s_own_example_is_answered_to_the_byte() {
+fn the_example_of_the_protocol_is_answered_to_the_byte() {
     assert_answers(&riley(), format!("{KIWI}\n"), format!("{AT_KIWI}\n"));
 }
 
 #[test]
-fn many_lines_in_one_segment_are_answered_in_their_order() {
+fn lines_in_one_segment_are_answered_in_their_order() {
     let herd = riley();
     let sent = format!("first\n{KIWI}\nsecond\nWHATSAT kiwi.cs.ucla.edu 10 0\nthird\n{KIWI}\n");
     let none = "{\n   \"html_attributions\" : [],\n   \"results\" : [],\n   \"status\" : \"ZERO_RESULTS\"\n}\n\n";
@@ -102,7 +101,7 @@ fn many_lines_in_one_segment_are_answered_in_their_order() {
 }
 
 #[test]
-fn a_line_may_come_byte_by_byte() {
+fn a_line_may_arrive_byte_by_byte() {
     let herd = riley();
     let mut client = herd.client("Riley");
     for byte in format!("{KIWI}\r\nwhat?\n\n").bytes() {
@@ -114,7 +113,7 @@ fn a_line_may_come_byte_by_byte() {
 }
 
 #[test]
-fn a_line_is_answered_before_the_next_one_is_whole() {
+fn a_line_is_answered_before_the_next_one_is_complete() {
     let herd = riley();
     let mut client = herd.client("Riley");
     client.send(format!("{KIWI}\nIAMAT ki"));
@@ -128,7 +127,7 @@ fn a_line_is_answered_before_the_next_one_is_whole() {
 }
 
 #[test]
-fn one_cr_before_lf_belongs_to_the_line_end_and_any_other_to_the_line() {
+fn one_cr_before_lf_is_part_of_the_line_end_and_any_other_of_the_line() {
     let herd = riley();
     for (sent, expected) in [
         (&b"x\n"[..], &b"? x\n"[..]),
@@ -147,7 +146,7 @@ fn one_cr_before_lf_belongs_to_the_line_end_and_any_other_to_the_line() {
 }
 
 #[test]
-fn a_cr_and_its_lf_may_come_in_two_segments() {
+fn a_cr_and_its_lf_may_arrive_in_two_segments() {
     let herd = riley();
     let mut client = herd.client("Riley");
     for (line, answer) in [
@@ -157,7 +156,7 @@ fn a_cr_and_its_lf_may_come_in_two_segments() {
     ] {
         for _ in 0..10 {
             client.send(format!("{line}\r"));
-            // Another client's answer tells that the server has looked meanwhile.
+            // Once another client is answered, the server has seen the CR.
             assert_eq!(herd.client("Riley").ask("y"), "? y");
             client.send("\n");
             assert_eq!(client.text(), answer);
@@ -171,7 +170,7 @@ fn an_empty_line_is_an_invalid_command() {
 }
 
 #[test]
-fn a_last_line_without_lf_is_answered_and_then_the_server_closes() {
+fn a_last_line_without_lf_is_answered_before_the_server_closes() {
     let herd = riley();
     assert_answers(&herd, KIWI, format!("{AT_KIWI}\n"));
     for (sent, expected) in [
@@ -180,7 +179,7 @@ fn a_last_line_without_lf_is_answered_and_then_the_server_closes() {
         (b"a\n", b"? a\n"),
         (b"a\r\n", b"? a\n"),
         (b"a\n ", b"? a\n?  \n"),
-        // Without an LF there is no line end for the CR to belong to.
+        // Without an LF there is no line end, so the CR is part of the line.
         (b"a\r", b"? a\r\n"),
         (b"\r", b"? \r\n"),
     ] {
@@ -196,7 +195,7 @@ fn a_last_line_without_lf_is_answered_and_then_the_server_closes() {
 }
 
 #[test]
-fn a_line_may_be_4096_bytes_long_and_its_end_does_not_count() {
+fn a_line_may_be_4096_bytes_long_without_its_end() {
     let herd = riley();
     let (at, past) = (vec![b'x'; MAX_LINE], vec![b'x'; MAX_LINE + 1]);
     let cut = [b"? ", &at[..], b"\n"].concat();
@@ -221,7 +220,7 @@ fn a_line_may_be_4096_bytes_long_and_its_end_does_not_count() {
 }
 
 #[test]
-fn a_command_past_the_limit_is_invalid_and_one_at_it_is_not() {
+fn a_command_of_the_maximum_length_is_valid_and_a_longer_one_is_invalid() {
     let herd = riley();
     let padded = |length: usize| format!("{KIWI:<length$}");
     assert_answers(
@@ -235,7 +234,7 @@ fn a_command_past_the_limit_is_invalid_and_one_at_it_is_not() {
 }
 
 #[test]
-fn a_line_that_does_not_end_is_answered_once_and_the_rest_of_it_dropped() {
+fn a_line_without_end_is_answered_once_at_the_limit_and_its_rest_is_dropped() {
     let herd = riley();
     let mut client = herd.client("Riley");
     let long = [b'x'; 5000];
@@ -253,7 +252,7 @@ fn a_line_that_does_not_end_is_answered_once_and_the_rest_of_it_dropped() {
 }
 
 #[test]
-fn an_invalid_command_comes_back_as_an_exact_copy() {
+fn an_invalid_command_is_echoed_byte_for_byte() {
     let herd = riley();
     for line in [
         &b"what?"[..],
@@ -292,7 +291,7 @@ fn an_invalid_command_comes_back_as_an_exact_copy() {
 // Fields.
 
 #[test]
-fn these_bytes_are_white_space_and_no_others() {
+fn white_space_is_space_tab_vertical_tab_form_feed_and_cr() {
     let herd = riley();
     let mut client = herd.client("Riley");
     for byte in (0..=255).filter(|&byte| byte != b'\n') {
@@ -309,7 +308,7 @@ fn these_bytes_are_white_space_and_no_others() {
 }
 
 #[test]
-fn white_space_around_a_line_and_between_fields_may_be_any_and_as_much_as_one_likes() {
+fn any_white_space_may_surround_and_separate_fields() {
     let herd = riley();
     let fields: Vec<_> = KIWI.split(' ').collect();
     for between in ["  ", "\t", " \t\x0b\x0c\r ", "\r"] {
@@ -321,7 +320,7 @@ fn white_space_around_a_line_and_between_fields_may_be_any_and_as_much_as_one_li
 }
 
 #[test]
-fn an_at_line_has_the_three_fields_exactly_as_they_were_sent() {
+fn an_at_line_repeats_the_three_fields_as_they_were_sent() {
     let herd = riley();
     let mut client = herd.client("Riley");
     for (client_id, position, time) in [
@@ -382,7 +381,7 @@ fn the_bounds_of_a_position_are_exact() {
     ] {
         assert_valid_iamat(&mut client, "kiwi", good, "1");
     }
-    // Up to 32 bytes for each of the two, and no more.
+    // Each coordinate has at most 32 bytes.
     for (latitude, longitude) in [
         (format!("-{:0>31}", 90), format!("+{:0>31}", 180)),
         (
@@ -535,7 +534,7 @@ fn the_bounds_of_a_radius_are_exact() {
 }
 
 #[test]
-fn the_bounds_of_the_wanted_items_are_exact() {
+fn the_bounds_of_the_number_of_places_are_exact() {
     let herd = riley();
     let mut client = herd.client("Riley");
     client.ask(KIWI);
@@ -566,7 +565,7 @@ fn the_bounds_of_the_wanted_items_are_exact() {
 // Skew.
 
 #[test]
-fn the_skew_is_exact_to_the_nanosecond_always_signed_and_has_nine_decimals() {
+fn the_skew_is_exact_to_the_nanosecond_with_a_sign_and_nine_decimals() {
     let (herd, clock) = riley_with_clock();
     let mut client = herd.client("Riley");
     for (now, time, skew) in [
@@ -580,7 +579,7 @@ fn the_skew_is_exact_to_the_nanosecond_always_signed_and_has_nine_decimals() {
         (NOW, "0", "+1621464828.223371889"),
         // A float of seconds would be off by a hundred nanoseconds.
         (1_621_464_828_000_000_001, "1621464828", "+0.000000001"),
-        // Digits past the ninth do not count.
+        // Digits after the ninth are ignored.
         (NOW, "1621464828.223371889999999999", "+0.000000000"),
         (NOW, "1621551228.223371889", "-86400.000000000"),
         (0, "0", "+0.000000000"),
@@ -594,7 +593,7 @@ fn the_skew_is_exact_to_the_nanosecond_always_signed_and_has_nine_decimals() {
 }
 
 #[test]
-fn any_skew_is_the_server_s_clock_less_the_client_s_time() {
+fn the_skew_is_the_server_s_clock_minus_the_client_s_time() {
     let (herd, clock) = riley_with_clock();
     let strategy = (86_400_000_000_000..i64::MAX, -86_400_000_000_000..i64::MAX);
     proptest!(ProptestConfig::with_cases(100), |((now, skew) in strategy)| {
@@ -610,10 +609,10 @@ fn any_skew_is_the_server_s_clock_less_the_client_s_time() {
     });
 }
 
-// Which report is the newest.
+// The newest report.
 
 #[test]
-fn an_older_report_is_answered_with_its_own_at_line_and_changes_nothing() {
+fn a_stale_report_is_answered_with_its_own_at_line_and_changes_nothing() {
     let herd = riley();
     let mut client = herd.client("Riley");
     let newer = client.ask("IAMAT kiwi +1+1 1621464828");
@@ -626,12 +625,12 @@ fn an_older_report_is_answered_with_its_own_at_line_and_changes_nothing() {
     assert_eq!(
         herd.gateway("Riley").replica().store().last(),
         changes,
-        "there is nothing to pass on"
+        "the feed is unchanged"
     );
 }
 
 #[test]
-fn of_two_reports_the_same_one_is_the_newest_in_whatever_order_they_come() {
+fn the_newer_of_two_reports_is_the_same_in_either_order() {
     let herd = riley();
     let mut client = herd.client("Riley");
     let cases = [
@@ -639,7 +638,7 @@ fn of_two_reports_the_same_one_is_the_newest_in_whatever_order_they_come() {
         (("+0+0", "5.000000001"), ("-9-9/", "5")),
         (("+0+0", "10"), ("-9-9/", "9.999999999999999999")),
         (("+0+0", "10"), ("+0+0", "0000000000009")),
-        // The greater position text, whatever the digits past the ninth say.
+        // The greater position text; digits after the ninth are ignored.
         (("-1-1", "5"), ("+1+1", "5.0")),
         (("-0+0", "5"), ("+0+0", "5")),
         (("+1+1/", "5"), ("+1+1", "5")),
@@ -668,7 +667,7 @@ fn of_two_reports_the_same_one_is_the_newest_in_whatever_order_they_come() {
 }
 
 #[test]
-fn a_line_sent_again_later_changes_nothing() {
+fn a_report_sent_again_later_changes_nothing() {
     let (herd, clock) = riley_with_clock();
     let mut client = herd.client("Riley");
     let skew_of =
@@ -685,7 +684,7 @@ fn a_line_sent_again_later_changes_nothing() {
         assert!(client.ask(line).contains(answered));
         assert_eq!(skew_of(&mut client), kept);
     }
-    // The position counts before the skew, and the skew before the time's text.
+    // The position is compared before the skew, and the skew before the text of the time.
     clock.store(NOW + 100, Relaxed);
     client.ask("IAMAT kiwi -1+1 1621464828.223371889");
     assert_eq!(skew_of(&mut client), "+0.000000100");
@@ -699,7 +698,7 @@ fn of_equal_times_the_greater_origin_wins_on_both_servers() {
     let herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")])).launched_at(NOW);
     for (id, order) in [("kiwi", ["Abe", "Zoe"]), ("plum", ["Zoe", "Abe"])] {
         for server in order {
-            // The greater text, and yet of the smaller name.
+            // The server of the smaller name receives the greater position text.
             let position = if server == "Abe" { "-9-9" } else { "+1+1" };
             let answer = herd.client(server).ask(&format!("IAMAT {id} {position} 5"));
             assert!(answer.starts_with(&format!("AT {server} ")), "{answer}");
@@ -712,10 +711,10 @@ fn of_equal_times_the_greater_origin_wins_on_both_servers() {
     }
 }
 
-// What is judged by the server that the client speaks to.
+// Checks by the server that the client is connected to.
 
 #[test]
-fn a_time_may_be_a_day_in_the_future_and_not_a_nanosecond_more() {
+fn a_time_may_be_at_most_a_day_in_the_future_to_the_nanosecond() {
     let herd = riley();
     let mut client = herd.client("Riley");
     assert_valid_iamat(&mut client, "kiwi", "+1+1", "1621551228.223371889");
@@ -733,7 +732,7 @@ fn a_time_may_be_a_day_in_the_future_and_not_a_nanosecond_more() {
 }
 
 #[test]
-fn max_future_is_what_the_config_says() {
+fn the_config_sets_max_future() {
     for (max_future, good, bad) in [
         (0, "1621464828.223371889", "1621464828.223371890"),
         (1, "1621464829.223371889", "1621464829.223371890"),
@@ -748,7 +747,7 @@ fn max_future_is_what_the_config_says() {
 }
 
 #[test]
-fn a_full_server_takes_reports_of_those_it_knows_and_of_no_others() {
+fn a_full_server_accepts_reports_of_known_clients_and_of_no_others() {
     let herd = Herd::new(ALONE)
         .adjust(|plan| plan.gateway.max_clients = 2)
         .launched_at(NOW);
@@ -763,7 +762,7 @@ fn a_full_server_takes_reports_of_those_it_knows_and_of_no_others() {
 }
 
 #[test]
-fn what_a_neighbour_passes_on_is_taken_by_a_full_server_with_a_slow_clock() {
+fn a_full_server_with_a_slow_clock_accepts_a_neighbour_s_reports() {
     let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")])).adjust(|plan| {
         if plan.name.as_str() == "Zoe" {
             plan.gateway.max_clients = 1;
@@ -815,7 +814,7 @@ const NOTHING: &str = r#"{
 }"#;
 
 #[test]
-fn an_answer_to_whatsat_is_an_at_line_json_in_google_s_look_and_two_newlines() {
+fn a_whatsat_is_answered_by_an_at_line_json_in_google_s_format_and_two_newlines() {
     let herd = Herd::new(ALONE)
         .with_places(places_from("two.csv", TWO_PLACES).unwrap())
         .launched_at(NOW);
@@ -832,7 +831,7 @@ fn an_answer_to_whatsat_is_an_at_line_json_in_google_s_look_and_two_newlines() {
             format!("{AT_KIWI}\n{AT_KIWI}\n{json}\n\n? end\n"),
         );
     }
-    // Nothing is near the point opposite.
+    // Nothing is near the antipode.
     assert_answers(
         &herd,
         "IAMAT far -34.068930+061.554873 1\nWHATSAT far 50 20\n",
@@ -844,7 +843,7 @@ fn an_answer_to_whatsat_is_an_at_line_json_in_google_s_look_and_two_newlines() {
 }
 
 #[test]
-fn to_ask_about_an_unknown_client_is_invalid() {
+fn a_whatsat_for_an_unknown_client_is_invalid() {
     let herd = riley();
     let mut client = herd.client("Riley");
     client.ask(KIWI);
@@ -858,7 +857,7 @@ fn to_ask_about_an_unknown_client_is_invalid() {
 }
 
 #[test]
-fn whatsat_tells_the_newest_report_whichever_server_got_it() {
+fn a_whatsat_returns_the_newest_report_whichever_server_received_it() {
     let herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")])).launched_at(NOW);
     let mut zoe = herd.client("Zoe");
     for (server, position, time) in [
@@ -876,7 +875,7 @@ fn whatsat_tells_the_newest_report_whichever_server_got_it() {
 }
 
 #[test]
-fn a_client_that_reads_once_gets_the_whole_answer() {
+fn one_read_returns_a_whole_answer() {
     let mut table = "name,lat,lon,vicinity\n".to_owned();
     for place in 0..20 {
         table += &format!("Place {place},0.{place:02},0,{}\n", "x".repeat(500));
@@ -893,10 +892,9 @@ fn a_client_that_reads_once_gets_the_whole_answer() {
     }
 }
 
-// Whatever may come.
+// Arbitrary input.
 
-/// What is answered to bytes of which no line is a command, worked out in
-/// another way than the program's.
+/// Returns the answer to bytes of which no line is a command, by other code than the program's.
 fn echoes(sent: &[u8]) -> Vec<u8> {
     let mut lines: Vec<_> = sent.split(|&byte| byte == b'\n').collect();
     let last = lines.pop().unwrap();
@@ -913,7 +911,7 @@ fn echoes(sent: &[u8]) -> Vec<u8> {
     expected
 }
 
-/// Sends bytes in pieces, cut at these places.
+/// Sends bytes in segments that are cut at these positions.
 fn send_cut(client: &mut Client, sent: &[u8], mut cuts: Vec<prop::sample::Index>) {
     let mut cuts: Vec<_> = cuts
         .drain(..)
@@ -927,7 +925,7 @@ fn send_cut(client: &mut Client, sent: &[u8], mut cuts: Vec<prop::sample::Index>
     }
 }
 
-/// Bytes with many line ends among them, and now and then a very long line.
+/// Generates bytes with many line ends, and at times a very long line.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => prop::collection::vec(any::<u8>(), 0..40),
@@ -939,7 +937,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
 }
 
-/// Lines that are commands, or nearly.
+/// Generates lines that are commands, or nearly.
 fn commands() -> impl Strategy<Value = Vec<u8>> {
     let position = prop::sample::select(vec!["+1+1", "-1+1/", "+90-180", "+91+0", "+0.5"]);
     let line = prop_oneof![
@@ -960,7 +958,7 @@ fn commands() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn binary_noise_is_echoed_line_by_line_however_it_is_cut() {
+fn binary_noise_is_echoed_line_by_line_in_any_segments() {
     let herd = riley();
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..10);
     proptest!(ProptestConfig::with_cases(150), |(sent in noise(), cuts in cuts)| {
@@ -971,12 +969,11 @@ fn binary_noise_is_echoed_line_by_line_however_it_is_cut() {
 }
 
 #[test]
-fn however_commands_are_cut_into_segments_their_answers_are_the_same() {
+fn the_answers_to_commands_do_not_depend_on_segments() {
     let herd = riley();
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..20);
     proptest!(ProptestConfig::with_cases(150), |(sent in commands(), cuts in cuts)| {
-        // Sent once, the lines have changed all that they can: their clock
-        // stands still, so to send them again changes nothing.
+        // The clock is stopped, so lines that were sent once change nothing when sent again.
         answers(&herd, &sent);
         let at_once = answers(&herd, &sent);
         let mut client = herd.client("Riley");

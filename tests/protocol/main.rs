@@ -1,5 +1,4 @@
-//! The line protocol: what clients send, what they are answered, and what they
-//! may take of a server.
+//! The line protocol: commands and answers, limits and access.
 
 // A test may panic.
 #![allow(clippy::unwrap_used)]

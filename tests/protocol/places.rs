@@ -1,5 +1,4 @@
-//! What is near, asked in lines of text: the compiled-in places and an
-//! operator's own.
+//! Places near a client, by WHATSAT: the compiled-in places and an operator's own.
 
 use crate::common::{ALONE, Client, Herd, haversine, places_from};
 use proptest::prelude::*;
@@ -9,7 +8,7 @@ use serde_json::Value;
 const NOW: i64 = 1_621_464_828_000_000_000;
 const UCLA: &str = "+34.068930-118.445127";
 
-/// Riley alone, which knows the compiled-in places. They take a second to load.
+/// Starts Riley alone with the compiled-in places, which take a second to load.
 fn riley() -> Herd {
     riley_knowing(Places::start(&PlacesSettings::default()).unwrap())
 }
@@ -18,15 +17,15 @@ fn riley_knowing(places: Places) -> Herd {
     Herd::new(ALONE).with_places(places).launched_at(NOW)
 }
 
-/// Riley alone, which knows these places: name, latitude and longitude.
+/// Starts Riley alone with these places: name, latitude and longitude.
 fn riley_with_table(rows: &[&str]) -> Herd {
     let table = format!("name,lat,lon\n{}\n", rows.join("\n"));
     riley_knowing(places_from("own.csv", &table).unwrap())
 }
 
-/// The JSON of what is near a position, asked by a client that is there.
+/// Returns the JSON of the places near a position, from a WHATSAT for a client that is there.
 fn near(client: &mut Client, position: &str, km: &str, most: usize) -> String {
-    // A client of its own for each position, so that none is older.
+    // Each position has a client ID of its own, so that no report is stale.
     client.send(format!("IAMAT at{position} {position} 1\n"));
     let at_line = client.text();
     client.send(format!("WHATSAT at{position} {km} {most}\n"));
@@ -55,7 +54,7 @@ fn names(json: &str) -> Vec<String> {
 // The compiled-in places.
 
 #[test]
-fn these_are_near_ucla() {
+fn eight_compiled_in_places_are_within_10_km_of_ucla() {
     let herd = riley();
     let mut client = herd.client("Riley");
     let json = near(&mut client, UCLA, "10", 20);
@@ -87,7 +86,7 @@ fn these_are_near_ucla() {
 }
 
 #[test]
-fn nothing_is_near_point_nemo_or_a_pole() {
+fn no_compiled_in_place_is_near_point_nemo_or_a_pole() {
     let herd = riley();
     let mut client = herd.client("Riley");
     for position in ["-48.8767-123.3933", "+90+0", "+90.0-180/", "-90+123.4"] {
@@ -96,7 +95,7 @@ fn nothing_is_near_point_nemo_or_a_pole() {
 }
 
 #[test]
-fn both_names_of_the_180th_meridian_have_the_same_places_near() {
+fn both_longitudes_of_the_180th_meridian_have_the_same_places() {
     let herd = riley();
     let mut client = herd.client("Riley");
     // Egvekinot lies 39 km beyond it, in western longitude.
@@ -106,7 +105,7 @@ fn both_names_of_the_180th_meridian_have_the_same_places_near() {
     }
 }
 
-/// How far the results are from where they were asked for, in kilometres.
+/// Returns the distances of the results from a position, in kilometres.
 fn distances(json: &str, from: (f64, f64)) -> Vec<f64> {
     let away = |result: &Value| {
         let location = &result["geometry"]["location"];
@@ -117,7 +116,7 @@ fn distances(json: &str, from: (f64, f64)) -> Vec<f64> {
 }
 
 #[test]
-fn wherever_one_asks_no_more_than_wanted_comes_nearest_first_and_none_too_far() {
+fn results_are_sorted_by_distance_and_within_radius_and_number() {
     let herd = riley();
     let city = prop::sample::select(vec![
         (34.0, -118.4),
@@ -142,7 +141,7 @@ fn wherever_one_asks_no_more_than_wanted_comes_nearest_first_and_none_too_far() 
         prop_assert!(away.len() <= most);
         prop_assert!(away.is_sorted_by(|a, b| *a <= b + 1e-6), "{:?}", away);
         prop_assert!(away.iter().all(|away| *away <= km + 1e-6), "{:?}", away);
-        // Where one more is wanted, it comes behind them.
+        // A larger number appends to the same results.
         let more = ask(most + 1);
         prop_assert_eq!(names(&json), &names(&more)[..away.len()]);
         prop_assert!(away.len() == most || more == json);
@@ -152,14 +151,14 @@ fn wherever_one_asks_no_more_than_wanted_comes_nearest_first_and_none_too_far() 
 // An operator's own places.
 
 #[test]
-fn an_operator_s_file_stands_in_for_the_compiled_in_places() {
+fn an_operator_s_file_replaces_the_compiled_in_places() {
     let herd = riley_with_table(&["Royce Hall,34.07289,-118.44219"]);
     let mut client = herd.client("Riley");
     assert_eq!(names(&near(&mut client, UCLA, "50", 20)), ["Royce Hall"]);
 }
 
 #[test]
-fn a_table_and_geojson_of_the_same_places_give_the_same_answer() {
+fn csv_and_geojson_of_the_same_places_give_the_same_answer() {
     let table = "Name,Latitude,LNG,id,types,address\r\n\
         \"Café \"\"Zoë\"\", <1>\",34.0689,-118.4451,c/1,cafe;food,\"1 Main St,\nLA\"\r\n\
         Bar,34.07,-118.445,,,\r\n";
@@ -187,7 +186,7 @@ fn a_table_and_geojson_of_the_same_places_give_the_same_answer() {
 }
 
 #[test]
-fn a_fault_in_an_operator_s_file_is_told_with_its_place_instead_of_starting() {
+fn an_error_in_an_operator_s_file_is_reported_with_its_position_at_the_start() {
     for (name, content, told) in [
         (
             "own.csv",
@@ -208,7 +207,7 @@ fn a_fault_in_an_operator_s_file_is_told_with_its_place_instead_of_starting() {
 }
 
 #[test]
-fn at_a_pole_every_longitude_is_the_same_place() {
+fn at_a_pole_all_longitudes_are_the_same_position() {
     // A tenth of a degree, across the pole, is 11.12 km.
     let rows = [
         "Pole,90,0",
@@ -239,7 +238,7 @@ fn at_a_pole_every_longitude_is_the_same_place() {
 }
 
 #[test]
-fn the_180th_meridian_is_no_border() {
+fn distances_cross_the_180th_meridian() {
     let herd = riley_with_table(&[
         "East,0,179.95",
         "West,0,-179.95",
@@ -265,7 +264,7 @@ fn the_180th_meridian_is_no_border() {
 }
 
 #[test]
-fn places_as_far_as_one_another_come_by_name() {
+fn places_at_the_same_distance_are_sorted_by_name() {
     let herd = riley_with_table(&["Zoo,1,1", "Attic,1,1", "Mill,1,1", "Nearer,1.001,1.001"]);
     let mut client = herd.client("Riley");
     let expected = ["Nearer", "Attic", "Mill", "Zoo"];

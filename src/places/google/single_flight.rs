@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
+
+use crate::lock::lock;
 
 use super::super::{PlacesQuery, PlacesResponse};
 
@@ -72,7 +74,7 @@ impl SingleFlight {
     // No operation under the lock leaves it in an inconsistent state, so the value is valid after a
     // panic. The lock is held for a lookup or a change of the map, and never across an await.
     fn lock(&self) -> MutexGuard<'_, CallTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Nearby Search (legacy): what is asked, and what is passed on.
+//! Nearby Search (legacy): requests, and responses that are forwarded.
 
 use super::provider::Provider;
 use super::{KEY_IN_URLS, T, answer_from, answer_of, herd_asking, old, places_at, status_of};
@@ -65,7 +65,7 @@ fn a_response_is_forwarded_with_its_digits_and_order_in_google_s_formatting() {
 }
 
 #[test]
-fn the_question_is_asked_with_the_client_s_own_digits() {
+fn the_request_has_the_client_s_own_digits() {
     let provider = Provider::answering(200, SENT);
     let herd = herd_asking(places_at(&provider.url(), old()));
     let asked = |position: &str, question: &str| {
@@ -109,7 +109,7 @@ fn the_question_is_asked_with_the_client_s_own_digits() {
 }
 
 #[test]
-fn where_none_are_wanted_nobody_is_asked() {
+fn a_whatsat_for_no_places_makes_no_call() {
     let provider = Provider::answering(200, SENT);
     let herd = herd_asking(places_at(&provider.url(), old()));
     assert_eq!(status_of(&answer_of(&herd, "10 0")), "ZERO_RESULTS");
@@ -117,7 +117,7 @@ fn where_none_are_wanted_nobody_is_asked() {
 }
 
 #[test]
-fn google_s_own_errors_are_passed_on() {
+fn google_s_errors_are_forwarded() {
     for status in [
         "OVER_QUERY_LIMIT",
         "REQUEST_DENIED",
@@ -142,7 +142,7 @@ fn google_s_own_errors_are_passed_on() {
 }
 
 #[test]
-fn where_nothing_is_found_results_are_empty() {
+fn a_response_without_places_has_empty_results() {
     let body = r#"{"html_attributions":[],"results":[],"status":"ZERO_RESULTS"}"#;
     let expected = r#"{
    "html_attributions" : [],

@@ -1,6 +1,5 @@
-//! Google as the places provider, played by an HTTP server of the tests' own:
-//! both APIs, every way in which a call can go wrong, and what is promised of
-//! calls that run side by side and of the key.
+//! Google as the places provider, simulated by an HTTP server of the tests: both APIs, failed
+//! calls, concurrent calls, and the secrecy of the key.
 
 mod failures;
 mod legacy;
@@ -17,17 +16,16 @@ use provider::Provider;
 use proxyherd::places::google::{BaseUrl, FieldMask, GoogleApi, GoogleSettings};
 use proxyherd::places::{Places, PlacesSettings};
 
-/// The key of all tests. Nothing else is written like it, and a URL has to
-/// escape its end.
+/// The API key of all tests. It occurs nowhere else, and its end must be escaped in a URL.
 const KEY: &str = "AIzaSyTheKeyOfAllTests+/";
 
-/// The same in a URL.
+/// The key as it appears in a URL.
 const KEY_IN_URLS: &str = "AIzaSyTheKeyOfAllTests%2B%2F";
 
-/// A time of the clients' clocks.
+/// The time of the reports.
 const T: &str = "1621464827";
 
-/// Where the client kiwi is.
+/// The position of the client kiwi.
 const UCLA: &str = "+34.068930-118.445127";
 
 fn old() -> GoogleApi {
@@ -38,7 +36,7 @@ fn new() -> GoogleApi {
     GoogleApi::New(FieldMask::default())
 }
 
-/// Places that ask `base_url`, and take as long as tests may take.
+/// Returns a provider at `base_url`, with the time limit of tests.
 fn places_at(base_url: &str, api: GoogleApi) -> Places {
     places_within(LIMIT, base_url, api)
 }
@@ -56,7 +54,7 @@ fn places_within(timeout: Duration, base_url: &str, api: GoogleApi) -> Places {
     .unwrap()
 }
 
-/// Riley alone, which knows where kiwi is and asks these places.
+/// Starts Riley alone with this provider and a report of kiwi.
 fn herd_asking(places: Places) -> Herd {
     let mut herd = Herd::new(ALONE).with_places(places);
     herd.launch("Riley");
@@ -64,34 +62,33 @@ fn herd_asking(places: Places) -> Herd {
     herd
 }
 
-/// What a herd answers to a client that asks what is near kiwi, `question`
-/// being the radius and the number.
+/// Returns the JSON of a WHATSAT for kiwi; `question` is the radius and the number.
 fn answer_of(herd: &Herd, question: &str) -> String {
     let mut client = herd.client("Riley");
     client.send(format!("WHATSAT kiwi {question}\n"));
     json_of(&mut client)
 }
 
-/// The JSON of the next answer.
+/// Returns the JSON of the next answer.
 fn json_of(client: &mut Client) -> String {
     let (at_line, json) = client.places();
     assert!(at_line.contains(" kiwi "), "{at_line}");
     json
 }
 
-/// The answer to one question, where the provider says the same to everyone.
+/// Returns the answer to one WHATSAT from a provider whose answers are all the same.
 fn answer_from(provider: &Provider, api: GoogleApi) -> String {
     answer_of(&herd_asking(places_at(&provider.url(), api)), "10 5")
 }
 
-/// The status in an answer.
+/// Returns the status in an answer.
 fn status_of(json: &str) -> &str {
-    let (_, behind) = json.split_once("\"status\" : \"").expect(json);
-    behind.split_once('"').unwrap().0
+    let (_, rest) = json.split_once("\"status\" : \"").expect(json);
+    rest.split_once('"').unwrap().0
 }
 
-/// The message in an answer that has one.
+/// Returns the error message in an answer.
 fn message_of(json: &str) -> &str {
-    let (_, behind) = json.split_once("\"error_message\" : \"").expect(json);
-    behind.split_once("\",\n").unwrap().0
+    let (_, rest) = json.split_once("\"error_message\" : \"").expect(json);
+    rest.split_once("\",\n").unwrap().0
 }

@@ -1,4 +1,4 @@
-//! The Places API (new): what is asked, and what becomes of its answers.
+//! The Places API (new): requests, and the translation of responses.
 
 use proxyherd::places::google::{FieldMask, GoogleApi};
 
@@ -123,13 +123,13 @@ const TRANSLATED: &str = r##"{
 }"##;
 
 #[test]
-fn an_answer_is_translated() {
+fn a_response_is_translated_to_the_legacy_format() {
     let provider = Provider::answering(200, SENT);
     assert_eq!(answer_from(&provider, new()), TRANSLATED);
 }
 
 #[test]
-fn no_more_places_than_wanted_are_asked_for_or_given() {
+fn the_number_of_places_limits_request_and_answer() {
     let provider = Provider::answering(200, SENT);
     let herd = herd_asking(places_at(&provider.url(), new()));
     for most in [1, 2, 3, 20] {
@@ -147,7 +147,7 @@ fn no_more_places_than_wanted_are_asked_for_or_given() {
 }
 
 #[test]
-fn the_question_is_asked_with_the_client_s_own_digits() {
+fn the_request_has_the_client_s_own_digits() {
     let provider = Provider::answering(200, "{}");
     let herd = herd_asking(places_at(&provider.url(), new()));
     let mut client = herd.client("Riley");
@@ -182,7 +182,7 @@ fn the_question_is_asked_with_the_client_s_own_digits() {
 }
 
 #[test]
-fn the_mask_names_the_fields_that_are_used_and_a_setting_trims_it() {
+fn the_field_mask_has_the_fields_that_are_used_and_a_setting_reduces_it() {
     let mask = |fields: FieldMask| {
         let provider = Provider::answering(200, "{}");
         answer_from(&provider, GoogleApi::New(fields));
@@ -207,7 +207,7 @@ fn the_mask_names_the_fields_that_are_used_and_a_setting_trims_it() {
 }
 
 #[test]
-fn where_nothing_is_found_results_are_empty() {
+fn a_response_without_places_has_empty_results() {
     let expected = r#"{
    "html_attributions" : [],
    "results" : [],
@@ -220,7 +220,7 @@ fn where_nothing_is_found_results_are_empty() {
 }
 
 #[test]
-fn errors_get_the_older_names() {
+fn errors_have_the_names_of_the_legacy_api() {
     for (code, status, legacy) in [
         (400, "INVALID_ARGUMENT", "INVALID_REQUEST"),
         (401, "UNAUTHENTICATED", "REQUEST_DENIED"),

@@ -1,5 +1,5 @@
-//! An HTTP server that plays a places provider: it keeps every call, and treats
-//! each as the test says.
+//! An HTTP server that simulates a places provider: it records every call, and treats each as the
+//! test specifies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,19 +8,19 @@ use std::thread;
 
 use crate::common::{LIMIT, eventually};
 
-/// What becomes of a call.
+/// The treatment of a call.
 pub(crate) enum Treatment {
-    /// An answer with this status and body; the connection stays open.
+    /// A response with this status and body; the connection stays open.
     Answer(u16, Vec<u8>),
-    /// These bytes, whatever they are, and the end of the connection.
+    /// These bytes and the end of the connection.
     Bytes(Vec<u8>),
-    /// These bytes, and nothing more for as long as the caller waits.
+    /// These bytes, and then nothing while the caller waits.
     Begin(Vec<u8>),
-    /// The head of an answer and a body without end, in chunks.
+    /// The head of a response and an endless body, in chunks.
     Endless,
 }
 
-/// A call as it came.
+/// A call as it was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     /// The first line, as in `GET /x HTTP/1.1`.
@@ -43,20 +43,20 @@ struct State {
     gate: Gate,
 }
 
-/// How much there is to do.
+/// The traffic of a provider.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
-    /// Connections that there have been.
+    /// Number of connections so far.
     pub(crate) connections: usize,
-    /// Calls that came and are not yet treated.
+    /// Number of calls that are not treated yet.
     pub(crate) under_way: usize,
-    /// The most that were at a time.
+    /// Maximum of `under_way` so far.
     pub(crate) most: usize,
-    /// Bytes that were sent of bodies without end.
+    /// Number of bytes of endless bodies that were sent.
     pub(crate) sent: usize,
 }
 
-/// Holds calls back while it is shut.
+/// A gate that holds calls while it is shut.
 #[derive(Default)]
 struct Gate {
     is_shut: Mutex<bool>,
@@ -64,8 +64,7 @@ struct Gate {
 }
 
 impl Provider {
-    /// A provider that treats the first call, which is number 0, and all others
-    /// as `treat` says.
+    /// Starts a provider that treats calls as `treat` specifies. The first call has number 0.
     pub(crate) fn start(treat: impl Fn(usize, &Call) -> Treatment + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -81,7 +80,7 @@ impl Provider {
         Self { port, state }
     }
 
-    /// A provider that gives the same answer to everyone.
+    /// Starts a provider whose responses are all the same.
     pub(crate) fn answering(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         Self::start(move |_, _| Treatment::Answer(status, body.clone()))
@@ -99,7 +98,7 @@ impl Provider {
         *self.state.traffic.lock().unwrap()
     }
 
-    /// From now on calls come in, and are not treated before the gate opens.
+    /// Holds all further calls until the gate opens.
     pub(crate) fn shut(&self) -> &Self {
         *self.state.gate.is_shut.lock().unwrap() = true;
         self
@@ -110,7 +109,7 @@ impl Provider {
         self.state.gate.opened.notify_all();
     }
 
-    /// Waits until so many calls are held back.
+    /// Waits until so many calls are under way.
     #[track_caller]
     pub(crate) fn await_under_way(&self, calls: usize) {
         eventually(&format!("{calls} calls are under way"), || {
@@ -127,7 +126,7 @@ fn serve(stream: TcpStream, state: &State, treat: &(impl Fn(usize, &Call) -> Tre
         let number = state.arrived(&call);
         state.gate.pass();
         let treatment = treat(number, &call);
-        // Counted before the answer is out: whoever has it may call again.
+        // Before the response is sent, since its receiver may call again.
         state.traffic.lock().unwrap().under_way -= 1;
         if !do_treat(reader.get_mut(), treatment, state) {
             return;
@@ -135,7 +134,7 @@ fn serve(stream: TcpStream, state: &State, treat: &(impl Fn(usize, &Call) -> Tre
     }
 }
 
-/// Gives whether the connection stays open.
+/// Returns true if the connection stays open.
 fn do_treat(stream: &mut TcpStream, treatment: Treatment, state: &State) -> bool {
     match treatment {
         Treatment::Answer(status, body) => {
@@ -144,7 +143,7 @@ fn do_treat(stream: &mut TcpStream, treatment: Treatment, state: &State) -> bool
             stream.write_all(&answer).is_ok()
         }
         Treatment::Bytes(bytes) => {
-            // Fails only where nobody reads any more.
+            // Fails only if the caller has closed.
             let _ = stream.write_all(&bytes);
             false
         }
@@ -168,7 +167,7 @@ fn do_treat(stream: &mut TcpStream, treatment: Treatment, state: &State) -> bool
     }
 }
 
-/// The head of an answer.
+/// Returns the head of a response.
 pub(crate) fn head(status: u16, header: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} So\r\ncontent-type: application/json\r\n{header}\r\n\r\n").into()
 }
@@ -205,7 +204,7 @@ fn read_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
 }
 
 impl Call {
-    /// The value of a header, whose name is in lower case.
+    /// Returns the value of a header; `name` is in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let named = |header: &&String| header.to_lowercase().starts_with(&format!("{name}:"));
         let header = self.headers.iter().find(named)?;
@@ -232,6 +231,6 @@ impl Gate {
             .opened
             .wait_timeout_while(shut, LIMIT, |is_shut| *is_shut)
             .unwrap();
-        assert!(!opened.1.timed_out(), "nobody opened the gate");
+        assert!(!opened.1.timed_out(), "the gate was not opened");
     }
 }

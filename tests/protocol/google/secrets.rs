@@ -1,4 +1,4 @@
-//! What must not be written anywhere: the key, and what Google's places are.
+//! Secrecy of the API key and of Google's places: neither is written anywhere.
 
 use std::env::VarError;
 use std::fs;
@@ -11,7 +11,7 @@ use super::provider::{Provider, Treatment};
 use super::{KEY, KEY_IN_URLS, T, UCLA, json_of, new, old, places_at, status_of};
 use crate::common::{ALONE, Process, Site, Stranger, free_ports, http_get, loopback};
 
-/// A name that is nowhere but in the provider's answers.
+/// A name that occurs only in the provider's responses.
 const PLACE: &str = "Zum-goldenen-Hirschen";
 
 /// Returns the config of a provider, and of the level of the log.
@@ -23,8 +23,7 @@ fn settings(name: &str, url: &str, level: &str) -> String {
     )
 }
 
-/// What a call gets: each of these in turn, and the key repeated wherever words
-/// may be.
+/// Returns the treatment of a call. The responses repeat the key wherever text may be.
 fn treat(number: usize) -> Treatment {
     let body = |body: &str| {
         let body = body.replace("KEY", KEY).replace("URL", KEY_IN_URLS);
@@ -57,7 +56,7 @@ fn treat(number: usize) -> Treatment {
 }
 
 #[test]
-fn the_key_is_seen_nowhere_at_any_level_and_neither_are_places() {
+fn neither_the_key_nor_places_are_written_at_any_log_level() {
     for (name, level) in [
         ("google", "trace"),
         ("google-new", "trace"),
@@ -115,13 +114,13 @@ fn the_key_is_seen_nowhere_at_any_level_and_neither_are_places() {
         written.push(said);
         written.extend(asked);
         for text in &written {
-            // No part of it either.
+            // This finds parts of the key too.
             assert!(!text.contains("TheKeyOfAllTests"), "{text}");
         }
     }
 }
 
-/// What operators are told.
+/// Returns the status that operators receive.
 fn status(site: &Site) -> String {
     let caller = Stranger::dial(loopback(site.server("Riley").peers));
     let mut client = OperatorClient::new(caller.channel.clone());
@@ -131,7 +130,7 @@ fn status(site: &Site) -> String {
     status
 }
 
-/// Returns the metrics page.
+/// Returns the metrics.
 fn metrics(web: u16) -> String {
     let page = http_get(loopback(web), "/metrics").body;
     assert!(page.contains("proxyherd_places_queries_total"), "{page}");
@@ -139,7 +138,7 @@ fn metrics(web: u16) -> String {
 }
 
 #[test]
-fn every_call_carries_the_key() {
+fn every_call_contains_the_key() {
     for (api, old) in [(old(), true), (new(), false)] {
         let provider = Provider::answering(404, "");
         super::answer_from(&provider, api);
@@ -150,7 +149,7 @@ fn every_call_carries_the_key() {
 }
 
 #[test]
-fn places_and_settings_print_no_key() {
+fn debug_output_of_places_and_settings_has_no_key() {
     for api in [old(), new()] {
         let places = places_at("http://127.0.0.1:1", api.clone());
         let printed = format!("{places:?} {places:#?}");
@@ -181,7 +180,7 @@ fn a_missing_key_is_an_error_at_start_that_names_the_variable() {
                     Ok(value) => command.env("HERD_KEY", value),
                     Err(_) => command.env_remove("HERD_KEY"),
                 };
-                // Only the one that is named counts.
+                // Only the variable that the config names is read.
                 let ended = Process::run(command.env("GOOGLE_PLACES_API_KEY", KEY));
                 assert_eq!(ended.status.code(), Some(1), "{ended:?}");
                 let told = "error: the environment variable HERD_KEY, which is to hold the key";

@@ -1,4 +1,4 @@
-//! Calls that run side by side.
+//! Concurrent calls.
 
 use std::pin::pin;
 use std::thread;
@@ -23,13 +23,13 @@ fn question(radius_km: &str) -> PlacesQuery {
     PlacesQuery::new(position, Decimal::parse(radius_km.as_bytes()).unwrap(), 5)
 }
 
-/// Begins to wait for an answer that is not there yet.
+/// Polls an answer that is not ready.
 async fn begin(answer: &mut (impl Future<Output = PlacesResponse> + Unpin)) {
     assert!(timeout(Duration::ZERO, answer).await.is_err());
 }
 
 #[test]
-fn forty_equal_questions_at_once_are_one_call() {
+fn forty_equal_queries_share_one_call() {
     for (api, found) in [(old(), FOUND), (new(), r#"{"places":[{"id":"here"}]}"#)] {
         let provider = Provider::answering(200, found);
         provider.shut();
@@ -39,12 +39,11 @@ fn forty_equal_questions_at_once_are_one_call() {
             client.send(format!("WHATSAT kiwi 10 5\nIAMAT client-{n} +1+1 {T}\n"));
         }
         for n in 0..40 {
-            eventually("the question before this report is taken", || {
+            eventually("the query before this report is taken", || {
                 herd.position("Riley", &format!("client-{n}"))
             });
         }
-        // The server does one thing at a time, so when this is answered all of
-        // them wait.
+        // The server has one thread, so all of them wait once this is answered.
         herd.client("Riley").ask("hello");
         provider.open();
         let first = json_of(&mut clients[0]);
@@ -57,7 +56,7 @@ fn forty_equal_questions_at_once_are_one_call() {
 }
 
 #[test]
-fn the_same_question_in_other_digits_of_the_radius_is_the_same() {
+fn queries_whose_radius_has_other_digits_are_equal() {
     let provider = Provider::answering(200, FOUND);
     provider.shut();
     let herd = herd_asking(places_at(&provider.url(), old()));
@@ -72,7 +71,7 @@ fn the_same_question_in_other_digits_of_the_radius_is_the_same() {
 }
 
 #[tokio::test]
-async fn one_who_leaves_does_not_take_the_call_along() {
+async fn a_shared_call_continues_when_one_caller_leaves() {
     let provider = Provider::answering(200, FOUND);
     provider.shut();
     let places = places_at(&provider.url(), old());
@@ -92,7 +91,7 @@ async fn one_who_leaves_does_not_take_the_call_along() {
 }
 
 #[test]
-fn nothing_is_kept_after_it_is_answered() {
+fn answers_are_not_cached() {
     for (status, body) in [(200, FOUND), (429, ""), (404, "")] {
         let provider = Provider::answering(status, body);
         let herd = herd_asking(places_at(&provider.url(), old()));
@@ -106,9 +105,9 @@ fn nothing_is_kept_after_it_is_answered() {
 }
 
 #[test]
-fn a_hundred_different_questions_stay_within_the_limit_and_are_all_answered() {
+fn a_hundred_different_queries_are_answered_within_the_limit_of_concurrent_calls() {
     let provider = Provider::start(|_, _| {
-        // What the network takes, so that calls overlap.
+        // Like a network, so that calls overlap.
         thread::sleep(Duration::from_millis(5));
         Treatment::Answer(200, FOUND.into())
     });
@@ -122,7 +121,7 @@ fn a_hundred_different_questions_stay_within_the_limit_and_are_all_answered() {
         client.send(format!("IAMAT client-{n} +1+1 {T}\n"));
     }
     for n in 0..10 {
-        eventually("the questions before this report are taken", || {
+        eventually("the queries before this report are taken", || {
             herd.position("Riley", &format!("client-{n}"))
         });
     }
@@ -139,14 +138,14 @@ fn a_hundred_different_questions_stay_within_the_limit_and_are_all_answered() {
     let connections = provider.traffic().connections;
     assert!(
         connections <= MAX_CALLS + 2,
-        "{connections}: they are kept alive"
+        "{connections}: connections are reused"
     );
 }
 
 #[test]
-fn who_waits_for_a_place_in_vain_is_answered_in_time_too() {
+fn a_query_that_waits_for_the_limit_of_calls_ends_at_the_time_limit_too() {
     const CLIENTS: usize = 6;
-    // As many of a connection as wait side by side.
+    // The default of `max_waiting`.
     const EACH: usize = 16;
     let provider = Provider::start(|_, _| Treatment::Begin(Vec::new()));
     let limit = Duration::from_millis(500);
@@ -166,13 +165,11 @@ fn who_waits_for_a_place_in_vain_is_answered_in_time_too() {
             );
         }
     }
-    // A call that is given up makes room for who still has a moment.
-    let calls = provider.calls().len();
-    assert!(calls < CLIENTS * EACH, "{calls}: some waited in vain");
+    assert!(provider.traffic().most <= MAX_CALLS);
 }
 
 #[test]
-fn connections_are_kept_alive() {
+fn connections_to_the_provider_are_reused() {
     for (api, body) in [(old(), FOUND), (new(), "{}")] {
         let provider = Provider::answering(200, body);
         let herd = herd_asking(places_at(&provider.url(), api));

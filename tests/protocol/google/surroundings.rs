@@ -1,4 +1,4 @@
-//! What a process finds around it: proxies, and roots of trust.
+//! The environment of a process: proxies and trusted CAs.
 
 use std::process::Command;
 
@@ -8,8 +8,7 @@ use crate::common::{ALONE, Process, Site};
 
 const FOUND: &str = r#"{"html_attributions":[],"results":[{"name":"here"}],"status":"OK"}"#;
 
-/// What a server says of kiwi that runs in an environment of the test's making,
-/// and all that it printed.
+/// Returns the answer of a server that runs in this environment, and everything that it printed.
 fn answer_in(base_url: &str, environment: impl Fn(&mut Command)) -> (String, String) {
     let settings =
         format!("[places]\nprovider = \"google\"\n[places.google]\nbase_url = \"{base_url}\"\n");
@@ -34,7 +33,7 @@ fn answer_in(base_url: &str, environment: impl Fn(&mut Command)) -> (String, Str
 }
 
 #[test]
-fn proxies_of_the_environment_are_honoured() {
+fn proxies_of_the_environment_are_used() {
     let proxy = Provider::answering(200, FOUND);
     let (answer, _) = answer_in("http://places.invalid", |command| {
         command.env("http_proxy", proxy.url());
@@ -57,7 +56,7 @@ fn proxies_of_the_environment_are_honoured() {
 }
 
 #[test]
-fn this_machine_is_asked_without_a_proxy() {
+fn a_provider_on_this_machine_is_called_without_a_proxy() {
     let provider = Provider::answering(200, FOUND);
     let proxy = Provider::answering(404, "");
     let (answer, _) = answer_in(&provider.url(), |command| {
@@ -68,7 +67,7 @@ fn this_machine_is_asked_without_a_proxy() {
 }
 
 #[test]
-fn without_roots_of_trust_calls_by_http_work_and_those_by_https_say_why_not() {
+fn without_trusted_cas_http_works_and_https_is_reported() {
     let provider = Provider::answering(200, FOUND);
     let without_roots = |command: &mut Command| {
         command.env("SSL_CERT_FILE", "/nonexistent");

@@ -166,6 +166,9 @@ fn expired_and_soon_expiring_certificates_and_readable_keys_are_logged() {
         let mut herd = herd((&[name], &[]), &pki);
         let log = ServerLog::launch(&mut herd, name);
         log.await_line(&[level, words], || {});
-        log.await_line(&["WARN", "private key may be read", "644"], || {});
+        log.await_line(
+            &["WARN", "may read or change this private key", "644"],
+            || {},
+        );
     }
 }
