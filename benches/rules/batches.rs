@@ -12,7 +12,6 @@ use proxyherd::peers::{Caller, Inbound, Link, PeerRequest, PeerResponse, PeerSet
 use proxyherd::proto::{GreetRequest, PushFrame};
 use proxyherd::replication::NeighbourId;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
 use tonic::Status;
 
 use crate::samples::{CLIENTS, full_server, server};
@@ -103,7 +102,8 @@ fn link(riley: &Arc<Gateway>, caller: Caller) -> impl Future<Output = ()> {
         &settings,
         &Log::off(),
     );
-    link.run(watch::channel(true).1)
+    riley.shutdown().finish().cancel();
+    link.run()
 }
 
 async fn ask(jaquez: &Inbound, call: PeerRequest) -> Result<PeerResponse, Status> {

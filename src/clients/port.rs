@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Level, info};
 
 use crate::gateway::Gateway;
@@ -63,20 +64,15 @@ impl ClientPort {
         self.settings.send_replace(Arc::new(settings));
     }
 
-    /// Serves clients without TLS until `drain` becomes true. Returns when each client has the
+    /// Serves clients without TLS until the server drains. Returns when each client has the
     /// answers to everything that was read from it.
-    pub async fn serve(self, acceptor: Acceptor, drain: watch::Receiver<bool>) {
+    pub async fn serve(self, acceptor: Acceptor) {
         let connections = self.accept_loop(acceptor);
-        self.serve_all(connections, drain).await;
+        self.serve_all(connections).await;
     }
 
     /// Serves clients with TLS, as [`serve`](Self::serve) does without.
-    pub async fn serve_tls(
-        self,
-        acceptor: Acceptor,
-        credentials: Arc<Credentials>,
-        drain: watch::Receiver<bool>,
-    ) {
+    pub async fn serve_tls(self, acceptor: Acceptor, credentials: Arc<Credentials>) {
         let (settings, counters) = (self.settings.clone(), self.gateway().counters());
         let rejected = counters.client_connections_rejected.tls.clone();
         let gate = move || TlsGate {
@@ -91,7 +87,7 @@ impl ClientPort {
             port: "client",
             log_level: Level::INFO,
         });
-        self.serve_all(connections, drain).await;
+        self.serve_all(connections).await;
     }
 
     fn accept_loop(&self, acceptor: Acceptor) -> AcceptLoop<AddressPermit> {
@@ -99,33 +95,23 @@ impl ClientPort {
         AcceptLoop::new(acceptor, move |peer| guard.admit(peer))
     }
 
-    async fn serve_all(
-        self,
-        mut connections: AcceptLoop<AddressPermit>,
-        drain: watch::Receiver<bool>,
-    ) {
-        let (alive, mut all_ended) = mpsc::channel::<()>(1);
-        let mut draining = drain.clone();
+    async fn serve_all(self, mut connections: AcceptLoop<AddressPermit>) {
+        let sessions = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = draining.wait_for(|&drain| drain) => break,
+                () = self.gateway().shutdown().drain().cancelled() => break,
                 accepted = connections.next() => accepted,
             };
-            self.begin_session(accepted, drain.clone(), alive.clone());
+            self.begin_session(accepted, &sessions);
         }
-        drop((connections, alive));
-        // Nothing is ever sent: this resolves when the last session has ended.
-        all_ended.recv().await;
+        drop(connections);
+        sessions.close();
+        sessions.wait().await;
     }
 
-    /// Runs a session in a task of its own, which holds `alive`.
-    fn begin_session(
-        &self,
-        accepted: AcceptedStream<AddressPermit>,
-        drain: watch::Receiver<bool>,
-        alive: mpsc::Sender<()>,
-    ) {
+    /// Runs a session in a task of its own, one of `sessions`.
+    fn begin_session(&self, accepted: AcceptedStream<AddressPermit>, sessions: &TaskTracker) {
         let AcceptedStream {
             stream,
             peer,
@@ -151,12 +137,12 @@ impl ClientPort {
             self.guard.addresses.rate_limiter(peer.ip()),
         );
         let run = async move {
-            let end = session.run(drain).await;
+            let end = session.run().await;
             info!("client {peer} disconnected: {end}");
             // The session has closed the connection: its place is free from now on.
-            drop((address_permit, permit, connected, alive));
+            drop((address_permit, permit, connected));
         };
-        tokio::spawn(run.in_current_span());
+        sessions.spawn(run.in_current_span());
     }
 
     fn gateway(&self) -> &Arc<Gateway> {

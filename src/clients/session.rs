@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
@@ -123,11 +122,11 @@ impl Session {
         }
     }
 
-    /// Answers lines until the client closes its side or exceeds a limit, or `drain` becomes true.
+    /// Answers lines until the client closes its side or exceeds a limit, or the server drains.
     /// Closes the connection.
-    pub(super) async fn run(mut self, mut drain: watch::Receiver<bool>) -> SessionEnd {
-        let drain = drain.wait_for(|&drain| drain);
-        let mut drain = pin!(async { drop(drain.await) });
+    pub(super) async fn run(mut self) -> SessionEnd {
+        let drain = self.handler.gateway.shutdown().drain().clone();
+        let mut drain = pin!(drain.cancelled());
         let mut idle = pin!(sleep_until(self.quiet_since + self.settings.idle));
         let mut is_open = true;
         loop {
@@ -449,8 +448,7 @@ mod tests {
         let gateway = session.handler.gateway.clone();
         let neighbour = gateway.register(&Name::parse("Jaquez").unwrap()).unwrap();
         gateway.link(neighbour);
-        let (_drain, draining) = watch::channel(false);
-        tokio::spawn(session.run(draining));
+        tokio::spawn(session.run());
         let mut client = BufReader::new(client);
         let mut time = 0;
         let mut report = || {
@@ -510,10 +508,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_always_has_more_to_send_does_not_delay_the_drain() {
-        let (drain, draining) = watch::channel(false);
-        let running = tokio::spawn(session(join(repeat(b'\n'), sink())).run(draining));
+        let session = session(join(repeat(b'\n'), sink()));
+        let gateway = session.handler.gateway.clone();
+        let running = tokio::spawn(session.run());
         tokio::task::yield_now().await;
-        drain.send_replace(true);
+        gateway.shutdown().drain().cancel();
         let end = timeout(Duration::from_secs(30), running).await;
         assert!(matches!(end, Ok(Ok(SessionEnd::Drained))), "{end:?}");
     }

@@ -1,7 +1,7 @@
 //! The state of a server's links, shared by all tasks of the server.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -25,8 +25,6 @@ const OVERLOADED_TIME: Duration = Duration::from_millis(100);
 pub struct LinkTable {
     /// By the IDs of the neighbours.
     entries: boxcar::Vec<LinkEntry>,
-    is_closing: AtomicBool,
-    closed: Notify,
     /// Number of subscribers, which `changes` notifies.
     subscribers: AtomicUsize,
     changes: Notify,
@@ -104,27 +102,6 @@ impl LinkTable {
             changes: state.changes,
             ..LinkState::new(now)
         };
-    }
-
-    /// Marks the server as shutting down. It then rejects pushes of neighbours, and does not report
-    /// links that go down.
-    pub fn close(&self) {
-        self.is_closing.store(true, Relaxed);
-        self.closed.notify_waiters();
-    }
-
-    /// Returns `true` while the server shuts down.
-    pub fn is_closing(&self) -> bool {
-        self.is_closing.load(Relaxed)
-    }
-
-    /// Resolves when the server shuts down.
-    pub async fn closed(&self) {
-        // Created before the check, so that a notification in between counts.
-        let closed = self.closed.notified();
-        if !self.is_closing() {
-            closed.await;
-        }
     }
 
     /// Returns the state of a link.

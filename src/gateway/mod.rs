@@ -12,6 +12,7 @@
 //! | `status` | the state of the server as one message |
 //! | `reloads` | the outcome of reading the config |
 //! | `purge` | purging of reports |
+//! | `shutdown` | the phases of a shutdown |
 
 mod clock;
 mod counters;
@@ -19,6 +20,7 @@ mod link_table;
 mod purge;
 mod reloads;
 mod settings;
+mod shutdown;
 mod status;
 
 pub use clock::Clock;
@@ -32,6 +34,7 @@ pub use link_table::{LinkState, LinkTable};
 pub use purge::purge_expired_forever;
 pub use reloads::{ReloadOutcome, ReloadStatus};
 pub use settings::GatewaySettings;
+pub use shutdown::Shutdown;
 pub use status::StatusSource;
 
 use std::sync::Arc;
@@ -65,6 +68,7 @@ pub struct Gateway {
     counters: ServerCounters,
     reloads: ReloadStatus,
     store_full_log: LogThrottle,
+    shutdown: Shutdown,
 }
 
 /// The error for a report whose time is too far in the server's future.
@@ -113,6 +117,7 @@ impl Gateway {
             links,
             counters: ServerCounters::default(),
             store_full_log: LogThrottle::new(STORE_FULL_LOG_INTERVAL),
+            shutdown: Shutdown::new(),
         }
     }
 
@@ -144,6 +149,11 @@ impl Gateway {
     /// Returns the server's counters.
     pub fn counters(&self) -> &ServerCounters {
         &self.counters
+    }
+
+    /// Returns the phases of the server's shutdown.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
     }
 
     /// Returns the outcome of the last reload of the config.

@@ -72,7 +72,7 @@ impl StatusSource {
             started_at: Some(timestamp(self.started_at.0)),
             uptime: Some(duration(self.started.elapsed())),
             now: Some(timestamp(gateway.clock().now().0)),
-            draining: gateway.links().is_closing(),
+            draining: gateway.shutdown().has_begun(),
             config: Some(config_status(gateway.reloads().last())),
             log_lines_dropped: self.log.dropped(),
             expire_after: replica.expire_after().map(duration),

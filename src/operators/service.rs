@@ -207,7 +207,7 @@ impl Operators {
     }
 
     fn watch(&self, request: WatchRequest) -> Result<ReceiverStream<WatchResult>, Status> {
-        if self.gateway.links().is_closing() {
+        if self.gateway.shutdown().has_begun() {
             return Err(shutting_down());
         }
         let filter = WatchFilter::read(request.filter)?;

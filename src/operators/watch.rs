@@ -113,7 +113,7 @@ impl Watch {
         let gateway = self.gateway.clone();
         tokio::select! {
             () = self.send_all(&responses) => {}
-            () = gateway.links().closed() => {
+            () = gateway.shutdown().drain().cancelled() => {
                 let _ = responses.send(Err(shutting_down())).await;
             }
         }

@@ -105,7 +105,7 @@ impl Inbound {
     }
 
     fn check_draining(&self) -> Result<(), Status> {
-        if self.gateway.links().is_closing() {
+        if self.gateway.shutdown().has_begun() {
             return Err(shutting_down());
         }
         Ok(())

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::format_duration;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
@@ -122,11 +121,12 @@ impl Link {
         }
     }
 
-    /// Keeps the neighbour up to date until `finish` becomes true, and then until it has
+    /// Keeps the neighbour up to date until the server finishes, and then until it has
     /// all changes or the link is down.
-    pub async fn run(mut self, mut finish: watch::Receiver<bool>) {
+    pub async fn run(mut self) {
         let mut backoff = Backoff::new(self.settings.backoff_cap);
-        while let Err(reason) = self.greet_and_push(&mut finish).await {
+        let finish = self.gateway.shutdown().finish().clone();
+        while let Err(reason) = self.greet_and_push().await {
             self.note_down(&reason);
             // A greeting alone is no progress: a neighbour that then rejects every
             // push is retried more slowly too.
@@ -136,7 +136,7 @@ impl Link {
             tokio::select! {
                 () = sleep(backoff.next_delay()) => {}
                 () = self.new_incarnation() => {}
-                () = finished(&mut finish) => return,
+                () = finish.cancelled() => return,
             }
         }
     }
@@ -146,11 +146,11 @@ impl Link {
     /// # Errors
     ///
     /// The reason why the link is down.
-    async fn greet_and_push(&mut self, finish: &mut watch::Receiver<bool>) -> Result<(), String> {
+    async fn greet_and_push(&mut self) -> Result<(), String> {
         let mut rejections = 0;
         loop {
             self.greet().await.map_err(|error| error.to_string())?;
-            match self.push_changes(finish, &mut rejections).await {
+            match self.push_changes(&mut rejections).await {
                 PushEnd::Finished => return Ok(()),
                 PushEnd::Restarted => {}
                 PushEnd::Rejected(status) if rejections < MAX_CONSECUTIVE_REJECTIONS => {
@@ -232,11 +232,7 @@ impl Link {
 
     /// Pushes until something ends it. Counts `rejections` in a row: a successful push
     /// resets the number to 0.
-    async fn push_changes(
-        &mut self,
-        finish: &mut watch::Receiver<bool>,
-        rejections: &mut u32,
-    ) -> PushEnd {
+    async fn push_changes(&mut self, rejections: &mut u32) -> PushEnd {
         // The first push leaves at once, if only as a heartbeat: it shows that the link
         // is up.
         let mut heartbeat = Instant::now();
@@ -250,7 +246,7 @@ impl Link {
                 }
                 self.lag.caught_up();
                 self.note_lag();
-                match self.wait(finish, heartbeat).await {
+                match self.wait(heartbeat).await {
                     Wakeup::Changes => continue,
                     Wakeup::Restart => return PushEnd::Restarted,
                     Wakeup::Finish => return PushEnd::Finished,
@@ -269,7 +265,7 @@ impl Link {
             }
             *rejections = 0;
             heartbeat = Instant::now() + self.settings.heartbeat;
-            if worth_waiting && !self.gather(finish, sent).await {
+            if worth_waiting && !self.gather(sent).await {
                 return PushEnd::Restarted;
             }
         }
@@ -285,24 +281,24 @@ impl Link {
 
     /// Waits until [`linger`](PeerSettings::linger) after the last push, or until the
     /// server shuts down. Returns `false` if the neighbour must be greeted instead.
-    async fn gather(&self, finish: &mut watch::Receiver<bool>, last: Instant) -> bool {
+    async fn gather(&self, last: Instant) -> bool {
         tokio::select! {
             biased;
             () = self.new_incarnation() => false,
-            () = finished(finish) => true,
+            () = self.gateway.shutdown().finish().cancelled() => true,
             () = sleep_until(last + self.settings.linger) => true,
         }
     }
 
     /// Waits until there is something to do. Changes come before the end of the server,
     /// which finishes only when there are none left.
-    async fn wait(&self, finish: &mut watch::Receiver<bool>, heartbeat: Instant) -> Wakeup {
+    async fn wait(&self, heartbeat: Instant) -> Wakeup {
         tokio::select! {
             biased;
             () = self.new_incarnation() => Wakeup::Restart,
             () = self.gateway.links().changed(self.neighbour) => Wakeup::Changes,
             () = sleep_until(heartbeat) => Wakeup::Heartbeat,
-            () = finished(finish) => Wakeup::Finish,
+            () = self.gateway.shutdown().finish().cancelled() => Wakeup::Finish,
         }
     }
 
@@ -421,7 +417,7 @@ impl Link {
         let now = self.gateway.clock().now();
         let links = self.gateway.links();
         let before = links.set_down(self.neighbour, now, reason);
-        if links.is_closing() || !self.down_log.admit(before.is_up, reason) {
+        if self.gateway.shutdown().has_begun() || !self.down_log.admit(before.is_up, reason) {
             debug!("link to {} is down: {reason}", self.name);
             return;
         }
@@ -451,11 +447,6 @@ enum Wakeup {
 /// Returns true if a batch is one of a busy link.
 fn is_busy(span: Span) -> bool {
     span.reports >= BUSY_BATCH_REPORTS
-}
-
-/// Resolves when the server shuts down, or is gone.
-async fn finished(finish: &mut watch::Receiver<bool>) {
-    let _ = finish.wait_for(|&finish| finish).await;
 }
 
 /// Notes overload of this server: that its timers fire late.

@@ -188,7 +188,7 @@ async fn end(
 ) -> Status {
     tokio::select! {
         biased;
-        () = shared.inbound.gateway().links().closed() => shutting_down(),
+        () = shared.inbound.gateway().shutdown().drain().cancelled() => shutting_down(),
         () = replaced.cancelled() => {
             Status::aborted("a newer push stream of this neighbour replaced this one")
         }

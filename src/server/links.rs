@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{Instrument, error};
 
 use crate::gateway::Gateway;
@@ -18,7 +18,7 @@ use crate::peers::{self, Caller, Link};
 use crate::replication::NeighbourId;
 use crate::tls::{Credentials, Subject};
 
-use super::{StartError, wait_for};
+use super::StartError;
 
 /// Time after which a task that panicked starts again.
 const RESTART_DELAY: Duration = Duration::from_millis(100);
@@ -27,7 +27,6 @@ const RESTART_DELAY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Links {
     factory: LinkFactory,
-    finishing: watch::Receiver<bool>,
     running: HashMap<NeighbourId, RunningLink>,
 }
 
@@ -45,9 +44,8 @@ pub(super) struct LinkFactory {
 #[derive(Debug)]
 struct RunningLink {
     address: Address,
-    /// Ends the task when it is dropped.
-    end_on_drop: oneshot::Sender<()>,
-    task: JoinSet<()>,
+    end: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// Links that can begin: the neighbours of a new plan, with valid addresses.
@@ -55,12 +53,10 @@ struct RunningLink {
 pub(super) struct PreparedLinks(Vec<(NeighbourId, Address, Caller)>);
 
 impl Links {
-    /// Creates an empty set of links. Links push what is left and end when `finishing` becomes
-    /// true; they end at once when the set is dropped.
-    pub(super) fn new(factory: LinkFactory, finishing: watch::Receiver<bool>) -> Self {
+    /// Creates an empty set of links. They end in the phases of the server's shutdown.
+    pub(super) fn new(factory: LinkFactory) -> Self {
         Self {
             factory,
-            finishing,
             running: HashMap::new(),
         }
     }
@@ -124,24 +120,27 @@ impl Links {
         }
     }
 
-    /// Waits until all links have ended, and aborts those that have not by `deadline`.
+    /// Waits until all links have ended, and ends those that have not by `deadline`.
     pub(super) async fn finish(&mut self, deadline: Instant) {
-        for link in self.running.values_mut() {
-            wait_for(&mut link.task, deadline).await;
+        for link in self.running.values() {
+            if timeout_at(deadline, link.tasks.wait()).await.is_err() {
+                link.end.cancel();
+            }
         }
     }
 
     fn begin(&mut self, neighbour: NeighbourId, address: Address, caller: Caller) {
         self.factory.gateway.link(neighbour);
-        let (end_on_drop, end) = oneshot::channel();
         let make = self.factory.link_maker(neighbour, caller);
-        let mut task = JoinSet::new();
-        let run = keep_running(make, self.finishing.clone(), end);
-        task.spawn(run.in_current_span());
+        let end = self.factory.gateway.shutdown().stop().child_token();
+        let tasks = TaskTracker::new();
+        let run = end.clone().run_until_cancelled_owned(keep_running(make));
+        tasks.spawn(run.in_current_span());
+        tasks.close();
         let link = RunningLink {
             address,
-            end_on_drop,
-            task,
+            end,
+            tasks,
         };
         self.running.insert(neighbour, link);
     }
@@ -149,9 +148,9 @@ impl Links {
 
 impl RunningLink {
     /// Ends the link's task and waits for that.
-    async fn end(mut self) {
-        drop(self.end_on_drop);
-        while self.task.join_next().await.is_some() {}
+    async fn end(self) {
+        self.end.cancel();
+        self.tasks.wait().await;
     }
 }
 
@@ -184,26 +183,15 @@ impl LinkFactory {
     }
 }
 
-/// Runs a link until it finishes or `end` is closed. A link that panics is made again.
-async fn keep_running(
-    make: MakeLink,
-    finish: watch::Receiver<bool>,
-    mut end: oneshot::Receiver<()>,
-) {
+/// Runs a link until it finishes. A link that panics is made again.
+async fn keep_running(make: MakeLink) {
     loop {
-        // A separate task contains a panic; in a set, it ends with this one.
-        let mut run = JoinSet::new();
-        run.spawn(make().run(finish.clone()).in_current_span());
-        tokio::select! {
-            ended = run.join_next() => match ended {
-                Some(Err(panic)) => error!("a link panicked and starts again: {panic}"),
-                Some(Ok(())) | None => return,
-            },
-            _ = &mut end => return run.shutdown().await,
+        // A separate task contains a panic.
+        let run = tokio::spawn(make().run().in_current_span());
+        match AbortOnDropHandle::new(run).await {
+            Err(panic) => error!("a link panicked and starts again: {panic}"),
+            Ok(()) => return,
         }
-        tokio::select! {
-            () = sleep(RESTART_DELAY) => {}
-            _ = &mut end => return,
-        }
+        sleep(RESTART_DELAY).await;
     }
 }

@@ -21,6 +21,7 @@ use http::uri::InvalidUri;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::clients::{self, ClientPort};
@@ -258,9 +259,6 @@ impl BoundServer {
         let _entered = span.enter();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
 
-        let (drain, draining) = watch::channel(false);
-        let (finish, finishing) = watch::channel(false);
-        let (stop, stopping) = watch::channel(false);
         let max_connections = watch::Sender::new(self.plan.clients.max_connections);
         let factory = LinkFactory {
             gateway: gateway.clone(),
@@ -269,7 +267,7 @@ impl BoundServer {
             tls: self.tls.clone(),
             settings: self.plan.peers.clone(),
         };
-        let mut links = Links::new(factory, finishing);
+        let mut links = Links::new(factory);
         let neighbours = links.prepare(&self.plan.neighbours)?;
 
         let inbound = Inbound::new(gateway.clone(), &log);
@@ -284,7 +282,12 @@ impl BoundServer {
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
-        let peers = serve_peers(port, self.peers, self.tls.clone(), stopping);
+        let peers = serve_peers(
+            port,
+            self.peers,
+            self.tls.clone(),
+            gateway.shutdown().stop().clone(),
+        );
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
         let web = self.web.map(|socket| {
@@ -294,13 +297,13 @@ impl BoundServer {
         });
         let client_port = ClientPort::new(gateway.clone(), places, &self.plan.clients, &log);
         let mut clients_edge = JoinSet::new();
-        let plain = client_port.clone().serve(self.clients, draining.clone());
+        let plain = client_port.clone().serve(self.clients);
         clients_edge.spawn(plain.in_current_span());
         let mut shown = None;
         if let Some((acceptor, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
             let client_port = client_port.clone();
-            let with_tls = client_port.serve_tls(acceptor, credentials, draining);
+            let with_tls = client_port.serve_tls(acceptor, credentials);
             clients_edge.spawn(with_tls.in_current_span());
         }
 
@@ -314,12 +317,10 @@ impl BoundServer {
         info!("started: {}", summary(&self.plan));
         Ok(RunningServer {
             drain_time: self.plan.peers.drain,
+            _stop_on_drop: gateway.shutdown().stop_on_drop(),
             gateway,
             log,
             health,
-            drain,
-            finish,
-            stop,
             clients: clients_edge,
             peers: edges,
             links,
@@ -375,11 +376,10 @@ async fn serve_peers(
     port: Port,
     acceptor: Acceptor,
     tls: Option<Arc<Credentials>>,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     port.health().set(true).await;
-    let stopped = async move { drop(stop.wait_for(|&stop| stop).await) };
-    port.serve(acceptor, tls, stopped).await;
+    port.serve(acceptor, tls, stop.cancelled_owned()).await;
 }
 
 fn summary(plan: &ServerPlan) -> String {
@@ -412,9 +412,6 @@ pub struct RunningServer {
     gateway: Arc<Gateway>,
     log: Log,
     health: PortHealth,
-    drain: watch::Sender<bool>,
-    finish: watch::Sender<bool>,
-    stop: watch::Sender<bool>,
     clients: JoinSet<()>,
     peers: JoinSet<()>,
     links: Links,
@@ -426,6 +423,7 @@ pub struct RunningServer {
     _upkeep: JoinSet<Infallible>,
     drain_time: Duration,
     span: Span,
+    _stop_on_drop: DropGuard,
 }
 
 impl RunningServer {
@@ -455,13 +453,13 @@ impl RunningServer {
         let span = self.span.clone();
         async {
             let deadline = Instant::now() + self.drain_time;
-            self.gateway.links().close();
+            let shutdown = self.gateway.shutdown();
+            shutdown.drain().cancel();
             self.health.set(false).await;
-            self.drain.send_replace(true);
             wait_for(&mut self.clients, deadline).await;
-            self.finish.send_replace(true);
+            shutdown.finish().cancel();
             self.links.finish(deadline).await;
-            self.stop.send_replace(true);
+            shutdown.stop().cancel();
             wait_for(
                 &mut self.peers,
                 deadline.min(Instant::now() + MAX_LAST_CALLS),

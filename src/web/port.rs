@@ -90,7 +90,7 @@ impl WebServer {
     /// A server is ready until it shuts down: it listens before this port answers. Links that are
     /// down do not make it unready, since it still serves clients.
     fn readiness(&self) -> Response<String> {
-        if self.source.gateway().links().is_closing() {
+        if self.source.gateway().shutdown().has_begun() {
             text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the server shuts down and accepts no more clients",
