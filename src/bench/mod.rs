@@ -85,7 +85,7 @@ use tokio::sync::oneshot;
 
 use convergence::Convergence;
 use load::LoadResult;
-use progress::Progress;
+use progress::ProgressDisplay;
 use report::BenchReport;
 use run_state::RunState;
 use spread::Spread;
@@ -170,7 +170,7 @@ async fn watch(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
-    let mut progress = Progress::new();
+    let mut progress = ProgressDisplay::new();
     loop {
         tokio::select! {
             _ = &mut is_done => break,
@@ -184,7 +184,7 @@ async fn watch(
 }
 
 /// Ends the run early at the first signal, and immediately at the second.
-fn stop(state: &RunState, progress: &Progress) {
+fn stop(state: &RunState, progress: &ProgressDisplay) {
     if state.is_stopped() {
         progress.clear();
         std::process::exit(INTERRUPTED_EXIT_CODE);

@@ -12,7 +12,7 @@ use crate::format::grouped;
 const BAR_STEPS: u64 = 1_000;
 
 /// A progress bar, which is drawn only if standard error is a terminal.
-pub(super) struct Progress {
+pub(super) struct ProgressDisplay {
     bar: ProgressBar,
     with_bar: ProgressStyle,
     without_bar: ProgressStyle,
@@ -20,7 +20,7 @@ pub(super) struct Progress {
     last: (u64, u64),
 }
 
-impl Progress {
+impl ProgressDisplay {
     pub(super) fn new() -> Self {
         let style = |template| ProgressStyle::with_template(template).expect("a valid template");
         Self {

@@ -150,8 +150,8 @@ impl BenchReport {
     fn is_empty(&self) -> bool {
         let load = self.load.as_ref();
         let spread = self.spread.as_ref();
-        !load.is_some_and(|load| load.all.answered > 0)
-            && !spread.is_some_and(|spread| spread.everywhere.count() > 0)
+        load.is_none_or(|load| load.all.answered == 0)
+            && spread.is_none_or(|spread| spread.everywhere.count() == 0)
     }
 }
 

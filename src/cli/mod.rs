@@ -26,11 +26,11 @@ use crate::log;
 #[command(name = "proxyherd", version, about, arg_required_else_help = true)]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run every server of the herd in this process
     Up {
         #[command(flatten)]
@@ -76,12 +76,12 @@ struct ConfigPath {
 /// mistake on the command line.
 pub fn main() -> ExitCode {
     let code = match CommandLine::parse().command {
-        Command::Up { config } => code(run::up(&config.path)),
-        Command::Serve { name, config } => code(run::serve(&name, &config.path)),
-        Command::Certs(arguments) => code(certs::certs(&arguments)),
-        Command::Check { config } => code(check::check(&config.path)),
-        Command::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
-        Command::Query(query) => query.run(),
+        CliCommand::Up { config } => code(run::up(&config.path)),
+        CliCommand::Serve { name, config } => code(run::serve(&name, &config.path)),
+        CliCommand::Certs(arguments) => code(certs::certs(&arguments)),
+        CliCommand::Check { config } => code(check::check(&config.path)),
+        CliCommand::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
+        CliCommand::Query(query) => query.run(),
     };
     log::flush_terminal();
     code

@@ -22,13 +22,16 @@ pub enum MetricKind {
     Gauge,
 }
 
+/// The value of a label, and how to read the value of its series.
+pub type Labelled<M> = (&'static str, fn(&M) -> f64);
+
 /// The series of a metric.
 #[derive(Debug)]
 pub enum Series<M: 'static> {
     /// One value.
     One(fn(&M) -> f64),
     /// The name of a label, and for each of its values one of the metric.
-    By(&'static str, &'static [(&'static str, fn(&M) -> f64)]),
+    By(&'static str, &'static [Labelled<M>]),
 }
 
 impl<M> Metric<M> {

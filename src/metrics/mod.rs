@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use atomic_instant::AtomicInstant;
 pub use histogram::Histogram;
-pub use metric::{Metric, MetricKind, Series};
+pub use metric::{Labelled, Metric, MetricKind, Series};
 
 /// A number that only grows.
 #[derive(Debug, Default)]

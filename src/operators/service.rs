@@ -21,7 +21,7 @@ use crate::replication::store::StoredReport;
 
 use super::filter::WatchFilter;
 use super::idle_cached::IdleCached;
-use super::watch::{StartPosition, Watch, WatchResult, shutting_down};
+use super::watch::{StartPosition, WatchResult, WatchStream, shutting_down};
 use super::wire::{self, invalid, known_report};
 
 /// Maximum size of a request: two client IDs and a few numbers.
@@ -218,7 +218,7 @@ impl Operators {
             ))
         })?;
         let (sender, responses) = mpsc::channel(1);
-        let watch = Watch::new(&self.gateway, filter, start, permit);
+        let watch = WatchStream::new(&self.gateway, filter, start, permit);
         tokio::spawn(watch.run(sender));
         Ok(ReceiverStream::new(responses))
     }

@@ -58,7 +58,7 @@ pub(super) struct StartPosition {
 }
 
 /// A watch, and its progress.
-pub(super) struct Watch {
+pub(super) struct WatchStream {
     gateway: Arc<Gateway>,
     subscription: ChangeSubscription,
     filter: Arc<WatchFilter>,
@@ -89,7 +89,7 @@ impl WatchBatch {
     }
 }
 
-impl Watch {
+impl WatchStream {
     pub(super) fn new(
         gateway: &Arc<Gateway>,
         filter: WatchFilter,

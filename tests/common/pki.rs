@@ -108,9 +108,10 @@ impl Pki {
 
     /// What a server of the herd "test" needs.
     pub fn files(&self, name: &str) -> Files {
-        let own = match self.path(&format!("{name}.pem")).exists() {
-            true => self.pair(name),
-            false => self.issue(name, &server(name, "test"), days(-1, 30)),
+        let own = if self.path(&format!("{name}.pem")).exists() {
+            self.pair(name)
+        } else {
+            self.issue(name, &server(name, "test"), days(-1, 30))
         };
         let ca = self.path("ca.pem");
         Files { ca, own }

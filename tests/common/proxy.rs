@@ -185,9 +185,10 @@ impl Orders {
     /// Returns the current mode, which is a stall after the connection was left half open.
     fn mode(&mut self) -> Mode {
         let Order { mode, left } = *self.orders.borrow_and_update();
-        match left == self.left_before {
-            true => mode,
-            false => Mode::Stall,
+        if left == self.left_before {
+            mode
+        } else {
+            Mode::Stall
         }
     }
 

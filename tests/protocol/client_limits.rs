@@ -468,15 +468,14 @@ fn a_server_that_shuts_down_answers_what_it_read_and_queries_in_progress_with_an
     for answered in [false, true, false] {
         let (at, json) = client.places();
         assert_eq!(at, at_line("kiwi", "+1+1"));
-        match answered {
-            true => assert_eq!(json, json_of(1.0)),
-            false => {
-                assert!(json.contains("the server is shutting down"), "{json}");
-                assert!(
-                    json.ends_with("   \"status\" : \"UNKNOWN_ERROR\"\n}"),
-                    "{json}"
-                );
-            }
+        if answered {
+            assert_eq!(json, json_of(1.0))
+        } else {
+            assert!(json.contains("the server is shutting down"), "{json}");
+            assert!(
+                json.ends_with("   \"status\" : \"UNKNOWN_ERROR\"\n}"),
+                "{json}"
+            );
         }
     }
     assert_eq!(client.text(), "? what?");

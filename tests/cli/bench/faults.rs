@@ -68,10 +68,14 @@ fn a_wrong_answer_is_counted_and_described() {
 
 #[test]
 fn malformed_places_are_wrong() {
-    let server = LineServer::start(|line, text| match text.starts_with("WHATSAT") {
-        true if line % 2 == 0 => Action::Send("AT Server +0.000000001 x +1+1 1\n{}\n\n"),
-        true => Action::Send("? no\n"),
-        false => Action::Answer,
+    let server = LineServer::start(|line, text| {
+        if !text.starts_with("WHATSAT") {
+            Action::Answer
+        } else if line % 2 == 0 {
+            Action::Send("AT Server +0.000000001 x +1+1 1\n{}\n\n")
+        } else {
+            Action::Send("? no\n")
+        }
     });
     let arguments = format!("{LOAD} --whatsat 100 {LONG_TIMEOUT}");
     let (report, output) = measure(&[&server.address], &arguments);

@@ -193,9 +193,10 @@ fn assert_rejected_both_ways(
     let (topology, second) = ([(riley, jaquez)], jaquez.to_owned());
     let files = pki.clone();
     let mut herd = Herd::new((&names, &topology)).adjust(move |plan| {
-        plan.tls = Some(match plan.name.as_str() == second {
-            true => wrong(&files),
-            false => files.files(plan.name.as_str()),
+        plan.tls = Some(if plan.name.as_str() == second {
+            wrong(&files)
+        } else {
+            files.files(plan.name.as_str())
         });
     });
     let logs = names.map(|name| ServerLog::launch(&mut herd, name));
