@@ -187,7 +187,7 @@ fn summary(changes: usize, deferred: usize) -> String {
     };
     match deferred {
         0 => changes,
-        1 => changes + ", 1 setting unchanged until a restart",
-        count => changes + &format!(", {count} settings unchanged until a restart"),
+        1 => changes + ", 1 setting unchanged",
+        count => changes + &format!(", {count} settings unchanged"),
     }
 }
