@@ -42,8 +42,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// If the name cannot be a file's, or the file cannot be opened, or no thread can be started. An
-    /// empty file or directory may remain.
+    /// If the name cannot be a file's, or the file cannot be opened, or no thread can be started.
+    /// An empty file or directory may remain.
     pub fn open(settings: &LogSettings, server: &str) -> Result<Log, OpenError> {
         Log::open_with(settings, server, Box::new(terminal::print_to_terminal))
     }

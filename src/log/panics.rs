@@ -14,8 +14,8 @@ const MAX_FLUSH_WAIT: Duration = Duration::from_millis(200);
 
 /// Installs a hook that makes each panic in the process one error event, with its thread, place and
 /// message. The event is in the logs of `router` and on the terminal when the hook returns, if each
-/// accepts it within 200 ms. Rust's own message is printed only with `RUST_BACKTRACE` set, or while there is
-/// no subscriber of events. Call it once, after [`install`](super::install).
+/// accepts it within 200 ms. Rust's own message is printed only with `RUST_BACKTRACE` set, or while
+/// there is no subscriber of events. Call it once, after [`install`](super::install).
 pub fn log_panics(router: &Router) {
     let router = router.clone();
     let default_hook = panic::take_hook();

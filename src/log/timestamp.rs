@@ -19,8 +19,8 @@ impl LogTimestamp {
     /// Length of the text in bytes.
     pub(super) const LEN: usize = 27;
 
-    /// Creates a timestamp of `unix_nanos`, nanoseconds since 1970 in UTC, cut to microseconds. A time
-    /// before 1970 counts as 1970.
+    /// Creates a timestamp of `unix_nanos`, nanoseconds since 1970 in UTC, cut to microseconds. A
+    /// time before 1970 counts as 1970.
     pub(super) fn new(unix_nanos: i64) -> LogTimestamp {
         let mut timestamp = LogTimestamp {
             text: [0; LogTimestamp::LEN],

@@ -38,8 +38,8 @@ const QUIET_ON_TERMINAL: [&str; 4] = [
 /// Installs this process's subscriber of tracing events.
 ///
 /// The log of an event's server holds this crate's events up to `level`. Events of other crates are
-/// included from warnings up; from `level` up if that is fewer, or if it is debug or trace. An event
-/// outside any server's span goes to all logs. The environment variable `RUST_LOG` overrides
+/// included from warnings up; from `level` up if that is fewer, or if it is debug or trace. An
+/// event outside any server's span goes to all logs. The environment variable `RUST_LOG` overrides
 /// `level`, in the form `warn,proxyherd=debug` (levels of targets; spans and fields cannot be
 /// named). A value that is not of that form is ignored with a warning.
 ///

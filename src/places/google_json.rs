@@ -4,8 +4,8 @@
 //! as `[]` and `{}`, `<` and `>` in strings as `\u003c` and `\u003e`, whole numbers without a
 //! fraction. Line ends inside strings are escaped, so the text never holds two newlines in a row.
 //!
-//! A number that was parsed as JSON keeps its digits (its exponent gets a sign). Other numbers are printed in the fewest digits
-//! that parse to the same double.
+//! A number that was parsed as JSON keeps its digits (its exponent gets a sign). Other numbers are
+//! printed in the fewest digits that parse to the same double.
 //!
 //! The printer does not change the content: the value determines the keys and their order.
 

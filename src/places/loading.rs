@@ -1,8 +1,8 @@
 //! Work on a thread of its own, with any number of tasks that wait for its value.
 //!
 //! It runs on a thread, since the work is CPU-bound for a while and would block the other tasks of
-//! a runtime, and since places can be prepared before there is a runtime. It runs once: its value or
-//! its error is final. The cell that tasks wait for is tokio's.
+//! a runtime, and since places can be prepared before there is a runtime. It runs once: its value
+//! or its error is final. The cell that tasks wait for is tokio's.
 
 use std::fmt;
 use std::io;

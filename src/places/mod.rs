@@ -2,10 +2,10 @@
 //!
 //! A server sends one [`PlacesQuery`] at a time and always receives a [`PlacesResponse`]: the JSON
 //! of a Google Places Nearby Search response, in Google's formatting. The operator chooses the
-//! provider ([`PlacesSettings`]). The offline provider needs neither network nor key: it holds the populated places
-//! of GeoNames, which are compiled into the program (`data/README.md` names their source), or the
-//! places of the operator's own file. The other provider is Google itself, by its legacy API or its
-//! new one ([`google`]).
+//! provider ([`PlacesSettings`]). The offline provider needs neither network nor key: it holds the
+//! populated places of GeoNames, which are compiled into the program (`data/README.md` names their
+//! source), or the places of the operator's own file. The other provider is Google itself, by its
+//! legacy API or its new one ([`google`]).
 //!
 //! The idea of the offline provider: on the unit sphere the length of the chord between two points
 //! grows with the distance along the ground. So the places are held in an ordinary

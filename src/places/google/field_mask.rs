@@ -38,7 +38,8 @@ const ALL_FIELDS: [(&str, &[&str]); 16] = [
 
 /// The requested fields.
 ///
-/// Invariant: at least one; each is known, occurs once, and is in the order of [`FieldMask::names`].
+/// Invariant: at least one; each is known, occurs once, and is in the order of
+/// [`FieldMask::names`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldMask(Vec<&'static str>);
 

@@ -1,8 +1,8 @@
 //! Nearby Search (legacy): the query in a URL, the response in the format of the clients.
 //!
 //! `GET {base}/maps/api/place/nearbysearch/json?location=LAT,LNG&radius=METRES&key=KEY`. Google's
-//! response is forwarded with its digits and in its order, without surplus places. Google decides the
-//! response to a radius of 0, with `INVALID_REQUEST` where it treats the radius as missing. The
+//! response is forwarded with its digits and in its order, without surplus places. Google decides
+//! the response to a radius of 0, with `INVALID_REQUEST` where it treats the radius as missing. The
 //! query is sent anyway, since the client chose it.
 //!
 //! Google's page: "Nearby Search (Legacy)".

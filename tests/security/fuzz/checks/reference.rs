@@ -24,8 +24,8 @@ pub(super) fn is_name(text: &str) -> bool {
     letters && (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// Returns the whole digits of an unsigned decimal number and those of its fraction, which is `None`
-/// without a point.
+/// Returns the whole digits of an unsigned decimal number and those of its fraction, which is
+/// `None` without a point.
 pub(super) fn decimal(text: &str) -> Option<(&str, Option<&str>)> {
     let (whole, fraction) = match text.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
