@@ -8,9 +8,9 @@ use proxyherd::gateway::{self, Clock, Gateway};
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
+use proxyherd::peers;
 use proxyherd::places::{Places, PlacesResponse};
 use proxyherd::server::{BoundServer, RunningServer, ServerPlan};
-use proxyherd::{clients, peers, web};
 use tokio::runtime::{Builder, Runtime};
 
 /// A server with its own thread, which stops when it is dropped.
@@ -77,8 +77,8 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Ser
             .collect(),
         bind_clients: Address::parse("127.0.0.1:0").unwrap(),
         bind_peers: peers.into(),
-        clients: clients::ClientSettings::default(),
-        web: web::WebSettings::default(),
+        clients: gateway::ClientSettings::default(),
+        web: gateway::WebSettings::default(),
         gateway: gateway::GatewaySettings::default(),
         peers: peers::PeerSettings::default(),
         tls: None,

@@ -54,7 +54,7 @@ pub(crate) fn server(name: &str) -> Arc<Gateway> {
     Arc::new(Gateway::new(
         replica,
         clock,
-        &gateway::GatewaySettings::default(),
+        gateway::ServerSettings::default(),
     ))
 }
 

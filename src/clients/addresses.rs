@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use crate::lock::lock;
 use crate::log::LogThrottle;
 use crate::model::networks::Network;
 
-use super::ClientSettings;
 use super::rate::{Gcra, LineRate};
 
 /// Maximum number of entries without a connection that are kept because their budget is not full.
@@ -39,45 +37,35 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// counted.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The addresses of one server's clients, and the limits of each. The limits can change at any
-/// time.
+/// The addresses of one server's clients, and what each has used of its limits.
 #[derive(Debug)]
 pub(super) struct Addresses {
     gateway: Arc<Gateway>,
-    /// Outside the lock, since it is read before lines are taken; 0 for no limit.
-    lines_per_second: AtomicU32,
     table: Mutex<AddressTable>,
     rejections: LogThrottle,
     rate_limitings: LogThrottle,
 }
 
 impl Addresses {
-    pub(super) fn new(gateway: Arc<Gateway>, settings: &ClientSettings) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         Self {
             gateway,
-            lines_per_second: AtomicU32::new(settings.commands_per_second.unwrap_or(0)),
-            table: Mutex::new(AddressTable::new(settings.connections_per_address)),
+            table: Mutex::new(AddressTable::new()),
             rejections: LogThrottle::new(LOG_INTERVAL),
             rate_limitings: LogThrottle::new(LOG_INTERVAL),
         }
     }
 
-    /// Replaces the limits. An address keeps the connections that exceed its new limit. If the
-    /// rate changes, all addresses start with a full budget.
-    pub(super) fn change(&self, settings: &ClientSettings) {
-        let mut table = self.table();
-        table.max_connections = settings.connections_per_address;
-        let new = settings.commands_per_second.unwrap_or(0);
-        if self.lines_per_second.swap(new, Relaxed) != new {
-            table.reset_budgets();
-        }
-    }
-
-    /// Returns the permit of a connection from this address, or `None` if the address has as many
-    /// as it may, which is counted and logged.
-    pub(super) fn permit(self: &Arc<Self>, from: IpAddr) -> Option<AddressPermit> {
+    /// Returns the permit of a connection from this address, or `None` if the address has
+    /// `max_connections` or more, which is counted and logged.
+    pub(super) fn permit(
+        self: &Arc<Self>,
+        from: IpAddr,
+        max_connections: Option<usize>,
+    ) -> Option<AddressPermit> {
         let network = Network::of_customer(from);
-        if let Err(max_connections) = self.table().enter(network, Instant::now()) {
+        let entered = self.table().enter(network, Instant::now(), max_connections);
+        if let Err(max_connections) = entered {
             self.note_rejected(network, max_connections);
             return None;
         }
@@ -96,13 +84,6 @@ impl Addresses {
             reserved: None,
             is_limited: false,
             is_waived: false,
-        }
-    }
-
-    fn rate(&self) -> Option<LineRate> {
-        match self.lines_per_second.load(Relaxed) {
-            0 => None,
-            lines => Some(LineRate::new(lines)),
         }
     }
 
@@ -145,8 +126,6 @@ impl Addresses {
 /// Invariant: an address with a connection has an entry.
 #[derive(Debug)]
 struct AddressTable {
-    /// Maximum number of connections of one address.
-    max_connections: Option<usize>,
     entries: HashMap<Network, AddressEntry>,
     /// Number of entries at which unused ones are removed.
     sweep_at: usize,
@@ -166,21 +145,25 @@ impl AddressEntry {
 }
 
 impl AddressTable {
-    fn new(max_connections: Option<usize>) -> Self {
+    fn new() -> Self {
         Self {
-            max_connections,
             entries: HashMap::new(),
             sweep_at: MIN_SWEEP_ENTRIES,
         }
     }
 
     /// Adds a connection of the address. If it has as many as it may, returns the limit as error.
-    fn enter(&mut self, network: Network, now: Instant) -> Result<(), usize> {
+    fn enter(
+        &mut self,
+        network: Network,
+        now: Instant,
+        max_connections: Option<usize>,
+    ) -> Result<(), usize> {
         let open = self
             .entries
             .get(&network)
             .map_or(0, |entry| entry.connections);
-        if let Some(max_connections) = self.max_connections.filter(|&max| open >= max) {
+        if let Some(max_connections) = max_connections.filter(|&max| open >= max) {
             return Err(max_connections);
         }
         if self.entries.len() >= self.sweep_at {
@@ -216,12 +199,6 @@ impl AddressTable {
         self.sweep_at = (2 * entries).clamp(MIN_SWEEP_ENTRIES, entries + MAX_IDLE_ENTRIES / 2);
         self.entries.shrink_to(self.sweep_at);
     }
-
-    fn reset_budgets(&mut self) {
-        for entry in self.entries.values() {
-            *lock(&entry.budget) = Gcra::default();
-        }
-    }
 }
 
 /// The right of an address to one connection, until this is dropped.
@@ -251,20 +228,20 @@ pub(super) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Returns the number of lines that may be taken now, given that at least one is waiting. If
-    /// it is 0, [`retry_at`](Self::retry_at) is the time of the next call.
-    pub(super) fn available(&mut self, now: Instant) -> usize {
-        let lines = self.available_or_reserve(now);
+    /// Returns the number of lines that may be taken now at `rate`, given that at least one is
+    /// waiting. If it is 0, [`retry_at`](Self::retry_at) is the time of the next call.
+    pub(super) fn available(&mut self, now: Instant, rate: Option<LineRate>) -> usize {
+        let lines = self.available_or_reserve(now, rate);
         self.is_limited = lines == 0;
         lines
     }
 
-    fn available_or_reserve(&mut self, now: Instant) -> usize {
-        let Some(rate) = self.addresses.rate().filter(|_| !self.is_waived) else {
+    fn available_or_reserve(&mut self, now: Instant, rate: Option<LineRate>) -> usize {
+        let Some(rate) = rate.filter(|_| !self.is_waived) else {
             self.reserved = None;
             return usize::MAX;
         };
-        // A change of the rate has reset all budgets.
+        // After a change of the rate, every budget is full.
         self.reserved = self.reserved.filter(|(_, charged_at)| *charged_at == rate);
         let mut budget = lock(&self.budget);
         let available = budget.available(now, rate);
@@ -282,8 +259,8 @@ impl RateLimiter {
     }
 
     /// Charges lines that were taken at `now`.
-    pub(super) fn took(&mut self, now: Instant, lines: usize) {
-        let Some(rate) = self.addresses.rate().filter(|_| lines > 0) else {
+    pub(super) fn took(&mut self, now: Instant, lines: usize, rate: Option<LineRate>) {
+        let Some(rate) = rate.filter(|_| lines > 0) else {
             return;
         };
         let charged = usize::from(self.reserved.take().is_some());
@@ -312,12 +289,10 @@ mod tests {
         Network::of_customer(address.parse().unwrap())
     }
 
-    fn addresses(per_second: u32) -> Arc<Addresses> {
-        let settings = ClientSettings {
-            commands_per_second: Some(per_second),
-            ..ClientSettings::default()
-        };
-        Arc::new(Addresses::new(samples::gateway(), &settings))
+    /// Returns empty addresses, and a rate.
+    fn addresses(per_second: u32) -> (Arc<Addresses>, Option<LineRate>) {
+        let addresses = Addresses::new(samples::gateway());
+        (Arc::new(addresses), Some(LineRate::new(per_second)))
     }
 
     #[test]
@@ -332,15 +307,15 @@ mod tests {
 
     #[test]
     fn a_connection_that_closes_makes_room_for_another_of_its_address() {
-        let (mut table, now) = (AddressTable::new(Some(2)), Instant::now());
+        let (mut table, now) = (AddressTable::new(), Instant::now());
         let (one, other) = (network("10.0.0.1"), network("10.0.0.2"));
-        assert_eq!(table.enter(one, now), Ok(()));
-        assert_eq!(table.enter(one, now), Ok(()));
-        assert_eq!(table.enter(one, now), Err(2));
-        assert_eq!(table.enter(other, now), Ok(()));
+        assert_eq!(table.enter(one, now, Some(2)), Ok(()));
+        assert_eq!(table.enter(one, now, Some(2)), Ok(()));
+        assert_eq!(table.enter(one, now, Some(2)), Err(2));
+        assert_eq!(table.enter(other, now, Some(2)), Ok(()));
         table.leave(one, now);
-        assert_eq!(table.enter(one, now), Ok(()));
-        assert_eq!(table.enter(one, now), Err(2));
+        assert_eq!(table.enter(one, now, Some(2)), Ok(()));
+        assert_eq!(table.enter(one, now, Some(2)), Err(2));
         for _ in 0..2 {
             table.leave(one, now);
         }
@@ -350,12 +325,12 @@ mod tests {
 
     #[test]
     fn an_address_that_reconnects_finds_its_budget_as_it_left_it() {
-        let (mut table, now, rate) = (AddressTable::new(None), Instant::now(), LineRate::new(10));
+        let (mut table, now, rate) = (AddressTable::new(), Instant::now(), LineRate::new(10));
         let one = network("10.0.0.1");
-        table.enter(one, now).unwrap();
+        table.enter(one, now, None).unwrap();
         lock(&table.budget(one)).charge(now, 10, rate);
         table.leave(one, now);
-        table.enter(one, now).unwrap();
+        table.enter(one, now, None).unwrap();
         assert_eq!(lock(&table.budget(one)).available(now, rate), 0);
         table.leave(one, now + Duration::from_secs(2));
         assert!(table.entries.is_empty());
@@ -363,16 +338,15 @@ mod tests {
 
     #[test]
     fn unused_entries_are_removed_and_the_others_stay() {
-        let (mut table, start, rate) =
-            (AddressTable::new(None), Instant::now(), LineRate::new(1000));
+        let (mut table, start, rate) = (AddressTable::new(), Instant::now(), LineRate::new(1000));
         let staying = network("192.0.2.1");
-        table.enter(staying, start).unwrap();
+        table.enter(staying, start, None).unwrap();
         let mut most = 0;
         // A new address each 100 microseconds, which takes the lines of one second.
         for n in 0..100_000_u32 {
             let now = start + Duration::from_micros(100) * n;
             let one = Network::of_customer(IpAddr::V4(n.into()));
-            table.enter(one, now).unwrap();
+            table.enter(one, now, None).unwrap();
             lock(&table.budget(one)).charge(now, 1000, rate);
             table.leave(one, now);
             most = most.max(table.entries.len());
@@ -383,12 +357,12 @@ mod tests {
 
     #[test]
     fn the_number_of_entries_is_bounded_however_many_addresses_connect() {
-        let (mut table, now, rate) = (AddressTable::new(None), Instant::now(), LineRate::new(1));
+        let (mut table, now, rate) = (AddressTable::new(), Instant::now(), LineRate::new(1));
         let staying = network("2001:db8::1");
-        table.enter(staying, now).unwrap();
+        table.enter(staying, now, None).unwrap();
         for n in 0..300_000_u32 {
             let one = Network::of_customer(IpAddr::V4(n.into()));
-            table.enter(one, now).unwrap();
+            table.enter(one, now, None).unwrap();
             lock(&table.budget(one)).charge(now, 1, rate);
             table.leave(one, now);
             assert!(table.entries.len() <= MAX_IDLE_ENTRIES + 2);
@@ -398,24 +372,24 @@ mod tests {
 
     #[test]
     fn connections_of_one_address_share_its_budget_and_reserve_in_order() {
-        let (addresses, start) = (addresses(10), Instant::now());
+        let ((addresses, rate), start) = (addresses(10), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _permit = addresses.permit(from).unwrap();
+        let _permit = addresses.permit(from, None).unwrap();
         let (mut one, mut other) = (addresses.rate_limiter(from), addresses.rate_limiter(from));
-        assert_eq!(one.available(start), 10);
-        one.took(start, 7);
-        assert_eq!(other.available(start), 3);
-        other.took(start, 3);
+        assert_eq!(one.available(start, rate), 10);
+        one.took(start, 7, rate);
+        assert_eq!(other.available(start, rate), 3);
+        other.took(start, 3, rate);
         let millis = |millis| start + Duration::from_millis(millis);
         for limiter in [&mut one, &mut other] {
-            assert_eq!(limiter.available(start), 0);
+            assert_eq!(limiter.available(start, rate), 0);
             assert!(limiter.retry_at().is_some());
         }
-        assert_eq!(other.available(millis(100)), 0);
-        assert_eq!(one.available(millis(100)), 1);
-        one.took(millis(100), 1);
-        assert_eq!(one.available(millis(200)), 0);
-        assert_eq!(other.available(millis(200)), 1);
+        assert_eq!(other.available(millis(100), rate), 0);
+        assert_eq!(one.available(millis(100), rate), 1);
+        one.took(millis(100), 1, rate);
+        assert_eq!(one.available(millis(200), rate), 0);
+        assert_eq!(other.available(millis(200), rate), 1);
         assert_eq!(
             addresses
                 .gateway
@@ -429,77 +403,63 @@ mod tests {
         assert_eq!(
             addresses
                 .rate_limiter("10.0.0.2".parse().unwrap())
-                .available(start),
+                .available(start, rate),
             10
         );
     }
 
     #[test]
     fn a_reservation_that_found_no_whole_line_is_kept() {
-        let (addresses, start) = (addresses(1), Instant::now());
+        let ((addresses, rate), start) = (addresses(1), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _permit = addresses.permit(from).unwrap();
+        let _permit = addresses.permit(from, None).unwrap();
         let mut limiter = addresses.rate_limiter(from);
-        limiter.took(start, 1);
-        assert_eq!(limiter.available(start), 0);
+        limiter.took(start, 1, rate);
+        assert_eq!(limiter.available(start, rate), 0);
         let later = start + Duration::from_millis(1500);
         for _ in 0..3 {
-            assert_eq!(limiter.available(later), 1);
-            limiter.took(later, 0);
+            assert_eq!(limiter.available(later, rate), 1);
+            limiter.took(later, 0, rate);
         }
-        limiter.took(later, 1);
-        assert_eq!(limiter.available(later), 0);
+        limiter.took(later, 1, rate);
+        assert_eq!(limiter.available(later, rate), 0);
     }
 
     #[test]
     fn a_reservation_that_is_due_before_its_connection_waits_is_not_lost() {
-        let (addresses, now) = (addresses(1000), Instant::now());
+        let ((addresses, rate), now) = (addresses(1000), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _permit = addresses.permit(from).unwrap();
+        let _permit = addresses.permit(from, None).unwrap();
         let mut limiter = addresses.rate_limiter(from);
-        limiter.took(now, 1000);
-        assert_eq!(limiter.available(now), 0);
+        limiter.took(now, 1000, rate);
+        assert_eq!(limiter.available(now, rate), 0);
         std::thread::sleep(Duration::from_millis(5));
         let at = limiter.retry_at().expect("lines are waiting");
         assert!(at <= Instant::now());
-        assert!(limiter.available(at) > 0);
+        assert!(limiter.available(at, rate) > 0);
         assert_eq!(limiter.retry_at(), None);
     }
 
     #[test]
     fn changed_limits_apply_at_once_to_open_connections() {
-        let (addresses, start) = (addresses(1), Instant::now());
+        let ((addresses, rate), start) = (addresses(1), Instant::now());
         let from = "10.0.0.1".parse().unwrap();
-        let _permit = addresses.permit(from).unwrap();
+        let _permit = addresses.permit(from, None).unwrap();
         let mut limiter = addresses.rate_limiter(from);
-        limiter.took(start, 1);
+        limiter.took(start, 1, rate);
         for _ in 0..100 {
-            addresses.rate_limiter(from).available(start);
+            addresses.rate_limiter(from).available(start, rate);
         }
-        assert_eq!(limiter.available(start), 0);
-        let with = |commands_per_second| ClientSettings {
-            commands_per_second,
-            connections_per_address: Some(1),
-            ..ClientSettings::default()
-        };
-        addresses.change(&with(Some(20)));
-        assert_eq!(limiter.available(start), 20);
-        limiter.took(start, 20);
-        assert_eq!(limiter.available(start), 0);
-        addresses.change(&with(None));
-        assert_eq!(limiter.available(start), usize::MAX);
+        assert_eq!(limiter.available(start, rate), 0);
+        let higher = Some(LineRate::new(20));
+        assert_eq!(limiter.available(start, higher), 20);
+        limiter.took(start, 20, higher);
+        assert_eq!(limiter.available(start, higher), 0);
+        assert_eq!(limiter.available(start, None), usize::MAX);
         assert_eq!(limiter.retry_at(), None);
-        assert!(addresses.permit(from).is_none(), "it has one");
-        assert_eq!(
-            addresses
-                .gateway
-                .counters()
-                .client_connections_rejected
-                .per_address
-                .get(),
-            1
-        );
-        addresses.change(&ClientSettings::default());
-        assert!(addresses.permit(from).is_some());
+        assert!(addresses.permit(from, Some(1)).is_none(), "it has one");
+        let rejected = &addresses.gateway.counters().client_connections_rejected;
+        assert_eq!(rejected.per_address.get(), 1);
+        assert!(addresses.permit(from, None).is_some());
     }
 }

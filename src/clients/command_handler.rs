@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gateway::{Gateway, TooFarInFuture};
+use crate::gateway::{Gateway, GatewaySettings, TooFarInFuture};
 use crate::line_protocol::command::Command;
 use crate::line_protocol::lines::ClientLine;
 use crate::line_protocol::reply;
@@ -77,6 +77,7 @@ impl CommandHandler {
     pub(super) fn take<'a>(
         &'a self,
         now: UnixNanos,
+        limits: &GatewaySettings,
         mut lines: impl Iterator<Item = ClientLine<'a>>,
         max_lines: usize,
         mut room: usize,
@@ -90,7 +91,7 @@ impl CommandHandler {
                 break;
             };
             room = room.saturating_sub(line.bytes().len() + MAX_RESPONSE_OVERHEAD_BYTES);
-            let request = self.read(now, line);
+            let request = self.read(now, limits, line);
             let is_whatsat = matches!(request, Request::Whatsat(..));
             taken.push((line.bytes(), request));
             if is_whatsat {
@@ -102,7 +103,7 @@ impl CommandHandler {
         let reports = reports.filter_map(|(nth, report)| Some((nth, report?)));
         let mut merged = [Ok(MergeResult::Stale); MERGE_BATCH];
         self.gateway
-            .admit(now, reports, |nth, result| merged[nth] = result);
+            .admit(now, limits, reports, |nth, result| merged[nth] = result);
         for ((line, request), merged) in taken.iter().zip(merged) {
             sink.transcript.received(line);
             if self.respond(request, merged, sink).is_none() {
@@ -116,7 +117,12 @@ impl CommandHandler {
         }
     }
 
-    fn read<'a>(&'a self, now: UnixNanos, line: ClientLine<'a>) -> Request<'a> {
+    fn read<'a>(
+        &'a self,
+        now: UnixNanos,
+        limits: &GatewaySettings,
+        line: ClientLine<'a>,
+    ) -> Request<'a> {
         let command = match line {
             ClientLine::Whole(bytes) => Command::parse(bytes),
             ClientLine::TooLong(_) => None,
@@ -126,7 +132,7 @@ impl CommandHandler {
                 client,
                 position,
                 time,
-            }) => match self.gateway.report(now, client, position, time) {
+            }) => match self.gateway.report(now, limits, client, position, time) {
                 Ok(report) => Request::Report(report),
                 Err(TooFarInFuture) => Request::TooFarInFuture,
             },

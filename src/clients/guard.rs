@@ -5,38 +5,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::gateway::Gateway;
-use crate::net::AccessList;
+use crate::net::AccessCheck;
 
-use super::ClientSettings;
 use super::addresses::{AddressPermit, Addresses};
 
 /// The checks at all client ports of one server.
 #[derive(Debug)]
 pub(super) struct ConnectionGuard {
     gateway: Arc<Gateway>,
-    access_list: AccessList,
+    access_check: AccessCheck,
     pub(super) addresses: Arc<Addresses>,
 }
 
 impl ConnectionGuard {
-    pub(super) fn new(gateway: Arc<Gateway>, settings: &ClientSettings) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
         Self {
-            access_list: AccessList::new("client", "[clients]", &settings.networks),
-            addresses: Arc::new(Addresses::new(gateway.clone(), settings)),
+            access_check: AccessCheck::new("client", "[clients]"),
+            addresses: Arc::new(Addresses::new(gateway.clone())),
             gateway,
         }
-    }
-
-    /// Replaces the limits.
-    pub(super) fn change(&self, settings: &ClientSettings) {
-        self.access_list.change(&settings.networks);
-        self.addresses.change(settings);
     }
 
     /// Returns a permit for a connection from `peer`, or `None` if it is rejected, which is
     /// counted.
     pub(super) fn admit(&self, peer: SocketAddr) -> Option<AddressPermit> {
-        if !self.access_list.admits(peer) {
+        let settings = &self.gateway.settings().clients;
+        if !self.access_check.admits(&settings.networks, peer) {
             self.gateway
                 .counters()
                 .client_connections_rejected
@@ -44,6 +38,7 @@ impl ConnectionGuard {
                 .add(1);
             return None;
         }
-        self.addresses.permit(peer.ip())
+        self.addresses
+            .permit(peer.ip(), settings.connections_per_address)
     }
 }

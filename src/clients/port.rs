@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Level, info};
 
@@ -14,7 +13,6 @@ use crate::net::{AcceptLoop, AcceptedStream, Acceptor, ConnectionLimit, Handshak
 use crate::places::Places;
 use crate::tls::Credentials;
 
-use super::ClientSettings;
 use super::addresses::AddressPermit;
 use super::command_handler::CommandHandler;
 use super::guard::ConnectionGuard;
@@ -31,8 +29,6 @@ const MAX_HANDSHAKES: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct ClientPort {
     handler: CommandHandler,
-    /// Used as a shared value: nothing waits for its changes.
-    settings: watch::Sender<Arc<ClientSettings>>,
     log: Log,
     limit: ConnectionLimit,
     guard: Arc<ConnectionGuard>,
@@ -40,28 +36,15 @@ pub struct ClientPort {
 
 impl ClientPort {
     /// Creates the edge in front of `gateway`.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        places: Places,
-        settings: &ClientSettings,
-        log: &Log,
-    ) -> Self {
-        let guard = ConnectionGuard::new(gateway.clone(), settings);
+    pub fn new(gateway: Arc<Gateway>, places: Places, log: &Log) -> Self {
+        let guard = ConnectionGuard::new(gateway.clone());
         let remedy = "raise max_connections to admit more";
         Self {
             guard: Arc::new(guard),
             handler: CommandHandler { gateway, places },
-            settings: watch::Sender::new(Arc::new(settings.clone())),
             log: log.clone(),
             limit: ConnectionLimit::new("client", remedy),
         }
-    }
-
-    /// Replaces the settings. An open connection keeps those that it began with, except the
-    /// limits of its address: these change at once, and close no connection.
-    pub fn change(&self, settings: ClientSettings) {
-        self.guard.change(&settings);
-        self.settings.send_replace(Arc::new(settings));
     }
 
     /// Serves clients without TLS until the server drains. Returns when each client has the
@@ -73,11 +56,11 @@ impl ClientPort {
 
     /// Serves clients with TLS, as [`serve`](Self::serve) does without.
     pub async fn serve_tls(self, acceptor: Acceptor, credentials: Arc<Credentials>) {
-        let (settings, counters) = (self.settings.clone(), self.gateway().counters());
-        let rejected = counters.client_connections_rejected.tls.clone();
+        let gateway = self.gateway().clone();
+        let rejected = gateway.counters().client_connections_rejected.tls.clone();
         let gate = move || TlsGate {
             credentials: Some(credentials.clone()),
-            time_limit: settings.borrow().idle.min(MAX_HANDSHAKE_TIME),
+            time_limit: gateway.settings().clients.idle.min(MAX_HANDSHAKE_TIME),
             plaintext_reply: b"",
             rejected: rejected.clone(),
         };
@@ -118,8 +101,8 @@ impl ClientPort {
             permit: address_permit,
             ..
         } = accepted;
-        let settings = self.settings.borrow().clone();
-        let Some(permit) = self.limit.acquire(settings.max_connections) else {
+        let max_connections = self.gateway().settings().clients.max_connections;
+        let Some(permit) = self.limit.acquire(max_connections) else {
             self.gateway()
                 .counters()
                 .client_connections_rejected
@@ -132,7 +115,6 @@ impl ClientPort {
         let session = Session::new(
             stream,
             self.handler.clone(),
-            &settings,
             Transcript::client(&self.log, peer),
             self.guard.addresses.rate_limiter(peer.ip()),
         );

@@ -21,10 +21,13 @@ pub(super) struct LineRate {
 }
 
 /// The state of the generic cell rate algorithm for one address.
+///
+/// The rate may change between calls: the whole budget is available at the new one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gcra {
-    /// When the whole budget is available again; it is now if that time has passed.
-    full_at: Option<Instant>,
+    /// When the whole budget is available again, and the rate of what was charged; it is
+    /// available now if that time has passed.
+    full_at: Option<(Instant, LineRate)>,
 }
 
 impl LineRate {
@@ -53,30 +56,32 @@ impl LineRate {
 impl Gcra {
     /// Returns the number of lines that may be taken at `now`.
     pub(super) fn available(&self, now: Instant, rate: LineRate) -> usize {
-        let rest = rate.burst().saturating_sub(self.debt(now));
+        let rest = rate.burst().saturating_sub(self.debt(now, rate));
         (rest.as_nanos() / rate.time_of(1).as_nanos()) as usize
     }
 
     /// Charges lines that are taken at `now`.
     pub(super) fn charge(&mut self, now: Instant, lines: usize, rate: LineRate) {
-        self.full_at = Some(now + self.debt(now) + rate.time_of(lines));
+        self.full_at = Some((now + self.debt(now, rate) + rate.time_of(lines), rate));
     }
 
     /// Charges one line in advance and returns the time at which it is due. If none is available
     /// at `now`, only earlier reservations are due before it.
     pub(super) fn reserve(&mut self, now: Instant, rate: LineRate) -> Instant {
         self.charge(now, 1, rate);
-        now + self.debt(now).saturating_sub(rate.burst())
+        now + self.debt(now, rate).saturating_sub(rate.burst())
     }
 
     /// Returns true if the whole budget is available, as if nothing had been taken.
     pub(super) fn is_full(&self, now: Instant) -> bool {
-        self.debt(now).is_zero()
+        self.full_at.is_none_or(|(at, _)| at <= now)
     }
 
-    fn debt(&self, now: Instant) -> Duration {
-        self.full_at
-            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    fn debt(&self, now: Instant, rate: LineRate) -> Duration {
+        match self.full_at {
+            Some((at, charged_at)) if charged_at == rate => at.saturating_duration_since(now),
+            _ => Duration::ZERO,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gateway::{self, Clock, Gateway};
+use crate::gateway::{Clock, Gateway, ServerSettings};
 use crate::model::name::Name;
 use crate::model::timestamp::UnixNanos;
 use crate::replication::Incarnation;
@@ -18,9 +18,5 @@ pub(super) fn gateway() -> Arc<Gateway> {
     let members = vec![identity.name.clone()];
     let replica = Replica::new(identity, members, Vec::new(), [1, 2, 3, 4]);
     let clock = Clock::new(|| UnixNanos(0));
-    Arc::new(Gateway::new(
-        replica,
-        clock,
-        &gateway::GatewaySettings::default(),
-    ))
+    Arc::new(Gateway::new(replica, clock, ServerSettings::default()))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,15 +12,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
-use crate::gateway::Clock;
+use crate::gateway::{Clock, ServerSettings, SettingsReader};
 use crate::line_protocol::lines::LineBuffer;
 use crate::log::Transcript;
 use crate::net::{self, ByteStream};
 use crate::proto::ClientLines;
 
-use super::ClientSettings;
 use super::addresses::RateLimiter;
 use super::command_handler::{CommandHandler, ResponseSink};
+use super::rate::LineRate;
 use super::response_queue::ResponseQueue;
 
 /// Number of bytes of responses that may wait for a query; at this size no more lines are taken.
@@ -80,7 +81,10 @@ impl fmt::Display for SessionEnd {
 pub(super) struct Session {
     stream: Box<dyn ByteStream>,
     handler: CommandHandler,
-    settings: ClientSettings,
+    /// The settings that the connection began with. It keeps them, except the rate limit of its
+    /// address.
+    settings: Arc<ServerSettings>,
+    latest_settings: SettingsReader,
     lines: LineBuffer,
     responses: ResponseQueue,
     transcript: Transcript,
@@ -105,15 +109,17 @@ impl Session {
     pub(super) fn new(
         stream: Box<dyn ByteStream>,
         handler: CommandHandler,
-        settings: &ClientSettings,
         transcript: Transcript,
         rate_limiter: RateLimiter,
     ) -> Self {
+        let mut latest_settings = handler.gateway.settings_reader();
+        let settings = latest_settings.latest().clone();
         Self {
             stream,
             handler,
-            lines: LineBuffer::new(settings.max_line),
-            settings: settings.clone(),
+            lines: LineBuffer::new(settings.clients.max_line),
+            settings,
+            latest_settings,
             responses: ResponseQueue::new(),
             transcript,
             rate_limiter: Box::new(rate_limiter),
@@ -127,7 +133,7 @@ impl Session {
     pub(super) async fn run(mut self) -> SessionEnd {
         let drain = self.handler.gateway.shutdown().drain().clone();
         let mut drain = pin!(drain.cancelled());
-        let mut idle = pin!(sleep_until(self.quiet_since + self.settings.idle));
+        let mut idle = pin!(sleep_until(self.quiet_since + self.settings.clients.idle));
         let mut is_open = true;
         loop {
             if let Err(end) = self.respond(!is_open).await {
@@ -148,7 +154,7 @@ impl Session {
                 SessionEvent::Idle => {
                     // One timer serves the whole connection: it is checked when it fires, and not
                     // reset by each read.
-                    let rest = self.settings.idle.saturating_sub(self.quiet_time());
+                    let rest = self.settings.clients.idle.saturating_sub(self.quiet_time());
                     if rest.is_zero() {
                         return SessionEnd::Idle;
                     }
@@ -192,10 +198,13 @@ impl Session {
     fn take_lines(&mut self, at_end: bool) -> bool {
         // When they were read, or could be taken after a wait. This saves a look at the clock.
         let taken_at = self.quiet_since;
+        let settings = self.latest_settings.latest();
+        let rate = settings.clients.commands_per_second.map(LineRate::new);
+        let limits = settings.gateway;
         let max_lines = if self.lines.is_empty() {
             usize::MAX
         } else {
-            self.rate_limiter.available(taken_at)
+            self.rate_limiter.available(taken_at, rate)
         };
         self.responses.taken(taken_at);
         let now = self.handler.gateway.clock().now();
@@ -222,16 +231,16 @@ impl Session {
                 transcript: &mut self.transcript,
                 counters: &mut counters,
             };
-            let progress = self
-                .handler
-                .take(now, lines, max_lines - taken, room, &mut sink);
+            let progress =
+                self.handler
+                    .take(now, &limits, lines, max_lines - taken, room, &mut sink);
             has_changes |= progress.has_changes;
             taken += progress.lines;
             if progress.is_all {
                 break false;
             }
         };
-        self.rate_limiter.took(taken_at, taken);
+        self.rate_limiter.took(taken_at, taken, rate);
         // Before neighbours get the reports, so that logs are in order.
         self.transcript.append_page();
         if has_changes {
@@ -259,7 +268,8 @@ impl Session {
     fn has_room(&self) -> bool {
         let pending = self.responses.pending();
         pending == 0
-            || (pending < self.settings.max_waiting && self.responses.held_bytes() < MAX_HELD_BYTES)
+            || (pending < self.settings.clients.max_waiting
+                && self.responses.held_bytes() < MAX_HELD_BYTES)
     }
 
     /// Sends what is ready, in one write if the client reads, and counts how long its lines took.
@@ -267,7 +277,12 @@ impl Session {
         let ready = self.responses.ready();
         let mut sent = 0;
         while sent < ready.len() {
-            match within(self.settings.write, self.stream.write(&ready[sent..])).await {
+            match within(
+                self.settings.clients.write,
+                self.stream.write(&ready[sent..]),
+            )
+            .await
+            {
                 Ok(Ok(0)) => return Err(SessionEnd::Broken(io::ErrorKind::WriteZero.into())),
                 Ok(Ok(written)) => sent += written,
                 Ok(Err(error)) => return Err(SessionEnd::Broken(error)),
@@ -275,7 +290,7 @@ impl Session {
             }
         }
         // TLS buffers a few KiB while the client does not read.
-        match within(self.settings.write, self.stream.flush()).await {
+        match within(self.settings.clients.write, self.stream.flush()).await {
             Ok(flushed) => flushed.map_err(SessionEnd::Broken)?,
             Err(_) => return Err(SessionEnd::Unread),
         }
@@ -383,8 +398,6 @@ async fn settle(responses: &mut ResponseQueue, transcript: &mut Transcript, cloc
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, duplex, empty, join, repeat, sink};
 
     use super::*;
@@ -395,21 +408,15 @@ mod tests {
     use crate::places::{Places, PlacesResponse};
 
     fn session(stream: impl ByteStream + 'static) -> Session {
-        let (gateway, settings) = (samples::gateway(), ClientSettings::default());
-        let addresses = Arc::new(Addresses::new(gateway.clone(), &settings));
+        let gateway = samples::gateway();
+        let addresses = Arc::new(Addresses::new(gateway.clone()));
         let handler = CommandHandler {
             gateway,
             places: Places::new(|_| async { PlacesResponse::none() }, Duration::ZERO),
         };
         let transcript = Transcript::client(&Log::off(), "client");
         let rate_limiter = addresses.rate_limiter([127, 0, 0, 1].into());
-        Session::new(
-            Box::new(stream),
-            handler,
-            &settings,
-            transcript,
-            rate_limiter,
-        )
+        Session::new(Box::new(stream), handler, transcript, rate_limiter)
     }
 
     #[tokio::test]

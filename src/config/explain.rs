@@ -6,7 +6,7 @@ use crate::format::count;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::table::{Left, TextTable};
-use crate::{clients, gateway, log, peers, places, web};
+use crate::{gateway, log, peers, places};
 
 /// Maximum width of a line that can be wrapped, in columns.
 const MAX_COLUMNS: u16 = 96;
@@ -79,8 +79,8 @@ impl Config {
             places: places::PlacesSettings::default(),
             log: log::LogSettings::default(),
             log_level: log::DEFAULT_LEVEL,
-            clients: clients::ClientSettings::default(),
-            web: web::WebSettings::default(),
+            clients: gateway::ClientSettings::default(),
+            web: gateway::WebSettings::default(),
             gateway: gateway::GatewaySettings::default(),
             peers: peers::PeerSettings::default(),
             insecure: false,

@@ -10,7 +10,7 @@ use super::section::{self, Section};
 use super::tls::TlsSettings;
 use super::{messages, provider, servers, settings};
 use crate::model::name::Name;
-use crate::{clients, gateway, log, peers, places, web};
+use crate::{gateway, log, peers, places};
 
 /// Parses a whole file. Errors are added to `problems`; `None` means that there is at least
 /// one.
@@ -51,13 +51,13 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         tls.check_clients(servers, file.problems());
     }
     let (mut clients, mut gateway) = (
-        clients::ClientSettings::default(),
+        gateway::ClientSettings::default(),
         gateway::GatewaySettings::default(),
     );
     file.section("clients", "[clients]", |on| {
         settings::networks(on, &mut clients.networks);
     });
-    let mut web = web::WebSettings::default();
+    let mut web = gateway::WebSettings::default();
     file.section("web", "[web]", |on| {
         settings::web(on, &mut web);
     });

@@ -49,7 +49,7 @@ use tracing::level_filters::LevelFilter;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::server::ServerPlan;
-use crate::{clients, gateway, log, peers, places, tls as files, web};
+use crate::{gateway, log, peers, places, tls as files};
 
 pub use error::{ConfigError, ConfigProblem};
 pub use reload::{LocalServers, ReloadPlan};
@@ -77,9 +77,9 @@ pub struct Config {
     /// The log level.
     pub log_level: LevelFilter,
     /// Limits on client connections.
-    pub clients: clients::ClientSettings,
+    pub clients: gateway::ClientSettings,
     /// Limits on the web port.
-    pub web: web::WebSettings,
+    pub web: gateway::WebSettings,
     /// Limits on clients' reports.
     pub gateway: gateway::GatewaySettings,
     /// Settings of the links between servers.

@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::setting::SettingVisitor;
 use super::tls::TlsSettings;
 use crate::model::networks::Networks;
-use crate::{clients, gateway, log, peers, web};
+use crate::{gateway, log, peers};
 
 /// Visits the settings of `[log]`.
 pub(super) fn log(
@@ -55,18 +55,18 @@ pub(super) fn networks(on: &mut impl SettingVisitor, networks: &mut Networks) {
 }
 
 /// Visits the settings of `[web]`.
-pub(super) fn web(on: &mut impl SettingVisitor, settings: &mut web::WebSettings) {
-    let web::WebSettings { networks: from } = settings;
+pub(super) fn web(on: &mut impl SettingVisitor, settings: &mut gateway::WebSettings) {
+    let gateway::WebSettings { networks: from } = settings;
     networks(on, from);
 }
 
 /// Visits the settings of `[limits]`.
 pub(super) fn limits(
     on: &mut impl SettingVisitor,
-    clients: &mut clients::ClientSettings,
+    clients: &mut gateway::ClientSettings,
     gateway: &mut gateway::GatewaySettings,
 ) {
-    let clients::ClientSettings {
+    let gateway::ClientSettings {
         max_line,
         max_connections,
         networks: _,

@@ -4,7 +4,7 @@ use super::setting_lines::{SettingLine, setting_lines};
 use super::{Config, ServerConfig, TlsSettings};
 use crate::places::PlacesSettings;
 use crate::places::google::{FieldMask, GoogleApi};
-use crate::{clients, gateway, log, peers, web};
+use crate::{gateway, log, peers};
 
 const SHIPPED: &str = include_str!("../../config/herd.toml");
 
@@ -95,8 +95,8 @@ fn the_shipped_file_and_the_defaults_in_its_comments_change_no_setting() {
         assert_eq!(config.places, PlacesSettings::default());
         assert_eq!(config.log, log::LogSettings::default());
         assert_eq!(config.log_level, log::DEFAULT_LEVEL);
-        assert_eq!(config.clients, clients::ClientSettings::default());
-        assert_eq!(config.web, web::WebSettings::default());
+        assert_eq!(config.clients, gateway::ClientSettings::default());
+        assert_eq!(config.web, gateway::WebSettings::default());
         assert_eq!(config.gateway, gateway::GatewaySettings::default());
         assert_eq!(config.peers, peers::PeerSettings::default());
         assert!(!config.insecure);

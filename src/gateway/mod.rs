@@ -5,7 +5,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `settings` | limits on the reports of clients |
+//! | `settings` | the settings that change at run time |
 //! | `clock` | the time of day |
 //! | `link_table` | the state of the links, and what wakes their tasks |
 //! | `counters` | counters, and the table of metrics |
@@ -33,7 +33,7 @@ pub use counters::{
 pub use link_table::{LinkState, LinkTable};
 pub use purge::purge_expired_forever;
 pub use reloads::{ReloadOutcome, ReloadStatus};
-pub use settings::GatewaySettings;
+pub use settings::{ClientSettings, GatewaySettings, ServerSettings, SettingsReader, WebSettings};
 pub use shutdown::Shutdown;
 pub use status::StatusSource;
 
@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::futures::Notified;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::log::LogThrottle;
@@ -53,7 +54,7 @@ use crate::replication::NeighbourId;
 use crate::replication::replica::Replica;
 use crate::replication::store::{MergeResult, StoreFull};
 
-use settings::ReportLimits;
+use clock::saturating_nanos;
 
 /// Minimum interval between warnings that no more clients fit.
 const STORE_FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -63,7 +64,7 @@ const STORE_FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Gateway {
     replica: Replica,
     clock: Clock,
-    limits: ReportLimits,
+    settings: watch::Sender<Arc<ServerSettings>>,
     links: LinkTable,
     counters: ServerCounters,
     reloads: ReloadStatus,
@@ -104,7 +105,7 @@ impl Drop for ChangeSubscription {
 
 impl Gateway {
     /// Creates the gateway of a server.
-    pub fn new(replica: Replica, clock: Clock, settings: &GatewaySettings) -> Self {
+    pub fn new(replica: Replica, clock: Clock, settings: ServerSettings) -> Self {
         let links = LinkTable::default();
         for (neighbour, _) in replica.neighbours() {
             links.begin(neighbour, clock.now());
@@ -113,7 +114,7 @@ impl Gateway {
             reloads: ReloadStatus::new(clock.now()),
             replica,
             clock,
-            limits: ReportLimits::new(settings),
+            settings: watch::Sender::new(Arc::new(settings)),
             links,
             counters: ServerCounters::default(),
             store_full_log: LogThrottle::new(STORE_FULL_LOG_INTERVAL),
@@ -121,14 +122,19 @@ impl Gateway {
         }
     }
 
-    /// Returns the number of clients at which reports of new ones are rejected.
-    pub fn max_clients(&self) -> usize {
-        self.limits.max_clients()
+    /// Returns the latest settings.
+    pub fn settings(&self) -> Arc<ServerSettings> {
+        self.settings.borrow().clone()
     }
 
-    /// Changes the limits on reports. `expire_after` belongs to the replica and stays.
-    pub fn set_limits(&self, settings: &GatewaySettings) {
-        self.limits.set(settings);
+    /// Returns a reader of the latest settings.
+    pub fn settings_reader(&self) -> SettingsReader {
+        SettingsReader::new(self.settings.subscribe())
+    }
+
+    /// Replaces the settings. A change of `expire_after` has no effect: it belongs to the replica.
+    pub fn change_settings(&self, settings: ServerSettings) {
+        self.settings.send_replace(Arc::new(settings));
     }
 
     /// Returns the server's replica.
@@ -198,11 +204,13 @@ impl Gateway {
     pub fn report<'a>(
         &'a self,
         now: UnixNanos,
+        limits: &GatewaySettings,
         client: ClientId<'a>,
         position: Position<'a>,
         time: Timestamp<'a>,
     ) -> Result<Report<'a>, TooFarInFuture> {
-        let skew = Skew::between(now, time).filter(|skew| self.is_acceptable(*skew));
+        let max_future = saturating_nanos(limits.max_future);
+        let skew = Skew::between(now, time).filter(|skew| skew.0 >= -max_future);
         Ok(Report {
             client,
             origin: Origin::from(&self.replica.identity().name),
@@ -220,10 +228,11 @@ impl Gateway {
     pub fn admit<'a>(
         &self,
         now: UnixNanos,
+        limits: &GatewaySettings,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         mut each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let max_clients = self.limits.max_clients();
+        let max_clients = limits.max_clients;
         let mut is_full = false;
         self.replica
             .admit_all(reports, now, max_clients, |nth, admitted| {
@@ -231,7 +240,7 @@ impl Gateway {
                 each(nth, admitted);
             });
         if is_full {
-            self.log_store_full();
+            self.log_store_full(max_clients);
         }
     }
 
@@ -243,13 +252,8 @@ impl Gateway {
         self.replica.locate(client, || self.clock.now(), read)
     }
 
-    fn is_acceptable(&self, skew: Skew) -> bool {
-        skew.0 >= -self.limits.max_future()
-    }
-
-    fn log_store_full(&self) {
+    fn log_store_full(&self, max_clients: usize) {
         if let Some(suppressed) = self.store_full_log.admit() {
-            let max_clients = self.limits.max_clients();
             warn!(
                 "rejected reports of new clients: the server holds {max_clients} clients; raise \
                  max_clients, or set expire_after to purge old ones{suppressed}"

@@ -1,25 +1,88 @@
-//! Settings of a gateway, and the ones in force while it runs.
+//! The settings of a server that change while it runs: one value, which its edges read.
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::saturating_nanos;
+use tokio::sync::watch;
+
+use crate::model::networks::Networks;
+
+/// The settings of a server that change while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Limits on client connections.
+    pub clients: ClientSettings,
+    /// Limits on the web port.
+    pub web: WebSettings,
+    /// Limits on clients' reports.
+    pub gateway: GatewaySettings,
+}
+
+/// Limits on client connections. `config/herd.toml` explains each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// Maximum length of a line in bytes, without its end: 512 to 1 MiB, 4096 by default.
+    pub max_line: usize,
+    /// Maximum number of open connections: 20,000 by default. Further ones are closed. A silent
+    /// connection takes less than 8 KiB of memory, a busy one up to about 200 KiB.
+    pub max_connections: usize,
+    /// Networks from which clients may connect: all by default. Others are closed before TLS.
+    pub networks: Networks,
+    /// Maximum number of open connections of one address, or of one /64 of IPv6: 1 to a million,
+    /// unlimited by default. Further ones are closed before TLS.
+    pub connections_per_address: Option<usize>,
+    /// Maximum number of lines per second of one address, or of one /64 of IPv6: 1 to a million,
+    /// unlimited by default. As many may come at once after a quiet second; further ones are
+    /// delayed.
+    pub commands_per_second: Option<u32>,
+    /// Time of silence after which a client is disconnected: 100 ms to 30 days, 10 min by default.
+    /// Time in which it waits for the server does not count.
+    pub idle: Duration,
+    /// Time after which a client is disconnected that reads nothing of a waiting response: 100 ms
+    /// to 1 h, 30 s by default.
+    pub write: Duration,
+    /// Maximum number of concurrent WHATSATs of one connection that wait for places: 1 to 1000, 16
+    /// by default. Further lines wait.
+    pub max_waiting: usize,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            max_line: 4096,
+            max_connections: 20_000,
+            networks: Networks::default(),
+            connections_per_address: None,
+            commands_per_second: None,
+            idle: Duration::from_secs(10 * 60),
+            write: Duration::from_secs(30),
+            max_waiting: 16,
+        }
+    }
+}
+
+/// Limits on the web port. `config/herd.toml` explains each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebSettings {
+    /// Networks that may connect: all by default. Connections from others are closed.
+    pub networks: Networks,
+}
 
 /// Limits on the reports of a server's own clients. Reports from neighbours are not checked against
 /// them: two servers could disagree about a report forever.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `config/herd.toml` explains each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatewaySettings {
-    /// Maximum time by which a client's clock may be ahead of the server's. Default 1 day, at most
-    /// 100 years. Too low: reports of clients whose clock is slightly fast are rejected. Too high:
-    /// one wrong clock pins a client's position until that time.
+    /// Maximum time by which a client's clock may be ahead of the server's: 1 s to 100 years, 1 day
+    /// by default.
     pub max_future: Duration,
-    /// Number of clients at which reports of new ones are rejected. Default ten million, about
-    /// 1.6 GB. Too low: new clients are rejected. Too high: whoever can connect can fill the
-    /// memory.
+    /// Maximum number of clients: ten million by default, about 1.6 GB. Reports of further ones
+    /// are rejected.
     pub max_clients: usize,
-    /// Age, by its client's time, after which a report expires. A day later it is purged. Default
-    /// never, 1 s to 100 years, the same on all servers of a herd. Too low: clients that report
-    /// rarely are hidden. Too high: clients that are gone use memory.
+    /// Age, by its client's time, after which a report expires: 1 s to 100 years, never by
+    /// default. A day later it is purged. It is the same on all servers of a herd and does not
+    /// change at run time.
     pub expire_after: Option<Duration>,
 }
 
@@ -33,33 +96,51 @@ impl Default for GatewaySettings {
     }
 }
 
-/// The limits in force. Each IAMAT reads them without a lock.
+/// A reader of the latest settings that takes a lock only after a change.
+///
+/// It is for code that runs for each read of lines; other code calls
+/// [`Gateway::settings`](super::Gateway::settings).
 #[derive(Debug)]
-pub(super) struct ReportLimits {
-    /// In nanoseconds, at most 292 years.
-    max_future: AtomicI64,
-    max_clients: AtomicUsize,
+pub struct SettingsReader {
+    receiver: watch::Receiver<Arc<ServerSettings>>,
+    latest: Arc<ServerSettings>,
 }
 
-impl ReportLimits {
-    pub(super) fn new(settings: &GatewaySettings) -> Self {
-        Self {
-            max_future: AtomicI64::new(saturating_nanos(settings.max_future)),
-            max_clients: AtomicUsize::new(settings.max_clients),
+impl SettingsReader {
+    pub(super) fn new(mut receiver: watch::Receiver<Arc<ServerSettings>>) -> Self {
+        let latest = receiver.borrow_and_update().clone();
+        Self { receiver, latest }
+    }
+
+    /// Returns the latest settings.
+    pub fn latest(&mut self) -> &Arc<ServerSettings> {
+        // An error means that the sender is gone, so that nothing changes any more.
+        if self.receiver.has_changed().unwrap_or(false) {
+            self.latest.clone_from(&self.receiver.borrow_and_update());
         }
+        &self.latest
     }
+}
 
-    pub(super) fn set(&self, settings: &GatewaySettings) {
-        let max_future = saturating_nanos(settings.max_future);
-        self.max_future.store(max_future, Relaxed);
-        self.max_clients.store(settings.max_clients, Relaxed);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub(super) fn max_future(&self) -> i64 {
-        self.max_future.load(Relaxed)
-    }
-
-    pub(super) fn max_clients(&self) -> usize {
-        self.max_clients.load(Relaxed)
+    #[test]
+    fn a_reader_sees_every_change_and_keeps_the_last_value() {
+        let with = |max_clients| {
+            let mut settings = ServerSettings::default();
+            settings.gateway.max_clients = max_clients;
+            Arc::new(settings)
+        };
+        let sender = watch::Sender::new(with(1));
+        let mut reader = SettingsReader::new(sender.subscribe());
+        assert_eq!(reader.latest().gateway.max_clients, 1);
+        for max_clients in [2, 3] {
+            sender.send_replace(with(max_clients));
+            assert_eq!(reader.latest().gateway.max_clients, max_clients);
+        }
+        drop(sender);
+        assert_eq!(reader.latest().gateway.max_clients, 3);
     }
 }

@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::log::Log;
@@ -24,27 +23,19 @@ pub struct StatusSource {
     gateway: Arc<Gateway>,
     places: Places,
     log: Log,
-    /// Maximum number of client connections.
-    max_connections: watch::Receiver<usize>,
     started: Instant,
     started_at: UnixNanos,
 }
 
 impl StatusSource {
     /// Describes a server that starts now and counts its queries of places in `places`.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        places: Places,
-        log: Log,
-        max_connections: watch::Receiver<usize>,
-    ) -> Self {
+    pub fn new(gateway: Arc<Gateway>, places: Places, log: Log) -> Self {
         Self {
             started: Instant::now(),
             started_at: gateway.clock().now(),
             gateway,
             places,
             log,
-            max_connections,
         }
     }
 
@@ -64,6 +55,7 @@ impl StatusSource {
         let replica = gateway.replica();
         let (identity, store) = (replica.identity(), replica.store());
         let links = replica.neighbours();
+        let settings = gateway.settings();
         GetStatusResponse {
             name: identity.name.to_string(),
             herd: identity.herd.to_string(),
@@ -77,10 +69,10 @@ impl StatusSource {
             log_lines_dropped: self.log.dropped(),
             expire_after: replica.expire_after().map(duration),
             clients: store.clients() as u64,
-            clients_limit: gateway.max_clients() as u64,
+            clients_limit: settings.gateway.max_clients as u64,
             feed_entries: store.feed_entries() as u64,
             last_sequence: store.last(),
-            client_connections_limit: *self.max_connections.borrow() as u64,
+            client_connections_limit: settings.clients.max_connections as u64,
             places: Some(places_status(&self.places)),
             links: links
                 .map(|(id, name)| gateway.link_status(id, name))

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `accept_loop` | the way of a connection from the socket to its edge |
 //! | `acceptor` | a TCP listener that survives errors |
-//! | `access_list` | networks that may connect |
+//! | `access_check` | networks that may connect |
 //! | `connection_limit` | limit that rejects connections |
 //! | `evicting_limit` | limit that evicts the oldest, fair between networks |
 //! | `handshakes` | connections that have not identified themselves yet |
@@ -16,7 +16,7 @@
 
 mod accept_loop;
 mod acceptor;
-mod access_list;
+mod access_check;
 mod connection_limit;
 mod evicting_limit;
 mod handshakes;
@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 pub use accept_loop::{AcceptLoop, AcceptedStream, HandshakePolicy};
 pub use acceptor::{Acceptor, bind};
-pub use access_list::AccessList;
+pub use access_check::AccessCheck;
 pub use connection_limit::{ConnectionLimit, ConnectionPermit};
 pub use evicting_limit::{EvictingLimit, Slot};
 pub use tls_gate::TlsGate;

@@ -37,13 +37,7 @@ impl RunningServer {
     /// addresses, paths of certificates and settings of links do not change.
     pub async fn change(&mut self, change: PreparedChange) {
         let PreparedChange { plan, links } = change;
-        self.gateway.set_limits(&plan.gateway);
-        self.max_connections
-            .send_replace(plan.clients.max_connections);
-        self.client_port.change(plan.clients);
-        if let Some(web) = &self.web {
-            web.change(&plan.web);
-        }
+        self.gateway.change_settings(plan.settings());
         self.gateway.replica().set_members(plan.members);
         let changed = self.links.change(links);
         changed.instrument(self.span.clone()).await;

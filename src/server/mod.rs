@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::InvalidUri;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,7 +25,7 @@ use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::clients::{self, ClientPort};
 use crate::format::list;
-use crate::gateway::{self, Clock, Gateway, StatusSource};
+use crate::gateway::{self, Clock, Gateway, ServerSettings, StatusSource};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
@@ -74,13 +73,24 @@ pub struct ServerPlan {
     /// The listening address of the web port, if it has one.
     pub bind_web: Option<Address>,
     /// Limits on client connections.
-    pub clients: clients::ClientSettings,
+    pub clients: gateway::ClientSettings,
     /// Limits on the web port.
-    pub web: web::WebSettings,
+    pub web: gateway::WebSettings,
     /// Limits on clients' reports.
     pub gateway: gateway::GatewaySettings,
     /// Settings of the links.
     pub peers: peers::PeerSettings,
+}
+
+impl ServerPlan {
+    /// Returns the settings that change at run time.
+    pub(crate) fn settings(&self) -> ServerSettings {
+        ServerSettings {
+            clients: self.clients.clone(),
+            web: self.web.clone(),
+            gateway: self.gateway,
+        }
+    }
 }
 
 /// The reason why a server did not start or change. Nothing was started or changed.
@@ -259,7 +269,6 @@ impl BoundServer {
         let _entered = span.enter();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
 
-        let max_connections = watch::Sender::new(self.plan.clients.max_connections);
         let factory = LinkFactory {
             gateway: gateway.clone(),
             log: log.clone(),
@@ -272,12 +281,7 @@ impl BoundServer {
 
         let inbound = Inbound::new(gateway.clone(), &log);
         let places = places.with_own_counters();
-        let status = StatusSource::new(
-            gateway.clone(),
-            places.clone(),
-            log.clone(),
-            max_connections.subscribe(),
-        );
+        let status = StatusSource::new(gateway.clone(), places.clone(), log.clone());
         let operators = Operators::service(status.clone());
         let port = Port::new(inbound, &self.plan.peers).beside(operators);
         let health = port.health();
@@ -290,19 +294,17 @@ impl BoundServer {
         );
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
-        let web = self.web.map(|socket| {
-            let web = WebServer::new(status, &self.plan.web);
-            upkeep.spawn(web::serve(web.clone(), socket).in_current_span());
-            web
-        });
-        let client_port = ClientPort::new(gateway.clone(), places, &self.plan.clients, &log);
+        if let Some(acceptor) = self.web {
+            let web = web::serve(WebServer::new(status), acceptor);
+            upkeep.spawn(web.in_current_span());
+        }
+        let client_port = ClientPort::new(gateway.clone(), places, &log);
         let mut clients_edge = JoinSet::new();
         let plain = client_port.clone().serve(self.clients);
         clients_edge.spawn(plain.in_current_span());
         let mut shown = None;
         if let Some((acceptor, credentials)) = self.clients_tls {
             shown = Some(credentials.clone());
-            let client_port = client_port.clone();
             let with_tls = client_port.serve_tls(acceptor, credentials);
             clients_edge.spawn(with_tls.in_current_span());
         }
@@ -324,9 +326,6 @@ impl BoundServer {
             clients: clients_edge,
             peers: edges,
             links,
-            max_connections,
-            client_port,
-            web,
             _upkeep: upkeep,
             span: span.clone(),
         })
@@ -362,7 +361,7 @@ fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
     let keys = std::array::from_fn(|_| random::u64());
     let replica = Replica::new(identity, plan.members.clone(), neighbours, keys);
     let replica = replica.with_expiry(plan.gateway.expire_after.map(Expiry::new));
-    Gateway::new(replica, clock, &plan.gateway)
+    Gateway::new(replica, clock, plan.settings())
 }
 
 /// Draws an incarnation that no other run of any server has.
@@ -415,10 +414,6 @@ pub struct RunningServer {
     clients: JoinSet<()>,
     peers: JoinSet<()>,
     links: Links,
-    client_port: ClientPort,
-    web: Option<WebServer>,
-    /// The maximum number of client connections, for the metrics.
-    max_connections: watch::Sender<usize>,
     /// Tasks that end with the server.
     _upkeep: JoinSet<Infallible>,
     drain_time: Duration,

@@ -21,13 +21,3 @@ mod port;
 mod process;
 
 pub use port::{WebServer, serve};
-
-use crate::model::networks::Networks;
-
-/// Settings of the web port.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WebSettings {
-    /// Networks that may connect. Connections from other networks are closed at once. Default all.
-    /// Too few: monitoring is locked out. Too many: strangers can read the state of the herd.
-    pub networks: Networks,
-}

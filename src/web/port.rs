@@ -1,7 +1,6 @@
 //! The web port of one server.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -15,10 +14,9 @@ use tracing::Instrument;
 
 use crate::gateway::StatusSource;
 use crate::net::{
-    AcceptLoop, AcceptedStream, Acceptor, AccessList, ConnectionLimit, ConnectionPermit,
+    AcceptLoop, AcceptedStream, Acceptor, AccessCheck, ConnectionLimit, ConnectionPermit,
 };
 
-use super::WebSettings;
 use super::page::page;
 
 /// Maximum number of concurrent connections. A monitoring system uses one at a time.
@@ -38,21 +36,12 @@ const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 #[derive(Clone, Debug)]
 pub struct WebServer {
     source: StatusSource,
-    access: Arc<AccessList>,
 }
 
 impl WebServer {
     /// Creates the port, which reads the state of the server from `source`.
-    pub fn new(source: StatusSource, settings: &WebSettings) -> Self {
-        Self {
-            source,
-            access: Arc::new(AccessList::new("web", "[web]", &settings.networks)),
-        }
-    }
-
-    /// Changes the networks that may connect.
-    pub fn change(&self, settings: &WebSettings) {
-        self.access.change(&settings.networks);
+    pub fn new(source: StatusSource) -> Self {
+        Self { source }
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
@@ -104,10 +93,11 @@ impl WebServer {
 /// Serves the connections of `acceptor` forever. Must run in the server's span.
 pub async fn serve(web: WebServer, acceptor: Acceptor) -> Infallible {
     let limit = ConnectionLimit::new("web", "close those that are not needed");
-    let server = web.clone();
+    let access = AccessCheck::new("web", "[web]");
+    let gateway = web.source.gateway().clone();
     let mut connections = AcceptLoop::new(acceptor, move |peer| {
-        let rejected = &web.source.gateway().counters().web_connections_rejected;
-        if !web.access.admits(peer) {
+        let rejected = &gateway.counters().web_connections_rejected;
+        if !access.admits(&gateway.settings().web.networks, peer) {
             rejected.network.add(1);
             return None;
         }
@@ -118,7 +108,7 @@ pub async fn serve(web: WebServer, acceptor: Acceptor) -> Infallible {
         permit
     });
     loop {
-        let answer = answer_one(server.clone(), connections.next().await);
+        let answer = answer_one(web.clone(), connections.next().await);
         tokio::spawn(answer.in_current_span());
     }
 }

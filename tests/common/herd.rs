@@ -15,7 +15,7 @@ use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Places, PlacesResponse};
 use proxyherd::replication::Incarnation;
 use proxyherd::server::{BoundServer, RunningServer, ServerPlan};
-use proxyherd::{clients, gateway, peers, web};
+use proxyherd::{gateway, peers};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Client, Mode, Proxy, eventually};
@@ -379,8 +379,8 @@ impl Herd {
             tls: None,
             clients_tls: None,
             bind_web: None,
-            clients: clients::ClientSettings::default(),
-            web: web::WebSettings::default(),
+            clients: gateway::ClientSettings::default(),
+            web: gateway::WebSettings::default(),
             gateway: gateway::GatewaySettings::default(),
             peers: quick(),
         }

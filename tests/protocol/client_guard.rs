@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::common::{ALONE, Client, Herd, Site, eventually, loopback};
-use proxyherd::clients::ClientSettings;
+use proxyherd::gateway::ClientSettings;
 use proxyherd::model::address::Address;
 use proxyherd::model::networks::{Network, Networks};
 

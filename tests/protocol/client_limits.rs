@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::{ALONE, Herd, LIMIT, eventually, places_from};
-use proxyherd::clients::ClientSettings;
+use proxyherd::gateway::ClientSettings;
 use proxyherd::places::{Places, PlacesQuery, PlacesResponse};
 use tokio::sync::oneshot;
 

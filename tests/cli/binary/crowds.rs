@@ -12,11 +12,11 @@ use crate::common::{
 
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
-/// Maximum memory of a silent connection, as `clients::ClientSettings` says.
+/// Maximum memory of a silent connection, as `gateway::ClientSettings` says.
 const IDLE_BYTES: u64 = 8 * 1024;
 
 /// Maximum memory of a connection that does not read its answers, as
-/// `clients::ClientSettings` says.
+/// `gateway::ClientSettings` says.
 const BUSY_BYTES: u64 = 200 * 1024;
 
 /// Files left to the other tests of this process.

@@ -80,10 +80,7 @@ fn a_level_from_the_environment_stays_and_is_reported() {
         Process::spawn(command.env("RUST_LOG", "warn")).serving()
     });
     site.set_config(&site.config().replace("\"info\"", "\"trace\""));
-    reload(
-        &process,
-        ": nothing changed, 1 setting unchanged",
-    );
+    reload(&process, ": nothing changed, 1 setting unchanged");
     process.await_stderr("log.level: info -> trace; RUST_LOG is set and overrides it\n");
 }
 

@@ -45,7 +45,7 @@ impl Server {
         let gateway = Arc::new(Gateway::new(
             replica,
             clock,
-            &gateway::GatewaySettings::default(),
+            gateway::ServerSettings::default(),
         ));
         let inbound = Inbound::new(gateway.clone(), &Log::off());
         Self { gateway, inbound }
