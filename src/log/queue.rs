@@ -7,6 +7,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::lock::lock;
+
 /// Maximum number of bytes that wait for the writer. The writer holds as much again while it
 /// writes, so a log uses at most twice this. 16 MiB are about 125,000 lines, 100 ms at a million
 /// lines a second. Higher: more memory while the disk is stuck; lower: more is lost in a brief
@@ -194,7 +196,7 @@ impl LogQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -5,7 +5,7 @@
 //! log may be created in either order, and no span keeps a log open.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
@@ -13,6 +13,8 @@ use tracing::span::Attributes;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::lock::lock;
 
 use super::handle::{Log, WeakLog};
 
@@ -38,7 +40,7 @@ impl Router {
     /// Registers `log` for the events of the server `name`, in place of any registered before. A
     /// log that is off gets none.
     pub fn register(&self, name: &str, log: &Log) {
-        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logs = lock(&self.logs);
         logs.retain(|(server, log)| server != name && log.upgrade().is_some());
         logs.extend(log.downgrade().map(|log| (name.to_owned(), log)));
     }
@@ -65,7 +67,7 @@ impl Router {
 
     fn logs(&self, wanted: impl Fn(&str) -> bool) -> Vec<Log> {
         // No code under the lock panics, so that the panic hook can log.
-        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = lock(&self.logs);
         let wanted = logs.iter().filter(|(name, _)| wanted(name));
         wanted.filter_map(|(_, log)| log.upgrade()).collect()
     }

@@ -302,8 +302,8 @@ impl Trust {
         let holder = PeerIdentity::of(own);
         if !holder.is(server) {
             return Err(wrong(format!(
-                "it is for {holder}; this server needs one with the DNS name {server} (subject alternative \
-                 name)"
+                "it is for {holder}; this server needs one with the DNS name {server} (subject \
+                 alternative name)"
             )));
         }
         let name = server_name(server).map_err(|error| wrong(error.to_string()))?;
