@@ -354,7 +354,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder()
-            .initial_stream_window_size(1)
+            .initial_stream_window_size(0)
             .add_service(PropagateServer::new(ReadsNothing))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
