@@ -1,4 +1,4 @@
-//! Numbers that nobody can foresee.
+//! Unpredictable numbers.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::SystemTime;

@@ -15,7 +15,7 @@ use crate::model::networks::Network;
 
 /// A type that a TOML value can be parsed into.
 pub(super) trait FromToml: Sized {
-    /// What to write, for people; completes "must be".
+    /// A description of valid values for people. It completes the sentence "must be".
     const WANTED: &'static str;
 
     /// Parses a value.
@@ -61,7 +61,7 @@ impl FromToml for Address {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let address = Self::parse(text(value)?).map_err(|e| ValueError::Value(e.to_string()))?;
-        // With port 0 the system would choose a port that nobody else knows.
+        // With port 0 the system would choose a port that no other server has in its config.
         match address.port() {
             0 => Err(ValueError::Value("the port must be from 1 to 65535".into())),
             _ => Ok(address),

@@ -162,7 +162,7 @@ impl ServerCounters {
     }
 }
 
-/// What went over a link since the server's start, in both directions.
+/// The traffic of a link since the server's start, in both directions.
 #[derive(Debug, Default)]
 pub struct LinkTraffic {
     /// Numbers of pushes and reports.
@@ -355,7 +355,7 @@ pub const REJECTED_CONNECTION_METRICS: &[Metric<RejectedConnections>] = &[Metric
 pub const REJECTED_CALL_METRICS: &[Metric<RejectedCalls>] = &[Metric::counter(
     "proxyherd_peer_calls_rejected_total",
     "Rejected greetings and pushes, and other calls that a certificate does not permit: \
-     certificate, if it names nobody who may make the call, or other.",
+     certificate, if it names no member of the herd that may make the call, or other.",
     By(
         "reason",
         &[

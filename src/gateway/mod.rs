@@ -1,4 +1,4 @@
-//! What the edges of one server share: its replica, clock, links, counters and status.
+//! The state that the edges of one server share: its replica, clock, links, counters and status.
 //!
 //! Clients speak lines of text, servers speak gRPC, and neither edge depends on the other. Both
 //! pass reports to the gateway, which merges them into the replica and wakes the links.

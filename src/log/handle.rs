@@ -91,8 +91,8 @@ impl Log {
     }
 
     /// Waits until everything appended before this call is in the file, at most two seconds.
-    /// Returns true if it is; false if the disk refuses. Blocks its thread: for the end of a
-    /// process.
+    /// Returns true if it is, and false if the disk did not take it in time. Blocks its thread: for
+    /// the end of a process.
     pub fn flush(&self) -> bool {
         self.flush_within(MAX_FLUSH_WAIT)
     }

@@ -21,7 +21,7 @@ static STDERR: LazyLock<Option<Arc<LogQueue>>> = LazyLock::new(|| start(io::stde
 
 /// Writes `line`, which is escaped and ends with a line end, to stderr. Never fails and never
 /// waits: while stderr is stuck, up to 16 MiB of messages wait, and further ones are dropped and
-/// counted. A stderr that is closed or refuses the write is ignored.
+/// counted. A stderr that is closed or fails is ignored.
 pub fn print_to_terminal(line: &[u8]) {
     match STDERR.as_ref() {
         Some(queue) => queue.push(line, 1),

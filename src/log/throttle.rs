@@ -118,13 +118,13 @@ mod tests {
     fn a_changed_reason_is_logged_once_in_an_interval_and_the_same_one_never() {
         let (mut throttle, start) = (ReasonThrottle::new(Duration::from_secs(10)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(throttle.admit_at(at(0), false, "refused"));
+        assert!(throttle.admit_at(at(0), false, "rejected"));
         assert!(!throttle.admit_at(at(1), false, "timed out"));
-        assert!(!throttle.admit_at(at(11), false, "refused"));
+        assert!(!throttle.admit_at(at(11), false, "rejected"));
         assert!(throttle.admit_at(at(11), false, "timed out"));
-        assert!(!throttle.admit_at(at(20), false, "refused"));
+        assert!(!throttle.admit_at(at(20), false, "rejected"));
         assert!(throttle.admit_at(at(20), true, "timed out"));
-        assert!(!throttle.admit_at(at(30), false, "refused"));
-        assert!(throttle.admit_at(at(31), false, "refused"));
+        assert!(!throttle.admit_at(at(30), false, "rejected"));
+        assert!(throttle.admit_at(at(31), false, "rejected"));
     }
 }

@@ -246,16 +246,16 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let words = event::format_event(event);
+        let text = event::format_event(event);
         let server = EventServer::of(event, &context).map(|EventServer(name)| name);
         if self.is_for_logs(event.metadata()) {
-            let entry = entry(event.metadata(), &words);
+            let entry = entry(event.metadata(), &text);
             for log in self.router.logs_of(server.as_deref()) {
                 log.append(&entry, 1);
             }
         }
         if is_for_the_terminal(event.metadata()) {
-            (self.print)(&message(event.metadata(), server.as_deref(), &words));
+            (self.print)(&message(event.metadata(), server.as_deref(), &text));
         }
     }
 }
@@ -271,15 +271,15 @@ fn is_for_the_terminal(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Formats a line for the log: `2026-11-22T09:31:05.123456Z INFO  link is up neighbour=Jaquez`
-fn entry(metadata: &Metadata<'_>, words: &[u8]) -> Vec<u8> {
+fn entry(metadata: &Metadata<'_>, text: &[u8]) -> Vec<u8> {
     let mut line = LogTimestamp::now().as_bytes().to_vec();
     line.extend_from_slice(format!(" {:<5} ", metadata.level().as_str()).as_bytes());
-    add_words(&mut line, metadata, words);
+    append_text(&mut line, metadata, text);
     line
 }
 
 /// Formats a line for the terminal: `warning: Riley: link to Jaquez is down`
-fn message(metadata: &Metadata<'_>, server: Option<&str>, words: &[u8]) -> Vec<u8> {
+fn message(metadata: &Metadata<'_>, server: Option<&str>, text: &[u8]) -> Vec<u8> {
     let mut line = Vec::new();
     line.extend_from_slice(match *metadata.level() {
         tracing::Level::ERROR => b"error: ",
@@ -290,17 +290,17 @@ fn message(metadata: &Metadata<'_>, server: Option<&str>, words: &[u8]) -> Vec<u
         super::escape_into(&mut line, server.as_bytes());
         line.extend_from_slice(b": ");
     }
-    add_words(&mut line, metadata, words);
+    append_text(&mut line, metadata, text);
     line
 }
 
 /// Adds the target, if it is a library's, and the text of the event.
-fn add_words(line: &mut Vec<u8>, metadata: &Metadata<'_>, words: &[u8]) {
+fn append_text(line: &mut Vec<u8>, metadata: &Metadata<'_>, text: &[u8]) {
     if !is_of_this_crate(metadata.target()) {
         super::escape_into(line, metadata.target().as_bytes());
         line.extend_from_slice(b": ");
     }
-    line.extend_from_slice(words);
+    line.extend_from_slice(text);
     line.push(b'\n');
 }
 
@@ -427,15 +427,15 @@ mod tests {
     fn an_event_cannot_forge_a_line() {
         let process = TwoServers::at(LevelFilter::INFO);
         process.run(|| {
-            server("Riley\x1b[1m").in_scope(|| warn!("refused"));
-            warn!(name = "x\nforged", "client said {}", "a\r\nb\u{202e}");
+            server("Riley\x1b[1m").in_scope(|| warn!("rejected"));
+            warn!(name = "x\nforged", "client sent {}", "a\r\nb\u{202e}");
         });
-        let forged = r#"WARN  client said a\r\nb\u{202e} name="x\nforged""#;
+        let forged = r#"WARN  client sent a\r\nb\u{202e} name="x\nforged""#;
         assert_eq!(process.log_of("Riley"), [forged]);
         assert!(
             process
                 .screen()
-                .starts_with("warning: Riley\\x1b[1m: refused\n")
+                .starts_with("warning: Riley\\x1b[1m: rejected\n")
         );
         assert_eq!(process.screen().lines().count(), 2);
     }
@@ -490,7 +490,7 @@ mod tests {
     #[test]
     fn the_level_changes_while_the_process_runs() {
         let process = TwoServers::at(LevelFilter::INFO);
-        let mut said = 0;
+        let mut seen = 0;
         for (level, our_count) in [
             (LevelFilter::TRACE, 5),
             (LevelFilter::ERROR, 1),
@@ -501,9 +501,9 @@ mod tests {
             assert_eq!(process.logs[0].is_on(), level != LevelFilter::OFF);
             process.run(emit_all_levels);
             let log = process.log_of("Riley");
-            let ours = log[said..].iter().filter(|line| !line.contains("h2"));
+            let ours = log[seen..].iter().filter(|line| !line.contains("h2"));
             assert_eq!(ours.count(), our_count, "{level}");
-            said = log.len();
+            seen = log.len();
         }
     }
 
@@ -557,11 +557,11 @@ mod tests {
         assert_eq!(process.log_of("Riley"), entries);
 
         for text in ["proxyherd=loud", "[server{server=Riley}]=debug"] {
-            let words = rules(LevelFilter::INFO, set(text)).unwrap_err().to_string();
-            assert!(words.starts_with("RUST_LOG is invalid (\""), "{words}");
+            let message = rules(LevelFilter::INFO, set(text)).unwrap_err().to_string();
+            assert!(message.starts_with("RUST_LOG is invalid (\""), "{message}");
             assert!(
-                words.ends_with("write it like warn,proxyherd=debug"),
-                "{words}"
+                message.ends_with("write it like warn,proxyherd=debug"),
+                "{message}"
             );
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct IdleCached<V> {
 
 #[derive(Debug)]
 struct CachedCell<V> {
-    /// `None` while nobody uses it.
+    /// `None` while it is not in use.
     value: Option<V>,
     /// Time at which the value is dropped without further use.
     expires_at: Instant,

@@ -5,7 +5,7 @@
 //! | `service` | the calls: checks each request and makes its response |
 //! | `watch` | one watch: a reader of the feed, at its own pace |
 //! | `filter` | which reports a watch wants |
-//! | `idle_cached` | values that are dropped when nobody has used them for a while |
+//! | `idle_cached` | values that are dropped after a while without use |
 //! | `wire` | messages into model types and back |
 //!
 //! Everything here is read-only, and what takes long runs on threads that serve no client or

@@ -50,7 +50,7 @@ impl Admission {
 
 fn judge(holder: &PeerIdentity, herd: &Name, is_propagate: bool) -> Result<(), Status> {
     let reject = |message: String| Err(Status::permission_denied(message));
-    if holder.is_nobody() {
+    if holder.is_empty() {
         return reject(
             "your certificate names no server or operator of a herd: it needs a DNS name such as \
              NAME.HERD.proxyherd (subject alternative name)"

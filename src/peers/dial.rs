@@ -19,14 +19,14 @@ use crate::tls::{self, Credentials, PeerIdentity, ReloadEvents, Subject};
 /// A connection being made.
 pub(super) type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send>>;
 
-/// How connections to one neighbour are made.
+/// A maker of connections to one neighbour.
 pub(super) struct Dialer {
     target: Target,
     /// `None` without TLS.
     reloads: Option<ReloadEvents>,
 }
 
-/// Where connections go.
+/// The destination of connections.
 #[derive(Clone)]
 enum Target {
     Tcp(Address),
@@ -127,8 +127,8 @@ async fn tcp_stream(address: &Address) -> io::Result<TcpStream> {
 }
 
 /// Connects by TLS to the server `subject`, which must show a certificate for that
-/// name, whatever the host is called. A refusal by either side is an error that names
-/// its cause.
+/// name, whatever the host is called. A rejection by either side is an error that
+/// names its cause.
 pub async fn tls_stream(
     address: &Address,
     credentials: &Credentials,

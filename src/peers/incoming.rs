@@ -105,7 +105,7 @@ pub(super) struct Connection {
     span: Span,
 }
 
-/// What is known of the other end of a connection. Clones are of the same connection.
+/// The other end of a connection. Clones are of the same connection.
 #[derive(Clone, Debug)]
 pub struct OtherEnd {
     pub(super) address: SocketAddr,

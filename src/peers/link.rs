@@ -212,7 +212,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// What is wrong with the response.
+    /// Returns the reason why the response is invalid.
     fn check_neighbour(&self, response: &GreetResponse) -> Result<Incarnation, String> {
         let herd = self.gateway.replica().identity().herd.as_str();
         if response.receiver != self.name.as_str() || response.herd != herd {

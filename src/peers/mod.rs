@@ -14,7 +14,7 @@
 //! | `admission` | which calls a certificate permits |
 //! | `call_limits` | how many calls run at a time |
 //! | `rejections` | the log of rejected calls |
-//! | `push_streams` | the `Propagate` service: the life of a push stream |
+//! | `push_streams` | the `Propagate` service: a push stream from its first push to its end |
 //! | `inbound` | judges greetings and pushes, and merges reports |
 //! | `closable` | a byte stream that this side can close at any time |
 //! | `wire` | messages to model types and back |

@@ -307,7 +307,7 @@ mod tests {
             change(&mut place);
             place
         };
-        let refused = [
+        let invalid = [
             (place(|p| p.name = ""), "name is empty"),
             (place(|p| p.latitude = 90.001), "90.001 is no latitude"),
             (place(|p| p.latitude = f64::NAN), "NaN is no latitude"),
@@ -329,7 +329,7 @@ mod tests {
             ),
         ];
         let mut catalogue = Catalogue::default();
-        for (place, expected) in refused {
+        for (place, expected) in invalid {
             let rejection = catalogue.push(&place).unwrap_err().to_string();
             assert!(rejection.contains(expected), "{rejection}");
         }

@@ -62,7 +62,7 @@ fn push(
         vicinity,
     };
     let pushed = catalogue.push(&place);
-    pushed.map(|_| ()).map_err(|refusal| refusal.to_string())
+    pushed.map(|_| ()).map_err(|invalid| invalid.to_string())
 }
 
 fn degrees(text: &str) -> Result<f64, String> {
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn broken_data_is_an_error() {
         let header = "lat,lon,name,admin1,admin2,cc\n";
-        for (data, words) in [
+        for (data, expected) in [
             ("lat,lon,name\n1,2,A\n".to_owned(), "the columns are"),
             (format!("{header}1,2,A\n"), "fields"),
             (
@@ -154,7 +154,7 @@ mod tests {
             (format!("{header}91,2,A,,,US\n"), "91 is no latitude"),
         ] {
             let error = read_from(data.as_bytes()).err().unwrap();
-            assert!(error.contains(words), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
         assert!(read_from(GzDecoder::new(&DATA[..DATA.len() / 2])).is_err());
     }

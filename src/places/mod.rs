@@ -162,7 +162,7 @@ impl Places {
     /// Answers a query within the time limit of the provider in every case. A failure is a response
     /// with an error status.
     ///
-    /// Where it has to wait it needs a tokio runtime with time and I/O enabled.
+    /// If it has to wait, it needs a tokio runtime with time and I/O enabled.
     pub async fn nearby(&self, query: &PlacesQuery) -> PlacesResponse {
         if let Some(response) = self.nearby_now(query) {
             return response;
@@ -378,8 +378,8 @@ mod tests {
             let mut google = google::GoogleSettings::of(google::GoogleApi::Legacy);
             google.timeout = timeout;
             let settings = PlacesSettings::Google(google);
-            let refusal = Places::start(&settings).unwrap_err().to_string();
-            assert!(refusal.contains("10ms to 60s"), "{refusal}");
+            let error = Places::start(&settings).unwrap_err().to_string();
+            assert!(error.contains("10ms to 60s"), "{error}");
         }
     }
 
@@ -397,11 +397,11 @@ mod tests {
                 "HERD_KEY" => value,
                 _ => Ok("other".to_owned()),
             };
-            let refusal = Places::start_with_environment(&settings, environment).unwrap_err();
-            let refusal = refusal.to_string();
-            assert!(refusal.contains("variable HERD_KEY"), "{refusal}");
-            assert!(refusal.contains(expected), "{refusal}");
-            assert!(!refusal.contains("not secret"), "{refusal}");
+            let error = Places::start_with_environment(&settings, environment).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("variable HERD_KEY"), "{error}");
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("not secret"), "{error}");
         }
     }
 
@@ -410,7 +410,7 @@ mod tests {
         let settings = PlacesSettings::Offline {
             file: Some("no/such/places.csv".into()),
         };
-        let refusal = Places::start(&settings).unwrap_err().to_string();
-        assert!(refusal.contains("no/such/places.csv"), "{refusal}");
+        let error = Places::start(&settings).unwrap_err().to_string();
+        assert!(error.contains("no/such/places.csv"), "{error}");
     }
 }

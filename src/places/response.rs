@@ -26,9 +26,9 @@ impl PlacesResponse {
         PlacesResponse::of_status("UNKNOWN_ERROR", Some(cause))
     }
 
-    /// Returns the response for a provider that refused the query: its own status, and its message
+    /// Returns the response for a provider that rejected the query: its own status, and its message
     /// if it sent one.
-    pub(super) fn refused(status: &str, message: Option<&str>) -> Self {
+    pub(super) fn rejected(status: &str, message: Option<&str>) -> Self {
         PlacesResponse::of_status(status, message)
     }
 
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn distinguishes_a_failure_from_a_result() {
         assert!(PlacesResponse::failed("late").is_failure());
-        assert!(PlacesResponse::refused("OVER_QUERY_LIMIT", None).is_failure());
+        assert!(PlacesResponse::rejected("OVER_QUERY_LIMIT", None).is_failure());
         assert!(!PlacesResponse::none().is_failure());
         assert!(!PlacesResponse::found(&["here"]).is_failure());
     }

@@ -4,7 +4,7 @@
 //! - an operator's is `OPERATOR.operator.HERD.proxyherd`. It is one label longer, so that no
 //!   choice of names makes one look like the other.
 //!
-//! Case is ignored, as in DNS. A wildcard names nobody.
+//! Case is ignored, as in DNS. A wildcard names no member.
 
 use std::fmt;
 
@@ -150,8 +150,8 @@ impl PeerIdentity {
         self.0.iter().any(|own| is_same(&own.herd, herd.as_str()))
     }
 
-    /// Returns true if it names no member of any herd.
-    pub fn is_nobody(&self) -> bool {
+    /// Returns true if it names no member of a herd.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -164,8 +164,8 @@ impl PeerIdentity {
 /// Prints the names, at most three.
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_nobody() {
-            return f.write_str("nobody of a herd");
+        if self.is_empty() {
+            return f.write_str("no member of a herd");
         }
         let names = self.0.iter().take(MAX_PRINTED_NAMES);
         f.write_str(&list(names.map(Subject::to_string), "and"))
@@ -236,9 +236,9 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_certificate_names_nobody() {
+    fn an_invalid_certificate_names_no_member() {
         let identity = PeerIdentity::of(&CertificateDer::from(vec![0x30, 0x80, 1]));
-        assert!(identity.is_nobody());
-        assert_eq!(identity.to_string(), "nobody of a herd");
+        assert!(identity.is_empty());
+        assert_eq!(identity.to_string(), "no member of a herd");
     }
 }

@@ -54,7 +54,7 @@ impl From<Status> for QueryError {
     }
 }
 
-/// Returns what the operating system said.
+/// Returns the message of the operating system.
 fn innermost_cause(status: &Status) -> String {
     escaped(&cause::innermost(status).to_string())
 }

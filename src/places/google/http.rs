@@ -40,7 +40,8 @@ pub const MAX_CALLS: usize = 32;
 /// need about a tenth. A hostile response takes up to 40 times its size when it is parsed.
 pub const MAX_BODY_BYTES: usize = 2 << 20;
 
-/// The delay between a failure and the retry: a server that just refused refuses again at once.
+/// The delay between a failure and the retry: a server that just rejected a call rejects the
+/// next one at once.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// A complete HTTP response.
@@ -74,7 +75,7 @@ impl HttpClient {
     /// Creates a client of one provider, whose calls take at most `limit` each, all waiting
     /// included.
     ///
-    /// Where the system has no trusted root certificates, calls by https fail, and a warning is
+    /// If the system has no trusted root certificates, calls by https fail, and a warning is
     /// logged.
     ///
     /// # Errors
@@ -138,8 +139,8 @@ fn client(base: &BaseUrl) -> Result<Client, String> {
     builder().build().or_else(|error| {
         let cause = innermost_cause(&error);
         tracing::warn!(
-            "places: calls by https will fail, since the system's roots of trust can not be read: {cause}; \
-             install ca-certificates, or let SSL_CERT_FILE name them"
+            "places: calls by https will fail, since the system's roots of trust cannot be read: \
+             {cause}; install ca-certificates, or let SSL_CERT_FILE name them"
         );
         let without_roots = builder().tls_certs_only([]).build();
         without_roots.map_err(|error| innermost_cause(&error))

@@ -14,7 +14,7 @@ use super::super::{PlacesQuery, PlacesResponse, google_json};
 use super::api_key::ApiKey;
 use super::base_url::BaseUrl;
 use super::http::HttpReply;
-use super::{log_refusal, object};
+use super::{log_rejection, object};
 
 /// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://maps.googleapis.com";
@@ -45,7 +45,7 @@ pub(super) fn read(
     let status = members.get("status").and_then(Value::as_str);
     let status = status.ok_or("it has no status")?.to_owned();
     if !matches!(status.as_str(), "OK" | "ZERO_RESULTS") {
-        return Ok(refused(members, &status, limit, key));
+        return Ok(rejected(members, &status, limit, key));
     }
     if !reply.status.is_success() {
         return Err("its status does not fit".to_owned());
@@ -68,7 +68,7 @@ fn forwarded(mut members: Map<String, Value>, limit: usize) -> Result<PlacesResp
 
 /// Forwards an error too, unless it is incomplete, or contains the key, literally or in its message
 /// after unescaping. Then only its status and its redacted message are forwarded.
-fn refused(
+fn rejected(
     members: Map<String, Value>,
     status: &str,
     limit: usize,
@@ -77,12 +77,12 @@ fn refused(
     let message = members.get("error_message").and_then(Value::as_str);
     let message = message.unwrap_or_default().to_owned();
     let redacted = key.redact(&message);
-    log_refusal(&key.redact(status), &redacted);
+    log_rejection(&key.redact(status), &redacted);
     match forwarded(members, limit) {
         Ok(answer) if !key.is_in(&answer.json) && redacted == message => answer,
         _ => {
             let message = (!redacted.is_empty()).then_some(redacted.as_str());
-            PlacesResponse::refused(&key.redact(status), message)
+            PlacesResponse::rejected(&key.redact(status), message)
         }
     }
 }
@@ -180,16 +180,16 @@ mod tests {
             assert_eq!(read_at(status, body, 5).unwrap().json, expected);
         }
         let bare = read(r#"{"status":"REQUEST_DENIED"}"#, 5);
-        assert_eq!(bare, Ok(PlacesResponse::refused("REQUEST_DENIED", None)));
+        assert_eq!(bare, Ok(PlacesResponse::rejected("REQUEST_DENIED", None)));
     }
 
     #[test]
     fn redacts_the_key_in_an_error() {
-        for said in ["AIza-test&key", "AIza-test%26key", r"\u0041Iza-test&key"] {
+        for form in ["AIza-test&key", "AIza-test%26key", r"\u0041Iza-test&key"] {
             let body = format!(
-                r#"{{"results":[],"error_message":"The key {said} is bad.","status":"REQUEST_DENIED"}}"#
+                r#"{{"results":[],"error_message":"The key {form} is bad.","status":"REQUEST_DENIED"}}"#
             );
-            let cleaned = PlacesResponse::refused("REQUEST_DENIED", Some("The key (key) is bad."));
+            let cleaned = PlacesResponse::rejected("REQUEST_DENIED", Some("The key (key) is bad."));
             assert_eq!(read(&body, 5), Ok(cleaned));
         }
     }

@@ -186,9 +186,9 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// Logs for the operator the refusal that clients receive: the provider does not answer.
-fn log_refusal(status: &str, message: &str) {
-    tracing::info!("the places provider refused: {status}: {message}");
+/// Logs for the operator the rejection that clients receive instead of places.
+fn log_rejection(status: &str, message: &str) {
+    tracing::info!("the places provider rejected the query: {status}: {message}");
 }
 
 impl GoogleApi {

@@ -16,7 +16,7 @@ use super::base_url::BaseUrl;
 use super::field_mask::FieldMask;
 use super::http::HttpReply;
 use super::translate::{LegacyResult, NewPlace};
-use super::{log_refusal, object};
+use super::{log_rejection, object};
 
 /// The address of the provider, unless the operator configures another.
 pub(super) const BASE_URL: &str = "https://places.googleapis.com";
@@ -80,7 +80,7 @@ pub(super) fn read(
 ) -> Result<PlacesResponse, String> {
     let mut members = object(&reply.body)?;
     if let Some(error) = members.remove("error") {
-        return refused(error, key);
+        return rejected(error, key);
     }
     if !reply.status.is_success() {
         return Err("it has no error".to_owned());
@@ -104,7 +104,7 @@ fn found(places: Vec<Value>, limit: usize) -> Result<PlacesResponse, String> {
     Ok(PlacesResponse::found(&results))
 }
 
-fn refused(error: Value, key: &ApiKey) -> Result<PlacesResponse, String> {
+fn rejected(error: Value, key: &ApiKey) -> Result<PlacesResponse, String> {
     let error = ApiError::deserialize(error)
         .map_err(|_| "its error is not as the API describes it".to_owned())?;
     let status = match error.status.as_deref() {
@@ -116,8 +116,8 @@ fn refused(error: Value, key: &ApiKey) -> Result<PlacesResponse, String> {
     let message = error.message.or(error.status);
     let message = message.unwrap_or_else(|| "an error without a message".to_owned());
     let message = key.redact(&message);
-    log_refusal(status, &message);
-    Ok(PlacesResponse::refused(status, Some(&message)))
+    log_rejection(status, &message);
+    Ok(PlacesResponse::rejected(status, Some(&message)))
 }
 
 /// The `error` object of a response.
@@ -211,7 +211,7 @@ mod tests {
             let body = format!(
                 r#"{{"error":{{"code":400,"message":"So <not>, AIza-test.","status":"{status}","details":[{{}}]}}}}"#
             );
-            let expected = PlacesResponse::refused(legacy, Some("So <not>, (key)."));
+            let expected = PlacesResponse::rejected(legacy, Some("So <not>, (key)."));
             assert_eq!(read_at(StatusCode::BAD_REQUEST, &body, 5), Ok(expected));
         }
         let bare = read_at(
@@ -221,7 +221,7 @@ mod tests {
         );
         assert_eq!(
             bare,
-            Ok(PlacesResponse::refused(
+            Ok(PlacesResponse::rejected(
                 "UNKNOWN_ERROR",
                 Some("UNAVAILABLE")
             ))

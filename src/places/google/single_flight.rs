@@ -43,7 +43,7 @@ impl SingleFlight {
         if let Some(shared) = calls.get(query).and_then(WeakShared::upgrade) {
             return shared;
         }
-        // Entries of calls that nobody waited for to the end.
+        // Removes calls whose callers all left before the response.
         calls.retain(|_, call| call.upgrade().is_some());
         let shared = self.start(query.clone(), call());
         calls.extend(shared.downgrade().map(|call| (query.clone(), call)));
