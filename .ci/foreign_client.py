@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""A neighbour written in another language, that knows nothing but an address.
+"""A neighbour in another language, without a .proto file.
 
     foreign_client.py PROGRAM
 
-Starts PROGRAM as the server Riley of a herd of two, and is the other server
-itself. It has no .proto file and no generated code: all that it knows of
-the peer port, its services, messages and fields, it learns from reflection
-(v1alpha, which older tools ask). Needs grpcio and grpcio-reflection; with
-xxhash it works out the sums of digests too.
+Starts PROGRAM as server Riley of a herd of two, and acts as the other server.
+Services, messages and fields of the peer port come from reflection (v1alpha,
+which older tools use). Needs grpcio and grpcio-reflection; with xxhash it also
+checks the sums of digests.
 """
 
 import pathlib
@@ -29,7 +28,7 @@ try:
 except ImportError:
     xxhash = None
 
-LIMIT = 20  # seconds that anything may take
+TIME_LIMIT = 30  # seconds, of each step
 CONFIG = """
 [herd]
 name = "foreign"
@@ -46,7 +45,7 @@ peers = "127.0.0.1:{unused[1]}"
 
 
 def free_ports(count):
-    """Ports that nobody listens on now."""
+    """Returns ports that are free now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -55,23 +54,23 @@ def free_ports(count):
 
 
 class Port:
-    """A gRPC port, called through what reflection tells of it."""
+    """A gRPC port, called by the descriptions of its reflection service."""
 
     def __init__(self, address):
         self.channel = grpc.insecure_channel(address)
-        self.told = ProtoReflectionDescriptorDatabase(self.channel)
-        self.pool = descriptor_pool.DescriptorPool(self.told)
+        self.reflection = ProtoReflectionDescriptorDatabase(self.channel)
+        self.pool = descriptor_pool.DescriptorPool(self.reflection)
 
     def services(self):
-        return set(self.told.get_services())
+        return set(self.reflection.get_services())
 
     def message(self, name, **fields):
-        """A message by its full name."""
+        """Returns a message, by its full name."""
         kind = self.pool.FindMessageTypeByName(name)
         return message_factory.GetMessageClass(kind)(**fields)
 
     def call(self, path, **fields):
-        """Calls SERVICE/METHOD; a method that streams gives an iterator."""
+        """Calls SERVICE/METHOD. A method that streams returns an iterator."""
         service, name = path.split("/")
         method = self.pool.FindServiceByName(service).methods_by_name[name]
         kind = self.channel.unary_stream if method.server_streaming else self.channel.unary_unary
@@ -81,15 +80,15 @@ class Port:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=answer.FromString,
         )
-        return call(self.message(method.input_type.full_name, **fields), timeout=LIMIT)
+        return call(self.message(method.input_type.full_name, **fields), timeout=TIME_LIMIT)
 
-    def refusal(self, path, **fields):
-        """The status and the words with which a call is refused."""
+    def rejection(self, path, **fields):
+        """Returns the status and the message with which a call is rejected."""
         try:
             answer = self.call(path, **fields)
         except grpc.RpcError as error:
             return error.code(), error.details()
-        raise AssertionError(f"{path} was not refused but answered: {answer}")
+        raise AssertionError(f"{path} was answered instead of rejected: {answer}")
 
     def open(self, path):
         """Opens SERVICE/METHOD, which streams both ways."""
@@ -109,20 +108,20 @@ class Stream:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
         )
-        self.responses = call(iter(self.requests.get, None), timeout=LIMIT)
+        self.responses = call(iter(self.requests.get, None), timeout=TIME_LIMIT)
 
     def ask(self, **fields):
         """Sends a request, and returns its response."""
         self.requests.put(self.message(**fields))
         return next(self.responses)
 
-    def refusal(self, **fields):
-        """Sends a request, and returns the status and the words that end the stream."""
+    def rejection(self, **fields):
+        """Sends a request, and returns the status and the message that end the stream."""
         try:
             answer = self.ask(**fields)
         except grpc.RpcError as error:
             return error.code(), error.details()
-        raise AssertionError(f"it was not refused but answered: {answer}")
+        raise AssertionError(f"it was answered instead of rejected: {answer}")
 
     def close(self):
         """Ends the requests, and waits for the end of the responses."""
@@ -131,8 +130,8 @@ class Stream:
 
 
 def ask(port, line):
-    """The first line with which the text edge answers one of ours."""
-    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as client:
+    """Sends a line to the client port, and returns the first line of the response."""
+    with socket.create_connection(("127.0.0.1", port), timeout=TIME_LIMIT) as client:
         client.sendall(line.encode() + b"\n")
         return client.makefile("rb").readline().decode().rstrip("\n")
 
@@ -158,7 +157,7 @@ def describe(port):
     service = port.pool.FindServiceByName("proxyherd.v1.Propagate")
     check("it describes Propagate", set(service.methods_by_name) == {"Greet", "Push"})
     push = service.methods_by_name["Push"]
-    check("and that pushes stream both ways", push.client_streaming and push.server_streaming)
+    check("pushes stream both ways", push.client_streaming and push.server_streaming)
     report = port.pool.FindMessageTypeByName("proxyherd.v1.Report")
     fields = {"client", "position", "time", "origin", "skew_nanos"}
     check("it describes a report", set(report.fields_by_name) == fields)
@@ -179,15 +178,15 @@ def greet(port):
         "receiver": "Riley",
     }
     path = "proxyherd.v1.Propagate/Greet"
-    for field, value, status, words in [
+    for field, value, status, text in [
         ("herd", "another", grpc.StatusCode.PERMISSION_DENIED, '"another"'),
         ("sender", "Mallory", grpc.StatusCode.PERMISSION_DENIED, "Mallory"),
         ("version_major", 99, grpc.StatusCode.FAILED_PRECONDITION, "99"),
         ("sender_incarnation", 0, grpc.StatusCode.INVALID_ARGUMENT, "incarnation"),
     ]:
-        refusal = port.refusal(path, **{**greeting, field: value})
-        as_due = refusal[0] == status and words in refusal[1]
-        check(f"a greeting with {field} = {value!r} is refused: {refusal[1]}", as_due)
+        rejection = port.rejection(path, **{**greeting, field: value})
+        is_expected = rejection[0] == status and text in rejection[1]
+        check(f"a greeting with {field} = {value!r} is rejected: {rejection[1]}", is_expected)
     welcome = port.call(path, **greeting)
     known = (welcome.herd, welcome.receiver, welcome.applied_sequence)
     check("a neighbour's greeting is accepted", known == ("foreign", "Riley", 0))
@@ -218,64 +217,64 @@ def push(port, clients, incarnation):
         ("from_sequence", 3, grpc.StatusCode.FAILED_PRECONDITION),
         ("reports", [type(report)(client="no position")], grpc.StatusCode.INVALID_ARGUMENT),
     ]:
-        refusal = port.open(path).refusal(**{**batch, field: value})
-        check(f"a push whose {field} is wrong is refused: {refusal[1]}", refusal[0] == status)
-    check("and nothing of it applied", ask(clients, "WHATSAT kiwi.cs.ucla.edu 0 0")[0] == "?")
+        rejection = port.open(path).rejection(**{**batch, field: value})
+        check(f"a push whose {field} is wrong is rejected: {rejection[1]}", rejection[0] == status)
+    check("nothing of it was applied", ask(clients, "WHATSAT kiwi.cs.ucla.edu 0 0")[0] == "?")
     older = port.open(path)
     for time in ["a push", "the same push again"]:
         check(f"{time} is acknowledged", older.ask(**batch).applied_sequence == 7)
     heartbeat = {**batch, "from_sequence": 7, "reports": []}
     newer = port.open(path)
-    check("so is a heartbeat on a newer stream", newer.ask(**heartbeat).applied_sequence == 7)
-    refusal = older.refusal(**heartbeat)
-    check(f"which ends the older: {refusal[1]}", refusal[0] == grpc.StatusCode.ABORTED)
-    refusal = newer.refusal(**{**heartbeat, "from_sequence": 9, "to_sequence": 9})
-    ended = refusal[0] == grpc.StatusCode.FAILED_PRECONDITION
-    check(f"a gap ends a stream: {refusal[1]}", ended)
+    check("a heartbeat on a newer stream is acknowledged", newer.ask(**heartbeat).applied_sequence == 7)
+    rejection = older.rejection(**heartbeat)
+    check(f"the newer stream ends the older: {rejection[1]}", rejection[0] == grpc.StatusCode.ABORTED)
+    rejection = newer.rejection(**{**heartbeat, "from_sequence": 9, "to_sequence": 9})
+    ended = rejection[0] == grpc.StatusCode.FAILED_PRECONDITION
+    check(f"a gap ends a stream: {rejection[1]}", ended)
     last = port.open(path)
-    check("a push without reports is one too", last.ask(**heartbeat).applied_sequence == 7)
+    check("a push without reports is acknowledged", last.ask(**heartbeat).applied_sequence == 7)
     check("a stream ends when its caller ends it", last.close() == [])
     line = "AT Python +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503"
     answer = ask(clients, "WHATSAT kiwi.cs.ucla.edu 10 0")
-    check(f"clients are answered from it: {answer}", answer == line)
+    check(f"clients get the report: {answer}", answer == line)
 
 
 def operate(port, clients, incarnation):
-    """What operators ask, of a server that holds the report of `push`."""
+    """Makes the calls of operators to a server that holds the report of `push`."""
     path = "proxyherd.v1.Operator/"
     line = "AT Python +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503"
     status = port.call(path + "GetStatus")
-    check(f"it says how it is: {status.name} of {status.herd}", status.incarnation == incarnation)
+    check(f"GetStatus returns the state of {status.name} of {status.herd}", status.incarnation == incarnation)
     link = status.links[0]
     known = (link.neighbour, link.batches_received, link.received_newer, link.received_duplicate)
-    check("and what came over its link", known == ("Python", 4, 1, 1))
+    check("GetStatus counts what came over the link", known == ("Python", 4, 1, 1))
 
     known = port.call(path + "Locate", client="kiwi.cs.ucla.edu").known
-    check("it tells a report", known.report.position == "+34.068930-118.445127")
-    check("and how it learned of it", (known.learned_from, known.sequence) == ("Python", 1))
-    refusal = port.refusal(path + "Locate", client="nobody")
-    check(f"of nobody it says: {refusal[1]}", refusal[0] == grpc.StatusCode.NOT_FOUND)
+    check("Locate returns a report", known.report.position == "+34.068930-118.445127")
+    check("Locate returns where the report came from", (known.learned_from, known.sequence) == ("Python", 1))
+    rejection = port.rejection(path + "Locate", client="unknown")
+    check(f"an unknown client is an error: {rejection[1]}", rejection[0] == grpc.StatusCode.NOT_FOUND)
 
     ucla = port.message("proxyherd.v1.Point", latitude=34.07, longitude=-118.45)
     near = port.call(path + "Nearby", point=ucla, radius_meters=1000).clients
-    check("it finds who is near", [it.known.report.client for it in near] == ["kiwi.cs.ucla.edu"])
-    check(f"{near[0].distance_meters:.1f} m away", 463 < near[0].distance_meters < 466)
+    check("Nearby returns a client", [it.known.report.client for it in near] == ["kiwi.cs.ucla.edu"])
+    check(f"Nearby returns its distance: {near[0].distance_meters:.1f} m", 463 < near[0].distance_meters < 466)
 
     bucket = port.call(path + "Digest").buckets[0]
-    check("it sums up what it holds", (bucket.clients, len(bucket.sum)) == (1, 16))
+    check("Digest returns a sum", (bucket.clients, len(bucket.sum)) == (1, 16))
     if xxhash:
         want = xxhash.xxh3_128_digest(line.encode())
-        check(f"and the sum is that of the AT line: {want.hex()}", bucket.sum == want)
+        check(f"the sum is that of the AT line: {want.hex()}", bucket.sum == want)
         parts = port.call(path + "Digest", buckets=4096).buckets
         place = xxhash.xxh3_64_intdigest(b"kiwi.cs.ucla.edu") >> 52
-        check("in the bucket of the client's hash", parts[place].sum == want)
+        check("the client is in the bucket of its hash", parts[place].sum == want)
 
-    told = port.call(path + "Watch", present=True)
-    first = next(told)
-    check("who watches is told what there is", first.reports[0] == known and first.up_to_date)
+    watch = port.call(path + "Watch", present=True)
+    first = next(watch)
+    check("a watch begins with the reports held", first.reports[0] == known and first.up_to_date)
     ask(clients, "IAMAT plum +1+1 1")
-    check("and what comes", next(told).reports[0].report.client == "plum")
-    return told
+    check("a watch continues with new reports", next(watch).reports[0].report.client == "plum")
+    return watch
 
 
 def main(program):
@@ -297,17 +296,17 @@ def main(program):
             incarnation = greet(port)
             push(port, clients, incarnation)
             watch = operate(port, clients, incarnation)
-            told = (answer.status for answer in port.call("grpc.health.v1.Health/Watch"))
-            check("who watches its health is told SERVING", next(told) == 1)
+            health_changes = (answer.status for answer in port.call("grpc.health.v1.Health/Watch"))
+            check("a watch of the health returns SERVING", next(health_changes) == 1)
             server.send_signal(signal.SIGTERM)
-            check("and NOT_SERVING when it is told to stop", next(told) == 2)
+            check("it returns NOT_SERVING while the server shuts down", next(health_changes) == 2)
             try:
                 next(watch)
-                raise AssertionError("a watch goes on behind the end")
+                raise AssertionError("the watch outlives the server")
             except grpc.RpcError as error:
                 ended = error.code() == grpc.StatusCode.UNAVAILABLE
-                check(f"who watches reports is sent away: {error.details()}", ended)
-            check("and it stops well", server.wait(LIMIT) == 0)
+                check(f"the watch of reports ends with a status: {error.details()}", ended)
+            check("the server exits with code 0", server.wait(TIME_LIMIT) == 0)
         finally:
             server.kill()
             server.wait()
