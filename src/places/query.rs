@@ -75,7 +75,7 @@ const TYPICAL_BYTES: usize = 32;
 fn float(digits: &str) -> f64 {
     digits
         .parse()
-        .expect("a question is made of decimal numbers, which read as floats")
+        .expect("the digits of a query are decimal numbers, which parse as floats")
 }
 
 /// Appends the number times 1000: the decimal point three places to the right, without redundant

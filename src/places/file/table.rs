@@ -97,7 +97,8 @@ fn column(header: &StringRecord, names: &[&str]) -> Result<Option<usize>, String
 fn missing(header: &StringRecord, names: &[&str]) -> String {
     let there: Vec<&str> = header.iter().collect();
     format!(
-        "there is no column {}: the first line names the columns, with commas between them, and here it says {:?}",
+        "there is no column {}: the first line must name the columns, with commas between them; \
+         it is {:?}",
         names.join(" or "),
         there.join(",")
     )
@@ -108,7 +109,8 @@ fn broken(text: &str, offset: u64, error: &csv::Error) -> FileFault {
         ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => format!(
-            "this line has {len} values and the first line {expected_len}: write as many, and quote a value that holds a comma"
+            "this line has {len} values and the first line {expected_len}: write as many, and \
+             quote a value that holds a comma"
         ),
         _ => error.to_string(),
     };

@@ -139,8 +139,8 @@ fn client(base: &BaseUrl) -> Result<Client, String> {
     builder().build().or_else(|error| {
         let cause = innermost_cause(&error);
         tracing::warn!(
-            "places: calls by https will fail, since the system's roots of trust cannot be read: \
-             {cause}; install ca-certificates, or let SSL_CERT_FILE name them"
+            "places: calls by https will fail, since the system's trusted certificates cannot be \
+             read: {cause}; install ca-certificates, or set SSL_CERT_FILE"
         );
         let without_roots = builder().tls_certs_only([]).build();
         without_roots.map_err(|error| innermost_cause(&error))
