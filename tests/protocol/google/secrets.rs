@@ -102,7 +102,10 @@ fn neither_the_key_nor_places_are_written_at_any_log_level() {
         let log = site.log("Riley");
         assert!(log.contains("hyper_util::"), "libraries were traced: {log}");
         assert!(log.contains("INFO  the places provider failed: "), "{log}");
-        assert!(log.contains("INFO  the places provider rejected the query: "), "{log}");
+        assert!(
+            log.contains("INFO  the places provider rejected the query: "),
+            "{log}"
+        );
         let files = fs::read_dir(site.path("logs")).unwrap();
         let mut written: Vec<String> = files
             .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
