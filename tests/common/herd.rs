@@ -75,9 +75,9 @@ impl Herd {
             .enable_all()
             .build()
             .unwrap();
-        let both_ways =
+        let both_directions =
             |&(a, b): &(&str, &str)| [(a.to_owned(), b.to_owned()), (b.to_owned(), a.to_owned())];
-        let ways = links.iter().flat_map(both_ways);
+        let directions = links.iter().flat_map(both_directions);
         Self {
             name: "test".to_owned(),
             members: members.iter().map(|&name| name.to_owned()).collect(),
@@ -85,8 +85,8 @@ impl Herd {
                 .iter()
                 .map(|&(a, b)| (a.to_owned(), b.to_owned()))
                 .collect(),
-            proxies: ways
-                .map(|way| (way, Proxy::start(wires.handle())))
+            proxies: directions
+                .map(|direction| (direction, Proxy::start(wires.handle())))
                 .collect(),
             nodes: HashMap::new(),
             places: Places::new(|_| async { PlacesResponse::none() }, Duration::from_secs(5)),
@@ -161,8 +161,8 @@ impl Herd {
             (clients, clients_tls, peers, web, running)
         });
         let (clients, clients_tls, peers, web, running) = node;
-        let leads_here = self.proxies.iter().filter(|((_, to), _)| to == name);
-        leads_here.for_each(|(_, proxy)| proxy.lead_to(peers));
+        let to_here = self.proxies.iter().filter(|((_, to), _)| to == name);
+        to_here.for_each(|(_, proxy)| proxy.set_target(peers));
         let gateway = running.gateway().clone();
         self.nodes.insert(
             name.to_owned(),
@@ -222,29 +222,29 @@ impl Herd {
 
     /// Sets the mode of both directions between two servers.
     pub fn set_link(&self, a: &str, b: &str, mode: Mode) {
-        self.set_way(a, b, mode);
-        self.set_way(b, a, mode);
+        self.set_connections(a, b, mode);
+        self.set_connections(b, a, mode);
     }
 
     /// Carries bytes from `from` to `to`, on the connections of both, and none back.
     pub fn set_one_way(&self, from: &str, to: &str) {
-        self.set_way(from, to, Mode::OnlyThere);
-        self.set_way(to, from, Mode::OnlyBack);
+        self.set_connections(from, to, Mode::OnlyForward);
+        self.set_connections(to, from, Mode::OnlyBackward);
     }
 
     /// Sets the mode of the connections that `from` makes to `to`.
-    pub fn set_way(&self, from: &str, to: &str, mode: Mode) {
+    pub fn set_connections(&self, from: &str, to: &str, mode: Mode) {
         self.proxies[&(from.to_owned(), to.to_owned())].set_mode(mode);
     }
 
     /// Directs the connections that `from` makes to `to` to another address.
-    pub fn lead(&self, from: &str, to: &str, address: SocketAddr) {
-        self.proxies[&(from.to_owned(), to.to_owned())].lead_to(address);
+    pub fn redirect(&self, from: &str, to: &str, address: SocketAddr) {
+        self.proxies[&(from.to_owned(), to.to_owned())].set_target(address);
     }
 
     /// Returns the number of bytes that `from` has sent to `to` on connections that it made.
-    pub fn said(&self, from: &str, to: &str) -> u64 {
-        self.proxies[&(from.to_owned(), to.to_owned())].said()
+    pub fn bytes_sent(&self, from: &str, to: &str) -> u64 {
+        self.proxies[&(from.to_owned(), to.to_owned())].bytes_sent()
     }
 
     /// Sets the mode of every link with exactly one end in `side`.
@@ -336,8 +336,8 @@ impl Herd {
 
     /// Ends the connections that `from` has made to `to`, so that it reconnects.
     pub fn redial(&self, from: &str, to: &str) {
-        self.set_way(from, to, Mode::Cut);
-        self.set_way(from, to, Mode::Pass);
+        self.set_connections(from, to, Mode::Cut);
+        self.set_connections(from, to, Mode::Pass);
     }
 
     /// Waits until every running server has this position of the client.

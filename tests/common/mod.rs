@@ -9,9 +9,10 @@ mod alone;
 mod client;
 mod clock;
 mod earth;
-mod fake;
+mod fake_neighbour;
 mod herd;
 mod http;
+mod peer_client;
 mod pki;
 mod places;
 mod proc;
@@ -20,15 +21,15 @@ mod proxy;
 mod push;
 mod random;
 mod site;
-mod stranger;
 
 pub use alone::alone;
 pub use client::{Client, dial_from};
 pub use clock::ManualClock;
 pub use earth::haversine;
-pub use fake::{Fake, Manner, Pushed};
+pub use fake_neighbour::{FakeNeighbour, ReceivedPush, ResponseMode};
 pub use herd::{ALONE, CLASSIC, Herd, PAIR, Topology};
 pub use http::{HttpResponse, http_connect, http_get, http_send};
+pub use peer_client::{FakeSender, PeerClient};
 pub use pki::{
     Pki, call_as, certificates, client_config, days, operator, reach, server, server_config,
 };
@@ -39,7 +40,6 @@ pub use proxy::{Mode, Proxy};
 pub use push::{PushRequest, report};
 pub(crate) use random::Random;
 pub use site::{Site, free_ports, loopback};
-pub use stranger::{Life, Stranger};
 
 use std::time::{Duration, Instant};
 

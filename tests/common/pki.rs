@@ -1,4 +1,4 @@
-//! Certificates to test with, right and wrong.
+//! Valid and invalid certificates for tests.
 
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
@@ -24,9 +24,9 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::Endpoint;
 use tower::service_fn;
 
-use super::{LIMIT, Stranger};
+use super::{LIMIT, PeerClient};
 
-/// A CA, and a directory with its certificate (`ca.pem`) and those that it made.
+/// A CA, and a directory with its certificate (`ca.pem`) and those that it issued.
 pub struct Pki {
     dir: TempDir,
     pub ca: String,
@@ -41,7 +41,7 @@ pub fn operator(name: &str, herd: &str) -> Subject {
     Subject::operator(&Name::parse(name).unwrap(), &Name::parse(herd).unwrap())
 }
 
-/// Valid from so many days from now on, until so many.
+/// Returns a validity from `from` to `until`, in days from now.
 pub fn days(from: i64, until: i64) -> Validity {
     let day = |days: i64| {
         let span = Duration::from_secs(86_400 * days.unsigned_abs());
@@ -68,13 +68,13 @@ impl Pki {
         self.dir.path().join(name)
     }
 
-    /// Puts a file in the place of another at once.
+    /// Replaces or creates a file atomically.
     pub fn replace(&self, name: &str, text: &str) {
         fs::write(self.path("new"), text).unwrap();
         fs::rename(self.path("new"), self.path(name)).unwrap();
     }
 
-    /// A certificate of this CA in `dir/FILE.pem`, and its key.
+    /// Issues a certificate of this CA as `FILE.pem`, with its key as `FILE.key`.
     pub fn issue(&self, file: &str, subject: &Subject, validity: Validity) -> Pair {
         let key = generate_key().unwrap();
         let pair = self.pair(file);
@@ -86,7 +86,7 @@ impl Pki {
         pair
     }
 
-    /// Another certificate by this CA for the key of `pair`, in its place.
+    /// Replaces the certificate of `pair` by a new one of this CA for the same key.
     pub fn renew(&self, pair: &Pair, subject: &Subject) {
         let key = fs::read_to_string(&pair.key).unwrap();
         let made = self.authority().issue(subject, &[], &key, days(-1, 30));
@@ -106,7 +106,7 @@ impl Pki {
         }
     }
 
-    /// What a server of the herd "test" needs.
+    /// Returns the files of a server of the herd "test". Issues its certificate if there is none.
     pub fn files(&self, name: &str) -> Files {
         let own = if self.path(&format!("{name}.pem")).exists() {
             self.pair(name)
@@ -123,7 +123,7 @@ pub fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
     read.map(Result::unwrap).collect()
 }
 
-/// What trusts the CAs of a file, and shows a certificate or none.
+/// Returns a config that trusts the CAs of a file, and presents a certificate or none.
 pub fn client_config(ca: &Path, own: Option<&Pair>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for ca in certificates(ca) {
@@ -143,7 +143,7 @@ pub fn client_config(ca: &Path, own: Option<&Pair>) -> ClientConfig {
     }
 }
 
-/// A server that shows a certificate to whoever comes, and asks for none.
+/// Returns the config of a server that presents a certificate and requires none.
 pub fn server_config(own: &Pair) -> ServerConfig {
     let key = PrivateKeyDer::from_pem_file(&own.key).unwrap();
     ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -154,8 +154,8 @@ pub fn server_config(own: &Pair) -> ServerConfig {
         .unwrap()
 }
 
-/// Dials a peer port by TLS as anyone might. What a server makes of a
-/// certificate it says behind the handshake: so waits for its first word.
+/// Dials a peer port by TLS. A server rejects a certificate only after the handshake, so this waits
+/// for its first byte.
 pub async fn reach(
     address: SocketAddr,
     mut config: ClientConfig,
@@ -164,24 +164,24 @@ pub async fn reach(
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let told = |error: std::io::Error| {
+    let message = |error: std::io::Error| {
         handshake_error(&error).map_or(format!("no TLS: {error}"), |error| error.message)
     };
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    let mut stream = connecting.await.map_err(told)?;
-    match stream.fill_buf().await.map_err(told)? {
+    let mut stream = connecting.await.map_err(message)?;
+    match stream.fill_buf().await.map_err(message)? {
         [] => Err("it closed".to_owned()),
         _ => Ok(stream),
     }
 }
 
-/// A gRPC client with a certificate, or the words by which it did not get in.
+/// Returns a gRPC client with this certificate, or the reason why the server rejected it.
 pub fn call_as(
     address: SocketAddr,
     ca: &Path,
     own: Option<&Pair>,
     name: &str,
-) -> Result<Stranger, String> {
+) -> Result<PeerClient, String> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -199,5 +199,5 @@ pub fn call_as(
     });
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let channel = runtime.block_on(async { endpoint.connect_with_connector_lazy(connector) });
-    Ok(Stranger { channel, runtime })
+    Ok(PeerClient { channel, runtime })
 }

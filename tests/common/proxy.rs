@@ -26,9 +26,9 @@ pub enum Mode {
     /// Accepts connections, keeps old ones open, and carries nothing.
     Stall,
     /// Carries bytes from the dialler, and stalls the other direction.
-    OnlyThere,
+    OnlyForward,
     /// Carries bytes to the dialler, and stalls the other direction.
-    OnlyBack,
+    OnlyBackward,
     /// Delays every byte in both directions, without a limit of bandwidth.
     Delay(Duration),
     /// Limits the bytes per second in each direction of each connection.
@@ -44,7 +44,7 @@ pub struct Proxy {
     address: SocketAddr,
     order: Arc<watch::Sender<Order>>,
     target: Arc<watch::Sender<Option<SocketAddr>>>,
-    said: Arc<AtomicU64>,
+    bytes_sent: Arc<AtomicU64>,
 }
 
 /// The current treatment of all connections.
@@ -61,14 +61,14 @@ struct Orders {
     orders: watch::Receiver<Order>,
     left_before: usize,
     /// The number of bytes from diallers.
-    said: Arc<AtomicU64>,
+    bytes_sent: Arc<AtomicU64>,
 }
 
 /// One of the two directions of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
-    There,
-    Back,
+    Forward,
+    Backward,
 }
 
 /// Bytes in transit, and the time of their arrival.
@@ -92,7 +92,7 @@ impl Proxy {
             address: listener.local_addr().unwrap(),
             order: Arc::new(watch::Sender::new(Order { mode, left })),
             target: Arc::new(watch::Sender::new(None)),
-            said: Arc::default(),
+            bytes_sent: Arc::default(),
         };
         runtime.spawn(proxy.clone().serve(listener));
         proxy
@@ -117,13 +117,13 @@ impl Proxy {
     }
 
     /// Sets the target of new connections.
-    pub fn lead_to(&self, target: SocketAddr) {
+    pub fn set_target(&self, target: SocketAddr) {
         self.target.send_replace(Some(target));
     }
 
     /// Returns the number of bytes from diallers.
-    pub fn said(&self) -> u64 {
-        self.said.load(Relaxed)
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent.load(Relaxed)
     }
 
     async fn serve(self, listener: TcpListener) {
@@ -134,7 +134,7 @@ impl Proxy {
             let orders = Orders {
                 orders,
                 left_before,
-                said: self.said.clone(),
+                bytes_sent: self.bytes_sent.clone(),
             };
             tokio::spawn(self.clone().hold(near, orders));
         }
@@ -157,8 +157,8 @@ impl Proxy {
         far.set_nodelay(true)?;
         let (from_near, to_near) = near.split();
         let (from_far, to_far) = far.split();
-        let there = carry(Direction::There, from_near, to_far, orders.clone());
-        let back = carry(Direction::Back, from_far, to_near, orders);
+        let there = carry(Direction::Forward, from_near, to_far, orders.clone());
+        let back = carry(Direction::Backward, from_far, to_near, orders);
         tokio::try_join!(there, back).map(drop)
     }
 }
@@ -167,8 +167,8 @@ impl Mode {
     fn carries(self, direction: Direction) -> bool {
         match self {
             Self::Cut | Self::Stall => false,
-            Self::OnlyThere => direction == Direction::There,
-            Self::OnlyBack => direction == Direction::Back,
+            Self::OnlyForward => direction == Direction::Forward,
+            Self::OnlyBackward => direction == Direction::Backward,
             Self::Pass | Self::Delay(_) | Self::Throttle(_) | Self::HalfOpen => true,
         }
     }
@@ -241,8 +241,8 @@ async fn take(
         if read == 0 {
             return Ok(());
         }
-        if direction == Direction::There {
-            orders.said.fetch_add(read as u64, Relaxed);
+        if direction == Direction::Forward {
+            orders.bytes_sent.fetch_add(read as u64, Relaxed);
         }
         let bytes = (Instant::now() + mode.delay(), buffer[..read].to_vec());
         let sent = in_transit.send(bytes).await;

@@ -1,4 +1,4 @@
-//! A push as prost reads and writes it: proxyherd itself never does.
+//! A push that prost encodes and decodes, which proxyherd itself never does.
 
 use prost::Message;
 use proxyherd::proto::{PushFrame, Report};
@@ -20,7 +20,7 @@ pub struct PushRequest {
     pub to_sequence: u64,
     #[prost(message, repeated, tag = "7")]
     pub reports: Vec<Report>,
-    /// Of a later minor version, say: receivers skip it. Left out if empty.
+    /// A field as of a later minor version, which receivers skip. Absent if empty.
     #[prost(bytes = "vec", tag = "100")]
     pub padding: Vec<u8>,
 }
@@ -30,7 +30,7 @@ impl PushRequest {
         PushFrame(self.encode_to_vec().into())
     }
 
-    /// Makes the whole message exactly so long.
+    /// Pads the whole message to this size.
     pub fn padded_to(mut self, bytes: usize) -> Self {
         self.padding = vec![0; bytes];
         let excess = self.encoded_len() - bytes;
@@ -43,7 +43,7 @@ impl PushRequest {
     }
 }
 
-/// A valid report, with an origin that is in nobody's config.
+/// Returns a valid report, with an origin that is in no config.
 pub fn report(client: &str, position: &str, time: &str) -> Report {
     Report {
         client: client.to_owned(),

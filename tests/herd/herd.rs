@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::common::{CLASSIC, Fake, Herd, LIMIT, Manner, Mode, Random, eventually};
+use crate::common::{CLASSIC, FakeNeighbour, Herd, LIMIT, Mode, Random, ResponseMode, eventually};
 use crate::load::ClientLoad;
 use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
@@ -203,7 +203,7 @@ fn a_restart_of_each_server_in_turn_does_not_affect_clients_of_the_others() {
 
 #[test]
 fn a_neighbour_that_hangs_or_is_dead_does_not_delay_others() {
-    let slow = Fake::start("Slow");
+    let slow = FakeNeighbour::start("Slow");
     let herd = Herd::new((
         &["Hub", "Quick", "Slow", "Dead"],
         &[("Hub", "Quick"), ("Hub", "Slow"), ("Hub", "Dead")],
@@ -213,15 +213,15 @@ fn a_neighbour_that_hangs_or_is_dead_does_not_delay_others() {
         plan.peers.attempt = 2 * LIMIT;
         plan.peers.keep_alive = 2 * LIMIT;
     });
-    herd.lead("Hub", "Slow", slow.address());
-    herd.set_way("Hub", "Dead", Mode::Stall);
+    herd.redirect("Hub", "Slow", slow.address());
+    herd.set_connections("Hub", "Dead", Mode::Stall);
     herd.launch("Hub");
     herd.launch("Quick");
     herd.await_links();
     eventually("the slow neighbour is greeted", || {
         herd.is_up("Hub", "Slow").then_some(())
     });
-    slow.on_pushes(Manner::Hangs);
+    slow.respond_to_pushes(ResponseMode::Hang);
     let mut client = herd.client("Hub");
     for n in 0..100 {
         client.ask(&format!("IAMAT kiwi +1+{n} {T}.{n:03}"));
@@ -274,7 +274,7 @@ fn cause_trouble(herd: &mut Herd, random: &mut Random, running: &mut Vec<&str>) 
     let (a, b) = CLASSIC.1[random.below(CLASSIC.1.len())];
     match random.below(8) {
         0..=3 => herd.set_link(a, b, modes[random.below(modes.len())]),
-        4 => herd.set_way(a, b, modes[random.below(modes.len())]),
+        4 => herd.set_connections(a, b, modes[random.below(modes.len())]),
         5 if running.len() > 2 => {
             let stopped = running.remove(random.below(running.len()));
             match random.below(2) {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{Fake, Herd, LIMIT, Life, Manner, Stranger, eventually, report};
+use crate::common::{
+    FakeNeighbour, FakeSender, Herd, LIMIT, PeerClient, ResponseMode, eventually, report,
+};
 use proxyherd::peers::PeerSettings;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -12,17 +14,17 @@ const MIB: usize = 1 << 20;
 /// Riley is the server under test, and Jaquez its only neighbour.
 const PAIR: crate::common::Topology<'static> = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
-fn pair(adjust: impl Fn(&mut PeerSettings) + Send + 'static) -> (Herd, Fake) {
+fn pair(adjust: impl Fn(&mut PeerSettings) + Send + 'static) -> (Herd, FakeNeighbour) {
     let (mut herd, jaquez) = unlaunched_pair(adjust);
     herd.launch("Riley");
     (herd, jaquez)
 }
 
 /// Returns the pair before the launch of Riley.
-fn unlaunched_pair(adjust: impl Fn(&mut PeerSettings) + Send + 'static) -> (Herd, Fake) {
-    let jaquez = Fake::start("Jaquez");
+fn unlaunched_pair(adjust: impl Fn(&mut PeerSettings) + Send + 'static) -> (Herd, FakeNeighbour) {
+    let jaquez = FakeNeighbour::start("Jaquez");
     let herd = Herd::new(PAIR).adjust(move |plan| adjust(&mut plan.peers));
-    herd.lead("Riley", "Jaquez", jaquez.address());
+    herd.redirect("Riley", "Jaquez", jaquez.address());
     (herd, jaquez)
 }
 
@@ -43,7 +45,7 @@ fn report_clients(herd: &Herd, prefix: &str, clients: std::ops::Range<usize>) {
 }
 
 #[track_caller]
-fn await_clients(jaquez: &Fake, count: usize) -> Vec<String> {
+fn await_clients(jaquez: &FakeNeighbour, count: usize) -> Vec<String> {
     eventually(&format!("Jaquez has {count} clients"), || {
         let mut clients = jaquez.clients();
         clients.sort();
@@ -63,11 +65,11 @@ fn await_down(herd: &Herd, reason: &str) {
 #[test]
 fn a_report_is_not_sent_to_the_incarnation_that_sent_it_but_to_the_next_one() {
     let (herd, jaquez) = pair(|_| {});
-    let calls = Stranger::dial(herd.peers_address("Riley"));
-    let mut life = Life::new("Jaquez", jaquez.incarnation(), "Riley");
-    life.greet(&calls);
+    let calls = PeerClient::dial(herd.peers_address("Riley"));
+    let mut sender = FakeSender::new("Jaquez", jaquez.incarnation(), "Riley");
+    sender.greet(&calls);
     let theirs = |n| report(&format!("theirs-{n}"), "+1+1", "1");
-    let push = life.push(0, 100, (0..100).map(theirs).collect());
+    let push = sender.push(0, 100, (0..100).map(theirs).collect());
     assert_eq!(calls.push(&push).unwrap(), 100);
     // Later changes of the feed have arrived, so the earlier ones were skipped.
     report_clients(&herd, "own-", 0..100);
@@ -85,7 +87,7 @@ fn a_report_is_not_sent_to_the_incarnation_that_sent_it_but_to_the_next_one() {
         "each once for each incarnation"
     );
     // The new incarnation sends the same reports: they change nothing and are not sent back.
-    let mut next = Life::new("Jaquez", jaquez.incarnation(), "Riley");
+    let mut next = FakeSender::new("Jaquez", jaquez.incarnation(), "Riley");
     assert_eq!(next.greet(&calls), 0);
     let push = next.push(0, 100, (0..100).map(theirs).collect());
     assert_eq!(calls.push(&push).unwrap(), 100);
@@ -97,17 +99,17 @@ fn a_report_is_not_sent_to_the_incarnation_that_sent_it_but_to_the_next_one() {
 #[test]
 fn a_report_that_both_servers_received_is_not_sent() {
     let (mut herd, jaquez) = unlaunched_pair(|_| {});
-    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("not yet")));
+    jaquez.respond_to_greetings(ResponseMode::Reject(Status::permission_denied("not yet")));
     herd.launch("Riley");
     report_clients(&herd, "both-", 0..1);
     let line = herd.at_line("Riley", "both-0").unwrap();
     let skew = line.split(' ').nth(2).unwrap().replace('.', "");
     let mut same = report("both-0", "+1+1", "1");
     (same.origin, same.skew_nanos) = ("Riley".to_owned(), skew.parse().unwrap());
-    let calls = Stranger::dial(herd.peers_address("Riley"));
-    let mut life = Life::new("Jaquez", jaquez.incarnation(), "Riley");
-    life.greet(&calls);
-    assert_eq!(calls.push(&life.push(0, 1, vec![same])).unwrap(), 1);
+    let calls = PeerClient::dial(herd.peers_address("Riley"));
+    let mut sender = FakeSender::new("Jaquez", jaquez.incarnation(), "Riley");
+    sender.greet(&calls);
+    assert_eq!(calls.push(&sender.push(0, 1, vec![same])).unwrap(), 1);
     assert_eq!(
         herd.gateway("Riley").replica().store().last(),
         1,
@@ -115,7 +117,7 @@ fn a_report_that_both_servers_received_is_not_sent() {
     );
 
     report_clients(&herd, "own-", 0..1);
-    jaquez.on_greetings(Manner::Takes);
+    jaquez.respond_to_greetings(ResponseMode::Accept);
     assert_eq!(await_clients(&jaquez, 1), ["own-0"]);
 }
 
@@ -137,10 +139,10 @@ fn an_idle_link_sends_an_empty_push_at_each_heartbeat() {
 #[test]
 fn a_heartbeat_advances_the_cursor_over_skipped_changes() {
     let (herd, jaquez) = pair(|_| {});
-    let calls = Stranger::dial(herd.peers_address("Riley"));
-    let mut life = Life::new("Jaquez", jaquez.incarnation(), "Riley");
-    life.greet(&calls);
-    let push = life.push(0, 1, vec![report("theirs", "+1+1", "1")]);
+    let calls = PeerClient::dial(herd.peers_address("Riley"));
+    let mut sender = FakeSender::new("Jaquez", jaquez.incarnation(), "Riley");
+    sender.greet(&calls);
+    let push = sender.push(0, 1, vec![report("theirs", "+1+1", "1")]);
     calls.push(&push).unwrap();
     eventually("the skipped change is acknowledged", || {
         (herd.link("Riley", "Jaquez").cursor == 1).then_some(())
@@ -152,10 +154,10 @@ fn a_heartbeat_advances_the_cursor_over_skipped_changes() {
 fn a_batch_has_at_most_ten_thousand_reports() {
     // An attempt that fails on a busy machine would reduce the size.
     let (mut herd, jaquez) = unlaunched_pair(|peers| peers.attempt = LIMIT);
-    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("not yet")));
+    jaquez.respond_to_greetings(ResponseMode::Reject(Status::permission_denied("not yet")));
     herd.launch("Riley");
     report_clients(&herd, "c", 0..30_000);
-    jaquez.on_greetings(Manner::Takes);
+    jaquez.respond_to_greetings(ResponseMode::Accept);
     await_clients(&jaquez, 30_000);
     let pushes = jaquez.pushes();
     let reports = pushes.iter().map(|pushed| pushed.push.reports.len());
@@ -167,10 +169,10 @@ fn a_batch_has_at_most_ten_thousand_reports() {
 #[test]
 fn a_batch_has_at_most_one_mebibyte_in_total() {
     let (mut herd, jaquez) = unlaunched_pair(|peers| peers.attempt = LIMIT);
-    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("not yet")));
+    jaquez.respond_to_greetings(ResponseMode::Reject(Status::permission_denied("not yet")));
     herd.launch("Riley");
     report_clients(&herd, &"k".repeat(250), 0..9_000);
-    jaquez.on_greetings(Manner::Takes);
+    jaquez.respond_to_greetings(ResponseMode::Accept);
     await_clients(&jaquez, 9_000);
     let pushes = jaquez.pushes();
     let longest = pushes.iter().map(|pushed| pushed.bytes).max().unwrap();
@@ -191,7 +193,7 @@ fn a_busy_link_gathers_reports() {
     await_clients(&jaquez, 405);
     let pushes = jaquez.pushes();
     let with = |prefix| {
-        move |pushed: &&crate::common::Pushed| {
+        move |pushed: &&crate::common::ReceivedPush| {
             let mut reports = pushed.push.reports.iter();
             reports.any(|report| report.client.starts_with(prefix))
         }
@@ -218,7 +220,7 @@ fn an_overloaded_server_applies_backpressure_for_a_lagging_neighbour() {
         let (herd, jaquez) = pair(move |peers| peers.target_lag = target_lag);
         report_clients(&herd, "first", 0..1);
         await_clients(&jaquez, 1);
-        jaquez.on_pushes(Manner::TakesAfter(Duration::from_millis(200)));
+        jaquez.respond_to_pushes(ResponseMode::AcceptAfter(Duration::from_millis(200)));
         let riley = herd.gateway("Riley");
         let held_back = || riley.counters().client_reads_delayed.backpressure.get() > 0;
         let mut reported = 0;
@@ -232,7 +234,7 @@ fn an_overloaded_server_applies_backpressure_for_a_lagging_neighbour() {
             Some(_) => eventually("reading from clients is delayed", is_held_back),
             None => (0..20).for_each(|_| assert!(is_held_back().is_none())),
         }
-        jaquez.on_pushes(Manner::Takes);
+        jaquez.respond_to_pushes(ResponseMode::Accept);
         await_clients(&jaquez, 1 + reported);
     }
 }
@@ -243,12 +245,12 @@ fn a_neighbour_that_rejects_calls_takes_the_link_down_with_its_message_as_reason
     eventually("the link is up", || {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
-    let rejection = || Manner::Refuses(Status::permission_denied("you are not on my list"));
-    jaquez.on_pushes(rejection());
-    jaquez.on_greetings(rejection());
+    let rejection = || ResponseMode::Reject(Status::permission_denied("you are not on my list"));
+    jaquez.respond_to_pushes(rejection());
+    jaquez.respond_to_greetings(rejection());
     await_down(&herd, "rejected: you are not on my list");
-    jaquez.on_pushes(Manner::Takes);
-    jaquez.on_greetings(Manner::Takes);
+    jaquez.respond_to_pushes(ResponseMode::Accept);
+    jaquez.respond_to_greetings(ResponseMode::Accept);
     eventually("the link is up again", || {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
@@ -262,11 +264,11 @@ fn malformed_details_of_a_rejection_are_ignored() {
     headers.insert("grpc-status-details-bin", "!".parse().unwrap());
     let details = MetadataMap::from_headers(headers);
     let rejection = || Status::with_metadata(Code::PermissionDenied, "not today", details.clone());
-    jaquez.on_pushes(Manner::Refuses(rejection()));
-    jaquez.on_greetings(Manner::Refuses(rejection()));
+    jaquez.respond_to_pushes(ResponseMode::Reject(rejection()));
+    jaquez.respond_to_greetings(ResponseMode::Reject(rejection()));
     await_down(&herd, "rejected: not today");
-    jaquez.on_pushes(Manner::Takes);
-    jaquez.on_greetings(Manner::Takes);
+    jaquez.respond_to_pushes(ResponseMode::Accept);
+    jaquez.respond_to_greetings(ResponseMode::Accept);
     eventually("the link is up again", || {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
@@ -318,7 +320,7 @@ fn a_reason_is_short_whatever_the_neighbour_answers() {
 #[test]
 fn a_link_that_is_down_retries() {
     let (mut herd, jaquez) = unlaunched_pair(|_| {});
-    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("not yet")));
+    jaquez.respond_to_greetings(ResponseMode::Reject(Status::permission_denied("not yet")));
     herd.launch("Riley");
     let greetings = eventually("a greeting and a retry", || {
         let greetings = jaquez.greetings();
@@ -333,7 +335,9 @@ fn a_link_that_is_down_retries() {
 fn a_link_without_progress_backs_off() {
     let (herd, jaquez) = pair(|peers| peers.backoff_cap = Duration::from_millis(400));
     // Greetings succeed and pushes fail.
-    jaquez.on_pushes(Manner::Refuses(Status::invalid_argument("no such push")));
+    jaquez.respond_to_pushes(ResponseMode::Reject(Status::invalid_argument(
+        "no such push",
+    )));
     report_clients(&herd, "kiwi-", 0..1);
     let greetings = eventually("ten greetings", || {
         let greetings = jaquez.greetings();
@@ -342,7 +346,7 @@ fn a_link_without_progress_backs_off() {
     let last = greetings[9].0 - greetings[8].0;
     // At least half of the cap.
     assert!(last >= Duration::from_millis(200), "{last:?}");
-    jaquez.on_pushes(Manner::Takes);
+    jaquez.respond_to_pushes(ResponseMode::Accept);
     await_clients(&jaquez, 1);
 }
 
@@ -359,8 +363,9 @@ fn a_gap_or_a_restart_is_followed_by_a_greeting_and_the_link_stays_up() {
     for incarnation in 2..=4 {
         jaquez.restart();
         eventually("every report is sent to the new incarnation", || {
-            let to_it =
-                |pushed: &crate::common::Pushed| pushed.push.receiver_incarnation == incarnation;
+            let to_it = |pushed: &crate::common::ReceivedPush| {
+                pushed.push.receiver_incarnation == incarnation
+            };
             let pushes = jaquez.pushes();
             let reports = pushes.iter().filter(|pushed| to_it(pushed));
             let reports: usize = reports.map(|pushed| pushed.push.reports.len()).sum();
@@ -379,13 +384,13 @@ fn a_new_incarnation_is_greeted_while_a_push_to_the_old_one_hangs() {
         peers.attempt = 2 * LIMIT;
         peers.heartbeat = 2 * LIMIT;
     });
-    jaquez.on_pushes(Manner::Hangs);
+    jaquez.respond_to_pushes(ResponseMode::Hang);
     report_clients(&herd, "kiwi-", 0..1);
     await_clients(&jaquez, 1);
     jaquez.restart();
-    jaquez.on_pushes(Manner::Takes);
-    let calls = Stranger::dial(herd.peers_address("Riley"));
-    Life::new("Jaquez", jaquez.incarnation(), "Riley").greet(&calls);
+    jaquez.respond_to_pushes(ResponseMode::Accept);
+    let calls = PeerClient::dial(herd.peers_address("Riley"));
+    FakeSender::new("Jaquez", jaquez.incarnation(), "Riley").greet(&calls);
     eventually("the new incarnation has every report", || {
         (herd.link("Riley", "Jaquez").cursor == 1).then_some(())
     });
@@ -402,14 +407,14 @@ fn a_distant_neighbour_catches_up_in_few_batches_after_a_push_that_hung() {
     report_clients(&herd, "kiwi-", 0..1);
     await_clients(&jaquez, 1);
     // A push of one report hangs, so batches begin small.
-    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("not yet")));
-    jaquez.on_pushes(Manner::Hangs);
+    jaquez.respond_to_greetings(ResponseMode::Reject(Status::permission_denied("not yet")));
+    jaquez.respond_to_pushes(ResponseMode::Hang);
     report_clients(&herd, "plum-", 0..1);
     await_down(&herd, "rejected: not yet");
     report_clients(&herd, "plum-", 1..3000);
     let before = jaquez.pushes().len();
-    jaquez.on_greetings(Manner::TakesAfter(delay));
-    jaquez.on_pushes(Manner::TakesAfter(delay));
+    jaquez.respond_to_greetings(ResponseMode::AcceptAfter(delay));
+    jaquez.respond_to_pushes(ResponseMode::AcceptAfter(delay));
     await_clients(&jaquez, 3001);
     let batches = jaquez.pushes().len() - before;
     println!("3000 reports in {batches} batches");
@@ -425,7 +430,7 @@ fn a_slow_link_keeps_its_batch_size_while_idle() {
         peers.heartbeat = Duration::from_millis(20);
     });
     // At most 450 reports fit into an attempt: of 1024, 512 and 256 only the last.
-    jaquez.on_pushes(Manner::TakesEachAfter(attempt / 450));
+    jaquez.respond_to_pushes(ResponseMode::AcceptEachAfter(attempt / 450));
     report_clients(&herd, "kiwi-", 0..1100);
     await_clients(&jaquez, 1100);
     let before = jaquez.pushes().len();
@@ -448,12 +453,12 @@ fn unanswered_heartbeats_do_not_reduce_the_batch_size() {
     eventually("the link is up", || {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
-    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("not yet")));
-    jaquez.on_pushes(Manner::Hangs);
+    jaquez.respond_to_greetings(ResponseMode::Reject(Status::permission_denied("not yet")));
+    jaquez.respond_to_pushes(ResponseMode::Hang);
     await_down(&herd, "rejected: not yet");
     report_clients(&herd, "plum-", 0..500);
-    jaquez.on_pushes(Manner::Takes);
-    jaquez.on_greetings(Manner::Takes);
+    jaquez.respond_to_pushes(ResponseMode::Accept);
+    jaquez.respond_to_greetings(ResponseMode::Accept);
     await_clients(&jaquez, 500);
     let pushes = jaquez.pushes();
     let largest = pushes.iter().map(|pushed| pushed.push.reports.len()).max();
@@ -468,7 +473,7 @@ fn reports_that_only_an_earlier_incarnation_received_count_as_lost_at_a_drain() 
     eventually("every report is acknowledged", || {
         (herd.link("Riley", "Jaquez").cursor == 5).then_some(())
     });
-    jaquez.on_pushes(Manner::Refuses(Status::permission_denied("no")));
+    jaquez.respond_to_pushes(ResponseMode::Reject(Status::permission_denied("no")));
     let before = jaquez.greetings().len();
     jaquez.restart();
     eventually("the new incarnation is greeted", || {
@@ -485,15 +490,15 @@ fn a_drain_counts_own_reports_that_no_neighbour_received() {
     eventually("every report is acknowledged", || {
         (herd.link("Riley", "Jaquez").cursor == 5).then_some(())
     });
-    let calls = Stranger::dial(herd.peers_address("Riley"));
-    let mut life = Life::new("Jaquez", jaquez.incarnation(), "Riley");
-    life.greet(&calls);
-    jaquez.on_pushes(Manner::Refuses(Status::permission_denied("no")));
-    jaquez.on_greetings(Manner::Refuses(Status::permission_denied("no")));
+    let calls = PeerClient::dial(herd.peers_address("Riley"));
+    let mut sender = FakeSender::new("Jaquez", jaquez.incarnation(), "Riley");
+    sender.greet(&calls);
+    jaquez.respond_to_pushes(ResponseMode::Reject(Status::permission_denied("no")));
+    jaquez.respond_to_greetings(ResponseMode::Reject(Status::permission_denied("no")));
     await_down(&herd, "rejected: no");
     // Reports of other servers do not count.
     let theirs = vec![report("theirs", "+1+1", "1")];
-    calls.push(&life.push(0, 1, theirs)).unwrap();
+    calls.push(&sender.push(0, 1, theirs)).unwrap();
     report_clients(&herd, "plum-", 0..3);
     report_clients(&herd, "kiwi-", 0..1);
     assert_eq!(herd.drain("Riley"), 3);
@@ -505,7 +510,7 @@ fn a_drain_waits_for_a_slow_neighbour() {
     eventually("the link is up", || {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
-    jaquez.on_pushes(Manner::TakesAfter(Duration::from_millis(300)));
+    jaquez.respond_to_pushes(ResponseMode::AcceptAfter(Duration::from_millis(300)));
     report_clients(&herd, "kiwi-", 0..100);
     assert_eq!(herd.drain("Riley"), 0);
     assert_eq!(await_clients(&jaquez, 100).len(), 100);
@@ -522,7 +527,7 @@ fn a_drain_ends_at_its_time_limit_if_a_neighbour_hangs() {
     eventually("the link is up", || {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
-    jaquez.on_pushes(Manner::Hangs);
+    jaquez.respond_to_pushes(ResponseMode::Hang);
     report_clients(&herd, "kiwi-", 0..1);
     let start = Instant::now();
     assert_eq!(herd.drain("Riley"), 1);
@@ -536,8 +541,8 @@ fn a_silent_neighbour_takes_the_link_down_after_two_attempts() {
     eventually("the link is up", || {
         herd.is_up("Riley", "Jaquez").then_some(())
     });
-    jaquez.on_greetings(Manner::Hangs);
-    jaquez.on_pushes(Manner::Hangs);
+    jaquez.respond_to_greetings(ResponseMode::Hang);
+    jaquez.respond_to_pushes(ResponseMode::Hang);
     let before = jaquez.pushes().len();
     await_down(&herd, "no response within the time limit");
     // One more push may have been answered before.

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{Fake, Life, Manner, eventually};
+use crate::common::{FakeNeighbour, FakeSender, ResponseMode, eventually};
 use proxyherd::model::address::Address;
 use proxyherd::peers::{CallError, Caller, PeerRequest, PeerResponse, PeerSettings, dial, stack};
 use proxyherd::proto::PushResponse;
@@ -59,7 +59,7 @@ async fn perform(act: Act, call: PeerRequest) -> Result<PeerResponse, Status> {
         Act::Answer => Ok(PeerResponse::Push(PushResponse {
             applied_sequence: 7,
         })),
-        Act::Fail(code) => Err(Status::new(code, "the fake's words")),
+        Act::Fail(code) => Err(Status::new(code, "the message of the fake")),
         Act::Hang => std::future::pending().await,
     }
 }
@@ -90,7 +90,7 @@ fn actor_with(settings: &PeerSettings, script: &[Act]) -> (Arc<Actor>, Caller) {
 }
 
 async fn push(caller: &mut Caller) -> Result<PeerResponse, CallError> {
-    let frame = Life::new("Riley", 1, "Jaquez")
+    let frame = FakeSender::new("Riley", 1, "Jaquez")
         .push(0, 0, Vec::new())
         .frame();
     caller
@@ -152,7 +152,7 @@ async fn a_rejection_keeps_its_code_and_message() {
     ] {
         let (_, mut caller) = actor(&[Fail(code)]);
         let failure = push(&mut caller).await.unwrap_err();
-        assert_eq!(failure.to_string(), "rejected: the fake's words");
+        assert_eq!(failure.to_string(), "rejected: the message of the fake");
         assert!(matches!(failure, CallError::Rejected(status) if status.code() == code));
     }
     for code in [
@@ -164,7 +164,7 @@ async fn a_rejection_keeps_its_code_and_message() {
         let (_, mut caller) = actor(&[Fail(code)]);
         let failure = push(&mut caller).await.unwrap_err();
         assert!(matches!(failure, CallError::NoResponse(_)), "{failure:?}");
-        assert_eq!(failure.to_string(), "the fake's words");
+        assert_eq!(failure.to_string(), "the message of the fake");
     }
 }
 
@@ -255,37 +255,39 @@ async fn each_link_has_its_own_budget() {
 
 #[test]
 fn a_caller_reaches_a_server_again_after_its_failure_and_after_its_restart() {
-    let fake = Fake::start("Jaquez");
+    let fake = FakeNeighbour::start("Jaquez");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _within = runtime.enter();
     let address = Address::from(fake.address());
     let mut caller = dial(&address, &settings()).unwrap();
-    let mut life = Life::new("Riley", 1, "Jaquez");
-    life.receiver_incarnation = fake.incarnation();
+    let mut sender = FakeSender::new("Riley", 1, "Jaquez");
+    sender.receiver_incarnation = fake.incarnation();
     let mut push = |to: u64| {
-        let frame = life.push(0, to, Vec::new()).frame();
+        let frame = sender.push(0, to, Vec::new()).frame();
         runtime.block_on(async { caller.ready().await?.call(PeerRequest::Push(frame)).await })
     };
     assert!(matches!(push(1), Ok(PeerResponse::Push(answer)) if answer.applied_sequence == 1));
 
-    fake.on_pushes(Manner::Refuses(Status::unavailable("overloaded")));
+    fake.respond_to_pushes(ResponseMode::Reject(Status::unavailable("overloaded")));
     assert_eq!(push(2).unwrap_err().to_string(), "overloaded");
     assert_eq!(
         fake.pushes().len(),
         4,
         "one push, and three attempts of another"
     );
-    fake.on_pushes(Manner::Refuses(Status::failed_precondition("greet again")));
+    fake.respond_to_pushes(ResponseMode::Reject(Status::failed_precondition(
+        "greet again",
+    )));
     assert_eq!(push(2).unwrap_err().to_string(), "rejected: greet again");
     assert_eq!(fake.pushes().len(), 5, "a rejection is not retried");
-    fake.on_pushes(Manner::Takes);
+    fake.respond_to_pushes(ResponseMode::Accept);
     assert!(matches!(push(2), Ok(PeerResponse::Push(answer)) if answer.applied_sequence == 2));
 
     // The server stops, and starts again at its address.
     let gone_from = fake.address();
     drop(fake);
     assert!(matches!(push(3), Err(CallError::NoResponse(_))));
-    let restarted = Fake::start_at("Jaquez", gone_from);
+    let restarted = FakeNeighbour::start_at("Jaquez", gone_from);
     eventually("the server is reached", || push(3).ok());
     assert_eq!(restarted.pushes().len(), 1);
 }

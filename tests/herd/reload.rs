@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::common::{ALONE, Herd, LIMIT, Life, Mode, PAIR, Stranger, Topology};
+use crate::common::{ALONE, FakeSender, Herd, LIMIT, Mode, PAIR, PeerClient, Topology};
 use crate::load::ClientLoad;
 use proxyherd::model::address::Address;
 use proxyherd::model::name::Name;
@@ -137,8 +137,8 @@ fn limits_of_reports_apply_immediately() {
 fn a_server_that_joins_the_herd_is_rejected_as_no_neighbour() {
     let mut herd = Herd::start(ALONE);
     let rejection = |herd: &Herd| {
-        let calls = Stranger::dial(herd.peers_address("Riley"));
-        let greeting = Life::new("Kim", 7, "Riley").greeting();
+        let calls = PeerClient::dial(herd.peers_address("Riley"));
+        let greeting = FakeSender::new("Kim", 7, "Riley").greeting();
         calls.greet(&greeting).unwrap_err().message().to_owned()
     };
     let message = rejection(&herd);

@@ -51,7 +51,7 @@ fn is_served(address: SocketAddr, from: &str) -> bool {
     match &*visitor.rest_until_cut() {
         b"" => false,
         b"? x\n" => true,
-        said => panic!("{said:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -128,8 +128,8 @@ fn rejections_by_network_are_logged_once_with_their_cause() {
         assert!(!is_served(address, OTHER));
     }
     let line = site.await_log("Riley", "rejected a connection");
-    let words = "in [clients] of the config, deny contains 127.0.0.2";
-    assert!(line.contains(words), "{line}");
+    let expected = "in [clients] of the config, deny contains 127.0.0.2";
+    assert!(line.contains(expected), "{line}");
     assert!(is_served(address, ONE));
     assert_eq!(
         site.log("Riley").matches("rejected a connection").count(),
@@ -230,10 +230,10 @@ fn read_answers(client: &mut Client, range: Range<usize>) {
 #[test]
 fn lines_over_the_rate_limit_are_delayed_and_answered_in_order() {
     let herd = riley(|limits| limits.commands_per_second = Some(100));
-    let mut hasty = client(&herd, ONE);
+    let mut fast = client(&herd, ONE);
     let start = Instant::now();
-    hasty.send(lines(0..250).0);
-    read_answers(&mut hasty, 0..250);
+    fast.send(lines(0..250).0);
+    read_answers(&mut fast, 0..250);
     let took = start.elapsed();
     assert!(took >= seconds(1.5), "{took:?}");
     assert!(
@@ -249,10 +249,10 @@ fn lines_over_the_rate_limit_are_delayed_and_answered_in_order() {
 #[test]
 fn a_rate_limited_address_does_not_delay_another() {
     let herd = riley(|limits| limits.commands_per_second = Some(1));
-    let mut hasty = client(&herd, ONE);
+    let mut fast = client(&herd, ONE);
     // They take minutes: the other client is answered long before.
-    hasty.send(lines(0..300).0);
-    read_answers(&mut hasty, 0..1);
+    fast.send(lines(0..300).0);
+    read_answers(&mut fast, 0..1);
     let mut other = client(&herd, OTHER);
     assert_eq!(other.ask("a"), "? a");
     let reports = herd.gateway("Riley").replica().store().clients();
@@ -295,8 +295,8 @@ fn a_rate_limited_client_that_half_closes_gets_all_answers() {
     let herd = riley(|limits| limits.commands_per_second = Some(20));
     let start = Instant::now();
     let mut client = client(&herd, ONE);
-    let (said, mut answers) = lines(0..40);
-    client.send(said + "no end");
+    let (sent, mut answers) = lines(0..40);
+    client.send(sent + "no end");
     answers += "? no end\n";
     assert_eq!(String::from_utf8(client.finish()).unwrap(), answers);
     assert!(start.elapsed() >= seconds(1.05), "{:?}", start.elapsed());
@@ -308,11 +308,11 @@ fn a_last_line_without_lf_is_rate_limited_too() {
     let mut last = client(&herd, ONE);
     // It is read together with what is answered.
     assert_eq!(last.send("a\nno end").text(), "? a");
-    let mut hasty = client(&herd, ONE);
-    hasty.send(lines(0..20).0);
-    read_answers(&mut hasty, 0..11);
+    let mut fast = client(&herd, ONE);
+    fast.send(lines(0..20).0);
+    read_answers(&mut fast, 0..11);
     assert_eq!(last.finish(), b"? no end\n");
-    read_answers(&mut hasty, 11..20);
+    read_answers(&mut fast, 11..20);
 }
 
 #[test]
@@ -361,10 +361,10 @@ fn a_rate_limited_client_that_disconnects_frees_its_connection() {
         limits.commands_per_second = Some(1);
         limits.connections_per_address = Some(1);
     });
-    let mut hasty = client(&herd, ONE);
-    hasty.send(lines(0..1000).0);
-    read_answers(&mut hasty, 0..1);
-    drop(hasty);
+    let mut fast = client(&herd, ONE);
+    fast.send(lines(0..1000).0);
+    read_answers(&mut fast, 0..1);
+    drop(fast);
     eventually("its connection ended", || {
         (herd.gateway("Riley").counters().client_connections() == 0).then_some(())
     });
@@ -381,8 +381,8 @@ fn a_rate_limited_address_is_logged_once_with_the_setting_to_raise() {
         assert_eq!(client.text(), "? x");
     }
     let line = site.await_log("Riley", "is rate limited");
-    let words = "127.0.0.1 is rate limited: it sends more than 200 commands a second";
-    assert!(line.contains("WARN") && line.contains(words), "{line}");
+    let expected = "127.0.0.1 is rate limited: it sends more than 200 commands a second";
+    assert!(line.contains("WARN") && line.contains(expected), "{line}");
     assert!(line.contains("raise commands_per_second"), "{line}");
     assert_eq!(site.log("Riley").matches("is rate limited").count(), 1);
 }

@@ -39,25 +39,25 @@ fn at_line(client: &str, position: &str) -> String {
 }
 
 /// The queries that a places provider received and has not answered.
-struct Asked(Receiver<(PlacesQuery, oneshot::Sender<PlacesResponse>)>);
+struct PendingQueries(Receiver<(PlacesQuery, oneshot::Sender<PlacesResponse>)>);
 
-/// Returns a places provider that answers when the test tells it to, and its queries.
-fn slow_places() -> (Places, Asked) {
-    let (ask, asked) = channel();
+/// Returns a places provider that answers when the test makes it, and its queries.
+fn slow_places() -> (Places, PendingQueries) {
+    let (sender, queries) = channel();
     let places = Places::new(
-        move |question| {
-            let (tell, told) = oneshot::channel();
+        move |query| {
+            let (respond, response) = oneshot::channel();
             // Fails once the test is over.
-            let _ = ask.send((question, tell));
-            async { told.await.unwrap_or_else(|_| PlacesResponse::none()) }
+            let _ = sender.send((query, respond));
+            async { response.await.unwrap_or_else(|_| PlacesResponse::none()) }
         },
         LIMIT,
     );
-    (places, Asked(asked))
+    (places, PendingQueries(queries))
 }
 
-impl Asked {
-    /// Returns the next query and the way to answer it.
+impl PendingQueries {
+    /// Returns the next query and the sender of its response.
     fn next(&self) -> (PlacesQuery, oneshot::Sender<PlacesResponse>) {
         self.0.recv_timeout(LIMIT).expect("a query")
     }
@@ -68,9 +68,9 @@ impl Asked {
 }
 
 /// Returns a response that identifies its query.
-fn answer_to(question: &PlacesQuery) -> PlacesResponse {
+fn answer_to(query: &PlacesQuery) -> PlacesResponse {
     PlacesResponse {
-        json: json_of(question.radius_metres() / 1000.0),
+        json: json_of(query.radius_metres() / 1000.0),
         places: 1,
     }
 }
@@ -83,7 +83,7 @@ fn json_of(radius: f64) -> String {
 
 #[test]
 fn a_query_in_progress_delays_only_later_answers_on_its_own_connection() {
-    let (places, asked) = slow_places();
+    let (places, queries) = slow_places();
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
     let (kiwi, plum) = (iamat("kiwi", "+1+1"), iamat("plum", "+2+2"));
@@ -91,12 +91,12 @@ fn a_query_in_progress_delays_only_later_answers_on_its_own_connection() {
     assert_eq!(client.text(), at_line("kiwi", "+1+1"));
 
     // The lines after it take effect at once, and other clients are served.
-    let (question, tell) = asked.next();
+    let (query, respond) = queries.next();
     let mut other = herd.client("Riley");
     other.send("WHATSAT plum 1 0\n");
     assert_eq!(other.places().0, at_line("plum", "+2+2"));
 
-    tell.send(answer_to(&question)).unwrap();
+    respond.send(answer_to(&query)).unwrap();
     let expected = (at_line("kiwi", "+1+1"), json_of(7.0));
     assert_eq!(client.places(), expected);
     assert_eq!(client.text(), at_line("plum", "+2+2"));
@@ -105,15 +105,15 @@ fn a_query_in_progress_delays_only_later_answers_on_its_own_connection() {
 
 #[test]
 fn an_at_line_shows_the_report_at_the_time_of_its_whatsat() {
-    let (places, asked) = slow_places();
+    let (places, queries) = slow_places();
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
     client.send(iamat("kiwi", "+1+1")).text();
     client.send("WHATSAT kiwi 7 1\n");
-    let (question, tell) = asked.next();
-    assert_eq!(question.degrees(), (1.0, 1.0));
+    let (query, respond) = queries.next();
+    assert_eq!(query.degrees(), (1.0, 1.0));
     herd.client("Riley").send(iamat("kiwi", "-2-2")).text();
-    tell.send(answer_to(&question)).unwrap();
+    respond.send(answer_to(&query)).unwrap();
     assert_eq!(client.places().0, at_line("kiwi", "+1+1"));
     client.send("WHATSAT kiwi 7 0\n");
     assert_eq!(client.places().0, at_line("kiwi", "-2-2"));
@@ -121,7 +121,7 @@ fn an_at_line_shows_the_report_at_the_time_of_its_whatsat() {
 
 #[test]
 fn the_answer_of_a_query_in_progress_is_sent_in_one_write() {
-    let (places, asked) = slow_places();
+    let (places, queries) = slow_places();
     let herd = riley_asking(places);
     let json = format!("{{\n   \"long\" : \"{}\"\n}}", "x".repeat(20_000));
     herd.client("Riley").send(iamat("kiwi", "+1+1")).text();
@@ -130,7 +130,7 @@ fn the_answer_of_a_query_in_progress_is_sent_in_one_write() {
         client.send("WHATSAT kiwi 7 1\nwhat?\n");
         let (json, places) = (json.clone(), 1);
         let expected = format!("{}\n{json}\n\n? what?\n", at_line("kiwi", "+1+1"));
-        asked
+        queries
             .next()
             .1
             .send(PlacesResponse { json, places })
@@ -142,11 +142,11 @@ fn the_answer_of_a_query_in_progress_is_sent_in_one_write() {
 #[test]
 fn up_to_max_waiting_queries_of_a_connection_run_concurrently_and_are_answered_in_order() {
     assert_eq!(ClientSettings::default().max_waiting, 16);
-    for most in [16, 1, 3] {
-        let (places, asked) = slow_places();
+    for max_waiting in [16, 1, 3] {
+        let (places, queries) = slow_places();
         let herd = Herd::new(ALONE)
             .with_places(places)
-            .adjust(move |plan| plan.clients.max_waiting = most)
+            .adjust(move |plan| plan.clients.max_waiting = max_waiting)
             .launched_at(NOW);
         let mut client = herd.client("Riley");
         client.send(iamat("kiwi", "+1+1")).text();
@@ -156,13 +156,16 @@ fn up_to_max_waiting_queries_of_a_connection_run_concurrently_and_are_answered_i
         let mut waiting = Vec::new();
         let mut expected = (0..40).map(f64::from);
         while expected.len() > 0 {
-            let more = most.min(expected.len());
-            waiting.extend((0..more).map(|_| asked.next()));
+            let more = max_waiting.min(expected.len());
+            waiting.extend((0..more).map(|_| queries.next()));
             // The server has taken all it may before it answers another client.
             herd.client("Riley").ask("?");
-            assert!(asked.is_empty(), "more than {most} run concurrently");
-            for (question, tell) in waiting.drain(..).rev() {
-                tell.send(answer_to(&question)).unwrap();
+            assert!(
+                queries.is_empty(),
+                "more than {max_waiting} run concurrently"
+            );
+            for (query, respond) in waiting.drain(..).rev() {
+                respond.send(answer_to(&query)).unwrap();
             }
             for km in expected.by_ref().take(more) {
                 assert_eq!(client.places().1, json_of(km));
@@ -173,7 +176,7 @@ fn up_to_max_waiting_queries_of_a_connection_run_concurrently_and_are_answered_i
 
 #[test]
 fn at_most_64_kib_of_answers_wait_for_a_query_in_progress() {
-    let (places, asked) = slow_places();
+    let (places, queries) = slow_places();
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
     client.send(iamat("kiwi", "+1+1")).text();
@@ -186,7 +189,7 @@ fn at_most_64_kib_of_answers_wait_for_a_query_in_progress() {
         sender.write_all(b"WHATSAT kiwi 7 1\n").unwrap();
         sender.write_all(lines.as_bytes()).unwrap();
     });
-    let (question, tell) = asked.next();
+    let (query, respond) = queries.next();
     let store = herd.gateway("Riley").replica().store();
     eventually("the server takes lines up to its limit", || {
         (store.clients() > taken).then_some(())
@@ -194,7 +197,7 @@ fn at_most_64_kib_of_answers_wait_for_a_query_in_progress() {
     herd.client("Riley").ask("?");
     assert_eq!(store.clients(), 1 + taken);
 
-    tell.send(answer_to(&question)).unwrap();
+    respond.send(answer_to(&query)).unwrap();
     client.places();
     for n in 0..5000 {
         assert_eq!(client.text(), at_line(&name(n), "+1+1"));
@@ -204,7 +207,7 @@ fn at_most_64_kib_of_answers_wait_for_a_query_in_progress() {
 
 #[test]
 fn a_client_that_half_closes_still_gets_all_answers() {
-    let (places, asked) = slow_places();
+    let (places, queries) = slow_places();
     let herd = Herd::new(ALONE)
         .with_places(places)
         .adjust(|plan| plan.clients.max_waiting = 2)
@@ -215,8 +218,8 @@ fn a_client_that_half_closes_still_gets_all_answers() {
     client.send([ask(0), ask(1), ask(2), ask(3)].concat() + "last");
     client.half_close();
     for _ in 0..4 {
-        let (question, tell) = asked.next();
-        tell.send(answer_to(&question)).unwrap();
+        let (query, respond) = queries.next();
+        respond.send(answer_to(&query)).unwrap();
     }
     let at_line = at_line("kiwi", "+1+1");
     let answer = |km| format!("{at_line}\n{}\n\n", json_of(km));
@@ -230,7 +233,7 @@ fn a_query_without_an_answer_ends_at_its_time_limit_with_an_error() {
     let herd = riley_asking(places);
     let mut client = herd.client("Riley");
     client.send(iamat("kiwi", "+1+1")).text();
-    let asked = Instant::now();
+    let start = Instant::now();
     for _ in 0..2 {
         client.send("WHATSAT kiwi 7 1\nwhat?\n");
         let (at, json) = client.places();
@@ -241,7 +244,7 @@ fn a_query_without_an_answer_ends_at_its_time_limit_with_an_error() {
         );
         assert_eq!(client.text(), "? what?");
     }
-    assert!(asked.elapsed() >= millis(200));
+    assert!(start.elapsed() >= millis(200));
 }
 
 // Clients that send nothing or read nothing.
@@ -293,9 +296,9 @@ fn a_client_that_waits_for_places_is_not_idle() {
     let idle = millis(200);
     let takes = idle * 5 / 2;
     let places = Places::new(
-        move |question| async move {
+        move |query| async move {
             tokio::time::sleep(takes).await;
-            answer_to(&question)
+            answer_to(&query)
         },
         LIMIT,
     );
@@ -304,21 +307,21 @@ fn a_client_that_waits_for_places_is_not_idle() {
         .adjust(move |plan| plan.clients.idle = idle)
         .launched_at(NOW);
     let mut client = herd.client("Riley");
-    let asked = Instant::now();
+    let start = Instant::now();
     let at = client
         .send(iamat("kiwi", "+1+1") + "WHATSAT kiwi 7 1\n")
         .text();
     assert_eq!(client.places(), (at, json_of(7.0)));
     // Its silence begins with the answer.
     assert_eq!(client.rest(), b"");
-    assert!(asked.elapsed() >= takes + idle);
+    assert!(start.elapsed() >= takes + idle);
 }
 
 #[test]
 fn a_client_that_never_reads_is_disconnected_after_the_write_limit_and_others_are_served() {
     let herd = riley(|limits| limits.write = millis(200));
-    let deaf = herd.client("Riley");
-    let mut sender = deaf.sender();
+    let unread = herd.client("Riley");
+    let mut sender = unread.sender();
     let sending = thread::spawn(move || {
         let line = [&[b'x'; 4000][..], b"\n"].concat();
         loop {
@@ -442,7 +445,7 @@ fn the_config_sets_the_maximum_length_of_a_line() {
 
 #[test]
 fn a_server_that_shuts_down_answers_what_it_read_and_queries_in_progress_with_an_error() {
-    let (places, asked) = slow_places();
+    let (places, queries) = slow_places();
     let mut herd = Herd::new(ALONE)
         .with_places(places)
         .adjust(|plan| plan.clients.max_waiting = 2)
@@ -451,8 +454,8 @@ fn a_server_that_shuts_down_answers_what_it_read_and_queries_in_progress_with_an
     client.send(iamat("kiwi", "+1+1")).text();
     let ask = |km| format!("WHATSAT kiwi {km} 1\n");
     client.send([ask(0), ask(1), ask(2)].concat() + "what?\nnever ended");
-    let (_first, (second, tell)) = (asked.next(), asked.next());
-    tell.send(answer_to(&second)).unwrap();
+    let (_first, (second, respond)) = (queries.next(), queries.next());
+    respond.send(answer_to(&second)).unwrap();
 
     // Bytes that arrive too late to be read do not discard answers that were sent.
     let (address, mut sender) = (herd.clients_address("Riley"), client.sender());
@@ -488,16 +491,16 @@ fn a_server_that_shuts_down_pushes_its_reports_even_if_a_client_never_reads() {
     let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")]))
         .adjust(move |plan| plan.peers.drain = drain)
         .launched_at(NOW);
-    let mut deaf = herd.client("Abe").sender();
-    deaf.set_write_timeout(Some(millis(100))).unwrap();
+    let mut unread = herd.client("Abe").sender();
+    unread.set_write_timeout(Some(millis(100))).unwrap();
     let lines = "x\n".repeat(10_000);
-    while deaf.write_all(lines.as_bytes()).is_ok() {}
-    let told = herd.client("Abe").send(iamat("kiwi", "+1+1")).text();
-    assert_eq!(told.replace("Abe", "Riley"), at_line("kiwi", "+1+1"));
-    let asked = Instant::now();
+    while unread.write_all(lines.as_bytes()).is_ok() {}
+    let answer = herd.client("Abe").send(iamat("kiwi", "+1+1")).text();
+    assert_eq!(answer.replace("Abe", "Riley"), at_line("kiwi", "+1+1"));
+    let start = Instant::now();
     assert_eq!(herd.drain("Abe"), 0);
     // Without a limit it would wait for the client forever.
-    assert!(asked.elapsed() < LIMIT, "{:?}", asked.elapsed());
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
     herd.await_everywhere("kiwi", "+1+1");
 }
 
@@ -525,9 +528,9 @@ fn a_client_that_never_stops_sending_does_not_delay_a_server_that_shuts_down() {
     eventually("it sends many reports", || {
         (clients("Abe") > 2000).then_some(())
     });
-    let asked = Instant::now();
+    let start = Instant::now();
     assert_eq!(herd.drain("Abe"), 0);
-    assert!(asked.elapsed() < LIMIT, "{:?}", asked.elapsed());
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
     // Each report that was answered is held elsewhere.
     let said = reading.join().unwrap();
     sending.join().unwrap();

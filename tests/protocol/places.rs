@@ -24,13 +24,13 @@ fn riley_with_table(rows: &[&str]) -> Herd {
 }
 
 /// Returns the JSON of the places near a position, from a WHATSAT for a client that is there.
-fn near(client: &mut Client, position: &str, km: &str, most: usize) -> String {
+fn near(client: &mut Client, position: &str, km: &str, limit: usize) -> String {
     // Each position has a client ID of its own, so that no report is stale.
     client.send(format!("IAMAT at{position} {position} 1\n"));
     let at_line = client.text();
-    client.send(format!("WHATSAT at{position} {km} {most}\n"));
-    let (said, json) = client.places();
-    assert_eq!(said, at_line);
+    client.send(format!("WHATSAT at{position} {km} {limit}\n"));
+    let (line, json) = client.places();
+    assert_eq!(line, at_line);
     json
 }
 
@@ -76,9 +76,9 @@ fn eight_compiled_in_places_are_within_10_km_of_ucla() {
             serde_json::json!(["locality", "political"])
         );
     }
-    for most in 1..expected.len() {
-        let json = near(&mut client, UCLA, "10", most);
-        assert_eq!(names(&json), expected[..most]);
+    for limit in 1..expected.len() {
+        let json = near(&mut client, UCLA, "10", limit);
+        assert_eq!(names(&json), expected[..limit]);
     }
     assert_eq!(names(&near(&mut client, UCLA, "50", 20)).len(), 20);
     assert_eq!(names(&near(&mut client, UCLA, "2.5", 20)), expected[..1]);
@@ -130,21 +130,21 @@ fn results_are_sorted_by_distance_and_within_radius_and_number() {
     let position = (city, -0.5..0.5, -0.5..0.5)
         .prop_map(|((lat, lon), north, east)| (lat + north, lon + east))
         .prop_map(|(lat, lon)| (format!("{lat:+.6}"), format!("{lon:+.6}")));
-    let question = (position, 0..50_000_u32, 0..20_usize);
-    proptest!(ProptestConfig::with_cases(60), |(((lat, lon), metres, most) in question)| {
+    let query = (position, 0..50_000_u32, 0..20_usize);
+    proptest!(ProptestConfig::with_cases(60), |(((lat, lon), metres, limit) in query)| {
         let mut client = herd.client("Riley");
         let from = (lat.parse().unwrap(), lon.parse().unwrap());
         let km = f64::from(metres) / 1000.0;
-        let mut ask = |most| near(&mut client, &format!("{lat}{lon}"), &km.to_string(), most);
-        let json = ask(most);
+        let mut ask = |limit| near(&mut client, &format!("{lat}{lon}"), &km.to_string(), limit);
+        let json = ask(limit);
         let away = distances(&json, from);
-        prop_assert!(away.len() <= most);
+        prop_assert!(away.len() <= limit);
         prop_assert!(away.is_sorted_by(|a, b| *a <= b + 1e-6), "{:?}", away);
         prop_assert!(away.iter().all(|away| *away <= km + 1e-6), "{:?}", away);
         // A larger number appends to the same results.
-        let more = ask(most + 1);
+        let more = ask(limit + 1);
         prop_assert_eq!(names(&json), &names(&more)[..away.len()]);
-        prop_assert!(away.len() == most || more == json);
+        prop_assert!(away.len() == limit || more == json);
     });
 }
 
@@ -268,10 +268,10 @@ fn places_at_the_same_distance_are_sorted_by_name() {
     let herd = riley_with_table(&["Zoo,1,1", "Attic,1,1", "Mill,1,1", "Nearer,1.001,1.001"]);
     let mut client = herd.client("Riley");
     let expected = ["Nearer", "Attic", "Mill", "Zoo"];
-    for most in 0..=5 {
+    for limit in 0..=5 {
         assert_eq!(
-            names(&near(&mut client, "+1.001+1.001", "10", most)),
-            expected[..most.min(4)]
+            names(&near(&mut client, "+1.001+1.001", "10", limit)),
+            expected[..limit.min(4)]
         );
     }
 }

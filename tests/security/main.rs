@@ -8,7 +8,7 @@ mod common;
 
 mod attacks;
 mod fuzz;
-mod refusals;
-mod strangers;
+mod peer_port;
+mod rejections;
 mod streams;
 mod tls;

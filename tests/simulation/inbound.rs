@@ -1,4 +1,4 @@
-//! How a process handles what it receives: reports of clients, greetings and pushes of neighbours.
+//! The receiving side of a process: reports of clients, greetings and pushes of neighbours.
 
 use proxyherd::model::report::Report;
 use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION};

@@ -41,11 +41,11 @@ impl World {
             sender_incarnation: 0,
             ..good
         };
-        let nobody = PushHeader {
+        let from_unknown = PushHeader {
             sender_incarnation: UNKNOWN_INCARNATION,
             ..good
         };
-        let to_nobody = PushHeader {
+        let to_unknown = PushHeader {
             receiver_incarnation: UNKNOWN_INCARNATION,
             ..good
         };
@@ -56,8 +56,8 @@ impl World {
         };
         for (push, why) in [
             (no_incarnation, malformed()),
-            (nobody, Rejection::NotGreeted),
-            (to_nobody, Rejection::WrongIncarnation),
+            (from_unknown, Rejection::NotGreeted),
+            (to_unknown, Rejection::WrongIncarnation),
             (backwards, malformed()),
         ] {
             let rejected = self.replica(pid).begin_push(&push).map(drop);
@@ -153,7 +153,7 @@ impl World {
             ("another", own, Rejection::OtherHerd(unknown())),
             ("no herd", own, malformed()),
             (HERD, "no name", malformed()),
-            (HERD, "Nobody", Rejection::UnknownServer(unknown())),
+            (HERD, "Mallory", Rejection::UnknownServer(unknown())),
             (HERD, own, Rejection::OwnName),
         ];
         let is_neighbour = |server| process.neighbour(server).is_some();

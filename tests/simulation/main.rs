@@ -85,7 +85,7 @@ fn run_all(seeds: u64) -> Result<Coverage, (u64, String)> {
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(run_some)).collect();
         let mut all = Coverage::default();
         for thread in threads {
-            all.add(&thread.join().expect("panics are caught and told")?);
+            all.add(&thread.join().expect("panics are caught and reported")?);
         }
         Ok(all)
     })

@@ -42,7 +42,7 @@ pub(crate) struct HeldReport {
     pub(crate) from: u64,
 }
 
-/// What one process has of another process that pushes to it.
+/// The progress of pushes from one process to another, at the receiver.
 #[derive(Clone, Copy, Default)]
 struct SenderProgress {
     /// The last sequence number of a finished push.

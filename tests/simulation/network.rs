@@ -57,7 +57,11 @@ impl World {
     /// Delivers a request to one of the processes of its server, mostly the newest.
     pub(crate) fn arrive(&mut self, request: Request) -> CheckResult {
         let Some(pid) = self.receiver(request.to) else {
-            trace!(self, "{} reaches nobody", self.process_name(request.from));
+            trace!(
+                self,
+                "{} reaches no process",
+                self.process_name(request.from)
+            );
             return Ok(());
         };
         let resumes_at = self.processes[pid.0].paused_until;

@@ -1,5 +1,5 @@
-//! Many, hasty and hostile clients: the memory that each takes, and that others are served
-//! meanwhile.
+//! Many, fast and hostile clients: the memory that each takes, and service to other clients at
+//! the same time.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -64,14 +64,14 @@ fn assert_served(client: &mut Client, lines: usize) {
 
 /// Checks the growth of the process for each of `count` connections, in bytes.
 #[track_caller]
-fn assert_growth(process: &Process, before: Option<u64>, count: usize, most: u64) {
+fn assert_growth(process: &Process, before: Option<u64>, count: usize, max_bytes: u64) {
     let (Some(before), Some(now)) = (before, memory(process.id())) else {
         return println!("this system does not report the memory of a process");
     };
     let each = now.saturating_sub(before) / count as u64;
     println!("{each} bytes for each of {count}");
     assert!(
-        each <= most,
+        each <= max_bytes,
         "{each} bytes for each of {count}: {before} became {now}"
     );
 }
@@ -189,9 +189,9 @@ fn endless_lines_take_bounded_memory_and_others_are_served() {
     for mut stream in streams {
         stream.write_all(b"\nnext\n").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        let mut said = String::new();
-        stream.read_to_string(&mut said).unwrap();
-        assert!(said == format!("? {}\n? next\n", "x".repeat(4096)));
+        let mut received = String::new();
+        stream.read_to_string(&mut received).unwrap();
+        assert!(received == format!("? {}\n? next\n", "x".repeat(4096)));
     }
 }
 
@@ -260,9 +260,9 @@ fn binary_noise_is_echoed_and_others_are_served() {
         sending.shutdown(Shutdown::Write).unwrap();
     });
     let reading = thread::spawn(move || {
-        let mut said = Vec::new();
-        (&reading).read_to_end(&mut said).unwrap();
-        said
+        let mut received = Vec::new();
+        (&reading).read_to_end(&mut received).unwrap();
+        received
     });
     assert_served(&mut normal, 10);
     while !reading.is_finished() {

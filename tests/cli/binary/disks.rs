@@ -121,8 +121,8 @@ fn lines_that_exceed_the_backlog_are_counted_and_memory_is_bounded() {
 
     fs::remove_file(site.path("logs/Riley.log")).unwrap();
     let missing = site.await_log("Riley", "lines are missing here: the disk did not keep up");
-    let (_, words) = missing.split_once(" WARN  ").unwrap();
-    let (missing, _) = words.split_once(' ').unwrap();
+    let (_, message) = missing.split_once(" WARN  ").unwrap();
+    let (missing, _) = message.split_once(' ').unwrap();
     let missing: usize = missing.parse().unwrap();
     send_lines(&mut client, "last", 1);
     await_lines(&site, "last", 1);

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 
 use crate::common::{Ended, Process, Site, eventually};
 
-/// What a fake server does with a call.
+/// The reaction of a fake server to a call.
 #[derive(Clone, Default)]
 pub(crate) enum Behaviour {
     #[default]
@@ -35,7 +35,7 @@ pub(crate) enum Behaviour {
 /// A change of a fake server.
 pub(crate) type StateChange = Box<dyn FnMut(&mut FakeState) + Send>;
 
-/// What a fake server holds, does, and has received.
+/// The reports, the behaviour and the received calls of a fake server.
 #[derive(Default)]
 pub(crate) struct FakeState {
     pub status: GetStatusResponse,

@@ -1,5 +1,5 @@
-//! What all queries share: the servers that they query, mistakes, and where output and
-//! errors go.
+//! The common part of all queries: the servers that they query, mistakes, and the streams of
+//! output and errors.
 
 use std::io;
 use std::process::Stdio;

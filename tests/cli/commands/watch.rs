@@ -22,9 +22,9 @@ fn watch(site: &Site, arguments: &[&str]) -> Process {
 }
 
 #[track_caller]
-fn await_stdout(process: &Process, words: &str) {
-    eventually(&format!("{words:?} is printed"), || {
-        process.stdout().contains(words).then_some(())
+fn await_stdout(process: &Process, expected: &str) {
+    eventually(&format!("{expected:?} is printed"), || {
+        process.stdout().contains(expected).then_some(())
     });
 }
 

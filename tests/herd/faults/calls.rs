@@ -15,7 +15,7 @@ fn every_report_reaches_every_server_while_thirty_percent_of_calls_fail() {
         .zip(CLASSIC.1.iter().flat_map(|&(a, b)| [(a, b), (b, a)]))
         .map(|(seed, (from, to))| {
             let relay = Relay::start(runtime.handle(), herd.peers_address(to), seed * 7919);
-            herd.lead(from, to, relay.address());
+            herd.redirect(from, to, relay.address());
             herd.redial(from, to);
             relay
         })

@@ -68,10 +68,10 @@ fn a_clock_that_steps_affects_skews_and_not_the_order_of_reports() {
 ///
 /// Ten heartbeats of less than a hundred bytes are usual, fewer on a busy machine.
 fn heartbeat_rate(herd: &Herd) -> f64 {
-    let (before, start) = (herd.said("A", "B"), Instant::now());
+    let (before, start) = (herd.bytes_sent("A", "B"), Instant::now());
     std::thread::sleep(Duration::from_millis(500));
     let sent = eventually("a heartbeat", || {
-        let sent = herd.said("A", "B") - before;
+        let sent = herd.bytes_sent("A", "B") - before;
         (sent > 0).then_some(sent)
     });
     sent as f64 / start.elapsed().as_secs_f64()

@@ -93,7 +93,7 @@ fn a_neighbour_that_crashes_without_closing_connections_is_filled_after_its_rest
     let load = ClientLoad::start(&herd, &CLASSIC.0[..4], 0);
     for n in [2, 3, 5] {
         let (other, bernard) = CLASSIC.1[n];
-        herd.set_way(other, bernard, Mode::HalfOpen);
+        herd.set_connections(other, bernard, Mode::HalfOpen);
     }
     herd.kill_and_launch("Bernard");
     load.stop().await_everywhere(&herd);

@@ -26,7 +26,7 @@ impl ProxiedConnection {
         let wires = Runtime::new().unwrap();
         let proxy = Proxy::start(wires.handle());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        proxy.lead_to(listener.local_addr().unwrap());
+        proxy.set_target(listener.local_addr().unwrap());
         let near = TcpStream::connect(proxy.address()).unwrap();
         let (far, _) = listener.accept().unwrap();
         Self {
@@ -79,8 +79,8 @@ fn stalled_bytes_arrive_later_complete_and_in_order() {
     let modes = [
         (Mode::Pass, true, true),
         (Mode::Stall, false, false),
-        (Mode::OnlyThere, true, false),
-        (Mode::OnlyBack, false, true),
+        (Mode::OnlyForward, true, false),
+        (Mode::OnlyBackward, false, true),
     ];
     for (mode, there, back) in modes {
         connection.proxy.set_mode(mode);

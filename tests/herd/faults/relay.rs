@@ -125,7 +125,7 @@ impl Calls {
             let (frame, to) = (frame.clone(), self.to.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(LATE).await;
-                // It may be refused by then: another life may have been greeted.
+                // It may be rejected by then: another incarnation may have been greeted.
                 let _ = push(to, frame).await;
             });
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxyherd::gateway::LinkState;
 
 use super::T;
-use crate::common::{Fake, Herd, Manner, Mode, Topology, eventually};
+use crate::common::{FakeNeighbour, Herd, Mode, ResponseMode, Topology, eventually};
 use crate::load::ClientLoad;
 use proxyherd::peers::PeerSettings;
 
@@ -45,8 +45,8 @@ fn id(n: usize) -> String {
 }
 
 fn links(herd: &Herd) -> Vec<LinkState> {
-    let ways = LINE.1.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
-    ways.map(|(from, to)| herd.link(from, to)).collect()
+    let directions = LINE.1.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+    directions.map(|(from, to)| herd.link(from, to)).collect()
 }
 
 #[track_caller]
@@ -96,7 +96,7 @@ fn a_link_of_low_bandwidth_carries_a_backlog_once() {
     herd.await_everywhere(&id(CLIENTS - 1), "+1+1");
     load.stop().await_everywhere(&herd);
 
-    let sent = herd.said("B", "C");
+    let sent = herd.bytes_sent("B", "C");
     println!("{sent} bytes");
     // The backlog alone is more than the first bound. Sent twice it would exceed the second.
     assert!((1_600_000..3_000_000).contains(&sent), "{sent} bytes");
@@ -107,10 +107,10 @@ fn a_link_of_low_bandwidth_carries_a_backlog_once() {
 fn an_outage_costs_no_memory_and_ends_with_one_report_of_each_client() {
     const REPORTS: usize = 100_000;
     const CLIENTS: usize = 3;
-    let jaquez = Fake::start("Jaquez");
+    let jaquez = FakeNeighbour::start("Jaquez");
     let mut herd = Herd::new((&["Riley", "Jaquez"], &[("Riley", "Jaquez")]));
-    herd.lead("Riley", "Jaquez", jaquez.address());
-    herd.set_way("Riley", "Jaquez", Mode::Stall);
+    herd.redirect("Riley", "Jaquez", jaquez.address());
+    herd.set_connections("Riley", "Jaquez", Mode::Stall);
     herd.launch("Riley");
     let mut client = herd.client("Riley");
     let report = |n: usize| format!("IAMAT kiwi-{} +1+1 {T}.{n:09}\n", n % CLIENTS);
@@ -123,12 +123,12 @@ fn an_outage_costs_no_memory_and_ends_with_one_report_of_each_client() {
     assert_eq!(store.last(), REPORTS as u64, "each report is newer");
     assert_eq!((store.feed_entries(), store.clients()), (CLIENTS, CLIENTS));
 
-    jaquez.on_pushes(Manner::Takes);
-    herd.set_way("Riley", "Jaquez", Mode::Pass);
+    jaquez.respond_to_pushes(ResponseMode::Accept);
+    herd.set_connections("Riley", "Jaquez", Mode::Pass);
     eventually("Jaquez has every client", || {
         (jaquez.clients().len() >= CLIENTS).then_some(())
     });
-    let has_reports = |pushed: &crate::common::Pushed| !pushed.push.reports.is_empty();
+    let has_reports = |pushed: &crate::common::ReceivedPush| !pushed.push.reports.is_empty();
     let pushes: Vec<_> = jaquez.pushes().into_iter().filter(has_reports).collect();
     assert_eq!(pushes.len(), 1);
     let times: Vec<_> = pushes[0]

@@ -38,7 +38,7 @@ fn report_everywhere(herd: &Herd, ends: &[&str], turn: usize) {
 fn await_idle(herd: &Herd, what: &str) {
     let pairs: Vec<_> = LINE.1.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect();
     let sent = || {
-        let sent = pairs.iter().map(|(from, to)| herd.said(from, to));
+        let sent = pairs.iter().map(|(from, to)| herd.bytes_sent(from, to));
         sent.collect::<Vec<_>>()
     };
     eventually(&format!("an idle second: {what}"), || {
@@ -79,22 +79,22 @@ fn an_old_process_beside_its_replacement_causes_neither_loss_nor_endless_refills
     await_idle(&herd, "connections to the new process");
 
     // Connections lead to both in alternation, and neither needs earlier reports again.
-    let (before, start) = (herd.said("A", "X"), Instant::now());
+    let (before, start) = (herd.bytes_sent("A", "X"), Instant::now());
     for turn in 3..9 {
-        herd.lead("A", "X", if turn % 2 == 0 { new } else { old });
-        herd.lead("B", "X", if turn % 3 == 0 { old } else { new });
+        herd.redirect("A", "X", if turn % 2 == 0 { new } else { old });
+        herd.redirect("B", "X", if turn % 3 == 0 { old } else { new });
         herd.redial("A", "X");
         herd.redial("B", "X");
         report_everywhere(&herd, &["A", "B"], turn);
     }
-    let sent = herd.said("A", "X") - before;
+    let sent = herd.bytes_sent("A", "X") - before;
     let seconds = start.elapsed().as_secs() + 1;
     println!("six changes of the process: {sent} bytes in {seconds} s");
     assert!(sent < (6 + seconds) * MAX_IDLE_BYTES, "{sent} bytes");
     await_idle(&herd, "connections to both");
     herd.kill("X-old");
     for end in ["A", "B"] {
-        herd.lead(end, "X", new);
+        herd.redirect(end, "X", new);
         herd.redial(end, "X");
     }
     report_everywhere(&herd, &["A", "B", "X"], 9);

@@ -230,15 +230,15 @@ impl UnaryService<PushFrame> for Forward {
 
 /// Starts two servers, each of which appears to the other to be of this major version and of
 /// a newer minor one.
-fn strangers(runtime: &Handle, major: u32) -> (Herd, Arc<AtomicU32>) {
+fn other_versions(runtime: &Handle, major: u32) -> (Herd, Arc<AtomicU32>) {
     let major = Arc::new(AtomicU32::new(major));
     let mut herd = Herd::new(PAIR);
     herd.set_link("Old", "New", Mode::Stall);
     PAIR.0.iter().for_each(|name| herd.launch(name));
     for (from, to) in [("Old", "New"), ("New", "Old")] {
         let address = Newer::start(runtime, herd.peers_address(to), &major);
-        herd.lead(from, to, address);
-        herd.set_way(from, to, Mode::Pass);
+        herd.redirect(from, to, address);
+        herd.set_connections(from, to, Mode::Pass);
     }
     (herd, major)
 }
@@ -246,7 +246,7 @@ fn strangers(runtime: &Handle, major: u32) -> (Herd, Arc<AtomicU32>) {
 #[test]
 fn servers_of_different_minor_versions_replicate() {
     let runtime = Runtime::new().unwrap();
-    let (herd, _) = strangers(runtime.handle(), 2);
+    let (herd, _) = other_versions(runtime.handle(), 2);
     herd.await_links();
     for n in 0..200 {
         let at = PAIR.0[n % 2];
@@ -263,12 +263,12 @@ fn servers_of_different_minor_versions_replicate() {
 #[test]
 fn servers_of_different_major_versions_reject_each_other_with_a_reason() {
     let runtime = Runtime::new().unwrap();
-    let (herd, major) = strangers(runtime.handle(), 3);
+    let (herd, major) = other_versions(runtime.handle(), 3);
     herd.client("Old").ask(&format!("IAMAT kiwi +1+1 {T}"));
-    let words = "rejected: protocol version 3.9 is incompatible with version 2.0 of this server: major versions must be equal";
+    let reason = "rejected: protocol version 3.9 is incompatible with version 2.0 of this server: major versions must be equal";
     for (from, to) in [("Old", "New"), ("New", "Old")] {
-        eventually(&format!("the link from {from} is {words}"), || {
-            (herd.link(from, to).reason == words).then_some(())
+        eventually(&format!("the link from {from} is {reason}"), || {
+            (herd.link(from, to).reason == reason).then_some(())
         });
     }
     assert_eq!(herd.position("New", "kiwi"), None);

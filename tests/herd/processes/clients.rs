@@ -108,7 +108,7 @@ impl ClientTable {
         };
         let back = random.below(candidates);
         let name = self.names.len().checked_sub(back + 1);
-        name.map_or("nobody".to_owned(), |index| self.names[index].clone())
+        name.map_or("unknown".to_owned(), |index| self.names[index].clone())
     }
 
     /// Returns a report of a new position at the current time.

@@ -77,7 +77,7 @@ impl Herd {
         let mut command = self.site.command_alone(&["serve", name, "--config", &file]);
         let process = Process::spawn(&mut command).serving().ok()?;
         for route in self.routes.iter().filter(|route| route.to == name) {
-            route.proxy.lead_to(loopback(ports.peers));
+            route.proxy.set_target(loopback(ports.peers));
         }
         let process = Arc::new(ServerProcess::new(name, number, ports, process));
         self.processes.lock().unwrap().push(process.clone());

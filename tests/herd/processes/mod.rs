@@ -10,8 +10,8 @@
 //! than any answer, and become idle (`final_checks.rs`).
 //!
 //! A seed determines the plan and the requests, but not the scheduling of processes and
-//! threads, so a failure may need several runs to return. It leaves the directory of its
-//! herd behind, with the servers' logs.
+//! threads, so a failure may need several runs to return. It keeps the directory of its
+//! herd, with the servers' logs.
 //!
 //! | variable | effect |
 //! |---|---|

@@ -11,24 +11,24 @@ use proxyherd::proto::{
 use tonic::{Status, Streaming};
 
 use super::place_of;
-use crate::common::{Herd, Stranger};
+use crate::common::{Herd, PeerClient};
 
 /// A caller of one server.
 pub(crate) struct Operator {
-    pub(crate) stranger: Stranger,
+    pub(crate) caller: PeerClient,
     pub(crate) client: OperatorClient<tonic::transport::Channel>,
 }
 
 impl Operator {
     pub(crate) fn of(herd: &Herd, server: &str) -> Self {
-        let stranger = Stranger::dial(herd.peers_address(server));
-        let client = OperatorClient::new(stranger.channel.clone());
-        Self { stranger, client }
+        let caller = PeerClient::dial(herd.peers_address(server));
+        let client = OperatorClient::new(caller.channel.clone());
+        Self { caller, client }
     }
 
     pub(crate) fn status(&self) -> GetStatusResponse {
         let mut client = self.client.clone();
-        let answer = self.stranger.run(client.get_status(GetStatusRequest {}));
+        let answer = self.caller.run(client.get_status(GetStatusRequest {}));
         answer.unwrap().into_inner()
     }
 
@@ -42,25 +42,25 @@ impl Operator {
             client: client.to_owned(),
         };
         let mut client = self.client.clone();
-        let answer = self.stranger.run(client.locate(request));
+        let answer = self.caller.run(client.locate(request));
         answer.map(tonic::Response::into_inner)
     }
 
     pub(crate) fn list(&self, request: ListClientsRequest) -> Result<ListClientsResponse, Status> {
         let mut client = self.client.clone();
-        let answer = self.stranger.run(client.list_clients(request));
+        let answer = self.caller.run(client.list_clients(request));
         answer.map(tonic::Response::into_inner)
     }
 
     pub(crate) fn nearby(&self, request: NearbyRequest) -> Result<Vec<NearbyClient>, Status> {
         let mut client = self.client.clone();
-        let answer = self.stranger.run(client.nearby(request));
+        let answer = self.caller.run(client.nearby(request));
         answer.map(|answer| answer.into_inner().clients)
     }
 
     pub(crate) fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
         let mut client = self.client.clone();
-        let answer = self.stranger.run(client.digest(request));
+        let answer = self.caller.run(client.digest(request));
         answer.map(tonic::Response::into_inner)
     }
 
@@ -75,9 +75,9 @@ impl Operator {
 
     pub(crate) fn watch(&self, request: WatchRequest) -> Result<Watch<'_>, Status> {
         let mut client = self.client.clone();
-        let answer = self.stranger.run(client.watch(request))?;
+        let answer = self.caller.run(client.watch(request))?;
         Ok(Watch {
-            stranger: &self.stranger,
+            caller: &self.caller,
             stream: answer.into_inner(),
         })
     }
@@ -93,13 +93,13 @@ impl Operator {
 
 /// The stream of a watch.
 pub(crate) struct Watch<'a> {
-    pub(crate) stranger: &'a Stranger,
+    pub(crate) caller: &'a PeerClient,
     pub(crate) stream: Streaming<WatchResponse>,
 }
 
 impl Watch<'_> {
     pub(crate) fn try_next(&mut self) -> Result<Option<WatchResponse>, Status> {
-        self.stranger.run(self.stream.message())
+        self.caller.run(self.stream.message())
     }
 
     pub(crate) fn next(&mut self) -> WatchResponse {
@@ -119,7 +119,7 @@ impl Watch<'_> {
     /// Asserts that no response arrives for a while.
     pub(crate) fn assert_silent(&mut self) {
         let limit = Duration::from_millis(150);
-        let received = self.stranger.runtime.block_on(async {
+        let received = self.caller.runtime.block_on(async {
             let message = self.stream.message();
             tokio::time::timeout(limit, message).await
         });

@@ -121,5 +121,5 @@ fn a_page_of_the_longest_ids_is_limited_in_bytes() {
         ..NearbyRequest::default()
     };
     let message = "use a lower limit";
-    assert_refused(operator.nearby(everyone), Code::ResourceExhausted, message);
+    assert_rejected(operator.nearby(everyone), Code::ResourceExhausted, message);
 }

@@ -31,12 +31,12 @@ fn unknown_clients_and_expired_reports_have_different_messages() {
     let operator = Operator::of(&herd, "Riley");
     herd.client("Riley").ask("IAMAT kiwi +1+1 100");
     let message = "this server has no report of that client";
-    assert_refused(operator.locate("nobody"), Code::NotFound, message);
+    assert_rejected(operator.locate("nobody"), Code::NotFound, message);
     now.store(110 * SECOND, SeqCst);
     assert!(operator.locate("kiwi").is_ok());
     now.store(110 * SECOND + 1, SeqCst);
     let message = "has expired (expire_after)";
-    assert_refused(operator.locate("kiwi"), Code::NotFound, message);
+    assert_rejected(operator.locate("kiwi"), Code::NotFound, message);
     for no_id in ["", "a b", &"x".repeat(256)] {
         let message = "client must be a client ID: 1 to 255 bytes without white space";
         assert_invalid(operator.locate(no_id), message);

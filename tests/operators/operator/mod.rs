@@ -1,5 +1,5 @@
 //! The calls of the `Operator` service over gRPC: results, rejections with their messages, and
-//! that watches delay nobody.
+//! that watches delay no other caller.
 
 mod caller;
 mod digest;
@@ -49,15 +49,15 @@ fn nanos(span: Option<prost_types::Duration>) -> i64 {
 }
 
 #[track_caller]
-fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &str) {
+fn assert_rejected<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, message: &str) {
     let status = answer.unwrap_err();
     assert_eq!(status.code(), code, "{status}");
-    assert!(status.message().contains(words), "{status}");
+    assert!(status.message().contains(message), "{status}");
 }
 
 #[track_caller]
-fn assert_invalid<T: std::fmt::Debug>(answer: Result<T, Status>, words: &str) {
-    assert_refused(answer, Code::InvalidArgument, words);
+fn assert_invalid<T: std::fmt::Debug>(answer: Result<T, Status>, message: &str) {
+    assert_rejected(answer, Code::InvalidArgument, message);
 }
 
 /// Sends IAMATs, a few hundred at a time, and reads their replies.

@@ -161,7 +161,7 @@ fn expired_reports_are_not_near_anything() {
         center: Some(Center::Client("kiwi".to_owned())),
         ..NearbyRequest::default()
     };
-    assert_refused(operator.nearby(request), Code::NotFound, "has expired");
+    assert_rejected(operator.nearby(request), Code::NotFound, "has expired");
     // The clock is set back, and the report is valid again.
     now.store(110 * SECOND, SeqCst);
     assert_eq!(count(), 2);
@@ -180,21 +180,21 @@ fn an_invalid_request_is_rejected_with_its_cause() {
         (f64::NAN, 0.0),
         (0.0, f64::INFINITY),
     ] {
-        let words = "point must have a latitude from -90 to 90";
-        assert_invalid(operator.nearby(near(from, 0.0, 0)), words);
+        let message = "point must have a latitude from -90 to 90";
+        assert_invalid(operator.nearby(near(from, 0.0, 0)), message);
     }
     for radius in [-1.0, f64::NAN, f64::INFINITY] {
-        let words = "radius_meters must be a number of metres";
-        assert_invalid(operator.nearby(near(origin, radius, 0)), words);
+        let message = "radius_meters must be a number of metres";
+        assert_invalid(operator.nearby(near(origin, radius, 0)), message);
     }
-    let words = "limit must be at most 10000";
-    assert_invalid(operator.nearby(near(origin, 0.0, 10_001)), words);
-    let nobody = NearbyRequest {
+    let message = "limit must be at most 10000";
+    assert_invalid(operator.nearby(near(origin, 0.0, 10_001)), message);
+    let unknown = NearbyRequest {
         center: Some(Center::Client("nobody".to_owned())),
         ..NearbyRequest::default()
     };
-    assert_refused(
-        operator.nearby(nobody),
+    assert_rejected(
+        operator.nearby(unknown),
         Code::NotFound,
         "no report of that client",
     );

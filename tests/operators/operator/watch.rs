@@ -94,10 +94,10 @@ fn a_watch_sends_the_reports_that_match_its_filter() {
 fn a_watch_without_matching_reports_sends_its_progress() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
-    let nobody = Some(Filter::Client("nobody".to_owned()));
+    let unknown = Some(Filter::Client("nobody".to_owned()));
     let mut watch = operator
         .watch(WatchRequest {
-            filter: nobody,
+            filter: unknown,
             start: None,
         })
         .unwrap();
@@ -153,13 +153,13 @@ fn an_invalid_request_is_rejected_with_its_cause() {
     let herd = Herd::start(ALONE);
     let operator = Operator::of(&herd, "Riley");
     let me = herd.incarnation("Riley").get();
-    let refusal = |request| operator.watch(request).map(|_| ());
+    let watch = |request| operator.watch(request).map(|_| ());
     let message = "is of another incarnation";
-    assert_refused(refusal(after(me ^ 1, 0)), Code::OutOfRange, message);
+    assert_rejected(watch(after(me ^ 1, 0)), Code::OutOfRange, message);
     let message = "resume.sequence is greater than the last sequence number, 0";
-    assert_refused(refusal(after(me, 1)), Code::OutOfRange, message);
+    assert_rejected(watch(after(me, 1)), Code::OutOfRange, message);
     let no_id = Some(Filter::Client("a b".to_owned()));
-    assert_invalid(refusal(present(no_id)), "client must be a client ID");
+    assert_invalid(watch(present(no_id)), "client must be a client ID");
     let circle = |latitude, radius_meters| {
         let center = Point {
             latitude,
@@ -172,18 +172,15 @@ fn an_invalid_request_is_rejected_with_its_cause() {
     };
     for radius in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let message = "circle.radius_meters must be a number of metres greater than 0";
-        assert_invalid(refusal(circle(0.0, radius)), message);
+        assert_invalid(watch(circle(0.0, radius)), message);
     }
     let message = "circle.center must have a latitude from -90 to 90";
-    assert_invalid(refusal(circle(91.0, 1.0)), message);
+    assert_invalid(watch(circle(91.0, 1.0)), message);
     let no_center = Filter::Circle(Circle {
         center: None,
         radius_meters: 1.0,
     });
-    assert_invalid(
-        refusal(present(Some(no_center))),
-        "circle.center is missing",
-    );
+    assert_invalid(watch(present(Some(no_center))), "circle.center is missing");
 }
 
 #[test]
@@ -195,7 +192,7 @@ fn the_number_of_watches_is_limited_and_a_cancelled_one_makes_room() {
     watches.extend((0..32).map(|_| other.watch_all().0));
     let late = other.watch(WatchRequest::default()).map(|_| ());
     let message = "this server has 64 watches, the maximum";
-    assert_refused(late, Code::ResourceExhausted, message);
+    assert_rejected(late, Code::ResourceExhausted, message);
     // Watches do not count as other calls.
     assert_eq!(one.status().name, "Riley");
     drop(watches);
@@ -205,7 +202,7 @@ fn the_number_of_watches_is_limited_and_a_cancelled_one_makes_room() {
 }
 
 #[test]
-fn a_slow_watch_ends_with_the_newest_report_of_each_client_and_delays_nobody() {
+fn a_slow_watch_ends_with_the_newest_report_of_each_client_and_delays_no_other_caller() {
     const CLIENTS: usize = 200;
     const ROUNDS: usize = 150;
     let herd = Herd::start(ALONE);

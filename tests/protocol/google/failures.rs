@@ -26,10 +26,10 @@ fn both() -> [GoogleApi; 2] {
     [old(), new()]
 }
 
-/// Sends a query to a provider that fails. Checks that the answer contains `words` and not the
+/// Sends a query to a provider that fails. Checks that the answer contains `expected` and not the
 /// provider's address. Returns the number of calls.
 #[track_caller]
-fn fails(provider: &Provider, api: GoogleApi, words: &str) -> usize {
+fn fails(provider: &Provider, api: GoogleApi, expected: &str) -> usize {
     let answer = answer_from(provider, api);
     assert_eq!(status_of(&answer), "UNKNOWN_ERROR", "{answer}");
     let message = message_of(&answer);
@@ -37,7 +37,7 @@ fn fails(provider: &Provider, api: GoogleApi, words: &str) -> usize {
         message.starts_with("the places provider failed: "),
         "{message}"
     );
-    assert!(message.contains(words), "{message}");
+    assert!(message.contains(expected), "{message}");
     for hidden in ["AIza", "http:", "127.0.0.1"] {
         assert!(!message.contains(hidden), "{message}");
     }
@@ -96,8 +96,8 @@ fn an_http_error_without_a_message_of_google_s_is_reported_by_its_status() {
         for (status, calls) in [(429, 1), (404, 1), (500, 2), (503, 2)] {
             for body in ["", "<html>", whole(&api)] {
                 let provider = Provider::answering(status, body);
-                let words = format!("it answered with HTTP status {status}");
-                assert_eq!(fails(&provider, api.clone(), &words), calls, "{status}");
+                let expected = format!("it answered with HTTP status {status}");
+                assert_eq!(fails(&provider, api.clone(), &expected), calls, "{status}");
             }
         }
     }
@@ -127,7 +127,7 @@ fn a_call_that_fails_once_is_retried() {
 
 #[test]
 fn a_call_that_fails_twice_is_reported() {
-    for (bytes, words) in [
+    for (bytes, expected) in [
         (Vec::new(), "the connection to it broke"),
         (b"HTTP/1.1 200".to_vec(), "the connection to it broke"),
         (b"garbage\r\n\r\n".to_vec(), "the connection to it broke"),
@@ -147,7 +147,7 @@ fn a_call_that_fails_twice_is_reported() {
         for api in both() {
             let bytes = bytes.clone();
             let provider = Provider::start(move |_, _| Treatment::Bytes(bytes.clone()));
-            assert_eq!(fails(&provider, api, words), 2);
+            assert_eq!(fails(&provider, api, expected), 2);
         }
     }
 }
@@ -257,15 +257,15 @@ fn a_slow_response_within_the_time_limit_is_used() {
 #[test]
 fn a_response_over_the_size_limit_is_not_read_to_its_end() {
     for api in both() {
-        let words = "its answer is larger than 2097152 bytes";
+        let expected = "its answer is larger than 2097152 bytes";
         let endless = Provider::start(|_, _| Treatment::Endless);
-        assert_eq!(fails(&endless, api.clone(), words), 1);
+        assert_eq!(fails(&endless, api.clone(), expected), 1);
         // Bytes that were not read waited in socket buffers.
         let sent = endless.traffic().sent;
         assert!(sent < MAX_BODY_BYTES + (16 << 20), "{sent}");
 
         let announced = Provider::answering(200, vec![b' '; 50 << 20]);
-        assert_eq!(fails(&announced, api, words), 1);
+        assert_eq!(fails(&announced, api, expected), 1);
     }
 }
 
@@ -284,8 +284,8 @@ fn redirects_are_not_followed() {
     for (status, api) in [(301, old()), (302, old()), (307, new()), (308, new())] {
         let target = format!("location: {}/\r\ncontent-length: 0", elsewhere.url());
         let redirect = Provider::start(move |_, _| Treatment::Bytes(head(status, &target)));
-        let words = format!("it answered with HTTP status {status}");
-        assert_eq!(fails(&redirect, api, &words), 1);
+        let expected = format!("it answered with HTTP status {status}");
+        assert_eq!(fails(&redirect, api, &expected), 1);
     }
     assert_eq!(elsewhere.calls().len(), 0);
 }

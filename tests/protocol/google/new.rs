@@ -132,13 +132,13 @@ fn a_response_is_translated_to_the_legacy_format() {
 fn the_number_of_places_limits_request_and_answer() {
     let provider = Provider::answering(200, SENT);
     let herd = herd_asking(places_at(&provider.url(), new()));
-    for most in [1, 2, 3, 20] {
-        let answer = answer_of(&herd, &format!("10 {most}"));
+    for limit in [1, 2, 3, 20] {
+        let answer = answer_of(&herd, &format!("10 {limit}"));
         let ids = answer.matches("\"place_id\"").count();
-        assert_eq!(ids, most.min(2));
+        assert_eq!(ids, limit.min(2));
         let body = provider.calls().pop().unwrap().body;
         assert!(
-            body.contains(&format!("\"maxResultCount\":{most}}}")),
+            body.contains(&format!("\"maxResultCount\":{limit}}}")),
             "{body}"
         );
     }

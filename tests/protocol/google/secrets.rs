@@ -9,7 +9,7 @@ use proxyherd::proto::operator_client::OperatorClient;
 
 use super::provider::{Provider, Treatment};
 use super::{KEY, KEY_IN_URLS, T, UCLA, json_of, new, old, places_at, status_of};
-use crate::common::{ALONE, Process, Site, Stranger, free_ports, http_get, loopback};
+use crate::common::{ALONE, PeerClient, Process, Site, free_ports, http_get, loopback};
 
 /// A name that occurs only in the provider's responses.
 const PLACE: &str = "Zum-goldenen-Hirschen";
@@ -80,18 +80,18 @@ fn neither_the_key_nor_places_are_written_at_any_log_level() {
         let (site, process) = Site::start(make, start);
         let mut client = site.client("Riley");
         client.ask(&format!("IAMAT kiwi {UCLA} {T}"));
-        let mut said = String::new();
+        let mut answers = String::new();
         let mut found = 0;
         while provider.calls().len() < 11 {
             client.send("WHATSAT kiwi 10 5\n");
             let answer = json_of(&mut client);
             found += usize::from(status_of(&answer) == "OK");
-            said.push_str(&answer);
+            answers.push_str(&answer);
         }
         assert!(found > 0, "some answers have places");
         drop(provider);
         client.send("WHATSAT kiwi 10 5\n");
-        said.push_str(&json_of(&mut client));
+        answers.push_str(&json_of(&mut client));
 
         let check = Process::run(site.command(&["check"]).env("GOOGLE_PLACES_API_KEY", KEY));
         let asked = [status(&site), metrics(web), format!("{check:?}")];
@@ -114,7 +114,7 @@ fn neither_the_key_nor_places_are_written_at_any_log_level() {
         for text in &written {
             assert!(!text.contains(PLACE), "{text}");
         }
-        written.push(said);
+        written.push(answers);
         written.extend(asked);
         for text in &written {
             // This finds parts of the key too.
@@ -125,7 +125,7 @@ fn neither_the_key_nor_places_are_written_at_any_log_level() {
 
 /// Returns the status that operators receive.
 fn status(site: &Site) -> String {
-    let caller = Stranger::dial(loopback(site.server("Riley").peers));
+    let caller = PeerClient::dial(loopback(site.server("Riley").peers));
     let mut client = OperatorClient::new(caller.channel.clone());
     let status = caller.run(client.get_status(GetStatusRequest {}));
     let status = format!("{:?}", status.unwrap().into_inner());
@@ -186,8 +186,8 @@ fn a_missing_key_is_an_error_at_start_that_names_the_variable() {
                 // Only the variable that the config names is read.
                 let ended = Process::run(command.env("GOOGLE_PLACES_API_KEY", KEY));
                 assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-                let told = "error: the environment variable HERD_KEY, which is to hold the key";
-                assert!(ended.stderr.starts_with(told), "{ended:?}");
+                let expected = "error: the environment variable HERD_KEY, which is to hold the key";
+                assert!(ended.stderr.starts_with(expected), "{ended:?}");
                 assert!(ended.stderr.contains("provider = \"offline\""), "{ended:?}");
                 assert!(!ended.stderr.contains("sesame"), "{ended:?}");
                 assert_eq!(ended.stdout, "");

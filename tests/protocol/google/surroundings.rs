@@ -82,6 +82,6 @@ fn without_trusted_cas_http_works_and_https_is_reported() {
     let by_https = provider.url().replace("http:", "https:");
     let (answer, _) = answer_in(&by_https, without_roots);
     assert_eq!(status_of(&answer), "UNKNOWN_ERROR");
-    let words = "the places provider failed: it could not be reached: ";
-    assert!(message_of(&answer).starts_with(words), "{answer}");
+    let expected = "the places provider failed: it could not be reached: ";
+    assert!(message_of(&answer).starts_with(expected), "{answer}");
 }

@@ -92,6 +92,6 @@ pub(crate) fn seed(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
 }
 
 /// Generates arbitrary bytes.
-pub(crate) fn noise(most: usize) -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(any::<u8>(), 0..most)
+pub(crate) fn noise(max_bytes: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..max_bytes)
 }

@@ -256,8 +256,8 @@ fn a_client_connects_beside_slow_handshakes_and_plaintext() {
     let held: Vec<TcpStream> = (0..300)
         .map(|i| {
             let mut stream = TcpStream::connect(address).unwrap();
-            let said: &[u8] = if i % 2 == 0 { &[0x16, 3] } else { &[] };
-            stream.write_all(said).unwrap();
+            let opening: &[u8] = if i % 2 == 0 { &[0x16, 3] } else { &[] };
+            stream.write_all(opening).unwrap();
             stream
         })
         .collect();

@@ -12,7 +12,7 @@ use proxyherd::tls::Pair;
 
 use super::herd;
 use crate::common::{
-    Herd, LIMIT, Life, Pki, call_as, days, eventually, http_get, operator, server,
+    FakeSender, Herd, LIMIT, Pki, call_as, days, eventually, http_get, operator, server,
 };
 
 /// A server with TLS whose counters the test reads.
@@ -65,11 +65,11 @@ impl Counting {
     fn await_counts(&self, port: &str, expected: RejectedConnections) {
         eventually(&format!("{port} has {expected:?}"), || {
             let status = self.status();
-            let told = match port {
+            let counts = match port {
                 "peers" => status.peer_connections_rejected,
                 _ => status.client_connections_rejected,
             };
-            (told == Some(expected)).then_some(())
+            (counts == Some(expected)).then_some(())
         });
         let page = self.metrics();
         for (reason, count) in [
@@ -149,8 +149,8 @@ fn rejected_connections_at_the_port_for_clients_are_counted_by_reason() {
     say(counting.clients(), b"IAMAT kiwi +1+1 1\n");
     for _ in 0..2 {
         let ca = foreign.path("ca.pem");
-        let refused = call_as(counting.clients(), &ca, None, "riley.test.proxyherd");
-        refused.err().unwrap();
+        let rejected = call_as(counting.clients(), &ca, None, "riley.test.proxyherd");
+        rejected.err().unwrap();
     }
     for _ in 0..3 {
         say(counting.clients(), NO_HANDSHAKE);
@@ -175,12 +175,12 @@ fn calls_with_a_certificate_for_another_name_are_counted_by_reason() {
         let ca = counting.pki.path("ca.pem");
         call_as(counting.peers(), &ca, Some(&own), "riley.test.proxyherd").unwrap()
     };
-    let jaquez = Life::new("Jaquez", 7, "Riley");
-    // Refused by the herd of the certificate, and by its name.
+    let jaquez = FakeSender::new("Jaquez", 7, "Riley");
+    // Rejected because of the herd, and of the name, of the certificate.
     for subject in [server("Jaquez", "other"), server("Mallory", "test")] {
         call(subject).greet(&jaquez.greeting()).unwrap_err();
     }
-    // Refused for its message, not for its certificate.
+    // Rejected because of its message, not of its certificate.
     let mut wrong = jaquez.greeting();
     wrong.receiver = "Campbell".to_owned();
     call(server("Jaquez", "test")).greet(&wrong).unwrap_err();

@@ -48,13 +48,13 @@ impl ServerLog {
         std::fs::read_to_string(&self.path).unwrap_or_default()
     }
 
-    /// Repeats `again` until a line contains all of `words`.
+    /// Repeats `again` until a line contains all of `parts`.
     #[track_caller]
-    pub(crate) fn await_line(&self, words: &[&str], mut again: impl FnMut()) {
-        eventually(&format!("a line has {words:?}"), || {
+    pub(crate) fn await_line(&self, parts: &[&str], mut again: impl FnMut()) {
+        eventually(&format!("a line contains {parts:?}"), || {
             again();
             let text = self.text();
-            let has_all = |line: &str| words.iter().all(|words| line.contains(words));
+            let has_all = |line: &str| parts.iter().all(|part| line.contains(part));
             text.lines().any(has_all).then_some(())
         });
     }

@@ -189,7 +189,7 @@ fn certs_prints_expiry_and_renew_replaces_certificates_but_no_keys() {
 #[test]
 fn certs_reports_invalid_requests() {
     let site = Site::new(PAIR, "");
-    for (arguments, words) in [
+    for (arguments, expected) in [
         (
             &["operator", "alice"][..],
             "no such CA; make it with `proxyherd certs`",
@@ -199,7 +199,7 @@ fn certs_reports_invalid_requests() {
     ] {
         let ended = certs(&site, arguments);
         assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(words), "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{ended:?}");
     }
 }
 
@@ -208,9 +208,9 @@ fn a_server_does_not_start_without_its_certificate() {
     let site = Site::new(PAIR, SECURITY);
     let ended = Process::run(&mut site.command(&["serve", "Riley"]));
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let words = "cannot use the [security] files of server Riley: certs/servers/Riley.pem: there is no \
+    let expected = "cannot use the [security] files of server Riley: certs/servers/Riley.pem: there is no \
                  such file; `proxyherd certs` makes certificates";
-    assert!(ended.stderr.contains(words), "{ended:?}");
+    assert!(ended.stderr.contains(expected), "{ended:?}");
 }
 
 #[test]

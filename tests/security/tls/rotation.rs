@@ -144,18 +144,18 @@ fn a_broken_file_changes_nothing_and_is_logged_once() {
     let own = pki.pair("Steady");
     let whole = std::fs::read_to_string(&own.certificate).unwrap();
     std::fs::write(&own.certificate, &whole[..whole.len() / 2]).unwrap();
-    let words = "cannot reload certificates: ";
-    log.await_line(&["WARN", words, "middle of a PEM section"], || {});
+    let message = "cannot reload certificates: ";
+    log.await_line(&["WARN", message, "middle of a PEM section"], || {});
     assert!(shown(herd.peers_address("Steady"), &pki, "alice", "Steady").is_some());
     pki.renew(&own, &server("Steady", "test"));
     log.await_line(&["certificates reloaded"], || {});
-    assert_eq!(log.text().matches(words).count(), 1, "{}", log.text());
+    assert_eq!(log.text().matches(message).count(), 1, "{}", log.text());
 }
 
 #[test]
 fn expired_and_soon_expiring_certificates_and_readable_keys_are_logged() {
     use std::os::unix::fs::PermissionsExt;
-    for (name, until, level, words) in [
+    for (name, until, level, message) in [
         ("Ageing", 3, "WARN", "this certificate expires at 20"),
         ("Aged", -1, "ERROR", "this certificate expired at 20"),
     ] {
@@ -165,7 +165,7 @@ fn expired_and_soon_expiring_certificates_and_readable_keys_are_logged() {
         std::fs::set_permissions(&own.key, open).unwrap();
         let mut herd = herd((&[name], &[]), &pki);
         let log = ServerLog::launch(&mut herd, name);
-        log.await_line(&[level, words], || {});
+        log.await_line(&[level, message], || {});
         log.await_line(
             &["WARN", "may read or change this private key", "644"],
             || {},

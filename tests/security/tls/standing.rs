@@ -12,7 +12,7 @@ use tonic::Streaming;
 
 use super::herd;
 use super::logs::ServerLog;
-use crate::common::{Herd, Pki, Stranger, call_as, days, eventually, operator, server};
+use crate::common::{Herd, PeerClient, Pki, call_as, days, eventually, operator, server};
 
 /// The validity of a certificate that expires during a test. A busy machine needs less to link two
 /// servers and to reload files.
@@ -67,19 +67,20 @@ impl Two {
         }
     }
 
-    /// Waits until both report the reason why the link is down.
+    /// Waits until the link is down for the reason `local` at the first server and `remote` at the
+    /// second.
     #[track_caller]
-    fn await_down(&self, [seen, told]: [&str; 2]) {
+    fn await_down(&self, [local, remote]: [&str; 2]) {
         let [a, b] = self.names;
-        for (from, to, words) in [(a, b, seen), (b, a, told)] {
-            eventually(&format!("{from} reports: {words}"), || {
+        for (from, to, reason) in [(a, b, local), (b, a, remote)] {
+            eventually(&format!("{from} reports: {reason}"), || {
                 let link = self.herd.link(from, to);
-                (!link.is_up && link.reason.contains(words)).then_some(())
+                (!link.is_up && link.reason.contains(reason)).then_some(())
             });
         }
         self.log
-            .await_line(&["closed the connection from 127.0.0.1", seen], || {});
-        self.log.await_line(&["link to", "is down", seen], || {});
+            .await_line(&["closed the connection from 127.0.0.1", local], || {});
+        self.log.await_line(&["link to", "is down", local], || {});
     }
 }
 
@@ -90,7 +91,7 @@ fn a_link_ends_when_the_neighbours_certificate_expires_and_returns_after_renewal
         "its certificate expired at 20",
         "it rejected our certificate: expired, or not valid yet",
     ]);
-    let refused = two
+    let rejected = two
         .herd
         .gateway("Lasting-1")
         .counters()
@@ -98,7 +99,7 @@ fn a_link_ends_when_the_neighbours_certificate_expires_and_returns_after_renewal
         .tls
         .clone();
     assert!(
-        refused
+        rejected
             .of(proxyherd::tls::HandshakeErrorKind::Expired)
             .get()
             > 0
@@ -141,8 +142,8 @@ fn a_link_stays_when_its_certificate_is_renewed_in_time() {
 
 /// An operator with a Watch stream.
 struct Watching {
-    caller: Stranger,
-    told: Streaming<WatchResponse>,
+    caller: PeerClient,
+    responses: Streaming<WatchResponse>,
 }
 
 impl Watching {
@@ -151,23 +152,26 @@ impl Watching {
         let address = herd.peers_address(name);
         let caller = call_as(address, &pki.path("ca.pem"), Some(own), &dns_name).unwrap();
         let mut client = OperatorClient::new(caller.channel.clone());
-        let told = caller.run(client.watch(WatchRequest::default()));
-        let told = told.unwrap().into_inner();
-        Self { caller, told }
+        let responses = caller.run(client.watch(WatchRequest::default()));
+        let responses = responses.unwrap().into_inner();
+        Self { caller, responses }
     }
 
     /// Asserts that the stream delivers a new report.
     #[track_caller]
     fn assert_delivers(&mut self, herd: &Herd, name: &str) {
         herd.client(name).ask("IAMAT kiwi +1+1 1");
-        self.caller.run(self.told.message()).unwrap().unwrap();
+        self.caller.run(self.responses.message()).unwrap().unwrap();
     }
 
     /// Waits until the stream ends.
     #[track_caller]
     fn await_end(self) {
-        let Self { caller, mut told } = self;
-        caller.run(async { while let Ok(Some(_)) = told.message().await {} });
+        let Self {
+            caller,
+            mut responses,
+        } = self;
+        caller.run(async { while let Ok(Some(_)) = responses.message().await {} });
     }
 }
 
@@ -186,9 +190,9 @@ fn a_watch_ends_when_the_operators_certificate_expires() {
         &["closed the connection", "its certificate expired at"],
         || {},
     );
-    long.caller.run(long.told.message()).unwrap().unwrap();
+    long.caller.run(long.responses.message()).unwrap().unwrap();
     herd.client("Watched").ask("IAMAT kiwi +2+1 2");
-    long.caller.run(long.told.message()).unwrap().unwrap();
+    long.caller.run(long.responses.message()).unwrap().unwrap();
 }
 
 #[test]
@@ -209,6 +213,6 @@ fn a_watch_ends_when_the_operators_ca_is_removed() {
     watching.assert_delivers(&herd, "Guarded");
     pki.replace("ca.pem", &own_ca);
     watching.await_end();
-    let words = "its certificate is from a CA that the config does not name (ca)";
-    log.await_line(&["closed the connection", words], || {});
+    let reason = "its certificate is from a CA that the config does not name (ca)";
+    log.await_line(&["closed the connection", reason], || {});
 }

@@ -16,11 +16,11 @@ use tonic::Code;
 use super::herd;
 use super::logs::ServerLog;
 use crate::common::{
-    Herd, LIMIT, Life, Pki, Stranger, call_as, days, eventually, operator, report, server,
+    FakeSender, Herd, LIMIT, PeerClient, Pki, call_as, days, eventually, operator, report, server,
     server_config,
 };
 
-/// A server whose neighbour is played by the test.
+/// A server with a fake neighbour.
 struct Alone {
     name: &'static str,
     neighbour: String,
@@ -49,7 +49,7 @@ impl Alone {
         self.herd.peers_address(self.name)
     }
 
-    fn call_as(&self, own: Option<&Pair>) -> Result<Stranger, String> {
+    fn call_as(&self, own: Option<&Pair>) -> Result<PeerClient, String> {
         let name = format!("{}.test.proxyherd", self.name);
         call_as(self.address(), &self.pki.path("ca.pem"), own, &name)
     }
@@ -59,48 +59,48 @@ impl Alone {
         self.pki.issue("caller", subject, days(-1, 30))
     }
 
-    fn neighbour(&self) -> Life {
-        Life::new(&self.neighbour, 7, self.name)
+    fn neighbour(&self) -> FakeSender {
+        FakeSender::new(&self.neighbour, 7, self.name)
     }
 
-    /// Asserts that greeting and push of the neighbour are refused on this connection.
+    /// Asserts that greeting and push of the neighbour are rejected on this connection.
     #[track_caller]
-    fn assert_refuses_propagation(&self, caller: &Stranger, words: &str) {
-        let life = self.neighbour();
-        let refusals = [
-            caller.greet(&life.greeting()).unwrap_err(),
+    fn assert_rejects_propagation(&self, caller: &PeerClient, message: &str) {
+        let sender = self.neighbour();
+        let statuses = [
+            caller.greet(&sender.greeting()).unwrap_err(),
             caller
-                .push(&life.push(0, 1, vec![report("kiwi", "+1+1", "1")]))
+                .push(&sender.push(0, 1, vec![report("kiwi", "+1+1", "1")]))
                 .unwrap_err(),
         ];
-        for refusal in refusals {
-            assert_eq!(refusal.code(), Code::PermissionDenied, "{refusal:?}");
-            assert!(refusal.message().contains(words), "{refusal:?}");
+        for status in statuses {
+            assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+            assert!(status.message().contains(message), "{status:?}");
         }
         self.log
-            .await_line(&["WARN", "rejected", "PermissionDenied", words], || {
-                let _ = caller.greet(&life.greeting());
+            .await_line(&["WARN", "rejected", "PermissionDenied", message], || {
+                let _ = caller.greet(&sender.greeting());
             });
         assert_eq!(self.herd.gateway(self.name).replica().store().last(), 0);
     }
 
-    fn health(&self, caller: &Stranger) -> Result<(), tonic::Status> {
+    fn health(&self, caller: &PeerClient) -> Result<(), tonic::Status> {
         use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
         let mut client = HealthClient::new(caller.channel.clone());
         let request = HealthCheckRequest::default();
         caller.run(client.check(request)).map(drop)
     }
 
-    /// Waits until the link to the neighbour, at the address `fake`, is down for a reason that
-    /// contains `words`.
+    /// Waits until the link to the neighbour, at this address, is down for a reason that
+    /// contains `reason`.
     #[track_caller]
-    fn await_down(&self, fake: SocketAddr, words: &str) {
-        self.herd.lead(self.name, &self.neighbour, fake);
-        eventually(&format!("the link is down: {words}"), || {
+    fn await_down(&self, address: SocketAddr, reason: &str) {
+        self.herd.redirect(self.name, &self.neighbour, address);
+        eventually(&format!("the link is down: {reason}"), || {
             let link = self.herd.link(self.name, &self.neighbour);
-            link.reason.contains(words).then_some(())
+            link.reason.contains(reason).then_some(())
         });
-        self.log.await_line(&["link to", "is down", words], || {});
+        self.log.await_line(&["link to", "is down", reason], || {});
     }
 }
 
@@ -109,9 +109,9 @@ fn a_neighbour_with_its_certificate_is_accepted() {
     let riley = Alone::start("Welcoming");
     let jaquez = riley.issue(&server(&riley.neighbour, "TEST"));
     let caller = riley.call_as(Some(&jaquez)).unwrap();
-    let mut life = riley.neighbour();
-    life.greet(&caller);
-    let push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+    let mut sender = riley.neighbour();
+    sender.greet(&caller);
+    let push = sender.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
     assert_eq!(caller.push(&push).unwrap(), 1);
     riley.health(&caller).unwrap();
 }
@@ -119,14 +119,14 @@ fn a_neighbour_with_its_certificate_is_accepted() {
 #[test]
 fn a_caller_without_a_certificate_is_rejected() {
     let riley = Alone::start("Certain");
-    let words = riley.call_as(None).err().unwrap();
-    assert_eq!(words, "it requires a certificate, and none was presented");
-    let told = [
+    let message = riley.call_as(None).err().unwrap();
+    assert_eq!(message, "it requires a certificate, and none was presented");
+    let logged = [
         "WARN",
         "rejected a connection",
         "it presented no certificate",
     ];
-    riley.log.await_line(&told, || drop(riley.call_as(None)));
+    riley.log.await_line(&logged, || drop(riley.call_as(None)));
 }
 
 #[test]
@@ -134,16 +134,16 @@ fn a_server_may_greet_only_by_the_name_of_its_certificate() {
     let riley = Alone::start("Judging");
     let other = riley.issue(&server("Mallory", "test"));
     let caller = riley.call_as(Some(&other)).unwrap();
-    let words = format!(
+    let message = format!(
         "your certificate is for Mallory.test.proxyherd, and you call yourself {:?}",
         riley.neighbour
     );
-    riley.assert_refuses_propagation(&caller, &words);
+    riley.assert_rejects_propagation(&caller, &message);
     // The name is repeated only if it is valid.
     let mut odd = riley.neighbour();
-    odd.sender = "\u{1b}[2J".to_owned();
-    let refusal = caller.greet(&odd.greeting()).unwrap_err();
-    assert!(!refusal.message().contains('\u{1b}'), "{refusal:?}");
+    odd.name = "\u{1b}[2J".to_owned();
+    let status = caller.greet(&odd.greeting()).unwrap_err();
+    assert!(!status.message().contains('\u{1b}'), "{status:?}");
 }
 
 #[test]
@@ -151,10 +151,10 @@ fn a_server_of_another_herd_with_the_same_ca_may_call_nothing() {
     let riley = Alone::start("Homely");
     let other = riley.issue(&server(&riley.neighbour, "other"));
     let caller = riley.call_as(Some(&other)).unwrap();
-    let words = "Homely-2.other.proxyherd, this server is of another herd";
-    riley.assert_refuses_propagation(&caller, words);
-    let refusal = riley.health(&caller).unwrap_err();
-    assert_eq!(refusal.code(), Code::PermissionDenied);
+    let message = "Homely-2.other.proxyherd, this server is of another herd";
+    riley.assert_rejects_propagation(&caller, message);
+    let status = riley.health(&caller).unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn an_operator_may_query_and_not_push() {
     let operator = riley.issue(&operator(&riley.neighbour, "test"));
     let caller = riley.call_as(Some(&operator)).unwrap();
     riley.health(&caller).unwrap();
-    riley.assert_refuses_propagation(&caller, "operators may not push, servers only");
+    riley.assert_rejects_propagation(&caller, "operators may not push, servers only");
 }
 
 #[test]
@@ -172,21 +172,21 @@ fn an_operator_of_another_herd_may_not_query() {
     let riley = Alone::start("Private");
     let caller = riley.issue(&operator("alice", "other"));
     let caller = riley.call_as(Some(&caller)).unwrap();
-    let refusal = riley.health(&caller).unwrap_err();
-    assert_eq!(refusal.code(), Code::PermissionDenied);
+    let status = riley.health(&caller).unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
     assert!(
-        refusal.message().contains("alice.operator.other.proxyherd"),
-        "{refusal:?}"
+        status.message().contains("alice.operator.other.proxyherd"),
+        "{status:?}"
     );
 }
 
 /// Starts two servers, the second with a certificate that the first rejects, and asserts the
-/// reasons in the links and logs of both: `seen` by the first, `told` to the second.
+/// reasons in the links and logs of both: `local` at the first, `remote` at the second.
 #[track_caller]
 fn assert_rejected_both_ways(
     names: [&str; 2],
     wrong: impl Fn(&Pki) -> Files + Send + 'static,
-    [seen, told]: [&str; 2],
+    [local, remote]: [&str; 2],
 ) {
     let pki = Arc::new(Pki::new());
     let [riley, jaquez] = names;
@@ -200,15 +200,15 @@ fn assert_rejected_both_ways(
         });
     });
     let logs = names.map(|name| ServerLog::launch(&mut herd, name));
-    for (from, to, words) in [(riley, jaquez, seen), (jaquez, riley, told)] {
-        eventually(&format!("{from} reports: {words}"), || {
-            let reason = herd.link(from, to).reason;
-            reason.contains(words).then_some(())
+    for (from, to, reason) in [(riley, jaquez, local), (jaquez, riley, remote)] {
+        eventually(&format!("{from} reports: {reason}"), || {
+            let link = herd.link(from, to);
+            link.reason.contains(reason).then_some(())
         });
     }
-    logs[0].await_line(&["rejected a connection from 127.0.0.1", seen], || {});
-    logs[0].await_line(&["link to", "is down", seen], || {});
-    logs[1].await_line(&["link to", "is down", told], || {});
+    logs[0].await_line(&["rejected a connection from 127.0.0.1", local], || {});
+    logs[0].await_line(&["link to", "is down", local], || {});
+    logs[1].await_line(&["link to", "is down", remote], || {});
     assert!(!herd.is_up(riley, jaquez) && !herd.is_up(jaquez, riley));
 }
 
@@ -305,7 +305,7 @@ impl Impostor {
 #[test]
 fn a_server_at_the_address_of_a_neighbour_must_have_its_name() {
     let riley = Alone::start("Careful");
-    for (subject, words) in [
+    for (subject, reason) in [
         (
             server("Mallory", "test"),
             "its certificate is for Mallory.test.proxyherd",
@@ -320,24 +320,24 @@ fn a_server_at_the_address_of_a_neighbour_must_have_its_name() {
         ),
     ] {
         let impostor = Impostor::start(&riley.issue(&subject));
-        riley.await_down(impostor.address, words);
+        riley.await_down(impostor.address, reason);
     }
 }
 
 #[test]
 fn plaintext_at_a_port_with_tls_is_reported_by_both_sides() {
     let riley = Alone::start("Sealed");
-    let told = [
+    let logged = [
         "rejected a connection",
         "it speaks plaintext, and this port is for TLS",
     ];
-    let caller = Stranger::dial(riley.address());
-    let refusal = caller.greet(&riley.neighbour().greeting()).unwrap_err();
+    let caller = PeerClient::dial(riley.address());
+    let status = caller.greet(&riley.neighbour().greeting()).unwrap_err();
     assert!(
-        format!("{refusal:?}").contains("this port is for TLS"),
-        "{refusal:?}"
+        format!("{status:?}").contains("this port is for TLS"),
+        "{status:?}"
     );
-    riley.log.await_line(&told, || {
+    riley.log.await_line(&logged, || {
         let _ = caller.greet(&riley.neighbour().greeting());
     });
 }
@@ -410,7 +410,7 @@ fn invalid_files_are_reported_before_the_server_starts() {
     let pki = Pki::new();
     let riley = server("Riley", "test");
     let right = pki.files("Riley");
-    let told = |files: Files| {
+    let error_of = |files: Files| {
         let opened = Credentials::of_server(files, riley.clone());
         opened.map(drop).unwrap_err().to_string()
     };
@@ -420,56 +420,59 @@ fn invalid_files_are_reported_before_the_server_starts() {
     };
 
     let other = pki.issue("other", &server("Jaquez", "test"), days(-1, 30));
-    let words = told(with_own(other.clone()));
+    let message = error_of(with_own(other.clone()));
     assert!(
-        words.ends_with(
+        message.ends_with(
             "other.pem: it is for Jaquez.test.proxyherd; this server needs one with the DNS \
              name Riley.test.proxyherd (subject alternative name)"
         ),
-        "{words}"
+        "{message}"
     );
-    let words = told(with_own(Pair {
+    let message = error_of(with_own(Pair {
         key: other.key.clone(),
         ..right.own.clone()
     }));
-    assert!(words.contains("other.key: it is not the key of"), "{words}");
+    assert!(
+        message.contains("other.key: it is not the key of"),
+        "{message}"
+    );
 
     let foreign = Pki::new().issue("x", &riley, days(-1, 30));
     let keep = fs::read(&foreign.certificate);
     assert!(keep.is_err(), "its directory is gone");
-    let words = told(with_own(foreign));
-    assert!(words.contains("there is no such file"), "{words}");
+    let message = error_of(with_own(foreign));
+    assert!(message.contains("there is no such file"), "{message}");
 
     let foreign = Pki::new();
-    let words = told(with_own(foreign.issue("x", &riley, days(-1, 30))));
+    let message = error_of(with_own(foreign.issue("x", &riley, days(-1, 30))));
     assert!(
-        words.contains("it is from a CA that the config does not name"),
-        "{words}"
+        message.contains("it is from a CA that the config does not name"),
+        "{message}"
     );
 
     let whole = fs::read_to_string(&right.own.certificate).unwrap();
     pki.replace("half.pem", &whole[..whole.len() / 2]);
-    let words = told(with_own(Pair {
+    let message = error_of(with_own(Pair {
         certificate: pki.path("half.pem"),
         ..right.own.clone()
     }));
     assert!(
-        words.contains("ends in the middle of a PEM section"),
-        "{words}"
+        message.contains("ends in the middle of a PEM section"),
+        "{message}"
     );
 
     let secret = fs::read_to_string(&right.own.key).unwrap();
     let broken = secret.replace("\nM", "\n!M");
     assert_ne!(broken, secret);
     pki.replace("broken.key", &broken);
-    let words = told(with_own(Pair {
+    let message = error_of(with_own(Pair {
         key: pki.path("broken.key"),
         ..right.own.clone()
     }));
     let body = secret.lines().nth(1).unwrap();
     assert!(
-        words.contains("broken.key: ") && !words.contains(&body[1..20]),
-        "{words}"
+        message.contains("broken.key: ") && !message.contains(&body[1..20]),
+        "{message}"
     );
     let credentials = Credentials::of_server(right, riley).unwrap();
     assert!(!format!("{credentials:?}").contains(&body[1..20]));

@@ -30,19 +30,19 @@ pub(crate) fn check(bytes: &[u8]) {
         }
         Err(other) => panic!("{other}"),
     }
-    let told = |parsed: &Result<Config, ConfigError>| match parsed {
+    let explain = |parsed: &Result<Config, ConfigError>| match parsed {
         Ok(config) => config.explain(),
         Err(error) => error.to_string(),
     };
     assert_eq!(
-        told(&Config::parse(text, "h")),
-        told(&parsed),
+        explain(&Config::parse(text, "h")),
+        explain(&parsed),
         "the same again"
     );
     // Comments and empty lines have no effect.
     if parsed.is_ok() {
         let longer = format!("# A comment.\n\n{text}\n# The end.\n");
-        assert_eq!(told(&Config::parse(&longer, "h")), told(&parsed));
+        assert_eq!(explain(&Config::parse(&longer, "h")), explain(&parsed));
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let server = Server::new();
     let answer = server.greet(greeting.clone());
     let (status, expected) = match (&answer, reference(&greeting)) {
-        (Ok(answer), None) => return check_welcome(answer),
+        (Ok(answer), None) => return check_response(answer),
         (Err(status), Some(expected)) => (status, expected),
         (answer, expected) => panic!("{answer:?} to {greeting:?}, not {expected:?}"),
     };
@@ -25,13 +25,13 @@ pub(crate) fn check(bytes: &[u8]) {
         expected.contains(&status.code()),
         "{status:?} to {greeting:?}"
     );
-    let words = status.message();
-    assert!(!words.contains(char::is_control), "{words:?}");
+    let message = status.message();
+    assert!(!message.contains(char::is_control), "{message:?}");
     for text in [&greeting.herd, &greeting.sender, &greeting.receiver] {
         // A text of one or two letters may occur in any message.
         assert!(
-            is_name(text) || text.len() < 4 || !words.contains(text.as_str()),
-            "{words:?}"
+            is_name(text) || text.len() < 4 || !message.contains(text.as_str()),
+            "{message:?}"
         );
     }
 }
@@ -47,14 +47,14 @@ fn reference(greeting: &GreetRequest) -> Option<Vec<Code>> {
         codes.push(Code::FailedPrecondition);
     }
     let [herd, sender, receiver] = names.map(String::as_str);
-    let stranger = sender != JAQUEZ || sender == BERNARD || sender == RILEY;
-    if herd != HERD || stranger || receiver != RILEY {
+    let is_unknown = sender != JAQUEZ || sender == BERNARD || sender == RILEY;
+    if herd != HERD || is_unknown || receiver != RILEY {
         codes.push(Code::PermissionDenied);
     }
     (!codes.is_empty()).then_some(codes)
 }
 
-fn check_welcome(answer: &GreetResponse) {
+fn check_response(answer: &GreetResponse) {
     assert_eq!((&*answer.herd, &*answer.receiver), (HERD, RILEY));
     assert_eq!(answer.receiver_incarnation, RILEYS_INCARNATION);
     assert_eq!(answer.applied_sequence, 0);

@@ -69,7 +69,7 @@ pub(crate) fn check(bytes: &[u8]) {
         }
         (Err(status), None) => {
             assert_eq!((server.store().clients(), server.store().last()), (0, 0));
-            check_refusal(status, push.as_ref().ok());
+            check_rejection(status, push.as_ref().ok());
         }
         (answer, wanted) => panic!("{answer:?} to {push:?}, of which to be taken: {wanted:?}"),
     }
@@ -81,7 +81,7 @@ pub(crate) fn check(bytes: &[u8]) {
 
 /// Checks that the status fits the fault: in the message, or in its sender. `push` is `None` if the
 /// bytes are not a message: then the header may be rejected before the fault is reached.
-fn check_refusal(status: &Status, push: Option<&PushRequest>) {
+fn check_rejection(status: &Status, push: Option<&PushRequest>) {
     assert!(!status.message().contains(char::is_control), "{status:?}");
     let codes = match push {
         None => &[

@@ -1,4 +1,4 @@
-//! Whoever calls a server's peer port, well-behaved or not.
+//! Clients of a server's peer port: valid and invalid calls.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use tonic::{Request, Status, Streaming};
 use super::{LIMIT, PushRequest};
 
 /// A plain gRPC client of one server, with one connection.
-pub struct Stranger {
+pub struct PeerClient {
     pub channel: Channel,
     pub runtime: Runtime,
 }
 
-impl Stranger {
+impl PeerClient {
     pub fn dial(address: SocketAddr) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -33,11 +33,11 @@ impl Stranger {
         Self { channel, runtime }
     }
 
-    /// Runs a call, and ends the test where it hangs.
+    /// Runs a call. Panics if it takes longer than [`LIMIT`].
     #[track_caller]
     pub fn run<T>(&self, call: impl Future<Output = T>) -> T {
         let limited = async { tokio::time::timeout(LIMIT, call).await };
-        self.runtime.block_on(limited).expect("an answer in time")
+        self.runtime.block_on(limited).expect("a response in time")
     }
 
     pub fn greet(&self, greeting: &GreetRequest) -> Result<GreetResponse, Status> {
@@ -46,12 +46,12 @@ impl Stranger {
         answer.map(tonic::Response::into_inner)
     }
 
-    /// Gives the number that was applied.
+    /// Returns the applied sequence number.
     pub fn push(&self, push: &PushRequest) -> Result<u64, Status> {
         self.push_frame(push.frame())
     }
 
-    /// Sends bytes as the message of a call, whatever they are.
+    /// Sends these bytes as the message of a call.
     pub fn send(&self, method: &str, bytes: &[u8]) -> Result<(), Status> {
         let mut client = Grpc::new(self.channel.clone());
         let path = format!("/proxyherd.v1.Propagate/{method}");
@@ -64,8 +64,8 @@ impl Stranger {
         .map(|_| ())
     }
 
-    /// A call whose caller never says a word of it, until the handle is aborted.
-    /// Gives the status that the server ends it with.
+    /// Opens a call without a message, which ends when the handle is aborted. Returns the status
+    /// with which the server ends it.
     pub fn hold(&self, method: &str) -> JoinHandle<Status> {
         let mut client = Grpc::new(self.channel.clone());
         let path = format!("/proxyherd.v1.Propagate/{method}");
@@ -75,7 +75,7 @@ impl Stranger {
             let nothing = Request::new(tokio_stream::pending());
             let path = path.parse().unwrap();
             let answer = client.client_streaming(nothing, path, codec).await;
-            answer.expect_err("nothing was asked")
+            answer.expect_err("no request was sent")
         })
     }
 
@@ -88,7 +88,7 @@ impl Stranger {
         })
     }
 
-    /// Opens a stream with a push.
+    /// Opens a stream with a first push.
     pub fn stream(&self, push: &PushRequest) -> OpenStream<'_> {
         let mut client = PropagateClient::new(self.channel.clone());
         let (frames, requests) = mpsc::unbounded_channel();
@@ -98,7 +98,7 @@ impl Stranger {
         let mut stream = OpenStream {
             frames,
             responses,
-            stranger: self,
+            caller: self,
         };
         stream.response().unwrap();
         stream
@@ -109,30 +109,30 @@ impl Stranger {
 pub struct OpenStream<'a> {
     frames: mpsc::UnboundedSender<PushFrame>,
     responses: Streaming<PushResponse>,
-    stranger: &'a Stranger,
+    caller: &'a PeerClient,
 }
 
 impl OpenStream<'_> {
-    /// Pushes, and returns the number that was applied.
+    /// Pushes, and returns the applied sequence number.
     pub fn push(&mut self, push: &PushRequest) -> Result<u64, Status> {
         self.send(push);
         self.response()
     }
 
     pub fn send(&self, push: &PushRequest) {
-        // Fails only if the stream has ended, which its response tells.
+        // Fails only if the stream has ended. Then `response` returns the status.
         let _ = self.frames.send(push.frame());
     }
 
-    /// Waits for the next acknowledgement, or the status that ends the stream.
+    /// Waits for the next acknowledgement, or for the status that ends the stream.
     pub fn response(&mut self) -> Result<u64, Status> {
-        let response = self.stranger.run(self.responses.message())?;
+        let response = self.caller.run(self.responses.message())?;
         let response = response.ok_or_else(|| Status::ok("the stream has ended"))?;
         Ok(response.applied_sequence)
     }
 }
 
-impl Drop for Stranger {
+impl Drop for PeerClient {
     fn drop(&mut self) {
         let other = Builder::new_current_thread().build().unwrap();
         let runtime = std::mem::replace(&mut self.runtime, other);
@@ -140,20 +140,20 @@ impl Drop for Stranger {
     }
 }
 
-/// One life of a neighbour that the test plays: what it says to a server.
+/// One incarnation of a fake neighbour, as a sender to one server.
 #[derive(Clone)]
-pub struct Life {
-    pub sender: String,
+pub struct FakeSender {
+    pub name: String,
     pub incarnation: u64,
     pub receiver: String,
-    /// The receiver's, once it was greeted.
+    /// The receiver's incarnation, or 0 before a greeting.
     pub receiver_incarnation: u64,
 }
 
-impl Life {
-    pub fn new(sender: &str, incarnation: u64, receiver: &str) -> Self {
+impl FakeSender {
+    pub fn new(name: &str, incarnation: u64, receiver: &str) -> Self {
         Self {
-            sender: sender.to_owned(),
+            name: name.to_owned(),
             incarnation,
             receiver: receiver.to_owned(),
             receiver_incarnation: 0,
@@ -165,15 +165,15 @@ impl Life {
             version_major: 2,
             version_minor: 0,
             herd: "test".to_owned(),
-            sender: self.sender.clone(),
+            sender: self.name.clone(),
             sender_incarnation: self.incarnation,
             receiver: self.receiver.clone(),
             expire_after_nanos: 0,
         }
     }
 
-    /// Greets, and gives the number that is applied.
-    pub fn greet(&mut self, through: &Stranger) -> u64 {
+    /// Greets, and returns the applied sequence number.
+    pub fn greet(&mut self, through: &PeerClient) -> u64 {
         let answer = through.greet(&self.greeting()).unwrap();
         assert_eq!((&*answer.herd, &answer.receiver), ("test", &self.receiver));
         assert_eq!((answer.version_major, answer.version_minor), (2, 0));
@@ -185,7 +185,7 @@ impl Life {
     pub fn push(&self, from: u64, to: u64, reports: Vec<Report>) -> PushRequest {
         PushRequest {
             herd: "test".to_owned(),
-            sender: self.sender.clone(),
+            sender: self.name.clone(),
             sender_incarnation: self.incarnation,
             receiver_incarnation: self.receiver_incarnation,
             from_sequence: from,

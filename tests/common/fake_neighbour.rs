@@ -1,4 +1,4 @@
-//! A neighbour that the test plays: it hears what a link says to it.
+//! A fake neighbour that records the calls of a link.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,50 +18,50 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::PushRequest;
 
-/// What a fake neighbour does with a call.
+/// The response of a fake neighbour to a call.
 #[derive(Clone)]
-pub enum Manner {
-    /// Takes it, as a server would.
-    Takes,
-    /// Takes it after so long.
-    TakesAfter(Duration),
-    /// Takes it after so long for each report that it holds.
-    TakesEachAfter(Duration),
-    /// Never answers.
-    Hangs,
-    /// Refuses it.
-    Refuses(Status),
+pub enum ResponseMode {
+    /// Accepts it, as a server does.
+    Accept,
+    /// Accepts it after this delay.
+    AcceptAfter(Duration),
+    /// Accepts it after this delay for each of its reports.
+    AcceptEachAfter(Duration),
+    /// Never responds.
+    Hang,
+    /// Rejects it.
+    Reject(Status),
 }
 
-/// A push that came, when, and how long its message was.
+/// A received push, with the time and the size of its message.
 #[derive(Clone)]
-pub struct Pushed {
+pub struct ReceivedPush {
     pub at: Instant,
     pub bytes: usize,
     pub push: PushRequest,
 }
 
-/// A gRPC server in the test that calls itself a server of the herd.
-pub struct Fake {
+/// A gRPC server in the test process that claims to be a server of the herd.
+pub struct FakeNeighbour {
     address: SocketAddr,
-    ears: Arc<Ears>,
+    state: Arc<NeighbourState>,
     // Its tasks end with it.
     _runtime: Runtime,
 }
 
-struct Ears {
+struct NeighbourState {
     incarnation: AtomicU64,
-    /// What it answers to a greeting, but for what it can not know.
+    /// The response to a greeting, except the incarnation and the sequence number.
     answer: Mutex<GreetResponse>,
-    on_greeting: Mutex<Manner>,
-    on_push: Mutex<Manner>,
+    greeting_mode: Mutex<ResponseMode>,
+    push_mode: Mutex<ResponseMode>,
     greetings: Mutex<Vec<(Instant, GreetRequest)>>,
-    pushes: Mutex<Vec<Pushed>>,
-    /// What it applied of each incarnation of its caller.
+    pushes: Mutex<Vec<ReceivedPush>>,
+    /// The applied sequence number of each incarnation of the caller.
     applied: Mutex<HashMap<u64, u64>>,
 }
 
-impl Fake {
+impl FakeNeighbour {
     pub fn start(name: &str) -> Self {
         Self::start_at(name, "127.0.0.1:0".parse().unwrap())
     }
@@ -72,7 +72,7 @@ impl Fake {
             .enable_all()
             .build()
             .unwrap();
-        let ears = Arc::new(Ears {
+        let state = Arc::new(NeighbourState {
             incarnation: AtomicU64::new(1),
             answer: Mutex::new(GreetResponse {
                 herd: "test".to_owned(),
@@ -80,8 +80,8 @@ impl Fake {
                 version_major: 2,
                 ..GreetResponse::default()
             }),
-            on_greeting: Mutex::new(Manner::Takes),
-            on_push: Mutex::new(Manner::Takes),
+            greeting_mode: Mutex::new(ResponseMode::Accept),
+            push_mode: Mutex::new(ResponseMode::Accept),
             greetings: Mutex::default(),
             pushes: Mutex::default(),
             applied: Mutex::default(),
@@ -89,7 +89,7 @@ impl Fake {
         let incoming = runtime
             .block_on(async { TcpIncoming::bind(address).unwrap().with_nodelay(Some(true)) });
         let address = incoming.local_addr().unwrap();
-        let service = PropagateServer::new(Service(ears.clone()));
+        let service = PropagateServer::new(Service(state.clone()));
         runtime.spawn(
             Server::builder()
                 .initial_stream_window_size(2 << 20)
@@ -98,7 +98,7 @@ impl Fake {
         );
         Self {
             address,
-            ears,
+            state,
             _runtime: runtime,
         }
     }
@@ -108,76 +108,76 @@ impl Fake {
     }
 
     pub fn incarnation(&self) -> u64 {
-        self.ears.incarnation.load(Relaxed)
+        self.state.incarnation.load(Relaxed)
     }
 
-    /// Begins a new life that knows nothing; connections stay.
+    /// Begins a new incarnation, which has applied nothing. Connections stay open.
     pub fn restart(&self) {
-        self.ears.applied.lock().unwrap().clear();
-        self.ears.incarnation.fetch_add(1, Relaxed);
+        self.state.applied.lock().unwrap().clear();
+        self.state.incarnation.fetch_add(1, Relaxed);
     }
 
     pub fn answer_greetings_with(&self, change: impl FnOnce(&mut GreetResponse)) {
-        change(&mut self.ears.answer.lock().unwrap());
+        change(&mut self.state.answer.lock().unwrap());
     }
 
-    pub fn on_greetings(&self, manner: Manner) {
-        *self.ears.on_greeting.lock().unwrap() = manner;
+    pub fn respond_to_greetings(&self, mode: ResponseMode) {
+        *self.state.greeting_mode.lock().unwrap() = mode;
     }
 
-    pub fn on_pushes(&self, manner: Manner) {
-        *self.ears.on_push.lock().unwrap() = manner;
+    pub fn respond_to_pushes(&self, mode: ResponseMode) {
+        *self.state.push_mode.lock().unwrap() = mode;
     }
 
     pub fn greetings(&self) -> Vec<(Instant, GreetRequest)> {
-        self.ears.greetings.lock().unwrap().clone()
+        self.state.greetings.lock().unwrap().clone()
     }
 
-    /// All pushes that came, refused ones too.
-    pub fn pushes(&self) -> Vec<Pushed> {
-        self.ears.pushes.lock().unwrap().clone()
+    /// Returns all received pushes, with the rejected ones.
+    pub fn pushes(&self) -> Vec<ReceivedPush> {
+        self.state.pushes.lock().unwrap().clone()
     }
 
-    /// The clients of all reports that came in pushes, in order.
+    /// Returns the clients of all received reports, in order.
     pub fn clients(&self) -> Vec<String> {
-        let pushes = self.ears.pushes.lock().unwrap();
+        let pushes = self.state.pushes.lock().unwrap();
         let reports = pushes.iter().flat_map(|pushed| &pushed.push.reports);
         reports.map(|report| report.client.clone()).collect()
     }
 }
 
-async fn behave(manner: Manner, reports: usize) -> Result<(), Status> {
-    match manner {
-        Manner::Takes => Ok(()),
-        Manner::TakesAfter(pause) => {
-            tokio::time::sleep(pause).await;
+async fn respond(mode: ResponseMode, reports: usize) -> Result<(), Status> {
+    match mode {
+        ResponseMode::Accept => Ok(()),
+        ResponseMode::AcceptAfter(delay) => {
+            tokio::time::sleep(delay).await;
             Ok(())
         }
-        Manner::TakesEachAfter(pause) => {
-            tokio::time::sleep(pause * reports as u32).await;
+        ResponseMode::AcceptEachAfter(delay) => {
+            tokio::time::sleep(delay * reports as u32).await;
             Ok(())
         }
-        Manner::Hangs => std::future::pending().await,
-        Manner::Refuses(status) => Err(status),
+        ResponseMode::Hang => std::future::pending().await,
+        ResponseMode::Reject(status) => Err(status),
     }
 }
 
-impl Ears {
-    async fn hear(&self, frame: PushFrame) -> Result<PushResponse, Status> {
+impl NeighbourState {
+    async fn receive(&self, frame: PushFrame) -> Result<PushResponse, Status> {
         let bytes = frame.0;
-        let pushed = Pushed {
+        let pushed = ReceivedPush {
             at: Instant::now(),
             bytes: bytes.len(),
             push: PushRequest::decode(bytes).expect("links send whole messages"),
         };
         let push = pushed.push.clone();
         self.pushes.lock().unwrap().push(pushed);
-        let manner = self.on_push.lock().unwrap().clone();
-        behave(manner, push.reports.len()).await?;
-        self.take(&push)
+        let mode = self.push_mode.lock().unwrap().clone();
+        respond(mode, push.reports.len()).await?;
+        self.apply(&push)
     }
 
-    fn take(&self, push: &PushRequest) -> Result<PushResponse, Status> {
+    fn apply(&self, push: &PushRequest) -> Result<PushResponse, Status> {
         if push.receiver_incarnation != self.incarnation.load(Relaxed) {
             return Err(Status::failed_precondition("it has restarted"));
         }
@@ -193,7 +193,7 @@ impl Ears {
     }
 }
 
-struct Service(Arc<Ears>);
+struct Service(Arc<NeighbourState>);
 
 #[tonic::async_trait]
 impl Propagate for Service {
@@ -203,18 +203,19 @@ impl Propagate for Service {
         &self,
         request: Request<GreetRequest>,
     ) -> Result<Response<GreetResponse>, Status> {
-        let ears = &self.0;
+        let state = &self.0;
         let request = request.into_inner();
         let incarnation = request.sender_incarnation;
-        ears.greetings
+        state
+            .greetings
             .lock()
             .unwrap()
             .push((Instant::now(), request));
-        let manner = ears.on_greeting.lock().unwrap().clone();
-        behave(manner, 0).await?;
-        let applied = ears.applied.lock().unwrap().get(&incarnation).copied();
-        let mut answer = ears.answer.lock().unwrap().clone();
-        answer.receiver_incarnation = ears.incarnation.load(Relaxed);
+        let mode = state.greeting_mode.lock().unwrap().clone();
+        respond(mode, 0).await?;
+        let applied = state.applied.lock().unwrap().get(&incarnation).copied();
+        let mut answer = state.answer.lock().unwrap().clone();
+        answer.receiver_incarnation = state.incarnation.load(Relaxed);
         answer.applied_sequence = applied.unwrap_or(0);
         Ok(Response::new(answer))
     }
@@ -223,10 +224,10 @@ impl Propagate for Service {
         &self,
         request: Request<Streaming<PushFrame>>,
     ) -> Result<Response<Self::PushStream>, Status> {
-        let ears = self.0.clone();
+        let state = self.0.clone();
         let responses = request.into_inner().then(move |frame| {
-            let ears = ears.clone();
-            async move { ears.hear(frame?).await }
+            let state = state.clone();
+            async move { state.receive(frame?).await }
         });
         Ok(Response::new(Box::pin(responses)))
     }

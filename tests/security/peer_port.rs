@@ -1,47 +1,49 @@
-//! The peer port and its callers, over real gRPC: refused calls have a status and a cause, and
+//! The peer port and its callers, over real gRPC: rejected calls have a status and a cause, and
 //! change nothing.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::common::{Fake, Herd, Life, Manner, PushRequest, Stranger, eventually, report};
+use crate::common::{
+    FakeNeighbour, FakeSender, Herd, PeerClient, PushRequest, ResponseMode, eventually, report,
+};
 use proxyherd::proto::{GreetRequest, PushFrame};
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 const MIB: usize = 1 << 20;
 
-/// Riley is the server under test. Jaquez is its neighbour, whose part the test plays. Bernard is
+/// Riley is the server under test. Jaquez is its fake neighbour. Bernard is
 /// a server of the herd that is not a neighbour.
 const RILEY: crate::common::Topology<'static> =
     (&["Riley", "Jaquez", "Bernard"], &[("Riley", "Jaquez")]);
 
-fn riley() -> (Herd, Stranger) {
+fn riley() -> (Herd, PeerClient) {
     riley_with(|_| {})
 }
 
 fn riley_with(
     adjust: impl Fn(&mut proxyherd::peers::PeerSettings) + Send + 'static,
-) -> (Herd, Stranger) {
+) -> (Herd, PeerClient) {
     let mut herd = Herd::new(RILEY).adjust(move |plan| adjust(&mut plan.peers));
     herd.launch("Riley");
-    let stranger = Stranger::dial(herd.peers_address("Riley"));
-    (herd, stranger)
+    let caller = PeerClient::dial(herd.peers_address("Riley"));
+    (herd, caller)
 }
 
 /// Returns Jaquez after a greeting.
-fn jaquez(through: &Stranger) -> Life {
-    let mut life = Life::new("Jaquez", 7, "Riley");
-    assert_eq!(life.greet(through), 0);
-    life
+fn jaquez(through: &PeerClient) -> FakeSender {
+    let mut sender = FakeSender::new("Jaquez", 7, "Riley");
+    assert_eq!(sender.greet(through), 0);
+    sender
 }
 
 #[track_caller]
-fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, words: &str) {
+fn assert_rejected<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, message: &str) {
     let status = answer.unwrap_err();
     assert_eq!(status.code(), code, "{status}");
-    assert!(status.message().contains(words), "{status}");
+    assert!(status.message().contains(message), "{status}");
 }
 
 /// Returns the last sequence number of Riley's store and its number of clients.
@@ -51,7 +53,7 @@ fn holdings(herd: &Herd) -> (u64, usize) {
 }
 
 #[test]
-fn an_invalid_greeting_is_refused_with_its_cause_and_registers_nothing() {
+fn an_invalid_greeting_is_rejected_with_its_cause_and_registers_nothing() {
     type Spoil = fn(&mut GreetRequest);
     let long: Spoil = |g| g.sender = "J".repeat(64);
     let cases: [(Spoil, Code, &str); 15] = [
@@ -61,9 +63,9 @@ fn an_invalid_greeting_is_refused_with_its_cause_and_registers_nothing() {
             "does not belong to the herd \"other\"",
         ),
         (
-            |g| g.sender = "Nobody".to_owned(),
+            |g| g.sender = "Mallory".to_owned(),
             Code::PermissionDenied,
-            "no server named \"Nobody\"",
+            "no server named \"Mallory\"",
         ),
         (
             |g| g.sender = "jaquez".to_owned(),
@@ -127,46 +129,42 @@ fn an_invalid_greeting_is_refused_with_its_cause_and_registers_nothing() {
             "receiver must be a name",
         ),
     ];
-    let (herd, stranger) = riley();
-    let mut life = Life::new("Jaquez", 7, "Riley");
-    for (spoil, code, words) in cases {
-        let mut greeting = life.greeting();
+    let (herd, caller) = riley();
+    let mut sender = FakeSender::new("Jaquez", 7, "Riley");
+    for (spoil, code, message) in cases {
+        let mut greeting = sender.greeting();
         spoil(&mut greeting);
-        assert_refused(stranger.greet(&greeting), code, words);
+        assert_rejected(caller.greet(&greeting), code, message);
     }
-    // With the right incarnation of the receiver a push is still refused.
+    // With the right incarnation of the receiver a push is still rejected.
     let me = herd.gateway("Riley").replica().identity().incarnation;
-    life.receiver_incarnation = me.get();
-    let push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
-    assert_refused(
-        stranger.push(&push),
-        Code::FailedPrecondition,
-        "greet first",
-    );
+    sender.receiver_incarnation = me.get();
+    let push = sender.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+    assert_rejected(caller.push(&push), Code::FailedPrecondition, "greet first");
     assert_eq!(holdings(&herd), (0, 0));
 }
 
 #[test]
 fn an_error_repeats_a_text_of_the_caller_only_if_it_is_a_name() {
-    let (_herd, stranger) = riley();
+    let (_herd, caller) = riley();
     for evil in [
         "\x1b[31mred",
         "Jaquez\r\nforged: yes",
         "ü",
         &"x".repeat(10_000),
     ] {
-        let mut greeting = Life::new(evil, 7, "Riley").greeting();
-        let words = stranger.greet(&greeting).unwrap_err();
-        assert!(!words.message().contains(evil), "{words}");
+        let mut greeting = FakeSender::new(evil, 7, "Riley").greeting();
+        let status = caller.greet(&greeting).unwrap_err();
+        assert!(!status.message().contains(evil), "{status}");
         greeting.sender = "Jaquez".to_owned();
         greeting.herd = evil.to_owned();
-        let words = stranger.greet(&greeting).unwrap_err();
-        assert!(!words.message().contains(evil), "{words}");
+        let status = caller.greet(&greeting).unwrap_err();
+        assert!(!status.message().contains(evil), "{status}");
     }
 }
 
 #[test]
-fn an_invalid_push_is_refused_with_its_cause_and_changes_nothing() {
+fn an_invalid_push_is_rejected_with_its_cause_and_changes_nothing() {
     type Spoil = fn(&mut PushRequest);
     let cases: [(Spoil, Code, &str); 12] = [
         (
@@ -175,9 +173,9 @@ fn an_invalid_push_is_refused_with_its_cause_and_changes_nothing() {
             "does not belong to the herd \"other\"",
         ),
         (
-            |p| p.sender = "Nobody".to_owned(),
+            |p| p.sender = "Mallory".to_owned(),
             Code::PermissionDenied,
-            "no server named \"Nobody\"",
+            "no server named \"Mallory\"",
         ),
         (
             |p| p.sender = "Bernard".to_owned(),
@@ -226,25 +224,28 @@ fn an_invalid_push_is_refused_with_its_cause_and_changes_nothing() {
             "cannot begin after sequence number 1 and end with 0",
         ),
     ];
-    let (herd, stranger) = riley();
-    let mut life = jaquez(&stranger);
-    for (spoil, code, words) in cases {
-        let mut push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+    let (herd, caller) = riley();
+    let mut sender = jaquez(&caller);
+    for (spoil, code, message) in cases {
+        let mut push = sender.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
         spoil(&mut push);
-        assert_refused(stranger.push(&push), code, words);
-        assert_eq!(holdings(&herd), (0, 0), "{words}");
+        assert_rejected(caller.push(&push), code, message);
+        assert_eq!(holdings(&herd), (0, 0), "{message}");
     }
-    assert_eq!(life.greet(&stranger), 0, "the applied watermark stays 0");
-    let push = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
-    assert_eq!(stranger.push(&push).unwrap(), 1);
+    assert_eq!(sender.greet(&caller), 0, "the applied watermark stays 0");
+    let push = sender.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+    assert_eq!(caller.push(&push).unwrap(), 1);
     assert_eq!(holdings(&herd), (1, 1));
 }
 
 #[test]
-fn bytes_that_are_not_a_message_are_refused_as_invalid() {
-    let (herd, stranger) = riley();
-    let life = jaquez(&stranger);
-    let whole = life.push(0, 1, vec![report("kiwi", "+1+1", "1")]).frame().0;
+fn bytes_that_are_not_a_message_are_rejected_as_invalid() {
+    let (herd, caller) = riley();
+    let sender = jaquez(&caller);
+    let whole = sender
+        .push(0, 1, vec![report("kiwi", "+1+1", "1")])
+        .frame()
+        .0;
     let wrong_type = [&[3 << 3, 5], &whole[..]].concat();
     let not_utf8 = [&[1 << 3 | 2, 1, 0xff], &whole[..]].concat();
     let cases: [(Vec<u8>, &str); 5] = [
@@ -254,21 +255,21 @@ fn bytes_that_are_not_a_message_are_refused_as_invalid() {
         (wrong_type, "field 3"),
         ([&whole[..], &not_utf8[..3]].concat(), "field 1"),
     ];
-    for (bytes, words) in cases {
-        let answer = stranger.push_frame(PushFrame(bytes.into()));
-        assert_refused(answer, Code::InvalidArgument, words);
+    for (bytes, message) in cases {
+        let answer = caller.push_frame(PushFrame(bytes.into()));
+        assert_rejected(answer, Code::InvalidArgument, message);
     }
     assert_eq!(holdings(&herd), (0, 0));
     for bytes in [&[0xff; 32][..], &[3 << 3 | 2, 100], &[3 << 3 | 2, 1, 0xff]] {
-        assert_refused(stranger.send("Greet", bytes), Code::InvalidArgument, "");
+        assert_rejected(caller.send("Greet", bytes), Code::InvalidArgument, "");
     }
-    assert_refused(stranger.send("Pull", &[]), Code::Unimplemented, "");
+    assert_rejected(caller.send("Pull", &[]), Code::Unimplemented, "");
 }
 
 #[test]
-fn one_invalid_report_anywhere_refuses_the_whole_push() {
-    let (herd, stranger) = riley();
-    let life = jaquez(&stranger);
+fn a_push_with_one_invalid_report_is_rejected_whole() {
+    let (herd, caller) = riley();
+    let sender = jaquez(&caller);
     let spoils: [fn(&mut proxyherd::proto::Report); 5] = [
         |r| r.client = "a b".to_owned(),
         |r| r.position = "+90.00000000000000000001+0".to_owned(),
@@ -283,9 +284,9 @@ fn one_invalid_report_anywhere_refuses_the_whole_push() {
             let good = |n| report(&format!("client-{n}"), "+1+1", "1");
             let mut reports: Vec<_> = (0..REPORTS).map(good).collect();
             spoil(&mut reports[place]);
-            let words = format!("report {} of the push is invalid: its ", place + 1);
-            let answer = stranger.push(&life.push(0, 1, reports));
-            assert_refused(answer, Code::InvalidArgument, &words);
+            let message = format!("report {} of the push is invalid: its ", place + 1);
+            let answer = caller.push(&sender.push(0, 1, reports));
+            assert_rejected(answer, Code::InvalidArgument, &message);
             assert_eq!(holdings(&herd), (0, 0));
         }
     }
@@ -293,13 +294,13 @@ fn one_invalid_report_anywhere_refuses_the_whole_push() {
 
 #[test]
 fn reports_of_neighbours_are_checked_by_their_form_only() {
-    let (herd, stranger) = riley();
-    let life = jaquez(&stranger);
+    let (herd, caller) = riley();
+    let sender = jaquez(&caller);
     let far_ahead = report("ahead", "+1+1", "9223372036854775807");
     let mut odd = report("odd\0клиент", "-90-180/", "0000.000000000000000001");
     (odd.origin, odd.skew_nanos) = ("x".repeat(63), i64::MIN);
-    let push = life.push(0, 2, vec![far_ahead, odd]);
-    assert_eq!(stranger.push(&push).unwrap(), 2);
+    let push = sender.push(0, 2, vec![far_ahead, odd]);
+    assert_eq!(caller.push(&push).unwrap(), 2);
     assert_eq!(
         herd.at_line("Riley", "odd\0клиент").unwrap(),
         format!(
@@ -311,116 +312,121 @@ fn reports_of_neighbours_are_checked_by_their_form_only() {
 }
 
 #[test]
-fn a_push_at_both_limits_is_accepted_and_one_beyond_either_is_refused() {
-    let (herd, stranger) = riley();
-    let life = jaquez(&stranger);
+fn a_push_at_both_limits_is_accepted_and_one_beyond_either_is_rejected() {
+    let (herd, caller) = riley();
+    let sender = jaquez(&caller);
     let reports = |count| {
         let report = |n| report(&format!("client-{n}"), "+1+1", "1");
         (0..count).map(report).collect()
     };
-    let too_many = life.push(0, 10_001, reports(10_001));
-    assert_refused(
-        stranger.push(&too_many),
+    let too_many = sender.push(0, 10_001, reports(10_001));
+    assert_rejected(
+        caller.push(&too_many),
         Code::ResourceExhausted,
         "a push of 10001 reports exceeds the maximum of 10000",
     );
-    let too_long = life.push(0, 10_000, reports(10_000)).padded_to(MIB + 1);
-    assert_refused(
-        stranger.push(&too_long),
+    let too_long = sender.push(0, 10_000, reports(10_000)).padded_to(MIB + 1);
+    assert_rejected(
+        caller.push(&too_long),
         Code::OutOfRange,
         "found 1048577 bytes, the limit is: 1048576",
     );
     assert_eq!(holdings(&herd), (0, 0));
-    let just = life.push(0, 10_000, reports(10_000)).padded_to(MIB);
-    assert_eq!(stranger.push(&just).unwrap(), 10_000);
+    let just = sender.push(0, 10_000, reports(10_000)).padded_to(MIB);
+    assert_eq!(caller.push(&just).unwrap(), 10_000);
     assert_eq!(holdings(&herd), (10_000, 10_000));
 }
 
 #[test]
-fn pushes_of_too_many_empty_reports_are_refused_by_the_limits() {
-    let (herd, stranger) = riley();
-    let life = jaquez(&stranger);
-    let header = life.push(0, 1, Vec::new()).frame().0;
+fn pushes_of_too_many_empty_reports_are_rejected_by_the_limits() {
+    let (herd, caller) = riley();
+    let sender = jaquez(&caller);
+    let header = sender.push(0, 1, Vec::new()).frame().0;
     let empty = |count: usize| [header.to_vec(), [7 << 3 | 2, 0].repeat(count)].concat();
 
     let fit = (MIB - header.len()) / 2;
-    let answer = stranger.push_frame(PushFrame(empty(fit).into()));
-    let words = format!("a push of {fit} reports exceeds the maximum of 10000");
-    assert_refused(answer, Code::ResourceExhausted, &words);
+    let answer = caller.push_frame(PushFrame(empty(fit).into()));
+    let message = format!("a push of {fit} reports exceeds the maximum of 10000");
+    assert_rejected(answer, Code::ResourceExhausted, &message);
 
-    let answer = stranger.push_frame(PushFrame(empty(10_000_000).into()));
-    assert_refused(answer, Code::OutOfRange, "the limit is: 1048576 bytes");
+    let answer = caller.push_frame(PushFrame(empty(10_000_000).into()));
+    assert_rejected(answer, Code::OutOfRange, "the limit is: 1048576 bytes");
 
     // The connection and the server still work.
-    assert_eq!(stranger.push(&life.push(0, 1, Vec::new())).unwrap(), 1);
+    assert_eq!(caller.push(&sender.push(0, 1, Vec::new())).unwrap(), 1);
     assert_eq!(holdings(&herd), (0, 0));
 }
 
 #[test]
 fn a_repeated_push_changes_nothing() {
-    let (herd, stranger) = riley();
-    let mut life = jaquez(&stranger);
-    let first = life.push(
+    let (herd, caller) = riley();
+    let mut sender = jaquez(&caller);
+    let first = sender.push(
         0,
         2,
         vec![report("a", "+1+1", "1"), report("b", "+1+1", "1")],
     );
-    let second = life.push(2, 5, vec![report("a", "+2+2", "2")]);
-    assert_eq!(stranger.push(&first).unwrap(), 2);
-    assert_eq!(stranger.push(&first).unwrap(), 2);
-    assert_eq!(stranger.push(&second).unwrap(), 5);
+    let second = sender.push(2, 5, vec![report("a", "+2+2", "2")]);
+    assert_eq!(caller.push(&first).unwrap(), 2);
+    assert_eq!(caller.push(&first).unwrap(), 2);
+    assert_eq!(caller.push(&second).unwrap(), 5);
     for _ in 0..3 {
-        assert_eq!(stranger.push(&second).unwrap(), 5);
+        assert_eq!(caller.push(&second).unwrap(), 5);
         assert_eq!(
-            stranger.push(&first).unwrap(),
+            caller.push(&first).unwrap(),
             5,
             "the watermark never decreases"
         );
     }
     assert_eq!(holdings(&herd), (3, 2));
     assert_eq!(herd.position("Riley", "a").unwrap(), "+2+2");
-    assert_eq!(life.greet(&stranger), 5);
+    assert_eq!(sender.greet(&caller), 5);
 }
 
 #[test]
 fn a_greeting_of_an_old_incarnation_never_lowers_the_watermark_of_another() {
-    let (_herd, stranger) = riley();
-    let mut old = jaquez(&stranger);
-    assert_eq!(stranger.push(&old.push(0, 9, Vec::new())).unwrap(), 9);
-    let mut new = Life::new("Jaquez", 8, "Riley");
-    assert_eq!(new.greet(&stranger), 0);
-    assert_eq!(stranger.push(&new.push(0, 3, Vec::new())).unwrap(), 3);
+    let (_herd, caller) = riley();
+    let mut old = jaquez(&caller);
+    assert_eq!(caller.push(&old.push(0, 9, Vec::new())).unwrap(), 9);
+    let mut new = FakeSender::new("Jaquez", 8, "Riley");
+    assert_eq!(new.greet(&caller), 0);
+    assert_eq!(caller.push(&new.push(0, 3, Vec::new())).unwrap(), 3);
 
-    assert_eq!(old.greet(&stranger), 9);
-    assert_eq!(stranger.push(&old.push(9, 12, Vec::new())).unwrap(), 12);
-    assert_eq!(stranger.push(&new.push(3, 4, Vec::new())).unwrap(), 4);
-    assert_eq!((new.greet(&stranger), old.greet(&stranger)), (4, 12));
+    assert_eq!(old.greet(&caller), 9);
+    assert_eq!(caller.push(&old.push(9, 12, Vec::new())).unwrap(), 12);
+    assert_eq!(caller.push(&new.push(3, 4, Vec::new())).unwrap(), 4);
+    assert_eq!((new.greet(&caller), old.greet(&caller)), (4, 12));
 }
 
 /// Keeps this number of calls open, and replaces those that have ended.
-fn keep_holding(held: &mut Vec<JoinHandle<Status>>, through: &Stranger, calls: usize) {
+fn keep_holding(held: &mut Vec<JoinHandle<Status>>, through: &PeerClient, calls: usize) {
     held.retain(|call| !call.is_finished());
     held.resize_with(calls, || through.hold("Push"));
 }
 
 /// Repeats `each` and an empty push until the push ends with this code, and returns its status.
 #[track_caller]
-fn await_push(life: &Life, through: &Stranger, code: Code, mut each: impl FnMut()) -> Status {
+fn await_push(
+    sender: &FakeSender,
+    through: &PeerClient,
+    code: Code,
+    mut each: impl FnMut(),
+) -> Status {
     eventually(&format!("a push ends with {code:?}"), || {
         each();
-        let status = through.push(&life.push(0, 0, Vec::new())).err();
+        let status = through.push(&sender.push(0, 0, Vec::new())).err();
         let status = status.unwrap_or_else(|| Status::ok(""));
         (status.code() == code).then_some(status)
     })
 }
 
 #[test]
-fn calls_of_neighbours_beyond_the_limit_are_refused_until_others_end() {
+fn calls_of_neighbours_beyond_the_limit_are_rejected_until_others_end() {
     let (_herd, neighbour) = riley_with(|peers| peers.max_pushes = 3);
-    let life = jaquez(&neighbour);
+    let sender = jaquez(&neighbour);
     for _ in 0..3 {
         let mut held = Vec::new();
-        let status = await_push(&life, &neighbour, Code::ResourceExhausted, || {
+        let status = await_push(&sender, &neighbour, Code::ResourceExhausted, || {
             // The previous push may have taken the slot of one of them.
             keep_holding(&mut held, &neighbour, 3);
         });
@@ -429,22 +435,22 @@ fn calls_of_neighbours_beyond_the_limit_are_refused_until_others_end() {
             "3 calls are under way on this port: try again later"
         );
         held.iter().for_each(JoinHandle::abort);
-        await_push(&life, &neighbour, Code::Ok, || {});
+        await_push(&sender, &neighbour, Code::Ok, || {});
     }
 }
 
 #[test]
 fn the_oldest_call_of_a_stranger_is_evicted_for_a_new_one() {
-    let (herd, stranger) = riley_with(|peers| {
+    let (herd, caller) = riley_with(|peers| {
         peers.max_pushes = 3;
         // Longer than the test waits, so that no call ends by itself.
         peers.attempt = Duration::from_secs(60);
     });
-    let held: Vec<_> = (0..4).map(|_| stranger.hold("Push")).collect();
+    let held: Vec<_> = (0..4).map(|_| caller.hold("Push")).collect();
     eventually("the oldest has ended", || {
         held.iter().any(JoinHandle::is_finished).then_some(())
     });
-    let next = Stranger::dial(herd.peers_address("Riley"));
+    let next = PeerClient::dial(herd.peers_address("Riley"));
     jaquez(&next);
     eventually("the next has ended too", || {
         let ended = held.iter().filter(|call| call.is_finished()).count();
@@ -452,10 +458,10 @@ fn the_oldest_call_of_a_stranger_is_evicted_for_a_new_one() {
     });
     for call in held {
         if call.is_finished() {
-            let status = stranger.run(call).unwrap();
+            let status = caller.run(call).unwrap();
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
-            let words = "3 calls of strangers are under way on this port: try again later";
-            assert_eq!(status.message(), words);
+            let message = "3 calls of strangers are under way on this port: try again later";
+            assert_eq!(status.message(), message);
         }
     }
 }
@@ -463,12 +469,12 @@ fn the_oldest_call_of_a_stranger_is_evicted_for_a_new_one() {
 #[test]
 fn calls_of_strangers_do_not_take_the_slots_of_neighbours() {
     let (herd, neighbour) = riley_with(|peers| peers.max_pushes = 1);
-    let life = jaquez(&neighbour);
-    let stranger = Stranger::dial(herd.peers_address("Riley"));
+    let sender = jaquez(&neighbour);
+    let caller = PeerClient::dial(herd.peers_address("Riley"));
     let mut held = Vec::new();
     for (number, time) in (1..).zip(["1", "2", "3"]) {
-        keep_holding(&mut held, &stranger, 3);
-        let push = life.push(number - 1, number, vec![report("kiwi", "+1+1", time)]);
+        keep_holding(&mut held, &caller, 3);
+        let push = sender.push(number - 1, number, vec![report("kiwi", "+1+1", time)]);
         assert_eq!(neighbour.push(&push).unwrap(), number);
     }
     held.iter().for_each(JoinHandle::abort);
@@ -477,16 +483,16 @@ fn calls_of_strangers_do_not_take_the_slots_of_neighbours() {
 #[test]
 fn a_new_connection_of_a_neighbour_is_recognized_by_its_first_push() {
     let (herd, first) = riley_with(|peers| peers.max_pushes = 1);
-    let life = jaquez(&first);
-    let again = Stranger::dial(herd.peers_address("Riley"));
-    assert_eq!(again.push(&life.push(0, 1, Vec::new())).unwrap(), 1);
+    let sender = jaquez(&first);
+    let again = PeerClient::dial(herd.peers_address("Riley"));
+    assert_eq!(again.push(&sender.push(0, 1, Vec::new())).unwrap(), 1);
     let mut held = Vec::new();
-    let status = await_push(&life, &again, Code::ResourceExhausted, || {
+    let status = await_push(&sender, &again, Code::ResourceExhausted, || {
         keep_holding(&mut held, &again, 1);
     });
     // This is the message for neighbours.
-    let words = "1 calls are under way on this port: try again later";
-    assert_eq!(status.message(), words);
+    let message = "1 calls are under way on this port: try again later";
+    assert_eq!(status.message(), message);
     held.iter().for_each(JoinHandle::abort);
 }
 
@@ -497,23 +503,23 @@ fn an_unfinished_call_ends_after_four_attempts_and_frees_its_slot() {
         peers.max_pushes = 1;
         peers.attempt = attempt;
     });
-    let life = jaquez(&neighbour);
+    let sender = jaquez(&neighbour);
     let start = Instant::now();
     let mut held = Vec::new();
-    await_push(&life, &neighbour, Code::ResourceExhausted, || {
+    await_push(&sender, &neighbour, Code::ResourceExhausted, || {
         keep_holding(&mut held, &neighbour, 1);
     });
     // The caller keeps the call open: the server ends it.
-    await_push(&life, &neighbour, Code::Ok, || {});
+    await_push(&sender, &neighbour, Code::Ok, || {});
     assert!(start.elapsed() >= attempt * 4, "{:?}", start.elapsed());
     let status = neighbour.run(held.remove(0)).unwrap();
-    let words = "the request was not complete and answered within 400ms";
-    assert_eq!(status.message(), words, "{status}");
+    let message = "the request was not complete and answered within 400ms";
+    assert_eq!(status.message(), message, "{status}");
 }
 
 #[test]
 fn a_connection_without_grpc_is_closed_and_the_server_still_serves() {
-    let (herd, stranger) = riley();
+    let (herd, caller) = riley();
     let address = herd.peers_address("Riley");
     for bytes in [
         &b"IAMAT kiwi +1+1 1\n"[..],
@@ -526,7 +532,7 @@ fn a_connection_without_grpc_is_closed_and_the_server_still_serves() {
         // Whatever it responds, it closes the connection.
         let _ = stream.read_to_end(&mut Vec::new());
     }
-    assert_eq!(jaquez(&stranger).receiver, "Riley");
+    assert_eq!(jaquez(&caller).receiver, "Riley");
 }
 
 mod draining {
@@ -535,38 +541,38 @@ mod draining {
     use tonic_health::pb::health_check_response::ServingStatus;
     use tonic_health::pb::health_client::HealthClient;
 
-    fn health(stranger: &Stranger, service: &str) -> Result<ServingStatus, Status> {
-        let mut client = HealthClient::new(stranger.channel.clone());
+    fn health(caller: &PeerClient, service: &str) -> Result<ServingStatus, Status> {
+        let mut client = HealthClient::new(caller.channel.clone());
         let request = HealthCheckRequest {
             service: service.to_owned(),
         };
-        let answer = stranger.run(client.check(request))?.into_inner();
+        let answer = caller.run(client.check(request))?.into_inner();
         Ok(answer.status())
     }
 
     #[test]
     fn health_covers_the_server_and_its_services_only() {
-        let (_herd, stranger) = riley();
+        let (_herd, caller) = riley();
         for service in ["", "proxyherd.v1.Propagate", "proxyherd.v1.Operator"] {
-            assert_eq!(health(&stranger, service).unwrap(), ServingStatus::Serving);
+            assert_eq!(health(&caller, service).unwrap(), ServingStatus::Serving);
         }
-        assert_refused(health(&stranger, "Propagate"), Code::NotFound, "");
+        assert_rejected(health(&caller, "Propagate"), Code::NotFound, "");
     }
 
     #[test]
     fn a_draining_server_accepts_nothing_and_reports_that() {
-        let jaquez = Fake::start("Jaquez");
-        let (mut herd, stranger) = riley_with(|peers| {
+        let jaquez = FakeNeighbour::start("Jaquez");
+        let (mut herd, caller) = riley_with(|peers| {
             // No heartbeat takes the place of the push that is to hang.
             peers.heartbeat = Duration::from_secs(60);
             peers.drain = Duration::from_secs(60);
             peers.attempt = Duration::from_secs(30);
         });
-        herd.lead("Riley", "Jaquez", jaquez.address());
-        let life = self::jaquez(&stranger);
+        herd.redirect("Riley", "Jaquez", jaquez.address());
+        let sender = self::jaquez(&caller);
 
         // Riley keeps draining, because Jaquez does not acknowledge the report.
-        jaquez.on_pushes(Manner::Hangs);
+        jaquez.respond_to_pushes(ResponseMode::Hang);
         herd.client("Riley").ask("IAMAT plum +2+2 1");
         eventually("Jaquez receives the report of plum", || {
             jaquez.clients().contains(&"plum".to_owned()).then_some(())
@@ -575,18 +581,18 @@ mod draining {
         std::thread::scope(|scope| {
             let drain = scope.spawn(|| herd.drain("Riley"));
             eventually("the health of Riley is NotServing", || {
-                let status = health(&stranger, "").unwrap();
+                let status = health(&caller, "").unwrap();
                 (status == ServingStatus::NotServing).then_some(())
             });
             assert_eq!(
-                health(&stranger, "proxyherd.v1.Propagate").unwrap(),
+                health(&caller, "proxyherd.v1.Propagate").unwrap(),
                 ServingStatus::NotServing
             );
             let before = gateway.replica().store().last();
-            let late = life.push(0, 1, vec![report("late", "+1+1", "1")]);
-            let words = "this server is shutting down";
-            assert_refused(stranger.push(&late), Code::Unavailable, words);
-            assert_refused(stranger.greet(&life.greeting()), Code::Unavailable, words);
+            let late = sender.push(0, 1, vec![report("late", "+1+1", "1")]);
+            let message = "this server is shutting down";
+            assert_rejected(caller.push(&late), Code::Unavailable, message);
+            assert_rejected(caller.greet(&sender.greeting()), Code::Unavailable, message);
             assert_eq!(gateway.replica().store().last(), before);
             // The connection to Jaquez is refused, so there is nothing to wait for.
             drop(jaquez);
@@ -602,18 +608,18 @@ mod reflection {
 
     /// Calls reflection in one version. The versions differ in their package only.
     macro_rules! ask {
-        ($version:ident, $stranger:expr, $question:ident($text:expr), $answer:ident) => {{
+        ($version:ident, $caller:expr, $question:ident($text:expr), $answer:ident) => {{
             use server_reflection_request::MessageRequest;
             use server_reflection_response::MessageResponse;
             use tonic_reflection::pb::$version::*;
-            let stranger: &Stranger = $stranger;
+            let caller: &PeerClient = $caller;
             let mut client =
-                server_reflection_client::ServerReflectionClient::new(stranger.channel.clone());
+                server_reflection_client::ServerReflectionClient::new(caller.channel.clone());
             let request = ServerReflectionRequest {
                 host: String::new(),
                 message_request: Some(MessageRequest::$question($text.to_owned())),
             };
-            let answer = stranger.run(async {
+            let answer = caller.run(async {
                 let call = client.server_reflection_info(tokio_stream::once(request));
                 call.await.unwrap().into_inner().message().await.unwrap()
             });
@@ -648,31 +654,31 @@ mod reflection {
 
     #[test]
     fn both_versions_list_the_services_and_return_their_comments() {
-        let (_herd, stranger) = riley();
+        let (_herd, caller) = riley();
         let offered = [
             "grpc.health.v1.Health",
             "proxyherd.v1.Propagate",
             "proxyherd.v1.Operator",
         ];
 
-        let services = ask!(v1, &stranger, ListServices(""), ListServicesResponse).service;
+        let services = ask!(v1, &caller, ListServices(""), ListServicesResponse).service;
         let names: Vec<_> = services.iter().map(|service| &*service.name).collect();
         assert!(offered.iter().all(|name| names.contains(name)), "{names:?}");
-        let services = ask!(v1alpha, &stranger, ListServices(""), ListServicesResponse).service;
+        let services = ask!(v1alpha, &caller, ListServices(""), ListServicesResponse).service;
         let names: Vec<_> = services.iter().map(|service| &*service.name).collect();
         assert!(offered.iter().all(|name| names.contains(name)), "{names:?}");
 
         let symbol = "proxyherd.v1.Propagate";
         let v1 = ask!(
             v1,
-            &stranger,
+            &caller,
             FileContainingSymbol(symbol),
             FileDescriptorResponse
         );
         assert_explains(v1.file_descriptor_proto);
         let v1alpha = ask!(
             v1alpha,
-            &stranger,
+            &caller,
             FileContainingSymbol(symbol),
             FileDescriptorResponse
         );
@@ -708,17 +714,17 @@ fn neighbours_greet_and_push_beside_hundreds_of_strangers() {
             stream
         })
         .collect();
-    let callers: Vec<_> = (0..4).map(|_| Stranger::dial(address)).collect();
+    let callers: Vec<_> = (0..4).map(|_| PeerClient::dial(address)).collect();
     let held: Vec<_> = callers
         .iter()
         .flat_map(|caller| (0..15).map(|_| caller.hold("Push")))
         .collect();
     // A neighbour that was connected before, and one that connects now: until it has greeted, it
     // shares the slots for calls with strangers, who leave some free.
-    let life = jaquez(&first);
-    let late = Stranger::dial(address);
+    let sender = jaquez(&first);
+    let late = PeerClient::dial(address);
     for (number, through) in (1..).zip([&first, &late, &first, &late]) {
-        let mut greeting = life.clone();
+        let mut greeting = sender.clone();
         greeting.greet(through);
         let push = greeting.push(0, number, vec![report("kiwi", "+1+1", &number.to_string())]);
         assert_eq!(through.push(&push).unwrap(), number);
