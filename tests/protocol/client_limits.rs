@@ -361,9 +361,9 @@ fn a_client_that_sends_20_000_lines_before_it_reads_gets_all_answers() {
         (herd.gateway("Riley").replica().store().clients() > LINES / 10).then_some(())
     });
     let mut reading = client.reader();
-    let mut said = vec![0; expected.len()];
-    reading.read_exact(&mut said).unwrap();
-    assert!(said == expected.as_bytes());
+    let mut received = vec![0; expected.len()];
+    reading.read_exact(&mut received).unwrap();
+    assert!(received == expected.as_bytes());
     sending.join().unwrap();
 }
 
@@ -410,9 +410,9 @@ fn a_connection_over_max_connections_is_closed_without_an_answer_until_another_c
     assert_eq!(staying.ask("a"), "? a");
     drop(leaving);
     eventually("another connection is admitted", || {
-        let said = visit(&herd);
-        assert!(said == b"" || said == b"? x\n", "{said:?}");
-        (said == b"? x\n").then_some(())
+        let answer = visit(&herd);
+        assert!(answer == b"" || answer == b"? x\n", "{answer:?}");
+        (answer == b"? x\n").then_some(())
     });
     // Each closed connection makes room for one.
     for _ in 0..5 {
@@ -532,12 +532,15 @@ fn a_client_that_never_stops_sending_does_not_delay_a_server_that_shuts_down() {
     assert_eq!(herd.drain("Abe"), 0);
     assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
     // Each report that was answered is held elsewhere.
-    let said = reading.join().unwrap();
+    let received = reading.join().unwrap();
     sending.join().unwrap();
-    let told = said
+    let answered = received
         .split(|&byte| byte == b'\n')
         .filter(|line| line.starts_with(b"AT "))
         .count();
     let known = herd.gateway("Zoe").replica().store().clients();
-    assert!(told > 2000 && known >= told, "{told} told, {known} known");
+    assert!(
+        answered > 2000 && known >= answered,
+        "{answered} answered, {known} known"
+    );
 }

@@ -187,7 +187,7 @@ fn csv_and_geojson_of_the_same_places_give_the_same_answer() {
 
 #[test]
 fn an_error_in_an_operator_s_file_is_reported_with_its_position_at_the_start() {
-    for (name, content, told) in [
+    for (name, content, expected) in [
         (
             "own.csv",
             "name,lat,lon\nBar,91,0\n",
@@ -202,7 +202,7 @@ fn an_error_in_an_operator_s_file_is_reported_with_its_position_at_the_start() {
         ),
     ] {
         let fault = places_from(name, content).unwrap_err().to_string();
-        assert!(fault.contains(told), "{fault}");
+        assert!(fault.contains(expected), "{fault}");
     }
 }
 
