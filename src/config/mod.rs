@@ -173,7 +173,7 @@ impl Config {
             bind_web: server.bind_web.clone(),
             clients: self.clients.clone(),
             web: self.web.clone(),
-            gateway: self.gateway.clone(),
+            gateway: self.gateway,
             peers: self.peers.clone(),
         }
     }
