@@ -266,7 +266,7 @@ fn open_channel(endpoint: &Endpoint, dialer: &Dialer, max_dial: Duration) -> Ope
                 closed.await;
                 "this server closed it".to_owned()
             };
-            Ok::<_, io::Error>(TokioIo::new(Closable::new(stream, closing)))
+            Ok::<_, io::Error>(TokioIo::new(Closable::new(stream, closing, ())))
         }
     });
     let channel = endpoint.connect_with_connector_lazy(connector);

@@ -16,24 +16,46 @@ use crate::net::ByteStream;
 /// Resolves with the reason when a stream must close.
 pub(super) type Closing = Pin<Box<dyn Future<Output = String> + Send>>;
 
+/// Receives how a stream ends.
+pub(super) trait EndObserver: Unpin {
+    /// The other end closed the stream.
+    fn closed(&mut self) {}
+
+    /// A read or a write failed.
+    fn failed(&mut self, _error: &io::Error) {}
+}
+
+/// Observes nothing.
+impl EndObserver for () {}
+
 /// A byte stream that works until a future resolves, and then fails with its reason.
-pub(super) struct Closable {
+pub(super) struct Closable<O> {
+    /// Dropped before the stream closes.
+    observer: O,
     stream: Box<dyn ByteStream>,
     closing: Closing,
     reason: Option<String>,
 }
 
-impl Closable {
-    /// Wraps `stream`, which fails from the moment at which `closing` resolves.
+impl<O: EndObserver> Closable<O> {
+    /// Wraps `stream`, which fails from the moment at which `closing` resolves. The
+    /// observer receives that failure too.
     pub(super) fn new(
         stream: Box<dyn ByteStream>,
         closing: impl Future<Output = String> + Send + 'static,
+        observer: O,
     ) -> Self {
         Self {
+            observer,
             stream,
             closing: Box::pin(closing),
             reason: None,
         }
+    }
+
+    /// Returns the observer.
+    pub(super) fn observer(&self) -> &O {
+        &self.observer
     }
 
     /// Fails if the stream must close; otherwise the task is woken when it must.
@@ -52,6 +74,14 @@ impl Closable {
         }
     }
 
+    /// Shows a result to the observer, if it is a failure.
+    fn observe<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &result {
+            self.observer.failed(error);
+        }
+        result
+    }
+
     /// A write that cannot make progress must not hold off the close.
     fn check_pending<T>(
         &mut self,
@@ -65,31 +95,40 @@ impl Closable {
     }
 }
 
-impl fmt::Debug for Closable {
+impl<O> fmt::Debug for Closable<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Closable")
     }
 }
 
-impl AsyncRead for Closable {
+impl<O: EndObserver> AsyncRead for Closable<O> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = match self.check(context) {
+            Ok(()) => Pin::new(&mut self.stream).poll_read(context, buffer),
+            Err(closing) => Poll::Ready(Err(closing)),
+        };
+        let is_empty = buffer.filled().len() == before && buffer.remaining() > 0;
+        if is_empty && matches!(read, Poll::Ready(Ok(()))) {
+            self.observer.closed();
+        }
+        self.observe(read)
     }
 }
 
-impl AsyncWrite for Closable {
+impl<O: EndObserver> AsyncWrite for Closable<O> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.check_pending(written, context)
+        let written = self.check_pending(written, context);
+        self.observe(written)
     }
 
     fn poll_write_vectored(
@@ -98,7 +137,8 @@ impl AsyncWrite for Closable {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.check_pending(written, context)
+        let written = self.check_pending(written, context);
+        self.observe(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -123,10 +163,10 @@ mod tests {
 
     use super::*;
 
-    fn closable(stream: impl ByteStream + 'static) -> (Closable, oneshot::Sender<String>) {
+    fn closable(stream: impl ByteStream + 'static) -> (Closable<()>, oneshot::Sender<String>) {
         let (close, closing) = oneshot::channel();
         let closing = async { closing.await.unwrap_or_default() };
-        (Closable::new(Box::new(stream), closing), close)
+        (Closable::new(Box::new(stream), closing, ()), close)
     }
 
     #[tokio::test]

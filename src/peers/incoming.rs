@@ -2,17 +2,13 @@
 //! the other end of each.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use tracing::{Instrument, Level, Span, info, warn};
@@ -24,7 +20,7 @@ use crate::net::{
 };
 use crate::tls::{self, Credentials, PeerIdentity};
 
-use super::closable::Closable;
+use super::closable::{Closable, EndObserver};
 
 /// Maximum number of connections to a peer port. A neighbour has one; the rest is for
 /// operators, and bounds strangers.
@@ -72,7 +68,7 @@ pub(super) fn connections(
         async move {
             let accepted = accepting.next().await;
             let slot = slots.enter(accepted.peer.ip());
-            Some((Ok(Connection::new(accepted, slot, gate, port)), accepting))
+            Some((Ok(connection(accepted, slot, gate, port)), accepting))
         }
     })
 }
@@ -98,9 +94,11 @@ const CLOSED: &str = "it closed the connection";
 /// The end of a connection whose server shuts down.
 const CLOSED_HERE: &str = "this server closed it";
 
-/// One connection. Logs its end and the reason, if a neighbour used it.
-pub(super) struct Connection {
-    stream: Closable,
+/// One connection.
+pub(super) type Connection = Closable<ConnectionEnd>;
+
+/// The end of a connection. Logs it with the reason, if a neighbour used the connection.
+pub(super) struct ConnectionEnd {
     other_end: OtherEnd,
     span: Span,
 }
@@ -151,71 +149,66 @@ impl OtherEnd {
     }
 }
 
-impl Connection {
-    fn new(
-        accepted: AcceptedStream<()>,
-        slot: Slot,
-        gate: TlsGate,
-        port: CancellationToken,
-    ) -> Self {
-        let (address, chain) = (accepted.peer, accepted.certificates);
-        let holder = |chain: &Vec<_>| chain.first().map(PeerIdentity::of).unwrap_or_default();
-        let holder = chain.as_ref().map(holder);
-        let evicted = slot.evicted();
-        let close = CancellationToken::new();
-        let closed = close.clone();
-        let untrusted = untrusted(gate, address, chain.unwrap_or_default());
-        let closing = async move {
-            tokio::select! {
-                () = evicted => "it gave way to a newer one".to_owned(),
-                reason = untrusted => reason,
-                () = closed.cancelled() => CLOSED_HERE.to_owned(),
-                () = port.cancelled() => CLOSED_HERE.to_owned(),
-            }
-        };
-        let other_end = OtherEnd {
+/// Makes a connection that closes when its slot is evicted, its certificates are no
+/// longer trusted, its other end is to be closed, or `port` closes.
+fn connection(
+    accepted: AcceptedStream<()>,
+    slot: Slot,
+    gate: TlsGate,
+    port: CancellationToken,
+) -> Connection {
+    let (address, chain) = (accepted.peer, accepted.certificates);
+    let holder = |chain: &Vec<_>| chain.first().map(PeerIdentity::of).unwrap_or_default();
+    let holder = chain.as_ref().map(holder);
+    let evicted = slot.evicted();
+    let close = CancellationToken::new();
+    let closed = close.clone();
+    let untrusted = untrusted(gate, address, chain.unwrap_or_default());
+    let closing = async move {
+        tokio::select! {
+            () = evicted => "it gave way to a newer one".to_owned(),
+            reason = untrusted => reason,
+            () = closed.cancelled() => CLOSED_HERE.to_owned(),
+            () = port.cancelled() => CLOSED_HERE.to_owned(),
+        }
+    };
+    let end = ConnectionEnd {
+        other_end: OtherEnd {
             address,
             neighbour: Arc::default(),
             holder: holder.map(Arc::new),
             slot: Arc::new(slot),
             end: Arc::default(),
             close,
-        };
-        Self {
-            stream: Closable::new(accepted.stream, closing.in_current_span()),
-            other_end,
-            span: Span::current(),
-        }
-    }
-
-    fn note_error<T>(&mut self, result: &io::Result<T>) {
-        if let Err(error) = result {
-            self.other_end.note_end(match error.kind() {
-                // With TLS: a close without an alert.
-                io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
-                _ => {
-                    tls::handshake_error(error).map_or_else(|| error.to_string(), |tls| tls.message)
-                }
-            });
-        }
-    }
+        },
+        span: Span::current(),
+    };
+    Closable::new(accepted.stream, closing.in_current_span(), end)
 }
 
 impl Connected for Connection {
     type ConnectInfo = OtherEnd;
 
     fn connect_info(&self) -> OtherEnd {
-        self.other_end.clone()
+        self.observer().other_end.clone()
     }
 }
 
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({:?})", self.other_end)
+impl EndObserver for ConnectionEnd {
+    fn closed(&mut self) {
+        self.other_end.note_end(CLOSED.to_owned());
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        self.other_end.note_end(match error.kind() {
+            // With TLS: a close without an alert.
+            io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
+            _ => tls::handshake_error(error).map_or_else(|| error.to_string(), |tls| tls.message),
+        });
     }
 }
 
-impl Drop for Connection {
+impl Drop for ConnectionEnd {
     fn drop(&mut self) {
         // Calls that have not ended yet may hold it.
         self.other_end.slot.release();
@@ -226,61 +219,5 @@ impl Drop for Connection {
             let log = || info!("neighbour {name} from {address} is gone: {end}");
             self.span.in_scope(log);
         }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Poll::Ready(result) = &read {
-            self.note_error(result);
-            if result.is_ok() && buffer.filled().len() == before && buffer.remaining() > 0 {
-                self.other_end.note_end(CLOSED.to_owned());
-            }
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if let Poll::Ready(result) = &written {
-            self.note_error(result);
-        }
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        if let Poll::Ready(result) = &written {
-            self.note_error(result);
-        }
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
