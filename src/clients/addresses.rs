@@ -103,11 +103,7 @@ impl Addresses {
     }
 
     fn note_rate_limited(&self, network: Network, rate: LineRate) {
-        self.gateway
-            .counters()
-            .client_reads_delayed
-            .rate_limit
-            .add(1);
+        self.gateway.counters().client_reads_delayed.add(1);
         if let Some(suppressed) = self.rate_limitings.admit() {
             let per_second = rate.per_second();
             warn!(
@@ -390,15 +386,7 @@ mod tests {
         one.took(millis(100), 1, rate);
         assert_eq!(one.available(millis(200), rate), 0);
         assert_eq!(other.available(millis(200), rate), 1);
-        assert_eq!(
-            addresses
-                .gateway
-                .counters()
-                .client_reads_delayed
-                .rate_limit
-                .get(),
-            3
-        );
+        assert_eq!(addresses.gateway.counters().client_reads_delayed.get(), 3);
         // Another address has a budget of its own.
         assert_eq!(
             addresses

@@ -39,13 +39,6 @@ const MAX_DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// Minimum interval between checks of the idle limit.
 const MIN_IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Time for which a connection that reported is not read while the server applies backpressure,
-/// counted from its last report.
-const BACKPRESSURE_DELAY: Duration = Duration::from_millis(20);
-
-/// Interval between checks whether backpressure has ended.
-const BACKPRESSURE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
-
 /// The reason why a connection ended.
 #[derive(Debug)]
 pub(super) enum SessionEnd {
@@ -92,8 +85,6 @@ pub(super) struct Session {
     rate_limiter: Box<RateLimiter>,
     /// Since when the client has neither sent anything nor waited for the server.
     quiet_since: Instant,
-    /// When it last sent a report that changed the store.
-    reported_at: Option<Instant>,
 }
 
 /// An event for which a session waits.
@@ -124,7 +115,6 @@ impl Session {
             transcript,
             rate_limiter: Box::new(rate_limiter),
             quiet_since: Instant::now(),
-            reported_at: None,
         }
     }
 
@@ -244,24 +234,10 @@ impl Session {
         // Before neighbours get the reports, so that logs are in order.
         self.transcript.append_page();
         if has_changes {
-            self.reported_at = Some(taken_at);
             self.handler.gateway.links().notify_changes();
         }
         self.handler.gateway.counters().client_lines.add(&counters);
         has_more
-    }
-
-    /// Returns the time at which the connection may be read, if that is later than now: an
-    /// overloaded server pushes to its neighbours first.
-    fn backpressure(&self) -> Option<Instant> {
-        let now = self.quiet_since;
-        let until = self.reported_at.map(|last| last + BACKPRESSURE_DELAY)?;
-        let gateway = &self.handler.gateway;
-        if until <= now || !gateway.links().should_backpressure(now) {
-            return None;
-        }
-        gateway.counters().client_reads_delayed.backpressure.add(1);
-        Some(until.min(now + BACKPRESSURE_CHECK_INTERVAL))
     }
 
     /// Returns true if the queue has room for further responses.
@@ -313,7 +289,7 @@ impl Session {
         idle: Pin<&mut Sleep>,
         drain: Pin<&mut impl Future<Output = ()>>,
     ) -> SessionEvent {
-        let pause = self.rate_limiter.retry_at().max(self.backpressure());
+        let pause = self.rate_limiter.retry_at();
         let (has_queries, is_paused) = (self.responses.pending() > 0, pause.is_some());
         let reads = is_open && !is_paused && self.has_room();
         let clock = self.handler.gateway.clock();
@@ -398,13 +374,12 @@ async fn settle(responses: &mut ResponseQueue, transcript: &mut Transcript, cloc
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, duplex, empty, join, repeat, sink};
+    use tokio::io::{empty, join, repeat, sink};
 
     use super::*;
     use crate::clients::addresses::Addresses;
     use crate::clients::samples;
     use crate::log::Log;
-    use crate::model::name::Name;
     use crate::places::{Places, PlacesResponse};
 
     fn session(stream: impl ByteStream + 'static) -> Session {
@@ -438,79 +413,6 @@ mod tests {
             }
         }
         assert_eq!(answered, 32 * 1024 * b"? \n".len());
-    }
-
-    /// Sends a line and returns the time until its response.
-    async fn response_time(line: &str, client: &mut BufReader<DuplexStream>) -> Duration {
-        let asked = Instant::now();
-        client.write_all(line.as_bytes()).await.unwrap();
-        client.read_line(&mut String::new()).await.unwrap();
-        asked.elapsed()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_reports_waits_while_a_neighbour_lags_and_the_server_is_overloaded() {
-        let (client, server) = duplex(1024);
-        let session = session(server);
-        let gateway = session.handler.gateway.clone();
-        let neighbour = gateway.register(&Name::parse("Jaquez").unwrap()).unwrap();
-        gateway.link(neighbour);
-        tokio::spawn(session.run());
-        let mut client = BufReader::new(client);
-        let mut time = 0;
-        let mut report = || {
-            time += 1;
-            format!("IAMAT kiwi +1+1 {time}\n")
-        };
-        let lag = |time: Option<Duration>| {
-            let now = Instant::now();
-            let time = time.map(|time| now..now + time);
-            gateway.links().set_lagging(neighbour, time);
-        };
-        let overload = || gateway.links().note_overloaded(Instant::now());
-        let ms = Duration::from_millis;
-
-        assert_eq!(response_time(&report(), &mut client).await, ms(0));
-        overload();
-        assert_eq!(response_time(&report(), &mut client).await, ms(0));
-        tokio::time::sleep(ms(200)).await;
-        lag(Some(ms(1000)));
-        assert_eq!(response_time(&report(), &mut client).await, ms(0));
-        assert_eq!(
-            response_time(&report(), &mut client).await,
-            ms(0),
-            "not overloaded"
-        );
-        assert_eq!(
-            gateway.counters().client_reads_delayed.backpressure.get(),
-            0
-        );
-
-        overload();
-        assert_eq!(
-            response_time(&report(), &mut client).await,
-            ms(0),
-            "it has waited"
-        );
-        let short = response_time(&report(), &mut client).await;
-        assert!((ms(19)..=ms(21)).contains(&short), "{short:?}");
-        assert!(gateway.counters().client_reads_delayed.backpressure.get() >= 2);
-        let asks = response_time("WHATSAT kiwi 1\n", &mut client).await;
-        assert!(
-            (ms(19)..=ms(21)).contains(&asks),
-            "after a report: {asks:?}"
-        );
-        assert_eq!(response_time("WHATSAT kiwi 1\n", &mut client).await, ms(0));
-
-        tokio::time::sleep(ms(20)).await;
-        assert_eq!(
-            response_time(&report(), &mut client).await,
-            ms(0),
-            "20 ms have passed"
-        );
-        lag(Some(ms(7)));
-        let until_then = response_time(&report(), &mut client).await;
-        assert!((ms(7)..=ms(12)).contains(&until_then), "{until_then:?}");
     }
 
     #[tokio::test]

@@ -12,8 +12,8 @@ use crate::metrics::Series::{By, One};
 use crate::metrics::{Counter, Histogram, Metric};
 use crate::proto::time::timestamp_seconds;
 use crate::proto::{
-    ClientLines, ConfigStatus, DelayedReads, GetStatusResponse, LinkStatus, PlacesStatus,
-    RejectedCalls, RejectedConnections, as_seconds,
+    ClientLines, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, RejectedCalls,
+    RejectedConnections, as_seconds,
 };
 use crate::replication::replica::MergeStats;
 use crate::tls::{HandshakeErrorCounters, HandshakeErrorKind};
@@ -56,11 +56,6 @@ counters! {
         unknown,
         malformed,
     }
-}
-
-counters! {
-    /// Counters of delayed reads of client connections.
-    DelayedReadCounters reads DelayedReads { rate_limit, backpressure }
 }
 
 counters! {
@@ -119,8 +114,9 @@ pub struct ServerCounters {
     pub client_connections_accepted: Counter,
     /// Accepted client connections that have ended.
     pub(super) client_connections_closed: Counter,
-    /// Delayed reads of client connections.
-    pub client_reads_delayed: DelayedReadCounters,
+    /// Reads of client connections that were delayed since their address had used up its rate of
+    /// lines.
+    pub client_reads_delayed: Counter,
     /// Rejected client connections.
     pub client_connections_rejected: RejectedConnectionCounters,
     /// Rejected connections to the peer port.
@@ -148,7 +144,7 @@ impl ServerCounters {
             client_lines: Some(self.client_lines.read()),
             client_connections: self.client_connections(),
             client_connections_accepted: self.client_connections_accepted.get(),
-            client_reads_delayed: Some(self.client_reads_delayed.read()),
+            client_reads_delayed: self.client_reads_delayed.get(),
             client_connections_rejected: Some(self.client_connections_rejected.read()),
             peer_connections_rejected: Some(self.peer_connections_rejected.read()),
             web_connections_rejected: Some(self.web_connections_rejected.read()),
@@ -252,6 +248,11 @@ pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
         "Accepted client connections.",
         One(|server| server.client_connections_accepted as f64),
     ),
+    Metric::counter(
+        "proxyherd_client_reads_delayed_total",
+        "Delayed reads of client connections: their address had used up commands_per_second.",
+        One(|server| server.client_reads_delayed as f64),
+    ),
 ];
 
 /// Metrics of the server's config.
@@ -315,20 +316,6 @@ pub const CLIENT_LINE_METRICS: &[Metric<ClientLines>] = &[
         One(|lines| lines.malformed as f64),
     ),
 ];
-
-/// Metrics of delayed reads.
-pub const DELAYED_READ_METRICS: &[Metric<DelayedReads>] = &[Metric::counter(
-    "proxyherd_client_reads_delayed_total",
-    "Delayed reads of client connections: rate_limit (commands_per_second), or backpressure while \
-     the server is overloaded and a neighbour lags (target_lag).",
-    By(
-        "reason",
-        &[
-            ("rate_limit", |reads| reads.rate_limit as f64),
-            ("backpressure", |reads| reads.backpressure as f64),
-        ],
-    ),
-)];
 
 /// Metrics of rejected connections, for each port.
 pub const REJECTED_CONNECTION_METRICS: &[Metric<RejectedConnections>] = &[Metric::counter(

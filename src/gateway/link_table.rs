@@ -1,23 +1,16 @@
 //! The state of a server's links, shared by all tasks of the server.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::Instant;
 
 use crate::lock::lock;
-use crate::metrics::AtomicInstant;
 use crate::model::timestamp::UnixNanos;
 use crate::replication::{Incarnation, NeighbourId};
 
 use super::counters::LinkTraffic;
-
-/// Time for which a server counts as overloaded after it was seen to be.
-const OVERLOADED_TIME: Duration = Duration::from_millis(100);
 
 /// The links of a server: their state, their traffic, and what wakes their tasks. The entry of a
 /// removed link stays, for the next link with the same neighbour.
@@ -28,8 +21,6 @@ pub struct LinkTable {
     /// Number of subscribers, which `changes` notifies.
     subscribers: AtomicUsize,
     changes: Notify,
-    /// The server counts as overloaded until then.
-    overloaded_until: AtomicInstant,
 }
 
 #[derive(Debug)]
@@ -39,7 +30,6 @@ struct LinkEntry {
     /// The incarnation of the neighbour that greeted last; 0 for none.
     incarnation: AtomicU64,
     state: Mutex<LinkState>,
-    lagging: Mutex<Option<Range<Instant>>>,
     traffic: LinkTraffic,
 }
 
@@ -50,14 +40,8 @@ impl LinkEntry {
             greetings: Notify::new(),
             incarnation: AtomicU64::new(0),
             state: Mutex::new(LinkState::new(now)),
-            lagging: Mutex::default(),
             traffic: LinkTraffic::default(),
         }
-    }
-
-    fn is_lagging(&self, now: Instant) -> bool {
-        let lagging = lock(&self.lagging);
-        lagging.as_ref().is_some_and(|time| time.contains(&now))
     }
 }
 
@@ -145,27 +129,6 @@ impl LinkTable {
         self.lock_state(neighbour).cursor = cursor;
     }
 
-    /// Sets the time during which a neighbour that kept up before lags, as far as is known; `None`
-    /// if it does not lag.
-    pub fn set_lagging(&self, neighbour: NeighbourId, time: Option<Range<Instant>>) {
-        *lock(&self.entry(neighbour).lagging) = time;
-    }
-
-    /// Marks the server as overloaded: something that was due ran late.
-    pub fn note_overloaded(&self, now: Instant) {
-        self.overloaded_until.set(now + OVERLOADED_TIME);
-    }
-
-    /// Returns `true` if clients should wait before they report more.
-    ///
-    /// Without backpressure an overloaded server would go on to accept reports at full rate, and
-    /// push each of them later than the one before. A slow neighbour alone never slows clients:
-    /// a neighbour that kept up before must lag, and this server must be overloaded.
-    pub fn should_backpressure(&self, now: Instant) -> bool {
-        let is_overloaded = now < self.overloaded_until.get();
-        is_overloaded && self.entries.iter().any(|(_, entry)| entry.is_lagging(now))
-    }
-
     /// Wakes all idle links and all subscribers, since the feed has changed. A link that is busy
     /// checks the feed again when it is done.
     pub fn notify_changes(&self) {
@@ -225,36 +188,5 @@ impl LinkTable {
     fn entry(&self, NeighbourId(at): NeighbourId) -> &LinkEntry {
         let entry = self.entries.get(at);
         entry.expect("a neighbour's ID is used after its link has begun")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backpressure_requires_a_lagging_neighbour_and_an_overloaded_server() {
-        let links = LinkTable::default();
-        let start = Instant::now();
-        let neighbours = [0, 1].map(NeighbourId);
-        for neighbour in neighbours {
-            links.begin(neighbour, UnixNanos(0));
-        }
-        let at = |millis| start + Duration::from_millis(millis);
-        let is_applied = |millis| links.should_backpressure(at(millis));
-        assert!(!is_applied(10));
-        links.set_lagging(neighbours[1], Some(at(20)..at(1020)));
-        assert!(!is_applied(30), "the server is not overloaded");
-        links.note_overloaded(at(10));
-        assert_eq!(
-            [19, 20, 109, 110].map(is_applied),
-            [false, true, true, false]
-        );
-        links.note_overloaded(at(1000));
-        assert_eq!([1019, 1020].map(is_applied), [true, false]);
-        links.set_lagging(neighbours[1], Some(at(1000)..at(2000)));
-        assert!(is_applied(1020));
-        links.set_lagging(neighbours[1], None);
-        assert!(!is_applied(1020), "no neighbour lags");
     }
 }

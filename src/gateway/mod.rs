@@ -25,10 +25,9 @@ mod status;
 
 pub use clock::Clock;
 pub use counters::{
-    CLIENT_LINE_METRICS, CONFIG_METRICS, ClientLineCounters, DELAYED_READ_METRICS,
-    DelayedReadCounters, LINK_METRICS, LinkCounters, LinkTraffic, PLACES_METRICS,
-    REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS, RejectedConnectionCounters, SERVER_METRICS,
-    ServerCounters,
+    CLIENT_LINE_METRICS, CONFIG_METRICS, ClientLineCounters, LINK_METRICS, LinkCounters,
+    LinkTraffic, PLACES_METRICS, REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS,
+    RejectedConnectionCounters, SERVER_METRICS, ServerCounters,
 };
 pub use link_table::{LinkState, LinkTable};
 pub use purge::purge_expired_forever;

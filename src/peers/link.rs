@@ -10,9 +10,7 @@
 //! is rejected more than twice in a row. A link that is down tries again with backoff,
 //! and at once when its neighbour greets as a new incarnation.
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +33,6 @@ use crate::replication::{Incarnation, NeighbourId};
 use super::PeerSettings;
 use super::backoff::Backoff;
 use super::policy::{CallError, Caller, PeerRequest, PeerResponse};
-use super::progress::LagTracker;
 use super::wire::{self, MAX_PUSH_BYTES, PushWriter};
 
 /// Number of rejections in a row, with a greeting after each, that leave the link up.
@@ -52,13 +49,6 @@ const LARGE_BATCH_BYTES: usize = MAX_PUSH_BYTES / 2;
 /// Minimum time between two log lines about a link that is down for changing reasons.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Interval of the probe for overload, while a busy link's push is in flight.
-const LAG_PROBE_INTERVAL: Duration = Duration::from_millis(4);
-
-/// Delay of the probe from which on the server counts as overloaded. Timers have a
-/// resolution of a millisecond.
-const OVERLOAD_DELAY: Duration = Duration::from_millis(3);
-
 /// The link to one neighbour. [`run`](Self::run) is its task.
 #[derive(Debug)]
 pub struct Link {
@@ -74,7 +64,6 @@ pub struct Link {
     /// Shortest time of a call since the last greeting, that one included: the time of a
     /// call of any size.
     round_trip: Duration,
-    lag: LagTracker,
     /// The neighbour's `expire_after` in its last response to a greeting.
     expiry: Option<Option<Duration>>,
     /// True if a push has succeeded since the link was last down.
@@ -113,7 +102,6 @@ impl Link {
             settings: settings.clone(),
             batch_bytes: 0,
             round_trip: Duration::ZERO,
-            lag: LagTracker::default(),
             expiry: None,
             has_progressed: false,
             down_log: ReasonThrottle::new(LOG_INTERVAL),
@@ -183,8 +171,6 @@ impl Link {
         self.cursor
             .start_at(replica, incarnation, response.applied_sequence);
         self.round_trip = sent.elapsed();
-        self.lag = LagTracker::default();
-        self.note_lag();
         self.note_cursor();
         self.compare_expiry(wire::expire_after(&response));
         Ok(())
@@ -237,15 +223,12 @@ impl Link {
         // is up.
         let mut heartbeat = Instant::now();
         loop {
-            let last = self.gateway.replica().store().last();
             let (span, frame) = self.next_batch();
             if span.reports == 0 {
                 if !self.cursor.is_at_end(self.gateway.replica()) {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                self.lag.caught_up();
-                self.note_lag();
                 match self.wait(heartbeat).await {
                     Wakeup::Changes => continue,
                     Wakeup::Restart => return PushEnd::Restarted,
@@ -255,10 +238,6 @@ impl Link {
             }
             let worth_waiting = self.is_worth_waiting(span, &frame);
             let sent = Instant::now();
-            if span.reports > 0 {
-                self.lag.push_started(last, sent);
-                self.note_lag();
-            }
             if let Err(end) = self.push_unless_greeted(span, frame).await {
                 *rejections += u32::from(matches!(end, PushEnd::Rejected(_)));
                 return end;
@@ -276,7 +255,7 @@ impl Link {
     /// not cut, since then more reports wait already.
     fn is_worth_waiting(&self, span: Span, frame: &PushFrame) -> bool {
         let is_cut = self.cursor.is_full(span) || frame.0.len() > LARGE_BATCH_BYTES;
-        is_busy(span) && !is_cut
+        span.reports >= BUSY_BATCH_REPORTS && !is_cut
     }
 
     /// Waits until [`linger`](PeerSettings::linger) after the last push, or until the
@@ -333,15 +312,10 @@ impl Link {
     /// old one may never respond.
     async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), PushEnd> {
         let restarted = self.new_incarnation();
-        // On a quiet link the probe would cost a twelfth of the time of a push, and
-        // find nothing.
-        let is_busy = is_busy(span);
-        let mut probe = pin!(probe_scheduler_lag(self.gateway.clone()));
         tokio::select! {
             biased;
             pushed = self.push(span, frame) => pushed,
             () = restarted => Err(PushEnd::Restarted),
-            never = &mut probe, if is_busy => match never {},
         }
     }
 
@@ -362,10 +336,7 @@ impl Link {
             .acknowledged(self.gateway.replica(), span, applied);
         self.has_progressed = true;
         self.note_up();
-        let now = Instant::now();
-        let took = now - sent;
-        self.lag.acknowledged(self.cursor.cursor(), now);
-        self.note_lag();
+        let took = sent.elapsed();
         self.traffic().record_sent(span.reports, took);
         self.note_speed(span, took);
         self.note_cursor();
@@ -412,8 +383,6 @@ impl Link {
     }
 
     fn note_down(&mut self, reason: &str) {
-        self.lag = LagTracker::default();
-        self.note_lag();
         let now = self.gateway.clock().now();
         let links = self.gateway.links();
         let before = links.set_down(self.neighbour, now, reason);
@@ -422,12 +391,6 @@ impl Link {
             return;
         }
         warn!("link to {} is down: {reason}", self.name);
-    }
-
-    fn note_lag(&self) {
-        let target = self.settings.target_lag;
-        let lags = target.and_then(|target| self.lag.lags(target + 2 * self.round_trip));
-        self.gateway.links().set_lagging(self.neighbour, lags);
     }
 
     fn note_cursor(&self) {
@@ -442,24 +405,6 @@ enum Wakeup {
     Restart,
     Heartbeat,
     Finish,
-}
-
-/// Returns true if a batch is one of a busy link.
-fn is_busy(span: Span) -> bool {
-    span.reports >= BUSY_BATCH_REPORTS
-}
-
-/// Notes overload of this server: that its timers fire late.
-async fn probe_scheduler_lag(gateway: Arc<Gateway>) -> Infallible {
-    let mut due = Instant::now() + LAG_PROBE_INTERVAL;
-    loop {
-        sleep_until(due).await;
-        let now = Instant::now();
-        if now - due >= OVERLOAD_DELAY {
-            gateway.links().note_overloaded(now);
-        }
-        due = now + LAG_PROBE_INTERVAL;
-    }
 }
 
 /// A batch whose reports are written to the transcript too.

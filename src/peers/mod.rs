@@ -7,7 +7,6 @@
 //! | `channel` | one attempt of a call: tonic's channel and the push stream over it |
 //! | `dial` | connections to a neighbour, by TCP or TLS |
 //! | `backoff` | the pauses of a link that is down |
-//! | `progress` | whether a neighbour keeps up |
 //! | `port` | the peer port: tonic's server, its services and limits |
 //! | `incoming` | its connections |
 //! | `calls` | the tower layer that each call to it passes |
@@ -37,7 +36,6 @@ mod incoming;
 mod link;
 mod policy;
 mod port;
-mod progress;
 mod protobuf;
 mod push_streams;
 mod rejections;
@@ -85,11 +83,6 @@ pub struct PeerSettings {
     /// link goes at once. Too low costs calls under load; too high adds as much delay
     /// on each link of the way.
     pub linger: Duration,
-    /// Maximum lag of a neighbour that kept up, 1 to 500 ms without two round trips, or
-    /// `None` for unlimited. Default: 15 ms. Beyond it, and only while this server is
-    /// overloaded, each read of a client is delayed by up to 20 ms, for a second at
-    /// most. Too low delays clients in vain; too high applies backpressure late.
-    pub target_lag: Option<Duration>,
     /// Maximum number of reports in a push, up to 10,000. Default: 10,000. Too low
     /// costs calls under load.
     pub batch_reports: usize,
@@ -114,7 +107,6 @@ impl Default for PeerSettings {
             keep_alive: Duration::from_secs(1),
             keep_alive_timeout: Duration::from_secs(2),
             linger: Duration::from_millis(5),
-            target_lag: Some(Duration::from_millis(15)),
             batch_reports: MAX_BATCH_REPORTS,
             max_pushes: 64,
             drain: Duration::from_secs(2),

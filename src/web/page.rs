@@ -7,8 +7,8 @@
 //! config. Clients, addresses and incarnations are unbounded, so they are no labels.
 
 use crate::gateway::{
-    CLIENT_LINE_METRICS, CONFIG_METRICS, DELAYED_READ_METRICS, LINK_METRICS, PLACES_METRICS,
-    REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS, SERVER_METRICS, StatusSource,
+    CLIENT_LINE_METRICS, CONFIG_METRICS, LINK_METRICS, PLACES_METRICS, REJECTED_CALL_METRICS,
+    REJECTED_CONNECTION_METRICS, SERVER_METRICS, StatusSource,
 };
 use crate::metrics::Metric;
 use crate::metrics::Series::One;
@@ -44,10 +44,6 @@ fn status(text: &mut MetricsText, status: &GetStatusResponse) {
     text.table(SERVER_METRICS, &[(&[], status)]);
     text.table(CONFIG_METRICS, &unlabelled(&status.config));
     text.table(CLIENT_LINE_METRICS, &unlabelled(&status.client_lines));
-    text.table(
-        DELAYED_READ_METRICS,
-        &unlabelled(&status.client_reads_delayed),
-    );
     let ports: [(Labels<'_>, _); 3] = [
         (&[("port", "clients")], &status.client_connections_rejected),
         (&[("port", "peers")], &status.peer_connections_rejected),

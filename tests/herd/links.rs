@@ -215,31 +215,6 @@ fn an_idle_link_does_not_gather_reports() {
 }
 
 #[test]
-fn an_overloaded_server_applies_backpressure_for_a_lagging_neighbour() {
-    for target_lag in [Some(Duration::from_millis(1)), None] {
-        let (herd, jaquez) = pair(move |peers| peers.target_lag = target_lag);
-        report_clients(&herd, "first", 0..1);
-        await_clients(&jaquez, 1);
-        jaquez.respond_to_pushes(ResponseMode::AcceptAfter(Duration::from_millis(200)));
-        let riley = herd.gateway("Riley");
-        let held_back = || riley.counters().client_reads_delayed.backpressure.get() > 0;
-        let mut reported = 0;
-        let mut is_held_back = || {
-            riley.links().note_overloaded(tokio::time::Instant::now());
-            report_clients(&herd, "c", reported..reported + 1000);
-            reported += 1000;
-            held_back().then_some(())
-        };
-        match target_lag {
-            Some(_) => eventually("reading from clients is delayed", is_held_back),
-            None => (0..20).for_each(|_| assert!(is_held_back().is_none())),
-        }
-        jaquez.respond_to_pushes(ResponseMode::Accept);
-        await_clients(&jaquez, 1 + reported);
-    }
-}
-
-#[test]
 fn a_neighbour_that_rejects_calls_takes_the_link_down_with_its_message_as_reason() {
     let (herd, jaquez) = pair(|_| {});
     eventually("the link is up", || {

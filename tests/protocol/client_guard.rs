@@ -236,14 +236,7 @@ fn lines_over_the_rate_limit_are_delayed_and_answered_in_order() {
     read_answers(&mut fast, 0..250);
     let took = start.elapsed();
     assert!(took >= seconds(1.5), "{took:?}");
-    assert!(
-        herd.gateway("Riley")
-            .counters()
-            .client_reads_delayed
-            .rate_limit
-            .get()
-            > 0
-    );
+    assert!(herd.gateway("Riley").counters().client_reads_delayed.get() > 0);
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn clients_includes_expired_reports() {
 }
 
 #[test]
-fn rejected_connections_and_delayed_reads_are_counted_by_reason() {
+fn rejected_connections_are_counted_by_reason_and_delayed_reads_too() {
     let herd = Herd::new(ALONE)
         .adjust(|plan| {
             plan.bind_web = Some(Address::parse("127.0.0.1:0").unwrap());
@@ -149,5 +149,5 @@ fn rejected_connections_and_delayed_reads_are_counted_by_reason() {
     };
     assert_eq!(status.client_connections_rejected, Some(rejected));
     assert_eq!(status.web_connections_rejected.unwrap().network, 1);
-    assert!(status.client_reads_delayed.unwrap().rate_limit >= 1);
+    assert!(status.client_reads_delayed >= 1);
 }
