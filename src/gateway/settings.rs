@@ -80,9 +80,9 @@ pub struct GatewaySettings {
     /// Maximum number of clients: ten million by default, about 1.6 GB. Reports of further ones
     /// are rejected.
     pub max_clients: usize,
-    /// Age, by its client's time, after which a report expires: 1 s to 100 years, never by
-    /// default. A day later it is purged. It is the same on all servers of a herd and does not
-    /// change at run time.
+    /// Age, by its order time, after which a report expires: 1 s to 100 years, never by default.
+    /// A day later it is purged. It is the same on all servers of a herd and does not change at
+    /// run time.
     pub expire_after: Option<Duration>,
 }
 

@@ -6,7 +6,7 @@ use super::client::ClientId;
 use super::name::is_name;
 use super::position::Position;
 use super::text::Utf8Bytes;
-use super::timestamp::{Skew, Timestamp};
+use super::timestamp::{OrderTime, Skew, Timestamp};
 
 /// One client's position at one time, as one server received it.
 ///
@@ -66,15 +66,22 @@ impl Report<'_> {
         self.time.instant().as_nanos() + i128::from(self.skew.0)
     }
 
+    /// Returns the time by which the report is ordered and expires.
+    pub fn order_time(&self) -> OrderTime {
+        OrderTime::of(self.time.instant(), self.skew)
+    }
+
     /// Compares two reports *of the same client*. The greater one is newer and is kept, on every
     /// server, in whatever order they arrive.
     ///
-    /// The later client time is greater; then the greater origin; then the greater position text;
-    /// then the smaller skew (so that a line sent twice to one server changes nothing); then the
+    /// The later [order time](OrderTime) is greater; then the later client time; then the greater
+    /// origin; then the greater position text; then the smaller skew (so that a line sent twice to
+    /// one server changes nothing, unless the client's clock is more than 10 s ahead); then the
     /// greater time text. `Equal` means the same report.
     pub fn compare(&self, other: &Self) -> Ordering {
-        let instants = self.time.instant().cmp(&other.time.instant());
-        instants
+        let order_times = self.order_time().cmp(&other.order_time());
+        order_times
+            .then_with(|| self.time.instant().cmp(&other.time.instant()))
             .then_with(|| self.origin.cmp(&other.origin))
             .then_with(|| self.position.bytes().cmp(other.position.bytes()))
             .then_with(|| other.skew.cmp(&self.skew))
@@ -87,6 +94,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
 
     type ReportFields = (&'static str, &'static str, &'static str, i64);
 
@@ -114,6 +123,10 @@ mod tests {
                 ("A", "+0+0", "1.0000000009", 5),
                 ("A", "+0+0", "1.0000000001", 5),
             ),
+            // A clock that is 90 s ahead counts as one that is 10 s ahead.
+            (("A", "+0+0", "81", 0), ("B", "+9+9", "160", -90 * SECOND)),
+            (("A", "+0+0", "160", -90 * SECOND), ("B", "+9+9", "80", 0)),
+            (("A", "+0+0", "10", -10 * SECOND), ("B", "+9+9", "9", 0)),
         ] {
             let order = report(newer).compare(&report(older));
             assert_eq!(order, Ordering::Greater, "{newer:?} {older:?}");
@@ -124,8 +137,13 @@ mod tests {
         (
             prop::sample::select(vec!["A", "B", "a"]),
             prop::sample::select(vec!["+0+0", "-0+0", "+0+0/"]),
-            prop::sample::select(vec!["1", "1.0", "01", "1.0000000001", "2"]),
-            -1i64..2,
+            prop::sample::select(vec!["1", "1.0", "01", "1.0000000001", "2", "12", "13.0"]),
+            prop_oneof![
+                -1i64..2,
+                prop::sample::select(vec![-10, -11, -21, -22]).prop_map(|s| s * SECOND),
+                Just(i64::MIN),
+                Just(i64::MAX),
+            ],
         )
     }
 

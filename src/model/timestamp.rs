@@ -85,6 +85,45 @@ fn first_nine_digits(fraction: &[u8]) -> u32 {
     nanos as u32
 }
 
+/// Maximum time by which a report may be ordered after its receipt by the origin, in nanoseconds:
+/// 10 s.
+const MAX_LEAD_NANOS: i64 = 10 * NANOS_PER_SECOND;
+
+/// The time by which reports are ordered and expire: the client's time, but at most 10 s after the
+/// time at which the origin received the report, by the origin's clock.
+///
+/// So a client whose clock is ahead is ordered by the time of receipt, and one whose clock is
+/// behind, or that sends what it had stored, by its own time. The order time follows from the
+/// report alone, so all servers agree on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OrderTime {
+    /// Whole seconds since 1970, rounded down.
+    seconds: i64,
+    nanos: u32,
+}
+
+impl OrderTime {
+    /// Returns the order time of a report with this client's time and this skew.
+    pub fn of(time: ClientTime, skew: Skew) -> Self {
+        // Below 2^63 by the invariant.
+        let (seconds, nanos) = (time.seconds.cast_signed(), time.nanos);
+        let excess = skew.0.saturating_add(MAX_LEAD_NANOS);
+        if excess >= 0 {
+            return Self { seconds, nanos };
+        }
+        let moved = i64::from(nanos) + excess.rem_euclid(NANOS_PER_SECOND);
+        Self {
+            seconds: seconds + excess.div_euclid(NANOS_PER_SECOND) + moved / NANOS_PER_SECOND,
+            nanos: (moved % NANOS_PER_SECOND) as u32,
+        }
+    }
+
+    /// Returns the nanoseconds since 1970.
+    pub fn as_nanos(self) -> i128 {
+        i128::from(self.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(self.nanos)
+    }
+}
+
 /// A server's clock: nanoseconds since 1970, UTC, from the year 1677 to 2262.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixNanos(pub i64);
@@ -192,6 +231,30 @@ mod tests {
         assert_eq!(parts("1.000000001999999999"), (1, 1));
         assert_eq!(parts("0009"), (9, 0));
         assert_eq!(parts("9223372036854775807").0, (1 << 63) - 1);
+    }
+
+    #[test]
+    fn the_order_time_is_the_clients_time_but_at_most_10_s_after_the_receipt() {
+        let second = i128::from(NANOS_PER_SECOND);
+        for text in ["0", "5.000000001", "9.999999999", "9223372036854775807.5"] {
+            for skew in [
+                i64::MIN,
+                -20_000_000_001,
+                -20_000_000_000,
+                -10_000_000_001,
+                -10_000_000_000,
+                -1,
+                0,
+                i64::MAX,
+            ] {
+                let time = time(text).instant();
+                let received_at = time.as_nanos() + i128::from(skew);
+                let expected = time.as_nanos().min(received_at + 10 * second);
+                let order_time = OrderTime::of(time, Skew(skew));
+                assert_eq!(order_time.as_nanos(), expected, "{text} {skew}");
+                assert!(i64::from(order_time.nanos) < NANOS_PER_SECOND);
+            }
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Operators {
         let replica = self.gateway.replica();
         let now = self.gateway.clock().now();
         let found = replica.store().inspect(client, |stored| {
-            let is_expired = replica.is_expired(stored.report.time, now);
+            let is_expired = replica.is_expired(stored.report.order_time(), now);
             (!is_expired).then(|| read(&stored))
         });
         match found {

@@ -225,7 +225,10 @@ fn is_wanted(
     stored: &StoredReport<'_>,
     now: UnixNanos,
 ) -> bool {
-    filter.wants(&stored.report) && !gateway.replica().is_expired(stored.report.time, now)
+    filter.wants(&stored.report)
+        && !gateway
+            .replica()
+            .is_expired(stored.report.order_time(), now)
 }
 
 /// Returns the status with which a watch ends when the server shuts down.

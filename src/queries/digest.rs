@@ -14,7 +14,7 @@ use twox_hash::{XxHash3_64, XxHash3_128};
 
 use crate::line_protocol::reply;
 use crate::model::report::Report;
-use crate::model::timestamp::{ClientTime, Timestamp, UnixNanos};
+use crate::model::timestamp::{OrderTime, UnixNanos};
 use crate::replication::RecordId;
 use crate::replication::expiry::Expiry;
 use crate::replication::feed_reader::FeedReader;
@@ -126,14 +126,14 @@ pub struct Digest {
     clients: Vec<Option<ClientDigest>>,
     ranges: Box<[RangeSum]>,
     members: Box<[Vec<RecordId>]>,
-    calendar: BTreeSet<(ClientTime, RecordId)>,
+    calendar: BTreeSet<(OrderTime, RecordId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct ClientDigest {
     hash: u64,
     report: u128,
-    time: ClientTime,
+    time: OrderTime,
     is_counted: bool,
 }
 
@@ -254,7 +254,7 @@ impl Digest {
     /// Subtracts the reports that are expired.
     fn remove_expired(&mut self, expiry: Expiry, now: UnixNanos) {
         while let Some(&(time, id)) = self.calendar.first() {
-            if !expiry.is_expired(Timestamp::restore(b"", time), now) {
+            if !expiry.is_expired(time, now) {
                 return;
             }
             self.calendar.pop_first();
@@ -273,7 +273,7 @@ impl ClientDigest {
         Self {
             hash: client_hash(report.client.text()),
             report: XxHash3_128::oneshot(line.strip_suffix(b"\n").unwrap_or(line)),
-            time: report.time.instant(),
+            time: report.order_time(),
             is_counted: true,
         }
     }

@@ -11,7 +11,7 @@ use rstar::RTree;
 use rstar::primitives::GeomWithData;
 
 use crate::model::sphere::{chord_squared, metres, on_unit_sphere, reach_squared};
-use crate::model::timestamp::{ClientTime, Timestamp, UnixNanos};
+use crate::model::timestamp::{OrderTime, UnixNanos};
 use crate::replication::RecordId;
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::Replica;
@@ -67,7 +67,7 @@ pub struct Nearby {
 struct ClientPoint {
     point: [f64; 3],
     number: u64,
-    time: ClientTime,
+    time: OrderTime,
     is_pending: bool,
 }
 
@@ -117,7 +117,7 @@ impl Nearby {
                 let chord = chord_squared(from, on_unit_sphere(report.position.degrees()));
                 let is_match = chord <= reach
                     && query.exclude.as_deref() != Some(id)
-                    && !replica.is_expired(report.time, now);
+                    && !replica.is_expired(report.order_time(), now);
                 let chord = Chord(chord);
                 if is_match && nearest.has_room(|(last, last_id)| (chord, id) < (*last, last_id)) {
                     nearest.push((chord, id.to_owned()), make(&stored));
@@ -141,7 +141,7 @@ impl Nearby {
         let extract = |id, stored: &StoredReport<'_>| {
             let report = &stored.report;
             let degrees = report.position.degrees();
-            (id, stored.number, degrees, report.time.instant())
+            (id, stored.number, degrees, report.order_time())
         };
         read_changes(
             &mut reader,
@@ -159,7 +159,7 @@ impl Nearby {
         }
     }
 
-    fn apply(&mut self, id: RecordId, point: [f64; 3], number: u64, time: ClientTime) {
+    fn apply(&mut self, id: RecordId, point: [f64; 3], number: u64, time: OrderTime) {
         let index = id.0 as usize;
         if index >= self.points.len() {
             self.points.resize(index + 1, None);
@@ -248,7 +248,7 @@ impl Nearby {
 }
 
 fn is_expired(client_point: &ClientPoint, replica: &Replica, now: UnixNanos) -> bool {
-    replica.is_expired(Timestamp::restore(b"", client_point.time), now)
+    replica.is_expired(client_point.time, now)
 }
 
 /// Returns the `limit` nearest candidates, and all that are as far away as the last of them.

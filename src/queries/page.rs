@@ -81,7 +81,7 @@ impl PageCache {
                     return found;
                 }
                 let read = |stored: StoredReport<'_>| {
-                    (!replica.is_expired(stored.report.time, now)).then(|| make(&stored))
+                    (!replica.is_expired(stored.report.order_time(), now)).then(|| make(&stored))
                 };
                 let client = ClientId::parse(id.as_bytes());
                 let value = client.and_then(|client| replica.store().inspect(client, read));
@@ -158,7 +158,7 @@ fn collect_page<T>(
     let mut first = TopK::<String, T>::new(query.limit);
     each(&mut |stored| {
         let client = stored.report.client.text();
-        let is_visible = || !replica.is_expired(stored.report.time, now);
+        let is_visible = || !replica.is_expired(stored.report.order_time(), now);
         if query.matches(client) && is_visible() && first.has_room(|last| client < last.as_str()) {
             first.push(client.to_owned(), make(&stored));
         }

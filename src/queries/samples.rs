@@ -71,7 +71,10 @@ impl TestServer {
     pub(super) fn unexpired<T>(&self, mut each: impl FnMut(&Report<'_>) -> T) -> Vec<T> {
         let (mut all, mut walk) = (Vec::new(), Walk::default());
         let mut visit = |stored: StoredReport<'_>| {
-            if !self.replica.is_expired(stored.report.time, self.now) {
+            if !self
+                .replica
+                .is_expired(stored.report.order_time(), self.now)
+            {
                 all.push(each(&stored.report));
             }
         };

@@ -1,6 +1,6 @@
 //! Expiry: when a report is excluded from answers, and when it is removed.
 //!
-//! A report is *expired* when its client's time is longer ago than `expire_after`, and *purged* a
+//! A report is *expired* when its order time is longer ago than `expire_after`, and *purged* a
 //! day after that: it is removed from the store, or dropped on arrival. Both follow from the report
 //! and a clock alone, so servers agree without messages, and a neighbour cannot bring a purged
 //! report back.
@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use crate::model::timestamp::{Timestamp, UnixNanos};
+use crate::model::timestamp::{OrderTime, UnixNanos};
 
 /// Time between expiry and purge.
 const PURGE_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -41,29 +41,32 @@ impl Expiry {
         self.after
     }
 
-    /// Returns whether a report with this time is excluded from answers at `now`.
-    pub fn is_expired(self, time: Timestamp<'_>, now: UnixNanos) -> bool {
+    /// Returns whether a report with this order time is excluded from answers at `now`.
+    pub fn is_expired(self, time: OrderTime, now: UnixNanos) -> bool {
         is_longer_ago(time, now, self.after)
     }
 
-    /// Returns whether a report with this time is removed from the store at `now`.
-    pub fn is_purged(self, time: Timestamp<'_>, now: UnixNanos) -> bool {
+    /// Returns whether a report with this order time is removed from the store at `now`.
+    pub fn is_purged(self, time: OrderTime, now: UnixNanos) -> bool {
         is_longer_ago(time, now, self.after + self.purge_delay)
     }
 }
 
-fn is_longer_ago(time: Timestamp<'_>, now: UnixNanos, than: Duration) -> bool {
+fn is_longer_ago(time: OrderTime, now: UnixNanos, than: Duration) -> bool {
     let than = i128::try_from(than.as_nanos()).unwrap_or(i128::MAX);
-    time.instant().as_nanos().saturating_add(than) < i128::from(now.0)
+    time.as_nanos().saturating_add(than) < i128::from(now.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::timestamp::NANOS_PER_SECOND;
+    use crate::model::timestamp::{NANOS_PER_SECOND, Skew, Timestamp};
 
-    fn time(text: &str) -> Timestamp<'_> {
-        Timestamp::parse(text.as_bytes()).unwrap()
+    fn time(text: &str) -> OrderTime {
+        OrderTime::of(
+            Timestamp::parse(text.as_bytes()).unwrap().instant(),
+            Skew(0),
+        )
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::model::client::ClientId;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
-use crate::model::timestamp::{ClientTime, Skew, Timestamp, UnixNanos};
+use crate::model::timestamp::{ClientTime, OrderTime, Skew, Timestamp, UnixNanos};
 
 use super::NeighbourId;
 use super::seen_by::SeenBy;
@@ -151,8 +151,12 @@ impl Record {
 
     /// Compares `report` with the stored report; `Greater` means that `report` is newer.
     pub(super) fn compare(&self, report: &Report<'_>) -> Ordering {
-        let by_time = report.time.instant().cmp(&self.time());
-        by_time.then_with(|| report.compare(&self.report()))
+        let order_times = report.order_time().cmp(&self.order_time());
+        order_times.then_with(|| report.compare(&self.report()))
+    }
+
+    fn order_time(&self) -> OrderTime {
+        OrderTime::of(self.time(), self.skew)
     }
 
     fn time(&self) -> ClientTime {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::client::ClientId;
 use crate::model::name::{Name, is_name};
 use crate::model::report::Report;
-use crate::model::timestamp::{Timestamp, UnixNanos};
+use crate::model::timestamp::{OrderTime, UnixNanos};
 
 use super::applied_watermarks::AppliedWatermarks;
 use super::expiry::Expiry;
@@ -360,8 +360,8 @@ impl Replica {
         self.expiry
     }
 
-    /// Returns whether a report with this time is excluded from answers at `now`.
-    pub fn is_expired(&self, time: Timestamp<'_>, now: UnixNanos) -> bool {
+    /// Returns whether a report with this order time is excluded from answers at `now`.
+    pub fn is_expired(&self, time: OrderTime, now: UnixNanos) -> bool {
         self.expiry
             .is_some_and(|expiry| expiry.is_expired(time, now))
     }
@@ -430,7 +430,7 @@ impl Replica {
         // The clock is read only if reports expire.
         let bound = self.expiry.map(|expiry| (expiry, now()));
         let is_shown = |report: &Report<'_>| {
-            bound.is_none_or(|(expiry, now)| !expiry.is_expired(report.time, now))
+            bound.is_none_or(|(expiry, now)| !expiry.is_expired(report.order_time(), now))
         };
         let found = self
             .store
@@ -580,7 +580,7 @@ impl Replica {
 
     fn is_purged(&self, report: &Report<'_>, now: UnixNanos) -> bool {
         self.expiry
-            .is_some_and(|expiry| expiry.is_purged(report.time, now))
+            .is_some_and(|expiry| expiry.is_purged(report.order_time(), now))
     }
 
     /// Releases the bits of incarnations that have most likely ended, so that running ones get one.
@@ -652,7 +652,7 @@ mod tests {
     use crate::model::client::ClientId;
     use crate::model::position::Position;
     use crate::model::report::Origin;
-    use crate::model::timestamp::Skew;
+    use crate::model::timestamp::{Skew, Timestamp};
     use crate::replication::send_cursor::{BatchBuilder, SendCursor};
 
     fn name(text: &str) -> Name {

@@ -55,12 +55,12 @@ impl ServerExpiry {
     }
 
     pub(crate) fn is_expired(self, ledger: &Ledger, report: ReportId) -> bool {
-        let time = ledger.report(report).time;
+        let time = ledger.report(report).order_time();
         self.rule.is_expired(time, self.now(ledger))
     }
 
     pub(crate) fn is_purged(self, ledger: &Ledger, report: ReportId) -> bool {
-        let time = ledger.report(report).time;
+        let time = ledger.report(report).order_time();
         self.rule.is_purged(time, self.now(ledger))
     }
 }

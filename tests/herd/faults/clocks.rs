@@ -1,4 +1,4 @@
-//! Wrong clocks of servers and clients. They affect skews and nothing else.
+//! Wrong clocks of servers and clients: what they affect, and what they do not.
 
 use std::time::{Duration, Instant};
 
@@ -37,18 +37,20 @@ fn query_kiwi(client: &mut Client) -> String {
 }
 
 #[test]
-fn a_clock_that_steps_affects_skews_and_not_the_order_of_reports() {
+fn a_servers_clock_affects_skews_and_orders_reports_only_if_it_is_far_behind_their_clients() {
     let clock = ManualClock::at(NOW);
     let herd = pair(&clock, &ManualClock::at(NOW));
     let mut client = herd.client("A");
     // The step of the clock, the report's time, its skew, and whether it is newer.
     let steps = [
         (0, "1621464800", "+27.000000000", true),
-        (-HOUR, "1621464801", "-3574.000000000", true),
-        (0, "1621464799", "-3572.000000000", false),
-        (2 * HOUR, "1621464800.5", "+3626.500000000", false),
-        (0, "1621464802", "+3625.000000000", true),
-        (-HOUR, "1621464803", "+24.000000000", true),
+        (-30, "1621464801", "-4.000000000", true),
+        (0, "1621464799", "-2.000000000", false),
+        (2 * HOUR, "1621464800.5", "+7196.500000000", false),
+        (0, "1621464802", "+7195.000000000", true),
+        (-2 * HOUR, "1621464803", "-6.000000000", true),
+        (-HOUR, "1621464804", "-3607.000000000", false),
+        (HOUR, "1621465000", "-203.000000000", true),
     ];
     let mut newest = String::new();
     for (n, (step, time, skew, is_newer)) in steps.into_iter().enumerate() {
@@ -61,6 +63,50 @@ fn a_clock_that_steps_affects_skews_and_not_the_order_of_reports() {
         }
         assert_eq!(query_kiwi(&mut client), newest);
         assert_eq!(query_kiwi(&mut herd.client("B")), newest);
+    }
+}
+
+#[test]
+fn a_client_whose_clock_is_ahead_cannot_pin_its_position() {
+    let clock = ManualClock::at(NOW);
+    let herd = launch(Herd::new(PAIR), &clock, &clock);
+    let (mut a, mut b) = (herd.client("A"), herd.client("B"));
+    let ahead = NOW + 23 * HOUR;
+    a.ask(&format!("IAMAT kiwi +1+1 {ahead}"));
+    herd.await_everywhere("kiwi", "+1+1");
+    // It counts as a report of 10 s after its receipt.
+    clock.step(10);
+    b.ask(&format!("IAMAT kiwi +2+2 {}", NOW + 10));
+    b.ask(&format!("IAMAT plum +2+2 {}", NOW + 10));
+    herd.await_everywhere("plum", "+2+2");
+    assert!(
+        query_kiwi(&mut a).contains(" +1+1 "),
+        "the later client time"
+    );
+    clock.step(1);
+    b.ask(&format!("IAMAT kiwi +3+3 {}", NOW + 11));
+    herd.await_everywhere("kiwi", "+3+3");
+    // The clock that is ahead still orders its own reports.
+    clock.step(1);
+    a.ask(&format!("IAMAT kiwi +4+4 {}", ahead + 12));
+    herd.await_everywhere("kiwi", "+4+4");
+}
+
+#[test]
+fn a_client_whose_clock_is_behind_is_ordered_by_its_own_time() {
+    let clock = ManualClock::at(NOW);
+    let herd = launch(Herd::new(PAIR), &clock, &clock);
+    let (mut a, mut b) = (herd.client("A"), herd.client("B"));
+    for (age, position, newest) in [
+        (2 * HOUR, "+1+1", "+1+1"),
+        (HOUR, "+2+2", "+2+2"),
+        (HOUR + 1, "+3+3", "+2+2"),
+        (HOUR - 1, "+4+4", "+4+4"),
+    ] {
+        a.ask(&format!("IAMAT kiwi {position} {}", NOW - age));
+        a.ask(&format!("IAMAT plum {position} {}", NOW + 10 - age));
+        herd.await_everywhere("plum", newest);
+        assert!(query_kiwi(&mut b).contains(&format!(" {newest} ")), "{age}");
     }
 }
 

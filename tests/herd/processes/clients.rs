@@ -111,9 +111,11 @@ impl ClientTable {
         name.map_or("unknown".to_owned(), |index| self.names[index].clone())
     }
 
-    /// Returns a report of a new position at the current time.
+    /// Returns a report of a new position at the current time of the client's clock, which may be
+    /// ahead.
     fn fresh(&mut self, client: String, random: &mut Random) -> ClientRequest {
-        let now = wall_clock() as u64;
+        let lead = random.pick(&[0, 0, 0, 0, 1, 60, 23 * 60 * 60]);
+        let now = wall_clock() as u64 + lead * NANOS_PER_SECOND;
         let time = time(now, random);
         let position = self.position(random);
         self.report(client, position, time)

@@ -42,8 +42,10 @@ impl Report {
     /// Compares two reports of one client by the rules of docs/protocol.md. The greater one is
     /// kept.
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
-        let time = nanos(&self.time).cmp(&nanos(&other.time));
-        time.then_with(|| self.origin.cmp(&other.origin))
+        let times = |report: &Self| (report.order_time(), nanos(&report.time));
+        let by_time = times(self).cmp(&times(other));
+        by_time
+            .then_with(|| self.origin.cmp(&other.origin))
             .then_with(|| self.position.cmp(&other.position))
             .then_with(|| other.skew.cmp(&self.skew))
             .then_with(|| self.time.cmp(&other.time))
@@ -53,6 +55,12 @@ impl Report {
     /// 1970.
     pub(crate) fn clock(&self) -> i128 {
         nanos(&self.time) + self.skew
+    }
+
+    /// Returns the client's time, but at most the time of receipt and 10 s, in nanoseconds since
+    /// 1970.
+    fn order_time(&self) -> i128 {
+        nanos(&self.time).min(self.clock() + 10 * NANOS_PER_SECOND)
     }
 
     /// Returns the key of the IAMAT of this report.
