@@ -318,6 +318,22 @@ impl Herd {
         });
     }
 
+    /// Waits until every neighbour has acknowledged all changes, on links without faults.
+    #[track_caller]
+    pub fn await_pushes(&self) {
+        let last = |server| self.gateway(server).replica().store().last();
+        let ends = || -> Vec<u64> { self.nodes.keys().map(|server| last(server)).collect() };
+        eventually("all changes are acknowledged", || {
+            let before = ends();
+            let mut links = self.links.iter();
+            let is_done = links.all(|(a, b)| {
+                self.link(a, b).cursor == last(a) && self.link(b, a).cursor == last(b)
+            });
+            // A change that a server receives meanwhile is pushed on.
+            (is_done && ends() == before).then_some(())
+        });
+    }
+
     /// Returns the position that a server has of a client.
     pub fn position(&self, server: &str, client: &str) -> Option<String> {
         let client = ClientId::parse(client.as_bytes()).expect("a client ID");

@@ -9,5 +9,6 @@ mod common;
 mod client_guard;
 mod client_limits;
 mod client_protocol;
+mod golden;
 mod google;
 mod places;
