@@ -16,7 +16,7 @@ use crate::tls::Credentials;
 use super::addresses::AddressPermit;
 use super::command_handler::CommandHandler;
 use super::guard::ConnectionGuard;
-use super::session::Session;
+use super::session::{Session, SessionEnd};
 
 /// Time limit of a TLS handshake with a client, unless its idle limit is shorter.
 const MAX_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ impl ClientPort {
     }
 
     /// Serves clients without TLS until the server drains. Returns when each client has the
-    /// answers to everything that was read from it.
+    /// answers to everything that was read from it, or was disconnected.
     pub async fn serve(self, acceptor: Acceptor) {
         let connections = self.accept_loop(acceptor);
         self.serve_all(connections).await;
@@ -118,8 +118,10 @@ impl ClientPort {
             Transcript::client(&self.log, peer),
             self.guard.addresses.rate_limiter(peer.ip()),
         );
+        let disconnect = self.gateway().shutdown().disconnect().clone();
         let run = async move {
-            let end = session.run().await;
+            let end = disconnect.run_until_cancelled_owned(session.run()).await;
+            let end = end.unwrap_or(SessionEnd::Disconnected);
             info!("client {peer} disconnected: {end}");
             // The session has closed the connection: its place is free from now on.
             drop((address_permit, permit, connected));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::error::Elapsed;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::gateway::{Clock, ServerSettings, SettingsReader};
 use crate::line_protocol::lines::LineBuffer;
@@ -33,9 +33,6 @@ const MAX_READY_BYTES: usize = 64 * 1024;
 /// Capacity of the response buffer that a silent connection keeps, in bytes.
 const IDLE_BUFFER_BYTES: usize = 2 * 1024;
 
-/// Time limit of queries in progress once the server shuts down.
-const MAX_DRAIN_WAIT: Duration = Duration::from_secs(1);
-
 /// Minimum interval between checks of the idle limit.
 const MIN_IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -52,6 +49,8 @@ pub(super) enum SessionEnd {
     Unread,
     /// The server shuts down; everything that was read is answered.
     Drained,
+    /// The server shuts down, and the client did not read its responses in time.
+    Disconnected,
 }
 
 impl fmt::Display for SessionEnd {
@@ -62,6 +61,9 @@ impl fmt::Display for SessionEnd {
             Self::Idle => f.write_str("it sent nothing for the idle limit"),
             Self::Unread => f.write_str("it did not read its answers for the write limit"),
             Self::Drained => f.write_str("the server shuts down"),
+            Self::Disconnected => {
+                f.write_str("the server shuts down, and it did not read its answers in time")
+            }
         }
     }
 }
@@ -306,9 +308,9 @@ impl Session {
     }
 
     /// Answers everything that was read and closes the connection, since the server shuts down.
-    /// Queries that take longer than [`MAX_DRAIN_WAIT`] are answered with an error.
+    /// Queries that take too long are answered with an error.
     async fn finish(mut self) -> SessionEnd {
-        let deadline = Instant::now() + MAX_DRAIN_WAIT;
+        let abandon = self.handler.gateway.shutdown().abandon().clone();
         self.rate_limiter.waive();
         loop {
             if let Err(end) = self.respond(false).await {
@@ -319,7 +321,7 @@ impl Session {
             }
             let clock = self.handler.gateway.clock();
             let settle = settle(&mut self.responses, &mut self.transcript, clock);
-            if timeout_at(deadline, settle).await.is_err() {
+            if abandon.run_until_cancelled(settle).await.is_none() {
                 let transcript = &mut self.transcript;
                 self.responses
                     .abandon_queries("the server is shutting down", |at_line, places| {

@@ -8,6 +8,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     drain: CancellationToken,
+    abandon: CancellationToken,
+    disconnect: CancellationToken,
     finish: CancellationToken,
     stop: CancellationToken,
 }
@@ -17,8 +19,12 @@ impl Shutdown {
     pub(super) fn new() -> Self {
         let stop = CancellationToken::new();
         let finish = stop.child_token();
+        let disconnect = finish.child_token();
+        let abandon = disconnect.child_token();
         Self {
-            drain: finish.child_token(),
+            drain: abandon.child_token(),
+            abandon,
+            disconnect,
             finish,
             stop,
         }
@@ -30,7 +36,19 @@ impl Shutdown {
         &self.drain
     }
 
-    /// The second phase: clients have their answers. Links push what neighbours lack, and end.
+    /// The second phase, skipped if clients have their answers: queries of places that are still in
+    /// progress are answered with an error.
+    pub fn abandon(&self) -> &CancellationToken {
+        &self.abandon
+    }
+
+    /// The third phase, skipped if clients have their answers: connections of clients that do not
+    /// read them end.
+    pub fn disconnect(&self) -> &CancellationToken {
+        &self.disconnect
+    }
+
+    /// The fourth phase: no client is connected. Links push what neighbours lack, and end.
     pub fn finish(&self) -> &CancellationToken {
         &self.finish
     }

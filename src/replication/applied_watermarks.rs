@@ -61,6 +61,11 @@ impl AppliedWatermarks {
         Some(watermark.applied)
     }
 
+    /// Returns the sender slot of the most recent incarnation, if it has one.
+    pub(super) fn last_slot(&self) -> Option<&SenderSlot> {
+        self.0.last()?.slot.as_ref()
+    }
+
     /// Releases the sender slots of all incarnations except the most recent one. If another one
     /// pushes after all, it gets a slot again.
     pub(super) fn release_all_but_last(&mut self) {

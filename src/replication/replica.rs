@@ -2,6 +2,7 @@
 //! pushes of its neighbours.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::model::timestamp::{OrderTime, UnixNanos};
 
 use super::applied_watermarks::AppliedWatermarks;
 use super::expiry::Expiry;
+use super::feed_reader::read_changes;
 use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
 use super::store::{MergeResult, Receipt, Store, StoreFull, Walk};
 use super::{Incarnation, NeighbourId, lock};
@@ -548,11 +550,28 @@ impl Replica {
             .ok_or(Rejection::NotGreeted)
     }
 
-    /// Returns the number of changes after the sequence number `after` that no neighbour is known
-    /// to have sent: reports of this server's own clients, and at worst some of neighbours without
-    /// a bit. Reads the whole store.
-    pub fn count_own_after(&self, after: u64) -> usize {
-        self.store.count_unseen_after(after)
+    /// Passes the newest reports of this server's own clients after the sequence number `after` to
+    /// `each`, in the order of the feed, except those that the latest incarnation of one of
+    /// `holders` has sent too. `each` must be quick, since it runs under a lock.
+    pub fn own_reports_after(
+        &self,
+        after: u64,
+        holders: &[NeighbourId],
+        mut each: impl FnMut(&Report<'_>),
+    ) {
+        let mut held = SeenBy::default();
+        for holder in holders {
+            if let Some(slot) = lock(&self.neighbour(*holder).watermarks).last_slot() {
+                held.add(slot.bit());
+            }
+        }
+        read_changes(&self.store, after, usize::MAX, |_, stored| {
+            let is_own = stored.receipt().from.is_none();
+            if is_own && !stored.seen_by.intersects(held) {
+                each(&stored.report);
+            }
+            ControlFlow::Continue(())
+        });
     }
 
     /// Returns the slot of an incarnation of a neighbour, if it has one.

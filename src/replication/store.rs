@@ -274,16 +274,6 @@ impl Store {
         ControlFlow::Continue(())
     }
 
-    /// Returns the number of records after `after` that no neighbour sent.
-    pub(super) fn count_unseen_after(&self, after: u64) -> usize {
-        let count = |shard: &Mutex<Shard>| {
-            let shard = lock(shard);
-            let unseen = |r: &&Record| r.number > after && r.seen_by.is_empty();
-            shard.records.iter().filter(unseen).count()
-        };
-        self.shards.iter().map(count).sum()
-    }
-
     /// Adds a new client's first report. The caller has already counted the client.
     pub(super) fn add(
         &self,

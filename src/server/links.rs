@@ -122,9 +122,9 @@ impl Links {
 
     /// Waits until all links have ended, and ends those that have not by `deadline`.
     pub(super) async fn finish(&mut self, deadline: Instant) {
-        for link in self.running.values() {
+        for (_, link) in self.running.drain() {
             if timeout_at(deadline, link.tasks.wait()).await.is_err() {
-                link.end.cancel();
+                link.end().await;
             }
         }
     }

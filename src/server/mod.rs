@@ -5,9 +5,11 @@
 //! | `credentials` | certificates |
 //! | `links` | links, which begin and end while the server runs |
 //! | `change` | changes of the plan at run time |
+//! | `drain` | the end: last answers, last pushes, and what may be lost |
 
 mod change;
 mod credentials;
+mod drain;
 mod links;
 
 use std::convert::Infallible;
@@ -19,9 +21,8 @@ use std::time::Duration;
 
 use http::uri::InvalidUri;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument, Span, info, info_span, warn};
+use tracing::{Instrument, Span, info, info_span};
 
 use crate::clients::{self, ClientPort};
 use crate::format::list;
@@ -42,10 +43,6 @@ use crate::web::{self, WebServer};
 
 pub use change::PreparedChange;
 use links::{LinkFactory, Links};
-
-/// Maximum time that a drained server waits for open calls: they are answered at once, but
-/// a caller may never read its answer.
-const MAX_LAST_CALLS: Duration = Duration::from_millis(500);
 
 /// The number of the error EMFILE of Unix systems: the process has opened as many files as
 /// it may.
@@ -439,52 +436,5 @@ impl RunningServer {
             Ok(()) => "an edge of the server ended".to_owned(),
             Err(panic) => panic.to_string(),
         }
-    }
-
-    /// Stops the server: accepts nothing more, answers what was read, and pushes until every
-    /// neighbour that is up has everything or the drain time has passed. Returns the number
-    /// of reports of its own clients that reached no neighbour.
-    pub async fn drain(mut self) -> usize {
-        let span = self.span.clone();
-        async {
-            let deadline = Instant::now() + self.drain_time;
-            let shutdown = self.gateway.shutdown();
-            shutdown.drain().cancel();
-            self.health.set(false).await;
-            wait_for(&mut self.clients, deadline).await;
-            shutdown.finish().cancel();
-            self.links.finish(deadline).await;
-            shutdown.stop().cancel();
-            wait_for(
-                &mut self.peers,
-                deadline.min(Instant::now() + MAX_LAST_CALLS),
-            )
-            .await;
-            let lost = self.count_unshared();
-            match lost {
-                0 => info!("stopped"),
-                _ if self.gateway.replica().neighbours().next().is_none() => info!("stopped"),
-                1 => warn!("stopped; 1 report reached no neighbour"),
-                _ => warn!("stopped; {lost} reports reached no neighbour"),
-            }
-            self.log.flush();
-            lost
-        }
-        .instrument(span)
-        .await
-    }
-
-    fn count_unshared(&self) -> usize {
-        let (replica, links) = (self.gateway.replica(), self.gateway.links());
-        let cursors = replica.neighbours().map(|(id, _)| links.state(id).cursor);
-        replica.count_own_after(cursors.max().unwrap_or(0))
-    }
-}
-
-/// Waits until all tasks have ended, and aborts those that have not by `deadline`.
-async fn wait_for<T: 'static>(tasks: &mut JoinSet<T>, deadline: Instant) {
-    let all = async { while tasks.join_next().await.is_some() {} };
-    if timeout_at(deadline, all).await.is_err() {
-        tasks.abort_all();
     }
 }

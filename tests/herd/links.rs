@@ -459,7 +459,7 @@ fn reports_that_only_an_earlier_incarnation_received_count_as_lost_at_a_drain() 
 }
 
 #[test]
-fn a_drain_counts_own_reports_that_no_neighbour_received() {
+fn a_drain_counts_own_reports_that_no_neighbour_that_is_up_acknowledged() {
     let (mut herd, jaquez) = pair(|_| {});
     report_clients(&herd, "kiwi-", 0..5);
     eventually("every report is acknowledged", || {
@@ -476,7 +476,29 @@ fn a_drain_counts_own_reports_that_no_neighbour_received() {
     calls.push(&sender.push(0, 1, theirs)).unwrap();
     report_clients(&herd, "plum-", 0..3);
     report_clients(&herd, "kiwi-", 0..1);
-    assert_eq!(herd.drain("Riley"), 3);
+    assert_eq!(herd.drain("Riley"), 5 + 3);
+}
+
+#[test]
+fn a_report_that_a_neighbour_sent_back_is_not_counted_by_a_drain() {
+    let (mut herd, jaquez) = pair(|peers| peers.drain = Duration::from_millis(500));
+    eventually("the link is up", || {
+        herd.is_up("Riley", "Jaquez").then_some(())
+    });
+    jaquez.respond_to_pushes(ResponseMode::Hang);
+    report_clients(&herd, "kiwi-", 0..2);
+    await_clients(&jaquez, 2);
+    // It acknowledges nothing, and has the first report all the same.
+    let calls = PeerClient::dial(herd.peers_address("Riley"));
+    let mut sender = FakeSender::new("Jaquez", jaquez.incarnation(), "Riley");
+    sender.greet(&calls);
+    let pushes = jaquez.pushes();
+    let reports = pushes.iter().flat_map(|pushed| &pushed.push.reports);
+    let first = reports.filter(|report| report.client == "kiwi-0").take(1);
+    calls
+        .push(&sender.push(0, 1, first.cloned().collect()))
+        .unwrap();
+    assert_eq!(herd.drain("Riley"), 1);
 }
 
 #[test]

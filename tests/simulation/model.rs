@@ -40,6 +40,8 @@ pub(crate) struct HeldReport {
     pub(crate) number: u64,
     /// The set of processes that sent exactly this report.
     pub(crate) from: u64,
+    /// Whether a client of the process sent it first.
+    pub(crate) is_own: bool,
 }
 
 /// The progress of pushes from one process to another, at the receiver.
@@ -90,10 +92,10 @@ impl Model {
         self.changes.len() as u64
     }
 
-    /// Returns the number of reports after `after` that no process sent.
-    pub(crate) fn count_unseen_after(&self, after: u64) -> usize {
-        let unseen = |held: &&HeldReport| held.number > after && held.from == 0;
-        self.held.iter().flatten().filter(unseen).count()
+    /// Returns the number of reports of own clients after `after`.
+    pub(crate) fn count_own_after(&self, after: u64) -> usize {
+        let own = |held: &&HeldReport| held.number > after && held.is_own;
+        self.held.iter().flatten().filter(own).count()
     }
 
     /// Merges a report. `from` is the set of its senders.
@@ -115,6 +117,7 @@ impl Model {
                     report,
                     number: self.changes.len() as u64,
                     from,
+                    is_own: from == 0,
                 });
                 MergeResult::Newer
             }

@@ -304,7 +304,7 @@ impl<'a> Driver<'a> {
             .burst(self.world, &process, &mut self.random);
         self.wait_until(Instant::now() + BURST_TIME)?;
         let stderr = self.terminate(&process)?;
-        if stderr.contains("reached no neighbour") {
+        if stderr.contains("may be lost") {
             return Err(format!(
                 "{} lost reports beside a running neighbour:\n{stderr}",
                 process.name
