@@ -58,8 +58,11 @@ impl TextTable {
             .map(move |line| format!("{indent}{line}").trim_end().to_owned())
     }
 
-    /// The whole table after `indent`, each line with its line end.
+    /// The whole table after `indent`, each line with its line end. Empty if there is no row.
     pub(crate) fn text(&self, indent: &str) -> String {
+        if self.0.is_empty() {
+            return String::new();
+        }
         self.lines(indent).map(|line| line + "\n").collect()
     }
 }
@@ -98,6 +101,12 @@ mod tests {
         table.row(["x"]);
         table.row(["y", "1", "2"]);
         assert_eq!(table.text(""), "a  b  c\nx\ny  1  2\n");
+    }
+
+    #[test]
+    fn a_table_without_rows_is_empty() {
+        let table = TextTable::new(&[("a", Left)]);
+        assert_eq!(table.text(""), "");
     }
 
     #[test]

@@ -24,7 +24,10 @@ pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<d
     };
     let settings = BenchSettings::new(arguments, servers).unwrap_or_else(|message| {
         let mut command = super::CommandLine::command();
-        command.error(ErrorKind::ValueValidation, message).exit()
+        command.build();
+        let bench = command.find_subcommand_mut("bench");
+        let bench = bench.expect("it is a command");
+        bench.error(ErrorKind::ValueValidation, message).exit()
     });
     Ok(bench::run(&settings)?)
 }

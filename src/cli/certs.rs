@@ -57,7 +57,8 @@ enum CertsCommand {
     /// Make a certificate for an operator, who may query servers and not push
     Operator {
         /// The operator's name: ASCII letters, digits and inner hyphens
-        name: String,
+        #[arg(value_parser = operator_name)]
+        name: Name,
     },
     /// Renew certificates with less than a third of their lifetime left, or of another CA
     ///
@@ -148,13 +149,8 @@ impl CertStore {
     }
 
     /// Makes the certificate of an operator, and returns how to use it.
-    fn make_operator(&mut self, name: &str) -> Result<String> {
-        let name = Name::parse(name).ok_or_else(|| {
-            format!(
-                "{name:?} is not a valid name: use 1 to 63 ASCII letters, digits and inner hyphens"
-            )
-        })?;
-        let order = self.operator(&name);
+    fn make_operator(&mut self, name: &Name) -> Result<String> {
+        let order = self.operator(name);
         self.make(&order)?;
         Ok(format!(
             "It may query every server of the herd and push to none. For example:\n  \
@@ -328,6 +324,10 @@ struct CertState {
     description: String,
     /// True if it is to be renewed.
     is_due: bool,
+}
+
+fn operator_name(text: &str) -> std::result::Result<Name, &'static str> {
+    Name::parse(text).ok_or("a name is 1 to 63 ASCII letters, digits and inner hyphens")
 }
 
 /// Returns the key in a file. Makes one if there is none; there may be one without a

@@ -23,7 +23,7 @@ use crate::log;
 /// An application server herd: an eventually consistent store of the last known position
 /// of mobile clients, replicated between servers over gRPC.
 #[derive(Debug, Parser)]
-#[command(name = "proxyherd", version, about, arg_required_else_help = true)]
+#[command(name = "proxyherd", version, arg_required_else_help = true)]
 struct CommandLine {
     #[command(subcommand)]
     command: CliCommand,

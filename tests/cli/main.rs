@@ -11,3 +11,4 @@ mod bench;
 mod binary;
 mod commands;
 mod docs;
+mod golden;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::T;
-use crate::common::{CLASSIC, Client, LIMIT, Process, Site, eventually, within};
+use crate::common::{CLASSIC, Client, LIMIT, Site, eventually, within};
 
 const PAIR: (&[&str], &[(&str, &str)]) = (&["Riley", "Jaquez"], &[("Riley", "Jaquez")]);
 
@@ -148,77 +148,4 @@ fn servers_that_start_together_are_linked() {
         let stderr = process.stderr();
         (stderr.matches(" is up\n").count() == 12).then_some(())
     });
-}
-
-#[test]
-fn check_prints_the_herd_and_runs_nothing() {
-    let site = Site::new(CLASSIC, "[limits]\nmax_line = 1000\n");
-    let ended = Process::run(&mut site.command(&["check"]));
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    assert_eq!(ended.stderr, "");
-    assert!(
-        ended
-            .stdout
-            .starts_with("herd.toml: herd test of 5 servers, 6 links\n"),
-        "{ended:?}"
-    );
-    for server in site.servers() {
-        let address = format!("127.0.0.1:{}", server.clients);
-        let line = ended.stdout.lines().find(|line| line.contains(&address));
-        assert!(line.unwrap().contains(&server.name), "{ended:?}");
-    }
-    assert!(
-        ended
-            .stdout
-            .contains("limits.max_line = 1000 (default 4096)")
-    );
-    assert!(!site.path("logs").exists());
-}
-
-#[test]
-fn check_reads_the_shipped_config_by_default() {
-    let site = Site::new(PAIR, "");
-    let mut command = site.command_alone(&["check"]);
-    let ended = Process::run(command.current_dir(env!("CARGO_MANIFEST_DIR")));
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    assert!(
-        ended
-            .stdout
-            .starts_with("config/herd.toml: herd classic of 5 servers, 6 links\n"),
-        "{ended:?}"
-    );
-}
-
-#[test]
-fn help_and_version_are_printed_and_no_command_is_a_mistake() {
-    let site = Site::new(PAIR, "");
-    let run = |arguments: &[&str]| Process::run(&mut site.command_alone(arguments));
-    let help = run(&["--help"]);
-    assert_eq!(help.status.code(), Some(0), "{help:?}");
-    for word in ["up", "serve", "check", "--help", "--version"] {
-        assert!(help.stdout.contains(word), "{help:?}");
-    }
-    for command in ["up", "serve", "check"] {
-        let help = run(&[command, "--help"]);
-        assert_eq!(help.status.code(), Some(0), "{help:?}");
-        assert!(help.stdout.contains("--config <FILE>"), "{help:?}");
-        assert!(help.stdout.contains("config/herd.toml"), "{help:?}");
-    }
-    let version = run(&["--version"]);
-    assert_eq!(version.status.code(), Some(0), "{version:?}");
-    assert_eq!(
-        version.stdout,
-        concat!("proxyherd ", env!("CARGO_PKG_VERSION"), "\n")
-    );
-    for (arguments, message) in [
-        (&[][..], "Usage: proxyherd"),
-        (&["serve"], "<NAME>"),
-        (&["upp"], "'up'"),
-        (&["up", "--confg", "x"], "'--config'"),
-    ] {
-        let ended = run(arguments);
-        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
-        assert!(ended.stderr.contains(message), "{ended:?}");
-        assert_eq!(ended.stdout, "");
-    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::process::Stdio;
 
 use super::fake_server::{Behaviour, held_report, herd, run};
-use crate::common::{Process, Site};
+use crate::common::Process;
 
 const ALL: [&[&str]; 5] = [
     &["status"],
@@ -49,45 +49,6 @@ fn mistakes_in_config_and_arguments_exit_with_2() {
             assert!(ended.stderr.contains(wrong[1]), "{ended:?}");
         }
         run(&site, &[query, &["--at", "127.0.0.1:1"]].concat(), 2);
-    }
-    for wrong in [
-        &["locate"][..],
-        &["locate", "two words"],
-        &["nearby"],
-        &["nearby", "kiwi", "--point", "1,2"],
-        &["nearby", "--point", "91,0"],
-        &["nearby", "kiwi", "--radius", "5mi"],
-        &["nearby", "kiwi", "--limit", "10001"],
-        &["watch", "--client", "a", "--prefix", "b"],
-        &["watch", "--circle", "1,2"],
-        &["status", "--watch", "0"],
-        &["verify", "--server", "Riley"],
-        &["verify", "--within", "soon"],
-    ] {
-        run(&site, wrong, 2);
-    }
-}
-
-#[test]
-fn the_help_of_every_query_has_the_common_arguments_and_the_exit_codes() {
-    let site = Site::new((&["Riley"], &[]), "");
-    for query in ALL {
-        let help = Process::run(site.command_alone(&query[..1]).arg("--help"));
-        assert_eq!(help.status.code(), Some(0));
-        for word in [
-            "--config",
-            "--server",
-            "--at",
-            "--timeout",
-            "--json",
-            "xit code",
-        ] {
-            assert!(
-                help.stdout.contains(word),
-                "{word} is missing in {}",
-                help.stdout
-            );
-        }
     }
 }
 

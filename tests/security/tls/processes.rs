@@ -187,23 +187,6 @@ fn certs_prints_expiry_and_renew_replaces_certificates_but_no_keys() {
 }
 
 #[test]
-fn certs_reports_invalid_requests() {
-    let site = Site::new(PAIR, "");
-    for (arguments, expected) in [
-        (
-            &["operator", "alice"][..],
-            "no such CA; make it with `proxyherd certs`",
-        ),
-        (&["renew"], "no such CA"),
-        (&["operator", "a b"], "\"a b\" is not a valid name"),
-    ] {
-        let ended = certs(&site, arguments);
-        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-        assert!(ended.stderr.contains(expected), "{ended:?}");
-    }
-}
-
-#[test]
 fn a_server_does_not_start_without_its_certificate() {
     let site = Site::new(PAIR, SECURITY);
     let ended = Process::run(&mut site.command(&["serve", "Riley"]));
