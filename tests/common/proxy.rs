@@ -33,6 +33,10 @@ pub enum Mode {
     Delay(Duration),
     /// Limits the bytes per second in each direction of each connection.
     Throttle(u32),
+    /// Carries at most this number of bytes at once: more than that, and everything after it in
+    /// that direction of the connection, arrives under another mode only. An example is a path
+    /// with a smaller MTU than its ends believe.
+    Ceiling(usize),
     /// Carries nothing on old connections under any later mode, not even their end: both ends are
     /// half open until a cut. New connections carry bytes.
     HalfOpen,
@@ -169,7 +173,9 @@ impl Mode {
             Self::Cut | Self::Stall => false,
             Self::OnlyForward => direction == Direction::Forward,
             Self::OnlyBackward => direction == Direction::Backward,
-            Self::Pass | Self::Delay(_) | Self::Throttle(_) | Self::HalfOpen => true,
+            Self::Pass | Self::Delay(_) | Self::Throttle(_) | Self::Ceiling(_) | Self::HalfOpen => {
+                true
+            }
         }
     }
 
@@ -243,6 +249,12 @@ async fn take(
         }
         if direction == Direction::Forward {
             orders.bytes_sent.fetch_add(read as u64, Relaxed);
+        }
+        let mut is_stalled = matches!(mode, Mode::Ceiling(bytes) if bytes < read);
+        while is_stalled {
+            orders.changed().await;
+            let mode = orders.mode();
+            is_stalled = matches!(mode, Mode::Ceiling(_)) || !mode.carries(direction);
         }
         let bytes = (Instant::now() + mode.delay(), buffer[..read].to_vec());
         let sent = in_transit.send(bytes).await;

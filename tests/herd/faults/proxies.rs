@@ -164,3 +164,26 @@ fn a_throttle_limits_bytes_per_second() {
     // The last chunk arrives at the start of its time.
     assert!(took >= Duration::from_millis(360), "{took:?}");
 }
+
+#[test]
+fn a_ceiling_stalls_a_direction_that_sends_more_at_once() {
+    let mut connection = ProxiedConnection::start();
+    connection.proxy.set_mode(Mode::Ceiling(1000));
+    connection.assert_carries();
+    connection.near.write_all(&[7; 1001]).unwrap();
+    assert_eq!(received(&mut connection.far, SILENCE), None);
+    connection.near.write_all(b"x").unwrap();
+    assert_eq!(received(&mut connection.far, SILENCE), None);
+    // The other direction and new connections carry bytes.
+    connection.far.write_all(b"x").unwrap();
+    assert_eq!(received(&mut connection.near, LIMIT), Some(1));
+    let mut old = connection.far.try_clone().unwrap();
+    connection.redial();
+    connection.assert_carries();
+
+    connection.proxy.set_mode(Mode::Pass);
+    let mut bytes = [0; 1002];
+    old.set_read_timeout(Some(LIMIT)).unwrap();
+    old.read_exact(&mut bytes).unwrap();
+    assert_eq!((bytes[0], bytes[1000], bytes[1001]), (7, 7, b'x'));
+}

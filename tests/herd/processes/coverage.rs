@@ -13,6 +13,7 @@ pub(crate) struct Coverage {
     pub(crate) frozen: usize,
     pub(crate) replaced: usize,
     pub(crate) stopped: usize,
+    pub(crate) crowds: usize,
     pub(crate) broken_routes: usize,
     /// Reports of stopped servers that a neighbour had.
     pub(crate) drained: usize,
@@ -26,6 +27,7 @@ impl Coverage {
         self.frozen += other.frozen;
         self.replaced += other.replaced;
         self.stopped += other.stopped;
+        self.crowds += other.crowds;
         self.broken_routes += other.broken_routes;
         self.drained += other.drained;
     }
@@ -39,6 +41,7 @@ impl Coverage {
             self.frozen,
             self.replaced,
             self.stopped,
+            self.crowds,
             self.broken_routes,
             self.drained,
         ];
@@ -51,12 +54,13 @@ impl fmt::Display for Coverage {
         write!(
             f,
             "killed {}, frozen {}, replaced {}, stopped {} (at a neighbour: {} reports), \
-             routes broken {}; {} answers, {} beside a frozen server",
+             crowds {}, routes broken {}; {} answers, {} beside a frozen server",
             self.killed,
             self.frozen,
             self.replaced,
             self.stopped,
             self.drained,
+            self.crowds,
             self.broken_routes,
             self.answers,
             self.answers_beside_frozen

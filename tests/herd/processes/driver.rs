@@ -1,18 +1,19 @@
 //! Carries out a plan: injects its faults, heals the herd, and checks its promises.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clients::ClientRequest;
 use super::coverage::Coverage;
 use super::final_checks;
-use super::herd::NAMES;
+use super::herd::{FILE_LIMIT, NAMES};
 use super::plan::{Fault, Kind, Plan};
 use super::server_process::{Ports, ServerProcess};
 use super::session;
 use super::world::World;
-use crate::common::Mode;
-use crate::common::Random;
+use crate::common::{Mode, Random, loopback};
 
 /// The time without a fault of two neighbours and of the connection between them after which
 /// the link must carry reports: longer than a link takes to detect that it is down, and to
@@ -27,6 +28,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The time of a burst of reports before a server is stopped.
 const BURST_TIME: Duration = Duration::from_millis(50);
+
+/// The beginning of an HTTP/2 connection.
+const HALF_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// The number of clients that report before the first fault.
 const FIRST_CLIENTS: usize = 100;
@@ -54,6 +58,8 @@ enum Action {
     Wake(usize, Arc<ServerProcess>),
     /// Ends such a process.
     Leave(usize, Arc<ServerProcess>),
+    /// Closes the connections of strangers.
+    Disperse(usize, Vec<TcpStream>),
     Mend(Vec<usize>),
 }
 
@@ -181,6 +187,11 @@ impl<'a> Driver<'a> {
                     .push((Instant::now() + beside, Action::Leave(server, old)));
             }
             Action::Leave(server, old) => self.leave(server, &old)?,
+            Action::Disperse(server, strangers) => {
+                self.note(format!("the strangers leave {}", NAMES[server]));
+                drop(strangers);
+                self.servers[server] = Some(Instant::now());
+            }
             Action::Mend(routes) => self.mend(&routes),
         }
         Ok(())
@@ -230,6 +241,10 @@ impl<'a> Driver<'a> {
                 self.freeze(&process);
                 self.due.push((later, Action::Thaw(server, process)));
             }
+            Kind::Crowd => {
+                let strangers = self.crowd(&process);
+                self.due.push((later, Action::Disperse(server, strangers)));
+            }
             _ => {
                 self.freeze(&process);
                 self.replace(&process);
@@ -257,6 +272,25 @@ impl<'a> Driver<'a> {
         ));
         self.world.coverage.lock().unwrap().frozen += 1;
         process.freeze();
+    }
+
+    /// Connects strangers to the peer port of a server.
+    fn crowd(&mut self, process: &ServerProcess) -> Vec<TcpStream> {
+        self.note(format!(
+            "strangers connect to {} (process {})",
+            process.name, process.number
+        ));
+        self.world.coverage.lock().unwrap().crowds += 1;
+        let address = loopback(process.ports.peers);
+        let connect = |n| {
+            let mut stranger = TcpStream::connect(address).unwrap();
+            if n % 2 == 0 {
+                // Fails if the server has closed it.
+                let _ = stranger.write_all(HALF_PREFACE);
+            }
+            stranger
+        };
+        (0..2 * FILE_LIMIT).map(connect).collect()
     }
 
     fn replace(&mut self, old: &ServerProcess) {

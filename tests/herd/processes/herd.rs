@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +13,10 @@ use super::server_process::{Ports, ServerProcess};
 use crate::common::{CLASSIC, Mode, Process, Proxy, Site, eventually, free_ports, loopback};
 
 pub(crate) const NAMES: &[&str] = CLASSIC.0;
+
+/// The number of files that a server may open. It needs some 30 for itself, its links and the
+/// clients of a run.
+pub(crate) const FILE_LIMIT: usize = 128;
 
 pub(crate) struct Herd {
     site: Site,
@@ -74,7 +79,13 @@ impl Herd {
         let number = self.started.fetch_add(1, SeqCst);
         let file = format!("{name}-{number}.toml");
         fs::write(self.site.path(&file), self.config(name, number, ports)).unwrap();
-        let mut command = self.site.command_alone(&["serve", name, "--config", &file]);
+        let mut command = Command::new("sh");
+        // Sets both limits, so that the program cannot raise its own.
+        let script = format!("ulimit -n {FILE_LIMIT} && exec \"$0\" serve \"$1\" --config \"$2\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_proxyherd"), name, &file]);
+        command
+            .current_dir(self.site.path(""))
+            .env_remove("RUST_LOG");
         let process = Process::spawn(&mut command).serving().ok()?;
         for route in self.routes.iter().filter(|route| route.to == name) {
             route.proxy.set_target(loopback(ports.peers));

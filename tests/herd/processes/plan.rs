@@ -13,12 +13,13 @@ const RUN_MILLIS: u64 = 4500;
 const MAX_START_MILLIS: u64 = 3500;
 
 /// The kinds of faults. Every plan has each of them.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind::KillAndRestart,
     Kind::Kill,
     Kind::Stop,
     Kind::Freeze,
     Kind::Replace,
+    Kind::Crowd,
     Kind::Break(Mode::Cut),
     Kind::Break(Mode::Stall),
     Kind::Break(Mode::OnlyForward),
@@ -26,6 +27,8 @@ const KINDS: [Kind; 12] = [
     Kind::Break(Mode::HalfOpen),
     Kind::Break(Mode::Delay(Duration::from_millis(300))),
     Kind::Break(Mode::Throttle(100_000)),
+    // A few reports at once.
+    Kind::Break(Mode::Ceiling(1500)),
 ];
 
 /// The kind of a fault.
@@ -42,6 +45,9 @@ pub(crate) enum Kind {
     /// SIGSTOP, a replacement on other ports, and SIGCONT for the old process, which runs beside
     /// the new one for a time.
     Replace,
+    /// More strangers at the peer port than the server may open files, silent or with half a
+    /// message.
+    Crowd,
     /// Another mode of a proxy.
     Break(Mode),
 }
