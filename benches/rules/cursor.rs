@@ -3,6 +3,7 @@
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use proxyherd::model::report::Report;
+use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::replication::replica::Replica;
 use proxyherd::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS, SendCursor};
 use proxyherd::replication::{Incarnation, NeighbourId};
@@ -34,7 +35,7 @@ fn all(bencher: Bencher<'_, '_>) {
 fn none(bencher: Bencher<'_, '_>) {
     let riley = full_server();
     let mut cursor = new_cursor(riley.replica(), riley.replica().store().last());
-    bencher.bench_local(|| cursor.fill(riley.replica(), &mut Sink));
+    bencher.bench_local(|| cursor.fill(riley.replica(), UnixNanos(0), &mut Sink));
 }
 
 /// One change and the path to it, on a server with many clients: the cost of a report on an
@@ -52,7 +53,7 @@ fn one(bencher: Bencher<'_, '_>) {
         })
         .bench_local_refs(|(id, time)| {
             admit(replica, &report(id, time));
-            let span = cursor.fill(replica, &mut Sink);
+            let span = cursor.fill(replica, UnixNanos(0), &mut Sink);
             cursor.acknowledged(replica, span, span.to);
         });
 }
@@ -66,7 +67,7 @@ fn new_cursor(replica: &Replica, applied: u64) -> SendCursor {
 
 fn catch_up(mut cursor: SendCursor, replica: &Replica) {
     while !cursor.is_at_end(replica) {
-        let span = cursor.fill(replica, &mut Sink);
+        let span = cursor.fill(replica, UnixNanos(0), &mut Sink);
         cursor.acknowledged(replica, span, span.to);
         cursor.grow(span);
     }

@@ -92,6 +92,7 @@ pub(super) fn limits(
         max_future,
         max_clients,
         expire_after,
+        purge_delay: _,
     } = gateway;
     on.bounded("max_future", max_future, secs(1)..=years(100));
     on.bounded("max_clients", max_clients, 1..=1_000_000_000);

@@ -220,8 +220,7 @@ impl Gateway {
     }
 
     /// Merges reports that clients made at `now`. Calls `each` with the number that came with a
-    /// report and its result, except for reports that are too old to be kept. `each` runs under a
-    /// lock and must be quick.
+    /// report and its result. `each` runs under a lock and must be quick.
     ///
     /// Wakes no link and counts nothing: callers do so once for all reports of a batch.
     pub fn admit<'a>(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::model::networks::Networks;
+use crate::replication::expiry::DEFAULT_PURGE_DELAY;
 
 /// The settings of a server that change while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,9 +82,11 @@ pub struct GatewaySettings {
     /// are rejected.
     pub max_clients: usize,
     /// Age, by its order time, after which a report expires: 1 s to 100 years, never by default.
-    /// A day later it is purged. It is the same on all servers of a herd and does not change at
-    /// run time.
+    /// It is the same on all servers of a herd and does not change at run time.
     pub expire_after: Option<Duration>,
+    /// Time for which a report must have been expired before it is purged: a day. The config cannot
+    /// change it; tests do.
+    pub purge_delay: Duration,
 }
 
 impl Default for GatewaySettings {
@@ -92,6 +95,7 @@ impl Default for GatewaySettings {
             max_future: Duration::from_secs(24 * 60 * 60),
             max_clients: 10_000_000,
             expire_after: None,
+            purge_delay: DEFAULT_PURGE_DELAY,
         }
     }
 }

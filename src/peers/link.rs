@@ -284,13 +284,14 @@ impl Link {
     /// Returns the next batch, encoded: all changes after the cursor that fit.
     fn next_batch(&mut self) -> (Span, PushFrame) {
         let replica = self.gateway.replica();
-        self.transcript.set_time(self.gateway.clock().now().0);
+        let now = self.gateway.clock().now();
+        self.transcript.set_time(now.0);
         let mut batch = RecordedBatch {
             push: PushWriter::with_capacity(self.batch_bytes),
             transcript: &mut self.transcript,
             line: Vec::new(),
         };
-        let span = self.cursor.fill(replica, &mut batch);
+        let span = self.cursor.fill(replica, now, &mut batch);
         let incarnation = self.cursor.greeted().map_or(0, Incarnation::get);
         let me = replica.identity();
         let frame = batch.push.finish(&PushHeader {

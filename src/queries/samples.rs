@@ -13,7 +13,7 @@ use crate::replication::replica::{Replica, ServerIdentity};
 use crate::replication::store::{StoredReport, Walk};
 
 /// Seconds between expiry and purge.
-pub(super) const PURGE_DELAY_SECONDS: u64 = 5;
+const PURGE_DELAY_SECONDS: u64 = 5;
 
 pub(super) struct TestServer {
     pub(super) replica: Replica,
@@ -33,7 +33,7 @@ impl TestServer {
         let replica = Replica::new(identity, members, Vec::new(), [1, 2, 3, 4]);
         let expiry = |after| {
             let [after, purge_delay] = [after, PURGE_DELAY_SECONDS].map(Duration::from_secs);
-            Expiry::with_purge_delay(after, purge_delay)
+            Expiry::new(after, purge_delay)
         };
         Self {
             replica: replica.with_expiry(expire_after.map(expiry)),
@@ -59,11 +59,14 @@ impl TestServer {
         self.now = UnixNanos(seconds as i64 * NANOS_PER_SECOND);
     }
 
-    /// Purges reports that are too old to be kept.
+    /// Purges the reports that are expired, as if they had been for the purge delay.
     pub(super) fn purge(&self) {
-        let mut walk = Walk::default();
-        for _ in 0..self.replica.store().walk_steps(1000) {
-            self.replica.purge_some(&mut walk, 1000, self.now);
+        let delay = Duration::from_secs(PURGE_DELAY_SECONDS);
+        for uptime in [Duration::ZERO, delay * 2] {
+            let mut walk = Walk::default();
+            for _ in 0..self.replica.store().walk_steps(1000) {
+                self.replica.purge_some(&mut walk, 1000, self.now, uptime);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{ClientTime, OrderTime, Skew, Timestamp, UnixNanos};
 
 use super::NeighbourId;
+use super::expiry::ExpiredSince;
 use super::seen_by::SeenBy;
 
 /// Maximum number of text bytes that a record holds inline: a client ID of 25 bytes with the usual
@@ -35,6 +36,8 @@ pub(super) struct Record {
     pub(super) number: u64,
     /// The neighbours that sent exactly this report.
     pub(super) seen_by: SeenBy,
+    /// Since when the report was expired at all visits of the purge walk.
+    pub(super) expired_since: ExpiredSince,
 }
 
 /// The first receipt of a report by this server.
@@ -102,6 +105,7 @@ impl Record {
             from: OWN_CLIENT,
             number,
             seen_by,
+            expired_since: ExpiredSince::default(),
         };
         record.replace(report, number, seen_by, receipt);
         record
@@ -125,6 +129,7 @@ impl Record {
         self.from = number_of(receipt.from);
         self.number = number;
         self.seen_by = seen_by;
+        self.expired_since = ExpiredSince::default();
     }
 
     /// Removes the report and leaves a vacant slot for another client.
@@ -155,7 +160,7 @@ impl Record {
         order_times.then_with(|| report.compare(&self.report()))
     }
 
-    fn order_time(&self) -> OrderTime {
+    pub(super) fn order_time(&self) -> OrderTime {
         OrderTime::of(self.time(), self.skew)
     }
 

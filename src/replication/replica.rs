@@ -15,6 +15,7 @@ use crate::model::timestamp::{OrderTime, UnixNanos};
 use super::applied_watermarks::AppliedWatermarks;
 use super::expiry::Expiry;
 use super::feed_reader::read_changes;
+use super::record::Record;
 use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
 use super::store::{MergeResult, Receipt, Store, StoreFull, Walk};
 use super::{Incarnation, NeighbourId, lock};
@@ -117,7 +118,7 @@ pub struct MergeStats {
     pub newer: usize,
     /// Number of reports that were already stored, byte for byte: the redundancy of flooding.
     pub duplicate: usize,
-    /// Number of reports that were older than the stored ones, or too old to be kept.
+    /// Number of reports that were older than the stored ones.
     pub stale: usize,
 }
 
@@ -385,8 +386,7 @@ impl Replica {
         }
     }
 
-    /// Merges a report that a client of this server sent at `now`. A report that is too old to be
-    /// kept is [stale](MergeResult::Stale). See [`Store::admit`].
+    /// Merges a report that a client of this server sent at `now`. See [`Store::admit`].
     ///
     /// # Errors
     ///
@@ -398,15 +398,16 @@ impl Replica {
         now: UnixNanos,
         max_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
-        let mut admitted = Ok(MergeResult::Stale);
-        let one = std::iter::once((0, report));
-        self.admit_all(one, now, max_clients, |_, result| admitted = result);
-        admitted
+        let receipt = Receipt {
+            at: now,
+            from: None,
+        };
+        let nobody = SeenBy::default();
+        self.store.admit(report, nobody, receipt, max_clients)
     }
 
     /// Merges several reports of clients as [`admit`](Self::admit) does, each with its index. Calls
-    /// `each` with the index and the result of every report except those that are too old to be
-    /// kept. See [`Store::admit_all`].
+    /// `each` with the index and the result of every report. See [`Store::admit_all`].
     pub fn admit_all<'a>(
         &self,
         reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
@@ -418,7 +419,9 @@ impl Replica {
             at: now,
             from: None,
         };
-        self.admit_kept(reports, SeenBy::default(), receipt, max_clients, each);
+        let nobody = SeenBy::default();
+        self.store
+            .admit_all(reports, nobody, receipt, max_clients, each);
     }
 
     /// Passes the newest report of a client to `read`, which must be quick (see [`Store::find`]).
@@ -440,11 +443,28 @@ impl Replica {
         found.flatten()
     }
 
-    /// Purges up to `limit` records of a walk that are too old to be kept at `now`. Returns the
-    /// number of purged records. See [`Walk`].
-    pub fn purge_some(&self, walk: &mut Walk, limit: usize, now: UnixNanos) -> usize {
-        let is_purged = |report: &Report<'_>| self.is_purged(report, now);
-        self.store.purge_some(walk, limit, is_purged)
+    /// Returns whether a report with this order time is left out of batches at `now`.
+    pub(super) fn is_withheld(&self, time: OrderTime, now: UnixNanos) -> bool {
+        self.expiry
+            .is_some_and(|expiry| expiry.is_withheld(time, now))
+    }
+
+    /// Visits up to `limit` records of a walk, and purges those whose reports were expired at all
+    /// visits for longer than the purge delay. `now` is the server's clock; `uptime` is a monotonic
+    /// time since a fixed moment. Returns the number of purged records. See [`Walk`].
+    pub fn purge_some(
+        &self,
+        walk: &mut Walk,
+        limit: usize,
+        now: UnixNanos,
+        uptime: Duration,
+    ) -> usize {
+        let Some(expiry) = self.expiry else { return 0 };
+        let is_due = |record: &mut Record| {
+            let time = record.order_time();
+            expiry.is_due(&mut record.expired_since, time, now, uptime)
+        };
+        self.store.purge_some(walk, limit, is_due)
     }
 
     /// Checks a greeting and records its incarnation.
@@ -507,8 +527,7 @@ impl Replica {
         })
     }
 
-    /// Merges some of a push's reports at `now`, and returns their results. A report that is too
-    /// old to be kept is dropped and counts as stale.
+    /// Merges some of a push's reports at `now`, and returns their results.
     pub fn merge(
         &self,
         pending: &PendingPush,
@@ -528,8 +547,8 @@ impl Replica {
             merged.into_iter().for_each(|it| stats.count(it))
         };
         let all = reports.iter().enumerate();
-        self.admit_kept(all, seen_by, receipt, usize::MAX, each);
-        stats.stale = reports.len() - stats.newer - stats.duplicate;
+        self.store
+            .admit_all(all, seen_by, receipt, usize::MAX, each);
         stats
     }
 
@@ -581,25 +600,6 @@ impl Replica {
         incarnation: Incarnation,
     ) -> Option<SenderSlot> {
         self.senders.find((neighbour, incarnation))
-    }
-
-    /// Merges the reports that are not too old to be kept.
-    fn admit_kept<'a>(
-        &self,
-        reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
-        seen_by: SeenBy,
-        receipt: Receipt,
-        max_clients: usize,
-        each: impl FnMut(usize, Result<MergeResult, StoreFull>),
-    ) {
-        let kept = reports.filter(|(_, report)| !self.is_purged(report, receipt.at));
-        self.store
-            .admit_all(kept, seen_by, receipt, max_clients, each);
-    }
-
-    fn is_purged(&self, report: &Report<'_>, now: UnixNanos) -> bool {
-        self.expiry
-            .is_some_and(|expiry| expiry.is_purged(report.order_time(), now))
     }
 
     /// Releases the bits of incarnations that have most likely ended, so that running ones get one.
@@ -740,7 +740,7 @@ mod tests {
         let mut cursor = SendCursor::new(NeighbourId(0), 100);
         cursor.start_at(riley, Incarnation::new(incarnation).unwrap(), 0);
         let mut clients = ClientList::default();
-        cursor.fill(riley, &mut clients);
+        cursor.fill(riley, UnixNanos(0), &mut clients);
         clients.0
     }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::model::report::Report;
+use crate::model::timestamp::UnixNanos;
 
 use super::feed_reader::read_changes;
 use super::replica::Replica;
@@ -26,7 +27,7 @@ pub trait BatchBuilder {
 }
 
 /// The sequence numbers after `from`, up to and including `to`, that a batch covers. A change in
-/// this range was sent, skipped or replaced.
+/// this range was sent, skipped, withheld or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The last sequence number that the neighbour acknowledged.
@@ -99,12 +100,22 @@ impl SendCursor {
     /// Fills `batch` with the reports that the neighbour needs next. An empty batch means that it
     /// needs none of the considered changes; [`is_at_end`](Self::is_at_end) returns whether those
     /// were all.
-    pub fn fill(&mut self, replica: &Replica, batch: &mut impl BatchBuilder) -> Span {
+    ///
+    /// A report that has been expired for the purge delay at `now` is withheld, since the neighbour
+    /// may have purged it. `now` is the earlier of the clocks of both servers, so that one wrong
+    /// clock withholds nothing.
+    pub fn fill(
+        &mut self,
+        replica: &Replica,
+        now: UnixNanos,
+        batch: &mut impl BatchBuilder,
+    ) -> Span {
         let slot = self
             .greeted
             .and_then(|i| replica.sender_slot(self.neighbour, i));
         let filler = BatchFiller {
             replica,
+            now,
             already_seen: slot.as_ref().map_or(SeenBy::default(), SenderSlot::bit),
             max_reports: self.allowance,
         };
@@ -158,6 +169,7 @@ impl SendCursor {
 /// Parameters for filling a batch.
 struct BatchFiller<'a> {
     replica: &'a Replica,
+    now: UnixNanos,
     already_seen: SeenBy,
     max_reports: usize,
 }
@@ -168,7 +180,11 @@ impl BatchFiller<'_> {
         let mut reports = 0;
         let store = self.replica.store();
         let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |_, stored| {
-            if stored.seen_by.intersects(self.already_seen) {
+            let is_withheld = || {
+                self.replica
+                    .is_withheld(stored.report.order_time(), self.now)
+            };
+            if stored.seen_by.intersects(self.already_seen) || is_withheld() {
                 return ControlFlow::Continue(());
             }
             if reports == self.max_reports || !batch.add(&stored.report) {

@@ -215,22 +215,22 @@ impl Store {
         self.shards.iter().map(walk_steps).sum()
     }
 
-    /// Checks up to `limit` records of the walk's current shard, and purges those for which
-    /// `is_purged` returns `true`. Returns the number of purged records. Repeated calls with one
-    /// walk check every record again and again.
+    /// Checks up to `limit` records of the walk's current shard, and purges those for which `is_due`
+    /// returns `true`. Returns the number of purged records. Repeated calls with one walk check
+    /// every record again and again.
     pub(super) fn purge_some(
         &self,
         walk: &mut Walk,
         limit: usize,
-        is_purged: impl Fn(&Report<'_>) -> bool,
+        mut is_due: impl FnMut(&mut Record) -> bool,
     ) -> usize {
         let mut shard = lock(&self.shards[walk.shard]);
         let end = shard.records.len().min(walk.slot + limit);
-        let is_purged = |&slot: &usize| {
-            let record = &shard.records[slot];
-            !record.is_vacant() && is_purged(&record.report())
+        let is_due = |slot: &usize| {
+            let record = &mut shard.records[*slot];
+            !record.is_vacant() && is_due(record)
         };
-        let purged: Vec<usize> = (walk.slot..end).filter(is_purged).collect();
+        let purged: Vec<usize> = (walk.slot..end).filter(is_due).collect();
         walk.advance(end, shard.records.len());
         for &slot in &purged {
             let record = &shard.records[slot];
@@ -392,7 +392,7 @@ mod tests {
         for client in 0..1000 {
             merge(&store, &report(&format!("client-{client}"), "+1+1", "1"));
         }
-        let all_but_few = |report: &Report<'_>| !report.client.text().ends_with("00");
+        let all_but_few = |record: &mut Record| !record.report().client.text().ends_with("00");
         let steps = store.walk_steps(1000);
         let mut walk = Walk::default();
         let purge = |_| store.purge_some(&mut walk, 1000, all_but_few);

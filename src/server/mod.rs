@@ -357,7 +357,8 @@ fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
         .collect();
     let keys = std::array::from_fn(|_| random::u64());
     let replica = Replica::new(identity, plan.members.clone(), neighbours, keys);
-    let replica = replica.with_expiry(plan.gateway.expire_after.map(Expiry::new));
+    let expiry = |after| Expiry::new(after, plan.gateway.purge_delay);
+    let replica = replica.with_expiry(plan.gateway.expire_after.map(expiry));
     Gateway::new(replica, clock, plan.settings())
 }
 

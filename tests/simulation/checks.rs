@@ -119,9 +119,17 @@ impl World {
         }
         let receiver = &self.processes[push.greeted.0].model;
         let mut reports = push.reports.iter().copied().peekable();
-        let mut avoided = 0;
+        let (mut avoided, mut withheld) = (0, Vec::new());
         for report in model.current(&self.ledger, span.from, span.to) {
-            if reports.next_if_eq(&report).is_some() {
+            let is_sent = reports.next_if_eq(&report).is_some();
+            if self.is_withheld(pid, at, report) {
+                if is_sent {
+                    return Err(format!("{} sends {report:?}", self.process_name(pid)));
+                }
+                withheld.push(report);
+                continue;
+            }
+            if is_sent {
                 continue;
             }
             if !receiver.has(&self.ledger, report) {
@@ -136,6 +144,10 @@ impl World {
             ));
         }
         (0..avoided).for_each(|_| self.coverage.count(Situation::EchoAvoided));
+        for report in withheld {
+            self.coverage.count(Situation::Withheld);
+            self.excuse(report)?;
+        }
         self.check_echoes(pid, at, push)
     }
 
@@ -219,9 +231,6 @@ impl World {
         let before = self.processes[pid.0].model.last();
         for &report in reports {
             let model = &mut self.processes[pid.0].model;
-            if model.is_purged(&self.ledger, report) {
-                self.coverage.count(Situation::Dropped);
-            }
             match model.merge(&self.ledger, report, from.bit()) {
                 MergeResult::Newer => newer += 1,
                 MergeResult::Duplicate => self.coverage.count(Situation::Duplicate),

@@ -1,6 +1,7 @@
 //! The clients, and the ledger of all reports that they ever sent.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -73,6 +74,9 @@ const MAX_LEAD: i128 = 10_000_000_000;
 /// index here, so that a report can be found and compared wherever it occurs.
 pub(crate) struct Ledger {
     reports: Vec<(ClientReport, usize, Report<'static>)>,
+    /// The newest report of each client that a server may lack, since it purged the report or a
+    /// neighbour withheld it.
+    excused: HashMap<usize, ReportId>,
     /// Scrambles the order of skews, so that a later report may have a smaller one.
     mix: u64,
 }
@@ -81,6 +85,7 @@ impl Ledger {
     pub(crate) fn new(random: &mut Random) -> Self {
         Self {
             reports: Vec::new(),
+            excused: HashMap::new(),
             mix: random.pick(&[0, 1, 7]),
         }
     }
@@ -97,6 +102,19 @@ impl Ledger {
         };
         self.reports.push((line, server, report));
         ReportId(place as u32)
+    }
+
+    /// Records that servers may lack a report, and older ones of its client.
+    pub(crate) fn excuse(&mut self, report: ReportId) {
+        if !self.is_excused(report) {
+            self.excused.insert(self.client(report), report);
+        }
+    }
+
+    /// Returns whether servers may lack a report.
+    pub(crate) fn is_excused(&self, report: ReportId) -> bool {
+        let newest = self.excused.get(&self.client(report));
+        newest.is_some_and(|&newest| self.compare(newest, report).is_ge())
     }
 
     /// Returns the time of the clients' clocks, in seconds.

@@ -45,8 +45,10 @@ pub(crate) enum Situation {
     IncarnationForgotten,
     /// A feed grew beyond its first segment.
     LongFeed,
-    /// A report was dropped on arrival because it was too old.
-    Dropped,
+    /// A report was left out of a batch because it had been expired for long.
+    Withheld,
+    /// A report that a purge walk found expired was not expired at a later walk.
+    ShownAgain,
     /// A report was purged.
     Purged,
     /// A report was expired when it was queried.
@@ -65,7 +67,7 @@ pub(crate) enum Situation {
     UnlinkedDuringPush,
 }
 
-const ALL: [Situation; 29] = [
+const ALL: [Situation; 30] = [
     Situation::FromClient,
     Situation::Newer,
     Situation::Duplicate,
@@ -86,7 +88,8 @@ const ALL: [Situation; 29] = [
     Situation::Cancelled,
     Situation::IncarnationForgotten,
     Situation::LongFeed,
-    Situation::Dropped,
+    Situation::Withheld,
+    Situation::ShownAgain,
     Situation::Purged,
     Situation::Expired,
     Situation::Linked,

@@ -5,7 +5,7 @@ use crate::network::Cut;
 use crate::queue::Event;
 use crate::setup::Fault;
 use crate::topology::NAMES;
-use crate::world::{CheckResult, World, trace};
+use crate::world::{World, trace};
 
 /// Ticks between two moments at which something may fail.
 pub(crate) const FAULT_INTERVAL: u64 = 20;
@@ -31,15 +31,6 @@ impl World {
     pub(crate) fn maybe_edit_config(&mut self) {
         if self.random.chance(self.setup.edits) {
             self.edit_config();
-        }
-    }
-
-    /// Lets all servers purge their records, at random, if reports expire.
-    pub(crate) fn maybe_purge(&mut self) -> CheckResult {
-        if self.setup.expiry.is_some() && self.random.chance(500) {
-            self.purge()
-        } else {
-            Ok(())
         }
     }
 

@@ -1,6 +1,7 @@
 //! The guarantees, checked when the herd is quiet.
 
 use proxyherd::model::report::Report;
+use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::queries::digest::{Buckets, Digest};
 use proxyherd::replication::NeighbourId;
 use proxyherd::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS, SendCursor};
@@ -43,8 +44,8 @@ impl World {
         self.purge()?;
         let newest = self.newest_held();
         for (client, (&floor, &newest)) in floor.iter().zip(&newest).enumerate() {
-            // A report that one server may have purged is expired on all of them.
-            let floor = floor.filter(|&floor| !self.is_purged_somewhere(floor));
+            // A report that servers may lack is expired on all of them.
+            let floor = floor.filter(|&floor| !self.ledger.is_excused(floor));
             let order = floor.map(|floor| newest.map(|it| self.ledger.compare(it, floor)));
             if order.is_some_and(|order| order.is_none_or(|order| order.is_lt())) {
                 return Err(format!("{floor:?} was lost, the newest is {newest:?}"));
@@ -57,7 +58,7 @@ impl World {
     }
 
     /// Checks that all servers have equal digests, in whatever order they got their reports. The
-    /// time is that of the latest of their clocks, by which all purged reports are expired.
+    /// time is that of the latest of their clocks, by which all purged and withheld reports are expired.
     fn check_digests(&self) -> CheckResult {
         if !self.setup.seed.is_multiple_of(SEEDS_PER_DIGEST_CHECK) {
             return Ok(());
@@ -84,7 +85,7 @@ impl World {
 
     /// Checks that all servers have this report of a client, or return none.
     fn check_agreement(&mut self, client: usize, newest: Option<ReportId>) -> CheckResult {
-        let is_kept = newest.is_none_or(|newest| !self.is_purged_somewhere(newest));
+        let is_kept = newest.is_none_or(|newest| !self.ledger.is_excused(newest));
         for pid in self.newest_processes() {
             self.check_client(pid, client)?;
             let held = self.processes[pid.0].model.held(client);
@@ -102,11 +103,6 @@ impl World {
         Ok(())
     }
 
-    fn is_purged_somewhere(&self, report: ReportId) -> bool {
-        let mut models = self.alive().map(|process| &process.model);
-        models.any(|model| model.is_purged(&self.ledger, report))
-    }
-
     fn newest_processes(&self) -> Vec<Pid> {
         let newest = self.running.iter().filter_map(|running| running.last());
         newest.copied().collect()
@@ -116,7 +112,9 @@ impl World {
     fn check_bounds(&self, process: &Process) -> CheckResult {
         let replica = self.replica(process.pid);
         let mut count = Count::default();
-        SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(replica, &mut count);
+        // By this clock no report has expired.
+        let now = UnixNanos(i64::MIN);
+        SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(replica, now, &mut count);
         let clients = process.model.clients();
         let store = replica.store();
         let found = [count.0, store.feed_entries(), store.clients()];

@@ -48,6 +48,8 @@ impl World {
         let (line, again) = self.ledger.next(self.setup.clients, &mut self.random);
         let again = again.filter(|&id| self.ledger.origin(id) == server && self.random.chance(500));
         let id = again.unwrap_or_else(|| self.ledger.add(line, server));
+        // The clock advances by reports, and a walk takes much less time than the clock's errors.
+        self.purge()?;
         let now = self.clock(pid);
         let process = &mut self.processes[pid.0];
         let replica = process.replica.as_ref().expect("who is reached is alive");

@@ -127,6 +127,7 @@ impl World {
     }
 
     fn collect_batch(&mut self, pid: Pid, at: usize) -> CheckResult<Push> {
+        let now = self.earlier_clock(pid, at);
         let Process { replica, links, .. } = &mut self.processes[pid.0];
         let replica = replica.as_ref();
         let replica = replica.expect("what is meant for the dead was dropped");
@@ -137,7 +138,7 @@ impl World {
             reports: Vec::new(),
             unknown_report: None,
         };
-        let span = link.cursor.fill(replica, &mut batch);
+        let span = link.cursor.fill(replica, now, &mut batch);
         if let Some(unknown_report) = batch.unknown_report {
             return Err(unknown_report);
         }

@@ -6,7 +6,7 @@ use proxyherd::replication::replica::{PushHeader, Rejection};
 use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
-use crate::expiry::ServerExpiry;
+use crate::expiry::{EPOCHS_PER_DELAY, ServerExpiry};
 
 /// Number of a neighbour's incarnations that a replica must keep. With more of them it may drop
 /// one, and the model is no longer exact.
@@ -42,6 +42,8 @@ pub(crate) struct HeldReport {
     pub(crate) from: u64,
     /// Whether a client of the process sent it first.
     pub(crate) is_own: bool,
+    /// The epoch since when every purge walk found the report expired.
+    expired_since: Option<u64>,
 }
 
 /// The progress of pushes from one process to another, at the receiver.
@@ -60,15 +62,13 @@ pub(crate) struct Model {
     progress: Vec<SenderProgress>,
     /// The set of incarnations that greeted, by the neighbour's index.
     greeted_by: Vec<u64>,
-    expiry: Option<ServerExpiry>,
 }
 
 impl Model {
-    pub(crate) fn new(clients: usize, neighbours: usize, expiry: Option<ServerExpiry>) -> Self {
+    pub(crate) fn new(clients: usize, neighbours: usize) -> Self {
         Self {
             held: vec![None; clients],
             greeted_by: vec![0; neighbours],
-            expiry,
             ..Self::default()
         }
     }
@@ -100,9 +100,6 @@ impl Model {
 
     /// Merges a report. `from` is the set of its senders.
     pub(crate) fn merge(&mut self, ledger: &Ledger, report: ReportId, from: u64) -> MergeResult {
-        if self.is_purged(ledger, report) {
-            return MergeResult::Stale;
-        }
         let client = ledger.client(report);
         let order = self.held[client].map(|held| ledger.compare(report, held.report));
         match (order, &mut self.held[client]) {
@@ -118,6 +115,7 @@ impl Model {
                     number: self.changes.len() as u64,
                     from,
                     is_own: from == 0,
+                    expired_since: None,
                 });
                 MergeResult::Newer
             }
@@ -148,29 +146,33 @@ impl Model {
         Ok(())
     }
 
-    /// Returns whether the process has this report or a newer one of its client. A report that is
-    /// too old to be kept counts as present.
+    /// Returns whether the process has this report or a newer one of its client. A report that
+    /// servers may lack counts as present.
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
         let held = self.held[ledger.client(report)];
-        self.is_purged(ledger, report)
+        ledger.is_excused(report)
             || held.is_some_and(|held| ledger.compare(held.report, report).is_ge())
     }
 
-    pub(crate) fn is_purged(&self, ledger: &Ledger, report: ReportId) -> bool {
-        self.expiry
-            .is_some_and(|expiry| expiry.is_purged(ledger, report))
-    }
-
-    /// Purges old reports, and returns their number.
-    pub(crate) fn purge(&mut self, ledger: &Ledger) -> usize {
-        let before = self.clients();
-        let expiry = self.expiry;
-        let is_kept =
-            |held: &HeldReport| expiry.is_none_or(|expiry| !expiry.is_purged(ledger, held.report));
-        for held in &mut self.held {
-            *held = held.filter(is_kept);
+    /// Visits all reports as a purge walk does. Returns the purged ones, and the number of those
+    /// that were found expired earlier and are not.
+    pub(crate) fn purge(
+        &mut self,
+        ledger: &Ledger,
+        expiry: ServerExpiry,
+    ) -> (Vec<ReportId>, usize) {
+        let epoch = expiry.epoch(ledger);
+        let (mut purged, mut shown_again) = (Vec::new(), 0);
+        for entry in &mut self.held {
+            let Some(held) = entry else { continue };
+            if !expiry.is_expired(ledger, held.report) {
+                shown_again += usize::from(held.expired_since.take().is_some());
+            } else if epoch - *held.expired_since.get_or_insert(epoch) > EPOCHS_PER_DELAY {
+                purged.push(held.report);
+                *entry = None;
+            }
         }
-        before - self.clients()
+        (purged, shown_again)
     }
 
     /// Returns the current reports in the feed after `after`, up to and including `through`, in

@@ -5,7 +5,7 @@ use proxyherd::replication::replica::{Replica, ServerIdentity};
 use proxyherd::replication::send_cursor::{SendCursor, Span};
 use proxyherd::replication::{Incarnation, NeighbourId};
 
-use crate::expiry::{ExpirySetup, ServerExpiry};
+use crate::expiry::ExpirySetup;
 use crate::model::{Model, Pid};
 use crate::setup::Setup;
 use crate::topology::{self, NAMES};
@@ -59,7 +59,7 @@ pub(crate) struct Waiting {
 impl Process {
     pub(crate) fn new(
         pid: Pid,
-        (server, expiry): (usize, Option<ServerExpiry>),
+        server: usize,
         run: usize,
         (setup, config): (&Setup, &[topology::Link]),
     ) -> Self {
@@ -86,7 +86,7 @@ impl Process {
             server,
             run,
             replica: Some(replica),
-            model: Model::new(setup.clients, neighbours.len(), expiry),
+            model: Model::new(setup.clients, neighbours.len()),
             links: neighbours.iter().enumerate().map(link).collect(),
             paused_until: 0,
         }

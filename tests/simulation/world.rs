@@ -111,7 +111,6 @@ impl World {
             Event::Fail if self.stage == Stage::Faulty => {
                 self.fail();
                 self.maybe_edit_config();
-                return self.maybe_purge();
             }
             Event::Start(_) | Event::Report | Event::Burst | Event::Fail => {}
             Event::Reload(pid) => self.reload(pid),
@@ -152,8 +151,7 @@ impl World {
         }
         let pid = Pid(self.processes.len());
         let runs = self.processes.iter().filter(|p| p.server == server).count();
-        let place = (server, self.expiry(server));
-        let process = Process::new(pid, place, runs + 1, (&self.setup, &self.config));
+        let process = Process::new(pid, server, runs + 1, (&self.setup, &self.config));
         self.processes.push(process);
         self.running[server].push(pid);
         trace!(

@@ -67,6 +67,31 @@ fn a_servers_clock_affects_skews_and_orders_reports_only_if_it_is_far_behind_the
 }
 
 #[test]
+fn a_server_whose_clock_leaps_ahead_hides_reports_and_loses_none() {
+    let (right, leaping) = (ManualClock::at(NOW), ManualClock::at(NOW));
+    let herd = Herd::new(PAIR).adjust(|plan| {
+        plan.gateway.expire_after = Some(Duration::from_secs(HOUR as u64));
+    });
+    let herd = launch(herd, &right, &leaping);
+    let report = |server: &str, client: &str| {
+        let answer = herd
+            .client(server)
+            .ask(&format!("IAMAT {client} +1+1 {NOW}"));
+        assert!(answer.starts_with(&format!("AT {server} ")), "{answer}");
+    };
+    report("A", "before");
+    herd.await_everywhere("before", "+1+1");
+    leaping.step(72 * HOUR);
+    assert_eq!(herd.position("B", "before"), None);
+    report("A", "at-a");
+
+    leaping.step(-72 * HOUR);
+    for client in ["before", "at-a"] {
+        herd.await_everywhere(client, "+1+1");
+    }
+}
+
+#[test]
 fn a_client_whose_clock_is_ahead_cannot_pin_its_position() {
     let clock = ManualClock::at(NOW);
     let herd = launch(Herd::new(PAIR), &clock, &clock);
