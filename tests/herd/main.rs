@@ -9,6 +9,7 @@ mod common;
 mod expiry;
 mod faults;
 mod herd;
+mod leaps;
 mod links;
 mod load;
 mod policy;

@@ -26,7 +26,7 @@ mod herd;
 mod ledger;
 mod load;
 mod plan;
-mod report;
+pub(crate) mod report;
 mod server_process;
 mod session;
 mod world;
@@ -84,7 +84,8 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-fn variable(name: &str) -> Option<u64> {
+/// Returns the number of an environment variable, if it is set.
+pub(crate) fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = text.parse();
     Some(number.unwrap_or_else(|_| panic!("{name} is not a number")))

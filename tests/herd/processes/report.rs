@@ -59,7 +59,7 @@ impl Report {
 
     /// Returns the client's time, but at most the time of receipt and 10 s, in nanoseconds since
     /// 1970.
-    fn order_time(&self) -> i128 {
+    pub(crate) fn order_time(&self) -> i128 {
         nanos(&self.time).min(self.clock() + 10 * NANOS_PER_SECOND)
     }
 
