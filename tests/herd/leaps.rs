@@ -27,6 +27,8 @@ const DAY: i64 = 24 * HOUR;
 const START: i64 = 1_621_464_827;
 
 /// The errors of clocks in seconds, beside none.
+///
+/// None is a day or more ahead: such a server leaves out reports of its pushes.
 const ERRORS: [i64; 7] = [
     -400 * DAY,
     -2 * DAY,

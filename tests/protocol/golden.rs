@@ -214,6 +214,9 @@ impl Settings {
             "servers" => self.servers = value.split(' ').map(str::to_owned).collect(),
             "clock" => self.clock.store(nanos(value), Relaxed),
             "max_future" => self.gateway.max_future = Duration::from_secs(value.parse().unwrap()),
+            "expire_after" => {
+                self.gateway.expire_after = Some(Duration::from_secs(value.parse().unwrap()));
+            }
             "max_clients" => self.gateway.max_clients = value.parse().unwrap(),
             "place" => self.places += &format!("{value}\n"),
             _ => panic!("no setting: {name}"),
