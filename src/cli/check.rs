@@ -12,8 +12,11 @@ use super::print;
 /// server would run it. Fails where a server would not start.
 pub(super) fn check(path: &Path) -> Result<(), Box<dyn Error>> {
     let config = Config::load(path)?;
-    Places::start(&config.places)?;
+    let places = Places::start(&config.places)?;
     print(&config.explain())?;
+    if let Some(file) = places.file() {
+        print(&format!("{file}\n"))?;
+    }
     let all: Vec<_> = config.servers.iter().collect();
     Ok(config.check_exposure(&all)?)
 }

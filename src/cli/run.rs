@@ -83,6 +83,9 @@ async fn run_until_stopped(
     let places = Places::start(&config.places)?;
     let bound = bind_all(config, servers, max_clients).await?;
     let logs = open_logs(config, servers, router)?;
+    if let Some(file) = places.file() {
+        info!("{file}");
+    }
     for warning in config.warnings() {
         warn!("{warning}");
     }

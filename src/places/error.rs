@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::MAX_FILE_BYTES;
@@ -46,11 +46,20 @@ pub enum PlacesError {
     Content {
         /// The file.
         file: PathBuf,
-        /// The location of the fault in the file.
-        location: SourceLocation,
-        /// The cause, and the correction.
-        problem: String,
+        /// The faults, in the order of the file; at least one.
+        faults: Vec<FileFault>,
+        /// The number of further faults.
+        more: usize,
     },
+}
+
+/// A fault in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileFault {
+    /// The location of the fault.
+    pub location: SourceLocation,
+    /// The cause, and the correction.
+    pub message: String,
 }
 
 /// A location of a fault in a file.
@@ -110,12 +119,26 @@ impl fmt::Display for PlacesError {
                 "{}: is larger than {MAX_FILE_BYTES} bytes: leave out places or columns",
                 file.display()
             ),
-            PlacesError::Content {
-                file,
-                location,
-                problem,
-            } => write!(f, "{}{location}: {problem}", file.display()),
+            PlacesError::Content { file, faults, more } => write_faults(f, file, faults, *more),
         }
+    }
+}
+
+/// Writes each fault on a line of its own.
+fn write_faults(
+    f: &mut fmt::Formatter<'_>,
+    file: &Path,
+    faults: &[FileFault],
+    more: usize,
+) -> fmt::Result {
+    let file = file.display();
+    for (number, FileFault { location, message }) in faults.iter().enumerate() {
+        let line_end = if number == 0 { "" } else { "\n" };
+        write!(f, "{line_end}{file}{location}: {message}")?;
+    }
+    match more {
+        0 => Ok(()),
+        more => write!(f, "\n{file}: and {more} more"),
     }
 }
 
@@ -145,15 +168,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_location_cause_and_correction() {
-        let error = PlacesError::Content {
-            file: "parks.geojson".into(),
-            location: SourceLocation::Feature { number: 3, line: 9 },
-            problem: "91 is no latitude".to_owned(),
+    fn an_error_names_location_cause_and_correction_of_each_fault() {
+        let fault = |number, line, message: &str| FileFault {
+            location: SourceLocation::Feature { number, line },
+            message: message.to_owned(),
         };
+        let content = |faults, more| {
+            let file = "parks.geojson".into();
+            PlacesError::Content { file, faults, more }.to_string()
+        };
+        let first = fault(3, 9, "91 is no latitude");
+        let second = fault(5, 12, "the name is empty");
         assert_eq!(
-            error.to_string(),
+            content(vec![first.clone()], 0),
             "parks.geojson, feature 3 (line 9): 91 is no latitude"
+        );
+        assert_eq!(
+            content(vec![first, second], 1200),
+            "parks.geojson, feature 3 (line 9): 91 is no latitude\n\
+             parks.geojson, feature 5 (line 12): the name is empty\n\
+             parks.geojson: and 1200 more"
         );
     }
 }

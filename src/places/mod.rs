@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
 pub use counters::PlacesCounters;
-pub use error::{PlacesError, SourceLocation};
-pub use file::MAX_FILE_BYTES;
+pub use error::{FileFault, PlacesError, SourceLocation};
+pub use file::{MAX_FILE_BYTES, PlacesFile};
 pub use query::PlacesQuery;
 pub use response::PlacesResponse;
 
@@ -79,6 +79,8 @@ impl Default for PlacesSettings {
 #[derive(Clone, Debug)]
 pub struct Places {
     provider: ActiveProvider,
+    /// The file of the places, if there is one.
+    file: Option<Arc<PlacesFile>>,
     counters: Arc<PlacesCounters>,
 }
 
@@ -111,16 +113,19 @@ impl Places {
         settings: &PlacesSettings,
         environment: impl FnOnce(&str) -> Result<String, VarError>,
     ) -> Result<Self, PlacesError> {
+        let mut summary = None;
         let provider = match settings {
             PlacesSettings::Offline { file: None } => ActiveProvider::Offline(load_compiled_in()?),
             PlacesSettings::Offline { file: Some(path) } => {
-                ActiveProvider::Offline(Loading::done(Offline::new(file::read(path)?)))
+                let (catalogue, file) = file::read(path)?;
+                summary = Some(Arc::new(file));
+                ActiveProvider::Offline(Loading::done(Offline::new(catalogue)))
             }
             PlacesSettings::Google(google) => {
                 ActiveProvider::Google(Arc::new(Google::start(google, environment)?))
             }
         };
-        Ok(Places::of(provider))
+        Ok(Places::of(provider, summary))
     }
 
     /// Returns a handle to a provider that the caller supplies, for tests and simulations.
@@ -133,15 +138,18 @@ impl Places {
     where
         F: Future<Output = PlacesResponse> + Send + 'static,
     {
-        Places::of(ActiveProvider::Custom(
-            CustomProvider::new(respond),
-            timeout,
-        ))
+        let provider = ActiveProvider::Custom(CustomProvider::new(respond), timeout);
+        Places::of(provider, None)
     }
 
     /// Returns a handle to the same provider, with its own counters, which start at zero.
     pub fn with_own_counters(&self) -> Self {
-        Places::of(self.provider.clone())
+        Places::of(self.provider.clone(), self.file.clone())
+    }
+
+    /// Returns what the operator's own file gave, if the places are from one.
+    pub fn file(&self) -> Option<&PlacesFile> {
+        self.file.as_deref()
     }
 
     /// Returns the outcomes of the queries of this handle and of its clones.
@@ -206,9 +214,10 @@ impl Places {
         }
     }
 
-    fn of(provider: ActiveProvider) -> Self {
+    fn of(provider: ActiveProvider, file: Option<Arc<PlacesFile>>) -> Self {
         Places {
             provider,
+            file,
             counters: Arc::default(),
         }
     }
@@ -241,7 +250,13 @@ fn load_compiled_in() -> Result<Loading<Offline>, PlacesError> {
     if let Some(loading) = SHARED.get() {
         return Ok(loading.clone());
     }
-    let loading = Loading::start(|| gazetteer::read().map(Offline::new));
+    let loading = Loading::start(|| {
+        let catalogue = gazetteer::read()?;
+        let places = catalogue.len();
+        let offline = Offline::new(catalogue);
+        tracing::info!("{places} places are loaded");
+        Ok(offline)
+    });
     let loading = loading.map_err(PlacesError::Thread)?;
     Ok(SHARED.get_or_init(|| loading).clone())
 }
@@ -258,7 +273,7 @@ mod tests {
     }
 
     fn places(loading: Loading<Offline>) -> Places {
-        Places::of(ActiveProvider::Offline(loading))
+        Places::of(ActiveProvider::Offline(loading), None)
     }
 
     /// Returns places that stay unloaded until the sender sends or is dropped.

@@ -21,7 +21,6 @@ impl Offline {
     pub(super) fn new(catalogue: Catalogue) -> Self {
         let catalogue = catalogue.arranged();
         let index = Index::new(catalogue.points());
-        tracing::info!("{} places are loaded", catalogue.len());
         Offline { catalogue, index }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 
-use crate::common::{CLASSIC, Ended, PAIR, Process, Site, loopback};
+use crate::common::{ALONE, CLASSIC, Ended, PAIR, Process, Site, loopback};
 
 /// Checks that the program printed an error, on standard error only, and did nothing.
 /// Returns the error.
@@ -19,10 +19,7 @@ fn assert_failed(site: &Site, ended: &Ended) -> String {
 
 /// Returns the error that was printed.
 fn error_of(ended: &Ended) -> String {
-    // A places file is loaded first, and reported.
-    let before = "2 places are loaded\n";
-    let expected = ended.stderr.strip_prefix(before).unwrap_or(&ended.stderr);
-    let error = expected.strip_prefix("error: ");
+    let error = ended.stderr.strip_prefix("error: ");
     error.unwrap_or_else(|| panic!("{ended:?}")).to_owned()
 }
 
@@ -92,6 +89,75 @@ fn while_one_log_cannot_be_opened_no_server_starts() {
     for server in CLASSIC.0 {
         assert_eq!(site.log(server), "", "{server} has started");
     }
+}
+
+#[test]
+fn all_mistakes_in_a_places_file_are_reported_by_file_and_line() {
+    let site = Site::new(PAIR, "");
+    let many = "Nowhere,north,1\n".repeat(20);
+    for (places, expected) in [
+        (
+            "name,lat,lon\nHere,1,1\nThere,north,1\n",
+            &["places.csv, line 3: the latitude \"north\" is no number"][..],
+        ),
+        // The quote that is not closed is closed by one of a later row.
+        (
+            "name,lat,lon,vicinity\nBar,34.07,-118.44,\"1 Main St\n\
+             Café,34.08,-118.44,2 Side St\"\nPub,91,-118.44,\n",
+            &[
+                "places.csv, line 2: the value of column 4 (\"vicinity\") begins with a quote that",
+                "places.csv, line 3: the value of column 4 (\"vicinity\") holds a quote",
+                "places.csv, line 4: 91 is no latitude",
+            ],
+        ),
+        (
+            &format!("name,lat,lon\n{many}"),
+            &[&["places.csv, line "; 10][..], &["places.csv: and 10 more"]].concat(),
+        ),
+    ] {
+        fs::write(site.path("places.csv"), places).unwrap();
+        for command in ["up", "check"] {
+            let error = assert_failed(&site, &Process::run(&mut site.command(&[command])));
+            let lines: Vec<&str> = error.lines().collect();
+            assert_eq!(lines.len(), expected.len(), "{error}");
+            for (line, expected) in lines.iter().zip(expected) {
+                assert!(line.starts_with(expected), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn check_and_the_log_report_what_a_places_file_gave() {
+    let feature = |geometry: &str, name| {
+        format!(
+            "{{\"type\": \"Feature\", \"geometry\": {geometry}, \
+             \"properties\": {{\"name\": \"{name}\"}}}}\n"
+        )
+    };
+    let point = "{\"type\": \"Point\", \"coordinates\": [-118.44, 34.07]}";
+    let area = "{\"type\": \"Polygon\", \"coordinates\": []}";
+    let places = feature(point, "Bar")
+        + &feature("null", "Nowhere")
+        + &feature(area, "Park")
+        + &feature(point, "Pub")
+        + &feature(area, "Lake");
+    let make = || {
+        let site = Site::new(ALONE, "[places]\nfile = \"own.json\"\n");
+        fs::write(site.path("own.json"), &places).unwrap();
+        site
+    };
+    let (site, process) = Site::start(make, |site| site.run(&["up"]));
+    let expected =
+        "own.json: 2 places; 3 features without a point passed over (2 Polygon and 1 null)";
+    let check = Process::run(&mut site.command(&["check"]));
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+    assert!(
+        check.stdout.lines().any(|line| line == expected),
+        "{check:?}"
+    );
+    process.await_stderr(expected);
+    site.await_log("Riley", expected);
 }
 
 #[test]
