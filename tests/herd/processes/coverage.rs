@@ -9,6 +9,8 @@ pub(crate) struct Coverage {
     pub(crate) answers: usize,
     /// Answers of a server while another one was frozen.
     pub(crate) answers_beside_frozen: usize,
+    /// Answers of a server with a crowd of strangers.
+    pub(crate) answers_in_crowd: usize,
     pub(crate) killed: usize,
     pub(crate) frozen: usize,
     pub(crate) replaced: usize,
@@ -23,6 +25,7 @@ impl Coverage {
     pub(crate) fn add(&mut self, other: &Self) {
         self.answers += other.answers;
         self.answers_beside_frozen += other.answers_beside_frozen;
+        self.answers_in_crowd += other.answers_in_crowd;
         self.killed += other.killed;
         self.frozen += other.frozen;
         self.replaced += other.replaced;
@@ -37,6 +40,7 @@ impl Coverage {
         let counts = [
             self.answers,
             self.answers_beside_frozen,
+            self.answers_in_crowd,
             self.killed,
             self.frozen,
             self.replaced,
@@ -54,7 +58,7 @@ impl fmt::Display for Coverage {
         write!(
             f,
             "killed {}, frozen {}, replaced {}, stopped {} (at a neighbour: {} reports), \
-             crowds {}, routes broken {}; {} answers, {} beside a frozen server",
+             crowds {}, routes broken {}; {} answers, {} beside a frozen server, {} in a crowd",
             self.killed,
             self.frozen,
             self.replaced,
@@ -63,7 +67,8 @@ impl fmt::Display for Coverage {
             self.crowds,
             self.broken_routes,
             self.answers,
-            self.answers_beside_frozen
+            self.answers_beside_frozen,
+            self.answers_in_crowd
         )
     }
 }

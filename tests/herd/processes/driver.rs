@@ -59,7 +59,7 @@ enum Action {
     /// Ends such a process.
     Leave(usize, Arc<ServerProcess>),
     /// Closes the connections of strangers.
-    Disperse(usize, Vec<TcpStream>),
+    Disperse(usize, Arc<ServerProcess>, Vec<TcpStream>),
     Mend(Vec<usize>),
 }
 
@@ -138,6 +138,8 @@ impl<'a> Driver<'a> {
             "the servers agreed after {agreed:.1?}, and were idle after {idle:.1?}"
         ));
         final_checks::still_agree(self.world)?;
+        let memory = final_checks::memory_is_bounded(self.world)? >> 20;
+        self.note(format!("the servers use at most {memory} MiB"));
         self.world
             .herd
             .processes()
@@ -187,8 +189,9 @@ impl<'a> Driver<'a> {
                     .push((Instant::now() + beside, Action::Leave(server, old)));
             }
             Action::Leave(server, old) => self.leave(server, &old)?,
-            Action::Disperse(server, strangers) => {
-                self.note(format!("the strangers leave {}", NAMES[server]));
+            Action::Disperse(server, process, strangers) => {
+                self.note(format!("the strangers leave {}", process.name));
+                process.set_crowded(false);
                 drop(strangers);
                 self.servers[server] = Some(Instant::now());
             }
@@ -243,7 +246,8 @@ impl<'a> Driver<'a> {
             }
             Kind::Crowd => {
                 let strangers = self.crowd(&process);
-                self.due.push((later, Action::Disperse(server, strangers)));
+                self.due
+                    .push((later, Action::Disperse(server, process, strangers)));
             }
             _ => {
                 self.freeze(&process);
@@ -290,7 +294,9 @@ impl<'a> Driver<'a> {
             }
             stranger
         };
-        (0..2 * FILE_LIMIT).map(connect).collect()
+        let strangers = (0..2 * FILE_LIMIT).map(connect).collect();
+        process.set_crowded(true);
+        strangers
     }
 
     fn replace(&mut self, old: &ServerProcess) {

@@ -19,6 +19,9 @@ const MAX_ACTIVE_TIME: Duration = Duration::from_secs(30);
 /// The time without a log line after which the herd is idle. Longer than a heartbeat.
 const IDLE_TIME: Duration = Duration::from_millis(700);
 
+/// The limit of the resident memory of a server. 45 MiB are usual with a debug build.
+const MAX_MEMORY_BYTES: u64 = 128 << 20;
+
 /// The answers of one server for each client.
 type View = Vec<Option<Arc<Report>>>;
 
@@ -67,6 +70,20 @@ pub(crate) fn await_idle(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Checks the memory of all servers, most of which is not returned to the system after a fault.
+/// Returns the maximum in bytes, or 0 if the system does not report it.
+pub(crate) fn memory_is_bounded(world: &World) -> Result<u64, String> {
+    let mut max = 0;
+    for process in world.herd.processes() {
+        let bytes = process.memory().unwrap_or(0);
+        if bytes > MAX_MEMORY_BYTES {
+            return Err(format!("{} uses {bytes} bytes", process.name));
+        }
+        max = bytes.max(max);
+    }
+    Ok(max)
 }
 
 /// Returns the clients for which answers differ.

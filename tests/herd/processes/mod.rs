@@ -2,12 +2,13 @@
 //! answer is compared with a model.
 //!
 //! A seed determines the faults, their times and their targets (`plan.rs`): servers are
-//! killed, frozen, stopped and replaced while they are frozen, and the routes between them
-//! stall, cut, delay or carry one direction only. Meanwhile clients report and query at
-//! every server (`load.rs`). Each answer is checked (`session.rs`) against the sent reports
-//! (`ledger.rs`) and against earlier answers of the same process (`server_process.rs`). At
-//! the end all faults are healed. The servers must then agree on reports that are not older
-//! than any answer, and become idle (`final_checks.rs`).
+//! killed, frozen, stopped and replaced while they are frozen, strangers take their files, and
+//! the routes between them stall, cut, delay, limit or carry one direction only. Meanwhile
+//! clients report and query at every server (`load.rs`). Each answer is checked
+//! (`session.rs`) against the sent reports (`ledger.rs`) and against earlier answers of the
+//! same process (`server_process.rs`). At the end all faults are healed. The servers must
+//! then agree on reports that are not older than any answer, become idle, and use little
+//! memory (`final_checks.rs`).
 //!
 //! A seed determines the plan and the requests, but not the scheduling of processes and
 //! threads, so a failure may need several runs to return. It keeps the directory of its

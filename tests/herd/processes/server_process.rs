@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use super::report::Report;
-use crate::common::{Client, Ended, Process, eventually, loopback};
+use crate::common::{Client, Ended, Process, eventually, loopback, memory};
 
 /// The ports of a process.
 #[derive(Clone, Copy)]
@@ -23,6 +23,7 @@ pub(crate) struct ServerProcess {
     /// The newest report of each client that it has returned, or must have.
     known: Mutex<HashMap<String, Arc<Report>>>,
     is_frozen: AtomicBool,
+    is_crowded: AtomicBool,
     is_ending: AtomicBool,
     /// The number of current exchanges with clients.
     exchanges: AtomicUsize,
@@ -37,6 +38,7 @@ impl ServerProcess {
             process: Mutex::new(Some(process)),
             known: Mutex::default(),
             is_frozen: AtomicBool::new(false),
+            is_crowded: AtomicBool::new(false),
             is_ending: AtomicBool::new(false),
             exchanges: AtomicUsize::new(0),
         }
@@ -75,6 +77,20 @@ impl ServerProcess {
     /// Returns true while it is frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         self.is_frozen.load(SeqCst)
+    }
+
+    /// Returns true while strangers use its files.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_crowded.load(SeqCst)
+    }
+
+    pub(crate) fn set_crowded(&self, is_crowded: bool) {
+        self.is_crowded.store(is_crowded, SeqCst);
+    }
+
+    /// Returns its resident memory in bytes, if the system reports it.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        self.with(|process| memory(process.id()))
     }
 
     /// Counts an exchange with a client while it lasts.

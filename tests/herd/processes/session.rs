@@ -95,6 +95,7 @@ impl<'a> Session<'a> {
             .map(|request| self.note(request))
             .collect();
         let was_beside_frozen = self.is_beside_frozen();
+        let was_crowded = self.process.is_crowded();
         let written = self.client.try_send(lines.join("\n") + "\n");
         written.map_err(|error| broken_off(self.process, &error))?;
         let mut reports = Vec::new();
@@ -113,6 +114,9 @@ impl<'a> Session<'a> {
         coverage.answers += reports.len();
         if was_beside_frozen && self.is_beside_frozen() {
             coverage.answers_beside_frozen += reports.len();
+        }
+        if was_crowded && self.process.is_crowded() {
+            coverage.answers_in_crowd += reports.len();
         }
         drop(coverage);
         Ok(reports)
