@@ -107,8 +107,9 @@ impl RejectedConnectionCounters {
 pub struct ServerCounters {
     /// The lines of clients.
     pub client_lines: ClientLineCounters,
-    /// The time from taking a line to writing its reply, which includes the wait for places and for
-    /// the replies before it. A line whose reply could not be written is not counted.
+    /// The time from reading a line to writing its reply. It includes the wait for places, for the
+    /// replies before it, and for the client to read; a delay by its rate limit comes before it. A
+    /// line whose reply could not be written is not counted.
     pub client_requests: Histogram,
     /// Accepted client connections.
     pub client_connections_accepted: Counter,
@@ -341,8 +342,9 @@ pub const REJECTED_CONNECTION_METRICS: &[Metric<RejectedConnections>] = &[Metric
 /// Metrics of rejected calls.
 pub const REJECTED_CALL_METRICS: &[Metric<RejectedCalls>] = &[Metric::counter(
     "proxyherd_peer_calls_rejected_total",
-    "Rejected greetings and pushes, and other calls that a certificate does not permit: \
-     certificate, if it names no member of the herd that may make the call, or other.",
+    "Rejected greetings and pushes, except pushes that only need a greeting first, and other \
+     calls that a certificate does not permit: certificate, if it names no member of the herd \
+     that may make the call, or other.",
     By(
         "reason",
         &[
@@ -397,7 +399,8 @@ pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
     ),
     Metric::counter(
         "proxyherd_link_reports_received_total",
-        "Reports in those: newer than the one held, duplicate (the same byte for byte), or stale.",
+        "Reports of the neighbour: newer than the one held, duplicate (the same byte for byte), \
+         or stale. Those of a push that broke off count too.",
         By(
             "result",
             &[

@@ -75,7 +75,7 @@ impl LinkState {
 
 impl LinkTable {
     /// Begins a link with a neighbour, for which no task runs yet. Keeps the counters of an earlier
-    /// link with it.
+    /// link with it, which goes down if it was up.
     pub(super) fn begin(&self, neighbour: NeighbourId, now: UnixNanos) {
         // IDs are assigned in order.
         while self.entries.get(neighbour.0).is_none() {
@@ -83,7 +83,7 @@ impl LinkTable {
         }
         let mut state = self.lock_state(neighbour);
         *state = LinkState {
-            changes: state.changes,
+            changes: state.changes + u64::from(state.is_up),
             ..LinkState::new(now)
         };
     }
@@ -188,5 +188,26 @@ impl LinkTable {
     fn entry(&self, NeighbourId(at): NeighbourId) -> &LinkEntry {
         let entry = self.entries.get(at);
         entry.expect("a neighbour's ID is used after its link has begun")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_begins_again_goes_down_first() {
+        let (links, neighbour) = (LinkTable::default(), NeighbourId(0));
+        let state = || {
+            let state = links.state(neighbour);
+            (state.is_up, state.changes)
+        };
+        links.begin(neighbour, UnixNanos(1));
+        links.begin(neighbour, UnixNanos(2));
+        assert_eq!(state(), (false, 0));
+        links.set_up(neighbour, UnixNanos(3));
+        assert_eq!(state(), (true, 1));
+        links.begin(neighbour, UnixNanos(4));
+        assert_eq!(state(), (false, 2));
     }
 }

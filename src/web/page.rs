@@ -76,7 +76,8 @@ fn histograms(text: &mut MetricsText, source: &StatusSource) {
     let gateway = source.gateway();
     text.histograms(
         "proxyherd_client_request_seconds",
-        "Time from taking a client's line to writing its reply, the wait for places included.",
+        "Time from reading a client's line to writing its reply, the wait for places included, a \
+         delay by commands_per_second not.",
         [(&[][..], &gateway.counters().client_requests)].into_iter(),
     );
     let links: Vec<_> = gateway

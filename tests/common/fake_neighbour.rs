@@ -39,6 +39,8 @@ pub struct ReceivedPush {
     pub at: Instant,
     pub bytes: usize,
     pub push: PushRequest,
+    /// False while it is not acknowledged, and if it never is.
+    pub is_acknowledged: bool,
 }
 
 /// A gRPC server in the test process that claims to be a server of the herd.
@@ -169,12 +171,19 @@ impl NeighbourState {
             at: Instant::now(),
             bytes: bytes.len(),
             push: PushRequest::decode(bytes).expect("links send whole messages"),
+            is_acknowledged: false,
         };
         let push = pushed.push.clone();
-        self.pushes.lock().unwrap().push(pushed);
+        let number = {
+            let mut pushes = self.pushes.lock().unwrap();
+            pushes.push(pushed);
+            pushes.len() - 1
+        };
         let mode = self.push_mode.lock().unwrap().clone();
         respond(mode, push.reports.len()).await?;
-        self.apply(&push)
+        let response = self.apply(&push)?;
+        self.pushes.lock().unwrap()[number].is_acknowledged = true;
+        Ok(response)
     }
 
     fn apply(&self, push: &PushRequest) -> Result<PushResponse, Status> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxyherd::gateway::{Clock, Gateway, LinkState};
+use proxyherd::gateway::{Clock, Gateway, LinkState, RejectedConnectionCounters, ServerCounters};
 use proxyherd::line_protocol::reply;
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
@@ -13,7 +13,7 @@ use proxyherd::model::client::ClientId;
 use proxyherd::model::name::Name;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Places, PlacesResponse};
-use proxyherd::replication::Incarnation;
+use proxyherd::replication::{Incarnation, NeighbourId};
 use proxyherd::server::{BoundServer, RunningServer, ServerPlan};
 use proxyherd::{gateway, peers};
 use tokio::runtime::{Builder, Runtime};
@@ -282,6 +282,22 @@ impl Herd {
         &self.nodes[name].gateway
     }
 
+    /// Returns the counters of a server.
+    pub fn counters(&self, name: &str) -> &ServerCounters {
+        self.gateway(name).counters()
+    }
+
+    /// Returns the counters of rejected client connections of a server.
+    pub fn rejected_clients(&self, name: &str) -> &RejectedConnectionCounters {
+        &self.counters(name).client_connections_rejected
+    }
+
+    fn neighbour(&self, from: &str, to: &str) -> NeighbourId {
+        let mut neighbours = self.gateway(from).replica().neighbours();
+        let found = neighbours.find(|(_, name)| name.as_str() == to);
+        found.expect("a neighbour").0
+    }
+
     /// Returns the current incarnation of a server.
     pub fn incarnation(&self, name: &str) -> Incarnation {
         self.gateway(name).replica().identity().incarnation
@@ -298,12 +314,8 @@ impl Herd {
 
     /// Returns the state of the link from `from` to `to` at `from`.
     pub fn link(&self, from: &str, to: &str) -> LinkState {
-        let gateway = self.gateway(from);
-        let mut neighbours = gateway.replica().neighbours();
-        let (neighbour, _) = neighbours
-            .find(|(_, name)| name.as_str() == to)
-            .expect("a neighbour");
-        gateway.links().state(neighbour)
+        let links = self.gateway(from).links();
+        links.state(self.neighbour(from, to))
     }
 
     /// Waits until every link between running servers is up at both ends.

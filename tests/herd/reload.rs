@@ -62,14 +62,7 @@ fn a_lower_connection_limit_keeps_open_connections_and_a_higher_one_admits_more(
             .ask("IAMAT kiwi +1+1 1")
             .starts_with("AT ")
     );
-    assert_eq!(
-        herd.gateway("Riley")
-            .counters()
-            .client_connections_rejected
-            .max_connections
-            .get(),
-        1
-    );
+    assert_eq!(herd.rejected_clients("Riley").max_connections.get(), 1);
 }
 
 #[test]
@@ -91,7 +84,7 @@ fn access_lists_apply_to_new_connections_and_rate_limits_to_all() {
     assert!(start.elapsed() > Duration::from_millis(400));
     herd.change("Riley", |_| {});
     assert_eq!(herd.client("Riley").ask("a"), "? a");
-    let counts = herd.gateway("Riley").counters();
+    let counts = herd.counters("Riley");
     assert_eq!(counts.client_connections_rejected.network.get(), 1);
     assert!(counts.client_reads_delayed.get() > 0);
 }

@@ -63,14 +63,7 @@ fn clients_from_all_networks_may_connect_by_default() {
     for from in [ONE, OTHER] {
         assert!(is_served(herd.clients_address("Riley"), from));
     }
-    assert_eq!(
-        herd.gateway("Riley")
-            .counters()
-            .client_connections_rejected
-            .network
-            .get(),
-        0
-    );
+    assert_eq!(herd.rejected_clients("Riley").network.get(), 0);
 }
 
 #[test]
@@ -80,7 +73,7 @@ fn a_denied_address_is_rejected_even_if_it_is_allowed_and_others_are_served() {
     for times in 1..=5 {
         assert!(is_served(address, ONE));
         assert!(!is_served(address, OTHER));
-        let counts = herd.gateway("Riley").counters();
+        let counts = herd.counters("Riley");
         assert_eq!(counts.client_connections_rejected.network.get(), times);
         assert_eq!(counts.client_connections_accepted.get(), times);
         assert_eq!(counts.client_connections_rejected.max_connections.get(), 0);
@@ -148,14 +141,7 @@ fn an_address_may_open_connections_up_to_its_limit_and_again_when_one_closes() {
     assert_eq!(leaving.ask("b"), "? b");
     for times in 1..=5 {
         assert!(!is_served(address, ONE));
-        assert_eq!(
-            herd.gateway("Riley")
-                .counters()
-                .client_connections_rejected
-                .per_address
-                .get(),
-            times
-        );
+        assert_eq!(herd.rejected_clients("Riley").per_address.get(), times);
         assert!(
             is_served(address, OTHER),
             "another address is below its limit"
@@ -168,14 +154,7 @@ fn an_address_may_open_connections_up_to_its_limit_and_again_when_one_closes() {
         });
     }
     assert_eq!(staying.ask("a"), "? a");
-    assert_eq!(
-        herd.gateway("Riley")
-            .counters()
-            .client_connections_rejected
-            .max_connections
-            .get(),
-        0
-    );
+    assert_eq!(herd.rejected_clients("Riley").max_connections.get(), 0);
 }
 
 #[test]
@@ -236,7 +215,7 @@ fn lines_over_the_rate_limit_are_delayed_and_answered_in_order() {
     read_answers(&mut fast, 0..250);
     let took = start.elapsed();
     assert!(took >= seconds(1.5), "{took:?}");
-    assert!(herd.gateway("Riley").counters().client_reads_delayed.get() > 0);
+    assert!(herd.counters("Riley").client_reads_delayed.get() > 0);
 }
 
 #[test]
@@ -359,7 +338,7 @@ fn a_rate_limited_client_that_disconnects_frees_its_connection() {
     read_answers(&mut fast, 0..1);
     drop(fast);
     eventually("its connection ended", || {
-        (herd.gateway("Riley").counters().client_connections() == 0).then_some(())
+        (herd.counters("Riley").client_connections() == 0).then_some(())
     });
     let mut next = client(&herd, ONE);
     assert_eq!(next.ask("a"), "? a");

@@ -6,6 +6,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::T;
 use crate::common::{Client, Process, Site, Topology, all_the_while, eventually, memory};
 
@@ -130,6 +132,10 @@ fn lines_that_exceed_the_backlog_are_counted_and_memory_is_bounded() {
     let present = log.matches(&text).count();
     println!("{present} lines are present, {missing} are missing");
     assert_eq!(present + missing, 2 * LINES, "each line and its answer");
+    let status = Process::run(&mut site.command(&["status", "--json"])).stdout;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let riley = &status["servers"][0]["status"];
+    assert_eq!(riley["log_lines_dropped"], missing);
     eventually("the recovery is reported", || {
         let output = process.stderr();
         output

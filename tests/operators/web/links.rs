@@ -46,31 +46,6 @@ fn a_link_that_is_down_and_its_lag_are_shown() {
 }
 
 #[test]
-fn traffic_of_a_link_is_counted_at_both_ends() {
-    let herd = herd(PAIR);
-    let mut client = herd.client("Riley");
-    for i in 0..50 {
-        client.ask(&format!("IAMAT client-{i} +1+1 1"));
-    }
-    let (riley, jaquez) = eventually("all reports are acknowledged", || {
-        let riley = MetricsPage::of(herd.web_address("Riley"));
-        let sent = riley.get("proxyherd_link_reports_sent_total{neighbour=\"Jaquez\"}");
-        (sent == 50.0).then(|| (riley, MetricsPage::of(herd.web_address("Jaquez"))))
-    });
-    let received = |result: &str| {
-        let labels = format!("{{neighbour=\"Riley\",result=\"{result}\"}}");
-        jaquez.get(&format!("proxyherd_link_reports_received_total{labels}"))
-    };
-    assert_eq!(received("newer"), 50.0);
-    assert_eq!((received("duplicate"), received("stale")), (0.0, 0.0));
-    let to = |name: &str| riley.get(&format!("proxyherd_link_{name}{{neighbour=\"Jaquez\"}}"));
-    assert!(to("batches_sent_total") >= 1.0);
-    assert_eq!(to("push_seconds_count"), to("batches_sent_total"));
-    let from = "proxyherd_link_batches_received_total{neighbour=\"Riley\"}";
-    assert!(jaquez.get(from) >= to("batches_sent_total"));
-}
-
-#[test]
 fn duplicates_are_counted_in_a_ring() {
     let herd = herd(TRIANGLE);
     for round in 1..=20 {

@@ -109,6 +109,14 @@ impl MetricsPage {
         *value.unwrap_or_else(|| panic!("{series} is not among {:#?}", self.samples.keys()))
     }
 
+    /// Returns true for a series that counts events: one of a counter, or the count of a histogram.
+    pub(crate) fn is_count(&self, series: &str) -> bool {
+        let name = series.split('{').next().unwrap();
+        let kind = |family: &str| self.kinds.get(family).map(String::as_str);
+        let of_histogram = name.strip_suffix("_count").and_then(kind);
+        kind(name) == Some("counter") || of_histogram == Some("histogram")
+    }
+
     /// Returns the number of connections to a port that were rejected for a reason.
     #[track_caller]
     pub(crate) fn rejected(&self, port: &str, reason: &str) -> f64 {

@@ -2,6 +2,7 @@
 //! connect, and slow callers.
 
 mod counters;
+mod figures;
 mod http;
 mod links;
 mod metrics_page;

@@ -195,7 +195,7 @@ fn networks_and_connections_per_address_apply_before_tls_and_to_both_ports() {
     );
     let mut denied = Client::connect_from("127.0.0.2", secure);
     assert_eq!(denied.rest_until_cut(), b"");
-    let counts = herd.gateway("Riley").counters();
+    let counts = herd.counters("Riley");
     assert_eq!(counts.client_connections_rejected.network.get(), 1);
 
     let mut served = client(&herd, &pki);

@@ -2,7 +2,6 @@
 //! reported, and certificates that are replaced at run time.
 
 mod clients;
-mod counted;
 mod logs;
 mod processes;
 mod rotation;

@@ -93,8 +93,7 @@ fn a_link_ends_when_the_neighbours_certificate_expires_and_returns_after_renewal
     ]);
     let rejected = two
         .herd
-        .gateway("Lasting-1")
-        .counters()
+        .counters("Lasting-1")
         .peer_connections_rejected
         .tls
         .clone();
