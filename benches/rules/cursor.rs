@@ -5,7 +5,9 @@ use divan::{Bencher, black_box};
 use proxyherd::model::report::Report;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::replication::replica::Replica;
-use proxyherd::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS, SendCursor};
+use proxyherd::replication::send_cursor::{
+    BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS, SendCursor,
+};
 use proxyherd::replication::{Incarnation, NeighbourId};
 
 use crate::samples::{CLIENTS, admit, full_server, ids, report};
@@ -14,9 +16,13 @@ use crate::samples::{CLIENTS, admit, full_server, ids, report};
 struct Sink;
 
 impl BatchBuilder for Sink {
-    fn add(&mut self, report: &Report<'_>) -> bool {
+    fn add(&mut self, report: &Report<'_>, _: usize) -> bool {
         black_box(report);
         true
+    }
+
+    fn bytes(&self) -> usize {
+        0
     }
 }
 
@@ -35,7 +41,7 @@ fn all(bencher: Bencher<'_, '_>) {
 fn none(bencher: Bencher<'_, '_>) {
     let riley = full_server();
     let mut cursor = new_cursor(riley.replica(), riley.replica().store().last());
-    bencher.bench_local(|| cursor.fill(riley.replica(), UnixNanos(0), &mut Sink));
+    bencher.bench_local(|| cursor.fill(riley.replica(), UnixNanos(0), MAX_BATCH_BYTES, &mut Sink));
 }
 
 /// One change and the path to it, on a server with many clients: the cost of a report on an
@@ -53,7 +59,7 @@ fn one(bencher: Bencher<'_, '_>) {
         })
         .bench_local_refs(|(id, time)| {
             admit(replica, &report(id, time));
-            let span = cursor.fill(replica, UnixNanos(0), &mut Sink);
+            let span = cursor.fill(replica, UnixNanos(0), MAX_BATCH_BYTES, &mut Sink);
             cursor.acknowledged(replica, span, span.to);
         });
 }
@@ -67,8 +73,7 @@ fn new_cursor(replica: &Replica, applied: u64) -> SendCursor {
 
 fn catch_up(mut cursor: SendCursor, replica: &Replica) {
     while !cursor.is_at_end(replica) {
-        let span = cursor.fill(replica, UnixNanos(0), &mut Sink);
+        let span = cursor.fill(replica, UnixNanos(0), MAX_BATCH_BYTES, &mut Sink);
         cursor.acknowledged(replica, span, span.to);
-        cursor.grow(span);
     }
 }

@@ -59,7 +59,7 @@ counters! {
 }
 
 counters! {
-    /// Counters of the pushes over a link, in both directions.
+    /// Counters of the calls over a link, in both directions.
     LinkCounters reads LinkStatus {
         batches_sent,
         reports_sent,
@@ -377,6 +377,11 @@ pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
         "Age of the oldest of those reports, 0 if there is none.",
         One(|link| link.lag.as_ref().map_or(0.0, as_seconds)),
     ),
+    Metric::gauge(
+        "proxyherd_link_stalled_seconds",
+        "Time for which reports wait and no push of reports was acknowledged, 0 if none waits.",
+        One(|link| link.stalled.as_ref().map_or(0.0, as_seconds)),
+    ),
     Metric::counter(
         "proxyherd_link_batches_sent_total",
         "Pushes that the neighbour acknowledged, heartbeats included.",
@@ -389,7 +394,7 @@ pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
     ),
     Metric::counter(
         "proxyherd_link_calls_failed_total",
-        "Pushes that failed, quick retries included.",
+        "Greetings and pushes that failed with all their quick retries.",
         One(|link| link.calls_failed as f64),
     ),
     Metric::counter(

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use crate::lock::lock;
 use crate::model::timestamp::UnixNanos;
@@ -57,6 +58,8 @@ pub struct LinkState {
     /// The last sequence number of this server that the neighbour acknowledged, in the incarnation
     /// that was greeted last.
     pub cursor: u64,
+    /// Time of the last acknowledged push with reports; `None` before the first.
+    pub carried_at: Option<Instant>,
     /// Number of times that the link went up or down.
     pub changes: u64,
 }
@@ -68,6 +71,7 @@ impl LinkState {
             since: now,
             reason: "not yet dialled".to_owned(),
             cursor: 0,
+            carried_at: None,
             changes: 0,
         }
     }
@@ -98,9 +102,20 @@ impl LinkTable {
         &self.entry(neighbour).traffic
     }
 
-    /// Marks a link as up. Returns `true` if it was down.
-    pub fn set_up(&self, neighbour: NeighbourId, now: UnixNanos) -> bool {
+    /// Marks a link as up, after the neighbour acknowledged a push of some `reports` and everything
+    /// through `cursor`. Returns `true` if it was down.
+    pub fn set_up(
+        &self,
+        neighbour: NeighbourId,
+        now: UnixNanos,
+        cursor: u64,
+        reports: usize,
+    ) -> bool {
         let mut state = self.lock_state(neighbour);
+        state.cursor = cursor;
+        if reports > 0 {
+            state.carried_at = Some(Instant::now());
+        }
         let is_changed = !state.is_up;
         if is_changed {
             state.is_up = true;
@@ -160,22 +175,21 @@ impl LinkTable {
         self.entry(neighbour).changes.notified()
     }
 
-    /// Records that a new incarnation of the neighbour has greeted, so that its link greets that
-    /// incarnation too.
+    /// Records that a new incarnation of the neighbour has greeted, so that this server's link
+    /// greets it too.
     pub fn notify_greeting(&self, neighbour: NeighbourId, incarnation: Incarnation) {
         let entry = self.entry(neighbour);
         entry.incarnation.store(incarnation.get(), Relaxed);
         entry.greetings.notify_one();
     }
 
-    /// Resolves when an incarnation of the neighbour other than `greeted` has greeted. `greeted` is
-    /// the one that this server's link has greeted.
-    pub async fn new_incarnation(&self, neighbour: NeighbourId, greeted: Option<Incarnation>) {
+    /// Resolves when a new incarnation of the neighbour has greeted, and returns it.
+    pub async fn greeting(&self, neighbour: NeighbourId) -> Incarnation {
         let entry = self.entry(neighbour);
         loop {
             entry.greetings.notified().await;
-            if entry.incarnation.load(Relaxed) != greeted.map_or(0, Incarnation::get) {
-                return;
+            if let Some(incarnation) = Incarnation::new(entry.incarnation.load(Relaxed)) {
+                return incarnation;
             }
         }
     }

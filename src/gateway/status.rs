@@ -105,6 +105,8 @@ impl Gateway {
             self.links().traffic(neighbour),
         );
         let (lag_reports, lag) = self.lag(state.cursor);
+        let carried = state.carried_at.map(|at| at.elapsed());
+        let stalled = lag.map(|lag| carried.map_or(lag, |carried| carried.min(lag)));
         LinkStatus {
             neighbour: name.to_string(),
             up: state.is_up,
@@ -114,6 +116,7 @@ impl Gateway {
             cursor: state.cursor,
             lag_reports,
             lag: lag.map(duration),
+            stalled: stalled.map(duration),
             last_round_trip: traffic.last_round_trip().map(duration),
             ..traffic.counters.read()
         }

@@ -1,22 +1,14 @@
 //! A link: the task that keeps one neighbour up to date.
 //!
-//! It repeats one step: take the changes after the neighbour's cursor, push them as one
-//! batch, and advance the cursor on the acknowledgement. The next batch gathers in the
-//! feed while one is in flight, so batches grow with load, and on a quiet link a report
-//! leaves at once. A busy link waits a little between batches, since many small pushes
-//! cost more than their reports.
-//!
-//! A link is up from a successful push until a call fails with all its quick retries, or
-//! is rejected more than twice in a row. A link that is down tries again with backoff,
-//! and at once when its neighbour greets as a new incarnation.
+//! The decisions are those of [`LinkMachine`]. This file gives it a network: it makes the
+//! calls, waits, writes the transcript and counts.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::format_duration;
-use tokio::time::{Instant, sleep, sleep_until};
-use tonic::{Code, Status};
+use tokio::time::{Instant, sleep_until};
+use tonic::Code;
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 
@@ -26,28 +18,21 @@ use crate::log::{Log, ReasonThrottle, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
 use crate::proto::{GreetResponse, PushFrame};
+use crate::random;
+use crate::replication::link::{CallFailure, LinkAction, LinkMachine, LinkRules};
 use crate::replication::replica::{PushHeader, VERSION};
-use crate::replication::send_cursor::{BatchBuilder, SendCursor, Span};
+use crate::replication::send_cursor::{BatchBuilder, Span};
 use crate::replication::{Incarnation, NeighbourId};
 
 use super::PeerSettings;
-use super::backoff::Backoff;
 use super::policy::{CallError, Caller, PeerRequest, PeerResponse};
-use super::wire::{self, MAX_PUSH_BYTES, PushWriter};
-
-/// Number of rejections in a row, with a greeting after each, that leave the link up.
-const MAX_CONSECUTIVE_REJECTIONS: u32 = 2;
-
-/// Number of reports from which on a batch counts as one of a busy link. A push of fewer
-/// costs both sides more than its reports.
-const BUSY_BATCH_REPORTS: usize = 32;
-
-/// Size from which on a batch may have been cut by the size limit, in bytes. The limit
-/// is the length of a report above it.
-const LARGE_BATCH_BYTES: usize = MAX_PUSH_BYTES / 2;
+use super::wire::{self, PushWriter};
 
 /// Minimum time between two log lines about a link that is down for changing reasons.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Size that the buffer of transcript lines keeps between two batches, in bytes.
+const MAX_IDLE_LINE_BYTES: usize = 16 * 1024;
 
 /// The link to one neighbour. [`run`](Self::run) is its task.
 #[derive(Debug)]
@@ -56,31 +41,18 @@ pub struct Link {
     neighbour: NeighbourId,
     name: Name,
     caller: Caller,
-    settings: PeerSettings,
-    cursor: SendCursor,
+    machine: LinkMachine,
+    /// The machine's times are since then.
+    start: Instant,
     transcript: Transcript,
+    /// The lines of the batch in flight. They are written once it is acknowledged, so that
+    /// a batch that is pushed again is written once.
+    lines: Vec<u8>,
     /// Size of the last batch, in bytes: the expected size of the next.
     batch_bytes: usize,
-    /// Shortest time of a call since the last greeting, that one included: the time of a
-    /// call of any size.
-    round_trip: Duration,
     /// The neighbour's `expire_after` in its last response to a greeting.
     expiry: Option<Option<Duration>>,
-    /// True if a push has succeeded since the link was last down.
-    has_progressed: bool,
     down_log: ReasonThrottle,
-}
-
-/// Why a link stopped pushing.
-enum PushEnd {
-    /// The server shuts down, and the neighbour has all changes.
-    Finished,
-    /// The neighbour has restarted and must be greeted.
-    Restarted,
-    /// The neighbour rejected a push and must be greeted.
-    Rejected(Status),
-    /// The link is down, for this reason.
-    Down(String),
 }
 
 impl Link {
@@ -93,17 +65,23 @@ impl Link {
         log: &Log,
     ) -> Self {
         let name = gateway.replica().name_of(neighbour).clone();
+        let rules = LinkRules {
+            heartbeat: settings.heartbeat,
+            attempt: settings.attempt,
+            backoff_cap: settings.backoff_cap,
+            linger: settings.linger,
+            batch_reports: settings.batch_reports,
+        };
         Self {
             neighbour,
             caller,
-            cursor: SendCursor::new(neighbour, settings.batch_reports),
+            machine: LinkMachine::new(neighbour, rules),
+            start: Instant::now(),
             transcript: Transcript::neighbour(log, name.as_str()),
+            lines: Vec::new(),
             name,
-            settings: settings.clone(),
             batch_bytes: 0,
-            round_trip: Duration::ZERO,
             expiry: None,
-            has_progressed: false,
             down_log: ReasonThrottle::new(LOG_INTERVAL),
             gateway,
         }
@@ -112,68 +90,59 @@ impl Link {
     /// Keeps the neighbour up to date until the server finishes, and then until it has
     /// all changes or the link is down.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::new(self.settings.backoff_cap);
-        let finish = self.gateway.shutdown().finish().clone();
-        while let Err(reason) = self.greet_and_push().await {
-            self.note_down(&reason);
-            // A greeting alone is no progress: a neighbour that then rejects every
-            // push is retried more slowly too.
-            if std::mem::take(&mut self.has_progressed) {
-                backoff.reset();
-            }
-            tokio::select! {
-                () = sleep(backoff.next_delay()) => {}
-                () = self.new_incarnation() => {}
-                () = finish.cancelled() => return,
-            }
-        }
-    }
-
-    /// Greets and pushes until all is done.
-    ///
-    /// # Errors
-    ///
-    /// The reason why the link is down.
-    async fn greet_and_push(&mut self) -> Result<(), String> {
-        let mut rejections = 0;
         loop {
-            self.greet().await.map_err(|error| error.to_string())?;
-            match self.push_changes(&mut rejections).await {
-                PushEnd::Finished => return Ok(()),
-                PushEnd::Restarted => {}
-                PushEnd::Rejected(status) if rejections < MAX_CONSECUTIVE_REJECTIONS => {
-                    debug!("greets {} again: {}", self.name, status.message());
-                }
-                PushEnd::Rejected(status) => return Err(CallError::Rejected(status).to_string()),
-                PushEnd::Down(reason) => return Err(reason),
+            let (action, push) = self.next();
+            match action {
+                LinkAction::Greet => self.greet().await,
+                LinkAction::Push(span) => self.push(span, push).await,
+                LinkAction::Yield => tokio::task::yield_now().await,
+                LinkAction::Wait { until, for_changes } => self.wait(until, for_changes).await,
+                LinkAction::End => return,
             }
         }
     }
 
-    /// Resolves when the neighbour greets as another incarnation than this link greeted.
-    fn new_incarnation(&self) -> impl Future<Output = ()> + use<> {
-        let (gateway, neighbour, greeted) =
-            (self.gateway.clone(), self.neighbour, self.cursor.greeted());
-        async move { gateway.links().new_incarnation(neighbour, greeted).await }
+    /// Returns the next action, and the batch of a push.
+    fn next(&mut self) -> (LinkAction, PushWriter) {
+        let clock = self.gateway.clock().now();
+        self.transcript.set_time(clock.0);
+        self.lines.clear();
+        let now = self.now();
+        let mut batch = RecordedBatch {
+            push: PushWriter::with_capacity(self.batch_bytes),
+            lines: self.transcript.is_on().then_some(&mut self.lines),
+        };
+        let action = self
+            .machine
+            .next(self.gateway.replica(), (now, clock), &mut batch);
+        (action, batch.push)
     }
 
-    async fn greet(&mut self) -> Result<(), CallError> {
+    async fn greet(&mut self) {
         let greeting = self.gateway.replica().greeting(self.neighbour);
         let call = PeerRequest::Greet(Arc::new(wire::greet_request(&greeting)));
-        let sent = Instant::now();
-        let PeerResponse::Greet(response) = self.call(call).await? else {
-            unreachable!("a greeting has the response of one");
+        match self.call(call).await {
+            Some(Ok(PeerResponse::Greet(response))) => self.greeted(&response),
+            Some(Ok(PeerResponse::Push(_))) => {
+                unreachable!("a greeting has the response of one")
+            }
+            Some(Err(error)) => self.failed(failure(error)),
+            None => {}
+        }
+    }
+
+    fn greeted(&mut self, response: &GreetResponse) {
+        let incarnation = match self.check_neighbour(response) {
+            Ok(incarnation) => incarnation,
+            Err(reason) => return self.failed(CallFailure::Rejected(reason)),
         };
-        let incarnation = self
-            .check_neighbour(&response)
-            .map_err(CallError::NoResponse)?;
+        let now = self.now();
         let replica = self.gateway.replica();
-        self.cursor
-            .start_at(replica, incarnation, response.applied_sequence);
-        self.round_trip = sent.elapsed();
-        self.note_cursor();
-        self.compare_expiry(wire::expire_after(&response));
-        Ok(())
+        self.machine
+            .greeted(replica, now, incarnation, response.applied_sequence);
+        let cursor = self.machine.cursor().cursor();
+        self.gateway.links().set_cursor(self.neighbour, cursor);
+        self.compare_expiry(wire::expire_after(response));
     }
 
     /// Warns if the neighbour's `expire_after` differs: then servers answer differently.
@@ -216,170 +185,68 @@ impl Link {
         Incarnation::new(response.receiver_incarnation).ok_or("it named no incarnation".to_owned())
     }
 
-    /// Pushes until something ends it. Counts `rejections` in a row: a successful push
-    /// resets the number to 0.
-    async fn push_changes(&mut self, rejections: &mut u32) -> PushEnd {
-        // The first push leaves at once, if only as a heartbeat: it shows that the link
-        // is up.
-        let mut heartbeat = Instant::now();
-        loop {
-            let (span, frame) = self.next_batch();
-            if span.reports == 0 {
-                if !self.cursor.is_at_end(self.gateway.replica()) {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-                match self.wait(heartbeat).await {
-                    Wakeup::Changes => continue,
-                    Wakeup::Restart => return PushEnd::Restarted,
-                    Wakeup::Finish => return PushEnd::Finished,
-                    Wakeup::Heartbeat => {}
-                }
-            }
-            let worth_waiting = self.is_worth_waiting(span, &frame);
-            let sent = Instant::now();
-            if let Err(end) = self.push_unless_greeted(span, frame).await {
-                *rejections += u32::from(matches!(end, PushEnd::Rejected(_)));
-                return end;
-            }
-            *rejections = 0;
-            heartbeat = Instant::now() + self.settings.heartbeat;
-            if worth_waiting && !self.gather(sent).await {
-                return PushEnd::Restarted;
-            }
-        }
-    }
-
-    /// Returns true if reports should gather before the next push: if they come by the
-    /// dozen, since a push costs both sides as much as many reports, and if the batch was
-    /// not cut, since then more reports wait already.
-    fn is_worth_waiting(&self, span: Span, frame: &PushFrame) -> bool {
-        let is_cut = self.cursor.is_full(span) || frame.0.len() > LARGE_BATCH_BYTES;
-        span.reports >= BUSY_BATCH_REPORTS && !is_cut
-    }
-
-    /// Waits until [`linger`](PeerSettings::linger) after the last push, or until the
-    /// server shuts down. Returns `false` if the neighbour must be greeted instead.
-    async fn gather(&self, last: Instant) -> bool {
-        tokio::select! {
-            biased;
-            () = self.new_incarnation() => false,
-            () = self.gateway.shutdown().finish().cancelled() => true,
-            () = sleep_until(last + self.settings.linger) => true,
-        }
-    }
-
-    /// Waits until there is something to do. Changes come before the end of the server,
-    /// which finishes only when there are none left.
-    async fn wait(&self, heartbeat: Instant) -> Wakeup {
-        tokio::select! {
-            biased;
-            () = self.new_incarnation() => Wakeup::Restart,
-            () = self.gateway.links().changed(self.neighbour) => Wakeup::Changes,
-            () = sleep_until(heartbeat) => Wakeup::Heartbeat,
-            () = self.gateway.shutdown().finish().cancelled() => Wakeup::Finish,
-        }
-    }
-
-    /// Returns the next batch, encoded: all changes after the cursor that fit.
-    fn next_batch(&mut self) -> (Span, PushFrame) {
-        let replica = self.gateway.replica();
-        let now = self.gateway.clock().now();
-        self.transcript.set_time(now.0);
-        let mut batch = RecordedBatch {
-            push: PushWriter::with_capacity(self.batch_bytes),
-            transcript: &mut self.transcript,
-            line: Vec::new(),
-        };
-        let span = self.cursor.fill(replica, now, &mut batch);
-        let incarnation = self.cursor.greeted().map_or(0, Incarnation::get);
-        let me = replica.identity();
-        let frame = batch.push.finish(&PushHeader {
-            herd: me.herd.as_str(),
-            sender: me.name.as_str(),
-            sender_incarnation: me.incarnation.get(),
-            receiver_incarnation: incarnation,
-            from: span.from,
-            to: span.to,
-        });
-        self.transcript.append_page();
+    async fn push(&mut self, span: Span, push: PushWriter) {
+        let frame = self.frame(span, push);
         if span.reports > 0 {
             self.batch_bytes = frame.0.len();
         }
-        (span, frame)
-    }
-
-    /// Pushes, and gives up if the neighbour greets as a new incarnation meanwhile: the
-    /// old one may never respond.
-    async fn push_unless_greeted(&mut self, span: Span, frame: PushFrame) -> Result<(), PushEnd> {
-        let restarted = self.new_incarnation();
-        tokio::select! {
-            biased;
-            pushed = self.push(span, frame) => pushed,
-            () = restarted => Err(PushEnd::Restarted),
-        }
-    }
-
-    async fn push(&mut self, span: Span, frame: PushFrame) -> Result<(), PushEnd> {
         let sent = Instant::now();
-        let applied = match self.call(PeerRequest::Push(frame)).await {
-            Ok(PeerResponse::Push(response)) => response.applied_sequence,
-            Ok(PeerResponse::Greet(_)) => unreachable!("a push has the response of one"),
-            Err(error) => return Err(self.failed(span, error)),
-        };
-        if applied < span.to {
-            let to = span.to;
-            return Err(PushEnd::Down(format!(
-                "it acknowledged sequence number {applied} instead of {to}"
-            )));
+        match self.call(PeerRequest::Push(frame)).await {
+            Some(Ok(PeerResponse::Push(response))) => {
+                self.acknowledged(span, sent.elapsed(), response.applied_sequence);
+            }
+            Some(Ok(PeerResponse::Greet(_))) => unreachable!("a push has the response of one"),
+            Some(Err(error)) => self.failed(failure(error)),
+            None => {}
         }
-        self.cursor
-            .acknowledged(self.gateway.replica(), span, applied);
-        self.has_progressed = true;
-        self.note_up();
-        let took = sent.elapsed();
+    }
+
+    fn frame(&self, span: Span, push: PushWriter) -> PushFrame {
+        let me = self.gateway.replica().identity();
+        let greeted = self.machine.cursor().greeted();
+        push.finish(&PushHeader {
+            herd: me.herd.as_str(),
+            sender: me.name.as_str(),
+            sender_incarnation: me.incarnation.get(),
+            receiver_incarnation: greeted.map_or(0, Incarnation::get),
+            from: span.from,
+            to: span.to,
+        })
+    }
+
+    fn acknowledged(&mut self, span: Span, took: Duration, applied: u64) {
+        let now = self.now();
+        let acknowledged = self
+            .machine
+            .acknowledged(self.gateway.replica(), now, applied);
+        if let Err(failure) = acknowledged {
+            return self.failed(failure);
+        }
+        self.write_lines();
         self.traffic().record_sent(span.reports, took);
-        self.note_speed(span, took);
-        self.note_cursor();
-        Ok(())
-    }
-
-    /// Lets batches grow while their size adds little to the time of a call. So a slow
-    /// link settles at a size that it can carry, and a distant neighbour does not count
-    /// as slow.
-    fn note_speed(&mut self, span: Span, took: Duration) {
-        self.round_trip = self.round_trip.min(took);
-        if took - self.round_trip < self.settings.attempt / 4 {
-            self.cursor.grow(span);
-        }
-    }
-
-    fn failed(&mut self, span: Span, error: CallError) -> PushEnd {
-        self.traffic().counters.calls_failed.add(1);
-        match error {
-            CallError::Rejected(status) if status.code() == Code::FailedPrecondition => {
-                PushEnd::Rejected(status)
-            }
-            CallError::Rejected(_) => PushEnd::Down(error.to_string()),
-            CallError::NoResponse(_) => {
-                self.cursor.shrink(span);
-                PushEnd::Down(error.to_string())
-            }
-        }
-    }
-
-    async fn call(&mut self, call: PeerRequest) -> Result<PeerResponse, CallError> {
-        self.caller.ready().await?.call(call).await
-    }
-
-    fn traffic(&self) -> &LinkTraffic {
-        self.gateway.links().traffic(self.neighbour)
-    }
-
-    fn note_up(&self) {
+        let (links, cursor) = (self.gateway.links(), self.machine.cursor().cursor());
         let now = self.gateway.clock().now();
-        if self.gateway.links().set_up(self.neighbour, now) {
+        if links.set_up(self.neighbour, now, cursor, span.reports) {
             info!("link to {} is up", self.name);
+        }
+    }
+
+    fn write_lines(&mut self) {
+        for line in self.lines.split_inclusive(|&byte| byte == b'\n') {
+            self.transcript.sent(line);
+        }
+        self.transcript.append_page();
+        self.lines.clear();
+        self.lines.shrink_to(MAX_IDLE_LINE_BYTES);
+    }
+
+    fn failed(&mut self, failure: CallFailure) {
+        self.traffic().counters.calls_failed.add(1);
+        self.machine.failed(self.now(), &failure, random::u64());
+        if self.machine.is_down() {
+            self.note_down(failure.reason());
+        } else {
+            debug!("greets {} again: {}", self.name, failure.reason());
         }
     }
 
@@ -394,35 +261,78 @@ impl Link {
         warn!("link to {} is down: {reason}", self.name);
     }
 
-    fn note_cursor(&self) {
+    /// Makes a call. Returns `None` if it was given up, since the neighbour has greeted as
+    /// a new incarnation meanwhile.
+    async fn call(&mut self, call: PeerRequest) -> Option<Result<PeerResponse, CallError>> {
+        let (caller, machine) = (&mut self.caller, &mut self.machine);
+        let (links, neighbour) = (self.gateway.links(), self.neighbour);
+        let mut call = std::pin::pin!(async { caller.ready().await?.call(call).await });
+        loop {
+            tokio::select! {
+                biased;
+                response = &mut call => return Some(response),
+                incarnation = links.greeting(neighbour) => {
+                    if machine.neighbour_greeted(incarnation) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a time, or until something happens.
+    async fn wait(&mut self, until: Option<Duration>, for_changes: bool) {
         let links = self.gateway.links();
-        links.set_cursor(self.neighbour, self.cursor.cursor());
+        let finish = self.gateway.shutdown().finish();
+        let until = self.start + until.expect("no call is in flight");
+        tokio::select! {
+            biased;
+            incarnation = links.greeting(self.neighbour) => {
+                self.machine.neighbour_greeted(incarnation);
+            }
+            () = links.changed(self.neighbour), if for_changes => {}
+            () = sleep_until(until) => {}
+            () = finish.cancelled() => self.machine.finish(),
+        }
+    }
+
+    /// Returns the time for the machine.
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn traffic(&self) -> &LinkTraffic {
+        self.gateway.links().traffic(self.neighbour)
     }
 }
 
-/// Why a waiting link woke.
-enum Wakeup {
-    Changes,
-    Restart,
-    Heartbeat,
-    Finish,
+fn failure(error: CallError) -> CallFailure {
+    let reason = error.to_string();
+    match error {
+        CallError::Rejected(status) if status.code() == Code::FailedPrecondition => {
+            CallFailure::OutOfStep(reason)
+        }
+        CallError::Rejected(_) => CallFailure::Rejected(reason),
+        CallError::NoResponse(_) => CallFailure::NoResponse(reason),
+    }
 }
 
-/// A batch whose reports are written to the transcript too.
+/// A batch, and the lines of its reports for the transcript if that is on.
 struct RecordedBatch<'a> {
     push: PushWriter,
-    transcript: &'a mut Transcript,
-    line: Vec<u8>,
+    lines: Option<&'a mut Vec<u8>>,
 }
 
 impl BatchBuilder for RecordedBatch<'_> {
-    fn add(&mut self, report: &Report<'_>) -> bool {
-        let added = self.push.add(report);
-        if added && self.transcript.is_on() {
-            self.line.clear();
-            reply::at(&mut self.line, report);
-            self.transcript.sent(&self.line);
+    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool {
+        let added = self.push.add(report, max_bytes);
+        if added && let Some(lines) = &mut self.lines {
+            reply::at(lines, report);
         }
         added
+    }
+
+    fn bytes(&self) -> usize {
+        self.push.bytes()
     }
 }

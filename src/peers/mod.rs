@@ -6,7 +6,6 @@
 //! | `policy` | the tower stack of calls to a neighbour: time limits, retries, budget |
 //! | `channel` | one attempt of a call: tonic's channel and the push stream over it |
 //! | `dial` | connections to a neighbour, by TCP or TLS |
-//! | `backoff` | the pauses of a link that is down |
 //! | `port` | the peer port: tonic's server, its services and limits |
 //! | `incoming` | its connections |
 //! | `calls` | the tower layer that each call to it passes |
@@ -25,7 +24,6 @@
 //! backoff.
 
 mod admission;
-mod backoff;
 mod call_limits;
 mod calls;
 mod channel;

@@ -18,16 +18,15 @@ use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp};
 use crate::proto::{GreetRequest, GreetResponse, PushFrame};
 use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
-use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS};
+use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 
 use super::protobuf::{
     FieldValue, MessageFields, WireError, bytes_len, put_bytes, put_fixed64, put_sint64,
     put_uint64, put_varint, sint64_len, unzigzag,
 };
 
-/// Maximum size of an encoded push, in bytes. Part of the protocol: a receiver rejects
-/// more.
-pub(super) const MAX_PUSH_BYTES: usize = 1 << 20;
+/// Maximum size of an encoded push, in bytes.
+pub(super) const MAX_PUSH_BYTES: usize = MAX_BATCH_BYTES;
 
 /// Maximum size of a push without its reports, in bytes: two names of 63 bytes, four
 /// numbers, and their keys.
@@ -128,12 +127,12 @@ impl PushWriter {
 }
 
 impl BatchBuilder for PushWriter {
-    fn add(&mut self, report: &Report<'_>) -> bool {
+    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool {
         let texts = texts_of(report);
         let length =
             texts.iter().map(|text| bytes_len(text)).sum::<usize>() + sint64_len(report.skew.0);
         // The key and the length of a report take four bytes at most.
-        if self.bytes.len() + 4 + length > MAX_PUSH_BYTES - MAX_HEADER_BYTES {
+        if self.bytes.len() + 4 + length > max_bytes.min(MAX_PUSH_BYTES - MAX_HEADER_BYTES) {
             return false;
         }
         put_varint(&mut self.bytes, 7 << 3 | 2);
@@ -143,6 +142,10 @@ impl BatchBuilder for PushWriter {
         }
         put_sint64(&mut self.bytes, 5, report.skew.0);
         true
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 }
 
@@ -362,7 +365,7 @@ mod tests {
         let read = read_push(&bytes).unwrap();
         let mut writer = PushWriter::with_capacity(0);
         for report in read.reports().unwrap() {
-            assert!(writer.add(&report));
+            assert!(writer.add(&report, MAX_PUSH_BYTES));
         }
         let ours = writer.finish(&read.header);
         assert_eq!(PushRequest::decode(ours.0).unwrap(), theirs);
@@ -400,7 +403,7 @@ mod tests {
             let read = read_push(&bytes).unwrap();
             let mut writer = PushWriter::with_capacity(0);
             for report in read.reports().unwrap() {
-                prop_assert!(writer.add(&report));
+                prop_assert!(writer.add(&report, MAX_PUSH_BYTES));
             }
             let ours = writer.finish(&read.header);
             prop_assert_eq!(PushRequest::decode(ours.0.clone()).unwrap(), theirs);
@@ -418,7 +421,7 @@ mod tests {
         let report = read.reports().unwrap()[0];
         let mut writer = PushWriter::with_capacity(0);
         let mut reports = 0;
-        while writer.add(&report) {
+        while writer.add(&report, MAX_PUSH_BYTES) {
             reports += 1;
         }
         let size = writer.finish(&read.header).0.len();

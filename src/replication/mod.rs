@@ -11,7 +11,10 @@
 //! | file | contents |
 //! |---|---|
 //! | [`replica`] | one server's part in the protocol: how it answers greetings and pushes |
+//! | [`link`] | the decisions of a link: greet, push, wait, give up |
 //! | [`send_cursor`] | the cursor of one neighbour, and its next batch |
+//! | `batch_size` | how large the batches of a link may be |
+//! | `backoff` | the delays of a link that is down |
 //! | `applied_watermarks` | the last applied sequence number of each incarnation of a neighbour |
 //! | [`store`] | the newest report of every client |
 //! | `merge_batch` | several reports merged into the store at once |
@@ -34,9 +37,12 @@
 //! [`Report::compare`]: crate::model::report::Report::compare
 
 mod applied_watermarks;
+mod backoff;
+mod batch_size;
 pub mod expiry;
 mod feed;
 pub mod feed_reader;
+pub mod link;
 mod merge_batch;
 mod record;
 pub mod replica;

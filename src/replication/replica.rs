@@ -672,7 +672,7 @@ mod tests {
     use crate::model::position::Position;
     use crate::model::report::Origin;
     use crate::model::timestamp::{Skew, Timestamp};
-    use crate::replication::send_cursor::{BatchBuilder, SendCursor};
+    use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, SendCursor};
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
@@ -729,9 +729,13 @@ mod tests {
     struct ClientList(Vec<String>);
 
     impl BatchBuilder for ClientList {
-        fn add(&mut self, report: &Report<'_>) -> bool {
+        fn add(&mut self, report: &Report<'_>, _: usize) -> bool {
             self.0.push(report.client.text().to_owned());
             true
+        }
+
+        fn bytes(&self) -> usize {
+            0
         }
     }
 
@@ -740,7 +744,7 @@ mod tests {
         let mut cursor = SendCursor::new(NeighbourId(0), 100);
         cursor.start_at(riley, Incarnation::new(incarnation).unwrap(), 0);
         let mut clients = ClientList::default();
-        cursor.fill(riley, UnixNanos(0), &mut clients);
+        cursor.fill(riley, UnixNanos(0), MAX_BATCH_BYTES, &mut clients);
         clients.0
     }
 

@@ -13,8 +13,9 @@ use super::{Incarnation, NeighbourId};
 /// Maximum number of reports in one batch. It is part of the protocol: a receiver rejects more.
 pub const MAX_BATCH_REPORTS: usize = 10_000;
 
-/// Maximum number of reports in a batch until the link has acknowledged a full one.
-const INITIAL_ALLOWANCE: usize = 1024;
+/// Maximum size of a batch as a message, in bytes. It is part of the protocol: a receiver rejects
+/// more.
+pub const MAX_BATCH_BYTES: usize = 1 << 20;
 
 /// Maximum number of changes that one batch considers, so that a long run of reports that the
 /// neighbour itself sent does not hold a thread.
@@ -22,8 +23,12 @@ const MAX_CONSIDERED_CHANGES: usize = 32 * 1024;
 
 /// A batch under construction.
 pub trait BatchBuilder {
-    /// Adds a report; returns `false`, and adds nothing, if it does not fit.
-    fn add(&mut self, report: &Report<'_>) -> bool;
+    /// Adds a report if the batch then has at most `max_bytes`. Returns `false`, and adds nothing,
+    /// if it would be larger, or larger than a message may be.
+    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool;
+
+    /// Returns the size of the added reports, in bytes.
+    fn bytes(&self) -> usize;
 }
 
 /// The sequence numbers after `from`, up to and including `to`, that a batch covers. A change in
@@ -36,6 +41,10 @@ pub struct Span {
     pub to: u64,
     /// The number of reports in the batch.
     pub reports: usize,
+    /// The size of the reports, in bytes.
+    pub bytes: usize,
+    /// Whether a limit left out changes that come next.
+    pub is_cut: bool,
 }
 
 /// One neighbour's cursor into this server's change feed.
@@ -49,21 +58,18 @@ pub struct SendCursor {
     cursor: u64,
     scanned: u64,
     max_reports: usize,
-    allowance: usize,
 }
 
 impl SendCursor {
     /// Creates a cursor, which needs a greeting before its first batch. Batches hold at most
     /// `max_reports`, clamped to 1 to [`MAX_BATCH_REPORTS`].
     pub fn new(neighbour: NeighbourId, max_reports: usize) -> Self {
-        let max_reports = max_reports.clamp(1, MAX_BATCH_REPORTS);
         Self {
             neighbour,
             greeted: None,
             cursor: 0,
             scanned: 0,
-            max_reports,
-            allowance: max_reports.min(INITIAL_ALLOWANCE),
+            max_reports: max_reports.clamp(1, MAX_BATCH_REPORTS),
         }
     }
 
@@ -82,6 +88,11 @@ impl SendCursor {
         self.cursor
     }
 
+    /// Returns the last sequence number up to which the neighbour needs nothing.
+    pub fn scanned(&self) -> u64 {
+        self.scanned
+    }
+
     /// Returns whether the neighbour has everything that it needs.
     pub fn is_at_end(&self, replica: &Replica) -> bool {
         self.scanned >= replica.store().last()
@@ -97,9 +108,9 @@ impl SendCursor {
         self.greeted = Some(incarnation);
     }
 
-    /// Fills `batch` with the reports that the neighbour needs next. An empty batch means that it
-    /// needs none of the considered changes; [`is_at_end`](Self::is_at_end) returns whether those
-    /// were all.
+    /// Fills `batch` with the reports that the neighbour needs next, up to `max_bytes`: at least one
+    /// report, whatever its size. An empty batch means that it needs none of the considered changes;
+    /// [`is_at_end`](Self::is_at_end) returns whether those were all.
     ///
     /// A report that has been expired for the purge delay at `now` is withheld, since the neighbour
     /// may have purged it. `now` is the earlier of the clocks of both servers, so that one wrong
@@ -108,6 +119,7 @@ impl SendCursor {
         &mut self,
         replica: &Replica,
         now: UnixNanos,
+        max_bytes: usize,
         batch: &mut impl BatchBuilder,
     ) -> Span {
         let slot = self
@@ -117,9 +129,10 @@ impl SendCursor {
             replica,
             now,
             already_seen: slot.as_ref().map_or(SeenBy::default(), SenderSlot::bit),
-            max_reports: self.allowance,
+            max_reports: self.max_reports,
+            max_bytes,
         };
-        let (to, reports) = filler.fill(self.scanned, batch);
+        let (to, reports, is_cut) = filler.fill(self.scanned, batch);
         if reports == 0 {
             self.scanned = to;
         }
@@ -127,6 +140,8 @@ impl SendCursor {
             from: self.cursor,
             to,
             reports,
+            bytes: batch.bytes(),
+            is_cut,
         }
     }
 
@@ -143,27 +158,6 @@ impl SendCursor {
         self.cursor = self.cursor.max(applied);
         self.scanned = self.scanned.max(self.cursor);
     }
-
-    /// Returns whether this batch holds the maximum number of reports.
-    pub fn is_full(&self, span: Span) -> bool {
-        span.reports >= self.allowance
-    }
-
-    /// Doubles the maximum batch size after a push that was acknowledged in good time, if its batch
-    /// was full. A smaller batch is no evidence for larger ones.
-    pub fn grow(&mut self, span: Span) {
-        if self.is_full(span) {
-            self.allowance = (self.allowance * 2).min(self.max_reports);
-        }
-    }
-
-    /// Halves the maximum batch size after a push without an acknowledgement, so that a slow link
-    /// always makes progress. An empty batch was not too large.
-    pub fn shrink(&mut self, span: Span) {
-        if span.reports > 0 {
-            self.allowance = (self.allowance.min(span.reports) / 2).max(1);
-        }
-    }
 }
 
 /// Parameters for filling a batch.
@@ -172,12 +166,14 @@ struct BatchFiller<'a> {
     now: UnixNanos,
     already_seen: SeenBy,
     max_reports: usize,
+    max_bytes: usize,
 }
 
 impl BatchFiller<'_> {
-    /// Returns the last sequence number that was processed and the number of reports in the batch.
-    fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize) {
-        let mut reports = 0;
+    /// Returns the last sequence number that was processed, the number of reports in the batch, and
+    /// whether a limit cut it.
+    fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize, bool) {
+        let (mut reports, mut is_cut) = (0, false);
         let store = self.replica.store();
         let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |_, stored| {
             let is_withheld = || {
@@ -187,12 +183,18 @@ impl BatchFiller<'_> {
             if stored.seen_by.intersects(self.already_seen) || is_withheld() {
                 return ControlFlow::Continue(());
             }
-            if reports == self.max_reports || !batch.add(&stored.report) {
+            let max_bytes = if reports == 0 {
+                usize::MAX
+            } else {
+                self.max_bytes
+            };
+            is_cut = reports == self.max_reports || !batch.add(&stored.report, max_bytes);
+            if is_cut {
                 return ControlFlow::Break(());
             }
             reports += 1;
             ControlFlow::Continue(())
         });
-        (to, reports)
+        (to, reports, is_cut)
     }
 }

@@ -29,6 +29,8 @@ pub enum ResponseMode {
     AcceptEachAfter(Duration),
     /// Never responds.
     Hang,
+    /// Accepts a push of at most so many bytes, and never responds to a larger one.
+    HangAbove(usize),
     /// Rejects it.
     Reject(Status),
 }
@@ -148,7 +150,7 @@ impl FakeNeighbour {
     }
 }
 
-async fn respond(mode: ResponseMode, reports: usize) -> Result<(), Status> {
+async fn respond(mode: ResponseMode, reports: usize, bytes: usize) -> Result<(), Status> {
     match mode {
         ResponseMode::Accept => Ok(()),
         ResponseMode::AcceptAfter(delay) => {
@@ -159,18 +161,19 @@ async fn respond(mode: ResponseMode, reports: usize) -> Result<(), Status> {
             tokio::time::sleep(delay * reports as u32).await;
             Ok(())
         }
-        ResponseMode::Hang => std::future::pending().await,
+        ResponseMode::HangAbove(ceiling) if bytes <= ceiling => Ok(()),
+        ResponseMode::Hang | ResponseMode::HangAbove(_) => std::future::pending().await,
         ResponseMode::Reject(status) => Err(status),
     }
 }
 
 impl NeighbourState {
     async fn receive(&self, frame: PushFrame) -> Result<PushResponse, Status> {
-        let bytes = frame.0;
+        let bytes = frame.0.len();
         let pushed = ReceivedPush {
             at: Instant::now(),
-            bytes: bytes.len(),
-            push: PushRequest::decode(bytes).expect("links send whole messages"),
+            bytes,
+            push: PushRequest::decode(frame.0).expect("links send whole messages"),
             is_acknowledged: false,
         };
         let push = pushed.push.clone();
@@ -180,7 +183,7 @@ impl NeighbourState {
             pushes.len() - 1
         };
         let mode = self.push_mode.lock().unwrap().clone();
-        respond(mode, push.reports.len()).await?;
+        respond(mode, push.reports.len(), bytes).await?;
         let response = self.apply(&push)?;
         self.pushes.lock().unwrap()[number].is_acknowledged = true;
         Ok(response)
@@ -221,7 +224,7 @@ impl Propagate for Service {
             .unwrap()
             .push((Instant::now(), request));
         let mode = state.greeting_mode.lock().unwrap().clone();
-        respond(mode, 0).await?;
+        respond(mode, 0, 0).await?;
         let applied = state.applied.lock().unwrap().get(&incarnation).copied();
         let mut answer = state.answer.lock().unwrap().clone();
         answer.receiver_incarnation = state.incarnation.load(Relaxed);

@@ -420,6 +420,63 @@ fn a_slow_link_keeps_its_batch_size_while_idle() {
 }
 
 #[test]
+fn a_link_settles_under_the_size_that_its_path_carries() {
+    const CEILING: usize = 1300;
+    let (herd, jaquez) = pair(|peers| {
+        peers.attempt = Duration::from_millis(500);
+        peers.retries = 0;
+    });
+    jaquez.respond_to_pushes(ResponseMode::HangAbove(CEILING));
+    let await_cursor = |cursor| {
+        eventually("all reports are acknowledged", || {
+            (herd.link("Riley", "Jaquez").cursor == cursor).then_some(())
+        });
+    };
+    report_clients(&herd, "kiwi-", 0..300);
+    await_cursor(300);
+    let failed = || {
+        let pushes = jaquez.pushes();
+        pushes.iter().filter(|push| push.bytes > CEILING).count()
+    };
+    let before = failed();
+    println!("{before} pushes failed until it settled");
+    assert!((1..=10).contains(&before), "{before} pushes failed");
+    for round in 1..=10 {
+        report_clients(&herd, "plum-", 100 * round..100 * (round + 1));
+        await_cursor(300 + 100 * round as u64);
+    }
+    // The size that failed is tried again after ten seconds, if the machine is slow.
+    assert!(failed() <= before + 2, "{} more failed", failed() - before);
+}
+
+#[test]
+fn failed_greetings_and_pushes_are_counted() {
+    let (mut herd, jaquez) = unlaunched_pair(|peers| peers.retries = 0);
+    let no = || ResponseMode::Reject(Status::permission_denied("no"));
+    jaquez.respond_to_greetings(no());
+    herd.launch("Riley");
+    let failed = || {
+        let riley = herd.gateway("Riley");
+        let (id, _) = riley.replica().neighbours().next().unwrap();
+        riley.links().traffic(id).counters.calls_failed.get()
+    };
+    eventually("failed greetings", || {
+        (jaquez.greetings().len() >= 3).then_some(())
+    });
+    jaquez.respond_to_pushes(no());
+    jaquez.respond_to_greetings(ResponseMode::Accept);
+    eventually("failed pushes", || {
+        (jaquez.pushes().len() >= 2).then_some(())
+    });
+    jaquez.respond_to_pushes(ResponseMode::Accept);
+    eventually("the link is up", || {
+        herd.is_up("Riley", "Jaquez").then_some(())
+    });
+    // Each greeting failed, or the push after it did, except the last.
+    assert_eq!(failed(), jaquez.greetings().len() as u64 - 1);
+}
+
+#[test]
 fn unanswered_heartbeats_do_not_reduce_the_batch_size() {
     let (herd, jaquez) = pair(|peers| {
         peers.attempt = Duration::from_millis(200);

@@ -5,6 +5,7 @@ use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
 use crate::coverage::Situation;
+use crate::links::REPORT_BYTES;
 use crate::model::Pid;
 use crate::queue::{IncomingPush, Push};
 use crate::setup::{Load, UNLIMITED_SENDERS};
@@ -105,8 +106,9 @@ impl World {
         let process = &self.processes[pid.0];
         let (model, link) = (&process.model, &process.links[at]);
         let (span, sent) = (push.span, push.reports.len());
-        let room = self.setup.room.min(link.at_most);
-        let is_sane = span.from == link.cursor.cursor()
+        let limit = link.machine.max_batch_bytes() / REPORT_BYTES;
+        let room = self.setup.room.min(self.setup.batch).min(limit.max(1));
+        let is_sane = span.from == link.cursor().cursor()
             && span.from <= span.to
             && span.to <= model.last()
             && span.reports == sent
@@ -291,7 +293,7 @@ impl World {
 
     /// Checks that a cursor is at the watermark that the neighbour returned.
     pub(crate) fn check_cursor(&self, pid: Pid, at: usize, expected: u64) -> CheckResult {
-        let cursor = self.processes[pid.0].links[at].cursor.cursor();
+        let cursor = self.processes[pid.0].links[at].cursor().cursor();
         if cursor == expected {
             Ok(())
         } else {
@@ -309,10 +311,10 @@ impl World {
         let Some(greeted) = link.greeted() else {
             return Ok(());
         };
-        let done = if link.cursor.is_at_end(self.replica(pid)) {
+        let done = if link.cursor().is_at_end(self.replica(pid)) {
             process.model.last()
         } else {
-            link.cursor.cursor()
+            link.cursor().cursor()
         };
         self.check_has(greeted, pid, done)
     }

@@ -37,6 +37,8 @@ pub(crate) enum Situation {
     Gap,
     /// A link got no response in time.
     NoResponse,
+    /// A push was larger than its path carries.
+    TooLarge,
     /// A response came when its link no longer waited.
     TooLate,
     /// A receiver gave up a push after merging a part of it.
@@ -67,7 +69,7 @@ pub(crate) enum Situation {
     UnlinkedDuringPush,
 }
 
-const ALL: [Situation; 30] = [
+const ALL: [Situation; 31] = [
     Situation::FromClient,
     Situation::Newer,
     Situation::Duplicate,
@@ -84,6 +86,7 @@ const ALL: [Situation; 30] = [
     Situation::NotGreeted,
     Situation::Gap,
     Situation::NoResponse,
+    Situation::TooLarge,
     Situation::TooLate,
     Situation::Cancelled,
     Situation::IncarnationForgotten,

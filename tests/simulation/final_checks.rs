@@ -19,9 +19,13 @@ const SEEDS_PER_DIGEST_CHECK: u64 = 4;
 struct Count(usize);
 
 impl BatchBuilder for Count {
-    fn add(&mut self, _: &Report<'_>) -> bool {
+    fn add(&mut self, _: &Report<'_>, _: usize) -> bool {
         self.0 += 1;
         true
+    }
+
+    fn bytes(&self) -> usize {
+        0
     }
 }
 
@@ -114,7 +118,12 @@ impl World {
         let mut count = Count::default();
         // By this clock no report has expired.
         let now = UnixNanos(i64::MIN);
-        SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(replica, now, &mut count);
+        SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(
+            replica,
+            now,
+            usize::MAX,
+            &mut count,
+        );
         let clients = process.model.clients();
         let store = replica.store();
         let found = [count.0, store.feed_entries(), store.clients()];

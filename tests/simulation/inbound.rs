@@ -90,7 +90,7 @@ impl World {
         };
         self.check_greet_reply(pid, request.from, &reply)?;
         if reply.is_new {
-            self.greet_again(pid, reply.neighbour.0);
+            self.neighbour_greeted(pid, reply.neighbour.0, reply.greeter);
         }
         self.respond(pid, &request, ResponseBody::GreetReply(reply));
         Ok(())

@@ -1,23 +1,24 @@
-//! The steps of a link: greet, then fill and push indefinitely.
+//! The calls and timers of a link, in place of a server's task: the decisions are those of the
+//! product's own [`LinkMachine`](proxyherd::replication::link::LinkMachine).
+
+use std::time::Duration;
 
 use proxyherd::model::report::Report;
+use proxyherd::replication::Incarnation;
+use proxyherd::replication::link::{CallFailure, LinkAction};
 use proxyherd::replication::replica::{Rejection, Replica};
 use proxyherd::replication::send_cursor::{BatchBuilder, Span};
 
 use crate::clients::{Ledger, ReportId};
 use crate::coverage::Situation;
 use crate::model::Pid;
-use crate::process::{Link, Process, Waiting};
+use crate::process::{Link, Process, REQUEST_TIMEOUT, Waiting};
 use crate::queue::{Body, Event, Push, Request, Response, ResponseBody};
 use crate::topology::NAMES;
-use crate::world::{CheckResult, HEARTBEAT_INTERVAL, World, trace};
+use crate::world::{CheckResult, World, trace};
 
-/// Ticks that a link waits for a response: longer than any request takes in both directions without
-/// faults, including a merge in pieces.
-const REQUEST_TIMEOUT: u64 = 60;
-
-/// Maximum ticks until a link retries after a failure.
-const MAX_BACKOFF: u64 = 30;
+/// Size of every report. A link's first batches hold a thousand of them.
+pub(crate) const REPORT_BYTES: usize = 64;
 
 /// A batch under construction.
 struct CollectedBatch<'a> {
@@ -29,8 +30,8 @@ struct CollectedBatch<'a> {
 }
 
 impl BatchBuilder for CollectedBatch<'_> {
-    fn add(&mut self, report: &Report<'_>) -> bool {
-        if self.reports.len() == self.room {
+    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool {
+        if self.reports.len() == self.room || self.bytes() + REPORT_BYTES > max_bytes {
             return false;
         }
         match self.ledger.find(report) {
@@ -38,6 +39,10 @@ impl BatchBuilder for CollectedBatch<'_> {
             Err(unknown_report) => self.unknown_report = Some(unknown_report),
         }
         true
+    }
+
+    fn bytes(&self) -> usize {
+        self.reports.len() * REPORT_BYTES
     }
 }
 
@@ -73,17 +78,49 @@ impl World {
             return Ok(());
         }
         link.next_step = u64::MAX;
-        match (&link.waiting, link.must_greet) {
-            (Some(_), _) => Ok(()),
-            (None, true) => self.greet(pid, at),
-            (None, false) => self.push(pid, at),
+        let (action, reports) = self.next_action(pid, at)?;
+        match action {
+            LinkAction::Greet => self.greet(pid, at),
+            LinkAction::Push(span) => self.push(pid, at, span, reports),
+            LinkAction::Yield => {
+                self.step_at(pid, at, now);
+                Ok(())
+            }
+            LinkAction::Wait { until, for_changes } => {
+                if for_changes {
+                    self.check_skipped(pid, at)?;
+                }
+                if let Some(until) = until {
+                    self.step_at(pid, at, ticks(until).max(now + 1));
+                }
+                self.check_link(pid, at)
+            }
+            LinkAction::End => Err("a link ended by itself".to_owned()),
+        }
+    }
+
+    fn next_action(&mut self, pid: Pid, at: usize) -> CheckResult<(LinkAction, Vec<ReportId>)> {
+        let (now, room) = (self.time(), self.setup.room);
+        let clock = self.earlier_clock(pid, at);
+        let mut batch = CollectedBatch {
+            ledger: &self.ledger,
+            room,
+            reports: Vec::new(),
+            unknown_report: None,
+        };
+        let Process { replica, links, .. } = &mut self.processes[pid.0];
+        let replica = replica.as_ref();
+        let replica = replica.expect("what is meant for the dead was dropped");
+        let action = links[at].machine.next(replica, (now, clock), &mut batch);
+        match batch.unknown_report {
+            Some(unknown_report) => Err(unknown_report),
+            None => Ok((action, batch.reports)),
         }
     }
 
     fn greet(&mut self, pid: Pid, at: usize) -> CheckResult {
         let link = self.link(pid, at);
-        link.must_greet = false;
-        let (to, neighbour) = (NAMES[link.to], link.cursor.neighbour());
+        let (to, neighbour) = (NAMES[link.to], link.cursor().neighbour());
         let own = (NAMES[self.server(pid)], pid.incarnation(), to);
         let greeting = self.replica(pid).greeting(neighbour);
         if (greeting.sender, greeting.incarnation, greeting.receiver) != own {
@@ -95,60 +132,34 @@ impl World {
         self.request(pid, at, Body::Greeting)
     }
 
-    fn push(&mut self, pid: Pid, at: usize) -> CheckResult {
-        let heartbeat_at = self.link(pid, at).sent_at + HEARTBEAT_INTERVAL;
-        let is_due = heartbeat_at <= self.now;
-        let push = if is_due && self.random.chance(300) {
-            self.heartbeat(pid, at)
-        } else {
-            self.collect_batch(pid, at)?
+    fn push(&mut self, pid: Pid, at: usize, span: Span, reports: Vec<ReportId>) -> CheckResult {
+        let greeted = self.link(pid, at).greeted();
+        let push = Push {
+            greeted: greeted.ok_or("a link pushes before it greets")?,
+            span,
+            reports: reports.into(),
         };
-        if push.reports.is_empty() && !is_due {
-            self.step_at(pid, at, heartbeat_at);
-            return Ok(());
-        }
+        self.check_batch(pid, at, &push)?;
         self.coverage.count(Situation::Pushed);
         self.request(pid, at, Body::Push(push))
     }
 
-    /// Returns an empty push, without reading the feed.
-    fn heartbeat(&mut self, pid: Pid, at: usize) -> Push {
+    /// Checks a batch that turned out empty.
+    fn check_skipped(&mut self, pid: Pid, at: usize) -> CheckResult {
         let link = self.link(pid, at);
-        let cursor = link.cursor.cursor();
-        Push {
-            greeted: link.greeted().expect("only who was greeted is pushed to"),
+        let cursor = link.cursor();
+        let push = Push {
+            greeted: link.greeted().ok_or("a link waits before it greets")?,
             span: Span {
-                from: cursor,
-                to: cursor,
+                from: cursor.cursor(),
+                to: cursor.scanned(),
                 reports: 0,
+                bytes: 0,
+                is_cut: false,
             },
             reports: [].into(),
-        }
-    }
-
-    fn collect_batch(&mut self, pid: Pid, at: usize) -> CheckResult<Push> {
-        let now = self.earlier_clock(pid, at);
-        let Process { replica, links, .. } = &mut self.processes[pid.0];
-        let replica = replica.as_ref();
-        let replica = replica.expect("what is meant for the dead was dropped");
-        let link = &mut links[at];
-        let mut batch = CollectedBatch {
-            ledger: &self.ledger,
-            room: self.setup.room,
-            reports: Vec::new(),
-            unknown_report: None,
         };
-        let span = link.cursor.fill(replica, now, &mut batch);
-        if let Some(unknown_report) = batch.unknown_report {
-            return Err(unknown_report);
-        }
-        let push = Push {
-            greeted: link.greeted().expect("only who was greeted is pushed to"),
-            span,
-            reports: batch.reports.into(),
-        };
-        self.check_batch(pid, at, &push)?;
-        Ok(push)
+        self.check_batch(pid, at, &push)
     }
 
     fn request(&mut self, pid: Pid, at: usize, body: Body) -> CheckResult {
@@ -161,7 +172,9 @@ impl World {
             Body::Greeting => None,
             Body::Push(push) => Some(push.span),
         };
-        link.waiting = Some(Waiting { number, span });
+        if link.waiting.replace(Waiting { number, span }).is_some() {
+            return Err("a link makes two calls at a time".to_owned());
+        }
         let time_out = Event::TimeOut(pid, at, number);
         self.queue.push(now + REQUEST_TIMEOUT, time_out);
         self.send(Request {
@@ -181,20 +194,16 @@ impl World {
         };
         match (waiting.span, response.body) {
             (None, ResponseBody::GreetReply(reply)) => {
+                let now = self.time();
                 let (link, replica) = self.link_and_replica(pid, at);
-                link.cursor
-                    .start_at(replica, reply.incarnation, reply.applied);
+                link.machine
+                    .greeted(replica, now, reply.incarnation, reply.applied);
                 self.check_cursor(pid, at, reply.applied)?;
             }
             (Some(span), ResponseBody::Applied(applied)) => {
                 self.acknowledged(pid, at, span, applied)?
             }
-            (_, ResponseBody::Rejected(Rejection::NotNeighbour(_))) => {
-                self.link(pid, at).must_greet = true;
-                self.step_within(pid, at, MAX_BACKOFF);
-                return self.check_link(pid, at);
-            }
-            (Some(_), ResponseBody::Rejected(_)) => self.link(pid, at).must_greet = true,
+            (_, ResponseBody::Rejected(rejection)) => self.call_failed(pid, at, failure(rejection)),
             _ => return Err("a response to another request".to_owned()),
         }
         self.step_within(pid, at, 2);
@@ -205,47 +214,39 @@ impl World {
         if applied > span.to {
             self.coverage.count(Situation::AppliedBeyond);
         }
-        let batch = self.setup.batch;
+        let now = self.time();
         let (link, replica) = self.link_and_replica(pid, at);
-        let cursor = link.cursor.cursor();
-        link.cursor.acknowledged(replica, span, applied);
-        link.cursor.grow(span);
-        if span.reports >= link.at_most {
-            link.at_most = (link.at_most * 2).min(batch);
+        let cursor = link.cursor().cursor();
+        if let Err(failure) = link.machine.acknowledged(replica, now, applied) {
+            return Err(failure.reason().to_owned());
         }
         self.check_cursor(pid, at, cursor.max(applied))
     }
 
     pub(crate) fn time_out(&mut self, pid: Pid, at: usize, number: u32) -> CheckResult {
-        let Some(waiting) = self.stop_waiting(pid, at, number) else {
+        if self.stop_waiting(pid, at, number).is_none() {
             return Ok(());
-        };
+        }
         self.coverage.count(Situation::NoResponse);
         trace!(self, "{} got no response in time", self.process_name(pid));
-        let must_greet = self.random.chance(300) || waiting.span.is_none();
-        let link = self.link(pid, at);
-        link.must_greet |= must_greet;
-        if let Some(span) = waiting.span {
-            link.cursor.shrink(span);
-            if span.reports > 0 {
-                link.at_most = (link.at_most.min(span.reports) / 2).max(1);
-            }
-        }
-        self.step_within(pid, at, MAX_BACKOFF);
+        self.call_failed(pid, at, CallFailure::NoResponse(String::new()));
+        self.step_within(pid, at, 0);
         self.check_link(pid, at)
     }
 
-    /// Handles a new incarnation of the neighbour: the link greets it at once, and at random does
-    /// not wait for its pending request.
-    pub(crate) fn greet_again(&mut self, pid: Pid, at: usize) {
-        let impatient = self.random.chance(500);
-        let link = self.link(pid, at);
-        link.must_greet = true;
-        if impatient {
-            link.waiting = None;
-        }
+    fn call_failed(&mut self, pid: Pid, at: usize, failure: CallFailure) {
+        let (now, random) = (self.time(), self.random.number());
+        self.link(pid, at).machine.failed(now, &failure, random);
+    }
+
+    /// Handles a new incarnation of the neighbour, which has greeted this process.
+    pub(crate) fn neighbour_greeted(&mut self, pid: Pid, at: usize, incarnation: Incarnation) {
         let now = self.now;
-        self.step_at(pid, at, now);
+        let link = self.link(pid, at);
+        if link.machine.neighbour_greeted(incarnation) {
+            link.waiting = None;
+            self.step_at(pid, at, now);
+        }
     }
 
     fn stop_waiting(&mut self, pid: Pid, at: usize, number: u32) -> Option<Waiting> {
@@ -263,4 +264,24 @@ impl World {
         let replica = replica.expect("what is meant for the dead was dropped");
         (&mut links[at], replica)
     }
+
+    /// Returns the time for the machines.
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.now)
+    }
+}
+
+fn failure(rejection: Rejection) -> CallFailure {
+    let reason = rejection.to_string();
+    match rejection {
+        Rejection::WrongIncarnation | Rejection::NotGreeted | Rejection::Gap { .. } => {
+            CallFailure::OutOfStep(reason)
+        }
+        _ => CallFailure::Rejected(reason),
+    }
+}
+
+/// Returns the first tick that is not before `time`.
+fn ticks(time: Duration) -> u64 {
+    time.as_micros().div_ceil(1000) as u64
 }

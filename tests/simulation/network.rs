@@ -1,5 +1,6 @@
 //! The network between processes: it loses, duplicates, delays and reorders messages.
 
+use crate::coverage::Situation;
 use crate::model::Pid;
 use crate::queue::{Body, Event, Request, Response, ResponseBody};
 use crate::setup::Fault;
@@ -42,6 +43,11 @@ impl World {
             ));
         }
         let from = self.server(request.from);
+        if self.exceeds_ceiling(from, &request) {
+            self.coverage.count(Situation::TooLarge);
+            trace!(self, "... which is too large for the path");
+            return Ok(());
+        }
         if self.loses(from, request.to, Fault::RequestLost) {
             return Ok(());
         }
@@ -105,6 +111,16 @@ impl World {
         };
         let at = self.now + self.random.between(1, MAX_DELAY);
         self.queue.push(at, Event::Response(response));
+    }
+
+    /// Returns whether a request is larger than its path ever carries.
+    fn exceeds_ceiling(&self, from: usize, request: &Request) -> bool {
+        let Body::Push(push) = &request.body else {
+            return false;
+        };
+        self.setup.ceiling.is_some_and(|ceiling| {
+            (from, request.to) == ceiling.path && push.reports.len() > ceiling.reports
+        })
     }
 
     fn loses(&mut self, from: usize, to: usize, fault: Fault) -> bool {

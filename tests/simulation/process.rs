@@ -1,6 +1,9 @@
 //! One process: one run of one server, with its links.
 
+use std::time::Duration;
+
 use proxyherd::model::name::Name;
+use proxyherd::replication::link::{LinkMachine, LinkRules};
 use proxyherd::replication::replica::{Replica, ServerIdentity};
 use proxyherd::replication::send_cursor::{SendCursor, Span};
 use proxyherd::replication::{Incarnation, NeighbourId};
@@ -9,8 +12,16 @@ use crate::expiry::ExpirySetup;
 use crate::model::{Model, Pid};
 use crate::setup::Setup;
 use crate::topology::{self, NAMES};
+use crate::world::HEARTBEAT_INTERVAL;
 
 pub(crate) const HERD: &str = "classic";
+
+/// Ticks that a link waits for a response: longer than any request takes in both directions without
+/// faults, including a merge in pieces.
+pub(crate) const REQUEST_TIMEOUT: u64 = 60;
+
+/// Maximum ticks until a link retries after a failure.
+const MAX_BACKOFF: u64 = 30;
 
 pub(crate) struct Process {
     pub(crate) pid: Pid,
@@ -26,8 +37,16 @@ pub(crate) struct Process {
     pub(crate) paused_until: u64,
 }
 
-/// Maximum number of reports in a link's first batches.
-const INITIAL_BATCH_REPORTS: usize = 1024;
+/// The rules of all links. A tick is a millisecond.
+fn rules(batch: usize) -> LinkRules {
+    LinkRules {
+        heartbeat: Duration::from_millis(HEARTBEAT_INTERVAL),
+        attempt: Duration::from_millis(REQUEST_TIMEOUT),
+        backoff_cap: Duration::from_millis(MAX_BACKOFF),
+        linger: Duration::from_millis(5),
+        batch_reports: batch,
+    }
+}
 
 /// The part of a process that pushes to one neighbour.
 pub(crate) struct Link {
@@ -35,9 +54,7 @@ pub(crate) struct Link {
     pub(crate) to: usize,
     /// Whether the server is a neighbour now; otherwise it was one before.
     pub(crate) is_linked: bool,
-    pub(crate) cursor: SendCursor,
-    /// Whether the neighbour must be greeted before anything else.
-    pub(crate) must_greet: bool,
+    pub(crate) machine: LinkMachine,
     pub(crate) waiting: Option<Waiting>,
     /// Number of requests so far.
     pub(crate) requests: u32,
@@ -45,8 +62,6 @@ pub(crate) struct Link {
     pub(crate) next_step: u64,
     /// Tick of the last request.
     pub(crate) sent_at: u64,
-    /// Maximum number of reports in the next batch.
-    pub(crate) at_most: usize,
 }
 
 /// The pending request of a link: a push of a span, or a greeting.
@@ -105,13 +120,11 @@ impl Link {
         Self {
             to,
             is_linked: true,
-            cursor: SendCursor::new(neighbour, batch),
-            must_greet: true,
+            machine: LinkMachine::new(neighbour, rules(batch)),
             waiting: None,
             requests: 0,
             next_step: u64::MAX,
             sent_at: 0,
-            at_most: batch.min(INITIAL_BATCH_REPORTS),
         }
     }
 
@@ -120,7 +133,7 @@ impl Link {
         *self = Self {
             // A pending response belongs to the link before.
             requests: self.requests,
-            ..Self::new(self.cursor.neighbour(), self.to, batch)
+            ..Self::new(self.cursor().neighbour(), self.to, batch)
         };
     }
 
@@ -131,9 +144,13 @@ impl Link {
         self.next_step = u64::MAX;
     }
 
+    pub(crate) fn cursor(&self) -> &SendCursor {
+        self.machine.cursor()
+    }
+
     /// Returns the process that was greeted last.
     pub(crate) fn greeted(&self) -> Option<Pid> {
-        let incarnation = self.cursor.greeted()?;
+        let incarnation = self.cursor().greeted()?;
         Some(Pid::of_incarnation(incarnation.get()))
     }
 }

@@ -130,9 +130,9 @@ impl World {
         let replica = process.replica.as_ref();
         // A push from before the heal may have been lost.
         let is_heartbeat = |span: Span| span.reports == 0 && link.sent_at > self.healed_at;
-        !link.must_greet
+        !link.machine.must_greet()
             && link.greeted() == self.running[link.to].last().copied()
-            && replica.is_some_and(|replica| link.cursor.is_at_end(replica))
+            && replica.is_some_and(|replica| link.cursor().is_at_end(replica))
             && link
                 .waiting
                 .is_none_or(|it| it.span.is_some_and(is_heartbeat))

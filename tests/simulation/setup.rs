@@ -110,6 +110,25 @@ pub(crate) enum Load {
     Burst(u64),
 }
 
+/// The maximum number of reports in a push that a path carries, from the start to the end: larger
+/// ones are lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ceiling {
+    /// The two servers, the sender first.
+    pub(crate) path: (usize, usize),
+    pub(crate) reports: usize,
+}
+
+impl Ceiling {
+    fn draw(links: &[Link], random: &mut Random) -> Self {
+        let (one, other) = random.pick(links);
+        Self {
+            path: random.pick(&[(one, other), (other, one)]),
+            reports: random.between(1, 20) as usize,
+        }
+    }
+}
+
 /// All parameters of a schedule.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -129,6 +148,8 @@ pub(crate) struct Setup {
     pub(crate) pace: u64,
     pub(crate) load: Load,
     pub(crate) faults: Faults,
+    /// The ceiling of a path, if any.
+    pub(crate) ceiling: Option<Ceiling>,
     /// The expiry of reports, if any.
     pub(crate) expiry: Option<ExpirySetup>,
     /// How often the config is edited, per mille of the moments at which something may fail.
@@ -166,6 +187,7 @@ impl Setup {
             pace: random.between(1, 25),
             load: Load::Mixed,
             faults: Faults::draw(&mut random),
+            ceiling: None,
             expiry: None,
             edits: random.pick(&[0, 0, 30, 100, 300]),
             victim: random.below(servers),
@@ -177,6 +199,9 @@ impl Setup {
             10..18 => setup.make_churn(&mut random),
             18..30 => setup.expiry = Some(ExpirySetup::draw(servers, &mut random)),
             _ => {}
+        }
+        if setup.load != Load::Spaced && random.chance(200) {
+            setup.ceiling = Some(Ceiling::draw(&setup.links, &mut random));
         }
         setup
     }
@@ -233,6 +258,9 @@ impl Setup {
         }
         if matches!(self.load, Load::Burst(_)) {
             add(&|setup| setup.load = Load::Mixed);
+        }
+        if self.ceiling.is_some() {
+            add(&|setup| setup.ceiling = None);
         }
         if self.expiry.is_some() {
             add(&|setup| setup.expiry = None);

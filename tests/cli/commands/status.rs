@@ -105,6 +105,22 @@ fn a_link_that_lags_is_a_problem_and_not_a_failure() {
 }
 
 #[test]
+fn a_link_that_is_up_and_carries_nothing_is_a_failure() {
+    let (site, fakes) = herd(&["Riley"]);
+    fakes[0].state(|state| {
+        let mut stalled = link("Jaquez");
+        (stalled.lag_reports, stalled.lag) = (300, Some(seconds(75)));
+        stalled.stalled = Some(seconds(12));
+        state.status.links = vec![stalled];
+    });
+    let out = run(&site, &["status"], 1).stdout;
+    assert!(
+        out.contains("Riley -> Jaquez  up, and has carried nothing for 12s; 300 reports pending\n"),
+        "{out}"
+    );
+}
+
+#[test]
 fn versions_and_settings_that_differ_are_listed() {
     let (site, fakes) = herd(&["Riley", "Jaquez", "Juzang"]);
     fakes[0].state(|state| state.status.expire_after = Some(seconds(86_400)));

@@ -90,7 +90,8 @@ fn lag_is_shown_while_a_neighbour_is_stalled_and_ends_afterwards() {
     eventually("the lag grows, and the link is down", || {
         let link = operator.link();
         let is_down = !link.up && !link.reason.is_empty() && link.calls_failed > 0;
-        (is_down && nanos(link.lag) > lag + SECOND / 10).then_some(())
+        let is_stalled = nanos(link.stalled) > SECOND / 10;
+        (is_down && is_stalled && nanos(link.lag) > lag + SECOND / 10).then_some(())
     });
     // Only the newest report of each client is missing, however often it reports.
     for time in 2..50 {
@@ -100,7 +101,8 @@ fn lag_is_shown_while_a_neighbour_is_stalled_and_ends_afterwards() {
     herd.set_link("Riley", "Jaquez", Mode::Pass);
     eventually("there is no lag", || {
         let link = operator.link();
-        (link.up && link.lag_reports == 0 && link.lag.is_none()).then_some(())
+        let is_clear = link.lag.is_none() && link.stalled.is_none();
+        (link.up && link.lag_reports == 0 && is_clear).then_some(())
     });
 }
 

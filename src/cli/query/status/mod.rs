@@ -38,8 +38,9 @@ use problems::Problem;
 ///   lag       age of the oldest change that a neighbour has not acknowledged
 ///
 /// Problems follow the table: servers that give no answer or shut down, links that are
-/// down or lag by a second or more, versions and settings that differ. Exit code 1 means
-/// that a server or a link is down, or that expire_after differs.
+/// down, carry nothing or lag by a second or more, versions and settings that differ.
+/// Exit code 1 means that a server or a link is down, that a link carries nothing for
+/// five seconds, or that expire_after differs.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(in crate::cli) struct StatusArguments {

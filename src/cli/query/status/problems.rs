@@ -9,6 +9,10 @@ use super::{ServerStatus, StatusRound, distinct};
 /// together.
 pub(super) const MIN_LAG_SECONDS: f64 = 1.0;
 
+/// Time without an acknowledged report from which a link that is up counts as one that carries
+/// nothing: more than an attempt with its quick retries takes by default.
+const MIN_STALL_SECONDS: f64 = 5.0;
+
 /// One problem.
 pub(super) struct Problem {
     /// The server, the link or the setting.
@@ -87,6 +91,14 @@ fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {
         let description = format!(
             "down {}: {reason}; {pending} pending",
             down_for(status, link)
+        );
+        return Some(Problem::failure(&subject, description));
+    }
+    let stalled = link.stalled.as_ref().map_or(0.0, as_seconds);
+    if stalled >= MIN_STALL_SECONDS {
+        let description = format!(
+            "up, and has carried nothing for {}; {pending} pending",
+            format::span(stalled)
         );
         return Some(Problem::failure(&subject, description));
     }

@@ -1,0 +1,573 @@
+//! The decisions of a link to one neighbour, without its network: when to greet, what to push,
+//! when to wait, and when to give up.
+//!
+//! A link repeats one step: take the changes after the neighbour's cursor, push them as one batch,
+//! and advance the cursor on the acknowledgement. The next batch gathers in the feed while one is
+//! in flight, so batches grow with load, and on a quiet link a report leaves at once. A busy link
+//! waits a little between batches, since many small pushes cost more than their reports.
+//!
+//! The link is up from an acknowledged push until a call fails with all its quick retries, or is
+//! rejected more than twice in a row. A link that is down tries again with backoff, and at once
+//! when its neighbour greets as a new incarnation.
+//!
+//! Whoever drives a [`LinkMachine`] asks for the [next action](LinkMachine::next), carries it out,
+//! and records its outcome. A server's task does that with calls and timers, and the simulation
+//! with a seeded schedule. The split is that of quinn-proto and quinn.
+
+use std::time::Duration;
+
+use crate::model::timestamp::UnixNanos;
+
+use super::backoff::Backoff;
+use super::batch_size::BatchSize;
+use super::replica::Replica;
+use super::send_cursor::{BatchBuilder, SendCursor, Span};
+use super::{Incarnation, NeighbourId};
+
+/// Number of rejections in a row, with a greeting after each, that leave the link up.
+const MAX_CONSECUTIVE_REJECTIONS: u32 = 2;
+
+/// Number of reports from which on a batch counts as one of a busy link. A push of fewer costs both
+/// sides more than its reports.
+const BUSY_BATCH_REPORTS: usize = 32;
+
+/// The settings of a link's decisions.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkRules {
+    /// Interval of empty pushes on a quiet link.
+    pub heartbeat: Duration,
+    /// Time limit of an attempt of a call. Batches grow while their size adds less than a quarter
+    /// of it to the time of a call.
+    pub attempt: Duration,
+    /// Maximum delay between two attempts of a link that is down.
+    pub backoff_cap: Duration,
+    /// Minimum time between two pushes of a busy link.
+    pub linger: Duration,
+    /// Maximum number of reports in a batch, clamped to 1 to
+    /// [`MAX_BATCH_REPORTS`](super::send_cursor::MAX_BATCH_REPORTS).
+    pub batch_reports: usize,
+}
+
+/// What a link does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkAction {
+    /// It greets the neighbour. [`LinkMachine::greeted`] or [`LinkMachine::failed`] records the
+    /// outcome.
+    Greet,
+    /// It pushes the batch that was filled. [`LinkMachine::acknowledged`] or
+    /// [`LinkMachine::failed`] records the outcome.
+    Push(Span),
+    /// It lets other tasks run: the neighbour needs none of the changes that were considered, and
+    /// there are more.
+    Yield,
+    /// It waits for a time, or for an event.
+    Wait {
+        /// The time of the next action. `None` while a call is in flight.
+        until: Option<Duration>,
+        /// Whether a change of the feed ends the wait.
+        for_changes: bool,
+    },
+    /// It ends.
+    End,
+}
+
+/// Why a call failed, with all its quick retries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// The neighbour rejected the push, and a greeting may mend that: it has restarted, or has
+    /// applied less than the push begins after.
+    OutOfStep(String),
+    /// The neighbour rejected the call, or what answered is not the neighbour.
+    Rejected(String),
+    /// There was no response. The neighbour may have applied the request.
+    NoResponse(String),
+}
+
+impl CallFailure {
+    /// Returns the reason, for people.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::OutOfStep(reason) | Self::Rejected(reason) | Self::NoResponse(reason) => reason,
+        }
+    }
+}
+
+/// The state of one link. Times are since any fixed moment, by a clock that does not go back.
+///
+/// Invariants: at most one call is in flight; a push is addressed to the incarnation that was
+/// greeted last; a link that is finishing ends only with nothing left to push, or down.
+#[derive(Debug)]
+pub struct LinkMachine {
+    rules: LinkRules,
+    cursor: SendCursor,
+    sizes: BatchSize,
+    backoff: Backoff,
+    phase: LinkPhase,
+    /// An incarnation of the neighbour that greeted while a greeting was in flight.
+    greeter: Option<Incarnation>,
+    /// Shortest time of a call since the last greeting, that one included: the time of a call of
+    /// any size.
+    round_trip: Duration,
+    /// Rejections in a row.
+    rejections: u32,
+    /// Whether a push has succeeded since the link was last down.
+    is_up: bool,
+    is_finishing: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum LinkPhase {
+    /// The neighbour must be greeted.
+    Ungreeted,
+    /// A greeting is in flight.
+    Greeting { sent: Duration },
+    /// Nothing is in flight.
+    Ready {
+        /// The time of the next batch at the earliest.
+        not_before: Duration,
+        /// The time of the next heartbeat.
+        heartbeat: Duration,
+    },
+    /// A push is in flight.
+    Pushing { sent: Duration, span: Span },
+    /// The link is down until it tries again.
+    Down { until: Duration },
+}
+
+impl LinkMachine {
+    /// Creates a link, which greets first.
+    pub fn new(neighbour: NeighbourId, rules: LinkRules) -> Self {
+        Self {
+            cursor: SendCursor::new(neighbour, rules.batch_reports),
+            sizes: BatchSize::new(),
+            backoff: Backoff::new(rules.backoff_cap),
+            phase: LinkPhase::Ungreeted,
+            greeter: None,
+            round_trip: Duration::ZERO,
+            rejections: 0,
+            is_up: false,
+            is_finishing: false,
+            rules,
+        }
+    }
+
+    /// Returns the neighbour's cursor.
+    pub fn cursor(&self) -> &SendCursor {
+        &self.cursor
+    }
+
+    /// Returns the maximum size of the next batch, in bytes. A single report may exceed it.
+    pub fn max_batch_bytes(&self) -> usize {
+        self.sizes.limit()
+    }
+
+    /// Returns whether a push has succeeded since the link was last down.
+    pub fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Returns whether the neighbour must be greeted, or is being greeted, before the next push.
+    pub fn must_greet(&self) -> bool {
+        !matches!(
+            self.phase,
+            LinkPhase::Ready { .. } | LinkPhase::Pushing { .. }
+        )
+    }
+
+    /// Returns whether the link is down, and waits before it tries again.
+    pub fn is_down(&self) -> bool {
+        matches!(self.phase, LinkPhase::Down { .. })
+    }
+
+    /// Returns the next action at `now`. Fills `batch`, which must be empty, with the reports of a
+    /// push. `clock` is the earlier of the clocks of both servers (see [`SendCursor::fill`]).
+    pub fn next(
+        &mut self,
+        replica: &Replica,
+        (now, clock): (Duration, UnixNanos),
+        batch: &mut impl BatchBuilder,
+    ) -> LinkAction {
+        match self.phase {
+            LinkPhase::Greeting { .. } | LinkPhase::Pushing { .. } => wait(None),
+            LinkPhase::Down { .. } if self.is_finishing => LinkAction::End,
+            LinkPhase::Down { until } if now < until => wait(Some(until)),
+            LinkPhase::Down { .. } | LinkPhase::Ungreeted => {
+                self.phase = LinkPhase::Greeting { sent: now };
+                LinkAction::Greet
+            }
+            LinkPhase::Ready { not_before, .. } if now < not_before && !self.is_finishing => {
+                wait(Some(not_before))
+            }
+            LinkPhase::Ready { heartbeat, .. } => {
+                let max_bytes = self.sizes.limit();
+                let span = self.cursor.fill(replica, clock, max_bytes, batch);
+                self.next_push(replica, now, heartbeat, span)
+            }
+        }
+    }
+
+    fn next_push(
+        &mut self,
+        replica: &Replica,
+        now: Duration,
+        heartbeat: Duration,
+        span: Span,
+    ) -> LinkAction {
+        if span.reports == 0 {
+            if !self.cursor.is_at_end(replica) {
+                return LinkAction::Yield;
+            }
+            if self.is_finishing {
+                return LinkAction::End;
+            }
+            if now < heartbeat {
+                return LinkAction::Wait {
+                    until: Some(heartbeat),
+                    for_changes: true,
+                };
+            }
+        }
+        self.phase = LinkPhase::Pushing { sent: now, span };
+        LinkAction::Push(span)
+    }
+
+    /// Records the response to a greeting: the neighbour's incarnation, and the last sequence
+    /// number of this server that it applied.
+    pub fn greeted(
+        &mut self,
+        replica: &Replica,
+        now: Duration,
+        incarnation: Incarnation,
+        applied: u64,
+    ) {
+        let LinkPhase::Greeting { sent } = self.phase else {
+            return;
+        };
+        self.cursor.start_at(replica, incarnation, applied);
+        self.round_trip = now.saturating_sub(sent);
+        let is_other = |greeter: Incarnation| greeter != incarnation;
+        self.phase = if self.greeter.take().is_some_and(is_other) {
+            LinkPhase::Ungreeted
+        } else {
+            // The first push leaves at once, if only as a heartbeat: it shows that the link is up.
+            LinkPhase::Ready {
+                not_before: now,
+                heartbeat: now,
+            }
+        };
+    }
+
+    /// Records the acknowledgement of a push: the neighbour has applied everything through
+    /// `applied`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failure of the push if that does not cover it. Nothing is recorded then.
+    pub fn acknowledged(
+        &mut self,
+        replica: &Replica,
+        now: Duration,
+        applied: u64,
+    ) -> Result<(), CallFailure> {
+        let LinkPhase::Pushing { sent, span } = self.phase else {
+            return Ok(());
+        };
+        if applied < span.to {
+            let to = span.to;
+            return Err(CallFailure::Rejected(format!(
+                "it acknowledged sequence number {applied} instead of {to}"
+            )));
+        }
+        self.cursor.acknowledged(replica, span, applied);
+        self.note_speed(span, now, now.saturating_sub(sent));
+        self.is_up = true;
+        self.rejections = 0;
+        // Reports gather if they come by the dozen. If the batch was cut, more wait already.
+        let is_worth_waiting = span.reports >= BUSY_BATCH_REPORTS && !span.is_cut;
+        self.phase = LinkPhase::Ready {
+            not_before: if is_worth_waiting {
+                sent + self.rules.linger
+            } else {
+                now
+            },
+            heartbeat: now + self.rules.heartbeat,
+        };
+        Ok(())
+    }
+
+    /// Lets batches grow while their size adds little to the time of a call. So a slow link settles
+    /// at a size that it can carry, and a distant neighbour does not count as slow.
+    fn note_speed(&mut self, span: Span, now: Duration, took: Duration) {
+        self.round_trip = self.round_trip.min(took);
+        if took - self.round_trip < self.rules.attempt / 4 {
+            self.sizes.acknowledged(span, now);
+        }
+    }
+
+    /// Records that the call in flight failed. `random` is any number, drawn for this call.
+    pub fn failed(&mut self, now: Duration, failure: &CallFailure, random: u64) {
+        match (failure, &self.phase) {
+            (CallFailure::NoResponse(_), LinkPhase::Pushing { span, .. }) => {
+                self.sizes.failed(*span, now);
+            }
+            (CallFailure::OutOfStep(_), _) if self.rejections < MAX_CONSECUTIVE_REJECTIONS => {
+                self.rejections += 1;
+                self.phase = LinkPhase::Ungreeted;
+                return;
+            }
+            _ => {}
+        }
+        self.go_down(now, random);
+    }
+
+    fn go_down(&mut self, now: Duration, random: u64) {
+        // A greeting alone is no progress: a neighbour that then rejects every push is retried more
+        // slowly too.
+        if std::mem::take(&mut self.is_up) {
+            self.backoff.reset();
+        }
+        self.rejections = 0;
+        let delay = self.backoff.next_delay(random);
+        let greeted = self.cursor.greeted();
+        let is_new = |greeter: Incarnation| greeted != Some(greeter);
+        let until = if self.greeter.take().is_some_and(is_new) {
+            now
+        } else {
+            now + delay
+        };
+        self.phase = LinkPhase::Down { until };
+    }
+
+    /// Records that an incarnation of the neighbour has greeted this server. If it is another than
+    /// the one that was greeted last, it is greeted next, and a push in flight is void: the earlier
+    /// incarnation may never respond. Returns whether the link must not wait any longer.
+    pub fn neighbour_greeted(&mut self, incarnation: Incarnation) -> bool {
+        if let LinkPhase::Greeting { .. } = self.phase {
+            self.greeter = Some(incarnation);
+            return false;
+        }
+        let is_other = self.cursor.greeted() != Some(incarnation);
+        if is_other {
+            self.phase = LinkPhase::Ungreeted;
+        }
+        is_other
+    }
+
+    /// Lets the link end when the neighbour has all changes or the link is down: the server shuts
+    /// down.
+    pub fn finish(&mut self) {
+        self.is_finishing = true;
+    }
+}
+
+fn wait(until: Option<Duration>) -> LinkAction {
+    LinkAction::Wait {
+        until,
+        for_changes: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::name::Name;
+    use crate::model::report::Report;
+    use crate::replication::replica::ServerIdentity;
+
+    const RULES: LinkRules = LinkRules {
+        heartbeat: Duration::from_millis(500),
+        attempt: Duration::from_secs(2),
+        backoff_cap: Duration::from_secs(1),
+        linger: Duration::from_millis(5),
+        batch_reports: 100,
+    };
+
+    /// A batch of no reports.
+    struct NoReports;
+
+    impl BatchBuilder for NoReports {
+        fn add(&mut self, _: &Report<'_>, _: usize) -> bool {
+            panic!("the store is empty")
+        }
+
+        fn bytes(&self) -> usize {
+            0
+        }
+    }
+
+    /// A link of an empty server to its neighbour, and the time.
+    struct Tested {
+        replica: Replica,
+        link: LinkMachine,
+        now: Duration,
+    }
+
+    impl Tested {
+        fn new() -> Self {
+            let name = |text| Name::parse(text).unwrap();
+            let identity = ServerIdentity {
+                herd: name("test"),
+                name: name("Riley"),
+                incarnation: incarnation(9),
+            };
+            let neighbours = vec![name("Jaquez")];
+            Self {
+                replica: Replica::new(identity, neighbours.clone(), neighbours, [1, 2, 3, 4]),
+                link: LinkMachine::new(NeighbourId(0), RULES),
+                now: Duration::ZERO,
+            }
+        }
+
+        fn next(&mut self) -> LinkAction {
+            let times = (self.now, UnixNanos(0));
+            self.link.next(&self.replica, times, &mut NoReports)
+        }
+
+        /// Returns the time until the next action.
+        fn pause(&mut self) -> Duration {
+            match self.next() {
+                LinkAction::Wait { until, .. } => until.expect("no call is in flight") - self.now,
+                other => panic!("{other:?} comes at once"),
+            }
+        }
+
+        fn greeted(&mut self, number: u64) {
+            assert_eq!(self.next(), LinkAction::Greet);
+            self.link
+                .greeted(&self.replica, self.now, incarnation(number), 0);
+        }
+
+        fn pushes(&mut self) {
+            assert!(matches!(self.next(), LinkAction::Push(_)));
+        }
+
+        fn acknowledged(&mut self) {
+            let acknowledged = self.link.acknowledged(&self.replica, self.now, 0);
+            acknowledged.unwrap();
+        }
+
+        fn failed(&mut self, failure: &CallFailure) {
+            self.link.failed(self.now, failure, u64::MAX);
+        }
+    }
+
+    fn incarnation(number: u64) -> Incarnation {
+        Incarnation::new(number).unwrap()
+    }
+
+    fn no_response() -> CallFailure {
+        CallFailure::NoResponse("silence".to_owned())
+    }
+
+    fn out_of_step() -> CallFailure {
+        CallFailure::OutOfStep("greet first".to_owned())
+    }
+
+    #[test]
+    fn a_link_is_up_from_its_first_push_and_sends_a_heartbeat_when_it_was_quiet() {
+        let mut it = Tested::new();
+        it.greeted(1);
+        assert!(!it.link.is_up());
+        it.pushes();
+        it.acknowledged();
+        assert!(it.link.is_up());
+        assert_eq!(it.pause(), RULES.heartbeat);
+        it.now += RULES.heartbeat;
+        it.pushes();
+    }
+
+    #[test]
+    fn only_a_push_that_succeeded_shortens_the_delay_between_attempts() {
+        let mut it = Tested::new();
+        let mut last = Duration::ZERO;
+        for _ in 0..8 {
+            it.greeted(1);
+            it.pushes();
+            it.failed(&no_response());
+            assert!(it.link.is_down() && !it.link.is_up());
+            let pause = it.pause();
+            assert!(pause > last || pause == RULES.backoff_cap, "{pause:?}");
+            last = pause;
+            it.now += pause;
+        }
+        assert_eq!(last, RULES.backoff_cap);
+        it.greeted(1);
+        it.pushes();
+        it.acknowledged();
+        it.now += RULES.heartbeat;
+        it.pushes();
+        it.failed(&no_response());
+        assert!(it.pause() <= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn two_rejections_in_a_row_leave_the_link_up_and_the_third_takes_it_down() {
+        let mut it = Tested::new();
+        it.greeted(1);
+        it.pushes();
+        it.acknowledged();
+        for is_last in [false, false, true] {
+            it.now += RULES.heartbeat;
+            it.pushes();
+            it.failed(&out_of_step());
+            assert_eq!(it.link.is_down(), is_last);
+            if !is_last {
+                it.greeted(1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_incarnation_is_greeted_at_once_and_one_that_was_greeted_is_not() {
+        let mut it = Tested::new();
+        it.greeted(1);
+        it.pushes();
+        assert!(!it.link.neighbour_greeted(incarnation(1)));
+        assert!(
+            it.link.neighbour_greeted(incarnation(2)),
+            "the push is void"
+        );
+        assert_eq!(it.next(), LinkAction::Greet);
+        // An earlier incarnation answers, after the new one has greeted.
+        assert!(!it.link.neighbour_greeted(incarnation(3)));
+        it.link.greeted(&it.replica, it.now, incarnation(2), 0);
+        it.greeted(3);
+        it.pushes();
+        it.failed(&no_response());
+        assert!(it.pause() > Duration::ZERO);
+        assert!(it.link.neighbour_greeted(incarnation(4)));
+        it.greeted(4);
+    }
+
+    #[test]
+    fn a_finishing_link_ends_when_it_is_down_or_has_nothing_to_push() {
+        let mut it = Tested::new();
+        it.link.finish();
+        it.greeted(1);
+        assert_eq!(it.next(), LinkAction::End);
+        let mut it = Tested::new();
+        assert_eq!(it.next(), LinkAction::Greet);
+        it.failed(&no_response());
+        it.link.finish();
+        assert_eq!(it.next(), LinkAction::End);
+    }
+
+    #[test]
+    fn an_acknowledgement_that_does_not_cover_the_push_is_a_failure() {
+        let mut it = Tested::new();
+        it.link.cursor.start_at(&it.replica, incarnation(1), 0);
+        let span = Span {
+            from: 0,
+            to: 7,
+            reports: 1,
+            bytes: 100,
+            is_cut: false,
+        };
+        let sent = it.now;
+        it.link.phase = LinkPhase::Pushing { sent, span };
+        let failure = it.link.acknowledged(&it.replica, it.now, 6).unwrap_err();
+        it.failed(&failure);
+        assert!(it.link.is_down());
+        assert_eq!(it.link.cursor().cursor(), 0);
+    }
+}
