@@ -169,10 +169,19 @@ fn csv_and_geojson_of_the_same_places_give_the_same_answer() {
          "properties": {"NAME": "Café \"Zoë\", <1>", "types": ["cafe", "food"],
                         "vicinity": "1 Main St,\nLA", "rating": 5},
          "geometry": {"type": "Point", "coordinates": [-118.4451, 34.0689]}}]}"#;
-    let [table, geojson, json] = [
+    // The text sequence of RFC 8142.
+    let sequence = "\u{1e}{\"type\": \"Feature\", \"properties\": {\"name\": \"Bar\"},
+         \"geometry\": {\"type\": \"Point\", \"coordinates\": [-118.445, 34.07]}}\n\
+        \u{1e}{\"type\": \"Feature\", \"properties\": {\"name\": \"Park\"}, \"geometry\": null}\n\
+        \u{1e}{\"type\": \"Feature\", \"properties\": {\"name\": \"Café \\\"Zoë\\\", <1>\",
+                         \"id\": 5, \"place_id\": \"c/1\", \"types\": \"['cafe', 'food']\",
+                         \"address\": \"1 Main St,\\nLA\"},
+         \"geometry\": {\"type\": \"Point\", \"coordinates\": [-118.4451, 34.0689]}}\n";
+    let [table, geojson, json, sequence] = [
         ("own.csv", table),
         ("own.geojson", geojson),
         ("OWN.JSON", geojson),
+        ("own.json", sequence),
     ]
     .map(|(name, content)| {
         let herd = riley_knowing(places_from(name, content).unwrap());
@@ -183,6 +192,7 @@ fn csv_and_geojson_of_the_same_places_give_the_same_answer() {
     assert_eq!(results(&table)[0]["vicinity"], "1 Main St,\nLA");
     assert_eq!(geojson, table);
     assert_eq!(json, table);
+    assert_eq!(sequence, table);
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl<'a> GeoJsonReader<'a, '_> {
 /// Adds the place of a feature, or counts the feature if it has none.
 fn add(builder: &mut CatalogueBuilder, feature: &str) -> Result<(), String> {
     let feature: Value = serde_json::from_str(feature)
-        .map_err(|error| format!("this is no JSON: {}", cause(&error)))?;
+        .map_err(|error| format!("it cannot be read as JSON: {}", cause(&error)))?;
     if feature["type"] != "Feature" {
         return Err(format!(
             "its type is {}: write \"Feature\"",
@@ -719,7 +719,7 @@ mod tests {
     #[test]
     fn rejects_strings_that_are_no_text() {
         let text = r#"{"type": "Feature", "geometry": null, "properties": {"name": "\ud800"}}"#;
-        assert_faults(text, &[(feature_at(1, 1), "this is no JSON: ")]);
+        assert_faults(text, &[(feature_at(1, 1), "cannot be read as JSON: ")]);
     }
 
     #[test]
