@@ -219,7 +219,7 @@ mod tests {
         links.begin(neighbour, UnixNanos(1));
         links.begin(neighbour, UnixNanos(2));
         assert_eq!(state(), (false, 0));
-        links.set_up(neighbour, UnixNanos(3));
+        links.set_up(neighbour, UnixNanos(3), 0, 0);
         assert_eq!(state(), (true, 1));
         links.begin(neighbour, UnixNanos(4));
         assert_eq!(state(), (false, 2));
