@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::answer::at_line;
-use super::dial::connect;
+use super::dial::Connector;
 use super::load::{LoadResult, Reported};
 use super::payload::Payload;
 use super::run_state::{RunState, Stage};
@@ -133,7 +133,9 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn run(mut self, server: &Address, reported: &[Reported]) -> ServerConvergence {
-        let checked = connect(server, self.timeout)
+        let connected = Connector::new(std::slice::from_ref(server), self.timeout)
+            .and_then(|connector| connector.connect(0));
+        let checked = connected
             .map_err(|error| error.to_string())
             .and_then(|stream| {
                 let checked = self.check(&stream, reported);
@@ -144,6 +146,7 @@ impl Checker<'_> {
     }
 
     fn check(&mut self, stream: &TcpStream, reported: &[Reported]) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(Duration::from_nanos(self.timeout)))?;
         let mut answers = BufReader::with_capacity(64 * 1024, stream);
         let mut pending = reported.to_vec();

@@ -1,39 +1,51 @@
 //! Connections to servers.
 
-use std::io::{self, ErrorKind};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::Duration;
 
+use tokio::runtime::{self, Runtime};
+
 use crate::model::address::Address;
+use crate::net::{Resolver, TcpDialer};
 
 use super::error::BenchError;
 
-/// Connects, within `timeout` nanoseconds for each address of the host.
-pub(super) fn connect(server: &Address, timeout: u64) -> Result<TcpStream, BenchError> {
-    dial(server, Duration::from_nanos(timeout)).map_err(|error| BenchError::Connect {
-        server: server.clone(),
-        error,
-    })
+/// Dials servers, one connection at a time.
+pub(super) struct Connector {
+    runtime: Runtime,
+    timeout: Duration,
+    dialers: Vec<TcpDialer>,
 }
 
-fn dial(server: &Address, timeout: Duration) -> io::Result<TcpStream> {
-    let host = server.host().trim_matches(['[', ']']);
-    let mut failed = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for address in (host, server.port()).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => failed = error,
-        }
+impl Connector {
+    /// Returns a connector to `servers`. A connection fails after `timeout` nanoseconds, also
+    /// while the name of a server is not resolved.
+    pub(super) fn new(servers: &[Address], timeout: u64) -> Result<Self, BenchError> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let resolver = Resolver::system();
+        let dialer = |server| TcpDialer::new(server, &resolver);
+        Ok(Self {
+            runtime,
+            timeout: Duration::from_nanos(timeout),
+            dialers: servers.iter().map(dialer).collect(),
+        })
     }
-    Err(failed)
-}
 
-/// Connects as [`connect`] does, and makes the socket nonblocking.
-pub(super) fn connect_nonblocking(server: &Address, timeout: u64) -> Result<TcpStream, BenchError> {
-    let stream = connect(server, timeout)?;
-    stream.set_nonblocking(true)?;
-    Ok(stream)
+    /// Connects to the server with this index. The socket is nonblocking.
+    pub(super) fn connect(&self, server: usize) -> Result<TcpStream, BenchError> {
+        let dialer = &self.dialers[server];
+        let connecting = async {
+            let (stream, trial) = dialer.connect(self.timeout).await?;
+            trial.succeed();
+            stream.into_std()
+        };
+        self.runtime
+            .block_on(connecting)
+            .map_err(|error| BenchError::Connect {
+                server: dialer.address().clone(),
+                error,
+            })
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::connection::LoadConnection;
-use super::dial::connect_nonblocking;
+use super::dial::Connector;
 use super::error::BenchError;
 use super::payload::Payload;
 use super::run_state::RunState;
@@ -81,9 +81,10 @@ fn workers(
 ) -> Result<Vec<Worker>, BenchError> {
     let threads = load.threads;
     let mut by_thread: Vec<Vec<LoadConnection>> = (0..threads).map(|_| Vec::new()).collect();
+    let connector = Connector::new(&settings.servers, load.timeout)?;
     for index in 0..load.connections {
         let server = index as usize % settings.servers.len();
-        let stream = connect_nonblocking(&settings.servers[server], load.timeout)?;
+        let stream = connector.connect(server)?;
         let workload = Workload::new(index, load.connections, load.clients, load.queries);
         let connection = LoadConnection::new(stream, index, server, workload);
         by_thread[(index % threads) as usize].push(connection);

@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde::Serialize;
 
 use super::answer::{self, AnswerError};
-use super::dial::connect_nonblocking;
+use super::dial::Connector;
 use super::error::BenchError;
 use super::payload::{Payload, scatter};
 use super::run_state::{RunState, Stage};
@@ -151,9 +151,9 @@ impl Spreader {
     fn connect(settings: &BenchSettings, run: &Arc<RunState>) -> Result<Self, BenchError> {
         let poll = Poll::new()?;
         let mut probes = Vec::new();
-        for (index, server) in settings.servers.iter().enumerate() {
-            let stream = connect_nonblocking(server, settings.timeout)?;
-            let mut stream = TcpStream::from_std(stream);
+        let connector = Connector::new(&settings.servers, settings.timeout)?;
+        for index in 0..settings.servers.len() {
+            let mut stream = TcpStream::from_std(connector.connect(index)?);
             poll.registry()
                 .register(&mut stream, Token(index), Interest::READABLE)?;
             probes.push(Probe {

@@ -1,8 +1,10 @@
-//! Listening sockets, and the checks that a connection passes before it is served.
+//! Listening sockets, the checks that a connection passes before it is served, and connections to
+//! others.
 //!
 //! Each port of a server takes its connections from one [`AcceptLoop`], which accepts, checks
 //! where a connection comes from, and performs the handshake. It hands on a [`ByteStream`], so
-//! that an edge does not distinguish TCP from TLS.
+//! that an edge does not distinguish TCP from TLS. Connections to other servers begin at a
+//! [`TcpDialer`].
 //!
 //! | file | contents |
 //! |---|---|
@@ -10,16 +12,22 @@
 //! | `acceptor` | a TCP listener that survives errors |
 //! | `access_check` | networks that may connect |
 //! | `connection_limit` | limit that rejects connections |
+//! | `address_book` | the order in which the addresses of a host are tried |
 //! | `evicting_limit` | limit that evicts the oldest, fair between networks |
 //! | `handshakes` | connections that have not identified themselves yet |
+//! | `resolver` | the addresses of host names |
+//! | `tcp_dialer` | connections to a host that may have several addresses |
 //! | `tls_gate` | the server's side of a TLS handshake |
 
 mod accept_loop;
 mod acceptor;
 mod access_check;
+mod address_book;
 mod connection_limit;
 mod evicting_limit;
 mod handshakes;
+mod resolver;
+mod tcp_dialer;
 mod tls_gate;
 
 use std::io;
@@ -33,6 +41,8 @@ pub use acceptor::{Acceptor, bind};
 pub use access_check::AccessCheck;
 pub use connection_limit::{ConnectionLimit, ConnectionPermit};
 pub use evicting_limit::{EvictingLimit, Slot};
+pub use resolver::Resolver;
+pub use tcp_dialer::{AddressTrial, TcpDialer};
 pub use tls_gate::TlsGate;
 
 /// Interval between log messages about a limit that is reached. Suppressed ones are counted.
