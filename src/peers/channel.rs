@@ -14,10 +14,8 @@ use futures_util::FutureExt;
 use http::uri::InvalidUri;
 use http::{Response, Uri};
 use http_body_util::BodyExt;
-use humantime::format_duration;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,13 +27,11 @@ use tower::service_fn;
 use tower::util::MapResponse;
 
 use crate::lock::lock;
-use crate::model::address::Address;
 use crate::proto::propagate_client::PropagateClient;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
-use crate::tls::{Credentials, Subject};
+use crate::tls::ReloadEvents;
 
 use super::PeerSettings;
-use super::closable::Closable;
 use super::dial::Dialer;
 use super::policy::{Caller, PeerRequest, cause_of, stack};
 use super::wire::MAX_PUSH_BYTES;
@@ -58,42 +54,15 @@ const STATUS_DETAILS: &str = "grpc-status-details-bin";
 
 type Client = PropagateClient<MapResponse<Channel, fn(Response<Body>) -> Response<Body>>>;
 
-/// Returns a caller for the server at `address`: the tower stack over one connection
-/// at a time, by TCP. Must be called within a runtime.
+/// Returns a caller for the server that `dialer` reaches: the tower stack over one connection at
+/// a time. A dial that fails fails the calls, with its cause as their status. Must be called
+/// within a runtime.
 ///
 /// # Errors
 ///
-/// `address` is not part of a valid URI.
-pub fn dial(address: &Address, settings: &PeerSettings) -> Result<Caller, InvalidUri> {
-    let origin = format!("http://{address}").parse()?;
-    let dialer = Dialer::tcp(address);
-    Ok(caller(dialer, origin, settings.attempt, settings))
-}
-
-/// Returns a caller as [`dial`] does, by TCP and TLS. The server must show a
-/// certificate for `subject`, whatever the host is called. Each connection is made with
-/// what `credentials` hold at that moment. A rejection fails the calls, with its cause as
-/// their status. Must be called within a runtime.
-///
-/// # Errors
-///
-/// `subject` is not part of a valid URI.
-pub fn dial_secure(
-    address: &Address,
-    settings: &PeerSettings,
-    credentials: &Arc<Credentials>,
-    subject: &Subject,
-) -> Result<Caller, InvalidUri> {
-    let origin = format!("https://{subject}").parse()?;
-    let dialer = Dialer::tls(address, credentials, subject);
-    // Of three round trips, two are for TLS.
-    Ok(caller(dialer, origin, settings.attempt * 2, settings))
-}
-
-fn caller(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettings) -> Caller {
-    let channel = PeerChannel(Arc::new(ChannelShared::new(
-        dialer, origin, max_dial, settings,
-    )));
+/// As [`Dialer::origin`].
+pub fn dial(dialer: Dialer, settings: &PeerSettings) -> Result<Caller, InvalidUri> {
+    let channel = PeerChannel(Arc::new(ChannelShared::new(dialer, settings)?));
     let attempt = move |request: PeerRequest| {
         let channel = channel.clone();
         async move {
@@ -103,7 +72,7 @@ fn caller(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettin
             }
         }
     };
-    stack(settings, service_fn(attempt))
+    Ok(stack(settings, service_fn(attempt)))
 }
 
 /// One connection and one push stream at a time. Clones share both.
@@ -112,13 +81,15 @@ struct PeerChannel(Arc<ChannelShared>);
 
 struct ChannelShared {
     endpoint: Endpoint,
+    dialer: Dialer,
     max_dial: Duration,
     /// Held for a few reads and writes, never across an await.
     state: Mutex<ChannelState>,
 }
 
 struct ChannelState {
-    dialer: Dialer,
+    /// `None` without TLS.
+    reloads: Option<ReloadEvents>,
     open: OpenChannel,
 }
 
@@ -140,9 +111,11 @@ struct OutgoingStream {
 }
 
 impl ChannelShared {
-    fn new(dialer: Dialer, origin: Uri, max_dial: Duration, settings: &PeerSettings) -> Self {
+    fn new(dialer: Dialer, settings: &PeerSettings) -> Result<Self, InvalidUri> {
+        // Of three round trips, two are for TLS.
+        let max_dial = settings.attempt * if dialer.is_tls() { 2 } else { 1 };
         let agent = concat!("proxyherd/", env!("CARGO_PKG_VERSION"));
-        let endpoint = Endpoint::from(origin)
+        let endpoint = Endpoint::from(dialer.origin()?)
             .user_agent(agent)
             .expect("the name of this program is a header value")
             .http2_keep_alive_interval(settings.keep_alive)
@@ -151,12 +124,14 @@ impl ChannelShared {
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(RESPONSE_WINDOW_BYTES)
             .initial_connection_window_size(RESPONSE_WINDOW_BYTES);
+        let reloads = dialer.reload_events();
         let open = open_channel(&endpoint, &dialer, max_dial);
-        Self {
+        Ok(Self {
             endpoint,
+            dialer,
             max_dial,
-            state: Mutex::new(ChannelState { dialer, open }),
-        }
+            state: Mutex::new(ChannelState { reloads, open }),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, ChannelState> {
@@ -173,12 +148,12 @@ impl ChannelShared {
         self.current().open.client.clone()
     }
 
-    /// Replaces a channel that is outdated or stuck.
+    /// Replaces a channel that was opened with earlier credentials, or is stuck.
     fn current(&self) -> MutexGuard<'_, ChannelState> {
         let mut state = self.state();
-        let ChannelState { dialer, open } = &mut *state;
-        if dialer.is_outdated() || open.is_stuck() {
-            *open = open_channel(&self.endpoint, dialer, self.max_dial);
+        let ChannelState { reloads, open } = &mut *state;
+        if reloads.as_mut().is_some_and(ReloadEvents::is_new) || open.is_stuck() {
+            *open = open_channel(&self.endpoint, &self.dialer, self.max_dial);
         }
         state
     }
@@ -254,20 +229,18 @@ impl OutgoingStream {
 /// lost.
 fn open_channel(endpoint: &Endpoint, dialer: &Dialer, max_dial: Duration) -> OpenChannel {
     let close = CancellationToken::new();
-    let (connect, closed) = (dialer.connector(), close.clone());
+    let (dialer, closed) = (dialer.clone(), close.clone());
     let connector = service_fn(move |_: Uri| {
+        let (dialer, closed) = (dialer.clone(), closed.clone());
+        let closing = async move {
+            closed.cancelled().await;
+            "this server closed it".to_owned()
+        };
         // A task of its own: an attempt that is given up does not stop the dial, and
         // the next attempt finds it further on.
-        let dialled = AbortOnDropHandle::new(tokio::spawn(timeout(max_dial, connect())));
-        let closed = closed.clone().cancelled_owned();
-        async move {
-            let stream = dialled.await?.map_err(|_| too_late(max_dial))??;
-            let closing = async move {
-                closed.await;
-                "this server closed it".to_owned()
-            };
-            Ok::<_, io::Error>(TokioIo::new(Closable::new(stream, closing, ())))
-        }
+        let connecting = async move { dialer.connect(max_dial, closing).await };
+        let dialled = AbortOnDropHandle::new(tokio::spawn(connecting));
+        async move { Ok::<_, io::Error>(TokioIo::new(dialled.await??)) }
     });
     let channel = endpoint.connect_with_connector_lazy(connector);
     let strip: fn(Response<Body>) -> Response<Body> = strip_details;
@@ -278,14 +251,6 @@ fn open_channel(endpoint: &Endpoint, dialer: &Dialer, max_dial: Duration) -> Ope
         sending: Vec::new(),
         _close: close.drop_guard(),
     }
-}
-
-fn too_late(max_dial: Duration) -> io::Error {
-    let limit = format_duration(max_dial);
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("no connection within {limit}"),
-    )
 }
 
 /// A push is idempotent, so one whose stream or connection broke may be tried again,
@@ -316,11 +281,14 @@ mod tests {
     use std::pin::Pin;
 
     use tokio::net::TcpListener;
+    use tokio::time::timeout;
     use tokio_stream::Stream;
     use tokio_stream::wrappers::TcpListenerStream;
     use tonic::transport::Server;
     use tonic::{Request, Response};
 
+    use crate::model::address::Address;
+    use crate::net::{Resolver, TcpDialer};
     use crate::proto::propagate_server::{Propagate, PropagateServer};
 
     use super::*;
@@ -364,11 +332,9 @@ mod tests {
     #[tokio::test]
     async fn a_neighbour_that_reads_nothing_holds_a_bounded_number_of_batches() {
         let address = reads_nothing().await;
-        let origin = format!("http://{address}").parse().unwrap();
-        let dialer = Dialer::tcp(&Address::from(address));
-        let settings = PeerSettings::default();
-        let shared = ChannelShared::new(dialer, origin, settings.attempt, &settings);
-        let channel = PeerChannel(Arc::new(shared));
+        let tcp = TcpDialer::new(&Address::from(address), &Resolver::system());
+        let shared = ChannelShared::new(Dialer::tcp(tcp), &PeerSettings::default());
+        let channel = PeerChannel(Arc::new(shared.unwrap()));
         let mut opened = Vec::new();
         for _ in 0..4 * MAX_ABANDONED {
             let frame = PushFrame(vec![0; 100_000].into());

@@ -16,17 +16,17 @@ use crate::net::ByteStream;
 /// Resolves with the reason when a stream must close.
 pub(super) type Closing = Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// Receives how a stream ends.
-pub(super) trait EndObserver: Unpin {
+/// Receives what happens to a stream.
+pub(super) trait StreamObserver: Unpin {
+    /// Bytes arrived.
+    fn received(&mut self) {}
+
     /// The other end closed the stream.
     fn closed(&mut self) {}
 
     /// A read or a write failed.
     fn failed(&mut self, _error: &io::Error) {}
 }
-
-/// Observes nothing.
-impl EndObserver for () {}
 
 /// A byte stream that works until a future resolves, and then fails with its reason.
 pub(super) struct Closable<O> {
@@ -37,7 +37,7 @@ pub(super) struct Closable<O> {
     reason: Option<String>,
 }
 
-impl<O: EndObserver> Closable<O> {
+impl<O: StreamObserver> Closable<O> {
     /// Wraps `stream`, which fails from the moment at which `closing` resolves. The
     /// observer receives that failure too.
     pub(super) fn new(
@@ -101,7 +101,7 @@ impl<O> fmt::Debug for Closable<O> {
     }
 }
 
-impl<O: EndObserver> AsyncRead for Closable<O> {
+impl<O: StreamObserver> AsyncRead for Closable<O> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -112,15 +112,18 @@ impl<O: EndObserver> AsyncRead for Closable<O> {
             Ok(()) => Pin::new(&mut self.stream).poll_read(context, buffer),
             Err(closing) => Poll::Ready(Err(closing)),
         };
-        let is_empty = buffer.filled().len() == before && buffer.remaining() > 0;
-        if is_empty && matches!(read, Poll::Ready(Ok(()))) {
-            self.observer.closed();
+        if matches!(read, Poll::Ready(Ok(()))) {
+            if buffer.filled().len() > before {
+                self.observer.received();
+            } else if buffer.remaining() > 0 {
+                self.observer.closed();
+            }
         }
         self.observe(read)
     }
 }
 
-impl<O: EndObserver> AsyncWrite for Closable<O> {
+impl<O: StreamObserver> AsyncWrite for Closable<O> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -162,6 +165,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+
+    impl StreamObserver for () {}
 
     fn closable(stream: impl ByteStream + 'static) -> (Closable<()>, oneshot::Sender<String>) {
         let (close, closing) = oneshot::channel();

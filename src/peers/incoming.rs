@@ -18,9 +18,9 @@ use crate::model::name::Name;
 use crate::net::{
     AcceptLoop, AcceptedStream, Acceptor, EvictingLimit, HandshakePolicy, Slot, TlsGate,
 };
-use crate::tls::{self, Credentials, PeerIdentity};
+use crate::tls::{self, Credentials, PeerIdentity, PeerRole};
 
-use super::closable::{Closable, EndObserver};
+use super::closable::{Closable, StreamObserver};
 
 /// Maximum number of connections to a peer port. A neighbour has one; the rest is for
 /// operators, and bounds strangers.
@@ -82,7 +82,7 @@ async fn untrusted(
     let Some(credentials) = gate.credentials else {
         return std::future::pending().await;
     };
-    let error = tls::until_untrusted(credentials, chain).await;
+    let error = tls::until_untrusted(credentials, chain, PeerRole::Caller).await;
     gate.rejected.of(error.kind).add(1);
     warn!("closed the connection from {address}: {error}");
     error.message
@@ -194,7 +194,7 @@ impl Connected for Connection {
     }
 }
 
-impl EndObserver for ConnectionEnd {
+impl StreamObserver for ConnectionEnd {
     fn closed(&mut self) {
         self.other_end.note_end(CLOSED.to_owned());
     }

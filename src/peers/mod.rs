@@ -5,7 +5,7 @@
 //! | `link` | the task for one neighbour: greets it and pushes what it lacks |
 //! | `policy` | the tower stack of calls to a neighbour: time limits, retries, budget |
 //! | `channel` | one attempt of a call: tonic's channel and the push stream over it |
-//! | `dial` | connections to a neighbour, by TCP or TLS |
+//! | `dial` | connections to another server, by TCP or TLS |
 //! | `port` | the peer port: tonic's server, its services and limits |
 //! | `incoming` | its connections |
 //! | `calls` | the tower layer that each call to it passes |
@@ -39,8 +39,8 @@ mod push_streams;
 mod rejections;
 mod wire;
 
-pub use channel::{dial, dial_secure};
-pub use dial::tls_stream;
+pub use channel::dial;
+pub use dial::Dialer;
 pub use inbound::Inbound;
 pub use incoming::OtherEnd;
 pub use link::Link;
@@ -60,7 +60,8 @@ pub struct PeerSettings {
     /// Time limit of an attempt of a call, 100 ms to 1 min. Default: 2 s. A call with
     /// its quick retries may take 1.5 times as long; a connection to the peer port may
     /// be silent for as long, or take as long for its TLS handshake; a push must arrive
-    /// within four times as long. Too low gives up on slow networks; too high finds a
+    /// within four times as long; a dial may take as long, or twice as long with TLS, of
+    /// which the lookup of a name takes at most half. Too low gives up on slow networks; too high finds a
     /// hanging neighbour late.
     pub attempt: Duration,
     /// Number of quick retries of a call, at most 10. Default: 2. Too low takes a link

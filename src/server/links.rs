@@ -14,7 +14,8 @@ use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::peers::{self, Caller, Link};
+use crate::net::{Resolver, TcpDialer};
+use crate::peers::{self, Caller, Dialer, Link};
 use crate::replication::NeighbourId;
 use crate::tls::{Credentials, Subject};
 
@@ -37,6 +38,7 @@ pub(super) struct LinkFactory {
     pub(super) log: Log,
     pub(super) herd: Name,
     pub(super) tls: Option<Arc<Credentials>>,
+    pub(super) resolver: Resolver,
     pub(super) settings: peers::PeerSettings,
 }
 
@@ -159,14 +161,15 @@ type MakeLink = Box<dyn Fn() -> Link + Send>;
 
 impl LinkFactory {
     fn dial(&self, name: &Name, address: &Address) -> Result<Caller, StartError> {
-        let caller = match &self.tls {
+        let tcp = TcpDialer::new(address, &self.resolver);
+        let dialer = match &self.tls {
             Some(credentials) => {
                 let subject = Subject::server(name, &self.herd);
-                peers::dial_secure(address, &self.settings, credentials, &subject)
+                Dialer::tls(tcp, credentials, &subject)
             }
-            None => peers::dial(address, &self.settings),
+            None => Dialer::tcp(tcp),
         };
-        caller.map_err(|error| StartError::Dial {
+        peers::dial(dialer, &self.settings).map_err(|error| StartError::Dial {
             neighbour: name.clone(),
             address: address.clone(),
             error,

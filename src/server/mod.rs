@@ -30,7 +30,7 @@ use crate::gateway::{self, Clock, Gateway, ServerSettings, StatusSource};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::net::{self, Acceptor};
+use crate::net::{self, Acceptor, Resolver};
 use crate::operators::Operators;
 use crate::peers::{self, Inbound, Port, PortHealth};
 use crate::places::Places;
@@ -271,6 +271,7 @@ impl BoundServer {
             log: log.clone(),
             herd: self.plan.herd.clone(),
             tls: self.tls.clone(),
+            resolver: Resolver::system(),
             settings: self.plan.peers.clone(),
         };
         let mut links = Links::new(factory);

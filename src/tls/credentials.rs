@@ -51,12 +51,21 @@ enum Purpose {
     Clients,
 }
 
+/// What the other end of a connection is, which decides how its certificates are verified.
+#[derive(Clone, Debug)]
+pub enum PeerRole {
+    /// It called this server.
+    Caller,
+    /// It was dialled as the server with this name.
+    Server(ServerName<'static>),
+}
+
 /// TLS configurations made from the files.
 pub(super) struct LoadedCredentials {
     server: Arc<ServerConfig>,
     client: Option<Arc<ClientConfig>>,
-    /// Verifier of callers; `None` at a port for clients.
-    callers: Option<Arc<dyn ClientCertVerifier>>,
+    /// `None` at a port for clients.
+    trust: Option<Trust>,
     pub(super) expiries: Vec<CertificateExpiry>,
     pub(super) warnings: Vec<String>,
 }
@@ -176,14 +185,18 @@ impl fmt::Debug for ReloadEvents {
 }
 
 impl LoadedCredentials {
-    /// Checks that a caller with these certificates would be accepted now.
-    pub(super) fn check_caller(&self, chain: &[CertificateDer<'_>]) -> Result<(), HandshakeError> {
-        let (Some(callers), [own, between @ ..]) = (&self.callers, chain) else {
+    /// Checks that the other end of a connection would be accepted now with these certificates,
+    /// its own first. Those that are not in a path to a CA do not count.
+    pub(super) fn check_peer(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: &PeerRole,
+    ) -> Result<(), HandshakeError> {
+        let Some(trust) = &self.trust else {
             return Ok(());
         };
-        let verified = callers.verify_client_cert(own, between, UnixTime::now());
-        verified
-            .map(drop)
+        trust
+            .verify(chain, role)
             .map_err(|error| errors::from_rustls(&error))
     }
 }
@@ -227,7 +240,7 @@ fn load_for_clients(
     Ok(LoadedCredentials {
         server: Arc::new(server),
         client: None,
-        callers: None,
+        trust: None,
         expiries,
         warnings: files::exposed_key(&files.own.key).into_iter().collect(),
     })
@@ -243,14 +256,13 @@ fn load_for_links(
     let trust = Trust::new(&files.ca, &authorities)?;
     trust.check(&files.own.certificate, &chain, purpose)?;
     let expiries = expiries(files, &chain, &authorities);
-    let callers = trust.callers.clone();
     let (server, client) = trust
         .configs(chain, key)
         .map_err(|error| unusable(&files.own, &error))?;
     Ok(LoadedCredentials {
         server: Arc::new(server),
         client: Some(Arc::new(client)),
-        callers: Some(callers),
+        trust: Some(trust),
         expiries,
         warnings: files::exposed_key(&files.own.key).into_iter().collect(),
     })
@@ -281,6 +293,27 @@ impl Trust {
         Ok(Self { servers, callers })
     }
 
+    /// Verifies that a path leads from the first of these certificates to a CA, over any of the
+    /// others, and that all certificates of the path are valid now.
+    fn verify(&self, chain: &[CertificateDer<'_>], role: &PeerRole) -> Result<(), Error> {
+        let [own, between @ ..] = chain else {
+            return Err(Error::NoCertificatesPresented);
+        };
+        let now = UnixTime::now();
+        match role {
+            PeerRole::Caller => {
+                let verified = self.callers.verify_client_cert(own, between, now);
+                verified.map(drop)
+            }
+            PeerRole::Server(name) => {
+                let verified = self
+                    .servers
+                    .verify_server_cert(own, between, name, &[], now);
+                verified.map(drop)
+            }
+        }
+    }
+
     /// Checks that the herd would accept this certificate as its owner's. Dates are ignored, since
     /// they are logged separately.
     fn check(
@@ -289,17 +322,12 @@ impl Trust {
         chain: &[CertificateDer<'_>],
         purpose: &Purpose,
     ) -> Result<(), FileError> {
-        let now = UnixTime::now();
-        let [own, between @ ..] = chain else {
-            return Err(FileError::new(path, "it holds no certificate"));
-        };
         let wrong = |cause: String| FileError::new(path, cause);
-        let called = self.callers.verify_client_cert(own, between, now);
-        ignore_dates(called.map(drop)).map_err(wrong)?;
+        ignore_dates(self.verify(chain, &PeerRole::Caller)).map_err(wrong)?;
         let Purpose::Links(server) = purpose else {
             return Ok(());
         };
-        let holder = PeerIdentity::of(own);
+        let holder = chain.first().map(PeerIdentity::of).unwrap_or_default();
         if !holder.is(server) {
             return Err(wrong(format!(
                 "it is for {holder}; this server needs one with the DNS name {server} (subject \
@@ -307,20 +335,17 @@ impl Trust {
             )));
         }
         let name = server_name(server).map_err(|error| wrong(error.to_string()))?;
-        let dialled = self
-            .servers
-            .verify_server_cert(own, between, &name, &[], now);
-        ignore_dates(dialled.map(drop)).map_err(wrong)
+        ignore_dates(self.verify(chain, &PeerRole::Server(name))).map_err(wrong)
     }
 
     fn configs(
-        self,
+        &self,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<(ServerConfig, ClientConfig), Error> {
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(self.callers)
+            .with_client_cert_verifier(self.callers.clone())
             .with_single_cert(chain.clone(), key.clone_key())?;
         server.alpn_protocols = vec![HTTP_2.to_vec()];
         // A resumed session presents no certificate, so an expired one would go unnoticed.
@@ -328,7 +353,7 @@ impl Trust {
         server.send_tls13_tickets = 0;
         let mut client = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])?
-            .with_webpki_verifier(self.servers)
+            .with_webpki_verifier(self.servers.clone())
             .with_client_auth_cert(chain, key)?;
         client.alpn_protocols = vec![HTTP_2.to_vec()];
         client.resumption = Resumption::disabled();
@@ -372,8 +397,9 @@ fn unusable(pair: &Pair, error: &Error) -> FileError {
     FileError::new(&pair.key, cause)
 }
 
-/// Returns the expiries of the server's own certificate and of the CA that issued it. Other CAs of
-/// a bundle may have expired.
+/// Returns the expiries of the certificates in the path from the server's own to its CA. Others in
+/// the files may have expired. Without a path, only the own certificate counts: a port for clients
+/// does not know which CAs they trust.
 fn expiries(
     files: &Files,
     chain: &[CertificateDer<'_>],
@@ -384,17 +410,29 @@ fn expiries(
         let path = path.to_owned();
         Some(CertificateExpiry { path, at })
     };
-    let own = chain
-        .first()
-        .and_then(|own| expiry(&files.own.certificate, own));
-    let last = chain.last();
-    let issuers = authorities
-        .iter()
-        .filter(|ca| last.is_some_and(|last| files::is_issuer(ca, last)));
-    let issuer = issuers
-        .filter_map(|ca| expiry(&files.ca, ca))
-        .max_by_key(|expiry| expiry.at);
-    own.into_iter().chain(issuer).collect()
+    let own_path = &files.own.certificate;
+    let Some((own, mut between)) = chain.split_first().map(|(own, rest)| (own, rest.to_vec()))
+    else {
+        return Vec::new();
+    };
+    let own_expiry: Vec<_> = expiry(own_path, own).into_iter().collect();
+    let (mut path, mut last) = (own_expiry.clone(), own.clone());
+    loop {
+        let roots = authorities.iter().filter(|ca| files::is_issuer(ca, &last));
+        let roots = roots.filter_map(|ca| expiry(&files.ca, ca));
+        if let Some(root) = roots.max_by_key(|expiry| expiry.at) {
+            path.push(root);
+            return path;
+        }
+        let issuers = between.iter().enumerate();
+        let issuers = issuers.filter(|(_, ca)| files::is_issuer(ca, &last));
+        let issuers = issuers.filter_map(|(i, ca)| Some((i, expiry(own_path, ca)?)));
+        let Some((i, issuer)) = issuers.max_by_key(|(_, expiry)| expiry.at) else {
+            return own_expiry;
+        };
+        path.push(issuer);
+        last = between.swap_remove(i);
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -22,8 +22,9 @@
 //! - A handshake verifies chain and dates against the CAs of the file `ca` and nothing else, in
 //!   TLS 1.3. No session is resumed, so each connection presents its certificate anew.
 //! - Files are parsed as a whole before they are used; invalid ones change nothing.
-//! - A connection ends when the certificate by which it began has expired, or its CA is no longer
-//!   trusted.
+//! - A connection ends at either side when the certificates by which it began no longer lead to a
+//!   trusted CA, since one in that path has expired or the CA is no longer trusted. Certificates
+//!   that were sent along and are in no path have no effect.
 //! - Nothing of a key is printed: not in errors, not in logs, not by `Debug`.
 //!
 //! Revocation lists are not supported. The certificates of a herd are short-lived, and its CA can
@@ -39,11 +40,11 @@ mod subject;
 mod until_untrusted;
 mod watch;
 
-pub use credentials::{Credentials, ReloadEvents, server_name};
+pub use credentials::{Credentials, PeerRole, ReloadEvents, server_name};
 pub use errors::{format_time, handshake_error};
 pub use files::{FileError, Files, Pair};
 pub use handshake_error::{HandshakeError, HandshakeErrorCounters, HandshakeErrorKind};
 pub use inspect::{CertificateSummary, inspect};
 pub use subject::{PeerIdentity, Subject, quote_name};
-pub use until_untrusted::{until_untrusted, valid_until};
+pub use until_untrusted::until_untrusted;
 pub use watch::keep_current;

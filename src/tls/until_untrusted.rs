@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::CertificateDer;
 use tokio::time::sleep;
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, PeerRole};
 use super::files;
 use super::handshake_error::HandshakeError;
 
@@ -21,37 +21,36 @@ const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// A certificate is valid through the last second that it names.
 const LAST_SECOND: Duration = Duration::from_secs(1);
 
-/// Resolves when a caller with these certificates would no longer be accepted, with the cause.
+/// Resolves when the other end would no longer be accepted with these certificates, its own first,
+/// with the cause.
+///
+/// It may have presented more of them than the path to its CA needs, and any of those may expire
+/// without effect.
 pub async fn until_untrusted(
     credentials: Arc<Credentials>,
     chain: Vec<CertificateDer<'static>>,
+    role: PeerRole,
 ) -> HandshakeError {
     let mut reloads = credentials.reload_events();
-    let valid_until = valid_until(&chain);
+    let ends = chain.iter().filter_map(files::validity);
+    let ends: Vec<SystemTime> = ends.map(|(_, end)| end + LAST_SECOND).collect();
     loop {
-        if let Err(error) = credentials.current().check_caller(&chain) {
+        if let Err(error) = credentials.current().check_peer(&chain, &role) {
             return error;
         }
         tokio::select! {
             () = reloads.next() => {}
-            () = sleep(next_check(valid_until, SystemTime::now())) => {}
+            () = sleep(next_check(&ends, SystemTime::now())) => {}
         }
     }
 }
 
-/// Returns the time at which the first of these certificates expires.
-pub fn valid_until(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
-    let ends = chain.iter().filter_map(files::validity);
-    ends.map(|(_, end)| end + LAST_SECOND).min()
-}
-
-fn next_check(valid_until: Option<SystemTime>, now: SystemTime) -> Duration {
-    let left = valid_until.and_then(|until| until.duration_since(now).ok());
-    // A certificate that has expired without effect, such as one of the CA that was sent along,
-    // needs no early check.
-    left.map_or(MAX_CHECK_INTERVAL, |left| {
-        (left + Duration::from_millis(1)).min(MAX_CHECK_INTERVAL)
-    })
+/// Returns the time until the next of these ends of validity.
+fn next_check(ends: &[SystemTime], now: SystemTime) -> Duration {
+    let left = ends.iter().filter_map(|end| end.duration_since(now).ok());
+    // A check at the very end may still find the certificate valid.
+    let left = left.min().map(|left| left + Duration::from_millis(1));
+    left.map_or(MAX_CHECK_INTERVAL, |left| left.min(MAX_CHECK_INTERVAL))
 }
 
 #[cfg(test)]
@@ -59,15 +58,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_check_is_when_a_certificate_expires_and_at_least_once_a_minute() {
+    fn the_next_check_is_when_the_next_certificate_expires_and_at_least_once_a_minute() {
         let now = SystemTime::now();
-        let in_seconds = |seconds| next_check(Some(now + Duration::from_secs(seconds)), now);
-        assert_eq!(in_seconds(5), Duration::from_millis(5001));
-        assert_eq!(in_seconds(86_400), MAX_CHECK_INTERVAL);
-        assert_eq!(
-            next_check(Some(now - MAX_CHECK_INTERVAL), now),
-            MAX_CHECK_INTERVAL
-        );
-        assert_eq!(next_check(None, now), MAX_CHECK_INTERVAL);
+        let seconds = Duration::from_secs;
+        let (soon, late) = (now + seconds(5), now + seconds(86_400));
+        let expired = now - seconds(5);
+        for (ends, expected) in [
+            (&[soon][..], Duration::from_millis(5001)),
+            (&[late, soon], Duration::from_millis(5001)),
+            (&[expired, late, soon], Duration::from_millis(5001)),
+            (&[late, expired], MAX_CHECK_INTERVAL),
+            (&[expired], MAX_CHECK_INTERVAL),
+            (&[], MAX_CHECK_INTERVAL),
+        ] {
+            assert_eq!(next_check(ends, now), expected, "{ends:?}");
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxyherd::gateway::{Clock, Gateway, LinkState, RejectedConnectionCounters, ServerCounters};
+use proxyherd::gateway::{
+    Clock, Gateway, LinkState, LinkTraffic, RejectedConnectionCounters, ServerCounters,
+};
 use proxyherd::line_protocol::reply;
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
@@ -247,6 +249,11 @@ impl Herd {
         self.proxies[&(from.to_owned(), to.to_owned())].bytes_sent()
     }
 
+    /// Returns the number of connections that `from` has made to `to`.
+    pub fn connections(&self, from: &str, to: &str) -> u64 {
+        self.proxies[&(from.to_owned(), to.to_owned())].accepted()
+    }
+
     /// Sets the mode of every link with exactly one end in `side`.
     pub fn set_border(&self, side: &[&str], mode: Mode) {
         for (a, b) in &self.links {
@@ -316,6 +323,11 @@ impl Herd {
     pub fn link(&self, from: &str, to: &str) -> LinkState {
         let links = self.gateway(from).links();
         links.state(self.neighbour(from, to))
+    }
+
+    /// Returns the traffic of the link between `from` and `to` at `from`.
+    pub fn traffic(&self, from: &str, to: &str) -> &LinkTraffic {
+        self.gateway(from).links().traffic(self.neighbour(from, to))
     }
 
     /// Waits until every link between running servers is up at both ends.

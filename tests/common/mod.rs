@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
 
 mod alone;
+mod black_hole;
 mod client;
 mod clock;
 mod earth;
@@ -23,6 +24,7 @@ mod random;
 mod site;
 
 pub use alone::alone;
+pub use black_hole::BlackHole;
 pub use client::{Client, dial_from};
 pub use clock::ManualClock;
 pub use earth::haversine;

@@ -49,6 +49,7 @@ pub struct Proxy {
     order: Arc<watch::Sender<Order>>,
     target: Arc<watch::Sender<Option<SocketAddr>>>,
     bytes_sent: Arc<AtomicU64>,
+    accepted: Arc<AtomicU64>,
 }
 
 /// The current treatment of all connections.
@@ -97,6 +98,7 @@ impl Proxy {
             order: Arc::new(watch::Sender::new(Order { mode, left })),
             target: Arc::new(watch::Sender::new(None)),
             bytes_sent: Arc::default(),
+            accepted: Arc::default(),
         };
         runtime.spawn(proxy.clone().serve(listener));
         proxy
@@ -130,9 +132,15 @@ impl Proxy {
         self.bytes_sent.load(Relaxed)
     }
 
+    /// Returns the number of connections that diallers made.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+
     async fn serve(self, listener: TcpListener) {
         loop {
             let (near, _) = listener.accept().await.unwrap();
+            self.accepted.fetch_add(1, Relaxed);
             let orders = self.order.subscribe();
             let left_before = orders.borrow().left;
             let orders = Orders {

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use crate::common::{FakeNeighbour, FakeSender, ResponseMode, eventually};
 use proxyherd::model::address::Address;
-use proxyherd::peers::{CallError, Caller, PeerRequest, PeerResponse, PeerSettings, dial, stack};
+use proxyherd::net::{Resolver, TcpDialer};
+use proxyherd::peers::{
+    CallError, Caller, Dialer, PeerRequest, PeerResponse, PeerSettings, dial, stack,
+};
 use proxyherd::proto::PushResponse;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -259,7 +262,8 @@ fn a_caller_reaches_a_server_again_after_its_failure_and_after_its_restart() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _within = runtime.enter();
     let address = Address::from(fake.address());
-    let mut caller = dial(&address, &settings()).unwrap();
+    let dialer = Dialer::tcp(TcpDialer::new(&address, &Resolver::system()));
+    let mut caller = dial(dialer, &settings()).unwrap();
     let mut sender = FakeSender::new("Riley", 1, "Jaquez");
     sender.receiver_incarnation = fake.incarnation();
     let mut push = |to: u64| {

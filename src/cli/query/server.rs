@@ -1,8 +1,11 @@
 //! A server of the herd, and calls to it: each has a time limit, each answer is checked.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
+use http::uri::InvalidUri;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -11,7 +14,8 @@ use tower::service_fn;
 
 use crate::model::address::Address;
 use crate::model::name::{Name, is_name};
-use crate::peers::tls_stream;
+use crate::net::{Resolver, TcpDialer};
+use crate::peers::Dialer;
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::{
     DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
@@ -74,17 +78,19 @@ impl RemoteServer {
     /// an identity. Must be called within a runtime.
     pub(super) fn dial(
         address: &Address,
+        resolver: &Resolver,
         identity: Option<Identity>,
         credentials: Option<&Arc<Credentials>>,
         limit: Duration,
     ) -> Result<Self, CommandError> {
-        let endpoint = endpoint(address, limit).map_err(CommandError::usage)?;
-        let channel = match (&identity, credentials) {
+        let tcp = TcpDialer::new(address, resolver);
+        let dialer = match (&identity, credentials) {
             (Some(Identity { name, herd }), Some(credentials)) => {
-                secure_channel(&endpoint, address, credentials, Subject::server(name, herd))
+                Dialer::tls(tcp, credentials, &Subject::server(name, herd))
             }
-            _ => endpoint.connect_lazy(),
+            _ => Dialer::tcp(tcp),
         };
+        let channel = channel(dialer, limit).map_err(CommandError::usage)?;
         let client = OperatorClient::new(channel);
         Ok(Self {
             address: address.clone(),
@@ -211,37 +217,22 @@ impl RemoteServer {
     }
 }
 
-/// Returns a TLS channel to the server with this subject and to no other.
-fn secure_channel(
-    endpoint: &Endpoint,
-    address: &Address,
-    credentials: &Arc<Credentials>,
-    subject: Subject,
-) -> Channel {
-    let (address, credentials) = (address.clone(), credentials.clone());
-    let endpoint = match format!("https://{subject}").parse() {
-        Ok(origin) => endpoint.clone().origin(origin),
-        Err(_) => endpoint.clone(),
-    };
-    endpoint.connect_with_connector_lazy(service_fn(move |_| {
-        let (address, credentials) = (address.clone(), credentials.clone());
-        let subject = subject.clone();
-        async move {
-            let stream = tls_stream(&address, &credentials, &subject).await?;
-            std::io::Result::Ok(TokioIo::new(stream))
-        }
-    }))
-}
-
-fn endpoint(address: &Address, limit: Duration) -> Result<Endpoint, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .user_agent(concat!("proxyherd/", env!("CARGO_PKG_VERSION")))?
-        // The call's own limit passes first, and has the clearer message.
-        .connect_timeout(limit + Duration::from_millis(500))
-        .tcp_nodelay(true)
+/// Returns a channel that dials at its first call. A dial ends before `limit`, which is the call's
+/// own, so that the call fails with the causes of the dial.
+fn channel(dialer: Dialer, limit: Duration) -> Result<Channel, InvalidUri> {
+    let endpoint = Endpoint::from(dialer.origin()?)
+        .user_agent(concat!("proxyherd/", env!("CARGO_PKG_VERSION")))
+        .expect("the name of this program is a header value")
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(limit)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
-    Ok(endpoint)
+    let connector = service_fn(move |_: Uri| {
+        let dialer = dialer.clone();
+        async move {
+            let stream = dialer.connect(limit * 9 / 10, pending()).await?;
+            std::io::Result::Ok(TokioIo::new(stream))
+        }
+    });
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Config, DEFAULT_PATH};
 use crate::model::address::Address;
+use crate::net::Resolver;
 use crate::tls::{Credentials, Files, Pair};
 
 use super::outcome::CommandError;
@@ -49,18 +50,20 @@ impl Targets {
     /// Returns the servers, each once and at least one, in the order of the config or of
     /// the command line. Must be called within a runtime.
     pub(super) fn servers(&self) -> Result<Vec<RemoteServer>, CommandError> {
+        let resolver = Resolver::system();
+        let limit = self.timeout;
         match self.addresses.as_slice() {
-            [] => self.configured(),
+            [] => self.configured(&resolver),
             addresses => addresses
                 .iter()
                 .enumerate()
                 .filter(|(i, address)| !addresses[..*i].contains(address))
-                .map(|(_, address)| RemoteServer::dial(address, None, None, self.timeout))
+                .map(|(_, address)| RemoteServer::dial(address, &resolver, None, None, limit))
                 .collect(),
         }
     }
 
-    fn configured(&self) -> Result<Vec<RemoteServer>, CommandError> {
+    fn configured(&self, resolver: &Resolver) -> Result<Vec<RemoteServer>, CommandError> {
         let config = Config::load(&self.path)?;
         for name in &self.names {
             config.server(name)?;
@@ -73,8 +76,8 @@ impl Targets {
                 herd: config.herd.clone(),
                 name: server.name.clone(),
             };
-            let credentials = credentials.as_ref();
-            RemoteServer::dial(&server.peers, Some(identity), credentials, self.timeout)
+            let (identity, credentials) = (Some(identity), credentials.as_ref());
+            RemoteServer::dial(&server.peers, resolver, identity, credentials, self.timeout)
         };
         targets.map(dial).collect()
     }

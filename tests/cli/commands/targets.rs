@@ -5,7 +5,7 @@ use std::io;
 use std::process::Stdio;
 
 use super::fake_server::{Behaviour, held_report, herd, run};
-use crate::common::Process;
+use crate::common::{BlackHole, Process};
 
 const ALL: [&[&str]; 5] = [
     &["status"],
@@ -49,6 +49,25 @@ fn mistakes_in_config_and_arguments_exit_with_2() {
             assert!(ended.stderr.contains(wrong[1]), "{ended:?}");
         }
         run(&site, &[query, &["--at", "127.0.0.1:1"]].concat(), 2);
+    }
+}
+
+#[test]
+fn an_address_that_swallows_packets_is_unreachable_within_the_time_limit() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _within = runtime.enter();
+    let holes = [(); 2].map(|()| BlackHole::open("127.0.0.1:0".parse().unwrap()));
+    let addresses = holes.each_ref().map(|hole| hole.address.to_string());
+    let (site, _fakes) = herd(&["Riley"]);
+    for query in ALL {
+        let [first, second] = addresses.each_ref();
+        let at = ["--at", first, "--at", second, "--timeout", "500ms"];
+        let ended = Process::run(site.command_alone(query).args(at));
+        let printed = ended.stdout.clone() + &ended.stderr;
+        assert!(
+            printed.contains("unreachable: no connection within 450ms: no answer"),
+            "{query:?}: {ended:?}"
+        );
     }
 }
 

@@ -1,6 +1,8 @@
 //! TLS between servers and for clients: accepted and rejected connections, how they are
 //! reported, and certificates that are replaced at run time.
 
+mod addresses;
+mod chains;
 mod clients;
 mod logs;
 mod processes;

@@ -271,13 +271,17 @@ fn a_certificate_of_a_foreign_ca_is_rejected() {
 }
 
 /// A TLS server at the address of a neighbour.
-struct Impostor {
+pub(super) struct Impostor {
     address: SocketAddr,
     _runtime: Runtime,
 }
 
 impl Impostor {
     fn start(own: &Pair) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), own)
+    }
+
+    pub(super) fn start_at(address: SocketAddr, own: &Pair) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -285,7 +289,7 @@ impl Impostor {
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(server_config(own)));
         let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .block_on(tokio::net::TcpListener::bind(address))
             .unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move {
