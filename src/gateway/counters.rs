@@ -382,6 +382,11 @@ pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
         "Time for which reports wait and no push of reports was acknowledged, 0 if none waits.",
         One(|link| link.stalled.as_ref().map_or(0.0, as_seconds)),
     ),
+    Metric::gauge(
+        "proxyherd_link_clock_offset_seconds",
+        "The neighbour's clock minus this server's, 0 while the link is down.",
+        One(|link| link.clock_offset.as_ref().map_or(0.0, as_seconds)),
+    ),
     Metric::counter(
         "proxyherd_link_batches_sent_total",
         "Pushes that the neighbour acknowledged, heartbeats included.",

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::lock::lock;
 use crate::model::timestamp::UnixNanos;
+use crate::replication::neighbour_clock::ClockOffset;
 use crate::replication::{Incarnation, NeighbourId};
 
 use super::counters::LinkTraffic;
@@ -62,6 +63,8 @@ pub struct LinkState {
     pub carried_at: Option<Instant>,
     /// Number of times that the link went up or down.
     pub changes: u64,
+    /// The neighbour's clock compared with this server's, if it is known and the link is up.
+    pub clock_offset: Option<ClockOffset>,
 }
 
 impl LinkState {
@@ -73,6 +76,7 @@ impl LinkState {
             cursor: 0,
             carried_at: None,
             changes: 0,
+            clock_offset: None,
         }
     }
 }
@@ -136,7 +140,13 @@ impl LinkTable {
             state.changes += 1;
         }
         reason.clone_into(&mut state.reason);
+        state.clock_offset = None;
         previous
+    }
+
+    /// Sets how far the neighbour's clock is off; `None` if that is unknown.
+    pub fn set_clock_offset(&self, neighbour: NeighbourId, offset: Option<ClockOffset>) {
+        self.lock_state(neighbour).clock_offset = offset;
     }
 
     /// Sets the last sequence number that the neighbour acknowledged.

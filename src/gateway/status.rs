@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::model::name::Name;
 use crate::model::timestamp::UnixNanos;
 use crate::places::Places;
-use crate::proto::time::{duration, timestamp};
+use crate::proto::time::{duration, signed_duration, timestamp};
 use crate::proto::{ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus};
 use crate::replication::NeighbourId;
 use crate::replication::feed_reader::FeedReader;
@@ -118,6 +118,10 @@ impl Gateway {
             lag: lag.map(duration),
             stalled: stalled.map(duration),
             last_round_trip: traffic.last_round_trip().map(duration),
+            clock_offset: state
+                .clock_offset
+                .map(|offset| signed_duration(offset.nanos.into())),
+            clock_offset_error: state.clock_offset.map(|offset| duration(offset.max_error)),
             ..traffic.counters.read()
         }
     }

@@ -62,7 +62,8 @@ impl Inbound {
             .accept_greeting(&wire::greeting(request))
             .map_err(status)?;
         self.note_greeting(&reply, other_end);
-        Ok(wire::greet_response(replica, &reply))
+        let now = self.gateway.clock().now();
+        Ok(wire::greet_response(replica, &reply, now))
     }
 
     /// Merges a push, in pieces, and returns its sender and the acknowledgement.
@@ -101,7 +102,11 @@ impl Inbound {
         }
         let applied_sequence = replica.finish_push(&pending).map_err(status)?;
         traffic.counters.batches_received.add(1);
-        Ok((neighbour, PushResponse { applied_sequence }))
+        let response = PushResponse {
+            applied_sequence,
+            clock_nanos: self.gateway.clock().now().0,
+        };
+        Ok((neighbour, response))
     }
 
     fn check_draining(&self) -> Result<(), Status> {

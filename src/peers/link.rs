@@ -17,6 +17,7 @@ use crate::line_protocol::reply;
 use crate::log::{Log, ReasonThrottle, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
+use crate::model::timestamp::UnixNanos;
 use crate::proto::{GreetResponse, PushFrame};
 use crate::random;
 use crate::replication::link::{CallFailure, LinkAction, LinkMachine, LinkRules};
@@ -25,6 +26,7 @@ use crate::replication::send_cursor::{BatchBuilder, Span};
 use crate::replication::{Incarnation, NeighbourId};
 
 use super::PeerSettings;
+use super::clock_check::ClockCheck;
 use super::policy::{CallError, Caller, PeerRequest, PeerResponse};
 use super::wire::{self, PushWriter};
 
@@ -52,6 +54,7 @@ pub struct Link {
     batch_bytes: usize,
     /// The neighbour's `expire_after` in its last response to a greeting.
     expiry: Option<Option<Duration>>,
+    clock_check: ClockCheck,
     down_log: ReasonThrottle,
 }
 
@@ -79,6 +82,7 @@ impl Link {
             start: Instant::now(),
             transcript: Transcript::neighbour(log, name.as_str()),
             lines: Vec::new(),
+            clock_check: ClockCheck::new(name.clone()),
             name,
             batch_bytes: 0,
             expiry: None,
@@ -107,6 +111,7 @@ impl Link {
         let clock = self.gateway.clock().now();
         self.transcript.set_time(clock.0);
         self.lines.clear();
+        let earlier = self.clock_check.earlier(clock);
         let now = self.now();
         let mut batch = RecordedBatch {
             push: PushWriter::with_capacity(self.batch_bytes),
@@ -114,15 +119,16 @@ impl Link {
         };
         let action = self
             .machine
-            .next(self.gateway.replica(), (now, clock), &mut batch);
+            .next(self.gateway.replica(), (now, earlier), &mut batch);
         (action, batch.push)
     }
 
     async fn greet(&mut self) {
         let greeting = self.gateway.replica().greeting(self.neighbour);
         let call = PeerRequest::Greet(Arc::new(wire::greet_request(&greeting)));
+        let sent = Instant::now();
         match self.call(call).await {
-            Some(Ok(PeerResponse::Greet(response))) => self.greeted(&response),
+            Some(Ok(PeerResponse::Greet(response))) => self.greeted(&response, sent),
             Some(Ok(PeerResponse::Push(_))) => {
                 unreachable!("a greeting has the response of one")
             }
@@ -131,7 +137,7 @@ impl Link {
         }
     }
 
-    fn greeted(&mut self, response: &GreetResponse) {
+    fn greeted(&mut self, response: &GreetResponse, sent: Instant) {
         let incarnation = match self.check_neighbour(response) {
             Ok(incarnation) => incarnation,
             Err(reason) => return self.failed(CallFailure::Rejected(reason)),
@@ -142,7 +148,17 @@ impl Link {
             .greeted(replica, now, incarnation, response.applied_sequence);
         let cursor = self.machine.cursor().cursor();
         self.gateway.links().set_cursor(self.neighbour, cursor);
+        self.clock_check.restart();
+        self.note_clock(sent, response.clock_nanos);
         self.compare_expiry(wire::expire_after(response));
+    }
+
+    /// Compares the clock of a response, which came now, with this server's.
+    fn note_clock(&mut self, sent: Instant, clock_nanos: i64) {
+        let own = self.gateway.clock().now();
+        let offset = self.clock_check.record(sent, UnixNanos(clock_nanos), own);
+        let links = self.gateway.links();
+        links.set_clock_offset(self.neighbour, offset);
     }
 
     /// Warns if the neighbour's `expire_after` differs: then servers answer differently.
@@ -193,6 +209,7 @@ impl Link {
         let sent = Instant::now();
         match self.call(PeerRequest::Push(frame)).await {
             Some(Ok(PeerResponse::Push(response))) => {
+                self.note_clock(sent, response.clock_nanos);
                 self.acknowledged(span, sent.elapsed(), response.applied_sequence);
             }
             Some(Ok(PeerResponse::Greet(_))) => unreachable!("a push has the response of one"),

@@ -5,6 +5,7 @@
 //! | `link` | the task for one neighbour: greets it and pushes what it lacks |
 //! | `policy` | the tower stack of calls to a neighbour: time limits, retries, budget |
 //! | `channel` | one attempt of a call: tonic's channel and the push stream over it |
+//! | `clock_check` | how far a neighbour's clock is off |
 //! | `dial` | connections to another server, by TCP or TLS |
 //! | `port` | the peer port: tonic's server, its services and limits |
 //! | `incoming` | its connections |
@@ -27,6 +28,7 @@ mod admission;
 mod call_limits;
 mod calls;
 mod channel;
+mod clock_check;
 mod closable;
 mod dial;
 mod inbound;

@@ -15,7 +15,7 @@ use crate::model::client::ClientId;
 use crate::model::name::is_name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
-use crate::model::timestamp::{Skew, Timestamp};
+use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
 use crate::proto::{GreetRequest, GreetResponse, PushFrame};
 use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
 use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
@@ -58,7 +58,12 @@ pub(super) fn greeting(request: &GreetRequest) -> Greeting<'_> {
     }
 }
 
-pub(super) fn greet_response(replica: &Replica, reply: &GreetReply) -> GreetResponse {
+/// Makes the response to a greeting of a server whose clock shows `now`.
+pub(super) fn greet_response(
+    replica: &Replica,
+    reply: &GreetReply,
+    now: UnixNanos,
+) -> GreetResponse {
     let me = replica.identity();
     GreetResponse {
         herd: me.herd.to_string(),
@@ -68,6 +73,7 @@ pub(super) fn greet_response(replica: &Replica, reply: &GreetReply) -> GreetResp
         version_major: VERSION.major,
         version_minor: VERSION.minor,
         expire_after_nanos: nanos(replica.expire_after()),
+        clock_nanos: now.0,
     }
 }
 

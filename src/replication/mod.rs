@@ -18,6 +18,7 @@
 //! | `applied_watermarks` | the last applied sequence number of each incarnation of a neighbour |
 //! | [`store`] | the newest report of every client |
 //! | `merge_batch` | several reports merged into the store at once |
+//! | [`neighbour_clock`] | an estimate of a neighbour's clock |
 //! | [`expiry`] | when a report is expired, and when it is purged |
 //! | `feed` | the order in which the store changed |
 //! | [`feed_reader`] | a reader of the feed inside the server |
@@ -44,6 +45,7 @@ mod feed;
 pub mod feed_reader;
 pub mod link;
 mod merge_batch;
+pub mod neighbour_clock;
 mod record;
 pub mod replica;
 pub mod seen_by;

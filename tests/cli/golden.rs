@@ -133,8 +133,8 @@ fn redactions() -> Redactions {
         ),
         (
             "[NUMBER]",
-            "\"(?:uptime_seconds|seconds|last_round_trip_seconds|batches_sent|\
-             batches_received|calls_failed)\": (?<redacted>[0-9.e-]+)",
+            "\"(?:uptime_seconds|seconds|last_round_trip_seconds|clock_offset_seconds|\
+             clock_offset_error_seconds|batches_sent|batches_received|calls_failed)\": (?<redacted>[0-9.e-]+)",
         ),
     ] {
         let pattern = Regex::new(pattern).unwrap();

@@ -39,9 +39,9 @@ fn the_state_of_a_server_is_one_line() {
         ended.stdout,
         "herd test: 2 of 2 servers up, version 0.1.0\n\
          \n\
-         server     up  clients  conns  accepted  stale  rejected  links   lag\n\
-         Riley   1h02m    1.23M     20     99999     12         3    1/1  40ms\n\
-         Jaquez  1h02m        0      0         0      0         0    0/0    0s\n"
+         server     up  clients  conns  accepted  stale  rejected  links   lag  clock\n\
+         Riley   1h02m    1.23M     20     99999     12         3    1/1  40ms      -\n\
+         Jaquez  1h02m        0      0         0      0         0    0/0    0s      -\n"
     );
     assert_eq!(ended.stderr, "");
 }
@@ -118,6 +118,40 @@ fn a_link_that_is_up_and_carries_nothing_is_a_failure() {
         out.contains("Riley -> Jaquez  up, and has carried nothing for 12s; 300 reports pending\n"),
         "{out}"
     );
+}
+
+#[test]
+fn a_clock_that_differs_from_those_of_most_neighbours_is_listed() {
+    let (site, fakes) = herd(&["Riley", "Jaquez"]);
+    let offsets = |server: usize, offsets: &[Option<i64>]| {
+        fakes[server].state(|state| {
+            let with_offset = |&offset: &Option<i64>| LinkStatus {
+                clock_offset: offset.map(seconds),
+                clock_offset_error: offset.map(|_| seconds(1)),
+                ..link("neighbour")
+            };
+            state.status.links = offsets.iter().map(with_offset).collect();
+        });
+    };
+    let clocks = |out: &str| {
+        let rows = out.lines().skip(3).take(2);
+        let last = |row: &str| row.split_whitespace().last().unwrap().to_owned();
+        rows.map(last).collect::<Vec<_>>()
+    };
+    // A neighbour's clock is wrong, that of Jaquez too.
+    offsets(0, &[Some(0), Some(-7), Some(0)]);
+    offsets(1, &[Some(-7), None, Some(-9)]);
+    let out = run(&site, &["status"], 0).stdout;
+    assert_eq!(clocks(&out), ["0s", "+6.0s"], "{out}");
+    let problem = "Jaquez  its clock is 6.0s ahead of those of most of its neighbours\n";
+    assert!(out.ends_with(&format!("\n\n{problem}")), "{out}");
+    // The error of the measurement is a second.
+    offsets(1, &[Some(2)]);
+    offsets(0, &[Some(86_400), Some(86_400)]);
+    let out = run(&site, &["status"], 0).stdout;
+    assert_eq!(clocks(&out), ["-23h59m", "-1.0s"], "{out}");
+    let problem = "Riley  its clock is 23h59m behind those of most of its neighbours\n";
+    assert!(out.ends_with(&format!("\n\n{problem}")), "{out}");
 }
 
 #[test]

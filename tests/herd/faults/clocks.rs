@@ -72,23 +72,57 @@ fn a_server_whose_clock_leaps_ahead_hides_reports_and_loses_none() {
     let herd = Herd::new(PAIR).adjust(|plan| {
         plan.gateway.expire_after = Some(Duration::from_secs(HOUR as u64));
     });
-    let herd = launch(herd, &right, &leaping);
-    let report = |server: &str, client: &str| {
-        let answer = herd
-            .client(server)
-            .ask(&format!("IAMAT {client} +1+1 {NOW}"));
+    let mut herd = launch(herd, &right, &leaping);
+    let report = |herd: &Herd, server: &str, client: &str| {
+        let line = format!("IAMAT {client} +1+1 {NOW}");
+        let answer = herd.client(server).ask(&line);
         assert!(answer.starts_with(&format!("AT {server} ")), "{answer}");
     };
-    report("A", "before");
+    report(&herd, "A", "before");
     herd.await_everywhere("before", "+1+1");
     leaping.step(72 * HOUR);
     assert_eq!(herd.position("B", "before"), None);
-    report("A", "at-a");
-
+    report(&herd, "A", "at-a");
+    report(&herd, "B", "at-b");
+    eventually("at-b is at A", || herd.position("A", "at-b"));
+    // By its clock, B holds nothing that a neighbour needs.
+    herd.kill("A");
+    herd.launch_with("A", right.clock(), Log::off());
+    for client in ["before", "at-a", "at-b"] {
+        eventually(client, || herd.position("A", client));
+    }
     leaping.step(-72 * HOUR);
-    for client in ["before", "at-a"] {
+    for client in ["before", "at-a", "at-b"] {
         herd.await_everywhere(client, "+1+1");
     }
+}
+
+#[test]
+fn a_server_whose_clock_is_wrong_is_shown_by_all_its_links() {
+    let (right, wrong) = (ManualClock::at(NOW), ManualClock::at(NOW + 5));
+    let mut herd = Herd::new((&["A", "X", "B"], &[("A", "X"), ("X", "B")]));
+    for (server, clock) in [("A", &right), ("X", &wrong), ("B", &right)] {
+        herd.launch_with(server, clock.clock(), Log::off());
+    }
+    herd.await_links();
+    let second = 1_000_000_000;
+    let await_offsets = |expected: i64| {
+        for (from, to, sign) in [("A", "X", 1), ("B", "X", 1), ("X", "A", -1), ("X", "B", -1)] {
+            eventually(&format!("{from} knows the clock of {to}"), || {
+                let offset = herd.link(from, to).clock_offset?;
+                let error = offset.nanos - sign * expected * second;
+                let is_right = error.unsigned_abs() <= offset.max_error.as_nanos() as u64;
+                is_right.then_some(())
+            });
+        }
+    };
+    await_offsets(5);
+    wrong.set(NOW);
+    await_offsets(0);
+    herd.kill("X");
+    eventually("A does not know it", || {
+        herd.link("A", "X").clock_offset.is_none().then_some(())
+    });
 }
 
 #[test]

@@ -63,7 +63,11 @@ impl MetricsPage {
             check_labels(&series[name.len()..]);
         }
         let value: f64 = value.parse().expect(line);
-        assert!(value.is_finite() && value >= 0.0, "{line}");
+        let may_be_negative = self.kinds[family] == "gauge";
+        assert!(
+            value.is_finite() && (value >= 0.0 || may_be_negative),
+            "{line}"
+        );
         let previous = self.samples.insert(series.to_owned(), value);
         assert_eq!(previous, None, "{series} occurs once");
     }

@@ -36,11 +36,12 @@ use problems::Problem;
 ///   rejected  IAMATs rejected by max_future or max_clients
 ///   links     links that are up, of all
 ///   lag       age of the oldest change that a neighbour has not acknowledged
+///   clock     how far its clock is ahead of those of most of its neighbours
 ///
 /// Problems follow the table: servers that give no answer or shut down, links that are
-/// down, carry nothing or lag by a second or more, versions and settings that differ.
-/// Exit code 1 means that a server or a link is down, that a link carries nothing for
-/// five seconds, or that expire_after differs.
+/// down, carry nothing or lag by a second or more, clocks that are wrong by more than a
+/// second, versions and settings that differ. Exit code 1 means that a server or a link is
+/// down, that a link carries nothing for five seconds, or that expire_after differs.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(in crate::cli) struct StatusArguments {

@@ -13,6 +13,9 @@ pub(super) const MIN_LAG_SECONDS: f64 = 1.0;
 /// nothing: more than an attempt with its quick retries takes by default.
 const MIN_STALL_SECONDS: f64 = 5.0;
 
+/// Difference from the clocks of neighbours from which a clock is listed as wrong.
+const MAX_CLOCK_LEAD_SECONDS: f64 = 1.0;
+
 /// One problem.
 pub(super) struct Problem {
     /// The server, the link or the setting.
@@ -60,6 +63,30 @@ pub(super) fn lag_seconds(link: &LinkStatus) -> f64 {
     link.lag.as_ref().map_or(0.0, as_seconds)
 }
 
+/// Returns how far the server's clock is ahead of those of most of its neighbours, in seconds: the
+/// median of what its links show, the smaller one of two. The errors of the measurements are
+/// subtracted, so clocks that may be equal count as equal. Returns `None` if no link knows.
+pub(super) fn clock_lead(status: &GetStatusResponse) -> Option<f64> {
+    let lead = |link: &LinkStatus| {
+        let lead = -as_seconds(link.clock_offset.as_ref()?);
+        let error = link.clock_offset_error.as_ref().map_or(0.0, as_seconds);
+        Some((lead.abs() - error).max(0.0).copysign(lead))
+    };
+    let mut leads: Vec<f64> = status.links.iter().filter_map(lead).collect();
+    leads.sort_by(|one, other| one.abs().total_cmp(&other.abs()));
+    leads.get(leads.len().saturating_sub(1) / 2).copied()
+}
+
+fn of_clock(status: &GetStatusResponse) -> Option<Problem> {
+    let lead = clock_lead(status).filter(|lead| lead.abs() > MAX_CLOCK_LEAD_SECONDS)?;
+    let direction = if lead > 0.0 { "ahead of" } else { "behind" };
+    let description = format!(
+        "its clock is {} {direction} those of most of its neighbours",
+        format::span(lead.abs())
+    );
+    Some(Problem::caution(&status.name, description))
+}
+
 fn of_server(server: &ServerStatus) -> Vec<Problem> {
     let (title, address) = (&server.title, &server.address);
     let status = match &server.result {
@@ -76,6 +103,7 @@ fn of_server(server: &ServerStatus) -> Vec<Problem> {
         let description = "the last reload of its config failed; its log has the cause";
         problems.push(Problem::caution(&status.name, description));
     }
+    problems.extend(of_clock(status));
     problems.extend(status.links.iter().filter_map(|link| of_link(status, link)));
     problems
 }

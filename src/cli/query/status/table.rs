@@ -26,6 +26,7 @@ pub(super) fn text(round: &StatusRound, previous: Option<&StatusRound>, screen: 
         (rejected, Right),
         ("links", Right),
         ("lag", Right),
+        ("clock", Right),
     ]);
     for (i, server) in round.servers.iter().enumerate() {
         let since = previous.map(|previous| Earlier {
@@ -74,7 +75,18 @@ fn row(server: &ServerStatus, earlier: Option<Earlier<'_>>) -> Vec<String> {
         rejected,
         format!("{links_up}/{}", status.links.len()),
         format::span(max_lag(status)),
+        clock(status),
     ]
+}
+
+/// Formats how far the server's clock is ahead of those of most of its neighbours.
+fn clock(status: &GetStatusResponse) -> String {
+    match problems::clock_lead(status) {
+        None => "-".to_owned(),
+        Some(lead) if lead > 0.0 => format!("+{}", format::span(lead)),
+        Some(lead) if lead < 0.0 => format::span(lead),
+        Some(_) => "0s".to_owned(),
+    }
 }
 
 fn uptime(status: &GetStatusResponse) -> String {
