@@ -28,8 +28,8 @@ pub(super) struct Record {
     seconds: u64,
     nanos: u32,
     skew: Skew,
-    /// Time between the origin's and this server's receipt of the report, in milliseconds.
-    delay: i32,
+    /// Time between the origin's and this server's receipt of the report.
+    delay: ReceiptDelay,
     /// The neighbour that sent the report first, or [`OWN_CLIENT`].
     from: u16,
     /// The report's sequence number in the feed; 0 in a vacant slot.
@@ -43,8 +43,9 @@ pub(super) struct Record {
 /// The first receipt of a report by this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The time by this server's clock. A record keeps it to the millisecond, up to 24 days from
-    /// the time at which the report's origin received it.
+    /// The time by this server's clock. A record keeps it to the millisecond if it is less than 4
+    /// hours from the time at which the report's origin received it, and to a sixteen-millionth of
+    /// that span otherwise: to 0.2 s after a month, to 2 s after a year.
     pub at: UnixNanos,
     /// The neighbour that sent the report first; `None` for a client of this server.
     pub from: Option<NeighbourId>,
@@ -59,17 +60,16 @@ pub struct StoredReport<'a> {
     pub seen_by: SeenBy,
     /// The report's sequence number in the feed.
     pub number: u64,
-    delay: i32,
+    delay: ReceiptDelay,
     from: u16,
 }
 
 impl StoredReport<'_> {
     /// Returns the time and the neighbour of the first receipt.
     pub fn receipt(&self) -> Receipt {
-        let delay = i128::from(i64::from(self.delay) * NANOS_PER_MILLI);
         let from = (self.from != OWN_CLIENT).then(|| NeighbourId(usize::from(self.from)));
         Receipt {
-            at: UnixNanos(saturate(self.report.received_at() + delay)),
+            at: self.delay.after(&self.report),
             from,
         }
     }
@@ -101,7 +101,7 @@ impl Record {
             seconds: 0,
             nanos: 0,
             skew: Skew(0),
-            delay: 0,
+            delay: ReceiptDelay::default(),
             from: OWN_CLIENT,
             number,
             seen_by,
@@ -125,7 +125,7 @@ impl Record {
         let ClientTime { seconds, nanos } = report.time.instant();
         (self.seconds, self.nanos) = (seconds, nanos);
         self.skew = report.skew;
-        self.delay = delay(report, receipt.at);
+        self.delay = ReceiptDelay::of(report, receipt.at);
         self.from = number_of(receipt.from);
         self.number = number;
         self.seen_by = seen_by;
@@ -196,16 +196,24 @@ impl Record {
     }
 }
 
-const NANOS_PER_MILLI: i64 = 1_000_000;
+/// A time between the origin's and this server's receipt of a report, in milliseconds. A float has
+/// room for any, and is exact for the usual ones.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReceiptDelay(f32);
 
-fn delay(report: &Report<'_>, received_at: UnixNanos) -> i32 {
-    let nanos = saturate(i128::from(received_at.0) - report.received_at());
-    let millis = nanos / NANOS_PER_MILLI;
-    millis.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-}
+const NANOS_PER_MILLI: i128 = 1_000_000;
 
-fn saturate(nanos: i128) -> i64 {
-    nanos.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+impl ReceiptDelay {
+    fn of(report: &Report<'_>, received_at: UnixNanos) -> Self {
+        let nanos = i128::from(received_at.0) - report.received_at();
+        Self((nanos / NANOS_PER_MILLI) as f32)
+    }
+
+    /// Returns the time of this server's receipt.
+    fn after(self, report: &Report<'_>) -> UnixNanos {
+        let nanos = report.received_at() + self.0 as i128 * NANOS_PER_MILLI;
+        UnixNanos(nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
 }
 
 /// Returns the stored number of a neighbour. One that does not fit in 16 bits counts as an own
@@ -314,8 +322,18 @@ mod tests {
         assert_eq!(held(at(taken + 1_999_999)), at(taken + 1_000_000));
         assert_eq!(held(at(taken - 5_000_000)), at(taken - 5_000_000));
         assert_eq!(held(RECEIPT).from, RECEIPT.from);
-        let far = held(at(i64::MAX)).at.0;
-        assert_eq!(far, taken + i64::from(i32::MAX) * 1_000_000);
+        const HOUR: i64 = 3_600_000_000_000;
+        for delay in [-4 * HOUR, 4 * HOUR, 4 * HOUR + 1_000_000] {
+            assert_eq!(held(at(taken + delay)), at(taken + delay));
+        }
+        // Up to the ends of what a clock can show.
+        for delay in [30 * 24 * HOUR, 365 * 24 * HOUR, -taken, i64::MAX - taken] {
+            let error = held(at(taken + delay)).at.0.abs_diff(taken + delay);
+            assert!(
+                error <= delay.unsigned_abs() / 16_000_000,
+                "{delay} {error}"
+            );
+        }
     }
 
     #[test]
