@@ -103,11 +103,12 @@ fn describe(certificate: &str, error: &CertificateError) -> String {
     }
 }
 
-/// Formats names that rustls prints as `DnsName("riley.test.proxyherd")`.
+/// Formats names that rustls prints as `DnsName("riley.test.proxyherd")` and
+/// `IpAddress(127.0.0.1)`.
 fn names(presented: &[String]) -> String {
     let bare = |name: &String| {
-        let inner = name.strip_prefix("DnsName(\"");
-        let inner = inner.and_then(|inner| inner.strip_suffix("\")"));
+        let between = |start, end| name.strip_prefix(start)?.strip_suffix(end);
+        let inner = between("DnsName(\"", "\")").or_else(|| between("IpAddress(", ")"));
         inner.unwrap_or(name).to_owned()
     };
     match presented {

@@ -42,8 +42,8 @@ fn a_name_is_reached_past_addresses_whose_handshake_fails_or_hangs() {
     dial(vec![at(2), at(3), closed, right]).unwrap();
     let error = dial(vec![closed, at(2)]).err().unwrap();
     let expected = format!(
-        "{}: its certificate is for Mallory.test.proxyherd, not for Riley.test.proxyherd; \
-         {closed}: Connection refused (os error 111)",
+        "{}: its certificate is for Mallory.test.proxyherd, localhost and 127.0.0.1, not for \
+         Riley.test.proxyherd; {closed}: Connection refused (os error 111)",
         at(2)
     );
     assert!(error.to_string().eq_ignore_ascii_case(&expected), "{error}");
