@@ -27,7 +27,7 @@ use crate::common::{
 };
 
 /// Metrics whose values no scenario here knows, and what compares them.
-const COMPARED_ELSEWHERE: [(&str, &str); 3] = [
+const COMPARED_ELSEWHERE: [(&str, &str); 4] = [
     ("proxyherd_info", "nothing: it is always 1"),
     (
         "proxyherd_process_",
@@ -36,6 +36,10 @@ const COMPARED_ELSEWHERE: [(&str, &str); 3] = [
     (
         "proxyherd_log_lines_dropped_total",
         "tests/cli/binary/disks.rs, with a log",
+    ),
+    (
+        "proxyherd_link_clock_offset_seconds",
+        "tests/herd/faults/clocks.rs, with two clocks: it is an estimate",
     ),
 ];
 
