@@ -1,17 +1,34 @@
 //! The plans of the servers that run in this process.
 
 use crate::config::{Config, ServerConfig};
+use crate::net::{FileBudget, FileNeeds};
+use crate::places::{PlacesSettings, google};
 use crate::server::ServerPlan;
 
-/// Returns the plan of each server, with at most `max_clients` connections.
+/// Returns the plan of each server, which may open `max_files` files; `None` means that the
+/// limit is unknown.
 pub(super) fn plans(
     config: &Config,
     servers: &[&ServerConfig],
-    max_clients: usize,
+    max_files: Option<usize>,
 ) -> Vec<ServerPlan> {
+    // All servers of a process share its connections to the provider.
+    let places = match config.places {
+        PlacesSettings::Offline { .. } => 0,
+        PlacesSettings::Google(_) => google::MAX_CALLS.div_ceil(servers.len().max(1)),
+    };
     let plan = |server: &&ServerConfig| {
         let mut plan = config.plan(server);
-        plan.clients.max_connections = plan.clients.max_connections.min(max_clients);
+        if let Some(max_files) = max_files {
+            let needs = FileNeeds {
+                links: plan.neighbours.len(),
+                places,
+                has_clients_tls: plan.clients_tls.is_some(),
+                has_web: plan.bind_web.is_some(),
+            };
+            plan.files = FileBudget::new(max_files, needs);
+        }
+        plan.clients.max_connections = plan.clients.max_connections.min(plan.files.clients);
         plan
     };
     servers.iter().map(plan).collect()

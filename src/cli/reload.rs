@@ -42,8 +42,8 @@ pub(super) struct Reloader {
     config: Config,
     here: LocalServers,
     levels: Levels,
-    /// Maximum number of clients of each server.
-    max_clients: usize,
+    /// Maximum number of open files of each server, if it is known.
+    max_files: Option<usize>,
 }
 
 impl Reloader {
@@ -52,7 +52,7 @@ impl Reloader {
         config: &Config,
         here: LocalServers,
         levels: &Levels,
-        max_clients: usize,
+        max_files: Option<usize>,
     ) -> Self {
         let fixed_level_reason = if levels.is_forced() {
             Some(LEVEL_FROM_ENVIRONMENT)
@@ -68,7 +68,7 @@ impl Reloader {
                 ..here
             },
             levels: levels.clone(),
-            max_clients,
+            max_files,
         }
     }
 
@@ -123,7 +123,7 @@ impl Reloader {
         // The order in the file may differ from the order in which they run.
         let servers: Result<Vec<_>, _> = here.map(|name| config.server(name.as_str())).collect();
         let servers = servers.map_err(|error| error.to_string())?;
-        let plans = plans(config, &servers, self.max_clients);
+        let plans = plans(config, &servers, self.max_files);
         let prepare = |(server, plan): (&RunningServer, _)| server.prepare(plan);
         let prepared: Result<_, _> = running.iter().zip(plans).map(prepare).collect();
         prepared.map_err(|error| error.to_string())

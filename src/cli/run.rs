@@ -40,16 +40,16 @@ fn run(config: &Config, servers: &[&ServerConfig], is_whole_herd: bool) -> Resul
     let router = Router::new();
     let levels = log::install(&router, config.log_level)?;
     log::log_panics(&router);
-    let max_clients = max_clients(servers.len());
+    let max_files = files::share_of_each(servers.len());
     let runtime = runtime(servers.len())?;
     let here = LocalServers {
         servers: servers.iter().map(|server| server.name.clone()).collect(),
         is_whole_herd,
         fixed_level_reason: None,
     };
-    let reloader = Reloader::new(config, here, &levels, max_clients);
+    let reloader = Reloader::new(config, here, &levels, max_files);
     let router = levels.is_on().then_some(&router);
-    let serving = run_until_stopped(config, servers, router, reloader, max_clients);
+    let serving = run_until_stopped(config, servers, router, reloader, max_files);
     let result = runtime.block_on(serving);
     runtime.shutdown_background();
     result
@@ -77,11 +77,11 @@ async fn run_until_stopped(
     servers: &[&ServerConfig],
     router: Option<&Router>,
     mut reloader: Reloader,
-    max_clients: usize,
+    max_files: Option<usize>,
 ) -> Result<()> {
     let mut hangup = Hangup::listen()?;
     let places = Places::start(&config.places)?;
-    let bound = bind_all(config, servers, max_clients).await?;
+    let bound = bind_all(config, servers, max_files).await?;
     let logs = open_logs(config, servers, router)?;
     if let Some(file) = places.file() {
         info!("{file}");
@@ -89,7 +89,8 @@ async fn run_until_stopped(
     for warning in config.warnings() {
         warn!("{warning}");
     }
-    if max_clients < config.clients.max_connections {
+    let max_clients = bound.iter().map(|server| server.plan().files.clients).min();
+    if let Some(max_clients) = max_clients.filter(|&max| max < config.clients.max_connections) {
         info!(
             "the limit on open files permits {max_clients} clients of each server; \
              raise it (ulimit -n) for the {} of the config",
@@ -128,10 +129,10 @@ async fn run_until_stopped(
 async fn bind_all(
     config: &Config,
     servers: &[&ServerConfig],
-    max_clients: usize,
+    max_files: Option<usize>,
 ) -> Result<Vec<BoundServer>> {
     let mut bound = Vec::new();
-    for plan in plans(config, servers, max_clients) {
+    for plan in plans(config, servers, max_files) {
         bound.push(BoundServer::open(plan).await?);
     }
     Ok(bound)
@@ -271,17 +272,5 @@ impl Stop {
             _ = self.terminate.recv() => "SIGTERM",
         };
         info!("stopping on {signal}");
-    }
-}
-
-/// Raises the limit on open files, and returns the maximum number of clients of each
-/// server that it permits.
-fn max_clients(servers: usize) -> usize {
-    match files::raise_limit() {
-        Ok(files) => files::max_clients(files, servers),
-        Err(error) => {
-            warn!("cannot raise the limit on open files: {error}");
-            usize::MAX
-        }
     }
 }

@@ -21,9 +21,6 @@ use super::session::{Session, SessionEnd};
 /// Time limit of a TLS handshake with a client, unless its idle limit is shorter.
 const MAX_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
-/// Maximum number of concurrent TLS handshakes with clients.
-const MAX_HANDSHAKES: usize = 1024;
-
 /// The text edge of one server, for all of its client ports. Its clones share limits and
 /// addresses.
 #[derive(Clone, Debug)]
@@ -32,11 +29,13 @@ pub struct ClientPort {
     log: Log,
     limit: ConnectionLimit,
     guard: Arc<ConnectionGuard>,
+    max_handshakes: usize,
 }
 
 impl ClientPort {
-    /// Creates the edge in front of `gateway`.
-    pub fn new(gateway: Arc<Gateway>, places: Places, log: &Log) -> Self {
+    /// Creates the edge in front of `gateway`, with at most `max_handshakes` TLS handshakes at a
+    /// time: a further one evicts another.
+    pub fn new(gateway: Arc<Gateway>, places: Places, log: &Log, max_handshakes: usize) -> Self {
         let guard = ConnectionGuard::new(gateway.clone());
         let remedy = "raise max_connections to admit more";
         Self {
@@ -44,6 +43,7 @@ impl ClientPort {
             handler: CommandHandler { gateway, places },
             log: log.clone(),
             limit: ConnectionLimit::new("client", remedy),
+            max_handshakes,
         }
     }
 
@@ -66,7 +66,7 @@ impl ClientPort {
         };
         let connections = self.accept_loop(acceptor).with_handshake(HandshakePolicy {
             gate: Box::new(gate),
-            max_handshakes: MAX_HANDSHAKES,
+            max_handshakes: self.max_handshakes,
             port: "client",
             log_level: Level::INFO,
         });

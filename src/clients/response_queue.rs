@@ -9,15 +9,27 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use crate::line_protocol::reply;
+#[cfg(doc)]
+use crate::places::MAX_PLACES_BYTES;
 use crate::places::PlacesResponse;
 
 /// A query of the places provider in progress.
 pub(super) type PendingPlaces = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
 
+/// Maximum size of the places that wait for a query in progress, in bytes. Beyond it a query fails.
+/// Twenty places with all their fields take some 200 KiB, and [`MAX_PLACES_BYTES`] at most.
+const MAX_WAITING_PLACES_BYTES: usize = 4 << 20;
+
+/// Size of the ready responses, in bytes, at which no further ones are made ready until they are
+/// sent.
+const MAX_RELEASED_BYTES: usize = 64 * 1024;
+
 /// The responses of one connection that are not sent yet.
 ///
-/// Invariant: `ready` precedes everything in `pending`, and the query at the front of `pending` is
-/// still in progress.
+/// Memory: ready responses of [`MAX_RELEASED_BYTES`] and one more with [`MAX_PLACES_BYTES`] of
+/// places; the places that wait, of [`MAX_WAITING_PLACES_BYTES`]; and what the session adds.
+///
+/// Invariant: `ready` precedes everything in `pending`.
 pub(super) struct ResponseQueue {
     ready: ResponseText,
     pending: VecDeque<PendingResponse>,
@@ -112,8 +124,16 @@ impl ResponseQueue {
     /// Returns the number of bytes that wait for queries in progress. At most twice as many are in
     /// memory.
     pub(super) fn held_bytes(&self) -> usize {
-        let held = self.pending.iter();
-        held.map(|response| response.after.size()).sum()
+        let texts = self.pending.iter().map(|response| response.after.size());
+        texts.sum::<usize>() + self.places_bytes()
+    }
+
+    fn places_bytes(&self) -> usize {
+        let places = self.pending.iter().map(|response| match &response.query {
+            QueryState::InProgress(_) => 0,
+            QueryState::Done(places) => places.json.len(),
+        });
+        places.sum()
     }
 
     /// Returns the bytes that can be sent.
@@ -151,12 +171,24 @@ impl ResponseQueue {
         context: &mut Context<'_>,
         note: &mut impl FnMut(&[u8], usize),
     ) -> Poll<()> {
+        let (mut waiting, mut is_first) = (self.places_bytes(), true);
         for response in &mut self.pending {
             if let QueryState::InProgress(query) = &mut response.query
                 && let Poll::Ready(places) = query.as_mut().poll(context)
             {
+                let places = if is_first || waiting + places.json.len() <= MAX_WAITING_PLACES_BYTES
+                {
+                    places
+                } else {
+                    PlacesResponse::failed(&format!(
+                        "the places that wait for earlier queries of this connection exceed \
+                         {MAX_WAITING_PLACES_BYTES} bytes: send fewer queries at a time"
+                    ))
+                };
+                waiting += places.json.len();
                 response.query = QueryState::Done(places);
             }
+            is_first &= matches!(response.query, QueryState::Done(_));
         }
         if self.release(note) {
             Poll::Ready(())
@@ -165,18 +197,19 @@ impl ResponseQueue {
         }
     }
 
-    /// Moves responses that no query holds back any longer to `ready`. Returns true if there were
-    /// any.
+    /// Moves responses that no query holds back any longer to `ready`, up to its limit. Returns
+    /// true if there were any.
     fn release(&mut self, note: &mut impl FnMut(&[u8], usize)) -> bool {
         let mut released = false;
-        while let Some(PendingResponse {
-            query: QueryState::Done(places),
-            at_line,
-            taken,
-            after,
-        }) = self
-            .pending
-            .pop_front_if(|first| matches!(first.query, QueryState::Done(_)))
+        while self.ready.bytes.len() < MAX_RELEASED_BYTES
+            && let Some(PendingResponse {
+                query: QueryState::Done(places),
+                at_line,
+                taken,
+                after,
+            }) = self
+                .pending
+                .pop_front_if(|first| matches!(first.query, QueryState::Done(_)))
         {
             note(&at_line, places.places);
             let ResponseText { bytes, .. } = &mut self.ready;
@@ -267,6 +300,35 @@ mod tests {
         let sent: Vec<_> = responses.sent(0).collect();
         assert_eq!(sent, [taken(after(1), 2), taken(after(2), 1)]);
         assert_eq!(responses.sent(0).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn places_that_wait_count_with_their_bytes_and_beyond_the_limit_their_queries_fail() {
+        const EACH: usize = 1 << 20;
+        let mut responses = ResponseQueue::new();
+        let mut answers: Vec<_> = (0..7).map(|_| whatsat(&mut responses, "kiwi")).collect();
+        let first = answers.remove(0);
+        for answer in answers {
+            answer.send(places(&"x".repeat(EACH))).unwrap();
+        }
+        let nothing = tokio::time::timeout(Default::default(), responses.settle(|_, _| {})).await;
+        assert!(nothing.is_err(), "all wait for the first");
+        let held = responses.held_bytes();
+        assert!((4 * EACH..4 * EACH + 1000).contains(&held), "{held}");
+
+        first.send(places(&"y".repeat(5 * EACH))).unwrap();
+        let (mut counts, mut most, mut text) = (Vec::new(), 0, Vec::new());
+        while responses.pending() > 0 {
+            responses.settle(|_, places| counts.push(places)).await;
+            most = most.max(responses.ready().len());
+            text.extend_from_slice(responses.ready());
+            responses.sent(0).count();
+        }
+        assert_eq!(counts, [1, 1, 1, 1, 1, 0, 0], "the first is never too long");
+        assert!(most < 5 * EACH + 1000, "{most} bytes were ready at once");
+        let text = String::from_utf8(text).unwrap();
+        let message = "exceed 4194304 bytes: send fewer queries at a time";
+        assert_eq!(text.matches(message).count(), 2);
     }
 
     #[tokio::test]

@@ -71,7 +71,8 @@ impl fmt::Display for SessionEnd {
 /// One client's connection: bytes in, responses out.
 ///
 /// Memory: at most a read buffer of 32 KiB and a line, ready responses of [`MAX_READY_BYTES`] and
-/// one more, and [`MAX_HELD_BYTES`] and one more after queries in progress; about 4 KiB in all
+/// one more, and [`MAX_HELD_BYTES`] and one more after queries in progress; the places that wait
+/// beside them ([`ResponseQueue`]); about 4 KiB in all
 /// while it is silent.
 pub(super) struct Session {
     stream: Box<dyn ByteStream>,

@@ -48,6 +48,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::model::address::Address;
 use crate::model::name::Name;
+use crate::net::FileBudget;
 use crate::server::ServerPlan;
 use crate::{gateway, log, peers, places, tls as files};
 
@@ -171,6 +172,7 @@ impl Config {
             tls: self.tls.for_links_of(&server.name),
             clients_tls: self.clients_tls(server),
             bind_web: server.bind_web.clone(),
+            files: FileBudget::default(),
             clients: self.clients.clone(),
             web: self.web.clone(),
             gateway: self.gateway,

@@ -10,10 +10,18 @@ use super::problems::Problems;
 use super::section::Section;
 use crate::model::address::Address;
 use crate::model::name::Name;
+use crate::replication::seen_by::MAX_SENDERS;
 
 /// Maximum number of servers of one herd. Every server holds every report, so useful herds
 /// are far smaller, and lists of this length need no index.
 pub const MAX_SERVERS: usize = 1000;
+
+/// Maximum number of links of one server. Each report keeps which neighbours have sent it in a few
+/// bits, and a neighbour that restarts needs one more for a while; without a bit for each, reports
+/// would be sent back to neighbours that have them.
+const MAX_LINKS: usize = 60;
+
+const _: () = assert!(MAX_LINKS < MAX_SENDERS);
 
 /// Reads all servers and checks that they fit together. `None` means that a problem was
 /// added.
@@ -31,6 +39,7 @@ pub(super) fn read(file: &mut Section<'_, '_>) -> Option<Vec<ServerConfig>> {
     check_addresses(&entries, problems);
     check_web(&entries, problems);
     let links = links(&entries, problems);
+    check_links(&entries, &links, problems);
     let name = |&i: &usize| entries[i].name().cloned();
     let neighbours: Vec<Option<Vec<Name>>> = links
         .iter()
@@ -263,6 +272,23 @@ fn links(entries: &[ServerTable], problems: &mut Problems) -> Vec<BTreeSet<usize
     links
 }
 
+/// Rejects a server with too many links.
+fn check_links(entries: &[ServerTable], links: &[BTreeSet<usize>], problems: &mut Problems) {
+    for (entry, linked) in entries.iter().zip(links) {
+        if let Some(name) = entry.name.as_ref()
+            && linked.len() > MAX_LINKS
+        {
+            let message = format!(
+                "{} has links with {} servers, and at most {MAX_LINKS} are possible: link some of \
+                 them with each other instead",
+                name.get_ref(),
+                linked.len()
+            );
+            problems.add(name.span().start, message);
+        }
+    }
+}
+
 fn add_unknown_server(entries: &[ServerTable], other: &Spanned<String>, problems: &mut Problems) {
     let names: Option<Vec<&str>> = entries
         .iter()
@@ -294,6 +320,25 @@ mod tests {
         let names = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(" ");
         let servers = config.servers.iter();
         servers.map(|server| names(&server.neighbours)).collect()
+    }
+
+    #[test]
+    fn a_server_has_at_most_60_links_whichever_side_names_them() {
+        let star = |links: usize| {
+            let names: Vec<String> = (0..links).map(|n| format!("S{n}")).collect();
+            let named: Vec<&str> = names.iter().map(String::as_str).collect();
+            let (half, rest) = named.split_at(links / 2);
+            let mut servers: Vec<(&str, &[&str])> = vec![("Hub", half)];
+            servers.extend(half.iter().map(|&name| (name, &[] as &[&str])));
+            servers.extend(rest.iter().map(|&name| (name, &["Hub"] as &[&str])));
+            herd(&servers)
+        };
+        assert_eq!(parse(&star(60)).servers[0].neighbours.len(), 60);
+        let error = error(&star(61));
+        let expected = "Hub has links with 61 servers, and at most 60 are possible: link some of \
+                        them with each other instead";
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 
     #[test]

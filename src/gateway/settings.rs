@@ -25,7 +25,8 @@ pub struct ClientSettings {
     /// Maximum length of a line in bytes, without its end: 512 to 1 MiB, 4096 by default.
     pub max_line: usize,
     /// Maximum number of open connections: 20,000 by default. Further ones are closed. A silent
-    /// connection takes less than 8 KiB of memory, a busy one up to about 200 KiB.
+    /// connection takes less than 8 KiB of memory, a busy one up to about 200 KiB, and one whose
+    /// queries wait for places up to 6 MiB.
     pub max_connections: usize,
     /// Networks from which clients may connect: all by default. Others are closed before TLS.
     pub networks: Networks,

@@ -135,7 +135,7 @@ impl Gateway {
             return (0, None);
         }
         let mut learned_at = None;
-        FeedReader::after(cursor).read(store, usize::MAX, |_, stored| {
+        FeedReader::after(cursor).read(store, usize::MAX, |stored| {
             learned_at = Some(stored.receipt().at);
             ControlFlow::Break(())
         });

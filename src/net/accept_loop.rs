@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 use tracing::{Level, info, warn};
 
 use crate::log::{LogThrottle, Suppressed};
@@ -106,7 +107,11 @@ impl<P: Send + 'static> AcceptLoop<P> {
                         permit,
                     };
                 }
-                Some(stage) => stage.start(stream, peer, permit),
+                Some(stage) => {
+                    stage.start(stream, peer, permit);
+                    // One that was evicted closes before the next is accepted.
+                    yield_now().await;
+                }
             }
         }
     }

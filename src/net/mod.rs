@@ -14,6 +14,7 @@
 //! | `connection_limit` | limit that rejects connections |
 //! | `address_book` | the order in which the addresses of a host are tried |
 //! | `evicting_limit` | limit that evicts the oldest, fair between networks |
+//! | `file_budget` | how the connections of all ports share the limit on open files |
 //! | `handshakes` | connections that have not identified themselves yet |
 //! | `resolver` | the addresses of host names |
 //! | `tcp_dialer` | connections to a host that may have several addresses |
@@ -25,6 +26,7 @@ mod access_check;
 mod address_book;
 mod connection_limit;
 mod evicting_limit;
+mod file_budget;
 mod handshakes;
 mod resolver;
 mod tcp_dialer;
@@ -41,6 +43,7 @@ pub use acceptor::{Acceptor, bind};
 pub use access_check::AccessCheck;
 pub use connection_limit::{ConnectionLimit, ConnectionPermit};
 pub use evicting_limit::{EvictingLimit, Slot};
+pub use file_budget::{FileBudget, FileNeeds};
 pub use resolver::Resolver;
 pub use tcp_dialer::{AddressTrial, TcpDialer};
 pub use tls_gate::TlsGate;

@@ -24,9 +24,6 @@ use super::idle_cached::IdleCached;
 use super::watch::{StartPosition, WatchResult, WatchStream, shutting_down};
 use super::wire::{self, invalid, known_report};
 
-/// Maximum size of a request: two client IDs and a few numbers.
-const MAX_REQUEST_BYTES: usize = 16 * 1024;
-
 /// Maximum number of clients in one response.
 const MAX_CLIENTS: usize = 10_000;
 
@@ -65,7 +62,7 @@ impl Operators {
             nearby: Arc::default(),
             pages: Arc::default(),
         };
-        OperatorServer::new(operators).max_decoding_message_size(MAX_REQUEST_BYTES)
+        OperatorServer::new(operators)
     }
 
     /// Passes a client's report that has not expired to `read`.
@@ -213,7 +210,7 @@ impl Operators {
         let filter = WatchFilter::read(request.filter)?;
         let start = self.start(request.start.as_ref())?;
         let permit = self.watches.clone().try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!(
+            Status::unavailable(format!(
                 "this server has {MAX_WATCHES} watches, the maximum: try again later"
             ))
         })?;

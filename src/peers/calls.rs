@@ -1,35 +1,39 @@
-//! The tower layer that every call to the peer port passes: the caller's certificate
-//! (`admission`), the limits on concurrent calls (`call_limits`), a time limit, and the
-//! log of rejections.
+//! The rules that every call to the peer port passes: the caller's certificate
+//! (`admission`), the limits on concurrent calls (`call_limits`), limits on the request
+//! and on an answer that is not read (`bodies`), and the log of rejections.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::{Request, Response};
 use humantime::format_duration;
+use hyper::body::Body as HttpBody;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tower::Service;
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, info};
 
 use crate::gateway::Gateway;
+use crate::log::LogThrottle;
 
 use super::admission::Admission;
-use super::call_limits::CallLimits;
+use super::bodies::{AnswerBody, RequestBody, incomplete};
+use super::call_limits::{CallLimits, evicted};
+use super::call_tasks::reset_once;
 use super::incoming::OtherEnd;
+use super::methods::{Method, MethodGroup};
 use super::rejections::{RejectionLog, name_of};
 
-/// Prefix of the paths of calls to services of this project.
-const OWN_SERVICES: &str = "/proxyherd.v1.";
+/// Time limit of reading a piece of an answer, in time limits of a call.
+const READ_TIME_FACTOR: u32 = 4;
 
-/// Prefix of the paths of calls that only servers may make.
-const PROPAGATE: &str = "/proxyherd.v1.Propagate/";
+/// Minimum time between two lines about answers that were not read.
+const UNREAD_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The rules of one port.
 pub(super) struct CallRules {
@@ -37,13 +41,16 @@ pub(super) struct CallRules {
     limits: Arc<CallLimits>,
     rejections: Arc<RejectionLog>,
     time_limit: Duration,
+    /// Calls that did not read their answer.
+    unread: LogThrottle,
     span: Span,
 }
 
 impl CallRules {
-    /// Makes the rules of one server. A call may take up to `time_limit` until its
-    /// response begins, so that a caller that does not finish its request does not keep
-    /// its place. Calls run in the current span.
+    /// Makes the rules of one server. A message of a request may take up to `time_limit`
+    /// to arrive, so that a caller that does not finish it does not keep its place; a
+    /// call as long until its response begins; and a caller four times as long to read a
+    /// frame of it, or the call is reset. Calls run in the current span.
     pub(super) fn new(
         gateway: Arc<Gateway>,
         limits: Arc<CallLimits>,
@@ -55,80 +62,137 @@ impl CallRules {
             limits,
             rejections,
             time_limit,
+            unread: LogThrottle::new(UNREAD_LOG_INTERVAL),
             span: Span::current(),
         }
     }
 
-    async fn respond(&self, mut services: Routes, request: Request<Body>) -> Response<Body> {
-        let other_end = request.extensions().get::<OtherEnd>().cloned();
-        let other_end = other_end.expect("the port adds it to each request");
+    /// Answers a request of `other_end`, which gets the place of the call in its task
+    /// ([`CallExecutor`](super::call_tasks::CallExecutor)).
+    pub(super) fn respond(
+        self: Arc<Self>,
+        services: Routes,
+        request: Request<Body>,
+        other_end: OtherEnd,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        let span = self.span.clone();
+        self.respond_within(services, request, other_end)
+            .instrument(span)
+    }
+
+    async fn respond_within(
+        self: Arc<Self>,
+        services: Routes,
+        mut request: Request<Body>,
+        other_end: OtherEnd,
+    ) -> Response<Body> {
+        request.extensions_mut().insert(other_end.clone());
         let path = request.uri().path();
-        let (what, is_propagate) = (name_of(path), path.starts_with(PROPAGATE));
-        let is_own = path.starts_with(OWN_SERVICES);
-        let log = |status: &Status| self.rejections.log(what, other_end.address, status);
+        let (what, method) = (name_of(path), Method::of(path));
+        let is_propagate = method.group == MethodGroup::Propagate;
         if let Err(rejection) = self.admission.check(is_propagate, &other_end) {
-            log(&rejection);
+            self.rejections.log(what, other_end.address, &rejection);
             return rejection.into_http();
         }
-        let call = async {
-            // Routes have no error.
-            let Ok(response) = services.call(request).await;
-            response
-        };
+        match self.call(services, request, method, &other_end).await {
+            // A response that is not a rejection has its status at its end.
+            Ok(response) => {
+                if is_propagate && let Some(status) = Status::from_header_map(response.headers()) {
+                    self.rejections.log(what, other_end.address, &status);
+                }
+                response
+            }
+            Err(rejection) => {
+                // A caller that was too slow has most likely hung up.
+                if is_propagate && rejection.code() == Code::Unavailable {
+                    self.rejections.add(what, other_end.address, &rejection);
+                }
+                rejection.into_http()
+            }
+        }
+    }
+
+    /// Makes a call within the limits.
+    ///
+    /// # Errors
+    ///
+    /// The status of the limit that the call exceeded.
+    async fn call(
+        self: &Arc<Self>,
+        services: Routes,
+        request: Request<Body>,
+        method: Method,
+        other_end: &OtherEnd,
+    ) -> Result<Response<Body>, Status> {
         // A call takes its place before its message is read, so that one without a
         // place holds no memory.
-        let call = async {
-            if !is_own {
-                return call.await;
-            }
-            let response = self.limits.run(call, &other_end).await;
-            response.unwrap_or_else(Status::into_http)
+        let place = self.limits.enter(method.group, other_end)?;
+        let (response, budget) = tokio::select! {
+            biased;
+            answered = self.answer(services, request, method, other_end) => answered?,
+            () = evicted(Some(&place)) => return Err(self.limits.lost_place()),
         };
-        let response = timeout(self.time_limit, call).await;
-        let response = response.unwrap_or_else(|_| self.too_slow().into_http());
-        // A response that is not a rejection has its status at its end.
-        if is_propagate && let Some(status) = Status::from_header_map(response.headers()) {
-            log(&status);
+        if response.body().is_end_stream() {
+            return Ok(response);
         }
-        response
+        let place = method.counts_until_read.then_some(place);
+        let evicted = evicted(place.as_ref());
+        let (head, body) = response.into_parts();
+        let body = AnswerBody::new(body, (place, budget));
+        let unread = body.unread();
+        let (rules, address) = (self.clone(), other_end.address);
+        reset_once(async move {
+            tokio::select! {
+                () = unread.stays(rules.time_limit * READ_TIME_FACTOR) => rules.log_unread(address),
+                () = evicted => {}
+            }
+        });
+        Ok(Response::from_parts(head, Body::new(body)))
     }
 
-    fn too_slow(&self) -> Status {
-        let limit = format_duration(self.time_limit);
-        Status::deadline_exceeded(format!(
-            "the request was not complete and answered within {limit}"
-        ))
+    fn log_unread(&self, from: SocketAddr) {
+        let limit = format_duration(self.time_limit * READ_TIME_FACTOR);
+        if let Some(suppressed) = self.unread.admit() {
+            let log = || {
+                info!(
+                    "reset a call from {from}: it did not read its answer for {limit}{suppressed}"
+                )
+            };
+            self.span.in_scope(log);
+        }
+    }
+
+    /// Answers a call within the limits on its request, and reserves the bytes of the
+    /// answer.
+    async fn answer(
+        &self,
+        mut services: Routes,
+        request: Request<Body>,
+        method: Method,
+        other_end: &OtherEnd,
+    ) -> Result<(Response<Body>, Option<OwnedSemaphorePermit>), Status> {
+        let limit = self.time_limit;
+        let reserved = timeout(limit / 4, other_end.reserve(method.answer_bytes)).await;
+        let budget = reserved.map_err(|_| unread())?;
+        let waits = Arc::new(AtomicBool::new(false));
+        let limited = |body| RequestBody::new(body, method.max_message_bytes, limit, waits.clone());
+        let request = request.map(|body| Body::new(limited(body)));
+        match timeout(limit, services.call(request)).await {
+            // Routes have no error.
+            Ok(Ok(response)) => Ok((response, budget)),
+            Err(_) if waits.load(Relaxed) => Err(incomplete(limit)),
+            Err(_) => Err(too_slow(limit)),
+        }
     }
 }
 
-/// The services of a port under its rules.
-#[derive(Clone)]
-pub(super) struct RuledServices {
-    services: Routes,
-    rules: Arc<CallRules>,
+fn too_slow(limit: Duration) -> Status {
+    let limit = format_duration(limit);
+    Status::deadline_exceeded(format!("the call was not answered within {limit}"))
 }
 
-impl RuledServices {
-    pub(super) fn new(services: Routes, rules: Arc<CallRules>) -> Self {
-        Self { services, rules }
-    }
-}
-
-impl Service<Request<Body>> for RuledServices {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Routes as Service<Request<Body>>>::poll_ready(&mut self.services, context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The services that were ready; their clone may not be.
-        let clone = self.services.clone();
-        let services = std::mem::replace(&mut self.services, clone);
-        let (rules, span) = (self.rules.clone(), self.rules.span.clone());
-        let respond = async move { Ok(rules.respond(services, request).await) };
-        Box::pin(respond.instrument(span))
-    }
+fn unread() -> Status {
+    Status::unavailable(
+        "answers that were not read use up what this connection may hold: read them first",
+    )
 }

@@ -1,7 +1,6 @@
 //! Connections to the peer port: their limits, their certificates, and what is known of
 //! the other end of each.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -9,26 +8,22 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use rustls::pki_types::CertificateDer;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 use tracing::{Instrument, Level, Span, info, warn};
 
 use crate::gateway::Gateway;
 use crate::model::name::Name;
 use crate::net::{
-    AcceptLoop, AcceptedStream, Acceptor, EvictingLimit, HandshakePolicy, Slot, TlsGate,
+    AcceptLoop, AcceptedStream, Acceptor, EvictingLimit, FileBudget, HandshakePolicy, Slot, TlsGate,
 };
 use crate::tls::{self, Credentials, PeerIdentity, PeerRole};
 
 use super::closable::{Closable, StreamObserver};
 
-/// Maximum number of connections to a peer port. A neighbour has one; the rest is for
-/// operators, and bounds strangers.
-const MAX_CONNECTIONS: usize = 1024;
-
-/// Maximum number of connections that have not sent a first byte, or not finished the
-/// TLS handshake.
-const MAX_HANDSHAKES: usize = 256;
+/// Maximum size of the long answers of one connection that are computed or not read yet,
+/// in bytes: four of them.
+const MAX_ANSWER_BYTES_PER_CONNECTION: usize = 16 << 20;
 
 /// The reply to plaintext HTTP/2 on a port for TLS, in HTTP/2 (RFC 9113, section 6): an
 /// empty SETTINGS, and a GOAWAY with INADEQUATE_SECURITY and a text.
@@ -41,15 +36,17 @@ const PLAINTEXT_REPLY: &[u8] = b"\
 /// those that do not within `time_limit`: in HTTP/2 the client sends first. With
 /// `credentials`, only connections with a certificate of the same CA are accepted, and
 /// stay for as long as they would be accepted again. All of them close when `port`
-/// closes. Rejected ones are counted with `gateway`. Must be polled in the server's span.
+/// closes. Beyond the numbers in `files` a connection takes the place of an earlier one.
+/// Rejected ones are counted with `gateway`. Must be polled in the server's span.
 pub(super) fn connections(
     acceptor: Acceptor,
     time_limit: Duration,
     credentials: Option<Arc<Credentials>>,
     gateway: &Gateway,
+    files: FileBudget,
     port: CancellationToken,
-) -> impl Stream<Item = Result<Connection, Infallible>> {
-    let slots = EvictingLimit::new(MAX_CONNECTIONS, "connections to the peer port");
+) -> impl Stream<Item = Connection> {
+    let slots = EvictingLimit::new(files.peers, "connections to the peer port");
     let gate = TlsGate {
         credentials,
         time_limit,
@@ -59,7 +56,7 @@ pub(super) fn connections(
     let gate_of_each = gate.clone();
     let accepting = AcceptLoop::new(acceptor, |_| Some(())).with_handshake(HandshakePolicy {
         gate: Box::new(move || gate_of_each.clone()),
-        max_handshakes: MAX_HANDSHAKES,
+        max_handshakes: files.peer_handshakes,
         port: "peer",
         log_level: Level::WARN,
     });
@@ -68,7 +65,7 @@ pub(super) fn connections(
         async move {
             let accepted = accepting.next().await;
             let slot = slots.enter(accepted.peer.ip());
-            Some((Ok(connection(accepted, slot, gate, port)), accepting))
+            Some((connection(accepted, slot, gate, port), accepting))
         }
     })
 }
@@ -110,9 +107,10 @@ pub struct OtherEnd {
     neighbour: Arc<OnceLock<Name>>,
     holder: Option<Arc<PeerIdentity>>,
     slot: Arc<Slot>,
+    /// Bytes of answers that it may still hold.
+    answers: Arc<Semaphore>,
     /// Why the connection ended, once it has.
     end: Arc<OnceLock<String>>,
-    close: CancellationToken,
 }
 
 impl OtherEnd {
@@ -127,10 +125,14 @@ impl OtherEnd {
         self.holder.as_deref()
     }
 
-    /// Closes the connection, for this reason.
-    pub(super) fn close(&self, reason: String) {
-        self.note_end(reason);
-        self.close.cancel();
+    /// Waits until the answers of the connection may take `bytes` more, and takes them
+    /// until the returned value is dropped.
+    pub(super) async fn reserve(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        if bytes == 0 {
+            return None;
+        }
+        // It fails only for a semaphore that was closed, and this one never is.
+        self.answers.clone().acquire_many_owned(bytes).await.ok()
     }
 
     /// Notes that a neighbour uses this connection. Returns true if it is the first
@@ -150,7 +152,7 @@ impl OtherEnd {
 }
 
 /// Makes a connection that closes when its slot is evicted, its certificates are no
-/// longer trusted, its other end is to be closed, or `port` closes.
+/// longer trusted, or `port` closes.
 fn connection(
     accepted: AcceptedStream<()>,
     slot: Slot,
@@ -161,14 +163,11 @@ fn connection(
     let holder = |chain: &Vec<_>| chain.first().map(PeerIdentity::of).unwrap_or_default();
     let holder = chain.as_ref().map(holder);
     let evicted = slot.evicted();
-    let close = CancellationToken::new();
-    let closed = close.clone();
     let untrusted = untrusted(gate, address, chain.unwrap_or_default());
     let closing = async move {
         tokio::select! {
             () = evicted => "it gave way to a newer one".to_owned(),
             reason = untrusted => reason,
-            () = closed.cancelled() => CLOSED_HERE.to_owned(),
             () = port.cancelled() => CLOSED_HERE.to_owned(),
         }
     };
@@ -178,19 +177,18 @@ fn connection(
             neighbour: Arc::default(),
             holder: holder.map(Arc::new),
             slot: Arc::new(slot),
+            answers: Arc::new(Semaphore::new(MAX_ANSWER_BYTES_PER_CONNECTION)),
             end: Arc::default(),
-            close,
         },
         span: Span::current(),
     };
     Closable::new(accepted.stream, closing.in_current_span(), end)
 }
 
-impl Connected for Connection {
-    type ConnectInfo = OtherEnd;
-
-    fn connect_info(&self) -> OtherEnd {
-        self.observer().other_end.clone()
+impl Connection {
+    /// Returns what is known of the other end.
+    pub(super) fn other_end(&self) -> &OtherEnd {
+        &self.observer().other_end
     }
 }
 

@@ -9,7 +9,10 @@
 //! | `dial` | connections to another server, by TCP or TLS |
 //! | `port` | the peer port: tonic's server, its services and limits |
 //! | `incoming` | its connections |
-//! | `calls` | the tower layer that each call to it passes |
+//! | `calls` | the rules that each call to it passes |
+//! | `call_tasks` | the task of each call, and its reset |
+//! | `methods` | what a call of each method may hold |
+//! | `bodies` | requests that arrive, and answers that wait to be read |
 //! | `admission` | which calls a certificate permits |
 //! | `call_limits` | how many calls run at a time |
 //! | `rejections` | the log of rejected calls |
@@ -25,7 +28,9 @@
 //! backoff.
 
 mod admission;
+mod bodies;
 mod call_limits;
+mod call_tasks;
 mod calls;
 mod channel;
 mod clock_check;
@@ -34,6 +39,7 @@ mod dial;
 mod inbound;
 mod incoming;
 mod link;
+mod methods;
 mod policy;
 mod port;
 mod protobuf;
@@ -61,10 +67,11 @@ pub struct PeerSettings {
     pub heartbeat: Duration,
     /// Time limit of an attempt of a call, 100 ms to 1 min. Default: 2 s. A call with
     /// its quick retries may take 1.5 times as long; a connection to the peer port may
-    /// be silent for as long, or take as long for its TLS handshake; a push must arrive
-    /// within four times as long; a dial may take as long, or twice as long with TLS, of
-    /// which the lookup of a name takes at most half. Too low gives up on slow networks; too high finds a
-    /// hanging neighbour late.
+    /// be silent for as long, or take as long for its TLS handshake; a dial may take as
+    /// long, or twice as long with TLS, of which the lookup of a name takes at most half; a
+    /// push, and each other message, must arrive within four times as long; and a frame of
+    /// an answer must be read within 16 times as long, or the call is reset. Too low gives
+    /// up on slow networks; too high finds a hanging neighbour late.
     pub attempt: Duration,
     /// Number of quick retries of a call, at most 10. Default: 2. Too low takes a link
     /// down for every hiccup; too high only delays the link's own, slower retries.
@@ -88,9 +95,10 @@ pub struct PeerSettings {
     /// costs calls under load.
     pub batch_reports: usize,
     /// Maximum number of concurrent calls on the peer port, 1 to 10,000: for neighbours,
-    /// and for all others. Default: 64. Further calls of neighbours are rejected; others
-    /// take the place of an earlier one. Each call holds up to about 2 MiB. Too low
-    /// rejects neighbours; too high lets strangers fill the memory.
+    /// for all others, and for theirs to health and reflection. Default: 64. Further calls
+    /// of neighbours are rejected; others take the place of an earlier one. A call counts
+    /// until its answer was read, and holds up to a push of 1 MiB or an answer of 4 MiB.
+    /// Too low rejects neighbours; too high lets strangers fill the memory.
     pub max_pushes: usize,
     /// Time for which a server that shuts down waits until its neighbours have all its
     /// reports, up to 1 min. Default: 2 s. Too low loses reports; too high delays the

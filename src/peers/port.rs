@@ -2,42 +2,53 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 use tower::Service;
-use tower::layer::layer_fn;
+use tracing::Instrument;
 
-use crate::net::Acceptor;
+use crate::net::{Acceptor, FileBudget};
 use crate::proto::DESCRIPTORS;
 use crate::proto::propagate_server::PropagateServer;
 use crate::tls::Credentials;
 
 use super::PeerSettings;
 use super::call_limits::CallLimits;
-use super::calls::{CallRules, RuledServices};
+use super::call_tasks::CallExecutor;
+use super::calls::CallRules;
 use super::inbound::Inbound;
-use super::incoming::connections;
+use super::incoming::{Connection, connections};
 use super::push_streams::PushStreams;
 use super::rejections::RejectionLog;
-use super::wire::MAX_PUSH_BYTES;
 
-/// HTTP/2 window of a call, in bytes: two pushes fit.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// HTTP/2 window of a call, in bytes: a push fits.
+const STREAM_WINDOW_BYTES: u32 = (1 << 20) + 64 * 1024;
 
-/// HTTP/2 window of a connection, in bytes.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// HTTP/2 window of a connection, in bytes: the maximum of requests that have arrived and
+/// that no call has read.
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+
+/// Bytes of an answer beyond which h2 takes no more until some are sent.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Maximum number of concurrent calls on one connection. A link has two at most.
 const MAX_CALLS_PER_CONNECTION: u32 = 64;
 
-/// Time limit of a call until its response begins, and of the silence on a push stream,
-/// in times of [`PeerSettings::attempt`].
+/// Time limit of a message of a request, and of a call until its response begins, in times
+/// of [`PeerSettings::attempt`].
 const CALL_ATTEMPTS: u32 = 4;
 
 /// The gRPC server of one peer port.
@@ -47,31 +58,26 @@ pub struct Port {
     limits: Arc<CallLimits>,
     rejections: Arc<RejectionLog>,
     settings: PeerSettings,
+    files: FileBudget,
     services: Routes,
     health: PortHealth,
 }
 
 impl Port {
-    /// Makes a port that serves `inbound`. Must be called in the server's span.
-    pub fn new(inbound: Inbound, settings: &PeerSettings) -> Self {
+    /// Makes a port that serves `inbound`, with the connections that `files` permits. Must be called in the server's span.
+    pub fn new(inbound: Inbound, settings: &PeerSettings, files: FileBudget) -> Self {
         let inbound = Arc::new(inbound);
         let gateway = inbound.gateway();
         let limits = Arc::new(CallLimits::new(settings.max_pushes, gateway.clone()));
         let rejections = Arc::new(RejectionLog::new(gateway.clone()));
-        let streams = PushStreams::new(
-            inbound.clone(),
-            limits.clone(),
-            rejections.clone(),
-            settings.attempt * CALL_ATTEMPTS,
-        );
-        let propagate = PropagateServer::new(streams)
-            .max_decoding_message_size(MAX_PUSH_BYTES)
-            .max_encoding_message_size(MAX_PUSH_BYTES);
+        let streams = PushStreams::new(inbound.clone(), limits.clone(), rejections.clone());
+        let propagate = PropagateServer::new(streams);
         Self {
             inbound,
             limits,
             rejections,
             settings: settings.clone(),
+            files,
             services: Routes::new(propagate),
             health: PortHealth {
                 reporter: HealthReporter::new(),
@@ -83,7 +89,7 @@ impl Port {
     /// Adds a service.
     pub fn beside<S>(mut self, service: S) -> Self
     where
-        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
             + NamedService
             + Clone
             + Send
@@ -130,21 +136,64 @@ impl Port {
         ));
         let closed = CancellationToken::new();
         let _close = closed.clone().drop_guard();
-        let connections = connections(acceptor, settings.attempt, credentials, &gateway, closed);
-        let served = Server::builder()
-            .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_keepalive_interval(Some(settings.keep_alive))
-            .http2_keepalive_timeout(Some(settings.keep_alive_timeout))
-            .layer(layer_fn(move |services| {
-                RuledServices::new(services, rules.clone())
-            }))
-            .add_routes(services)
-            .serve_with_incoming_shutdown(connections, stop);
-        // It fails only if a connection cannot be made ready, which ours are.
-        let _ = served.await;
+        let accepting = connections(
+            acceptor,
+            settings.attempt,
+            credentials,
+            &gateway,
+            self.files,
+            closed,
+        );
+        let mut accepting = pin!(accepting.take_until(stop));
+        let http = http(settings);
+        let (open, stopping) = (TaskTracker::new(), CancellationToken::new());
+        while let Some(connection) = accepting.next().await {
+            let calls = (services.clone(), rules.clone());
+            let serving = serve_connection(http.clone(), connection, calls, stopping.clone());
+            open.spawn(serving.in_current_span());
+        }
+        stopping.cancel();
+        open.close();
+        open.wait().await;
     }
+}
+
+/// Returns HTTP/2 with the limits of a port.
+fn http(settings: &PeerSettings) -> http2::Builder<CallExecutor> {
+    let mut http = http2::Builder::new(CallExecutor);
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(settings.keep_alive)
+        .keep_alive_timeout(settings.keep_alive_timeout);
+    http
+}
+
+/// Serves a connection until it closes. Once the port stops, it takes no further calls, and
+/// closes after those under way.
+async fn serve_connection(
+    http: http2::Builder<CallExecutor>,
+    connection: Connection,
+    (services, rules): (Routes, Arc<CallRules>),
+    stopping: CancellationToken,
+) {
+    let other_end = connection.other_end().clone();
+    let service = service_fn(|request: Request<Incoming>| {
+        let request = request.map(Body::new);
+        let response = rules
+            .clone()
+            .respond(services.clone(), request, other_end.clone());
+        async { Ok::<_, Infallible>(response.await) }
+    });
+    let mut served = pin!(http.serve_connection(TokioIo::new(connection), service));
+    // How it ended is noted by the connection itself.
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = stopping.cancelled() => served.as_mut().graceful_shutdown(),
+    }
+    let _ = served.await;
 }
 
 /// The state that `grpc.health.v1.Health` shows, for the server as a whole (the empty

@@ -6,31 +6,27 @@
 //!
 //! - A neighbour has one stream. A newer one replaces it.
 //! - A push takes the place of a call from its arrival to its acknowledgement.
-//! - The next push must arrive whole within the time limit.
 //! - The stream ends when the server shuts down, between two pushes.
-//! - A caller that does not read acknowledgements stops the stream, timers included. Such
-//!   a stream is closed with its connection after twice the time limit.
+//!
+//! That each push arrives in time and acknowledgements are read is seen to below, in
+//! [`bodies`](super::bodies).
 
 use std::collections::HashMap;
 use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{self, Stream, StreamExt};
-use humantime::format_duration;
-use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, Span};
 
 use crate::lock::lock;
-use crate::metrics::AtomicInstant;
 use crate::proto::propagate_server::Propagate;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use crate::replication::NeighbourId;
 
-use super::call_limits::CallLimits;
+use super::call_limits::{CallLimits, CallPlace};
 use super::inbound::{Inbound, shutting_down};
 use super::incoming::OtherEnd;
 use super::rejections::{PUSH, RejectionLog};
@@ -43,26 +39,22 @@ struct ServiceShared {
     inbound: Arc<Inbound>,
     limits: Arc<CallLimits>,
     rejections: Arc<RejectionLog>,
-    time_limit: Duration,
     /// Ends the latest stream of each neighbour.
     latest: Mutex<HashMap<NeighbourId, CancellationToken>>,
     span: Span,
 }
 
 impl PushStreams {
-    /// Makes the service of one server. `time_limit` is the longest wait for a push.
-    /// Streams run in the current span.
+    /// Makes the service of one server. Streams run in the current span.
     pub(super) fn new(
         inbound: Arc<Inbound>,
         limits: Arc<CallLimits>,
         rejections: Arc<RejectionLog>,
-        time_limit: Duration,
     ) -> Self {
         Self(Arc::new(ServiceShared {
             inbound,
             limits,
             rejections,
-            time_limit,
             latest: Mutex::default(),
             span: Span::current(),
         }))
@@ -107,8 +99,6 @@ struct IncomingStream {
     shared: Arc<ServiceShared>,
     frames: Streaming<PushFrame>,
     other_end: OtherEnd,
-    /// Time of the last acknowledgement.
-    active: Arc<AtomicInstant>,
     /// Resolves when the stream must end before its next push.
     end: Pin<Box<dyn Future<Output = Status> + Send>>,
 }
@@ -120,20 +110,12 @@ impl IncomingStream {
         frames: Streaming<PushFrame>,
         other_end: OtherEnd,
     ) -> Self {
-        let active = Arc::new(AtomicInstant::default());
         let replaced = shared.replace(neighbour);
-        let reset = reset_without_progress(
-            Arc::downgrade(&active),
-            shared.time_limit * 2,
-            other_end.clone(),
-        );
-        tokio::spawn(reset);
-        let end = end(shared.clone(), active.clone(), replaced);
+        let end = end(shared.clone(), replaced);
         Self {
             shared,
             frames,
             other_end,
-            active,
             end: Box::pin(end),
         }
     }
@@ -157,12 +139,18 @@ impl IncomingStream {
         };
         let Some(frame) = frame else { return Ok(None) };
         let response = {
-            let _permit = self.shared.limits.neighbour()?;
+            let _place = self.place()?;
             let pushed = self.shared.inbound.push(&frame, Some(&self.other_end));
             pushed.await?.1
         };
-        self.active.set(Instant::now());
         Ok(Some((response, self)))
+    }
+
+    /// Returns the place of a push. A rejection is counted.
+    fn place(&self) -> Result<CallPlace, Status> {
+        let (shared, address) = (&self.shared, self.other_end.address);
+        let place = shared.limits.neighbour();
+        place.inspect_err(|status| shared.rejections.add(PUSH, address, status))
     }
 }
 
@@ -181,39 +169,12 @@ impl ServiceShared {
 }
 
 /// Resolves when a stream must end, with its status.
-async fn end(
-    shared: Arc<ServiceShared>,
-    active: Arc<AtomicInstant>,
-    replaced: CancellationToken,
-) -> Status {
+async fn end(shared: Arc<ServiceShared>, replaced: CancellationToken) -> Status {
     tokio::select! {
         biased;
         () = shared.inbound.gateway().shutdown().drain().cancelled() => shutting_down(),
         () = replaced.cancelled() => {
             Status::aborted("a newer push stream of this neighbour replaced this one")
         }
-        () = idle(&active, shared.time_limit) => {
-            let limit = format_duration(shared.time_limit);
-            Status::deadline_exceeded(format!("no push came within {limit}"))
-        }
-    }
-}
-
-/// Resolves when a stream has not been active for `limit`.
-async fn idle(active: &AtomicInstant, limit: Duration) {
-    while active.get().elapsed() < limit {
-        sleep_until(active.get() + limit).await;
-    }
-}
-
-/// Closes the connection of a stream that still stands and was not active for `limit`.
-async fn reset_without_progress(active: Weak<AtomicInstant>, limit: Duration, other_end: OtherEnd) {
-    while let Some(active) = active.upgrade() {
-        if active.get().elapsed() >= limit {
-            other_end.close("its push stream made no progress".to_owned());
-            return;
-        }
-        drop(active);
-        sleep(limit / 2).await;
     }
 }

@@ -53,9 +53,14 @@ impl RejectionLog {
     /// Counts a call that ended with `status`, if that is a notable rejection, and logs
     /// it unless another was logged just before.
     pub(super) fn log(&self, what: &str, from: SocketAddr, status: &Status) {
-        if !is_notable(what, status) {
-            return;
+        if is_notable(what, status) {
+            self.add(what, from, status);
         }
+    }
+
+    /// Counts a call that was rejected with `status`, and logs it unless another was logged
+    /// just before.
+    pub(super) fn add(&self, what: &str, from: SocketAddr, status: &Status) {
         self.gateway.counters().peer_calls_rejected.add(1);
         if let Some(suppressed) = self.throttle.admit() {
             let (code, message) = (status.code(), status.message());

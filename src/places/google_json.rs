@@ -23,11 +23,11 @@ const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 /// The capacity for a few places, so that most responses are written without reallocation.
 const TYPICAL_BYTES: usize = 4096;
 
-/// The maximum size of a printed text, in bytes. Indentation enlarges a text, a hostile one more
-/// than a hundredfold.
-const MAX_PRINTED_BYTES: usize = 8 << 20;
+/// The maximum size of a printed text, in bytes: five times that of twenty places with all their
+/// fields. Indentation enlarges a text, a hostile one more than a hundredfold.
+pub const MAX_PLACES_BYTES: usize = 1 << 20;
 
-/// The error of a text that would exceed [`MAX_PRINTED_BYTES`].
+/// The error of a text that would exceed [`MAX_PLACES_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PrintedTooLarge;
 
@@ -53,12 +53,12 @@ pub(super) fn print(value: &impl Serialize) -> Result<String, PrintedTooLarge> {
     }
 }
 
-/// A buffer of at most [`MAX_PRINTED_BYTES`].
+/// A buffer of at most [`MAX_PLACES_BYTES`].
 struct LimitedText(Vec<u8>);
 
 impl io::Write for LimitedText {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > MAX_PRINTED_BYTES - self.0.len() {
+        if bytes.len() > MAX_PLACES_BYTES - self.0.len() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.0.extend_from_slice(bytes);
@@ -72,7 +72,7 @@ impl io::Write for LimitedText {
 
 impl fmt::Display for PrintedTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "printed, it has more than {MAX_PRINTED_BYTES} bytes")
+        write!(f, "printed, it has more than {MAX_PLACES_BYTES} bytes")
     }
 }
 

@@ -38,6 +38,7 @@ pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
 pub use counters::PlacesCounters;
 pub use error::{FileFault, PlacesError, SourceLocation};
 pub use file::{MAX_FILE_BYTES, PlacesFile};
+pub use google_json::MAX_PLACES_BYTES;
 pub use query::PlacesQuery;
 pub use response::PlacesResponse;
 

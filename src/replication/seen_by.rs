@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::{Incarnation, NeighbourId, lock};
 
 /// Maximum number of senders with a bit at one time.
-const MAX_SENDERS: usize = u64::BITS as usize;
+pub const MAX_SENDERS: usize = u64::BITS as usize;
 
 /// A set of senders, as bits. Each record keeps the senders of exactly this report, so that it is
 /// not sent back to them.

@@ -30,7 +30,7 @@ use crate::gateway::{self, Clock, Gateway, ServerSettings, StatusSource};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::net::{self, Acceptor, Resolver};
+use crate::net::{self, Acceptor, FileBudget, Resolver};
 use crate::operators::Operators;
 use crate::peers::{self, Inbound, Port, PortHealth};
 use crate::places::Places;
@@ -69,6 +69,8 @@ pub struct ServerPlan {
     pub clients_tls: Option<(Address, tls::Pair)>,
     /// The listening address of the web port, if it has one.
     pub bind_web: Option<Address>,
+    /// The maximum number of connections of each kind. It does not change at run time.
+    pub files: FileBudget,
     /// Limits on client connections.
     pub clients: gateway::ClientSettings,
     /// Limits on the web port.
@@ -281,7 +283,7 @@ impl BoundServer {
         let places = places.with_own_counters();
         let status = StatusSource::new(gateway.clone(), places.clone(), log.clone());
         let operators = Operators::service(status.clone());
-        let port = Port::new(inbound, &self.plan.peers).beside(operators);
+        let port = Port::new(inbound, &self.plan.peers, self.plan.files).beside(operators);
         let health = port.health();
         let mut edges = JoinSet::new();
         let peers = serve_peers(
@@ -293,10 +295,15 @@ impl BoundServer {
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
         if let Some(acceptor) = self.web {
-            let web = web::serve(WebServer::new(status), acceptor);
+            let web = web::serve(WebServer::new(status), acceptor, self.plan.files.web);
             upkeep.spawn(web.in_current_span());
         }
-        let client_port = ClientPort::new(gateway.clone(), places, &log);
+        let client_port = ClientPort::new(
+            gateway.clone(),
+            places,
+            &log,
+            self.plan.files.client_handshakes,
+        );
         let mut clients_edge = JoinSet::new();
         let plain = client_port.clone().serve(self.clients);
         clients_edge.spawn(plain.in_current_span());
@@ -314,6 +321,7 @@ impl BoundServer {
         for credentials in self.tls.into_iter().chain(shown) {
             upkeep.spawn(tls::keep_current(credentials).in_current_span());
         }
+        info!("connections at most: {}", self.plan.files);
         info!("started: {}", summary(&self.plan));
         Ok(RunningServer {
             drain_time: self.plan.peers.drain,

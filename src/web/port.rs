@@ -9,18 +9,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::gateway::StatusSource;
-use crate::net::{
-    AcceptLoop, AcceptedStream, Acceptor, AccessCheck, ConnectionLimit, ConnectionPermit,
-};
+use crate::net::{AcceptLoop, AcceptedStream, Acceptor, AccessCheck, EvictingLimit, Slot};
 
 use super::page::page;
-
-/// Maximum number of concurrent connections. A monitoring system uses one at a time.
-const MAX_CONNECTIONS: usize = 16;
 
 /// Maximum time of a connection, from being accepted to its response being read. Prometheus gives
 /// up after ten seconds by default.
@@ -90,42 +86,53 @@ impl WebServer {
     }
 }
 
-/// Serves the connections of `acceptor` forever. Must run in the server's span.
-pub async fn serve(web: WebServer, acceptor: Acceptor) -> Infallible {
-    let limit = ConnectionLimit::new("web", "close those that are not needed");
+/// Serves the connections of `acceptor` forever, up to `max_connections` at a time. A further one
+/// takes the place of another, first of one that has sent no request: silent connections do not
+/// keep a monitoring system out. Must run in the server's span.
+pub async fn serve(web: WebServer, acceptor: Acceptor, max_connections: usize) -> Infallible {
+    let limit = EvictingLimit::new(max_connections, "connections to the web port");
     let access = AccessCheck::new("web", "[web]");
     let gateway = web.source.gateway().clone();
     let mut connections = AcceptLoop::new(acceptor, move |peer| {
-        let rejected = &gateway.counters().web_connections_rejected;
         if !access.admits(&gateway.settings().web.networks, peer) {
-            rejected.network.add(1);
+            gateway.counters().web_connections_rejected.network.add(1);
             return None;
         }
-        let permit = limit.acquire(MAX_CONNECTIONS);
-        if permit.is_none() {
-            rejected.max_connections.add(1);
-        }
-        permit
+        Some(limit.enter(peer.ip()))
     });
     loop {
         let answer = answer_one(web.clone(), connections.next().await);
         tokio::spawn(answer.in_current_span());
+        // One that was evicted closes before the next is accepted.
+        yield_now().await;
     }
 }
 
-/// Answers one request and closes the connection. Silent connections thus hold no permit for long,
+/// Answers one request and closes the connection. Silent connections thus stay only for a while,
 /// and one time limit covers slow writers and slow readers.
-async fn answer_one(web: WebServer, accepted: AcceptedStream<ConnectionPermit>) {
+async fn answer_one(web: WebServer, accepted: AcceptedStream<Slot>) {
+    let AcceptedStream {
+        stream,
+        permit: slot,
+        ..
+    } = accepted;
     let service = service_fn(|request: Request<Incoming>| {
+        slot.identify();
         let web = &web;
         async move { Ok::<_, Infallible>(web.answer(&request).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(accepted.stream), service);
-    // An error or a timeout has no one to be reported to: the connection is gone.
-    let _ = timeout(MAX_CONNECTION_TIME, connection).await;
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // An error or a timeout has no one to be reported to: the connection is gone.
+        _ = timeout(MAX_CONNECTION_TIME, connection) => {}
+        () = slot.evicted() => {
+            let gateway = web.source.gateway();
+            gateway.counters().web_connections_rejected.max_connections.add(1);
+        }
+    }
 }
 
 fn text(status: StatusCode, text: &str) -> Response<String> {

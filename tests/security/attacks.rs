@@ -25,7 +25,8 @@ const NEIGHBOUR_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// An address that no link dials from.
 const OTHER_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 
-/// The number of connections of an attack: more than a peer port has slots for.
+/// The number of connections of an attack: more than a peer port has slots for
+/// (`net::FileBudget`).
 const CONNECTIONS: usize = 1100;
 
 /// The number of calls of an attack: more than a peer port has slots for.

@@ -7,6 +7,7 @@
 mod common;
 
 mod attacks;
+mod bounds;
 mod fuzz;
 mod peer_port;
 mod rejections;

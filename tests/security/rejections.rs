@@ -68,7 +68,7 @@ fn rejected_calls_are_logged_once_a_second_with_the_number_of_suppressed_ones() 
         await_rejection(
             &log,
             dir.path(),
-            "ResourceExhausted: 2 calls of strangers are under way",
+            "Unavailable: 2 calls of strangers are under way",
             || {
                 held.retain(|call| !call.is_finished());
                 held.resize_with(2, || caller.hold("Push"));

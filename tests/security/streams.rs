@@ -114,7 +114,7 @@ fn a_stream_without_a_push_for_the_time_limit_ends_with_a_message() {
     let herd = riley(|peers| peers.attempt = ATTEMPT);
     let (sender, through) = neighbour(&herd, "Jaquez");
     let mut stream = through.stream(&sender.push(0, 1, Vec::new()));
-    let message = "no push came within 400ms";
+    let message = "no whole message came within 400ms";
     assert_ended(stream.response(), Code::DeadlineExceeded, message);
     // The connection stays.
     assert_eq!(through.push(&sender.push(1, 2, Vec::new())).unwrap(), 2);
@@ -146,13 +146,13 @@ fn a_stream_that_stops_within_a_push_ends_with_a_message() {
         body.trailers().cloned().unwrap()
     });
     let status = Status::from_header_map(&trailers).unwrap();
-    let message = "no push came within 400ms";
+    let message = "no whole message came within 400ms";
     assert_ended(Err(status), Code::DeadlineExceeded, message);
     assert_eq!(herd.gateway("Riley").replica().store().last(), 0);
 }
 
 #[test]
-fn a_caller_that_reads_no_acknowledgement_loses_its_connection() {
+fn a_caller_that_reads_no_acknowledgement_loses_its_stream() {
     let herd = riley(|peers| peers.attempt = ATTEMPT);
     let (sender, through) = neighbour(&herd, "Jaquez");
     let address = herd.peers_address("Riley");
@@ -164,7 +164,7 @@ fn a_caller_that_reads_no_acknowledgement_loses_its_connection() {
         let requests = UnboundedReceiverStream::new(requests);
         PropagateClient::new(channel).push(requests).await.unwrap()
     });
-    eventually("the connection is closed", || {
+    eventually("the stream is reset", || {
         // It answers pings, and pushes on.
         let _ = frames.send(sender.push(1, 2, Vec::new()).frame());
         frames.is_closed().then_some(())

@@ -22,7 +22,7 @@ pub(super) enum QueryError {
     NoOperator,
     /// The server has no report of the client.
     UnknownClient,
-    /// Too many concurrent calls.
+    /// The server takes no call now: it has too many, or shuts down.
     Overloaded,
     /// A watch cannot resume, since the server runs in another incarnation.
     OtherIncarnation,
@@ -45,10 +45,10 @@ impl From<Status> for QueryError {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::NotFound => Self::UnknownClient,
-            Code::ResourceExhausted => Self::Overloaded,
             Code::OutOfRange => Self::OtherIncarnation,
             Code::Unimplemented => Self::NoOperator,
             _ if status.source().is_some() => Self::Unreachable(innermost_cause(&status)),
+            Code::Unavailable => Self::Overloaded,
             code => Self::Rejected(code, escaped(status.message())),
         }
     }
@@ -70,7 +70,7 @@ impl fmt::Display for QueryError {
                 f.write_str("not a proxyherd server, or an older version (no service Operator)")
             }
             Self::UnknownClient => f.write_str("no report of this client"),
-            Self::Overloaded => f.write_str("overloaded: too many concurrent calls"),
+            Self::Overloaded => f.write_str("takes no call now: too many, or it shuts down"),
             Self::OtherIncarnation => f.write_str("runs in another incarnation"),
             Self::Rejected(code, message) => write!(f, "rejected the call: {code:?}: {message}"),
             Self::OtherServer { name, herd } => {

@@ -7,8 +7,13 @@ use std::time::Duration;
 use super::T;
 use super::surroundings::through_shell;
 use crate::common::{
-    Client, LIMIT, PAIR, Process, Site, all_the_while, cpu_time, eventually, loopback,
+    Client, LIMIT, PAIR, PortTaken, Process, Site, all_the_while, cpu_time, eventually, free_ports,
+    http_get, loopback,
 };
+
+/// TLS between servers, with the certificates that the program makes.
+const SECURITY: &str = "[security]\nca = \"certs/ca.pem\"\n\
+    certificate = \"certs/servers/{name}.pem\"\nkey = \"certs/servers/{name}.key\"\n";
 
 /// Sets both limits, so that the program cannot raise its own.
 const LOW_FILE_LIMIT: &str = "ulimit -n 64 && exec \"$@\"";
@@ -22,14 +27,16 @@ const MAX_IDLE_SHARE: f64 = 0.1;
 /// Riley with a low limit on open files, and Jaquez without.
 fn pair() -> (Site, Process, Process) {
     let make = || Site::new(PAIR, "");
-    let (site, (riley, jaquez)) = Site::start(make, |site| {
-        let mut riley = through_shell(site, LOW_FILE_LIMIT, &["serve", "Riley"]);
-        let riley = Process::spawn(&mut riley).serving()?;
-        Ok((riley, site.run(&["serve", "Jaquez"])?))
-    });
+    let (site, (riley, jaquez)) = Site::start(make, start_pair);
     riley.await_stderr("link to Jaquez is up");
     jaquez.await_stderr("link to Riley is up");
     (site, riley, jaquez)
+}
+
+fn start_pair(site: &Site) -> Result<(Process, Process), PortTaken> {
+    let mut riley = through_shell(site, LOW_FILE_LIMIT, &["serve", "Riley"]);
+    let riley = Process::spawn(&mut riley).serving()?;
+    Ok((riley, site.run(&["serve", "Jaquez"])?))
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -101,17 +108,71 @@ fn try_new_client(address: SocketAddr) -> Option<()> {
     Some(())
 }
 
+/// Opens `count` connections that say nothing, or as few as half a preface of HTTP/2.
+fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let open = |number| {
+        let mut stream = connect(address);
+        if number % 2 == 0 {
+            // It fails if the server has closed the connection already.
+            let _ = stream.write_all(b"PRI * HTTP/2.0\r\n");
+        }
+        stream
+    };
+    (0..count).map(open).collect()
+}
+
+#[test]
+fn silent_connections_to_any_port_leave_the_files_of_links_clients_and_monitoring() {
+    let ports = free_ports(2);
+    let make = || {
+        let site = Site::new(PAIR, SECURITY);
+        let extra = format!(
+            "[[servers]]\nweb = \"127.0.0.1:{}\"\nclients_tls = \"127.0.0.1:{}\"\n",
+            ports[0], ports[1]
+        );
+        site.set_config(&site.config().replacen("[[servers]]\n", &extra, 1));
+        assert!(Process::run(&mut site.command(&["certs"])).status.success());
+        site
+    };
+    let (site, (riley, jaquez)) = Site::start(make, start_pair);
+    riley.await_stderr("link to Jaquez is up");
+    let mut first = site.client("Riley");
+    let address = loopback(site.server("Riley").clients);
+    let (web, tls) = (loopback(ports[0]), loopback(ports[1]));
+    let mut crowds = Vec::new();
+    for port in [tls, loopback(site.server("Riley").peers), web] {
+        crowds.push(silent(port, MANY_CLIENTS));
+        assert_served(&mut first);
+        eventually("a new client is served", || try_new_client(address));
+        assert_eq!(http_get(web, "/healthz").status, 200);
+    }
+    // The neighbour restarts, and Riley has files left for both directions of the link.
+    jaquez.kill();
+    riley.await_stderr("link to Jaquez is down");
+    let jaquez = Process::spawn(&mut site.command(&["serve", "Jaquez"])).serving();
+    let jaquez = jaquez.ok().expect("its ports are its own");
+    let at_line = first.ask(&format!("IAMAT kiwi +1+1 {T}"));
+    site.await_report(&["Jaquez"], "kiwi", &at_line);
+    let stderr = riley.stderr();
+    assert!(!stderr.contains("cannot accept"), "{stderr}");
+    assert!(!stderr.contains("Too many open files"), "{stderr}");
+    drop((crowds, jaquez));
+}
+
 #[test]
 fn an_accept_loop_without_files_idles_logs_once_and_resumes() {
     let (site, riley, _jaquez) = pair();
     let mut client = site.client("Riley");
     assert_served(&mut client);
-    let peers = loopback(site.server("Riley").peers);
-    // Each has sent something, and so is not silent.
-    let mut strangers: Vec<_> = (0..MANY_CLIENTS).map(|_| connect(peers)).collect();
-    for stranger in &mut strangers {
-        stranger.write_all(b"PRI * HTTP/2.0\r\n").unwrap();
+    let limit = |soft: u64| {
+        let id = i32::try_from(riley.id()).unwrap();
+        rlimit::prlimit(id, rlimit::Resource::NOFILE, Some((soft, 64)), None)
+    };
+    if limit(3).is_err() {
+        return println!("this system does not change the limits of another process");
     }
+    let address = loopback(site.server("Riley").clients);
+    let waiting = connect(address);
     riley.await_stderr("cannot accept connections: ");
     assert_served(&mut client);
     assert_idle(&riley);
@@ -119,8 +180,8 @@ fn an_accept_loop_without_files_idles_logs_once_and_resumes() {
     let count = riley.stderr().matches("cannot accept connections").count();
     assert_eq!(count, 1, "{}", riley.stderr());
 
-    drop(strangers);
-    let address = loopback(site.server("Riley").clients);
+    limit(64).unwrap();
+    drop(waiting);
     eventually("new clients are served", || try_new_client(address));
     site.await_log("Riley", "accepts connections again");
     let at_line = client.ask(&format!("IAMAT kiwi +1+1 {T}"));

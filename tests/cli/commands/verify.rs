@@ -222,7 +222,7 @@ fn two_addresses_of_one_server_prove_nothing() {
 fn an_overloaded_server_is_queried_again() {
     let (site, fakes) = herd(&THREE[..2]);
     hold_on_all(&fakes, 10);
-    let overloaded = Status::resource_exhausted("too many calls");
+    let overloaded = Status::unavailable("too many calls");
     fakes[0].state(|state| state.behaviour = Behaviour::Reject(overloaded));
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -192,7 +192,7 @@ fn the_number_of_watches_is_limited_and_a_cancelled_one_makes_room() {
     watches.extend((0..32).map(|_| other.watch_all().0));
     let late = other.watch(WatchRequest::default()).map(|_| ());
     let message = "this server has 64 watches, the maximum";
-    assert_rejected(late, Code::ResourceExhausted, message);
+    assert_rejected(late, Code::Unavailable, message);
     // Watches do not count as other calls.
     assert_eq!(one.status().name, "Riley");
     drop(watches);

@@ -107,7 +107,6 @@ fn a_server_that_drains_is_healthy_and_not_ready() {
 fn slow_callers_are_disconnected_and_delay_neither_clients_nor_other_callers() {
     let herd = herd(ALONE);
     let web = herd.web_address("Riley");
-    // Fewer than the maximum, so that another caller is answered.
     let mut slow: Vec<TcpStream> = (0..12).map(|_| http_connect(web)).collect();
     for (i, stream) in slow.iter_mut().enumerate() {
         let request = ["", "GET /metr", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"][i % 3];
@@ -119,11 +118,17 @@ fn slow_callers_are_disconnected_and_delay_neither_clients_nor_other_callers() {
     }
     assert_eq!(http_get(web, "/metrics").status, 200);
 
-    // Connections above the maximum are closed without a response.
-    slow.extend((0..16).map(|_| http_connect(web)));
-    let mut nothing = Vec::new();
-    let rejected = slow.last_mut().unwrap().read_to_end(&mut nothing);
-    assert!(rejected.is_err() || nothing.is_empty());
+    // Connections above the maximum take the place of silent ones, and others are answered.
+    let silent: Vec<TcpStream> = (0..4 * 64).map(|_| http_connect(web)).collect();
+    for _ in 0..10 {
+        assert_eq!(http_get(web, "/healthz").status, 200);
+    }
+    let page = http_get(web, "/metrics").body;
+    let rejected = "proxyherd_connections_rejected_total{port=\"web\",reason=\"max_connections\"} ";
+    let rejected = page.split_once(rejected).unwrap().1;
+    let rejected: usize = rejected.lines().next().unwrap().parse().unwrap();
+    assert!((3 * 64..=5 * 64).contains(&rejected), "{rejected}");
+    drop(silent);
     assert!(client.ask("IAMAT kiwi +1+1 100").starts_with("AT "));
     eventually(
         "the slow callers are disconnected, and another is answered",
