@@ -32,13 +32,12 @@ const FLOORS: [&[&str]; 9] = [
 const PURE: [&str; 4] = ["model", "line_protocol", "replication", "queries"];
 
 /// Dependencies that a pure folder may use, since they only compute.
-const PURE_CRATES: [&str; 7] = [
+const PURE_CRATES: [&str; 6] = [
     "ahash",
     "boxcar",
     "hashbrown",
     "ipnet",
     "memchr",
-    "rstar",
     "twox_hash",
 ];
 

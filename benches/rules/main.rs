@@ -14,7 +14,8 @@
 //! | `merge` | merging reports into the store and its feed |
 //! | `cursor` | reading the changes after a cursor |
 //! | `batches` | encoding the feed as pushes, and merging these into another store |
-//! | `nearby` | places and clients near a point |
+//! | `places` | places near a point |
+//! | `scans` | queries of operators, each a scan of all clients |
 //! | `samples` | the reports and servers of all benches |
 
 // A bench may panic.
@@ -23,9 +24,10 @@
 mod batches;
 mod cursor;
 mod merge;
-mod nearby;
 mod parse;
+mod places;
 mod samples;
+mod scans;
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@
 //! | `status` | the state of the server as one message |
 //! | `reloads` | the outcome of reading the config |
 //! | `purge` | purging of reports |
+//! | `scans` | scans of the store for queries |
 //! | `shutdown` | the phases of a shutdown |
 
 mod clock;
@@ -19,6 +20,7 @@ mod counters;
 mod link_table;
 mod purge;
 mod reloads;
+mod scans;
 mod settings;
 mod shutdown;
 mod status;
@@ -54,6 +56,7 @@ use crate::replication::replica::Replica;
 use crate::replication::store::{MergeResult, StoreFull};
 
 use clock::saturating_nanos;
+use scans::ScanTurns;
 
 /// Minimum interval between warnings that no more clients fit.
 const STORE_FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -68,6 +71,7 @@ pub struct Gateway {
     counters: ServerCounters,
     reloads: ReloadStatus,
     store_full_log: LogThrottle,
+    scan_turns: ScanTurns,
     shutdown: Shutdown,
 }
 
@@ -117,6 +121,7 @@ impl Gateway {
             links,
             counters: ServerCounters::default(),
             store_full_log: LogThrottle::new(STORE_FULL_LOG_INTERVAL),
+            scan_turns: ScanTurns::default(),
             shutdown: Shutdown::new(),
         }
     }

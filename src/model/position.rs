@@ -73,7 +73,12 @@ impl<'a> Position<'a> {
     /// Returns latitude and longitude as the nearest floats, for calculations. The coordinates
     /// themselves are never compared through these.
     pub fn degrees(self) -> (f64, f64) {
-        (float(self.latitude()), float(self.longitude()))
+        (self.latitude_degrees(), float(self.longitude()))
+    }
+
+    /// Returns the latitude as [`degrees`](Self::degrees) does.
+    pub fn latitude_degrees(self) -> f64 {
+        float(self.latitude())
     }
 }
 

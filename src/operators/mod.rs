@@ -5,7 +5,6 @@
 //! | `service` | the calls: checks each request and makes its response |
 //! | `watch` | one watch: a reader of the feed, at its own pace |
 //! | `filter` | which reports a watch wants |
-//! | `idle_cached` | values that are dropped after a while without use |
 //! | `wire` | messages into model types and back |
 //!
 //! Everything here is read-only, and what takes long runs on threads that serve no client or
@@ -13,7 +12,6 @@
 //! [`crate::gateway::StatusSource`]'s.
 
 mod filter;
-mod idle_cached;
 mod service;
 mod watch;
 mod wire;

@@ -1,26 +1,30 @@
 //! The calls of the `Operator` service.
 
 use std::sync::Arc;
+use std::thread;
 
 use prost::Message;
+use prost_types::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::gateway::{Gateway, StatusSource};
+use crate::model::timestamp::UnixNanos;
 use crate::proto::operator_server::{Operator, OperatorServer};
 use crate::proto::{
     Bucket, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, KnownReport,
     ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
     NearbyRequest, NearbyResponse, WatchRequest, WatchResponse, nearby_request, watch_request,
 };
-use crate::queries::digest::{Buckets, Digest, RANGE_COUNT, RangeSum, is_narrow};
-use crate::queries::nearby::{Nearby, NearbyQuery};
-use crate::queries::page::{PageCache, PageQuery, page_of_ranges};
+use crate::queries::digest::{self, BucketSum, Buckets, MAX_BUCKETS};
+use crate::queries::hash_range::HashRange;
+use crate::queries::nearby::{self, NearbyQuery};
+use crate::queries::page::{self, PageQuery};
+use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
 use super::filter::WatchFilter;
-use super::idle_cached::IdleCached;
 use super::watch::{StartPosition, WatchResult, WatchStream, shutting_down};
 use super::wire::{self, invalid, known_report};
 
@@ -46,9 +50,6 @@ pub struct Operators {
     source: StatusSource,
     gateway: Arc<Gateway>,
     watches: Arc<Semaphore>,
-    digest: Arc<IdleCached<Digest>>,
-    nearby: Arc<IdleCached<Nearby>>,
-    pages: Arc<IdleCached<PageCache>>,
 }
 
 impl Operators {
@@ -58,9 +59,6 @@ impl Operators {
             gateway: source.gateway().clone(),
             source,
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
-            digest: Arc::default(),
-            nearby: Arc::default(),
-            pages: Arc::default(),
         };
         OperatorServer::new(operators)
     }
@@ -89,56 +87,42 @@ impl Operators {
         }
     }
 
+    /// Runs a scan when it is its turn.
+    async fn scan<T: Send + 'static>(
+        &self,
+        scan: impl FnOnce(&Replica) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        self.gateway.scan(scan).await.map_err(wire::panicked)
+    }
+
     async fn list(&self, request: ListClientsRequest) -> Result<ListClientsResponse, Status> {
-        let (first, last) = wire::hashes(request.first_hash, request.last_hash)?;
         let size = wire::limit(
             "page_size",
             request.page_size,
             DEFAULT_PAGE_CLIENTS,
             MAX_CLIENTS,
         )?;
+        let as_of = self.as_of(request.as_of.as_ref())?;
         let query = PageQuery {
+            ranges: wire::ranges(&request.ranges)?,
             prefix: request.prefix,
             after: request.page_token,
-            hashes: first..=last,
             // One more shows whether there is another page.
             limit: size + 1,
         };
-        let page = if is_narrow(&query.hashes) {
-            self.page_of_ranges(query).await?
-        } else {
-            self.page(query).await?
-        };
-        Ok(cut(page, size))
-    }
-
-    async fn page(&self, query: PageQuery) -> Result<Vec<(String, KnownReport)>, Status> {
-        let gateway = self.gateway.clone();
-        let page = self.pages.with(move |pages| {
-            let (replica, now) = (gateway.replica(), gateway.clock().now());
-            pages.page(replica, now, &query, |stored| known_report(replica, stored))
-        });
-        page.await
-    }
-
-    /// Callers that list narrow ranges have queried their digests before, so the digest is cached.
-    async fn page_of_ranges(&self, query: PageQuery) -> Result<Vec<(String, KnownReport)>, Status> {
-        let gateway = self.gateway.clone();
-        let page = self.digest.with(move |digest| {
-            let (replica, now) = (gateway.replica(), gateway.clock().now());
-            digest.catch_up(replica, now);
+        let page = self.scan(move |replica| {
             let make = |stored: &StoredReport<'_>| known_report(replica, stored);
-            page_of_ranges(digest, replica, now, &query, make)
+            page::scan(replica, as_of, &query, make, give_way)
         });
-        page.await
+        Ok(cut(page.await?, size))
     }
 
     async fn nearby(&self, request: NearbyRequest) -> Result<NearbyResponse, Status> {
         let query = self.nearby_query(&request)?;
-        let gateway = self.gateway.clone();
-        let found = self.nearby.with(move |nearby| {
-            let (replica, now) = (gateway.replica(), gateway.clock().now());
-            nearby.query(replica, now, &query, |stored| known_report(replica, stored))
+        let now = self.gateway.clock().now();
+        let found = self.scan(move |replica| {
+            let make = |stored: &StoredReport<'_>| known_report(replica, stored);
+            nearby::scan(replica, now, &query, make, give_way)
         });
         let clients = found.await?.into_iter().map(|found| NearbyClient {
             known: Some(found.client),
@@ -183,24 +167,22 @@ impl Operators {
 
     async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
         let buckets = buckets(&request)?;
-        let gateway = self.gateway.clone();
-        let sums = self.digest.with(move |digest| {
-            let now = gateway.clock().now();
-            let sequence = digest.catch_up(gateway.replica(), now);
-            (sequence, digest.sums(buckets))
+        let as_of = self.as_of(request.as_of.as_ref())?;
+        let scan = self.scan(move |replica| {
+            let digest = digest::scan(replica, as_of, &buckets, give_way);
+            let sums = buckets.ranges().zip(digest.sums);
+            DigestResponse {
+                buckets: sums.map(|(range, sum)| bucket(range, sum)).collect(),
+                incarnation: replica.identity().incarnation.get(),
+                sequence: digest.sequence,
+            }
         });
-        let (sequence, sums) = sums.await?;
-        let bucket = |((first_hash, last_hash), sum): ((u64, u64), RangeSum)| Bucket {
-            first_hash,
-            last_hash,
-            clients: sum.clients,
-            sum: sum.hashes.to_be_bytes().into(),
-        };
-        Ok(DigestResponse {
-            buckets: buckets.bounds().zip(sums).map(bucket).collect(),
-            incarnation: self.gateway.replica().identity().incarnation.get(),
-            sequence,
-        })
+        scan.await
+    }
+
+    fn as_of(&self, requested: Option<&Timestamp>) -> Result<UnixNanos, Status> {
+        let (replica, now) = (self.gateway.replica(), self.gateway.clock().now());
+        wire::as_of(requested, replica, now)
     }
 
     fn watch(&self, request: WatchRequest) -> Result<ReceiverStream<WatchResult>, Status> {
@@ -251,16 +233,32 @@ impl Operators {
     }
 }
 
+/// Lets the threads that serve clients run, between two locks of a scan. With two cores and a
+/// million clients, 20,000 reports a second beside repeated queries have a p99 of 4 to 6 ms, and 16
+/// to 26 ms without this.
+fn give_way() {
+    thread::yield_now();
+}
+
 fn buckets(request: &DigestRequest) -> Result<Buckets, Status> {
-    let (first, last) = wire::hashes(request.first_hash, request.last_hash)?;
-    let count = wire::limit("buckets", request.buckets, 1, RANGE_COUNT)?;
-    if !count.is_power_of_two() {
-        return Err(invalid(format!(
-            "buckets must be a power of two, at most {RANGE_COUNT}"
-        )));
+    let ranges = wire::ranges(&request.ranges)?;
+    let parts = request.buckets.max(1) as usize;
+    Buckets::new(ranges, parts).ok_or_else(|| {
+        invalid(format!(
+            "buckets must be a power of two, at most the number of hashes in each range, and at \
+             most {MAX_BUCKETS} for all ranges together"
+        ))
+    })
+}
+
+fn bucket(range: HashRange, sum: BucketSum) -> Bucket {
+    Bucket {
+        first_hash: range.first(),
+        last_hash: range.last(),
+        clients: sum.clients,
+        sum: sum.hashes.to_be_bytes().into(),
+        unsettled: sum.is_unsettled,
     }
-    Buckets::new(first, last, count)
-        .ok_or_else(|| invalid("buckets must be at most the number of hashes in the range"))
 }
 
 /// Makes a page of at most `size` clients that fits into a response.
@@ -332,7 +330,7 @@ impl Operator for Operators {
         &self,
         request: Request<DigestRequest>,
     ) -> Result<Response<DigestResponse>, Status> {
-        let sums = Operators::digest(self, *request.get_ref()).await;
+        let sums = Operators::digest(self, request.get_ref().clone()).await;
         sums.map(Response::new)
     }
 }

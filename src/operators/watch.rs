@@ -22,8 +22,7 @@ use crate::replication::feed_reader::FeedReader;
 use crate::replication::store::StoredReport;
 
 use super::filter::WatchFilter;
-use super::idle_cached::panicked;
-use super::wire::known_report;
+use super::wire::{known_report, panicked};
 
 /// Maximum number of reports in one response.
 const MAX_REPORTS: usize = 1000;
@@ -204,7 +203,7 @@ fn read(
     let now = gateway.clock().now();
     let (before, mut present) = (reader.position(), 0);
     let store = gateway.replica().store();
-    let is_end = reader.read(store, MAX_CHANGES_PER_READ, |_, stored| {
+    let is_end = reader.read(store, MAX_CHANGES_PER_READ, |stored| {
         if batch.is_full() {
             return ControlFlow::Break(());
         }

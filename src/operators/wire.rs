@@ -1,14 +1,19 @@
 //! Messages of operators into model types and back.
 
+use tokio::task::JoinError;
 use tonic::Status;
 
 use crate::model::client::{ClientId, MAX_CLIENT_BYTES};
 use crate::model::report::Report;
 use crate::model::timestamp::{Timestamp, UnixNanos};
-use crate::proto::time::{signed_duration, timestamp};
-use crate::proto::{self, KnownReport, Point};
+use crate::proto::time::{signed_duration, timestamp, unix_nanos};
+use crate::proto::{self, KnownReport, Point, rfc3339};
+use crate::queries::hash_range::{HashRange, HashRanges};
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
+
+/// Maximum number of ranges in a request.
+const MAX_RANGES: usize = 1024;
 
 /// Makes the message of a stored report.
 pub(super) fn known_report(replica: &Replica, stored: &StoredReport<'_>) -> KnownReport {
@@ -75,14 +80,52 @@ pub(super) fn limit(
     }
 }
 
-/// Reads the first and the last hash of a range: 0 as the last stands for the maximum.
-pub(super) fn hashes(first: u64, last: u64) -> Result<(u64, u64), Status> {
-    let last = if last == 0 { u64::MAX } else { last };
-    if first <= last {
-        Ok((first, last))
-    } else {
-        Err(invalid("first_hash must not be greater than last_hash"))
+/// Reads ranges of hashes: none stand for all hashes.
+pub(super) fn ranges(ranges: &[proto::HashRange]) -> Result<HashRanges, Status> {
+    if ranges.is_empty() {
+        return Ok(HashRange::ALL.into());
     }
+    if ranges.len() > MAX_RANGES {
+        return Err(invalid(format!("ranges must be at most {MAX_RANGES}")));
+    }
+    let range = |range: &proto::HashRange| HashRange::new(range.first, range.level);
+    let ranges: Option<Vec<HashRange>> = ranges.iter().map(range).collect();
+    let ranges = ranges.ok_or_else(|| {
+        invalid(
+            "a range must have a level of at most 64 and a first hash whose bits after the first \
+             `level` are 0",
+        )
+    })?;
+    HashRanges::new(ranges).ok_or_else(|| {
+        invalid("ranges must be in ascending order, and no two may have a hash in common")
+    })
+}
+
+/// Reads the time at which reports count as expired: the server's clock, `now`, if absent.
+pub(super) fn as_of(
+    requested: Option<&prost_types::Timestamp>,
+    replica: &Replica,
+    now: UnixNanos,
+) -> Result<UnixNanos, Status> {
+    let Some(requested) = requested else {
+        return Ok(now);
+    };
+    let as_of = unix_nanos(requested).map(UnixNanos);
+    let as_of = as_of.ok_or_else(|| invalid("as_of must be a time from 1678 to 2261"))?;
+    let expiry = replica.expiry();
+    if expiry.is_some_and(|expiry| expiry.may_purge_unexpired(as_of, now)) {
+        return Err(invalid(format!(
+            "as_of must be at most a day before the server's clock, {}: older reports may be \
+             purged at any moment",
+            rfc3339(&timestamp(now.0))
+        )));
+    }
+    Ok(as_of)
+}
+
+/// Returns the status for work that panicked on another thread. The panic itself is logged.
+pub(super) fn panicked(_: JoinError) -> Status {
+    Status::internal("internal error: the server's log has the cause")
 }
 
 /// Returns the status of an invalid request.

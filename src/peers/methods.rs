@@ -5,7 +5,7 @@ use super::wire::MAX_PUSH_BYTES;
 /// Maximum size of a greeting: two names, a herd, and a few numbers.
 const MAX_GREETING_BYTES: usize = 4 * 1024;
 
-/// Maximum size of an operator's request: two client IDs and a few numbers.
+/// Maximum size of an operator's request: two client IDs and the maximum number of ranges.
 const MAX_QUERY_BYTES: usize = 16 * 1024;
 
 /// Maximum size of a message to health and reflection: the name of a service or symbol.

@@ -16,6 +16,15 @@ pub fn timestamp(unix_nanos: i64) -> prost_types::Timestamp {
     }
 }
 
+/// Returns the nanoseconds since 1970; `None` for a malformed time, and before 1677 or after 2262.
+pub fn unix_nanos(timestamp: &prost_types::Timestamp) -> Option<i64> {
+    let nanos = i64::from(timestamp.nanos);
+    let is_fraction = (0..NANOS_PER_SECOND).contains(&nanos);
+    // Before 1970 the product alone may be below the range of the sum.
+    let nanos = i128::from(timestamp.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(nanos);
+    i64::try_from(nanos).ok().filter(|_| is_fraction)
+}
+
 /// Converts a duration, at most 10,000 years.
 pub fn duration(duration: Duration) -> prost_types::Duration {
     signed_duration(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX))
@@ -47,6 +56,18 @@ mod tests {
         let before = timestamp(-1);
         assert_eq!((before.seconds, before.nanos), (-1, 999_999_999));
         assert_eq!(timestamp_seconds(&timestamp(-500_000_000)), -0.5);
+    }
+
+    #[test]
+    fn a_time_is_converted_back_if_it_is_well_formed_and_within_range() {
+        for nanos in [0, -1, 1_700_000_000_123_456_789, i64::MIN, i64::MAX] {
+            assert_eq!(unix_nanos(&timestamp(nanos)), Some(nanos));
+        }
+        let last = timestamp(i64::MAX).seconds;
+        for (seconds, nanos) in [(0, -1), (0, 1_000_000_000), (last + 1, 0), (i64::MIN, 0)] {
+            let wrong = prost_types::Timestamp { seconds, nanos };
+            assert_eq!(unix_nanos(&wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,388 +1,212 @@
 //! Sums over the reports of a server. Equal states have equal sums, whatever changes led to them.
 //!
-//! Each client's newest report is represented by a fixed hash of its AT line. The view keeps the
-//! sum of these hashes for each of [`RANGE_COUNT`] ranges of the clients' hashes: a change adds the
-//! new hash and subtracts the old one. A query over whole ranges therefore costs nothing for each
-//! client, and one over a part of a range reads the clients of that range only. Two servers that
-//! differ find the difference by querying ever narrower ranges. The hashes are not cryptographic:
-//! the sums detect errors, but not a server that lies.
+//! Each client's newest report is represented by a fixed hash of its AT line. A digest is the sum
+//! of these hashes in each of some ranges of the clients' hashes, computed by one scan. Two servers
+//! that differ find the difference by digests of ever narrower ranges. The hashes are not
+//! cryptographic: the sums detect errors, but not a server that lies.
+//!
+//! Reports change during a scan, so a sum may contain one client's report from before another
+//! client's last change and a third one's from after it: a state that never existed. A change
+//! always raises the record's sequence number above all earlier ones. If there was any during the
+//! scan, a second scan marks the sums of the records whose numbers are greater than the last one
+//! before the first scan. All other sums are of a state that existed, from the beginning of the
+//! first scan to its end.
 
-use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
-
-use twox_hash::{XxHash3_64, XxHash3_128};
+use twox_hash::XxHash3_128;
 
 use crate::line_protocol::reply;
-use crate::model::report::Report;
-use crate::model::timestamp::{OrderTime, UnixNanos};
-use crate::replication::RecordId;
-use crate::replication::expiry::Expiry;
-use crate::replication::feed_reader::FeedReader;
+use crate::model::timestamp::UnixNanos;
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
-use super::read_changes;
+use super::hash_range::{HashRange, HashRanges, client_hash};
+use super::scan_visible;
 
-/// Number of ranges with a sum. All have the same width.
-pub const RANGE_COUNT: usize = 1 << RANGE_BITS;
-const RANGE_BITS: u32 = 12;
+/// Maximum number of buckets of one digest.
+pub const MAX_BUCKETS: usize = 1 << 16;
 
-/// Number of hashes in one range.
-const RANGE_WIDTH: u64 = 1 << (u64::BITS - RANGE_BITS);
-
-/// Maximum number of ranges whose clients are looked up one by one. For more, a scan of all clients
-/// in storage order takes less time for each client.
-const MAX_NARROW_RANGES: usize = RANGE_COUNT / 16;
-
-/// Returns the hash by which clients are divided into ranges: XXH3-64 of the ID, with seed 0.
-pub fn client_hash(client: &str) -> u64 {
-    XxHash3_64::oneshot(client.as_bytes())
-}
-
-/// The number of reports in a range and the sum of their hashes: XXH3-128 with seed 0 of each AT
-/// line without its line end, modulo 2^128.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RangeSum {
-    /// Number of reports.
-    pub clients: u64,
-    /// Sum of the hashes.
-    pub hashes: u128,
-}
-
-impl RangeSum {
-    fn add(&mut self, hash: u128) {
-        self.clients += 1;
-        self.hashes = self.hashes.wrapping_add(hash);
-    }
-
-    fn subtract(&mut self, hash: u128) {
-        self.clients -= 1;
-        self.hashes = self.hashes.wrapping_sub(hash);
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.clients += other.clients;
-        self.hashes = self.hashes.wrapping_add(other.hashes);
-    }
-}
-
-/// A range of hashes, divided into buckets of equal width, or as equal as possible.
+/// Some ranges of hashes, each divided into the same number of parts.
 ///
-/// Invariants: `first <= last`; `count` is at least 1 and at most the number of hashes, so that no
-/// bucket is empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Invariants: there are at most [`MAX_BUCKETS`] parts, and each has at least one hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buckets {
-    first: u64,
-    last: u64,
-    count: usize,
+    ranges: HashRanges,
+    bits: u32,
 }
 
 impl Buckets {
-    /// Divides the hashes from `first` up to and including `last` into `count` buckets. Returns
-    /// `None` if a bucket would have no hash, or if `count` is 0.
-    pub fn new(first: u64, last: u64, count: usize) -> Option<Self> {
-        let hashes = u128::from(last.checked_sub(first)?) + 1;
-        (count > 0 && count as u128 <= hashes).then_some(Self { first, last, count })
+    /// Divides each of the ranges into `parts` parts. Returns `None` if `parts` is no power of two,
+    /// if a part would have no hash, or if there would be more than [`MAX_BUCKETS`].
+    pub fn new(ranges: HashRanges, parts: usize) -> Option<Self> {
+        let bits = parts.is_power_of_two().then(|| parts.ilog2())?;
+        let buckets = ranges.as_slice().len().checked_mul(parts)?;
+        let have_hashes = ranges
+            .as_slice()
+            .iter()
+            .all(|range| range.level() + bits <= u64::BITS);
+        (buckets <= MAX_BUCKETS && have_hashes).then_some(Self { ranges, bits })
     }
 
-    /// Returns the least and the greatest hash of each bucket, in order.
-    pub fn bounds(self) -> impl Iterator<Item = (u64, u64)> {
-        (0..self.count).map(move |bucket| {
-            let next = bucket + 1;
-            let last = if next == self.count {
-                self.last
-            } else {
-                self.start(next) - 1
-            };
-            (self.start(bucket), last)
-        })
+    /// Returns the range of each bucket, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = HashRange> {
+        let ranges = self.ranges.as_slice().iter();
+        ranges.flat_map(|range| range.parts(self.bits))
     }
 
-    fn start(self, bucket: usize) -> u64 {
-        let hashes = u128::from(self.last - self.first) + 1;
-        // The product is at most 2^64 * 2^63, and the quotient is below the number of hashes.
-        self.first + (hashes * bucket as u128 / self.count as u128) as u64
+    /// Returns the number of buckets.
+    pub fn count(&self) -> usize {
+        self.ranges.as_slice().len() << self.bits
     }
 
-    /// Returns whether each bucket consists of whole ranges.
-    fn are_whole(self) -> bool {
-        self.bounds().all(|(first, last)| {
-            first.is_multiple_of(RANGE_WIDTH) && last % RANGE_WIDTH == RANGE_WIDTH - 1
-        })
+    fn find(&self, client: &str) -> Option<usize> {
+        let hash = client_hash(client);
+        let at = self.ranges.find(hash)?;
+        let part = self.ranges.as_slice()[at].part_of(hash, self.bits);
+        Some((at << self.bits) + part)
     }
 }
 
-/// The sums of one server at the time of the last query.
-///
-/// Invariants: each of `ranges` is the sum over those of `clients` in the range that are not
-/// expired; `calendar` has these by their time if reports expire; each record with a client occurs
-/// once in `members`, in its range.
-///
-/// Memory: 55 bytes for each client, and about 40 more if reports expire.
-#[derive(Debug)]
+/// The reports of a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BucketSum {
+    /// Number of reports.
+    pub clients: u64,
+    /// Sum of the hashes of the reports: XXH3-128 with seed 0 of each AT line without its line end,
+    /// modulo 2^128.
+    pub hashes: u128,
+    /// Whether a report of the bucket changed during the scan. Then the sum may be of no state that
+    /// existed.
+    pub is_unsettled: bool,
+}
+
+/// The sums of some buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
-    reader: FeedReader,
-    queried_at: UnixNanos,
-    clients: Vec<Option<ClientDigest>>,
-    ranges: Box<[RangeSum]>,
-    members: Box<[Vec<RecordId>]>,
-    calendar: BTreeSet<(OrderTime, RecordId)>,
+    /// One for each bucket, in order.
+    pub sums: Vec<BucketSum>,
+    /// Sequence number through which all changes are in the sums of the settled buckets.
+    pub sequence: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct ClientDigest {
-    hash: u64,
-    report: u128,
-    time: OrderTime,
-    is_counted: bool,
-}
-
-impl Default for Digest {
-    fn default() -> Self {
-        Self {
-            reader: FeedReader::after(0),
-            queried_at: UnixNanos(i64::MIN),
-            clients: Vec::new(),
-            ranges: vec![RangeSum::default(); RANGE_COUNT].into(),
-            members: vec![Vec::new(); RANGE_COUNT].into(),
-            calendar: BTreeSet::new(),
+/// Sums up the reports that are not expired at `as_of`. `between` is called while no lock is held.
+///
+/// A million reports take 0.07 s of CPU time; the digest takes 48 bytes for each bucket.
+pub fn scan(
+    replica: &Replica,
+    as_of: UnixNanos,
+    buckets: &Buckets,
+    mut between: impl FnMut(),
+) -> Digest {
+    let store = replica.store();
+    // A change with a number up to this one is visible to every scan that begins now: a shard stays
+    // locked from before its number is drawn until its record is written.
+    let sequence = store.last();
+    let mut sums = vec![BucketSum::default(); buckets.count()];
+    let mut line = Vec::new();
+    let add = |stored: &StoredReport<'_>| {
+        if let Some(at) = buckets.find(stored.report.client.text()) {
+            line.clear();
+            reply::at(&mut line, &stored.report);
+            let sum = &mut sums[at];
+            sum.clients += 1;
+            let hash = XxHash3_128::oneshot(line.strip_suffix(b"\n").unwrap_or(&line));
+            sum.hashes = sum.hashes.wrapping_add(hash);
         }
-    }
-}
-
-impl Digest {
-    /// Applies the changes up to now, and subtracts the reports that are expired at `now`, by the
-    /// server's clock. Returns the sequence number up to which changes are included.
-    pub fn catch_up(&mut self, replica: &Replica, now: UnixNanos) -> u64 {
-        // An expired report may be valid again after the clock went back.
-        if now < self.queried_at {
-            *self = Self::default();
-        }
-        self.queried_at = now;
-        let expiry = replica.expiry();
-        let (mut reader, mut line) = (self.reader, Vec::new());
-        let extract =
-            |id, stored: &StoredReport<'_>| (id, ClientDigest::of(&stored.report, &mut line));
-        read_changes(&mut reader, replica, extract, |(id, client)| {
-            self.apply(id, client, expiry.is_some());
-        });
-        self.reader = reader;
-        if let Some(expiry) = expiry {
-            self.remove_expired(expiry, now);
-        }
-        self.reader.position()
-    }
-
-    /// Returns the sum of each bucket.
-    pub fn sums(&self, buckets: Buckets) -> Vec<RangeSum> {
-        if buckets.are_whole() {
-            self.sums_of_ranges(buckets)
-        } else {
-            self.sums_of_clients(buckets)
-        }
-    }
-
-    fn sums_of_ranges(&self, buckets: Buckets) -> Vec<RangeSum> {
-        let sum = |(first, last)| {
-            let ranges = &self.ranges[range_of(first)..=range_of(last)];
-            let mut sum = RangeSum::default();
-            ranges.iter().for_each(|&range| sum.merge(range));
-            sum
-        };
-        buckets.bounds().map(sum).collect()
-    }
-
-    fn sums_of_clients(&self, buckets: Buckets) -> Vec<RangeSum> {
-        let starts: Vec<u64> = buckets.bounds().map(|(first, _)| first).collect();
-        let mut sums = vec![RangeSum::default(); starts.len()];
-        let hashes = buckets.first..=buckets.last;
-        let count = |client: &ClientDigest| {
-            if hashes.contains(&client.hash) && client.is_counted {
-                let bucket = starts.partition_point(|&start| start <= client.hash) - 1;
-                sums[bucket].add(client.report);
+    };
+    scan_visible(replica, as_of, add, &mut between);
+    if store.last() > sequence {
+        let mark = |stored: &StoredReport<'_>| {
+            if stored.number > sequence
+                && let Some(at) = buckets.find(stored.report.client.text())
+            {
+                sums[at].is_unsettled = true;
             }
         };
-        if is_narrow(&hashes) {
-            let at = |id: RecordId| self.clients[id.0 as usize].as_ref();
-            self.ids(&hashes).filter_map(at).for_each(count);
-        } else {
-            self.clients.iter().flatten().for_each(count)
-        }
-        sums
+        store.scan(mark, &mut between);
     }
-
-    /// Returns the records of the clients with these hashes, and of some others.
-    pub fn ids(&self, hashes: &RangeInclusive<u64>) -> impl Iterator<Item = RecordId> {
-        let ranges = range_of(*hashes.start())..=range_of(*hashes.end());
-        self.members[ranges].iter().flatten().copied()
-    }
-
-    fn apply(&mut self, id: RecordId, client: ClientDigest, may_expire: bool) {
-        let index = id.0 as usize;
-        if index >= self.clients.len() {
-            self.clients.resize(index + 1, None);
-        }
-        let old = self.clients[index].replace(client);
-        if let Some(old) = old
-            && old.is_counted
-        {
-            self.ranges[range_of(old.hash)].subtract(old.report);
-            self.calendar.remove(&(old.time, id));
-        }
-        self.ranges[range_of(client.hash)].add(client.report);
-        if may_expire {
-            self.calendar.insert((client.time, id));
-        }
-        self.move_member(id, old.map(|old| range_of(old.hash)), range_of(client.hash));
-    }
-
-    /// Adds a record to a range. It leaves another range only if its client was purged and the
-    /// record was reused.
-    fn move_member(&mut self, id: RecordId, from: Option<usize>, to: usize) {
-        if from == Some(to) {
-            return;
-        }
-        if let Some(from) = from {
-            let old = &mut self.members[from];
-            if let Some(index) = old.iter().position(|&it| it == id) {
-                old.swap_remove(index);
-            }
-        }
-        self.members[to].push(id);
-    }
-
-    /// Subtracts the reports that are expired.
-    fn remove_expired(&mut self, expiry: Expiry, now: UnixNanos) {
-        while let Some(&(time, id)) = self.calendar.first() {
-            if !expiry.is_expired(time, now) {
-                return;
-            }
-            self.calendar.pop_first();
-            if let Some(client) = &mut self.clients[id.0 as usize] {
-                client.is_counted = false;
-                self.ranges[range_of(client.hash)].subtract(client.report);
-            }
-        }
-    }
-}
-
-impl ClientDigest {
-    fn of(report: &Report<'_>, line: &mut Vec<u8>) -> Self {
-        line.clear();
-        reply::at(line, report);
-        Self {
-            hash: client_hash(report.client.text()),
-            report: XxHash3_128::oneshot(line.strip_suffix(b"\n").unwrap_or(line)),
-            time: report.order_time(),
-            is_counted: true,
-        }
-    }
-}
-
-/// Returns whether these hashes are in so few ranges that looking up their clients one by one is
-/// faster than a scan of all.
-pub fn is_narrow(hashes: &RangeInclusive<u64>) -> bool {
-    range_of(*hashes.end()) - range_of(*hashes.start()) < MAX_NARROW_RANGES
-}
-
-fn range_of(hash: u64) -> usize {
-    (hash / RANGE_WIDTH) as usize
+    Digest { sums, sequence }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::samples::TestServer;
     use super::*;
 
-    fn buckets(first: u64, last: u64, count: usize) -> Buckets {
-        Buckets::new(first, last, count).unwrap()
+    /// Divides all hashes into this many buckets.
+    pub(in super::super) fn all_hashes(buckets: usize) -> Buckets {
+        Buckets::new(HashRange::ALL.into(), buckets).unwrap()
     }
 
-    fn total(digest: &Digest) -> RangeSum {
-        digest.sums(buckets(0, u64::MAX, 1))[0]
+    fn some_hashes(ranges: &[(u64, u32)], parts: usize) -> Buckets {
+        let range = |&(first, level): &(u64, u32)| HashRange::new(first, level).unwrap();
+        let ranges = ranges.iter().map(range).collect();
+        Buckets::new(HashRanges::new(ranges).unwrap(), parts).unwrap()
     }
 
-    /// Computes the sums from the reports that are not expired.
-    fn expected(server: &TestServer, buckets: Buckets) -> Vec<RangeSum> {
-        let mut sums = vec![RangeSum::default(); buckets.count];
-        let clients = server.unexpired(|report| ClientDigest::of(report, &mut Vec::new()));
-        for client in clients {
-            let mut bounds = buckets.bounds();
-            let is_in = |(first, last)| (first..=last).contains(&client.hash);
-            if let Some(bucket) = bounds.position(is_in) {
-                sums[bucket].add(client.report);
+    /// Computes the sums of the reports that are not expired at `as_of`, from their AT lines.
+    pub(in super::super) fn expected(
+        server: &TestServer,
+        as_of: UnixNanos,
+        buckets: &Buckets,
+    ) -> Vec<BucketSum> {
+        let mut sums = vec![BucketSum::default(); buckets.count()];
+        let reports = server.visible(as_of, |report| {
+            let mut line = Vec::new();
+            reply::at(&mut line, report);
+            let hash = XxHash3_128::oneshot(line.trim_ascii_end());
+            (client_hash(report.client.text()), hash)
+        });
+        for (client, report) in reports {
+            let is_in = |range: HashRange| (range.first()..=range.last()).contains(&client);
+            if let Some(at) = buckets.ranges().position(is_in) {
+                sums[at].clients += 1;
+                sums[at].hashes = sums[at].hashes.wrapping_add(report);
             }
         }
         sums
     }
 
     #[test]
-    fn hashes_equal_the_reference_implementation() {
-        // Values of the reference implementation (python-xxhash).
-        assert_eq!(client_hash(""), 0x2d06_8005_38d3_94c2);
+    fn the_sum_is_the_sum_of_the_hashes_of_the_at_lines() {
+        // A value of the reference implementation (python-xxhash).
         assert_eq!(
             XxHash3_128::oneshot(b""),
             0x99aa_06d3_0147_98d8_6001_c324_468d_497f
         );
-    }
-
-    #[test]
-    fn the_sum_is_the_sum_of_the_hashes_of_the_at_lines() {
-        let mut server = TestServer::new(None);
+        let server = TestServer::new(None);
         server.report("kiwi", "+1-2", 5);
         server.report("plum", "+3-4", 6);
-        let mut digest = Digest::default();
-        assert_eq!(digest.catch_up(&server.replica, server.now), 2);
         let line = |text: &[u8]| XxHash3_128::oneshot(text);
         let kiwi = line(b"AT Riley +0.000000000 kiwi +1-2 5");
         let plum = line(b"AT Riley +0.000000000 plum +3-4 6");
-        let want = RangeSum {
+        let want = BucketSum {
             clients: 2,
             hashes: kiwi.wrapping_add(plum),
+            is_unsettled: false,
         };
-        assert_eq!(total(&digest), want);
+        let digest = scan(&server.replica, server.now, &all_hashes(1), || ());
+        assert_eq!((digest.sums, digest.sequence), (vec![want], 2));
     }
 
     #[test]
-    fn buckets_divide_the_range_as_specified() {
-        let bounds: Vec<_> = buckets(10, 20, 4).bounds().collect();
-        assert_eq!(bounds, [(10, 11), (12, 14), (15, 17), (18, 20)]);
-        let all: Vec<_> = buckets(0, u64::MAX, 4096).bounds().collect();
-        assert_eq!(all[0], (0, RANGE_WIDTH - 1));
-        assert_eq!(all[4095], (u64::MAX - RANGE_WIDTH + 1, u64::MAX));
-        assert!(buckets(0, u64::MAX, 4096).are_whole());
-        assert!(buckets(RANGE_WIDTH, 3 * RANGE_WIDTH - 1, 2).are_whole());
-        assert!(!buckets(RANGE_WIDTH, 2 * RANGE_WIDTH - 1, 2).are_whole());
-        let one: Vec<_> = buckets(7, 7, 1).bounds().collect();
-        assert_eq!(one, [(7, 7)]);
-        assert_eq!(Buckets::new(7, 7, 2), None);
-        assert_eq!(Buckets::new(8, 7, 1), None);
-        assert_eq!(Buckets::new(0, 7, 0), None);
-    }
-
-    #[derive(Clone, Debug)]
-    enum DigestStep {
-        /// A client reports: client, position, time.
-        Report(u8, u8, u64),
-        /// Advances the clock by some seconds.
-        Advance(u64),
-        SetClock(u64),
-        /// Purges old reports.
-        Purge,
-        /// Queries the sums of this many buckets.
-        Query(usize),
-    }
-
-    fn any_step() -> impl Strategy<Value = DigestStep> {
-        prop_oneof![
-            10 => (0u8..30, 0u8..3, 0u64..100).prop_map(|(c, p, t)| DigestStep::Report(c, p, t)),
-            3 => (0u64..4).prop_map(DigestStep::Advance),
-            1 => (0u64..60).prop_map(DigestStep::SetClock),
-            2 => Just(DigestStep::Purge),
-            3 => prop::sample::select(vec![1usize, 2, 64, 4096]).prop_map(DigestStep::Query),
-        ]
+    fn buckets_divide_each_range_into_equal_parts() {
+        let bounds: Vec<_> = some_hashes(&[(8, 61), (1 << 60, 4)], 4)
+            .ranges()
+            .map(|range| (range.first(), range.last()))
+            .collect();
+        assert_eq!(bounds[..4], [(8, 9), (10, 11), (12, 13), (14, 15)]);
+        assert_eq!(bounds[4], (4 << 58, (5 << 58) - 1));
+        assert_eq!(bounds[7], (7 << 58, (8 << 58) - 1));
+        let all = HashRanges::from(HashRange::ALL);
+        assert_eq!(Buckets::new(all.clone(), 0), None);
+        assert_eq!(Buckets::new(all.clone(), 3), None);
+        assert_eq!(Buckets::new(all.clone(), 2 * MAX_BUCKETS), None);
+        assert!(Buckets::new(all, MAX_BUCKETS).is_some());
+        let one: HashRanges = HashRange::new(7, 64).unwrap().into();
+        assert!(Buckets::new(one.clone(), 1).is_some());
+        assert_eq!(Buckets::new(one, 2), None);
     }
 
     proptest! {
@@ -391,42 +215,28 @@ mod tests {
         #[test]
         fn sums_cover_the_reports_that_are_not_expired(
             expire_after in prop::option::of(0u64..20),
-            steps in prop::collection::vec(any_step(), 1..200),
-            cut in any::<u64>(),
+            reports in prop::collection::vec((0u8..30, 0u8..3, 0u64..40), 0..100),
+            purge_at in prop::option::of(0u64..30),
+            as_of in 30u64..60,
         ) {
-            let (mut server, mut digest) = (TestServer::new(expire_after), Digest::default());
-            let mut seconds = 0;
-            for step in steps {
-                match step {
-                    DigestStep::Report(client, position, time) => {
-                        server.report(&format!("c{client}"), &format!("+{position}-1"), time);
-                    }
-                    DigestStep::Advance(more) => seconds += more,
-                    // A query comes before the clock goes back, so that nothing is purged by a time
-                    // that the view never had.
-                    DigestStep::SetClock(to) => {
-                        digest.catch_up(&server.replica, server.now);
-                        seconds = to;
-                    }
-                    DigestStep::Purge => server.purge(),
-                    DigestStep::Query(count) => {
-                        let last = digest.catch_up(&server.replica, server.now);
-                        prop_assert_eq!(last, server.replica.store().last());
-                        for buckets in [
-                            buckets(0, u64::MAX, count),
-                            buckets(cut / 2, cut / 2 + u64::MAX / 2, count),
-                            buckets(cut / 2, cut / 2 + u64::MAX / 64, count),
-                        ] {
-                            prop_assert_eq!(digest.sums(buckets), expected(&server, buckets));
-                        }
-                    }
-                }
-                server.set_now(seconds);
+            let mut server = TestServer::new(expire_after);
+            for (client, position, time) in reports {
+                server.report(&format!("c{client}"), &format!("+{position}-1"), time);
             }
-            digest.catch_up(&server.replica, server.now);
-            let mut fresh = Digest::default();
-            fresh.catch_up(&server.replica, server.now);
-            prop_assert_eq!(total(&digest), total(&fresh));
+            if let Some(seconds) = purge_at {
+                server.set_now(seconds);
+                server.purge();
+            }
+            server.set_now(as_of);
+            for buckets in [
+                all_hashes(1),
+                all_hashes(64),
+                some_hashes(&[(1 << 62, 2), (4 << 61, 3), (14 << 60, 4)], 8),
+            ] {
+                let digest = scan(&server.replica, server.now, &buckets, || ());
+                prop_assert_eq!(digest.sums, expected(&server, server.now, &buckets));
+                prop_assert_eq!(digest.sequence, server.replica.store().last());
+            }
         }
     }
 }

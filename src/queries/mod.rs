@@ -1,63 +1,58 @@
 //! Queries over the newest reports: nearby clients, pages of client IDs, and sums by which two
 //! servers can be compared.
 //!
-//! Writers pay nothing for them. A view follows the change feed by a [`FeedReader`] and is brought
-//! up to date when it is queried; the answer covers all changes up to then. Without queries nothing
-//! is computed, and a view that is dropped frees its memory.
+//! Each query is one scan of all records: a million take 0.04 to 0.12 s of CPU time. Nothing is kept
+//! between queries: there is no index that writers must maintain, no memory to free, and no answer
+//! that is older than its question.
+//!
+//! A scan holds a lock for a few records at a time, so it is not a snapshot: clients report while
+//! it runs. Every client whose report is visible throughout is in the answer, with a report that it
+//! had meanwhile; [`digest`] also finds which of its sums may mix two states.
 //!
 //! | file | contents |
 //! |---|---|
 //! | [`digest`] | sums over reports, by ranges of the clients' hashes |
-//! | [`nearby`] | positions of clients, nearest first |
+//! | [`double_collect`] | the proof that servers hold the same reports |
+//! | [`hash_range`] | hashes of clients, and ranges of them |
+//! | [`nearby`] | clients near a point, nearest first |
 //! | [`page`] | clients in the order of their IDs, a page at a time |
 //! | `top_k` | the entries with the least keys of a scan, in order |
 //!
-//! All of them leave out a report that is expired at the time of the query. A view keeps its entry
-//! of an expired report until the record is reused, or until the clock goes back and the view
-//! starts over; by then the store has purged the report, or returns it again. One case is not
-//! handled: if the clock jumps so far ahead that reports are purged, and back again before the next
-//! query, a view returns those reports until it is dropped.
+//! All of them leave out reports that are expired at one instant, which the caller gives. The store
+//! must purge no report meanwhile that is not expired at that instant.
 //!
-//! Nothing here reads a clock, waits, or starts a thread.
-//!
-//! [`FeedReader`]: crate::replication::feed_reader::FeedReader
+//! Nothing here reads a clock, waits, or starts a thread. Each query takes a function `between`,
+//! which the scan calls between two locks: tests change reports there.
 
 pub mod digest;
+pub mod double_collect;
+pub mod hash_range;
 pub mod nearby;
 pub mod page;
 mod top_k;
 
-use std::ops::ControlFlow;
-
-use crate::replication::RecordId;
-use crate::replication::feed_reader::FeedReader;
+use crate::model::timestamp::UnixNanos;
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
-/// Number of changes that are read before they are applied.
-const CHUNK_CHANGES: usize = 4096;
-
-/// Reads the changes up to now, in chunks. `extract` returns what a view keeps of a change; it runs
-/// under a lock. `apply` takes these values outside the lock.
-fn read_changes<T>(
-    reader: &mut FeedReader,
+/// Passes every report that is not expired at `now` to `each`. See [`Store::scan`].
+///
+/// [`Store::scan`]: crate::replication::store::Store::scan
+fn scan_visible(
     replica: &Replica,
-    mut extract: impl FnMut(RecordId, &StoredReport<'_>) -> T,
-    mut apply: impl FnMut(T),
+    now: UnixNanos,
+    mut each: impl FnMut(&StoredReport<'_>),
+    between: impl FnMut(),
 ) {
-    let store = replica.store();
-    // Later changes are left to the next query; otherwise a steady load could keep this one reading
-    // indefinitely.
-    let through = store.last();
-    let mut changes = Vec::new();
-    while reader.position() < through {
-        reader.read(store, CHUNK_CHANGES, |id, stored| {
-            changes.push(extract(id, stored));
-            ControlFlow::Continue(())
-        });
-        changes.drain(..).for_each(&mut apply);
-    }
+    let visible = |stored: &StoredReport<'_>| {
+        if !replica.is_expired(stored.report.order_time(), now) {
+            each(stored);
+        }
+    };
+    replica.store().scan(visible, between);
 }
 
+#[cfg(test)]
+mod interleaving;
 #[cfg(test)]
 mod samples;

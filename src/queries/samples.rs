@@ -42,7 +42,7 @@ impl TestServer {
     }
 
     /// Merges a client's report with a time in seconds since 1970.
-    pub(super) fn report(&mut self, client: &str, position: &str, time: u64) {
+    pub(super) fn report(&self, client: &str, position: &str, time: u64) {
         let time = time.to_string();
         let report = Report {
             client: ClientId::parse(client.as_bytes()).unwrap(),
@@ -70,18 +70,15 @@ impl TestServer {
         }
     }
 
-    /// Returns a value for each report that is not expired, in no particular order.
-    pub(super) fn unexpired<T>(&self, mut each: impl FnMut(&Report<'_>) -> T) -> Vec<T> {
-        let (mut all, mut walk) = (Vec::new(), Walk::default());
-        let mut visit = |stored: StoredReport<'_>| {
-            if !self
-                .replica
-                .is_expired(stored.report.order_time(), self.now)
-            {
+    /// Returns a value for each report that is not expired at `now`, in no particular order.
+    pub(super) fn visible<T>(&self, now: UnixNanos, each: impl Fn(&Report<'_>) -> T) -> Vec<T> {
+        let mut all = Vec::new();
+        let visit = |stored: &StoredReport<'_>| {
+            if !self.replica.is_expired(stored.report.order_time(), now) {
                 all.push(each(&stored.report));
             }
         };
-        while !self.replica.store().read_some(&mut walk, 7, &mut visit) {}
+        self.replica.store().scan(visit, || ());
         all
     }
 }

@@ -29,6 +29,13 @@ impl<K: Ord, T> TopK<K, T> {
         !self.is_full || self.last().is_some_and(is_before)
     }
 
+    /// Returns the greatest key for which there may be room; `None` if there is room for any, or
+    /// none at all.
+    pub(super) fn last(&self) -> Option<&K> {
+        let (last, _) = self.kept.get(self.limit.checked_sub(1)?)?;
+        self.is_full.then_some(last)
+    }
+
     /// Adds an entry for which there may be room.
     pub(super) fn push(&mut self, key: K, value: T) {
         self.kept.push((key, value));
@@ -42,11 +49,6 @@ impl<K: Ord, T> TopK<K, T> {
         self.kept.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         self.kept.truncate(self.limit);
         self.kept
-    }
-
-    fn last(&self) -> Option<&K> {
-        let (last, _) = self.kept.get(self.limit.checked_sub(1)?)?;
-        Some(last)
     }
 
     fn cut(&mut self) {

@@ -99,6 +99,13 @@ impl Expiry {
         // Below 255, so neither conversion fails.
         NonZeroU8::MIN.saturating_add(u8::try_from(number).unwrap_or(u8::MAX))
     }
+
+    /// Returns whether a report that is not expired at `as_of` may be purged at `now`, by a server
+    /// whose clock is right.
+    pub fn may_purge_unexpired(self, as_of: UnixNanos, now: UnixNanos) -> bool {
+        let delay = i128::try_from(self.purge_delay.as_nanos()).unwrap_or(i128::MAX);
+        i128::from(as_of.0).saturating_add(delay) < i128::from(now.0)
+    }
 }
 
 fn is_longer_ago(time: OrderTime, now: UnixNanos, than: Duration) -> bool {
@@ -140,11 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn a_report_may_be_purged_a_day_after_a_time_at_which_it_was_not_expired() {
+        let expiry = Expiry::new(HOUR, DEFAULT_PURGE_DELAY);
+        let day = UnixNanos(86_400 * NANOS_PER_SECOND);
+        assert!(!expiry.may_purge_unexpired(UnixNanos(0), day));
+        assert!(expiry.may_purge_unexpired(UnixNanos(0), UnixNanos(day.0 + 1)));
+        assert!(!expiry.may_purge_unexpired(day, UnixNanos(0)));
+    }
+
+    #[test]
     fn extreme_times_do_not_overflow() {
         let expiry = Expiry::new(Duration::MAX, Duration::MAX);
         for now in [i64::MIN, 0, i64::MAX].map(UnixNanos) {
             for text in ["0", "9223372036854775807.999999999"] {
                 assert!(!expiry.is_withheld(time(text), now));
+                assert!(!expiry.may_purge_unexpired(UnixNanos(i64::MIN), now));
             }
         }
         let at_once = Expiry::new(Duration::ZERO, Duration::ZERO);

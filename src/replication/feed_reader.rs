@@ -1,9 +1,8 @@
-//! A reader of the change feed inside a server. A view of the newest reports follows the feed
-//! through a reader, at its own pace and without cost to writers.
+//! A reader of the change feed inside a server, such as a watch: it follows the feed at its own pace
+//! and without cost to writers.
 
 use std::ops::ControlFlow;
 
-use super::RecordId;
 use super::feed::FeedEntry;
 use super::store::{Store, StoredReport};
 
@@ -37,7 +36,7 @@ impl FeedReader {
         &mut self,
         store: &Store,
         limit: usize,
-        each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
+        each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
     ) -> bool {
         let (position, is_end) = read_changes(store, self.position, limit, each);
         self.position = position;
@@ -51,7 +50,7 @@ pub(super) fn read_changes(
     store: &Store,
     after: u64,
     limit: usize,
-    mut each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
+    mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
 ) -> (u64, bool) {
     // Changes from here on are left for the next call: their numbers are greater than `through`,
     // even if the record had a smaller number when this call began.
@@ -99,7 +98,7 @@ mod tests {
 
     fn read(reader: &mut FeedReader, store: &Store, limit: usize) -> (Vec<String>, bool) {
         let mut seen = Vec::new();
-        let is_end = reader.read(store, usize::MAX, |_, stored| {
+        let is_end = reader.read(store, usize::MAX, |stored| {
             if seen.len() == limit {
                 return ControlFlow::Break(());
             }

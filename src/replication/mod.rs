@@ -92,4 +92,4 @@ pub struct NeighbourId(pub usize);
 /// Index of a client's record in the store, below the number of records. It is stable while the
 /// store has the client, and reused afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordId(pub u32);
+struct RecordId(u32);

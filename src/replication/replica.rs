@@ -584,7 +584,7 @@ impl Replica {
                 held.add(slot.bit());
             }
         }
-        read_changes(&self.store, after, usize::MAX, |_, stored| {
+        read_changes(&self.store, after, usize::MAX, |stored| {
             let is_own = stored.receipt().from.is_none();
             if is_own && !stored.seen_by.intersects(held) {
                 each(&stored.report);

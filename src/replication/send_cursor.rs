@@ -175,7 +175,7 @@ impl BatchFiller<'_> {
     fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize, bool) {
         let (mut reports, mut is_cut) = (0, false);
         let store = self.replica.store();
-        let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |_, stored| {
+        let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |stored| {
             let is_withheld = || {
                 self.replica
                     .is_withheld(stored.report.order_time(), self.now)

@@ -23,6 +23,9 @@ use super::shard::Shard;
 pub(super) const SHARDS: usize = 1 << SHARD_BITS;
 const SHARD_BITS: u32 = 6;
 
+/// Number of records that a scan reads under one lock: some ten microseconds for the slowest query.
+const RECORDS_PER_LOCK: usize = 64;
+
 /// The result of merging one report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeResult {
@@ -76,10 +79,6 @@ impl Walk {
         } else {
             Self { slot, ..*self }
         };
-    }
-
-    fn is_at_start(&self) -> bool {
-        (self.shard, self.slot) == (0, 0)
     }
 }
 
@@ -135,33 +134,31 @@ impl Store {
         Some(read(shard.records[slot].stored()))
     }
 
-    /// Passes the record in a slot to `read`, as [`find`](Self::find) does; returns `None` for a
-    /// vacant slot.
-    pub fn get<T>(&self, id: RecordId, read: impl FnOnce(StoredReport<'_>) -> T) -> Option<T> {
-        let (shard, slot) = parts(id);
-        let shard = lock(&self.shards[shard]);
-        let record = shard.records.get(slot)?;
-        (!record.is_vacant()).then(|| read(record.stored()))
-    }
-
-    /// Passes up to `limit` records of the walk's current shard to `each`, which must be quick.
-    /// Returns whether the walk reached the end. A complete walk visits every client that is in the
-    /// store throughout exactly once.
-    pub fn read_some(
-        &self,
-        walk: &mut Walk,
-        limit: usize,
-        mut each: impl FnMut(StoredReport<'_>),
-    ) -> bool {
-        let shard = lock(&self.shards[walk.shard]);
-        let end = shard.records.len().min(walk.slot + limit);
-        for record in &shard.records[walk.slot.min(end)..end] {
-            if !record.is_vacant() {
-                each(record.stored());
+    /// Passes every record to `each`, which must be quick, since it runs under a lock: it is held
+    /// for [`RECORDS_PER_LOCK`] records at a time. Calls `between` before each of these locks and
+    /// at the end, with no lock held.
+    ///
+    /// Records may change during the scan. Every client that is in the store throughout is passed
+    /// exactly once, with a report that it had meanwhile.
+    pub fn scan(&self, mut each: impl FnMut(&StoredReport<'_>), mut between: impl FnMut()) {
+        // Slots never move, so each slot belongs to one chunk. The shards take turns: a writer that
+        // waits for one of them gets it before the scan locks it again.
+        for first in (0..).step_by(RECORDS_PER_LOCK) {
+            let mut is_end = true;
+            for shard in &self.shards {
+                between();
+                let records = &lock(shard).records;
+                let end = records.len().min(first + RECORDS_PER_LOCK);
+                let chunk = &records[first.min(end)..end];
+                let occupied = chunk.iter().filter(|record| !record.is_vacant());
+                occupied.for_each(|record| each(&record.stored()));
+                is_end &= end == records.len();
+            }
+            if is_end {
+                break;
             }
         }
-        walk.advance(end, shard.records.len());
-        walk.is_at_start()
+        between();
     }
 
     /// Stores a report if it is newer than the stored one. Rejects a new client if the store
@@ -258,7 +255,7 @@ impl Store {
         &self,
         entries: &[FeedEntry],
         done: &mut u64,
-        mut each: impl FnMut(RecordId, &StoredReport<'_>) -> ControlFlow<()>,
+        mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let shard_of = |entry: &FeedEntry| parts(entry.record).0;
         for run in entries.chunk_by(|a, b| shard_of(a) == shard_of(b)) {
@@ -266,7 +263,7 @@ impl Store {
             for entry in run {
                 let record = &shard.records[parts(entry.record).1];
                 if record.number == entry.number {
-                    each(entry.record, &record.stored())?;
+                    each(&record.stored())?;
                 }
                 *done = entry.number;
             }
@@ -373,7 +370,7 @@ mod tests {
         let mut entries = Vec::new();
         store.changes(0, u64::MAX, usize::MAX, &mut entries);
         let (mut reports, mut done) = (Vec::new(), 0);
-        let read = store.read(&entries, &mut done, |_, stored| {
+        let read = store.read(&entries, &mut done, |stored| {
             let r = stored.report;
             let texts = [r.client.text(), r.position.text(), r.time.text()];
             reports.push(texts.map(str::to_owned).into());
@@ -399,13 +396,36 @@ mod tests {
         assert_eq!((0..steps).map(purge).sum::<usize>(), 991);
 
         // Most slots are vacant now.
-        let mut seen = 0;
         let mut walk = Walk::default();
         for step in 1..=store.walk_steps(LIMIT) {
-            let is_end = store.read_some(&mut walk, LIMIT, |_| seen += 1);
-            assert_eq!(is_end, step == store.walk_steps(LIMIT), "step {step}");
+            store.purge_some(&mut walk, LIMIT, |_| false);
+            let is_at_start = (walk.shard, walk.slot) == (0, 0);
+            assert_eq!(is_at_start, step == store.walk_steps(LIMIT), "step {step}");
         }
-        assert_eq!(seen, 9);
+    }
+
+    #[test]
+    fn a_scan_passes_each_client_once_and_no_vacant_slot() {
+        let store = Store::new([1, 2, 3, 4]);
+        let clients = 3 * SHARDS * RECORDS_PER_LOCK;
+        for client in 0..clients {
+            merge(&store, &report(&format!("client-{client}"), "+1+1", "1"));
+        }
+        let is_due = |record: &mut Record| record.report().client.text().ends_with('0');
+        let mut walk = Walk::default();
+        for _ in 0..store.walk_steps(1000) {
+            store.purge_some(&mut walk, 1000, is_due);
+        }
+        let mut seen = Vec::new();
+        store.scan(
+            |stored| seen.push(stored.report.client.text().to_owned()),
+            || (),
+        );
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!((count, seen.len()), (store.clients(), store.clients()));
+        assert_eq!(count, clients - clients.div_ceil(10));
     }
 
     #[test]

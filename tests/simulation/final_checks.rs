@@ -2,7 +2,8 @@
 
 use proxyherd::model::report::Report;
 use proxyherd::model::timestamp::UnixNanos;
-use proxyherd::queries::digest::{Buckets, Digest};
+use proxyherd::queries::digest::{self, Buckets};
+use proxyherd::queries::hash_range::HashRange;
 use proxyherd::replication::NeighbourId;
 use proxyherd::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS, SendCursor};
 
@@ -10,9 +11,6 @@ use crate::clients::ReportId;
 use crate::model::Pid;
 use crate::process::Process;
 use crate::world::{CheckResult, World};
-
-/// One of this many seeds compares digests, which take a while to build.
-const SEEDS_PER_DIGEST_CHECK: u64 = 4;
 
 /// A batch that only counts reports.
 #[derive(Default)]
@@ -64,16 +62,12 @@ impl World {
     /// Checks that all servers have equal digests, in whatever order they got their reports. The
     /// time is that of the latest of their clocks, by which all purged and withheld reports are expired.
     fn check_digests(&self) -> CheckResult {
-        if !self.setup.seed.is_multiple_of(SEEDS_PER_DIGEST_CHECK) {
-            return Ok(());
-        }
         let processes = self.newest_processes();
         let now = processes.iter().map(|&pid| self.clock(pid)).max();
-        let all = Buckets::new(0, u64::MAX, 1).expect("there are hashes");
+        let all = Buckets::new(HashRange::ALL.into(), 1).expect("there are hashes");
         let sums = |pid: &Pid| {
-            let mut digest = Digest::default();
-            digest.catch_up(self.replica(*pid), now.expect("a herd has servers"));
-            digest.sums(all)
+            let now = now.expect("a herd has servers");
+            digest::scan(self.replica(*pid), now, &all, || ()).sums
         };
         let mut all_sums = processes.iter().map(sums);
         let first = all_sums.next();

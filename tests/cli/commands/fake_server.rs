@@ -9,9 +9,9 @@ use prost_types::{Duration, Timestamp};
 use proxyherd::proto::operator_server::{Operator, OperatorServer};
 use proxyherd::proto::watch_request::Start;
 use proxyherd::proto::{
-    Bucket, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, KnownReport,
-    ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
-    NearbyRequest, NearbyResponse, Report, WatchRequest, WatchResponse,
+    Bucket, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, HashRange,
+    KnownReport, ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse,
+    NearbyClient, NearbyRequest, NearbyResponse, Report, WatchRequest, WatchResponse,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -48,6 +48,8 @@ pub(crate) struct FakeState {
     /// Number of rejected calls.
     pub rejected: usize,
     pub digests: Vec<DigestRequest>,
+    /// The bucket of this client is unsettled.
+    pub unsettled: Option<String>,
     pub nearbys: Vec<NearbyRequest>,
     pub watches: Vec<WatchRequest>,
     /// Applied after each Digest.
@@ -259,11 +261,11 @@ impl Operator for Service {
         request: Request<ListClientsRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
         let request = request.into_inner();
-        let range = request.first_hash..=upper_bound(request.last_hash);
+        let ranges = bounds(&request.ranges, 1);
         let list = |state: &mut FakeState| {
             let known = state.reports.iter();
             let clients = known
-                .filter(|(client, _)| range.contains(&hash(client, 0)))
+                .filter(|(client, _)| find(&ranges, hash(client, 0)).is_some())
                 .filter(|(client, _)| **client > request.page_token)
                 // Small pages, so that there are several.
                 .take(2)
@@ -321,12 +323,12 @@ impl Operator for Service {
     ) -> Result<Response<DigestResponse>, Status> {
         let request = request.into_inner();
         let digest = |state: &mut FakeState| {
-            state.digests.push(request);
             let response = DigestResponse {
-                buckets: buckets(&request, &state.reports),
+                buckets: buckets(&request, state),
                 incarnation: state.status.incarnation,
                 sequence: 1,
             };
+            state.digests.push(request);
             if let Some(mut change) = state.after_digest.take() {
                 change(state);
                 state.after_digest = Some(change);
@@ -337,33 +339,46 @@ impl Operator for Service {
     }
 }
 
-fn upper_bound(last_hash: u64) -> u64 {
-    if last_hash == 0 { u64::MAX } else { last_hash }
+/// Returns the bounds of the buckets of some ranges; those of all hashes if there are none.
+fn bounds(ranges: &[HashRange], buckets: u32) -> Vec<(u64, u64)> {
+    let all = [HashRange { first: 0, level: 0 }];
+    let ranges = if ranges.is_empty() { &all } else { ranges };
+    let bounds = |range: &HashRange| {
+        let size = (1u128 << (64 - range.level)) / u128::from(buckets);
+        let first = u128::from(range.first);
+        let begin = move |bucket: u32| first + u128::from(bucket) * size;
+        (0..buckets).map(move |it| (begin(it) as u64, (begin(it + 1) - 1) as u64))
+    };
+    ranges.iter().flat_map(bounds).collect()
 }
 
-fn buckets(request: &DigestRequest, known: &BTreeMap<String, KnownReport>) -> Vec<Bucket> {
-    let first = u128::from(request.first_hash);
-    let size = u128::from(upper_bound(request.last_hash)) - first + 1;
-    let count = u128::from(request.buckets.max(1));
-    let begin = |i: u128| first + i * size / count;
-    let mut buckets: Vec<Bucket> = (0..count)
-        .map(|i| Bucket {
-            first_hash: begin(i) as u64,
-            last_hash: (begin(i + 1) - 1) as u64,
-            clients: 0,
+/// Returns the index of the bounds that contain a hash.
+fn find(bounds: &[(u64, u64)], hash: u64) -> Option<usize> {
+    bounds
+        .iter()
+        .position(|&(first, last)| (first..=last).contains(&hash))
+}
+
+fn buckets(request: &DigestRequest, state: &FakeState) -> Vec<Bucket> {
+    let bounds = bounds(&request.ranges, request.buckets.max(1));
+    let mut buckets: Vec<Bucket> = bounds
+        .iter()
+        .map(|&(first_hash, last_hash)| Bucket {
+            first_hash,
+            last_hash,
             sum: vec![0; 16],
+            ..Bucket::default()
         })
         .collect();
-    for (client, known) in known {
-        let hashed = hash(client, 0);
-        let within =
-            |bucket: &&mut Bucket| (bucket.first_hash..=bucket.last_hash).contains(&hashed);
-        if let Some(bucket) = buckets.iter_mut().find(within) {
+    for (client, known) in &state.reports {
+        if let Some(at) = find(&bounds, hash(client, 0)) {
+            let bucket = &mut buckets[at];
             let report = format!("{:?}", known.report);
             let one = u128::from(hash(&report, 1)) << 64 | u128::from(hash(&report, 2));
             let sum = u128::from_be_bytes(bucket.sum.as_slice().try_into().unwrap());
             bucket.sum = sum.wrapping_add(one).to_be_bytes().to_vec();
             bucket.clients += 1;
+            bucket.unsettled |= state.unsettled.as_ref() == Some(client);
         }
     }
     buckets

@@ -7,8 +7,8 @@ use std::time::Duration;
 use proxyherd::proto::{DigestRequest, KnownReport};
 use tonic::Status;
 
-use super::fake_server::{Behaviour, FakeServer, FakeState, held_report, herd, run, run_json};
-use crate::common::{Process, eventually};
+use super::fake_server::{Behaviour, FakeServer, FakeState, at, held_report, herd, run, run_json};
+use crate::common::{Client, Herd, Mode, PAIR, Process, Site, eventually};
 
 const THREE: [&str; 3] = ["Riley", "Jaquez", "Juzang"];
 
@@ -42,7 +42,7 @@ fn servers_that_hold_the_same_reports_are_proven_in_one_round() {
         (&true.into(), &500.into())
     );
     for server in &fakes {
-        server.state(|state| assert_eq!(state.digests.len(), 2));
+        server.state(|state| assert_eq!(state.digests.len(), 4, "two collects for each"));
     }
 }
 
@@ -90,20 +90,20 @@ fn only_ranges_that_differ_are_queried_again_and_narrower() {
     fakes[1].state(|state| state.reports.remove("client-7"));
     let process = Process::spawn(&mut site.command(&["verify", "--within", "1h"]));
     eventually("several rounds", || {
-        fakes[0].state(|state| (state.digests.len() > 3).then_some(()))
+        fakes[0].state(|state| (state.digests.len() > 5).then_some(()))
     });
     process.kill();
     fakes[0].state(|state| {
-        let (first, later) = state.digests.split_first().unwrap();
-        assert_eq!((first.first_hash, first.buckets), (0, 4096));
-        assert!(
-            later.iter().all(|request| request.buckets <= 16),
-            "{later:?}"
-        );
-        let size = |request: &DigestRequest| request.last_hash - request.first_hash;
-        assert!(later.iter().all(|request| size(request) < 1 << 52));
-        let (next, last) = (size(&later[0]), size(later.last().unwrap()));
-        assert!(last < next, "{later:?}");
+        let (first, later) = state.digests.split_at(2);
+        let whole = |request: &DigestRequest| (request.ranges[0].level, request.buckets);
+        assert!(first.iter().all(|request| whole(request) == (0, 4096)));
+        let is_narrow =
+            |request: &DigestRequest| request.ranges.len() == 1 && request.buckets <= 16;
+        assert!(later.iter().all(is_narrow), "{later:?}");
+        let levels = later.iter().map(|request| request.ranges[0].level);
+        let levels: Vec<u32> = levels.collect();
+        assert!(levels.is_sorted() && levels[0] == 12, "{levels:?}");
+        assert!(*levels.last().unwrap() > 12, "{levels:?}");
     });
 }
 
@@ -161,7 +161,121 @@ fn a_client_that_keeps_changing_is_not_proven_and_not_a_difference() {
     assert_eq!(json["proven"], false);
     assert_eq!(json["clients_differing"], 0, "{json}");
     assert_eq!(json["clients_changing"], 1, "{json}");
+    assert_eq!(json["changing"][0], "client-7", "{json}");
     assert_eq!(json["clients_equal"], 99, "{json}");
+}
+
+#[test]
+fn servers_that_are_equal_at_every_query_but_move_between_them_are_not_proven() {
+    let (site, fakes) = herd(&THREE);
+    hold_on_all(&fakes, 100);
+    for server in &fakes {
+        let mut times = 100..;
+        let change = move |state: &mut FakeState| {
+            let time = times.next().unwrap().to_string();
+            let moved = held_report("client-7", "+1+1", &time, "");
+            state.reports.insert("client-7".to_owned(), moved);
+        };
+        server.state(|state| state.after_digest = Some(Box::new(change)));
+    }
+    let out = run(&site, &["verify", "--within", "300ms"], 1).stdout;
+    let heading = "not proven: not all ranges were seen equal\nseen equal: 99 clients in ";
+    assert!(out.starts_with(heading), "{out}");
+    assert!(out.contains("\nnot seen equal: 1 range\n"), "{out}");
+}
+
+#[test]
+fn equal_sums_that_are_unsettled_are_not_proven() {
+    let (site, fakes) = herd(&THREE);
+    hold_on_all(&fakes, 100);
+    fakes[1].state(|state| state.unsettled = Some("client-7".to_owned()));
+    let json = run_json(&site, &["verify", "--within", "300ms"], 1);
+    assert_eq!(json["clients_equal"], 99, "{json}");
+    assert_eq!(json["ranges_open"], 1, "{json}");
+    fakes[1].state(|state| state.unsettled = None);
+    run(&site, &["verify"], 0);
+}
+
+#[test]
+fn all_servers_are_compared_as_of_one_time() {
+    let (site, fakes) = herd(&THREE);
+    hold_on_all(&fakes, 10);
+    fakes[1].state(|state| state.status.now = Some(at(1_700_000_500)));
+    fakes[2].state(|state| state.reports.remove("client-7"));
+    run(&site, &["verify", "--within", "100ms"], 1);
+    let times = fakes.iter().map(|server| {
+        let digests = server.state(|state| state.digests.clone());
+        let times = digests.into_iter().map(|it| it.as_of.unwrap());
+        let times: Vec<_> = times.map(|it| (it.seconds, it.nanos)).collect();
+        assert!(
+            times[0].0 >= 1_700_000_500,
+            "the latest clock counts: {times:?}"
+        );
+        times
+    });
+    let times: Vec<_> = times.collect();
+    assert!(times.iter().all(|it| *it == times[0]), "{times:?}");
+}
+
+/// Reports the position of a client to a server over and over, as fast as it answers.
+fn move_all_the_time(mut client: Client, position: &str, is_over: &AtomicBool) {
+    for round in 0..100_000 {
+        if is_over.load(Relaxed) {
+            return;
+        }
+        let line = |n| format!("IAMAT x {position} {}\n", 100 + round * 20 + n);
+        let lines: String = (0..20).map(line).collect();
+        client.send(lines);
+        (0..20).for_each(|_| assert!(client.text().starts_with("AT ")));
+    }
+}
+
+#[test]
+fn servers_that_are_cut_off_are_never_proven_while_a_client_differs() {
+    let herd = Herd::start(PAIR);
+    let site = Site::new((&["Riley"], &[]), "");
+    let lines: Vec<_> = (0..2000).map(|n| format!("IAMAT c{n} +1+1 5\n")).collect();
+    let mut riley = herd.client("Riley");
+    riley.send(lines.concat());
+    lines
+        .iter()
+        .for_each(|_| assert!(riley.text().starts_with("AT ")));
+    let addresses = ["Riley", "Jaquez"].map(|name| herd.peers_address(name).to_string());
+    let at = ["--at", &addresses[0], "--at", &addresses[1]];
+    let verify = |within| {
+        let arguments = [&["verify", "--json", "--within", within], &at[..]].concat();
+        let ran = Process::run(&mut site.command_alone(&arguments));
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
+    };
+    eventually("the herd is proven", || {
+        (verify("30s")["proven"] == true).then_some(())
+    });
+
+    herd.set_link("Riley", "Jaquez", Mode::Cut);
+    for (name, position) in [("Riley", "+1+1"), ("Jaquez", "+2+2")] {
+        herd.client(name).ask(&format!("IAMAT x {position} 6"));
+    }
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for (name, position) in [("Riley", "+1+1"), ("Jaquez", "+2+2")] {
+            let (client, is_over) = (herd.client(name), &is_over);
+            scope.spawn(move || move_all_the_time(client, position, is_over));
+        }
+        for _ in 0..5 {
+            let json = verify("200ms");
+            let is_named = ["changing", "differing"].iter().any(|key| {
+                let named = json[key].as_array().unwrap().iter();
+                named
+                    .into_iter()
+                    .any(|it| *it == "x" || it["client"] == "x")
+            });
+            if json["proven"] != false || !is_named {
+                is_over.store(true, Relaxed);
+                panic!("{json}");
+            }
+        }
+        is_over.store(true, Relaxed);
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use proxyherd::proto::{
 };
 use tonic::{Status, Streaming};
 
-use super::place_of;
+use super::{hash_ranges, place_of};
 use crate::common::{Herd, PeerClient};
 
 /// A caller of one server.
@@ -64,11 +64,12 @@ impl Operator {
         answer.map(tonic::Response::into_inner)
     }
 
-    pub(crate) fn buckets(&self, first: u64, last: u64, buckets: u32) -> Vec<Bucket> {
+    /// Returns the digests of some ranges, each with its lowest hash and its level.
+    pub(crate) fn buckets(&self, ranges: &[(u64, u32)], buckets: u32) -> Vec<Bucket> {
         let request = DigestRequest {
-            first_hash: first,
-            last_hash: last,
+            ranges: hash_ranges(ranges),
             buckets,
+            as_of: None,
         };
         self.digest(request).unwrap().buckets
     }

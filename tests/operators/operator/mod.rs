@@ -20,12 +20,13 @@ use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::proto::nearby_request::Center;
+use proxyherd::proto::time::timestamp;
 use proxyherd::proto::watch_request::{Filter, Start};
 use proxyherd::proto::{
-    Bucket, Circle, DigestRequest, KnownReport, ListClientsRequest, NearbyClient, NearbyRequest,
-    Point, Resume, WatchRequest,
+    Bucket, Circle, DigestRequest, HashRange, KnownReport, ListClientsRequest, NearbyClient,
+    NearbyRequest, Point, Resume, WatchRequest,
 };
-use proxyherd::queries::digest::client_hash;
+use proxyherd::queries::hash_range::client_hash;
 use tonic::{Code, Status};
 
 const SECOND: i64 = 1_000_000_000;
@@ -37,6 +38,12 @@ fn id_of(known: &KnownReport) -> &str {
 fn place_of(known: &KnownReport) -> (String, String) {
     let report = known.report.as_ref().unwrap();
     (report.client.clone(), report.position.clone())
+}
+
+/// Makes ranges of hashes, each from its lowest hash and its level.
+fn hash_ranges(ranges: &[(u64, u32)]) -> Vec<HashRange> {
+    let range = |&(first, level)| HashRange { first, level };
+    ranges.iter().map(range).collect()
 }
 
 fn pair(client: &str, position: &str) -> (String, String) {

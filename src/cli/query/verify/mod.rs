@@ -2,20 +2,20 @@
 //! that they differ in.
 //!
 //! Servers compute sums over the reports in ranges of client hashes (`Digest`). A range
-//! is proven once one query, sent to all servers at the same time, returned equal sums.
-//! Under load most ranges that differ do so because a report is in flight at that
-//! moment. Those ranges, and no others, are queried again and again. They are split
-//! while several clients are in each: the fewer clients a range has, the more rarely one
-//! of them is in flight. After the time limit the rest is listed client by client,
-//! twice.
+//! is proven once two queries, each to all servers and one after the other, returned
+//! equal sums, see [`double_collect`](crate::queries::double_collect). Under load most
+//! ranges that differ do so because a report is in flight at that moment. Those ranges,
+//! and no others, are queried again and again. They are split while several clients are
+//! in each: the fewer clients a range has, the more rarely one of them is in flight.
+//! After the time limit the rest is listed client by client, twice.
 //!
 //! This follows the anti-entropy of Dynamo (DeCandia et al., 2007, section 4.7), which
-//! compares Merkle trees. Here the trees stay with the servers, and a proof needs no
-//! quiet time.
+//! compares Merkle trees. Here the servers keep no trees, and a proof needs no quiet
+//! time. A client that reports all the time is never proven, and is named.
 //!
 //! | file | contents |
 //! |---|---|
-//! | `ranges` | ranges of hashes, and which of them to query together: pure |
+//! | `ranges` | ranges that are not proven, and the query about them: pure |
 //! | `comparison` | the rounds of queries |
 //! | `differences` | the clients of the ranges that were not proven |
 //! | `verdict` | the result, for people and for programs |
@@ -30,6 +30,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use tokio::time::Instant;
 
+use crate::proto::GetStatusResponse;
+
 use super::error::QueryError;
 use super::fan_out::statuses;
 use super::json;
@@ -43,13 +45,14 @@ use verdict::Verdict;
 /// Prove that all servers hold the same reports, or name the clients that differ
 ///
 /// Compares sums over the newest reports of all clients between the servers, and queries
-/// ranges of clients that differ again, until each range was once seen equal on all
-/// servers at the same time. So it works while clients report.
+/// ranges of clients that differ again, until each range was once equal on all servers at
+/// the same moment. So it works while clients report, except for a client that reports
+/// all the time.
 ///
 /// If that does not happen within the time limit, the clients in question are listed on
 /// every server, twice, a second apart, in addition to the limit. Clients that differ in
-/// the same way both times are named with the report on each server; the others are
-/// counted as still changing.
+/// the same way both times are named with the report on each server; those that changed
+/// are named as still changing.
 ///
 /// Exit code 0 is a proof. There is none while a server gives no answer.
 #[derive(Debug, clap::Args)]
@@ -60,7 +63,7 @@ pub(in crate::cli) struct VerifyArguments {
     /// Time limit of the comparison, such as 10s or 1m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     within: Duration,
-    /// Maximum number of clients to name
+    /// Maximum number of clients to name, of each kind
     #[arg(long = "names", value_name = "N", default_value_t = 10)]
     max_names: usize,
 }
@@ -101,31 +104,37 @@ async fn compare(servers: Vec<RemoteServer>, arguments: &VerifyArguments) -> Ver
     }
 }
 
-/// Servers with their incarnations, and servers without a usable answer.
-type Identified = (Vec<(RemoteServer, u64)>, Vec<(RemoteServer, QueryError)>);
+/// The servers to compare, with their status, and those without a usable answer.
+#[derive(Default)]
+struct Identified {
+    compared: Vec<(RemoteServer, GetStatusResponse)>,
+    lost: Vec<(RemoteServer, QueryError)>,
+}
 
 /// Queries the identity of all servers. Two addresses of one server, or servers of two
 /// herds, would prove nothing.
 async fn identify(servers: Vec<RemoteServer>) -> Identified {
     let answers = statuses(&servers).await;
-    let (mut compared, mut lost): Identified = Default::default();
+    let mut identified = Identified::default();
     let mut herd = None;
     for (server, answer) in servers.into_iter().zip(answers) {
         let status = match answer {
             Ok(status) => status,
             Err(error) => {
-                lost.push((server, error));
+                identified.lost.push((server, error));
                 continue;
             }
         };
         let first_herd = herd.get_or_insert_with(|| status.herd.clone());
-        let is_present = compared.iter().any(|(_, own)| *own == status.incarnation);
+        let mut compared = identified.compared.iter();
+        let is_present = compared.any(|(_, other)| other.incarnation == status.incarnation);
         if *first_herd != status.herd || is_present {
             let (name, herd) = (status.name, status.herd);
-            lost.push((server, QueryError::OtherServer { name, herd }));
+            let error = QueryError::OtherServer { name, herd };
+            identified.lost.push((server, error));
         } else {
-            compared.push((server, status.incarnation));
+            identified.compared.push((server, status));
         }
     }
-    (compared, lost)
+    identified
 }

@@ -1,11 +1,20 @@
-//! Ranges of client hashes, and which of them to query together.
+//! Ranges of client hashes that are not proven yet, and the query about them.
 
 use std::collections::BTreeSet;
 
-use crate::proto::DigestRequest;
+use prost_types::Timestamp;
 
-/// Maximum number of buckets of one query, as a power of two: what `Digest` permits.
-const MAX_BUCKET_BITS: u32 = 12;
+use crate::proto::{self, DigestRequest};
+use crate::queries::hash_range::HashRange;
+
+/// Level of the ranges of the first round.
+const FIRST_LEVEL: u32 = 12;
+
+/// Deepest level at which one query may divide all hashes: as many buckets as `Digest` permits.
+const MAX_WHOLE_LEVEL: u32 = 16;
+
+/// Maximum number of ranges that a query lists: what `Digest` and `ListClients` permit.
+pub(super) const MAX_LISTED_RANGES: usize = 1024;
 
 /// Maximum number of bits by which a round splits ranges.
 const MAX_SPLIT_BITS: u32 = 4;
@@ -13,140 +22,90 @@ const MAX_SPLIT_BITS: u32 = 4;
 /// Deepest level: far beyond the level at which any two clients share a range.
 const MAX_LEVEL: u32 = 48;
 
-/// Cost of one query besides its buckets, in buckets.
-const QUERY_COST: u64 = 256;
-
-/// Maximum cost of a round, in buckets: about 5 MB from each server.
-const MAX_ROUND_COST: u64 = 1 << 17;
-
-/// The hashes that begin with the same `level` bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HashRange {
-    pub(super) first: u64,
-    level: u32,
-}
-
-impl HashRange {
-    /// All hashes.
-    pub(super) const ALL: Self = Self { first: 0, level: 0 };
-
-    /// The greatest hash in it.
-    pub(super) fn last(self) -> u64 {
-        self.first | u64::MAX.checked_shr(self.level).unwrap_or(0)
-    }
-
-    /// The range at a higher level that contains it.
-    fn above(self, level: u32) -> Self {
-        let kept = !u64::MAX.checked_shr(level).unwrap_or(0);
-        let first = self.first & kept;
-        Self { first, level }
-    }
-
-    /// Its parts at a lower level, in order.
-    pub(super) fn parts(self, level: u32) -> impl Iterator<Item = Self> {
-        let count = 1u64 << (level - self.level);
-        let size = 64 - level;
-        (0..count).map(move |i| Self {
-            // Level 0 has one part, which begins at 0.
-            first: self.first | i.checked_shl(size).unwrap_or(0),
-            level,
-        })
-    }
-}
-
-/// A range that was not seen equal yet, and the maximum number of clients that a server
-/// had in it.
+/// A range that is not proven yet, and the maximum number of clients that a server had in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OpenRange {
     pub(super) range: HashRange,
     pub(super) clients: u64,
 }
 
-/// One query: sums over the parts of a range at a level.
+/// One query: digests of the open parts of some ranges, and of other parts if it covers all hashes.
+/// A server computes it by one scan, whatever the number of parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RangeQuery {
-    range: HashRange,
-    level: u32,
-    /// The parts that are open.
+pub(super) struct DigestQuery {
+    ranges: Vec<HashRange>,
+    bits: u32,
     open: BTreeSet<HashRange>,
 }
 
-impl RangeQuery {
+impl DigestQuery {
+    /// Returns the query of the first round: all hashes.
+    pub(super) fn first() -> Self {
+        Self {
+            ranges: vec![HashRange::ALL],
+            bits: FIRST_LEVEL,
+            open: HashRange::ALL.parts(FIRST_LEVEL).collect(),
+        }
+    }
+
+    /// Returns the query of the next round, about open ranges of one level, in order. Splits the
+    /// ranges if one of them has several clients and the parts are not too many.
+    pub(super) fn next(open: &[OpenRange]) -> Self {
+        let level = open.first().map_or(0, |open| open.range.level());
+        let bits = split_bits(open, level);
+        let open_parts = open.iter().flat_map(|open| open.range.parts(bits));
+        let open_parts = open_parts.collect();
+        if open.len() <= MAX_LISTED_RANGES {
+            Self {
+                ranges: open.iter().map(|open| open.range).collect(),
+                bits,
+                open: open_parts,
+            }
+        } else {
+            Self {
+                ranges: vec![HashRange::ALL],
+                bits: level + bits,
+                open: open_parts,
+            }
+        }
+    }
+
     /// The message to servers.
-    pub(super) fn request(&self) -> DigestRequest {
+    pub(super) fn request(&self, as_of: Option<Timestamp>) -> DigestRequest {
         DigestRequest {
-            first_hash: self.range.first,
-            last_hash: self.range.last(),
-            buckets: 1 << (self.level - self.range.level),
+            ranges: self.ranges.iter().map(message).collect(),
+            buckets: 1 << self.bits,
+            as_of,
         }
     }
 
     /// The buckets of the answer, each with true if it is open.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (HashRange, bool)> {
-        let is_open = |part| (part, self.open.contains(&part));
-        self.range.parts(self.level).map(is_open)
+        let parts = self.ranges.iter().flat_map(|range| range.parts(self.bits));
+        parts.map(|part| (part, self.open.contains(&part)))
     }
 }
 
-/// Returns the query of the first round: all hashes.
-pub(super) fn first() -> Vec<RangeQuery> {
-    vec![RangeQuery {
-        range: HashRange::ALL,
-        level: MAX_BUCKET_BITS,
-        open: HashRange::ALL.parts(MAX_BUCKET_BITS).collect(),
-    }]
-}
-
-/// Returns the queries of the next round, about ranges of one level. Splits the ranges
-/// while several clients are in each and the round is not too expensive, and joins
-/// adjacent ranges in one query where that is cheaper.
-pub(super) fn plan(open: &[OpenRange]) -> Vec<RangeQuery> {
-    let Some(level) = open.first().map(|open| open.range.level) else {
-        return Vec::new();
-    };
-    let clients: u64 = open.iter().map(|open| open.clients).sum();
-    let each = clients / open.len() as u64;
-    let bits = u64::BITS - each.saturating_sub(1).leading_zeros();
-    let deepest = (level + bits.min(MAX_SPLIT_BITS)).min(MAX_LEVEL.max(level));
-    let plan = |to| cheapest(open, level, to);
-    let mut splits = (level + 1..=deepest).rev().map(plan);
-    let (_, above, to) = splits
-        .find(|&(cost, ..)| cost <= MAX_ROUND_COST)
-        .unwrap_or_else(|| plan(level));
-    queries(open, above, to)
-}
-
-/// Returns the cheapest way to query the parts at level `to` of ranges at level `from`:
-/// its cost, the level of the ranges of its queries, and `to`.
-fn cheapest(open: &[OpenRange], from: u32, to: u32) -> (u64, u32, u32) {
-    let levels = to.saturating_sub(MAX_BUCKET_BITS)..=from;
-    let cost = |above: u32| {
-        // They are in order, so those that share a range are adjacent.
-        let firsts = open.iter().map(|open| open.range.above(above).first);
-        let mut last = None;
-        let queries = firsts
-            .filter(|&first| last.replace(first) != Some(first))
-            .count();
-        queries as u64 * (QUERY_COST + (1 << (to - above)))
-    };
-    let cheapest = levels.map(|above| (cost(above), above)).min();
-    let (cost, above) = cheapest.unwrap_or((u64::MAX, from));
-    (cost, above, to)
-}
-
-fn queries(open: &[OpenRange], above: u32, level: u32) -> Vec<RangeQuery> {
-    let mut queries: Vec<RangeQuery> = Vec::new();
-    for open in open {
-        let range = open.range.above(above);
-        if queries.last().is_none_or(|query| query.range != range) {
-            let open = BTreeSet::new();
-            queries.push(RangeQuery { range, level, open });
-        }
-        if let Some(query) = queries.last_mut() {
-            query.open.extend(open.range.parts(level));
-        }
+/// Returns the message of a range.
+pub(super) fn message(range: &HashRange) -> proto::HashRange {
+    proto::HashRange {
+        first: range.first(),
+        level: range.level(),
     }
-    queries
+}
+
+/// Returns the number of bits by which the next query splits these ranges.
+fn split_bits(open: &[OpenRange], level: u32) -> u32 {
+    let clients = open.iter().map(|open| open.clients).max().unwrap_or(0);
+    let wanted = u64::BITS - clients.saturating_sub(1).leading_zeros();
+    // All parts may stay open, and must then fit into one query.
+    let fits = |bits: &u32| {
+        let deepest = level + bits;
+        deepest <= MAX_WHOLE_LEVEL
+            || deepest <= MAX_LEVEL && open.len() << bits <= MAX_LISTED_RANGES
+    };
+    let mut splits = (0..=wanted.min(MAX_SPLIT_BITS)).rev();
+    splits.find(fits).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -154,95 +113,61 @@ mod tests {
     use super::*;
 
     fn open(first: u64, level: u32, clients: u64) -> OpenRange {
-        let range = HashRange { first, level };
+        let range = HashRange::new(first, level).unwrap();
         OpenRange { range, clients }
     }
 
-    #[test]
-    fn ranges_have_the_bounds_that_the_proto_defines() {
-        assert_eq!(HashRange::ALL.last(), u64::MAX);
-        let parts: Vec<HashRange> = HashRange::ALL.parts(12).collect();
-        assert_eq!(parts.len(), 4096);
-        for (i, part) in parts.iter().enumerate() {
-            // first + floor(i * (last - first + 1) / n)
-            let first = (i as u128 * (1u128 << 64) / 4096) as u64;
-            assert_eq!(part.first, first);
-            assert_eq!(part.above(0), HashRange::ALL);
-            let next = parts.get(i + 1).map_or(0, |next| next.first);
-            assert_eq!(part.last().wrapping_add(1), next);
-        }
-        let inner: Vec<HashRange> = parts[4095].parts(16).collect();
-        assert_eq!(
-            (inner[0].first, inner[15].last()),
-            (parts[4095].first, u64::MAX)
-        );
-        assert_eq!(inner[7].above(12), parts[4095]);
+    /// All ranges of a level with this number of clients in each.
+    fn all(level: u32, clients: u64) -> Vec<OpenRange> {
+        let parts = HashRange::ALL.parts(level);
+        parts.map(|range| OpenRange { range, clients }).collect()
+    }
+
+    fn open_parts(query: &DigestQuery) -> Vec<HashRange> {
+        let open = query.buckets().filter(|bucket| bucket.1);
+        open.map(|(part, _)| part).collect()
     }
 
     #[test]
-    fn every_open_range_is_queried_once_and_nothing_else() {
-        let all: Vec<HashRange> = HashRange::ALL.parts(12).collect();
-        for step in [1, 2, 3, 50, 1000, 4095] {
-            let open: Vec<OpenRange> = all
-                .iter()
-                .step_by(step)
-                .map(|&range| OpenRange { range, clients: 24 })
-                .collect();
-            let queries = plan(&open);
-            let parts: Vec<HashRange> = queries
-                .iter()
-                .flat_map(|query| query.buckets().filter(|bucket| bucket.1))
-                .map(|(part, _)| part)
-                .collect();
-            assert!(parts.is_sorted());
-            assert_eq!(parts.len() % open.len(), 0);
-            let mut back: Vec<HashRange> = parts.iter().map(|part| part.above(12)).collect();
-            back.dedup();
-            assert!(back.iter().copied().eq(open.iter().map(|open| open.range)));
-            assert!(queries.iter().all(|query| query.request().buckets <= 4096));
+    fn the_first_query_covers_all_hashes() {
+        let query = DigestQuery::first();
+        assert_eq!(query.buckets().count(), 4096);
+        assert!(query.buckets().all(|(_, is_open)| is_open));
+        let request = query.request(None);
+        assert_eq!((request.ranges.len(), request.buckets), (1, 4096));
+    }
+
+    #[test]
+    fn every_open_range_is_queried_by_one_query_that_servers_accept() {
+        for (level, clients) in [(12, 1), (12, 24), (12, 1_000_000), (16, 0), (16, 9)] {
+            let all = all(level, clients);
+            for step in [1, 2, 3, 50, 1000, 4095] {
+                let open: Vec<OpenRange> = all.iter().step_by(step).copied().collect();
+                let query = DigestQuery::next(&open);
+                let parts = open_parts(&query);
+                assert!(parts.is_sorted());
+                let bits = parts[0].level() - level;
+                let expected = open.iter().flat_map(|open| open.range.parts(bits));
+                assert!(parts.iter().copied().eq(expected));
+                assert!(query.ranges.len() <= MAX_LISTED_RANGES);
+                assert!(query.buckets().count() <= 1 << MAX_WHOLE_LEVEL);
+                // So do its parts, if all of them stay open.
+                let fit = parts.len() <= MAX_LISTED_RANGES || parts[0].level() <= MAX_WHOLE_LEVEL;
+                assert!(fit, "{level} {clients} {step}");
+            }
         }
     }
 
     #[test]
     fn ranges_with_several_clients_are_split_and_those_with_one_are_not() {
-        let request = |clients| plan(&[open(1 << 52, 12, clients)])[0].request();
-        assert_eq!(request(0).buckets, 1);
-        assert_eq!(request(1).buckets, 1);
-        assert_eq!(request(2).buckets, 2);
-        assert_eq!(request(24).buckets, 16);
-        let query = request(24);
-        assert_eq!(query.first_hash, 1 << 52);
-        assert_eq!(query.last_hash, (2 << 52) - 1);
-        assert_eq!(
-            plan(&[open(7 << 16, MAX_LEVEL, 1000)])[0].request().buckets,
-            1
-        );
-        assert_eq!(plan(&[]), []);
-    }
-
-    #[test]
-    fn adjacent_ranges_are_queried_together_where_that_is_cheaper() {
-        let all: Vec<OpenRange> = HashRange::ALL
-            .parts(12)
-            .map(|range| OpenRange { range, clients: 1 })
-            .collect();
-        assert_eq!(plan(&all).len(), 1);
-        let pair = [all[0], all[4095]];
-        assert_eq!(plan(&pair).len(), 2);
-    }
-
-    #[test]
-    fn the_cost_of_a_round_is_bounded() {
-        let all: Vec<OpenRange> = HashRange::ALL
-            .parts(12)
-            .map(|range| OpenRange {
-                range,
-                clients: 1_000_000,
-            })
-            .collect();
-        let queries = plan(&all);
-        let buckets: u64 = queries.iter().map(|q| u64::from(q.request().buckets)).sum();
-        assert!(buckets <= MAX_ROUND_COST, "{buckets}");
-        assert!(queries.len() < 64, "{}", queries.len());
+        let request = |clients| DigestQuery::next(&[open(1 << 52, 12, clients)]).request(None);
+        let buckets = [0, 1, 2, 24].map(|clients| request(clients).buckets);
+        assert_eq!(buckets, [1, 1, 2, 16]);
+        let range = request(24).ranges[0];
+        assert_eq!((range.first, range.level), (1 << 52, 12));
+        let one_of_two = [open(0, 20, 1), open(1 << 44, 20, 3)];
+        assert_eq!(DigestQuery::next(&one_of_two).request(None).buckets, 4);
+        let deepest = open(7 << 16, MAX_LEVEL, 1000);
+        assert_eq!(DigestQuery::next(&[deepest]).request(None).buckets, 1);
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Verdict {
 type HolderGroup<'a> = (Option<&'a CheckedReport>, Vec<String>);
 
 impl Verdict {
-    /// True if every range was seen equal on every server.
+    /// True if every range is proven, on every server.
     pub(super) fn is_proof(&self) -> bool {
         self.comparison.open.is_empty()
             && self.comparison.lost.is_empty()
@@ -54,7 +54,24 @@ impl Verdict {
         if let more @ 1.. = lasting.len().saturating_sub(max_names) as u64 {
             text += &format!("\nand {}\n", format::count(more, "more client"));
         }
-        text
+        text + &self.changing_clients(max_names)
+    }
+
+    /// Returns a line that names the clients that are still changing.
+    fn changing_clients(&self, max_names: usize) -> String {
+        let changing = &self.differences.changing;
+        let mut names: Vec<String> = changing
+            .iter()
+            .take(max_names)
+            .map(|client| format::escaped(client))
+            .collect();
+        if names.is_empty() {
+            return String::new();
+        }
+        if let more @ 1.. = changing.len().saturating_sub(max_names) as u64 {
+            names.push(format::count(more, "more client"));
+        }
+        format!("\nstill changing: {}\n", format::list(&names, "and"))
     }
 
     fn heading(&self, screen: &Screen) -> String {
@@ -124,11 +141,9 @@ impl Verdict {
             return String::new();
         }
         let mut text = format!("not seen equal: {}", format::count(open, "range"));
-        if *changing > 0 {
-            text += &format!(
-                "; {} still changing",
-                format::count(*changing as u64, "client")
-            );
+        if !changing.is_empty() {
+            let clients = format::count(changing.len() as u64, "client");
+            text += &format!("; {clients} still changing");
         }
         if *unlisted_ranges > 0 {
             let (ranges, clients) = (
@@ -185,7 +200,8 @@ impl Verdict {
             seconds: self.took.as_secs_f64(),
             clients_differing: lasting.len(),
             differing: differing.collect(),
-            clients_changing: self.differences.changing,
+            clients_changing: self.differences.changing.len(),
+            changing: self.differences.changing.iter().take(max_names).collect(),
             ranges_not_listed: self.differences.unlisted_ranges,
         }
     }
@@ -206,6 +222,8 @@ pub(super) struct VerdictJson<'a> {
     /// The first of those, up to `--names`.
     differing: Vec<DifferenceJson<'a>>,
     clients_changing: usize,
+    /// The first of those, up to `--names`.
+    changing: Vec<&'a String>,
     ranges_not_listed: usize,
 }
 
