@@ -113,6 +113,7 @@ async fn ask(jaquez: &Inbound, call: PeerRequest) -> Result<PeerResponse, Status
             let (_, response) = jaquez.push(&frame, None).await?;
             Ok(PeerResponse::Push(response))
         }
+        PeerRequest::Digest(_) => unreachable!("a link compares after minutes"),
     }
 }
 
@@ -123,6 +124,7 @@ fn calls() -> (GreetRequest, Vec<PushFrame>) {
         match call {
             PeerRequest::Greet(it) => greeting = Some(it.as_ref().clone()),
             PeerRequest::Push(frame) => pushes.push(frame),
+            PeerRequest::Digest(_) => unreachable!("a link compares after minutes"),
         }
     }
     (greeting.unwrap(), pushes)

@@ -109,6 +109,7 @@ pub(super) fn flooding(on: &mut impl SettingVisitor, settings: &mut peers::PeerS
         keep_alive,
         keep_alive_timeout,
         linger,
+        anti_entropy,
         batch_reports,
         max_pushes,
         drain,
@@ -121,6 +122,7 @@ pub(super) fn flooding(on: &mut impl SettingVisitor, settings: &mut peers::PeerS
     on.bounded("keep_alive", keep_alive, waits());
     on.bounded("keep_alive_timeout", keep_alive_timeout, waits());
     on.bounded("linger", linger, millis(0)..=secs(1));
+    on.bounded_or_off("anti_entropy", anti_entropy, millis(100)..=secs(86_400));
     on.bounded("batch_reports", batch_reports, 1..=10_000);
     on.bounded("max_pushes", max_pushes, 1..=10_000);
     on.bounded("drain", drain, secs(0)..=secs(60));

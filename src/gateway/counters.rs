@@ -68,6 +68,9 @@ counters! {
         received_newer,
         received_duplicate,
         received_stale,
+        comparisons,
+        ranges_differed,
+        reports_pushed_again,
     }
 }
 
@@ -419,6 +422,21 @@ pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
                 ("stale", |link| link.received_stale as f64),
             ],
         ),
+    ),
+    Metric::counter(
+        "proxyherd_link_comparisons_total",
+        "Comparisons of what this server and the neighbour hold (anti_entropy).",
+        One(|link| link.comparisons as f64),
+    ),
+    Metric::counter(
+        "proxyherd_link_ranges_differed_total",
+        "Ranges of clients that those found different though the link had caught up.",
+        One(|link| link.ranges_differed as f64),
+    ),
+    Metric::counter(
+        "proxyherd_link_reports_pushed_again_total",
+        "Reports of those ranges that were pushed again and acknowledged.",
+        One(|link| link.reports_pushed_again as f64),
     ),
 ];
 

@@ -27,8 +27,11 @@ use tower::service_fn;
 use tower::util::MapResponse;
 
 use crate::lock::lock;
+use crate::proto::operator_client::OperatorClient;
 use crate::proto::propagate_client::PropagateClient;
-use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use crate::proto::{
+    DigestRequest, DigestResponse, GreetRequest, GreetResponse, PushFrame, PushResponse,
+};
 use crate::tls::ReloadEvents;
 
 use super::PeerSettings;
@@ -52,7 +55,9 @@ const MAX_ABANDONED: usize = 8;
 /// are not base64.
 const STATUS_DETAILS: &str = "grpc-status-details-bin";
 
-type Client = PropagateClient<MapResponse<Channel, fn(Response<Body>) -> Response<Body>>>;
+type ChannelService = MapResponse<Channel, fn(Response<Body>) -> Response<Body>>;
+
+type Client = PropagateClient<ChannelService>;
 
 /// Returns a caller for the server that `dialer` reaches: the tower stack over one connection at
 /// a time. A dial that fails fails the calls, with its cause as their status. Must be called
@@ -69,6 +74,7 @@ pub fn dial(dialer: Dialer, settings: &PeerSettings) -> Result<Caller, InvalidUr
             match request {
                 PeerRequest::Greet(request) => channel.greet(&request).await.map(Into::into),
                 PeerRequest::Push(frame) => channel.push(frame).await.map(Into::into),
+                PeerRequest::Digest(request) => channel.digest(&request).await.map(Into::into),
             }
         }
     };
@@ -95,6 +101,7 @@ struct ChannelState {
 
 /// A channel of tonic, with all that goes when it is replaced.
 struct OpenChannel {
+    service: ChannelService,
     client: Client,
     /// The stream that the next push uses; `None` while a push uses it.
     stream: Option<OutgoingStream>,
@@ -173,6 +180,14 @@ impl PeerChannel {
         Ok(response.into_inner())
     }
 
+    async fn digest(&self, request: &DigestRequest) -> Result<DigestResponse, Status> {
+        let service = self.0.current().open.service.clone();
+        let client = OperatorClient::new(service);
+        let mut client = client.max_decoding_message_size(MAX_PUSH_BYTES);
+        let response = client.digest(request.clone()).await?;
+        Ok(response.into_inner())
+    }
+
     /// Makes one attempt of a push. May be dropped at any time: then its stream ends.
     async fn push(&self, frame: PushFrame) -> Result<PushResponse, Status> {
         let (client, stream) = self.0.take();
@@ -244,8 +259,10 @@ fn open_channel(endpoint: &Endpoint, dialer: &Dialer, max_dial: Duration) -> Ope
     });
     let channel = endpoint.connect_with_connector_lazy(connector);
     let strip: fn(Response<Body>) -> Response<Body> = strip_details;
-    let client = PropagateClient::new(MapResponse::new(channel, strip));
+    let service = MapResponse::new(channel, strip);
+    let client = PropagateClient::new(service.clone());
     OpenChannel {
+        service,
         client: client.max_decoding_message_size(MAX_PUSH_BYTES),
         stream: None,
         sending: Vec::new(),

@@ -3,30 +3,34 @@
 //! The decisions are those of [`LinkMachine`]. This file gives it a network: it makes the
 //! calls, waits, writes the transcript and counts.
 
+use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::format_duration;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Code;
 use tower::{Service, ServiceExt};
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::gateway::{Gateway, LinkTraffic};
-use crate::line_protocol::reply;
 use crate::log::{Log, ReasonThrottle, Transcript};
 use crate::model::name::Name;
-use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
 use crate::proto::{GreetResponse, PushFrame};
 use crate::random;
+use crate::replication::anti_entropy::ComparedRange;
 use crate::replication::link::{CallFailure, LinkAction, LinkMachine, LinkRules};
 use crate::replication::replica::{PushHeader, VERSION};
-use crate::replication::send_cursor::{BatchBuilder, Span};
+use crate::replication::send_cursor::Span;
 use crate::replication::{Incarnation, NeighbourId};
 
 use super::PeerSettings;
+use super::batch::RecordedBatch;
 use super::clock_check::ClockCheck;
+use super::comparison::{self, CollectedBatch};
 use super::policy::{CallError, Caller, PeerRequest, PeerResponse};
 use super::wire::{self, PushWriter};
 
@@ -44,6 +48,7 @@ pub struct Link {
     name: Name,
     caller: Caller,
     machine: LinkMachine,
+    max_reports: usize,
     /// The machine's times are since then.
     start: Instant,
     transcript: Transcript,
@@ -52,6 +57,10 @@ pub struct Link {
     lines: Vec<u8>,
     /// Size of the last batch, in bytes: the expected size of the next.
     batch_bytes: usize,
+    /// A comparison with the neighbour, or a collection of reports, that is under way.
+    comparison: Option<AbortOnDropHandle<ComparisonOutcome>>,
+    /// The batches that were collected, in the order in which they are pushed.
+    collected: VecDeque<CollectedBatch>,
     /// The neighbour's `expire_after` in its last response to a greeting.
     expiry: Option<Option<Duration>>,
     clock_check: ClockCheck,
@@ -74,17 +83,21 @@ impl Link {
             backoff_cap: settings.backoff_cap,
             linger: settings.linger,
             batch_reports: settings.batch_reports,
+            anti_entropy: settings.anti_entropy,
         };
         Self {
             neighbour,
             caller,
-            machine: LinkMachine::new(neighbour, rules),
+            machine: LinkMachine::new(neighbour, rules, random::u64()),
+            max_reports: settings.batch_reports,
             start: Instant::now(),
             transcript: Transcript::neighbour(log, name.as_str()),
             lines: Vec::new(),
             clock_check: ClockCheck::new(name.clone()),
             name,
             batch_bytes: 0,
+            comparison: None,
+            collected: VecDeque::new(),
             expiry: None,
             down_log: ReasonThrottle::new(LOG_INTERVAL),
             gateway,
@@ -98,7 +111,12 @@ impl Link {
             let (action, push) = self.next();
             match action {
                 LinkAction::Greet => self.greet().await,
-                LinkAction::Push(span) => self.push(span, push).await,
+                LinkAction::Push(span) => {
+                    self.push(span, push).await;
+                }
+                LinkAction::PushAgain(span) => self.push_again(span).await,
+                LinkAction::Compare => self.compare(),
+                LinkAction::Collect(ranges) => self.collect(ranges),
                 LinkAction::Yield => tokio::task::yield_now().await,
                 LinkAction::Wait { until, for_changes } => self.wait(until, for_changes).await,
                 LinkAction::End => return,
@@ -113,25 +131,24 @@ impl Link {
         self.lines.clear();
         let earlier = self.clock_check.earlier(clock);
         let now = self.now();
-        let mut batch = RecordedBatch {
-            push: PushWriter::with_capacity(self.batch_bytes),
-            lines: self.transcript.is_on().then_some(&mut self.lines),
-        };
+        let lines = std::mem::take(&mut self.lines);
+        let mut batch = RecordedBatch::new(self.batch_bytes, lines, self.transcript.is_on());
         let action = self
             .machine
             .next(self.gateway.replica(), (now, earlier), &mut batch);
+        self.lines = batch.lines;
         (action, batch.push)
     }
 
     async fn greet(&mut self) {
+        self.comparison = None;
+        self.collected.clear();
         let greeting = self.gateway.replica().greeting(self.neighbour);
         let call = PeerRequest::Greet(Arc::new(wire::greet_request(&greeting)));
         let sent = Instant::now();
         match self.call(call).await {
             Some(Ok(PeerResponse::Greet(response))) => self.greeted(&response, sent),
-            Some(Ok(PeerResponse::Push(_))) => {
-                unreachable!("a greeting has the response of one")
-            }
+            Some(Ok(_)) => unreachable!("a greeting has the response of one"),
             Some(Err(error)) => self.failed(failure(error)),
             None => {}
         }
@@ -164,6 +181,7 @@ impl Link {
     /// Warns if the neighbour's `expire_after` differs: then servers answer differently.
     fn compare_expiry(&mut self, theirs: Option<Duration>) {
         let ours = self.gateway.replica().expire_after();
+        self.machine.set_comparable(theirs == ours);
         if self.expiry.replace(theirs) == Some(theirs) || theirs == ours {
             return;
         }
@@ -201,7 +219,8 @@ impl Link {
         Incarnation::new(response.receiver_incarnation).ok_or("it named no incarnation".to_owned())
     }
 
-    async fn push(&mut self, span: Span, push: PushWriter) {
+    /// Pushes a batch. Returns whether it was acknowledged.
+    async fn push(&mut self, span: Span, push: PushWriter) -> bool {
         let frame = self.frame(span, push);
         if span.reports > 0 {
             self.batch_bytes = frame.0.len();
@@ -210,11 +229,74 @@ impl Link {
         match self.call(PeerRequest::Push(frame)).await {
             Some(Ok(PeerResponse::Push(response))) => {
                 self.note_clock(sent, response.clock_nanos);
-                self.acknowledged(span, sent.elapsed(), response.applied_sequence);
+                return self.acknowledged(span, sent.elapsed(), response.applied_sequence);
             }
-            Some(Ok(PeerResponse::Greet(_))) => unreachable!("a push has the response of one"),
+            Some(Ok(_)) => unreachable!("a push has the response of one"),
             Some(Err(error)) => self.failed(failure(error)),
             None => {}
+        }
+        false
+    }
+
+    async fn push_again(&mut self, span: Span) {
+        let Some(CollectedBatch { batch, .. }) = self.collected.pop_front() else {
+            unreachable!("the machine has the sizes of these batches");
+        };
+        self.lines = batch.lines;
+        if self.push(span, batch.push).await {
+            let counters = &self.traffic().counters;
+            counters.reports_pushed_again.add(span.reports as u64);
+        }
+    }
+
+    fn compare(&mut self) {
+        let (gateway, caller) = (self.gateway.clone(), self.caller.clone());
+        let greeted = self.machine.cursor().greeted();
+        let work = async move {
+            let compared = comparison::compare(gateway, caller, greeted).await;
+            ComparisonOutcome::Compared(compared)
+        };
+        self.comparison = Some(AbortOnDropHandle::new(tokio::spawn(work.in_current_span())));
+    }
+
+    fn collect(&mut self, ranges: Vec<usize>) {
+        let gateway = self.gateway.clone();
+        let limits = (self.machine.max_batch_bytes(), self.max_reports);
+        let is_recorded = self.transcript.is_on();
+        let work = async move {
+            let batches = comparison::collect(gateway, ranges, limits, is_recorded).await;
+            ComparisonOutcome::Collected(batches)
+        };
+        self.comparison = Some(AbortOnDropHandle::new(tokio::spawn(work.in_current_span())));
+    }
+
+    fn note_comparison(&mut self, outcome: ComparisonOutcome) {
+        let now = self.now();
+        match outcome {
+            ComparisonOutcome::Collected(batches) => {
+                let sizes = batches.iter().map(CollectedBatch::size).collect();
+                self.machine.collected(now, sizes);
+                self.collected = batches;
+            }
+            ComparisonOutcome::Compared(Ok(ranges)) => {
+                let differ = self.machine.compared(now, Some(&ranges), random::u64());
+                let counters = &self.traffic().counters;
+                counters.comparisons.add(1);
+                counters.ranges_differed.add(differ as u64);
+                if differ > 0 {
+                    warn!(
+                        "{} and this server hold different reports in {differ} of {} ranges of \
+                         clients, though the link has caught up: pushes the reports of these \
+                         ranges again",
+                        self.name,
+                        ranges.len()
+                    );
+                }
+            }
+            ComparisonOutcome::Compared(Err(reason)) => {
+                debug!("no comparison with {}: {reason}", self.name);
+                self.machine.compared(now, None, random::u64());
+            }
         }
     }
 
@@ -231,13 +313,15 @@ impl Link {
         })
     }
 
-    fn acknowledged(&mut self, span: Span, took: Duration, applied: u64) {
+    /// Returns whether the acknowledgement covers the push.
+    fn acknowledged(&mut self, span: Span, took: Duration, applied: u64) -> bool {
         let now = self.now();
         let acknowledged = self
             .machine
             .acknowledged(self.gateway.replica(), now, applied);
         if let Err(failure) = acknowledged {
-            return self.failed(failure);
+            self.failed(failure);
+            return false;
         }
         self.write_lines();
         self.traffic().record_sent(span.reports, took);
@@ -246,6 +330,7 @@ impl Link {
         if links.set_up(self.neighbour, now, cursor, span.reports) {
             info!("link to {} is up", self.name);
         }
+        true
     }
 
     fn write_lines(&mut self) {
@@ -302,15 +387,19 @@ impl Link {
         let links = self.gateway.links();
         let finish = self.gateway.shutdown().finish();
         let until = self.start + until.expect("no call is in flight");
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             incarnation = links.greeting(self.neighbour) => {
                 self.machine.neighbour_greeted(incarnation);
+                return;
             }
-            () = links.changed(self.neighbour), if for_changes => {}
-            () = sleep_until(until) => {}
-            () = finish.cancelled() => self.machine.finish(),
-        }
+            () = links.changed(self.neighbour), if for_changes => return,
+            outcome = finished(&mut self.comparison) => outcome,
+            () = sleep_until(until) => return,
+            () = finish.cancelled() => return self.machine.finish(),
+        };
+        self.comparison = None;
+        self.note_comparison(outcome);
     }
 
     /// Returns the time for the machine.
@@ -323,6 +412,24 @@ impl Link {
     }
 }
 
+/// The outcome of work beside the pushes of a link.
+#[derive(Debug)]
+enum ComparisonOutcome {
+    Compared(Result<Vec<ComparedRange>, String>),
+    Collected(VecDeque<CollectedBatch>),
+}
+
+/// Resolves when the work is finished; never if there is none.
+async fn finished(work: &mut Option<AbortOnDropHandle<ComparisonOutcome>>) -> ComparisonOutcome {
+    match work {
+        Some(work) => work.await.unwrap_or_else(|error| {
+            // The panic itself is logged.
+            ComparisonOutcome::Compared(Err(error.to_string()))
+        }),
+        None => pending().await,
+    }
+}
+
 fn failure(error: CallError) -> CallFailure {
     let reason = error.to_string();
     match error {
@@ -331,25 +438,5 @@ fn failure(error: CallError) -> CallFailure {
         }
         CallError::Rejected(_) => CallFailure::Rejected(reason),
         CallError::NoResponse(_) => CallFailure::NoResponse(reason),
-    }
-}
-
-/// A batch, and the lines of its reports for the transcript if that is on.
-struct RecordedBatch<'a> {
-    push: PushWriter,
-    lines: Option<&'a mut Vec<u8>>,
-}
-
-impl BatchBuilder for RecordedBatch<'_> {
-    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool {
-        let added = self.push.add(report, max_bytes);
-        if added && let Some(lines) = &mut self.lines {
-            reply::at(lines, report);
-        }
-        added
-    }
-
-    fn bytes(&self) -> usize {
-        self.push.bytes()
     }
 }

@@ -22,7 +22,9 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::cause;
-use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
+use crate::proto::{
+    DigestRequest, DigestResponse, GreetRequest, GreetResponse, PushFrame, PushResponse,
+};
 
 use super::PeerSettings;
 
@@ -49,6 +51,8 @@ pub enum PeerRequest {
     Greet(Arc<GreetRequest>),
     /// Transfers a batch.
     Push(PushFrame),
+    /// Asks for digests of what the neighbour holds.
+    Digest(Arc<DigestRequest>),
 }
 
 /// The response of a neighbour.
@@ -58,6 +62,8 @@ pub enum PeerResponse {
     Greet(GreetResponse),
     /// To a push.
     Push(PushResponse),
+    /// To a request for digests.
+    Digest(DigestResponse),
 }
 
 impl From<GreetResponse> for PeerResponse {
@@ -69,6 +75,12 @@ impl From<GreetResponse> for PeerResponse {
 impl From<PushResponse> for PeerResponse {
     fn from(response: PushResponse) -> Self {
         Self::Push(response)
+    }
+}
+
+impl From<DigestResponse> for PeerResponse {
+    fn from(response: DigestResponse) -> Self {
+        Self::Digest(response)
     }
 }
 

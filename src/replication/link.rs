@@ -14,10 +14,12 @@
 //! and records its outcome. A server's task does that with calls and timers, and the simulation
 //! with a seeded schedule. The split is that of quinn-proto and quinn.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::timestamp::UnixNanos;
 
+use super::anti_entropy::{AntiEntropy, AntiEntropyStep, CollectedSize, ComparedRange};
 use super::backoff::Backoff;
 use super::batch_size::BatchSize;
 use super::replica::Replica;
@@ -46,10 +48,12 @@ pub struct LinkRules {
     /// Maximum number of reports in a batch, clamped to 1 to
     /// [`MAX_BATCH_REPORTS`](super::send_cursor::MAX_BATCH_REPORTS).
     pub batch_reports: usize,
+    /// Maximum interval of comparisons with the neighbour; `None` for none.
+    pub anti_entropy: Option<Duration>,
 }
 
 /// What a link does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkAction {
     /// It greets the neighbour. [`LinkMachine::greeted`] or [`LinkMachine::failed`] records the
     /// outcome.
@@ -57,6 +61,15 @@ pub enum LinkAction {
     /// It pushes the batch that was filled. [`LinkMachine::acknowledged`] or
     /// [`LinkMachine::failed`] records the outcome.
     Push(Span),
+    /// It pushes the next of the batches that were collected, as [`Push`](Self::Push).
+    PushAgain(Span),
+    /// It compares what both servers hold, beside its other actions. [`LinkMachine::compared`]
+    /// records the outcome.
+    Compare,
+    /// It collects all reports of these ranges in batches, beside its other actions.
+    /// [`LinkMachine::collected`] records the outcome. [`LinkAction::Greet`] voids this, and a
+    /// comparison.
+    Collect(Vec<usize>),
     /// It lets other tasks run: the neighbour needs none of the changes that were considered, and
     /// there are more.
     Yield,
@@ -103,6 +116,7 @@ pub struct LinkMachine {
     sizes: BatchSize,
     backoff: Backoff,
     phase: LinkPhase,
+    anti_entropy: AntiEntropy,
     /// An incarnation of the neighbour that greeted while a greeting was in flight.
     greeter: Option<Incarnation>,
     /// Shortest time of a call since the last greeting, that one included: the time of a call of
@@ -128,20 +142,25 @@ enum LinkPhase {
         /// The time of the next heartbeat.
         heartbeat: Duration,
     },
-    /// A push is in flight.
-    Pushing { sent: Duration, span: Span },
+    /// A push is in flight: of changes, or of what the neighbour should have and lacks.
+    Pushing {
+        sent: Duration,
+        span: Span,
+        is_again: bool,
+    },
     /// The link is down until it tries again.
     Down { until: Duration },
 }
 
 impl LinkMachine {
-    /// Creates a link, which greets first.
-    pub fn new(neighbour: NeighbourId, rules: LinkRules) -> Self {
+    /// Creates a link, which greets first. `random` is any number, drawn for this call.
+    pub fn new(neighbour: NeighbourId, rules: LinkRules, random: u64) -> Self {
         Self {
             cursor: SendCursor::new(neighbour, rules.batch_reports),
             sizes: BatchSize::new(),
             backoff: Backoff::new(rules.backoff_cap),
             phase: LinkPhase::Ungreeted,
+            anti_entropy: AntiEntropy::new(rules.anti_entropy, random),
             greeter: None,
             round_trip: Duration::ZERO,
             rejections: 0,
@@ -192,6 +211,7 @@ impl LinkMachine {
             LinkPhase::Down { .. } if self.is_finishing => LinkAction::End,
             LinkPhase::Down { until } if now < until => wait(Some(until)),
             LinkPhase::Down { .. } | LinkPhase::Ungreeted => {
+                self.anti_entropy.abandon(now);
                 self.phase = LinkPhase::Greeting { sent: now };
                 LinkAction::Greet
             }
@@ -221,14 +241,44 @@ impl LinkMachine {
                 return LinkAction::End;
             }
             if now < heartbeat {
-                return LinkAction::Wait {
-                    until: Some(heartbeat),
-                    for_changes: true,
-                };
+                return self.next_comparison(now, heartbeat);
             }
         }
-        self.phase = LinkPhase::Pushing { sent: now, span };
+        self.phase = LinkPhase::Pushing {
+            sent: now,
+            span,
+            is_again: false,
+        };
         LinkAction::Push(span)
+    }
+
+    /// Returns the next action of a link that is caught up.
+    fn next_comparison(&mut self, now: Duration, heartbeat: Duration) -> LinkAction {
+        match self.anti_entropy.next(now) {
+            AntiEntropyStep::Wait(until) => LinkAction::Wait {
+                until: Some(until.map_or(heartbeat, |until| until.min(heartbeat))),
+                for_changes: true,
+            },
+            AntiEntropyStep::Compare => LinkAction::Compare,
+            AntiEntropyStep::Collect(ranges) => LinkAction::Collect(ranges),
+            AntiEntropyStep::Push(size) => {
+                // It covers no change, so it moves neither the cursor nor the watermark.
+                let cursor = self.cursor.cursor();
+                let span = Span {
+                    from: cursor,
+                    to: cursor,
+                    reports: size.reports,
+                    bytes: size.bytes,
+                    is_cut: false,
+                };
+                self.phase = LinkPhase::Pushing {
+                    sent: now,
+                    span,
+                    is_again: true,
+                };
+                LinkAction::PushAgain(span)
+            }
+        }
     }
 
     /// Records the response to a greeting: the neighbour's incarnation, and the last sequence
@@ -269,7 +319,12 @@ impl LinkMachine {
         now: Duration,
         applied: u64,
     ) -> Result<(), CallFailure> {
-        let LinkPhase::Pushing { sent, span } = self.phase else {
+        let LinkPhase::Pushing {
+            sent,
+            span,
+            is_again,
+        } = self.phase
+        else {
             return Ok(());
         };
         if applied < span.to {
@@ -282,6 +337,9 @@ impl LinkMachine {
         self.note_speed(span, now, now.saturating_sub(sent));
         self.is_up = true;
         self.rejections = 0;
+        if is_again {
+            self.anti_entropy.pushed(now);
+        }
         // Reports gather if they come by the dozen. If the batch was cut, more wait already.
         let is_worth_waiting = span.reports >= BUSY_BATCH_REPORTS && !span.is_cut;
         self.phase = LinkPhase::Ready {
@@ -353,6 +411,28 @@ impl LinkMachine {
         is_other
     }
 
+    /// Sets whether the neighbour should hold the same as this server: both expire reports alike.
+    pub fn set_comparable(&mut self, is_comparable: bool) {
+        self.anti_entropy.set_comparable(is_comparable);
+    }
+
+    /// Records a comparison of all ranges, in order; `None` if it failed. Returns the number of
+    /// ranges that are pushed again. `random` is any number, drawn for this call.
+    pub fn compared(
+        &mut self,
+        now: Duration,
+        ranges: Option<&[ComparedRange]>,
+        random: u64,
+    ) -> usize {
+        self.anti_entropy.compared(now, ranges, random)
+    }
+
+    /// Records that the reports of some ranges were collected into batches of these sizes, in the
+    /// order in which they are pushed.
+    pub fn collected(&mut self, now: Duration, batches: VecDeque<CollectedSize>) {
+        self.anti_entropy.collected(now, batches);
+    }
+
     /// Lets the link end when the neighbour has all changes or the link is down: the server shuts
     /// down.
     pub fn finish(&mut self) {
@@ -380,6 +460,7 @@ mod tests {
         backoff_cap: Duration::from_secs(1),
         linger: Duration::from_millis(5),
         batch_reports: 100,
+        anti_entropy: None,
     };
 
     /// A batch of no reports.
@@ -413,7 +494,7 @@ mod tests {
             let neighbours = vec![name("Jaquez")];
             Self {
                 replica: Replica::new(identity, neighbours.clone(), neighbours, [1, 2, 3, 4]),
-                link: LinkMachine::new(NeighbourId(0), RULES),
+                link: LinkMachine::new(NeighbourId(0), RULES, 0),
                 now: Duration::ZERO,
             }
         }
@@ -564,7 +645,11 @@ mod tests {
             is_cut: false,
         };
         let sent = it.now;
-        it.link.phase = LinkPhase::Pushing { sent, span };
+        it.link.phase = LinkPhase::Pushing {
+            sent,
+            span,
+            is_again: false,
+        };
         let failure = it.link.acknowledged(&it.replica, it.now, 6).unwrap_err();
         it.failed(&failure);
         assert!(it.link.is_down());

@@ -13,6 +13,7 @@
 //! | [`replica`] | one server's part in the protocol: how it answers greetings and pushes |
 //! | [`link`] | the decisions of a link: greet, push, wait, give up |
 //! | [`send_cursor`] | the cursor of one neighbour, and its next batch |
+//! | [`anti_entropy`] | comparisons of two servers, and what they push again |
 //! | `batch_size` | how large the batches of a link may be |
 //! | `backoff` | the delays of a link that is down |
 //! | `applied_watermarks` | the last applied sequence number of each incarnation of a neighbour |
@@ -37,6 +38,7 @@
 //!
 //! [`Report::compare`]: crate::model::report::Report::compare
 
+pub mod anti_entropy;
 mod applied_watermarks;
 mod backoff;
 mod batch_size;

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod anti_entropy;
 mod dialling;
 mod expiry;
 mod faults;

@@ -95,7 +95,7 @@ impl World {
                 }
                 self.check_link(pid, at)
             }
-            LinkAction::End => Err("a link ended by itself".to_owned()),
+            other => Err(format!("a link does {other:?} by itself")),
         }
     }
 

@@ -45,6 +45,7 @@ fn rules(batch: usize) -> LinkRules {
         backoff_cap: Duration::from_millis(MAX_BACKOFF),
         linger: Duration::from_millis(5),
         batch_reports: batch,
+        anti_entropy: None,
     }
 }
 
@@ -120,7 +121,7 @@ impl Link {
         Self {
             to,
             is_linked: true,
-            machine: LinkMachine::new(neighbour, rules(batch)),
+            machine: LinkMachine::new(neighbour, rules(batch), 0),
             waiting: None,
             requests: 0,
             next_step: u64::MAX,

@@ -27,7 +27,7 @@ use crate::common::{
 };
 
 /// Metrics whose values no scenario here knows, and what compares them.
-const COMPARED_ELSEWHERE: [(&str, &str); 4] = [
+const COMPARED_ELSEWHERE: [(&str, &str); 7] = [
     ("proxyherd_info", "nothing: it is always 1"),
     (
         "proxyherd_process_",
@@ -41,7 +41,12 @@ const COMPARED_ELSEWHERE: [(&str, &str); 4] = [
         "proxyherd_link_clock_offset_seconds",
         "tests/herd/faults/clocks.rs, with two clocks: it is an estimate",
     ),
+    ("proxyherd_link_comparisons_total", ANTI_ENTROPY),
+    ("proxyherd_link_ranges_differed_total", ANTI_ENTROPY),
+    ("proxyherd_link_reports_pushed_again_total", ANTI_ENTROPY),
 ];
+
+const ANTI_ENTROPY: &str = "tests/herd/anti_entropy.rs";
 
 /// Ports and reasons for which no connection is ever rejected: the port has no such limit, or
 /// requires no such certificate.
