@@ -124,7 +124,6 @@ mod tests {
 
     #[test]
     fn the_shortest_round_trip_of_the_last_eight_counts() {
-        let start = Duration::ZERO;
         let mut clock = NeighbourClock::default();
         let mut record = |at, round_trip| {
             let (sent, received) = (millis(at), millis(at + round_trip));
