@@ -52,7 +52,7 @@ async fn greet(caller: &mut Caller) -> Result<(), CallError> {
     let request = PeerRequest::Greet(Arc::new(greeting));
     match caller.ready().await?.call(request).await? {
         PeerResponse::Greet(response) => assert_eq!(response.receiver, "Riley"),
-        PeerResponse::Push(_) => panic!("an answer to a push"),
+        PeerResponse::Push(_) | PeerResponse::Digest(_) => panic!("an answer to another call"),
     }
     Ok(())
 }
