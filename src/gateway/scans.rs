@@ -90,7 +90,7 @@ mod tests {
     #[tokio::test]
     async fn a_scan_that_panics_fails_alone() {
         let turns = ScanTurns::default();
-        let failed = turns.run(|| panic!("a panic of this test")).await;
+        let failed = turns.run::<()>(|| panic!("a panic of this test")).await;
         assert!(failed.unwrap_err().is_panic());
         assert_eq!(turns.run(|| 7).await.unwrap(), 7);
     }

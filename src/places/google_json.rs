@@ -23,9 +23,9 @@ const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 /// The capacity for a few places, so that most responses are written without reallocation.
 const TYPICAL_BYTES: usize = 4096;
 
-/// The maximum size of a printed text, in bytes: five times that of twenty places with all their
+/// The maximum size of a printed text, in bytes: ten times that of twenty places with all their
 /// fields. Indentation enlarges a text, a hostile one more than a hundredfold.
-pub const MAX_PLACES_BYTES: usize = 1 << 20;
+pub const MAX_PLACES_BYTES: usize = 2 << 20;
 
 /// The error of a text that would exceed [`MAX_PLACES_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

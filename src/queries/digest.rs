@@ -131,8 +131,8 @@ pub fn scan(
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::super::samples::TestServer;
     use super::*;
+    use crate::queries::samples::TestServer;
 
     /// Divides all hashes into this many buckets.
     pub(in super::super) fn all_hashes(buckets: usize) -> Buckets {

@@ -278,21 +278,20 @@ pub(super) struct Impostor {
 
 impl Impostor {
     fn start(own: &Pair) -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), own)
+        Self::serve(TcpListener::bind(("127.0.0.1", 0)).unwrap(), own)
     }
 
-    pub(super) fn start_at(address: SocketAddr, own: &Pair) -> Self {
+    pub(super) fn serve(listener: TcpListener, own: &Pair) -> Self {
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(server_config(own)));
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(address))
-            .unwrap();
-        let address = listener.local_addr().unwrap();
         runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 // No client should send anything to it.

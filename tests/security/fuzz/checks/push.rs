@@ -155,9 +155,11 @@ fn compare(server: &Server, reports: &[Report]) {
 
 /// Returns a key by which the newer of two reports is greater.
 fn order(report: &Report) -> impl Ord {
+    const MAX_LEAD_NANOS: i128 = 10_000_000_000;
     let (seconds, nanos) = time(&report.time).unwrap();
-    let instant = (seconds.len(), seconds, nanos);
-    let smaller_skew = -i128::from(report.skew_nanos);
+    let instant: i128 = format!("{seconds}{nanos}").parse().unwrap();
+    let skew = i128::from(report.skew_nanos);
+    let order_time = instant.min(instant + skew + MAX_LEAD_NANOS);
     let texts = (report.origin.clone(), report.position.clone());
-    (instant, texts, smaller_skew, report.time.clone())
+    ((order_time, instant), texts, -skew, report.time.clone())
 }
