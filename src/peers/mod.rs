@@ -9,7 +9,7 @@
 //! | `channel` | one attempt of a call: tonic's channel and the push stream over it |
 //! | `clock_check` | how far a neighbour's clock is off |
 //! | `dial` | connections to another server, by TCP or TLS |
-//! | `port` | the peer port: tonic's server, its services and limits |
+//! | `port` | the peer port: its services over hyper's HTTP/2, with limits |
 //! | `incoming` | its connections |
 //! | `calls` | the rules that each call to it passes |
 //! | `call_tasks` | the task of each call, and its reset |
@@ -24,7 +24,7 @@
 //! | `wire` | messages to model types and back |
 //! | `protobuf` | the wire format of the message that is read in place |
 //!
-//! HTTP/2 and gRPC are tonic's. The rules of replication are in
+//! HTTP/2 is hyper's and h2's, gRPC is tonic's. The rules of replication are in
 //! [`crate::replication`]; this folder gives them a network. It does not trust one:
 //! every wait has a limit, every message a size, and whatever fails is tried again with
 //! backoff.

@@ -1,4 +1,9 @@
 //! The peer port: a gRPC server with its services and limits.
+//!
+//! tonic's services run on hyper's HTTP/2 server, as in tonic's own `Server`. That is not used,
+//! since it gives no access to the size of the send buffers and to the task of a call: with it, a
+//! connection of 64 answers that nobody read held 255 MiB for as long as it stood, measured, and
+//! only closing the whole connection could end one of them.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -64,7 +69,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// Makes a port that serves `inbound`, with the connections that `files` permits. Must be called in the server's span.
+    /// Makes a port that serves `inbound`, with the connections that `files` permits. Must be
+    /// called in the server's span.
     pub fn new(inbound: Inbound, settings: &PeerSettings, files: FileBudget) -> Self {
         let inbound = Arc::new(inbound);
         let gateway = inbound.gateway();

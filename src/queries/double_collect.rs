@@ -1,11 +1,11 @@
 //! The proof that servers held the same reports of a bucket at one moment.
 //!
 //! Nobody can look at all servers at once, and a report may move between them while one after the
-//! other is asked. A *collect* is a sum of each server, in any order or side by side. If the sums of
-//! two collects are all equal and settled, and the second began after the first had ended, then at
-//! the moment between them all servers held the same: reports are totally ordered and a server only
-//! ever replaces one by a greater one, so that a server with the same sum twice did not change in
-//! between (the double collect of Afek et al., "Atomic Snapshots of Shared Memory", 1993).
+//! other is asked. A *collect* is a sum of each server, in any order or side by side. If the sums
+//! of two collects are all equal and settled, and the second began after the first had ended, then
+//! at the moment between them all servers held the same: reports are totally ordered and a server
+//! only ever replaces one by a greater one, so that a server with the same sum twice did not change
+//! in between (the double collect of Afek et al., "Atomic Snapshots of Shared Memory", 1993).
 //!
 //! Sums can be equal by chance, with a probability of about 2^-128.
 

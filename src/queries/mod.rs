@@ -1,9 +1,9 @@
 //! Queries over the newest reports: nearby clients, pages of client IDs, and sums by which two
 //! servers can be compared.
 //!
-//! Each query is one scan of all records: a million take 0.04 to 0.12 s of CPU time. Nothing is kept
-//! between queries: there is no index that writers must maintain, no memory to free, and no answer
-//! that is older than its question.
+//! Each query is one scan of all records: a million take 0.04 to 0.12 s of CPU time. Nothing is
+//! kept between queries: there is no index that writers must maintain, no memory to free, and no
+//! answer that is older than its question.
 //!
 //! A scan holds a lock for a few records at a time, so it is not a snapshot: clients report while
 //! it runs. Every client whose report is visible throughout is in the answer, with a report that it

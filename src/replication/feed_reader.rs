@@ -1,5 +1,5 @@
-//! A reader of the change feed inside a server, such as a watch: it follows the feed at its own pace
-//! and without cost to writers.
+//! A reader of the change feed inside a server, such as a watch: it follows the feed at its own
+//! pace and without cost to writers.
 
 use std::ops::ControlFlow;
 

@@ -5,7 +5,8 @@
 //! (RFC 5905, section 10): of the last few samples the one with the shortest round trip counts.
 //!
 //! A leap of either clock shows in the offset when the samples before it are gone. The reading of
-//! the neighbour's clock continues by monotonic time, so a leap of this server's does not change it.
+//! the neighbour's clock continues by monotonic time, so a leap of this server's does not change
+//! it.
 
 use std::time::Duration;
 
@@ -40,9 +41,9 @@ pub struct ClockOffset {
 }
 
 impl NeighbourClock {
-    /// Records that a call that was sent at `sent` got a response at `received`, in monotonic time
-    /// since any moment, when this server's clock showed `own`, and that the neighbour's clock showed `clock` in between. A clock of 0 is
-    /// absent, and not recorded.
+    /// Records a response of the neighbour. The call was sent at `sent` and answered at `received`,
+    /// in monotonic time since any moment. This server's clock showed `own` when the response
+    /// came; the neighbour's showed `clock` in between. A clock of 0 is absent and not recorded.
     pub fn record(&mut self, sent: Duration, received: Duration, clock: UnixNanos, own: UnixNanos) {
         if clock == UnixNanos(0) {
             return;

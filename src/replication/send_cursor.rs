@@ -108,8 +108,9 @@ impl SendCursor {
         self.greeted = Some(incarnation);
     }
 
-    /// Fills `batch` with the reports that the neighbour needs next, up to `max_bytes`: at least one
-    /// report, whatever its size. An empty batch means that it needs none of the considered changes;
+    /// Fills `batch` with the reports that the neighbour needs next, up to `max_bytes`: at least
+    /// one report, whatever its size. An empty batch means that it needs none of the considered
+    /// changes;
     /// [`is_at_end`](Self::is_at_end) returns whether those were all.
     ///
     /// A report that has been expired for the purge delay at `now` is withheld, since the neighbour

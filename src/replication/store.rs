@@ -212,9 +212,9 @@ impl Store {
         self.shards.iter().map(walk_steps).sum()
     }
 
-    /// Checks up to `limit` records of the walk's current shard, and purges those for which `is_due`
-    /// returns `true`. Returns the number of purged records. Repeated calls with one walk check
-    /// every record again and again.
+    /// Checks up to `limit` records of the walk's current shard, and purges those for which
+    /// `is_due` returns `true`. Returns the number of purged records. Repeated calls with one walk
+    /// check every record again and again.
     pub(super) fn purge_some(
         &self,
         walk: &mut Walk,

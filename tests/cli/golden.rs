@@ -3,8 +3,8 @@
 //! A transcript looks like a terminal. `$ ` begins a command for the shell and `> ` continues it.
 //! Below it are the exit code if it is not 0 (`? 2`), the standard output, and the standard error
 //! after `2> `. `# Ctrl-C after line 2` at the end of a command interrupts it then. A line that
-//! begins with `# ` is a comment. All commands of a file run in one directory, which has the shipped
-//! config; those in `golden/herd` run beside a herd.
+//! begins with `# ` is a comment. All commands of a file run in one directory, which has the
+//! shipped config; those in `golden/herd` run beside a herd.
 //!
 //! White space at the end of a line is not compared. `[..]` stands for any characters, `...` for
 //! any lines, and other names in brackets for the values of a run. With `SNAPSHOTS=overwrite` a

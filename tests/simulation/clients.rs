@@ -63,8 +63,8 @@ pub(crate) struct ClientReport {
     time: &'static str,
 }
 
-/// Skews of clients' clocks by the index of a report, about 0, 13 and 21 s ahead. They are multiples
-/// of 2^32 nanoseconds, so that the lower half of a skew can encode the index.
+/// Skews of clients' clocks by the index of a report, about 0, 13 and 21 s ahead. They are
+/// multiples of 2^32 nanoseconds, so that the lower half of a skew can encode the index.
 const LEADS: [i64; 5] = [0, 0, 0, -(3 << 32), -(5 << 32)];
 
 /// The time after its receipt up to which a report may be ordered, in nanoseconds.

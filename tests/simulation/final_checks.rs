@@ -60,7 +60,8 @@ impl World {
     }
 
     /// Checks that all servers have equal digests, in whatever order they got their reports. The
-    /// time is that of the latest of their clocks, by which all purged and withheld reports are expired.
+    /// time is that of the latest of their clocks, by which all purged and withheld reports are
+    /// expired.
     fn check_digests(&self) -> CheckResult {
         let processes = self.newest_processes();
         let now = processes.iter().map(|&pid| self.clock(pid)).max();
