@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::format::list;
+
 /// Files of a server beside its connections: the streams and the runtime of the process,
 /// listeners, the log and its rotation, the config and certificates while they are read,
 /// and name resolution. About 20 are open in a quiet server.
@@ -83,18 +85,18 @@ impl FileBudget {
 
 impl fmt::Display for FileBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            clients,
-            client_handshakes,
-            peers,
-            peer_handshakes,
-            web,
-        } = self;
-        write!(
-            f,
-            "{clients} clients, {client_handshakes} TLS handshakes of clients, {peers} connections \
-             and {peer_handshakes} handshakes at the peer port, {web} connections to the web port"
-        )
+        let parts = [
+            (self.clients, "clients"),
+            (self.client_handshakes, "TLS handshakes of clients"),
+            (self.peers, "connections to the peer port"),
+            (self.peer_handshakes, "handshakes there"),
+            (self.web, "connections to the web port"),
+        ];
+        let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<String> = parts
+            .map(|(number, what)| format!("{number} {what}"))
+            .collect();
+        f.write_str(&list(&parts, "and"))
     }
 }
 
