@@ -76,7 +76,7 @@ fn fill(client: &mut Client) {
 
 #[test]
 fn answers_that_are_not_read_take_little_memory_and_end_and_others_are_served_meanwhile() {
-    let (site, servers) = Site::serve_each(PAIR, SHORT);
+    let (site, servers) = Site::serve_each(PAIR, "[flooding]\nattempt = \"400ms\"\n");
     let riley = &servers[0];
     let mut client = site.client("Riley");
     fill(&mut client);
@@ -98,19 +98,25 @@ fn answers_that_are_not_read_take_little_memory_and_end_and_others_are_served_me
             caller.run(async { endpoint.connect_lazy() })
         })
         .collect();
-    let mut calls = Vec::new();
-    for channel in &channels {
-        for _ in 0..CALLS {
+    let begin_all = || {
+        let one = |channel: &Channel| {
             let path = "/proxyherd.v1.Operator/ListClients";
             let call = begin(channel.clone(), path, request.clone(), true);
-            calls.push(caller.runtime.spawn(call));
-        }
-    }
+            caller.runtime.spawn(call)
+        };
+        let each = channels.iter().flat_map(|channel| [channel; CALLS]);
+        each.map(one).collect::<Vec<_>>()
+    };
+    let mut calls = begin_all();
     let mut most = 0;
-    let unread = "it did not read its answer for 1s 600ms";
+    let unread = "it did not read its answer for 6s 400ms";
     eventually("a call is reset", || {
         most = most.max(memory(riley.id()).unwrap_or_default());
         assert_eq!(client.ask("what?"), "? what?");
+        // On a busy machine all may have ended before their answers began.
+        if calls.iter().all(|call| call.is_finished()) && calls.len() < 50 * CALLS {
+            calls.extend(begin_all());
+        }
         site.log("Riley").contains(unread).then_some(())
     });
     if let Some(before) = before {
@@ -126,7 +132,8 @@ fn answers_that_are_not_read_take_little_memory_and_end_and_others_are_served_me
     for call in calls {
         let response = caller.run(call).unwrap().unwrap();
         if let Some(status) = Status::from_header_map(response.headers()) {
-            assert_eq!(status.code(), Code::Unavailable, "{status}");
+            let is_limit = [Code::Unavailable, Code::DeadlineExceeded].contains(&status.code());
+            assert!(is_limit, "{status}");
             rejected += 1;
             continue;
         }
