@@ -107,16 +107,19 @@ impl LinkTable {
     }
 
     /// Marks a link as up, after the neighbour acknowledged a push of some `reports` and everything
-    /// through `cursor`. Returns `true` if it was down.
+    /// through `cursor`. `clock_offset` is how far its clock is off, if that is known. Returns
+    /// `true` if the link was down.
     pub fn set_up(
         &self,
         neighbour: NeighbourId,
         now: UnixNanos,
         cursor: u64,
         reports: usize,
+        clock_offset: Option<ClockOffset>,
     ) -> bool {
         let mut state = self.lock_state(neighbour);
         state.cursor = cursor;
+        state.clock_offset = clock_offset;
         if reports > 0 {
             state.carried_at = Some(Instant::now());
         }
@@ -229,7 +232,7 @@ mod tests {
         links.begin(neighbour, UnixNanos(1));
         links.begin(neighbour, UnixNanos(2));
         assert_eq!(state(), (false, 0));
-        links.set_up(neighbour, UnixNanos(3), 0, 0);
+        links.set_up(neighbour, UnixNanos(3), 0, 0, None);
         assert_eq!(state(), (true, 1));
         links.begin(neighbour, UnixNanos(4));
         assert_eq!(state(), (false, 2));

@@ -14,6 +14,7 @@ use crate::proto::time::timestamp;
 use crate::proto::{Bucket, DigestRequest, DigestResponse};
 use crate::queries::digest::{self, BucketSum, Buckets};
 use crate::queries::hash_range::{HashRange, HashRanges, client_hash};
+use crate::queries::scan_visible;
 use crate::replication::Incarnation;
 use crate::replication::anti_entropy::{CollectedSize, ComparedRange, RangeDigest};
 use crate::replication::replica::Replica;
@@ -124,12 +125,11 @@ pub(super) async fn collect(
         let mut batches = VecDeque::new();
         let add = |stored: &StoredReport<'_>| {
             let report = &stored.report;
-            let is_wanted = wanted.find(client_hash(report.client.text())).is_some();
-            if is_wanted && !replica.is_expired(report.order_time(), as_of) {
+            if wanted.find(client_hash(report.client.text())).is_some() {
                 add(&mut batches, report, (max_bytes, max_reports), is_recorded);
             }
         };
-        replica.store().scan(add, yield_now);
+        scan_visible(replica, as_of, add, yield_now);
         batches
     };
     gateway.scan(scan).await.unwrap_or_default()

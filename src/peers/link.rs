@@ -19,7 +19,7 @@ use crate::gateway::{Gateway, LinkTraffic};
 use crate::log::{Log, ReasonThrottle, Transcript};
 use crate::model::name::Name;
 use crate::model::timestamp::UnixNanos;
-use crate::proto::{GreetResponse, PushFrame};
+use crate::proto::{GreetResponse, PushFrame, PushResponse};
 use crate::random;
 use crate::replication::anti_entropy::ComparedRange;
 use crate::replication::link::{CallFailure, LinkAction, LinkMachine, LinkRules};
@@ -166,16 +166,12 @@ impl Link {
         let cursor = self.machine.cursor().cursor();
         self.gateway.links().set_cursor(self.neighbour, cursor);
         self.clock_check.restart();
-        self.note_clock(sent, response.clock_nanos);
-        self.compare_expiry(wire::expire_after(response));
-    }
-
-    /// Compares the clock of a response, which came now, with this server's.
-    fn note_clock(&mut self, sent: Instant, clock_nanos: i64) {
-        let own = self.gateway.clock().now();
-        let offset = self.clock_check.record(sent, UnixNanos(clock_nanos), own);
+        let now = self.gateway.clock().now();
+        let theirs = UnixNanos(response.clock_nanos);
+        let offset = self.clock_check.record(sent, theirs, now);
         let links = self.gateway.links();
         links.set_clock_offset(self.neighbour, offset);
+        self.compare_expiry(wire::expire_after(response));
     }
 
     /// Warns if the neighbour's `expire_after` differs: then servers answer differently.
@@ -228,8 +224,7 @@ impl Link {
         let sent = Instant::now();
         match self.call(PeerRequest::Push(frame)).await {
             Some(Ok(PeerResponse::Push(response))) => {
-                self.note_clock(sent, response.clock_nanos);
-                return self.acknowledged(span, sent.elapsed(), response.applied_sequence);
+                return self.acknowledged(span, sent, &response);
             }
             Some(Ok(_)) => unreachable!("a push has the response of one"),
             Some(Err(error)) => self.failed(failure(error)),
@@ -314,11 +309,13 @@ impl Link {
     }
 
     /// Returns whether the acknowledgement covers the push.
-    fn acknowledged(&mut self, span: Span, took: Duration, applied: u64) -> bool {
+    fn acknowledged(&mut self, span: Span, sent: Instant, response: &PushResponse) -> bool {
+        let (took, clock) = (sent.elapsed(), self.gateway.clock().now());
+        let theirs = UnixNanos(response.clock_nanos);
+        let offset = self.clock_check.record(sent, theirs, clock);
         let now = self.now();
-        let acknowledged = self
-            .machine
-            .acknowledged(self.gateway.replica(), now, applied);
+        let (replica, applied) = (self.gateway.replica(), response.applied_sequence);
+        let acknowledged = self.machine.acknowledged(replica, now, applied);
         if let Err(failure) = acknowledged {
             self.failed(failure);
             return false;
@@ -326,8 +323,7 @@ impl Link {
         self.write_lines();
         self.traffic().record_sent(span.reports, took);
         let (links, cursor) = (self.gateway.links(), self.machine.cursor().cursor());
-        let now = self.gateway.clock().now();
-        if links.set_up(self.neighbour, now, cursor, span.reports) {
+        if links.set_up(self.neighbour, clock, cursor, span.reports, offset) {
             info!("link to {} is up", self.name);
         }
         true

@@ -35,10 +35,11 @@ use crate::model::timestamp::UnixNanos;
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
-/// Passes every report that is not expired at `now` to `each`. See [`Store::scan`].
+/// Passes every report that is not expired at `now` to `each`, and calls `between` while no lock is
+/// held. See [`Store::scan`].
 ///
 /// [`Store::scan`]: crate::replication::store::Store::scan
-fn scan_visible(
+pub fn scan_visible(
     replica: &Replica,
     now: UnixNanos,
     mut each: impl FnMut(&StoredReport<'_>),
