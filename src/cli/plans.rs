@@ -23,7 +23,8 @@ pub(super) fn plans(
             let needs = FileNeeds {
                 links: plan.neighbours.len(),
                 places,
-                has_clients_tls: plan.clients_tls.is_some(),
+                has_client_handshakes: plan.clients_tls.is_some()
+                    || !plan.clients.proxies.is_empty(),
                 has_web: plan.bind_web.is_some(),
             };
             plan.files = FileBudget::new(max_files, needs);

@@ -3,7 +3,8 @@
 //! | file | contents |
 //! |---|---|
 //! | `port` | accepts connections, up to the limit |
-//! | `guard` | access list, and the limits per address |
+//! | `connection` | one connection's place under the limits, and its lines in the log |
+//! | `guard` | proxies, access list, and the limits per address |
 //! | `addresses` | connections and rate limit of each address |
 //! | `rate` | the rate limit's algorithm: pure |
 //! | `session` | one connection: reads, responds in order, keeps its limits |
@@ -14,6 +15,7 @@
 
 mod addresses;
 mod command_handler;
+mod connection;
 mod guard;
 mod port;
 mod rate;

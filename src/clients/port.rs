@@ -1,25 +1,33 @@
 //! The client ports of one server: they accept connections, up to the limit, and run a session
 //! for each.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Level, info};
+use tracing::{Instrument, Level, warn};
 
 use crate::gateway::Gateway;
-use crate::log::{Log, Transcript};
-use crate::net::{AcceptLoop, AcceptedStream, Acceptor, ConnectionLimit, HandshakePolicy, TlsGate};
+use crate::log::{Log, LogThrottle, Transcript};
+use crate::net::{
+    AcceptLoop, AcceptedStream, Acceptor, EvictingLimit, HandshakePolicy, Slot, TlsGate,
+};
 use crate::places::Places;
 use crate::tls::Credentials;
 
 use super::addresses::AddressPermit;
 use super::command_handler::CommandHandler;
+use super::connection::ClientConnection;
 use super::guard::ConnectionGuard;
 use super::session::{Session, SessionEnd};
 
-/// Time limit of a TLS handshake with a client, unless its idle limit is shorter.
-const MAX_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Minimum of the limit on handshakes. A reload may name proxies, whose headers are handshakes, at
+/// a server that was started without TLS and without proxies.
+const MIN_HANDSHAKES: usize = 64;
+
+/// Interval between log messages about the limit on connections. Suppressed ones are counted.
+const LIMIT_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The text edge of one server, for all of its client ports. Its clones share limits and
 /// addresses.
@@ -27,55 +35,73 @@ const MAX_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 pub struct ClientPort {
     handler: CommandHandler,
     log: Log,
-    limit: ConnectionLimit,
+    limit: EvictingLimit,
+    rejections: Arc<LogThrottle>,
     guard: Arc<ConnectionGuard>,
     max_handshakes: usize,
 }
 
 impl ClientPort {
-    /// Creates the edge in front of `gateway`, with at most `max_handshakes` TLS handshakes at a
-    /// time: a further one evicts another.
+    /// Creates the edge in front of `gateway`, with at most `max_handshakes` handshakes at a time
+    /// (TLS, and headers of proxies): a further one evicts another.
     pub fn new(gateway: Arc<Gateway>, places: Places, log: &Log, max_handshakes: usize) -> Self {
         let guard = ConnectionGuard::new(gateway.clone());
-        let remedy = "raise max_connections to admit more";
+        let settings = gateway.settings();
+        let evicted = gateway
+            .counters()
+            .client_connections_rejected
+            .evicted
+            .clone();
         Self {
             guard: Arc::new(guard),
+            limit: EvictingLimit::new(
+                settings.clients.max_connections,
+                "connections of clients",
+                evicted,
+            ),
             handler: CommandHandler { gateway, places },
             log: log.clone(),
-            limit: ConnectionLimit::new("client", remedy),
-            max_handshakes,
+            rejections: Arc::new(LogThrottle::new(LIMIT_LOG_INTERVAL)),
+            max_handshakes: max_handshakes.max(MIN_HANDSHAKES),
         }
     }
 
     /// Serves clients without TLS until the server drains. Returns when each client has the
     /// answers to everything that was read from it, or was disconnected.
     pub async fn serve(self, acceptor: Acceptor) {
-        let connections = self.accept_loop(acceptor);
+        let connections = self.accept_loop(acceptor, None);
         self.serve_all(connections).await;
     }
 
     /// Serves clients with TLS, as [`serve`](Self::serve) does without.
     pub async fn serve_tls(self, acceptor: Acceptor, credentials: Arc<Credentials>) {
-        let gateway = self.gateway().clone();
-        let rejected = gateway.counters().client_connections_rejected.tls.clone();
+        let counters = &self.gateway().counters().client_connections_rejected;
+        let (rejected, guard) = (counters.tls.clone(), self.guard.clone());
         let gate = move || TlsGate {
             credentials: Some(credentials.clone()),
-            time_limit: gateway.settings().clients.idle.min(MAX_HANDSHAKE_TIME),
+            time_limit: guard.handshake_time(),
             plaintext_reply: b"",
             rejected: rejected.clone(),
         };
-        let connections = self.accept_loop(acceptor).with_handshake(HandshakePolicy {
-            gate: Box::new(gate),
-            max_handshakes: self.max_handshakes,
-            port: "client",
-            log_level: Level::INFO,
-        });
+        let connections = self.accept_loop(acceptor, Some(Box::new(gate)));
         self.serve_all(connections).await;
     }
 
-    fn accept_loop(&self, acceptor: Acceptor) -> AcceptLoop<AddressPermit> {
-        let guard = self.guard.clone();
-        AcceptLoop::new(acceptor, move |peer| guard.admit(peer))
+    fn accept_loop(
+        &self,
+        acceptor: Acceptor,
+        gate: Option<Box<dyn Fn() -> TlsGate + Send>>,
+    ) -> AcceptLoop<AddressPermit> {
+        let (guard, proxies) = (self.guard.clone(), self.guard.clone());
+        let counters = &self.gateway().counters().client_connections_rejected;
+        AcceptLoop::new(acceptor, move |peer| guard.admit(peer)).with_handshake(HandshakePolicy {
+            proxy_gate: Box::new(move |from| proxies.proxy_gate(from)),
+            gate,
+            max_handshakes: self.max_handshakes,
+            evicted: counters.evicted.clone(),
+            port: "client",
+            log_level: Level::INFO,
+        })
     }
 
     async fn serve_all(self, mut connections: AcceptLoop<AddressPermit>) {
@@ -98,35 +124,53 @@ impl ClientPort {
         let AcceptedStream {
             stream,
             peer,
-            permit: address_permit,
+            permit,
             ..
         } = accepted;
-        let max_connections = self.gateway().settings().clients.max_connections;
-        let Some(permit) = self.limit.acquire(max_connections) else {
-            self.gateway()
-                .counters()
-                .client_connections_rejected
-                .max_connections
-                .add(1);
+        let Some(slot) = self.enter(peer.ip()) else {
             return;
         };
-        let connected = self.gateway().connect();
-        info!("client {peer} connected");
+        let evicted = slot.evicted();
+        let open = self.gateway().connect();
+        let connection = ClientConnection::new(peer, slot, self.guard.clone(), permit, open);
+        let connection = Arc::new(connection);
         let session = Session::new(
             stream,
             self.handler.clone(),
             Transcript::client(&self.log, peer),
             self.guard.addresses.rate_limiter(peer.ip()),
+            connection.clone(),
         );
         let disconnect = self.gateway().shutdown().disconnect().clone();
         let run = async move {
-            let end = disconnect.run_until_cancelled_owned(session.run()).await;
-            let end = end.unwrap_or(SessionEnd::Disconnected);
-            info!("client {peer} disconnected: {end}");
+            let end = tokio::select! {
+                end = session.run() => end,
+                () = disconnect.cancelled() => SessionEnd::Disconnected,
+                () = evicted => SessionEnd::Evicted,
+            };
+            connection.log_end(&end, end.is_by_client());
             // The session has closed the connection: its place is free from now on.
-            drop((address_permit, permit, connected));
+            drop(connection);
         };
         sessions.spawn(run.in_current_span());
+    }
+
+    /// Returns the slot of one more connection. It may evict one that has sent nothing; if all
+    /// have, there is none, which is counted and logged.
+    fn enter(&self, from: IpAddr) -> Option<Slot> {
+        let max_connections = self.gateway().settings().clients.max_connections;
+        let slot = self.limit.try_enter(from, max_connections);
+        if slot.is_none() {
+            let counters = &self.gateway().counters().client_connections_rejected;
+            counters.max_connections.add(1);
+            if let Some(suppressed) = self.rejections.admit() {
+                warn!(
+                    "rejected a connection to the client port: {max_connections} are open, which \
+                     is the limit; raise max_connections to admit more{suppressed}"
+                );
+            }
+        }
+        slot
     }
 
     fn gateway(&self) -> &Arc<Gateway> {

@@ -20,6 +20,7 @@ use crate::proto::ClientLines;
 
 use super::addresses::RateLimiter;
 use super::command_handler::{CommandHandler, ResponseSink};
+use super::connection::ClientConnection;
 use super::rate::LineRate;
 use super::response_queue::ResponseQueue;
 
@@ -51,6 +52,15 @@ pub(super) enum SessionEnd {
     Drained,
     /// The server shuts down, and the client did not read its responses in time.
     Disconnected,
+    /// The client has sent nothing, and a newer connection took its place.
+    Evicted,
+}
+
+impl SessionEnd {
+    /// Returns true if the client ended the connection.
+    pub(super) fn is_by_client(&self) -> bool {
+        matches!(self, Self::Closed | Self::Broken(_))
+    }
 }
 
 impl fmt::Display for SessionEnd {
@@ -64,6 +74,7 @@ impl fmt::Display for SessionEnd {
             Self::Disconnected => {
                 f.write_str("the server shuts down, and it did not read its answers in time")
             }
+            Self::Evicted => f.write_str("it sent nothing, and a newer connection took its place"),
         }
     }
 }
@@ -86,6 +97,7 @@ pub(super) struct Session {
     transcript: Transcript,
     /// In a box, since a running session is held several times over.
     rate_limiter: Box<RateLimiter>,
+    connection: Arc<ClientConnection>,
     /// Since when the client has neither sent anything nor waited for the server.
     quiet_since: Instant,
 }
@@ -105,6 +117,7 @@ impl Session {
         handler: CommandHandler,
         transcript: Transcript,
         rate_limiter: RateLimiter,
+        connection: Arc<ClientConnection>,
     ) -> Self {
         let mut latest_settings = handler.gateway.settings_reader();
         let settings = latest_settings.latest().clone();
@@ -117,6 +130,7 @@ impl Session {
             responses: ResponseQueue::new(),
             transcript,
             rate_limiter: Box::new(rate_limiter),
+            connection,
             quiet_since: Instant::now(),
         }
     }
@@ -140,6 +154,9 @@ impl Session {
             match self.wait(is_open, idle.as_mut(), drain.as_mut()).await {
                 SessionEvent::Read(Ok(read)) => {
                     is_open = read > 0;
+                    if is_open {
+                        self.connection.note_received(self.lines.pending());
+                    }
                     self.quiet_since = Instant::now();
                 }
                 SessionEvent::Settled | SessionEvent::Resume => self.quiet_since = Instant::now(),
@@ -394,7 +411,14 @@ mod tests {
         };
         let transcript = Transcript::client(&Log::off(), "client");
         let rate_limiter = addresses.rate_limiter([127, 0, 0, 1].into());
-        Session::new(Box::new(stream), handler, transcript, rate_limiter)
+        let connection = Arc::new(samples::connection(&handler.gateway));
+        Session::new(
+            Box::new(stream),
+            handler,
+            transcript,
+            rate_limiter,
+            connection,
+        )
     }
 
     #[tokio::test]

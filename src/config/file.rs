@@ -55,7 +55,7 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         gateway::GatewaySettings::default(),
     );
     file.section("clients", "[clients]", |on| {
-        settings::networks(on, &mut clients.networks);
+        settings::clients(on, &mut clients);
     });
     let mut web = gateway::WebSettings::default();
     file.section("web", "[web]", |on| {

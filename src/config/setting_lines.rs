@@ -33,7 +33,7 @@ pub(super) fn setting_lines(config: &Config) -> Vec<SettingLine> {
         &mut config.insecure,
         &mut config.tls,
     );
-    settings::networks(lister.table("clients"), &mut config.clients.networks);
+    settings::clients(lister.table("clients"), &mut config.clients);
     settings::web(lister.table("web"), &mut config.web);
     settings::limits(
         lister.table("limits"),

@@ -48,10 +48,16 @@ pub(super) fn security(on: &mut impl SettingVisitor, insecure: &mut bool, tls: &
 }
 
 /// Visits the networks of `[clients]` or `[web]`.
-pub(super) fn networks(on: &mut impl SettingVisitor, networks: &mut Networks) {
+fn networks(on: &mut impl SettingVisitor, networks: &mut Networks) {
     let Networks { allow, deny } = networks;
     on.plain("allow", allow);
     on.plain("deny", deny);
+}
+
+/// Visits the settings of `[clients]`.
+pub(super) fn clients(on: &mut impl SettingVisitor, settings: &mut gateway::ClientSettings) {
+    networks(on, &mut settings.networks);
+    on.plain("proxies", &mut settings.proxies);
 }
 
 /// Visits the settings of `[web]`.
@@ -70,6 +76,7 @@ pub(super) fn limits(
         max_line,
         max_connections,
         networks: _,
+        proxies: _,
         connections_per_address,
         commands_per_second,
         idle,

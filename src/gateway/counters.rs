@@ -83,6 +83,10 @@ pub struct RejectedConnectionCounters {
     pub network: Counter,
     /// Rejected by the limit on connections of one address.
     pub per_address: Counter,
+    /// Connections of proxies without a valid PROXY protocol header.
+    pub proxy_header: Arc<Counter>,
+    /// Closed for a newer one: idle connections, and unfinished handshakes.
+    pub evicted: Arc<Counter>,
     /// Rejected or ended by TLS.
     pub tls: Arc<HandshakeErrorCounters>,
 }
@@ -94,6 +98,8 @@ impl RejectedConnectionCounters {
             max_connections: self.max_connections.get(),
             network: self.network.get(),
             per_address: self.per_address.get(),
+            proxy_header: self.proxy_header.get(),
+            evicted: self.evicted.get(),
             no_certificate: tls(HandshakeErrorKind::NoCertificate),
             untrusted_ca: tls(HandshakeErrorKind::ForeignCa),
             expired: tls(HandshakeErrorKind::Expired),
@@ -131,6 +137,8 @@ pub struct ServerCounters {
     pub peer_calls_rejected: Counter,
     /// Those of the rejected calls that the caller's certificate does not permit.
     pub peer_calls_rejected_by_certificate: Counter,
+    /// Calls to the peer port that made room for others.
+    pub peer_calls_evicted: Arc<Counter>,
 }
 
 impl ServerCounters {
@@ -157,6 +165,7 @@ impl ServerCounters {
                 // A call is counted first by its certificate and then as rejected.
                 other: calls_rejected.saturating_sub(by_certificate),
             }),
+            peer_calls_evicted: self.peer_calls_evicted.get(),
             ..GetStatusResponse::default()
         }
     }
@@ -257,6 +266,12 @@ pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
         "Delayed reads of client connections: their address had used up commands_per_second.",
         One(|server| server.client_reads_delayed as f64),
     ),
+    Metric::counter(
+        "proxyherd_peer_calls_evicted_total",
+        "Calls of others than neighbours at the peer port that made room for newer ones \
+         (max_pushes).",
+        One(|server| server.peer_calls_evicted as f64),
+    ),
 ];
 
 /// Metrics of the server's config.
@@ -324,14 +339,17 @@ pub const CLIENT_LINE_METRICS: &[Metric<ClientLines>] = &[
 /// Metrics of rejected connections, for each port.
 pub const REJECTED_CONNECTION_METRICS: &[Metric<RejectedConnections>] = &[Metric::counter(
     "proxyherd_connections_rejected_total",
-    "Connections that were rejected, or ended by TLS, by port and reason. own_certificate: the \
-     other end did not accept the certificate of this server.",
+    "Connections that were rejected, evicted, or ended by TLS, by port and reason. evicted: an \
+     idle one, or an unfinished handshake, made room for a newer one. own_certificate: the other \
+     end did not accept the certificate of this server.",
     By(
         "reason",
         &[
             ("max_connections", |port| port.max_connections as f64),
             ("network", |port| port.network as f64),
             ("per_address", |port| port.per_address as f64),
+            ("proxy_header", |port| port.proxy_header as f64),
+            ("evicted", |port| port.evicted as f64),
             ("no_certificate", |port| port.no_certificate as f64),
             ("untrusted_ca", |port| port.untrusted_ca as f64),
             ("expired", |port| port.expired as f64),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::model::networks::Networks;
+use crate::model::networks::{Network, Networks};
 use crate::replication::expiry::DEFAULT_PURGE_DELAY;
 
 /// The settings of a server that change while it runs.
@@ -30,6 +30,9 @@ pub struct ClientSettings {
     pub max_connections: usize,
     /// Networks from which clients may connect: all by default. Others are closed before TLS.
     pub networks: Networks,
+    /// Networks of proxies, whose connections begin with a PROXY protocol header: none by default.
+    /// The client that the header names is the one that limits and the log mean.
+    pub proxies: Vec<Network>,
     /// Maximum number of open connections of one address, or of one /64 of IPv6: 1 to a million,
     /// unlimited by default. Further ones are closed before TLS.
     pub connections_per_address: Option<usize>,
@@ -54,6 +57,7 @@ impl Default for ClientSettings {
             max_line: 4096,
             max_connections: 20_000,
             networks: Networks::default(),
+            proxies: Vec::new(),
             connections_per_address: None,
             commands_per_second: None,
             idle: Duration::from_secs(10 * 60),

@@ -78,6 +78,11 @@ impl LineBuffer {
         self.position.start == self.buffer.len()
     }
 
+    /// Returns the bytes that are not consumed.
+    pub fn pending(&self) -> &[u8] {
+        &self.buffer[self.position.start..]
+    }
+
     /// Returns an iterator over the complete lines. A line is consumed when the iterator returns
     /// it; the others stay. With `at_end`, the bytes after the last LF are a line too, with its CR
     /// if it has one.

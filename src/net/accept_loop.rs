@@ -1,8 +1,8 @@
-//! The way of a connection from the socket to its edge: accepted, admitted, and opened by a
-//! handshake.
+//! The way of a connection from the socket to its edge: accepted, admitted, and opened by
+//! handshakes. A connection of a proxy first names its client, and that is admitted.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::task::yield_now;
 use tracing::{Level, info, warn};
 
 use crate::log::{LogThrottle, Suppressed};
-use crate::tls::HandshakeError;
+use crate::metrics::Counter;
 
 use super::handshakes::Handshakes;
-use super::{Acceptor, ByteStream, TlsGate};
+use super::{Acceptor, ByteStream, ProxyGate, TlsGate};
 
 /// Interval between log messages about failed handshakes. Suppressed ones are counted.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,16 +26,24 @@ const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// [`next`](Self::next) is called in a loop.
 pub struct AcceptLoop<P> {
     acceptor: Acceptor,
-    admit: Box<dyn Fn(SocketAddr) -> Option<P> + Send>,
+    admit: Arc<Admit<P>>,
     handshake: Option<HandshakeStage<P>>,
 }
 
-/// The handshake that a port requires.
+type Admit<P> = dyn Fn(SocketAddr) -> Option<P> + Send + Sync;
+
+/// The handshakes at a port: the header of a proxy, and TLS.
 pub struct HandshakePolicy {
-    /// Returns the gate for the next connection. Its parts may change at any time.
-    pub gate: Box<dyn Fn() -> TlsGate + Send>,
+    /// Returns the gate of the header that a connection from this address begins with, or `None`
+    /// if it is no proxy.
+    pub proxy_gate: Box<dyn Fn(IpAddr) -> Option<ProxyGate> + Send>,
+    /// Returns the gate for the next connection. Its parts may change at any time. Without it
+    /// there is none.
+    pub gate: Option<Box<dyn Fn() -> TlsGate + Send>>,
     /// Maximum number of concurrent handshakes. A further one evicts another.
     pub max_handshakes: usize,
+    /// Counter of evicted handshakes.
+    pub evicted: Arc<Counter>,
     /// The port's name in the log: "client" or "peer".
     pub port: &'static str,
     /// The level at which failures are logged: WARN or INFO.
@@ -52,7 +60,7 @@ struct HandshakeStage<P> {
 pub struct AcceptedStream<P> {
     /// The connection.
     pub stream: Box<dyn ByteStream>,
-    /// The address of the other end.
+    /// The address of the other end, or of the client that a proxy named.
     pub peer: SocketAddr,
     /// The certificates that the other end presented, its own first; `None` without TLS.
     pub certificates: Option<Vec<CertificateDer<'static>>>,
@@ -62,22 +70,23 @@ pub struct AcceptedStream<P> {
 
 impl<P: Send + 'static> AcceptLoop<P> {
     /// Takes the connections of `acceptor`. `admit` returns the permit of a connection from this
-    /// address, or `None` to reject it before any handshake; it counts and logs rejections.
+    /// address, or `None` to reject it before TLS; it counts and logs rejections.
     pub fn new(
         acceptor: Acceptor,
-        admit: impl Fn(SocketAddr) -> Option<P> + Send + 'static,
+        admit: impl Fn(SocketAddr) -> Option<P> + Send + Sync + 'static,
     ) -> Self {
         Self {
             acceptor,
-            admit: Box::new(admit),
+            admit: Arc::new(admit),
             handshake: None,
         }
     }
 
-    /// Requires a handshake of each connection.
+    /// Requires handshakes.
     pub fn with_handshake(mut self, policy: HandshakePolicy) -> Self {
+        let (max, evicted) = (policy.max_handshakes, policy.evicted.clone());
         self.handshake = Some(HandshakeStage {
-            handshakes: Handshakes::new(policy.max_handshakes, policy.port),
+            handshakes: Handshakes::new(max, policy.port, evicted),
             failures: Arc::new(LogThrottle::new(FAILURE_LOG_INTERVAL)),
             policy,
         });
@@ -95,49 +104,82 @@ impl<P: Send + 'static> AcceptLoop<P> {
                     accepted = self.acceptor.accept() => accepted,
                 },
             };
-            let Some(permit) = (self.admit)(peer) else {
-                continue;
-            };
-            match &mut self.handshake {
-                None => {
-                    return AcceptedStream {
-                        stream: Box::new(stream),
-                        peer,
-                        certificates: None,
-                        permit,
-                    };
+            let stage = self.handshake.as_mut();
+            let proxy_gate = stage
+                .as_ref()
+                .and_then(|s| (s.policy.proxy_gate)(peer.ip()));
+            match (stage, proxy_gate) {
+                // A proxy's own address is not judged, only that of its client.
+                (Some(stage), Some(gate)) => {
+                    stage.start(stream, peer, Entry::Proxied(gate, self.admit.clone()));
                 }
-                Some(stage) => {
-                    stage.start(stream, peer, permit);
-                    // One that was evicted closes before the next is accepted.
-                    yield_now().await;
+                (stage, _) => {
+                    let Some(permit) = (self.admit)(peer) else {
+                        continue;
+                    };
+                    let Some(stage) = stage.filter(|stage| stage.policy.gate.is_some()) else {
+                        return AcceptedStream {
+                            stream: Box::new(stream),
+                            peer,
+                            certificates: None,
+                            permit,
+                        };
+                    };
+                    stage.start(stream, peer, Entry::Admitted(permit));
                 }
             }
+            // One that was evicted closes before the next is accepted.
+            yield_now().await;
         }
     }
 }
 
+/// What precedes the TLS handshake of a connection.
+enum Entry<P> {
+    /// Nothing: it is admitted.
+    Admitted(P),
+    /// The header of a proxy names the client, which is to be admitted.
+    Proxied(ProxyGate, Arc<Admit<P>>),
+}
+
 impl<P: Send + 'static> HandshakeStage<P> {
-    fn start(&mut self, stream: TcpStream, peer: SocketAddr, permit: P) {
-        let (gate, failures) = ((self.policy.gate)(), self.failures.clone());
-        let (port, log_level) = (self.policy.port, self.policy.log_level);
-        self.handshakes.start(peer.ip(), async move {
-            match gate.open(stream).await {
-                Ok((stream, certificates)) => Some(AcceptedStream {
-                    stream,
-                    peer,
-                    certificates,
-                    permit,
-                }),
-                Err(error) => {
-                    if let Some(error) = error
-                        && let Some(suppressed) = failures.admit()
-                    {
-                        log_failure(port, log_level, peer, &error, suppressed);
-                    }
-                    None
-                }
+    fn start(&mut self, mut stream: TcpStream, address: SocketAddr, entry: Entry<P>) {
+        let gate = self.policy.gate.as_ref().map(|gate| gate());
+        let failures = self.failures.clone();
+        let (port, level) = (self.policy.port, self.policy.log_level);
+        let log = move |from: SocketAddr, error: &dyn fmt::Display| {
+            if let Some(suppressed) = failures.admit() {
+                log_failure(port, level, from, error, suppressed);
             }
+        };
+        self.handshakes.start(address.ip(), async move {
+            let (peer, permit) = match entry {
+                Entry::Admitted(permit) => (address, permit),
+                Entry::Proxied(gate, admit) => {
+                    let named = gate.open(&mut stream).await;
+                    let named = named.inspect_err(|error| {
+                        error.iter().for_each(|error| log(address, error));
+                    });
+                    let peer = named.ok()?.unwrap_or(address);
+                    (peer, admit(peer)?)
+                }
+            };
+            let (stream, certificates) = match gate {
+                None => (Box::new(stream) as Box<dyn ByteStream>, None),
+                Some(gate) => {
+                    let opened = gate.open(stream).await;
+                    let opened = opened.inspect_err(|error| {
+                        error.iter().for_each(|error| log(peer, error));
+                    });
+                    opened.ok()?
+                }
+            };
+            Some(AcceptedStream {
+                stream,
+                peer,
+                certificates,
+                permit,
+            })
         });
     }
 }
@@ -146,7 +188,7 @@ fn log_failure(
     port: &str,
     level: Level,
     peer: SocketAddr,
-    error: &HandshakeError,
+    error: &dyn fmt::Display,
     suppressed: Suppressed,
 ) {
     let message =

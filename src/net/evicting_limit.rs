@@ -9,7 +9,8 @@
 //! in this way (Lemon, "Resisting SYN flood DoS attacks with a SYN cache", 2002); the fairness
 //! between networks is added.
 //!
-//! Identified members are evicted only if there is no unidentified one.
+//! Identified members are evicted only if there is no unidentified one, or never: see
+//! [`EvictingLimit::try_enter`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,7 @@ use tracing::warn;
 
 use crate::lock::lock;
 use crate::log::LogThrottle;
+use crate::metrics::Counter;
 use crate::model::networks::Network;
 
 use super::LIMIT_LOG_INTERVAL;
@@ -35,6 +37,7 @@ struct EvictingSet {
     max_members: usize,
     what: String,
     members: Mutex<SlotTable>,
+    evicted: Arc<Counter>,
     evictions: LogThrottle,
 }
 
@@ -64,31 +67,56 @@ pub struct Slot {
 
 impl EvictingLimit {
     /// Creates a limit of `max_members`, at least one. `what` names the members in the log, such
-    /// as "connections to the peer port".
-    pub fn new(max_members: usize, what: impl Into<String>) -> Self {
+    /// as "connections to the peer port". Evictions are counted with `evicted`.
+    pub fn new(max_members: usize, what: impl Into<String>, evicted: Arc<Counter>) -> Self {
         Self(Arc::new(EvictingSet {
             max_members: max_members.max(1),
             what: what.into(),
             members: Mutex::default(),
+            evicted,
             evictions: LogThrottle::new(LIMIT_LOG_INTERVAL),
         }))
     }
 
     /// Adds an unidentified member at this address. Evicts another if there are too many.
     pub fn enter(&self, from: IpAddr) -> Slot {
+        self.insert(self.members(), from, self.0.max_members)
+    }
+
+    /// Adds an unidentified member at this address to a set of at most `max_members`, which may
+    /// change. Evicts unidentified members if there are too many, and returns `None` if that does
+    /// not suffice.
+    pub fn try_enter(&self, from: IpAddr, max_members: usize) -> Option<Slot> {
+        let members = self.members();
+        let has_room = members.identified.count < max_members;
+        has_room.then(|| self.insert(members, from, max_members))
+    }
+
+    fn insert(
+        &self,
+        mut members: MutexGuard<'_, SlotTable>,
+        from: IpAddr,
+        max_members: usize,
+    ) -> Slot {
         let network = Network::of_customer(from);
         let eviction = Arc::new(Notify::new());
-        let mut members = self.members();
         members.entered += 1;
         let number = members.entered;
         members
             .unidentified
             .insert(network, number, eviction.clone());
-        let is_over = members.count() > self.0.max_members;
-        let evicted = is_over.then(|| members.evict(number)).flatten();
+        let (mut evicted, mut last_from) = (0, None);
+        // More than one after the maximum was lowered.
+        while members.count() > max_members
+            && let Some(network) = members.evict(number)
+        {
+            evicted += 1;
+            last_from = Some(network);
+        }
         drop(members);
-        if let Some(network) = evicted {
-            self.log_eviction(network);
+        self.0.evicted.add(evicted);
+        if let Some(network) = last_from {
+            self.log_eviction(network, max_members);
         }
         Slot {
             limit: self.clone(),
@@ -98,9 +126,9 @@ impl EvictingLimit {
         }
     }
 
-    fn log_eviction(&self, network: Network) {
+    fn log_eviction(&self, network: Network, max_members: usize) {
         if let Some(suppressed) = self.0.evictions.admit() {
-            let (what, max_members) = (&self.0.what, self.0.max_members);
+            let what = &self.0.what;
             warn!(
                 "more than {max_members} {what}: evicted the oldest from {network}; block that \
                  network if it is not yours{suppressed}"
@@ -213,7 +241,7 @@ mod tests {
     }
 
     fn filled(max_members: usize, from: &[[u8; 4]]) -> (EvictingLimit, Vec<Slot>) {
-        let limit = EvictingLimit::new(max_members, "members");
+        let limit = EvictingLimit::new(max_members, "members", Arc::default());
         let slots = from.iter().map(|&from| limit.enter(from.into())).collect();
         (limit, slots)
     }
@@ -245,6 +273,42 @@ mod tests {
         later[1].identify();
         let last = limit.enter(B.into());
         assert_eq!((evicted(&slots), is_evicted(&last)), (vec![0], false));
+    }
+
+    #[test]
+    fn evictions_are_counted() {
+        let (limit, _slots) = filled(2, &[A, A, A, B, B]);
+        assert_eq!(limit.0.evicted.get(), 3);
+    }
+
+    #[test]
+    fn with_try_enter_identified_members_stay_and_keep_newcomers_out() {
+        let (limit, slots) = filled(3, &[A, A, A]);
+        slots[0].identify();
+        let newcomer = limit.try_enter(B.into(), 3).unwrap();
+        assert_eq!(evicted(&slots), [1]);
+        newcomer.identify();
+        slots[2].identify();
+        assert!(limit.try_enter(B.into(), 3).is_none());
+        assert_eq!(evicted(&slots), [0; 0]);
+        drop(newcomer);
+        assert!(limit.try_enter(B.into(), 3).is_some());
+    }
+
+    #[test]
+    fn a_lowered_maximum_evicts_as_many_as_are_too_many() {
+        let limit = EvictingLimit::new(1, "members", Arc::default());
+        let slots: Vec<_> = (0..5)
+            .map(|_| limit.try_enter(A.into(), 5).unwrap())
+            .collect();
+        slots[4].identify();
+        assert!(limit.try_enter(B.into(), 1).is_none());
+        assert_eq!(evicted(&slots), [0; 0]);
+        let newest = limit.try_enter(B.into(), 3).unwrap();
+        assert_eq!(
+            (evicted(&slots), is_evicted(&newest)),
+            (vec![0, 1, 2], false)
+        );
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct FileNeeds {
     pub links: usize,
     /// Maximum number of connections to the places provider.
     pub places: usize,
-    /// True if it has a port for clients with TLS.
-    pub has_clients_tls: bool,
+    /// True if clients may have handshakes: a port with TLS, or proxies that send headers.
+    pub has_client_handshakes: bool,
     /// True if it has a web port.
     pub has_web: bool,
 }
@@ -67,7 +67,10 @@ impl FileBudget {
         let rest = max_files.saturating_sub(needed);
         let share = |parts: usize, most: usize| (rest / parts).clamp(1, most);
         let if_any = |has: bool, share: usize| if has { share } else { 0 };
-        let client_handshakes = if_any(needs.has_clients_tls, share(16, most.client_handshakes));
+        let client_handshakes = if_any(
+            needs.has_client_handshakes,
+            share(16, most.client_handshakes),
+        );
         let strangers = share(8, most.peers);
         let peer_handshakes = share(16, most.peer_handshakes);
         let web = if_any(needs.has_web, share(16, most.web));
@@ -87,7 +90,7 @@ impl fmt::Display for FileBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             (self.clients, "clients"),
-            (self.client_handshakes, "TLS handshakes of clients"),
+            (self.client_handshakes, "handshakes of clients"),
             (self.peers, "connections to the peer port"),
             (self.peer_handshakes, "handshakes there"),
             (self.web, "connections to the web port"),
@@ -109,7 +112,7 @@ mod tests {
     const NEEDS: FileNeeds = FileNeeds {
         links: 2,
         places: 0,
-        has_clients_tls: true,
+        has_client_handshakes: true,
         has_web: true,
     };
 
@@ -130,7 +133,7 @@ mod tests {
         assert_eq!(budget(1024), [682, 62, 128, 62, 62]);
         assert_eq!(budget(20_000), [17_600, 1024, 1028, 256, 64]);
         let without = FileNeeds {
-            has_clients_tls: false,
+            has_client_handshakes: false,
             has_web: false,
             ..NEEDS
         };
@@ -142,11 +145,11 @@ mod tests {
         fn links_and_all_connections_together_fit_into_the_limit(
             links in 0..=60_usize,
             places in 0..=32_usize,
-            has_clients_tls: bool,
+            has_client_handshakes: bool,
             has_web: bool,
             spare in 8..100_000_usize,
         ) {
-            let needs = FileNeeds { links, places, has_clients_tls, has_web };
+            let needs = FileNeeds { links, places, has_client_handshakes, has_web };
             let max_files = OTHER_FILES + places + FILES_PER_LINK * links + spare;
             let budget = FileBudget::new(max_files, needs);
             let dialled = FILES_PER_LINK / 2 * links;

@@ -6,9 +6,12 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tracing::Instrument;
+
+use crate::metrics::Counter;
 
 use super::EvictingLimit;
 
@@ -20,10 +23,12 @@ pub(super) struct Handshakes<T> {
 }
 
 impl<T: Send + 'static> Handshakes<T> {
-    /// Creates a set of at most `max_handshakes` at a time. The log names `port`.
-    pub(super) fn new(max_handshakes: usize, port: &str) -> Self {
+    /// Creates a set of at most `max_handshakes` at a time. The log names `port`, and `evicted`
+    /// counts those that made room for others.
+    pub(super) fn new(max_handshakes: usize, port: &str, evicted: Arc<Counter>) -> Self {
+        let what = format!("handshakes at the {port} port");
         Self {
-            limit: EvictingLimit::new(max_handshakes, format!("handshakes at the {port} port")),
+            limit: EvictingLimit::new(max_handshakes, what, evicted),
             tasks: JoinSet::new(),
         }
     }
@@ -61,7 +66,6 @@ impl<T: Send + 'static> Handshakes<T> {
 mod tests {
     use std::future::pending;
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     use tokio::sync::oneshot;
 
@@ -72,7 +76,7 @@ mod tests {
     #[tokio::test]
     async fn further_handshakes_evict_the_oldest_and_no_others() {
         let alive = Arc::new(());
-        let mut handshakes = Handshakes::<()>::new(3, "test");
+        let mut handshakes = Handshakes::<()>::new(3, "test", Arc::default());
         let mut ends = Vec::new();
         for _ in 0..5 {
             let (end, ended) = oneshot::channel::<()>();
@@ -97,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_handshake_that_is_done_no_longer_counts() {
-        let mut handshakes = Handshakes::new(2, "test");
+        let mut handshakes = Handshakes::new(2, "test", Arc::default());
         let (end, mut ended) = oneshot::channel::<()>();
         handshakes.start(LOCALHOST, async move {
             let _held = end;

@@ -11,11 +11,11 @@
 //! | `accept_loop` | the way of a connection from the socket to its edge |
 //! | `acceptor` | a TCP listener that survives errors |
 //! | `access_check` | networks that may connect |
-//! | `connection_limit` | limit that rejects connections |
 //! | `address_book` | the order in which the addresses of a host are tried |
 //! | `evicting_limit` | limit that evicts the oldest, fair between networks |
 //! | `file_budget` | how the connections of all ports share the limit on open files |
 //! | `handshakes` | connections that have not identified themselves yet |
+//! | `proxy_header` | the PROXY protocol, in which a proxy names its client |
 //! | `resolver` | the addresses of host names |
 //! | `tcp_dialer` | connections to a host that may have several addresses |
 //! | `tls_gate` | the server's side of a TLS handshake |
@@ -24,10 +24,10 @@ mod accept_loop;
 mod acceptor;
 mod access_check;
 mod address_book;
-mod connection_limit;
 mod evicting_limit;
 mod file_budget;
 mod handshakes;
+mod proxy_header;
 mod resolver;
 mod tcp_dialer;
 mod tls_gate;
@@ -41,9 +41,9 @@ use tokio::time::timeout;
 pub use accept_loop::{AcceptLoop, AcceptedStream, HandshakePolicy};
 pub use acceptor::{Acceptor, bind};
 pub use access_check::AccessCheck;
-pub use connection_limit::{ConnectionLimit, ConnectionPermit};
 pub use evicting_limit::{EvictingLimit, Slot};
 pub use file_budget::{FileBudget, FileNeeds};
+pub use proxy_header::{ProxyGate, begins_proxy_header};
 pub use resolver::Resolver;
 pub use tcp_dialer::{AddressTrial, TcpDialer};
 pub use tls_gate::TlsGate;

@@ -62,18 +62,21 @@ pub(super) fn evicted(place: Option<&CallPlace>) -> impl Future<Output = ()> + S
 impl CallLimits {
     /// Allows `max_calls` in each group, on the port of one server.
     pub(super) fn new(max_calls: usize, gateway: Arc<Gateway>) -> Self {
+        let evicted = &gateway.counters().peer_calls_evicted;
         Self {
             max_calls,
-            gateway,
             neighbours: Arc::new(Semaphore::new(max_calls)),
             strangers: EvictingLimit::new(
                 max_calls,
                 "calls of strangers are under way at the peer port",
+                evicted.clone(),
             ),
             common: EvictingLimit::new(
                 max_calls,
                 "calls to health and reflection are under way at the peer port",
+                evicted.clone(),
             ),
+            gateway,
         }
     }
 

@@ -46,7 +46,8 @@ pub(super) fn connections(
     files: FileBudget,
     port: CancellationToken,
 ) -> impl Stream<Item = Connection> {
-    let slots = EvictingLimit::new(files.peers, "connections to the peer port");
+    let evicted = &gateway.counters().peer_connections_rejected.evicted;
+    let slots = EvictingLimit::new(files.peers, "connections to the peer port", evicted.clone());
     let gate = TlsGate {
         credentials,
         time_limit,
@@ -55,8 +56,10 @@ pub(super) fn connections(
     };
     let gate_of_each = gate.clone();
     let accepting = AcceptLoop::new(acceptor, |_| Some(())).with_handshake(HandshakePolicy {
-        gate: Box::new(move || gate_of_each.clone()),
+        proxy_gate: Box::new(|_| None),
+        gate: Some(Box::new(move || gate_of_each.clone())),
         max_handshakes: files.peer_handshakes,
+        evicted: evicted.clone(),
         port: "peer",
         log_level: Level::WARN,
     });

@@ -90,9 +90,10 @@ impl WebServer {
 /// takes the place of another, first of one that has sent no request: silent connections do not
 /// keep a monitoring system out. Must run in the server's span.
 pub async fn serve(web: WebServer, acceptor: Acceptor, max_connections: usize) -> Infallible {
-    let limit = EvictingLimit::new(max_connections, "connections to the web port");
-    let access = AccessCheck::new("web", "[web]");
     let gateway = web.source.gateway().clone();
+    let evicted = gateway.counters().web_connections_rejected.evicted.clone();
+    let limit = EvictingLimit::new(max_connections, "connections to the web port", evicted);
+    let access = AccessCheck::new("web", "[web]");
     let mut connections = AcceptLoop::new(acceptor, move |peer| {
         if !access.admits(&gateway.settings().web.networks, peer) {
             gateway.counters().web_connections_rejected.network.add(1);
@@ -128,10 +129,7 @@ async fn answer_one(web: WebServer, accepted: AcceptedStream<Slot>) {
     tokio::select! {
         // An error or a timeout has no one to be reported to: the connection is gone.
         _ = timeout(MAX_CONNECTION_TIME, connection) => {}
-        () = slot.evicted() => {
-            let gateway = web.source.gateway();
-            gateway.counters().web_connections_rejected.max_connections.add(1);
-        }
+        () = slot.evicted() => {}
     }
 }
 

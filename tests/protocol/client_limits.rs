@@ -424,6 +424,29 @@ fn a_connection_over_max_connections_is_closed_without_an_answer_until_another_c
 }
 
 #[test]
+fn connections_that_have_sent_nothing_make_room_and_others_stay() {
+    let herd = riley(|limits| limits.max_connections = 3);
+    let mut staying = herd.client("Riley");
+    assert_eq!(staying.ask("a"), "? a");
+    let mut silent: Vec<_> = (0..20).map(|_| herd.client("Riley")).collect();
+    let mut served = herd.client("Riley");
+    assert_eq!(served.ask("b"), "? b");
+    // The oldest ones are gone, and the last is still there.
+    for evicted in &mut silent[..19] {
+        assert_eq!(evicted.rest_until_cut(), b"");
+    }
+    assert_eq!(silent[19].ask("c"), "? c");
+    assert_eq!(herd.rejected_clients("Riley").evicted.get(), 19);
+    // All have sent something: nobody makes room.
+    assert_eq!(visit(&herd), b"");
+    assert_eq!(herd.rejected_clients("Riley").max_connections.get(), 1);
+    assert_eq!(
+        (staying.ask("d"), served.ask("e")),
+        ("? d".into(), "? e".into())
+    );
+}
+
+#[test]
 fn the_config_sets_the_maximum_length_of_a_line() {
     for limit in [512, 10_000] {
         let herd = riley(move |limits| limits.max_line = limit);

@@ -12,3 +12,4 @@ mod client_protocol;
 mod golden;
 mod google;
 mod places;
+mod proxies;

@@ -456,6 +456,7 @@ fn the_oldest_call_of_a_stranger_is_evicted_for_a_new_one() {
         let ended = held.iter().filter(|call| call.is_finished()).count();
         (ended == 2).then_some(())
     });
+    assert_eq!(herd.counters("Riley").peer_calls_evicted.get(), 2);
     for call in held {
         if call.is_finished() {
             let status = caller.run(call).unwrap();

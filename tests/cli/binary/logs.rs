@@ -152,6 +152,24 @@ fn connections_are_logged_with_the_reason_of_their_end() {
 }
 
 #[test]
+fn probes_that_send_nothing_are_logged_at_level_debug_only() {
+    for (level, lines) in [("info", 0), ("debug", 20)] {
+        let (site, _process) = Site::up(ALONE, &format!("[log]\nlevel = \"{level}\"\n"));
+        for _ in 0..20 {
+            drop(site.client("Riley"));
+        }
+        let mut client = site.client("Riley");
+        client.ask("hello");
+        eventually("the probes are logged", || {
+            let log = site.log("Riley");
+            let probes = log.matches("connected and sent nothing: ").count();
+            (log.contains(" in  hello") && probes == lines).then_some(())
+        });
+        assert_eq!(site.log("Riley").matches(" connected\n").count(), 1);
+    }
+}
+
+#[test]
 fn a_client_cannot_forge_a_log_line() {
     let (site, process) = Site::up(PAIR, "");
     let mut client = site.client("Riley");

@@ -27,7 +27,11 @@ use crate::common::{
 };
 
 /// Metrics whose values no scenario here knows, and what compares them.
-const COMPARED_ELSEWHERE: [(&str, &str); 7] = [
+const COMPARED_ELSEWHERE: [(&str, &str); 8] = [
+    (
+        "proxyherd_peer_calls_evicted_total",
+        "tests/security/peer_port.rs, with calls of strangers",
+    ),
     ("proxyherd_info", "nothing: it is always 1"),
     (
         "proxyherd_process_",
@@ -52,11 +56,16 @@ const ANTI_ENTROPY: &str = "tests/herd/anti_entropy.rs";
 /// requires no such certificate.
 const NEVER_REJECTED: [(&str, &[&str]); 3] = [
     ("clients", &["no_certificate", "untrusted_ca", "expired"]),
-    ("peers", &["max_connections", "network", "per_address"]),
+    (
+        "peers",
+        &["max_connections", "network", "per_address", "proxy_header"],
+    ),
     (
         "web",
         &[
+            "max_connections",
             "per_address",
+            "proxy_header",
             "no_certificate",
             "untrusted_ca",
             "expired",
@@ -176,6 +185,7 @@ fn every_figure_of_the_metrics_page_is_what_the_test_did() {
     connections_of_clients(&mut figures);
     delayed_reads(&mut figures);
     connections_to_the_web_port(&mut figures);
+    evicted_connections(&mut figures);
     reloads_and_drain(&mut figures);
     a_link(&mut figures);
     handshakes_and_certificates(&mut figures);
@@ -275,6 +285,7 @@ fn connections_of_clients(figures: &mut Figures) {
         plan.clients.max_connections = 3;
         plan.clients.connections_per_address = Some(2);
         plan.clients.networks.deny = networks("127.0.0.2");
+        plan.clients.proxies = networks("127.0.0.5");
         plan.web.networks.deny = networks("127.0.0.2");
     });
     figures.expect(
@@ -301,6 +312,10 @@ fn connections_of_clients(figures: &mut Figures) {
     rejected("127.0.0.1", address, 5);
     rejected("127.0.0.4", address, 6);
     rejected("127.0.0.2", web, 7);
+    for _ in 0..2 {
+        let mut proxy = Client::connect_from("127.0.0.5", address);
+        assert_eq!(proxy.send("x\n").rest_until_cut(), b"");
+    }
     let all = [
         ("client_connections_accepted_total", 3),
         ("client_lines_malformed_total", 3),
@@ -316,6 +331,10 @@ fn connections_of_clients(figures: &mut Figures) {
         (
             r#"connections_rejected_total{port="clients",reason="max_connections"}"#,
             6,
+        ),
+        (
+            r#"connections_rejected_total{port="clients",reason="proxy_header"}"#,
+            2,
         ),
         (
             r#"connections_rejected_total{port="web",reason="network"}"#,
@@ -363,8 +382,30 @@ fn connections_to_the_web_port(figures: &mut Figures) {
         // The others have left when the server has closed them, too.
         closed.half_close().rest_until_cut();
     }
-    let name = rejected("web", "max_connections");
+    let name = rejected("web", "evicted");
     figures.expect_from(web, || vec![(name.clone(), 2)]);
+}
+
+/// Idle connections that make room for newer ones, at the other ports.
+fn evicted_connections(figures: &mut Figures) {
+    let (herd, web) = riley(|plan| {
+        plan.clients.max_connections = 2;
+        plan.files.peer_handshakes = 2;
+    });
+    let connect = |address, times| -> Vec<Client> {
+        let all = 0..times;
+        all.map(|_| Client::connect(address)).collect()
+    };
+    let mut silent = connect(herd.clients_address("Riley"), 5);
+    silent.extend(connect(herd.peers_address("Riley"), 6));
+    figures.expect_from(web, || {
+        let evicted = [
+            (rejected("clients", "evicted"), 3),
+            (rejected("peers", "evicted"), 4),
+        ];
+        let clients = expected([("client_connections_accepted_total", 5)]);
+        [evicted.to_vec(), clients].concat()
+    });
 }
 
 fn reloads_and_drain(figures: &mut Figures) {

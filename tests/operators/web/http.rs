@@ -124,7 +124,7 @@ fn slow_callers_are_disconnected_and_delay_neither_clients_nor_other_callers() {
         assert_eq!(http_get(web, "/healthz").status, 200);
     }
     let page = http_get(web, "/metrics").body;
-    let rejected = "proxyherd_connections_rejected_total{port=\"web\",reason=\"max_connections\"} ";
+    let rejected = "proxyherd_connections_rejected_total{port=\"web\",reason=\"evicted\"} ";
     let rejected = page.split_once(rejected).unwrap().1;
     let rejected: usize = rejected.lines().next().unwrap().parse().unwrap();
     assert!((3 * 64..=5 * 64).contains(&rejected), "{rejected}");

@@ -42,5 +42,5 @@ fn connections_from_denied_networks_are_closed_and_counted() {
     assert_eq!(client.ask("a"), "? a");
     let page = MetricsPage::of(web);
     assert_eq!(page.rejected("web", "network"), 2.0);
-    assert_eq!(page.rejected("web", "max_connections"), 0.0);
+    assert_eq!(page.rejected("web", "evicted"), 0.0);
 }

@@ -221,6 +221,41 @@ fn networks_and_connections_per_address_apply_before_tls_and_to_both_ports() {
 }
 
 #[test]
+fn the_header_of_a_proxy_comes_before_tls() {
+    let pki = Arc::new(Pki::new());
+    let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
+    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+        let anywhere = Address::parse("127.0.0.1:0").unwrap();
+        plan.clients_tls = Some((anywhere, pair.clone()));
+        plan.clients.proxies = vec![Network::parse("127.0.0.1").unwrap()];
+        plan.clients.networks.deny = vec![Network::parse("192.0.2.2").unwrap()];
+    });
+    let herd = herd.launch_all();
+    let proxied = |client: &str| {
+        let mut stream = TcpStream::connect(herd.clients_tls_address("Riley")).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        write!(stream, "PROXY TCP4 {client} 192.0.2.200 1 2\r\n").unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let config = Arc::new(client_config(&pki.path("ca.pem"), None));
+        let tls = ClientConnection::new(config, name).unwrap();
+        BufReader::new(StreamOwned::new(tls, stream))
+    };
+    assert_eq!(ask(&mut proxied("192.0.2.1"), "one"), "? one\n");
+    let mut denied = proxied("192.0.2.2");
+    assert!(denied.read_line(&mut String::new()).is_err());
+    let rejected = herd.rejected_clients("Riley");
+    assert_eq!(
+        (rejected.network.get(), rejected.proxy_header.get()),
+        (1, 0)
+    );
+    // TLS in place of the header.
+    let config = client_config(&pki.path("ca.pem"), None);
+    let mut direct = connect(herd.clients_tls_address("Riley"), config, "127.0.0.1");
+    assert!(direct.read_line(&mut String::new()).is_err());
+    assert_eq!(rejected.proxy_header.get(), 1);
+}
+
+#[test]
 fn commands_per_second_applies_with_tls() {
     let pki = Arc::new(Pki::new());
     let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
