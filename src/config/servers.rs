@@ -238,8 +238,8 @@ struct CanonicalAddress(String, u16);
 
 impl CanonicalAddress {
     fn of(address: &Address) -> Self {
-        let host = match address.ip() {
-            Some(ip) => ip.to_canonical().to_string(),
+        let host = match address.socket() {
+            Some(socket) => socket.ip().to_canonical().to_string(),
             None => address.host().to_ascii_lowercase(),
         };
         Self(host, address.port())

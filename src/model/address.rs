@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// `HOST:PORT`, where the host is an IPv4 address, an IPv6 address in brackets or a DNS name. A
-/// name is resolved anew at each dial, so it is kept as text.
+/// name is resolved anew at each dial, so it is kept as text, and so is an IPv6 address with the
+/// name of a network interface (`[fe80::1%eth0]`, RFC 4007).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     host: Arc<str>,
@@ -70,10 +71,36 @@ impl Address {
         self.port
     }
 
-    /// Returns the IP address; `None` if the host is a name.
+    /// Returns the host without the brackets of an IPv6 address, as the system's resolver takes it.
+    pub fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Returns the IP address, without its interface; `None` if the host is a name.
     pub fn ip(&self) -> Option<IpAddr> {
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        bare.parse().ok()
+        self.split_zone().0.parse().ok()
+    }
+
+    /// Returns the address of the socket; `None` if the system has to resolve the host, as a name
+    /// or for the name of an interface.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        let has_zone = self.split_zone().1.is_some();
+        let ip = self.ip().filter(|_| !has_zone)?;
+        Some(SocketAddr::new(ip, self.port))
+    }
+
+    /// Returns the address as URIs have it: the interface means nothing to the other end.
+    pub fn authority(&self) -> String {
+        match self.split_zone() {
+            (host, Some(_)) => format!("[{host}]:{}", self.port),
+            _ => self.to_string(),
+        }
+    }
+
+    fn split_zone(&self) -> (&str, Option<&str>) {
+        let host = self.bare_host();
+        host.split_once('%')
+            .map_or((host, None), |(host, zone)| (host, Some(zone)))
     }
 
     /// Returns whether the address is certainly on this machine: a loopback address or `localhost`.
@@ -90,6 +117,7 @@ impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         let host = match address {
             SocketAddr::V4(v4) => v4.ip().to_string(),
+            SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("[{}%{}]", v6.ip(), v6.scope_id()),
             SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
         };
         Self {
@@ -113,8 +141,12 @@ impl fmt::Debug for Address {
 
 fn check_host(host: &str) -> Result<(), AddressError> {
     if let Some(inner) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-        let v6 = inner.parse::<std::net::Ipv6Addr>().is_ok();
-        return v6.then_some(()).ok_or(AddressError::Host);
+        let (ip, is_zone) = match inner.split_once('%') {
+            Some((ip, zone)) => (ip, is_interface(zone)),
+            None => (inner, true),
+        };
+        let v6 = ip.parse::<std::net::Ipv6Addr>().is_ok();
+        return (v6 && is_zone).then_some(()).ok_or(AddressError::Host);
     }
     if host.contains(':') {
         return Err(AddressError::Brackets);
@@ -127,6 +159,13 @@ fn check_host(host: &str) -> Result<(), AddressError> {
         host.len() <= 253 && host.trim_end_matches('.').split('.').all(is_label)
     };
     valid.then_some(()).ok_or(AddressError::Host)
+}
+
+/// Returns true if a text may be the name or the number of a network interface.
+fn is_interface(zone: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    // Linux has room for 15 bytes.
+    (1..=15).contains(&zone.len()) && zone.bytes().all(is_inner)
 }
 
 /// Accepts underscores too: RFC 952 excludes them, but container networks assign such names.
@@ -150,6 +189,7 @@ mod tests {
             "edge1.example.org:12000",
             "localhost:1",
             "my_box:9",
+            "[fe80::1%eth0]:12000",
         ] {
             assert_eq!(Address::parse(good).unwrap().to_string(), good);
         }
@@ -168,9 +208,24 @@ mod tests {
             ("http://a:80", AddressError::Brackets),
             ("::1:80", AddressError::Brackets),
             ("[::g]:80", AddressError::Host),
+            ("[fe80::1%]:80", AddressError::Host),
+            ("[fe80::1%e/0]:80", AddressError::Host),
+            ("127.0.0.1%eth0:80", AddressError::Host),
         ] {
             assert_eq!(Address::parse(bad), Err(why), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_interface_is_kept_for_the_system_and_no_part_of_a_uri() {
+        let linked = Address::parse("[fe80::1%eth0]:12000").unwrap();
+        assert_eq!(linked.bare_host(), "fe80::1%eth0");
+        assert_eq!(linked.ip(), "fe80::1".parse().ok());
+        assert_eq!(linked.socket(), None);
+        assert_eq!(linked.authority(), "[fe80::1]:12000");
+        let plain = Address::parse("[::1]:12000").unwrap();
+        assert_eq!(plain.socket(), "[::1]:12000".parse().ok());
+        assert_eq!(plain.authority(), "[::1]:12000");
     }
 
     #[test]

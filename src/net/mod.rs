@@ -39,7 +39,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 pub use accept_loop::{AcceptLoop, AcceptedStream, HandshakePolicy};
-pub use acceptor::{Acceptor, bind};
+pub use acceptor::{Acceptor, BindError, bind};
 pub use access_check::AccessCheck;
 pub use evicting_limit::{EvictingLimit, Slot};
 pub use file_budget::{FileBudget, FileNeeds};

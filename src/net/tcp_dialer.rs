@@ -59,9 +59,9 @@ type AddressError = Option<io::Error>;
 impl TcpDialer {
     /// Returns a dialer of `address`. A name is looked up at each dial.
     pub fn new(address: &Address, resolver: &Resolver) -> Self {
-        let host = match address.ip() {
-            Some(ip) => Host::Literal(SocketAddr::new(ip, address.port())),
-            None => Host::Name(resolver.clone(), resolver.name(address.host())),
+        let host = match address.socket() {
+            Some(socket) => Host::Literal(socket),
+            None => Host::Name(resolver.clone(), resolver.name(address.bare_host())),
         };
         Self {
             address: address.clone(),

@@ -60,7 +60,7 @@ impl Dialer {
     /// The address, or with TLS the subject, is not part of a valid URI.
     pub fn origin(&self) -> Result<Uri, InvalidUri> {
         match &self.tls {
-            None => format!("http://{}", self.tcp.address()).parse(),
+            None => format!("http://{}", self.tcp.address().authority()).parse(),
             Some(target) => format!("https://{}", target.subject).parse(),
         }
     }

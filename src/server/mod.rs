@@ -22,7 +22,7 @@ use std::time::Duration;
 use http::uri::InvalidUri;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{Instrument, Span, info, info_span};
+use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::clients::{self, ClientPort};
 use crate::format::list;
@@ -103,8 +103,8 @@ pub enum StartError {
         key: &'static str,
         /// The address.
         address: Address,
-        /// The error of the system.
-        error: io::Error,
+        /// The errors of the system.
+        error: net::BindError,
     },
     /// A certificate, key or CA file is invalid.
     Tls {
@@ -165,8 +165,9 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Returns what to do about an address that cannot be bound.
-fn bind_remedy(server: &Name, key: &str, error: &io::Error) -> String {
-    match error.kind() {
+fn bind_remedy(server: &Name, key: &str, error: &net::BindError) -> String {
+    let cause = error.cause();
+    match cause.map_or(io::ErrorKind::Other, io::Error::kind) {
         io::ErrorKind::AddrInUse => format!(
             "stop the other process (is the herd running already?) or change \"{key}\" of server \
              {server}"
@@ -177,7 +178,7 @@ fn bind_remedy(server: &Name, key: &str, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             format!("choose a port above 1023 for \"{key}\" of server {server}")
         }
-        _ if error.raw_os_error() == Some(EMFILE) => {
+        _ if cause.and_then(io::Error::raw_os_error) == Some(EMFILE) => {
             "raise the limit on open files (ulimit -n)".to_owned()
         }
         _ => format!("correct \"{key}\" of server {server}"),
@@ -193,16 +194,34 @@ pub struct BoundServer {
     peers: Acceptor,
     web: Option<Acceptor>,
     tls: Option<Arc<Credentials>>,
+    resolver: Resolver,
+}
+
+/// The addresses on which a server listens, for people: those of its plan, each name with what it
+/// stands for.
+#[derive(Clone, Debug)]
+pub struct ListeningAddresses {
+    /// For clients.
+    pub clients: String,
+    /// For clients with TLS.
+    pub clients_tls: Option<String>,
+    /// For neighbours.
+    pub peers: String,
+    /// For monitoring.
+    pub web: Option<String>,
 }
 
 impl BoundServer {
-    /// Reads the certificates of a server and opens its TCP sockets.
+    /// Reads the certificates of a server and opens its TCP sockets. Looks a name that is not
+    /// resolved yet up again for a while.
     ///
     /// # Errors
     /// [`StartError::Bind`] and [`StartError::Tls`].
     pub async fn open(plan: ServerPlan) -> Result<Self, StartError> {
         let name = &plan.name;
-        let for_clients = |key, address| bind(name, key, address, Some(clients::SEND_BUFFER_BYTES));
+        let resolver = Resolver::system();
+        let bind = |key, address, send_buffer| bind(name, key, address, &resolver, send_buffer);
+        let for_clients = |key, address| bind(key, address, Some(clients::SEND_BUFFER_BYTES));
         let tls = credentials::for_links(&plan)?;
         let clients = for_clients("clients", &plan.bind_clients).await?;
         let clients_tls = match &plan.clients_tls {
@@ -212,9 +231,9 @@ impl BoundServer {
             }
             None => None,
         };
-        let peers = bind(name, "peers", &plan.bind_peers, None).await?;
+        let peers = bind("peers", &plan.bind_peers, None).await?;
         let web = match &plan.bind_web {
-            Some(address) => Some(bind(name, "web", address, None).await?),
+            Some(address) => Some(bind("web", address, None).await?),
             None => None,
         };
         Ok(Self {
@@ -224,7 +243,41 @@ impl BoundServer {
             peers,
             web,
             tls,
+            resolver,
         })
+    }
+
+    /// Returns the addresses on which it listens, for people.
+    pub fn addresses(&self) -> ListeningAddresses {
+        let clients_tls = self.clients_tls.as_ref();
+        ListeningAddresses {
+            clients: self.clients.to_string(),
+            clients_tls: clients_tls.map(|(acceptor, _)| acceptor.to_string()),
+            peers: self.peers.to_string(),
+            web: self.web.as_ref().map(Acceptor::to_string),
+        }
+    }
+
+    /// Warns of names that others cannot dial, as the hosts file of Debian has them.
+    fn warn_of_loopback(&self) {
+        let clients_tls = self.clients_tls.as_ref().map(|(acceptor, _)| acceptor);
+        let ports = [
+            ("clients", Some(&self.clients)),
+            ("clients_tls", clients_tls),
+            ("peers", Some(&self.peers)),
+            ("web", self.web.as_ref()),
+        ];
+        for (key, acceptor) in ports {
+            if let Some(acceptor) = acceptor
+                && let Some(loopback) = acceptor.unexpected_loopback()
+            {
+                warn!(
+                    "other machines cannot reach {acceptor}: the name stands for {loopback} here, \
+                     by the hosts file or DNS; correct it there, or set bind_{key} to an address \
+                     of this machine"
+                );
+            }
+        }
     }
 
     /// Returns the listening address for clients with TLS, if it has one.
@@ -266,6 +319,8 @@ impl BoundServer {
     ) -> Result<RunningServer, StartError> {
         let span = info_span!("server", server = %self.plan.name);
         let _entered = span.enter();
+        self.warn_of_loopback();
+        let addresses = self.addresses();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
 
         let factory = LinkFactory {
@@ -273,7 +328,7 @@ impl BoundServer {
             log: log.clone(),
             herd: self.plan.herd.clone(),
             tls: self.tls.clone(),
-            resolver: Resolver::system(),
+            resolver: self.resolver,
             settings: self.plan.peers.clone(),
         };
         let mut links = Links::new(factory);
@@ -322,7 +377,7 @@ impl BoundServer {
             upkeep.spawn(tls::keep_current(credentials).in_current_span());
         }
         info!("connections at most: {}", self.plan.files);
-        info!("started: {}", summary(&self.plan));
+        info!("started: {}", summary(&self.plan, &addresses));
         Ok(RunningServer {
             drain_time: self.plan.peers.drain,
             _stop_on_drop: gateway.shutdown().stop_on_drop(),
@@ -342,10 +397,11 @@ async fn bind(
     server: &Name,
     key: &'static str,
     address: &Address,
+    resolver: &Resolver,
     send_buffer: Option<u32>,
 ) -> Result<Acceptor, StartError> {
-    let bound = net::bind(address, send_buffer).await;
-    bound.map(Acceptor::new).map_err(|error| StartError::Bind {
+    let bound = net::bind(address, resolver, send_buffer).await;
+    bound.map_err(|error| StartError::Bind {
         server: server.clone(),
         key,
         address: address.clone(),
@@ -388,7 +444,7 @@ async fn serve_peers(
     port.serve(acceptor, tls, stop.cancelled_owned()).await;
 }
 
-fn summary(plan: &ServerPlan) -> String {
+fn summary(plan: &ServerPlan, addresses: &ListeningAddresses) -> String {
     let neighbours: Vec<_> = plan
         .neighbours
         .iter()
@@ -398,16 +454,16 @@ fn summary(plan: &ServerPlan) -> String {
         [] => "no neighbours".to_owned(),
         names => format!("links to {}", list(names, "and")),
     };
-    let clients_tls = plan.clients_tls.as_ref();
-    let clients_tls = clients_tls.map(|(address, _)| format!(" and with TLS on {address}"));
+    let clients_tls = addresses.clients_tls.as_ref();
+    let clients_tls = clients_tls.map(|address| format!(" and with TLS on {address}"));
     let with_tls = if plan.tls.is_some() { " with TLS" } else { "" };
-    let web = plan.bind_web.as_ref();
+    let web = addresses.web.as_ref();
     let web = web.map_or(String::new(), |address| format!("web on {address}, "));
     format!(
         "clients on {}{}, neighbours{with_tls} on {}, {web}{neighbours}",
-        plan.bind_clients,
+        addresses.clients,
         clients_tls.unwrap_or_default(),
-        plan.bind_peers
+        addresses.peers
     )
 }
 
