@@ -42,6 +42,9 @@ const MIN_IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) enum SessionEnd {
     /// The client closed its side and received all its responses.
     Closed,
+    /// The client closed TCP and not TLS. A last line without LF does not count, since it may have
+    /// been cut.
+    Cut(io::Error),
     /// The connection failed.
     Broken(io::Error),
     /// The client sent nothing for the idle limit.
@@ -67,6 +70,7 @@ impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("it closed its side"),
+            Self::Cut(error) => write!(f, "{error}"),
             Self::Broken(error) => write!(f, "the connection broke: {error}"),
             Self::Idle => f.write_str("it sent nothing for the idle limit"),
             Self::Unread => f.write_str("it did not read its answers for the write limit"),
@@ -160,6 +164,9 @@ impl Session {
                     self.quiet_since = Instant::now();
                 }
                 SessionEvent::Settled | SessionEvent::Resume => self.quiet_since = Instant::now(),
+                SessionEvent::Read(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return SessionEnd::Cut(error);
+                }
                 SessionEvent::Read(Err(error)) => return SessionEnd::Broken(error),
                 SessionEvent::Idle => {
                     // One timer serves the whole connection: it is checked when it fires, and not

@@ -19,6 +19,7 @@
 //! | `resolver` | the addresses of host names |
 //! | `tcp_dialer` | connections to a host that may have several addresses |
 //! | `tls_gate` | the server's side of a TLS handshake |
+//! | `tls_session` | a TLS connection that ends as TLS requires |
 
 mod accept_loop;
 mod acceptor;
@@ -31,6 +32,7 @@ mod proxy_header;
 mod resolver;
 mod tcp_dialer;
 mod tls_gate;
+mod tls_session;
 
 use std::io;
 use std::time::Duration;
@@ -47,6 +49,7 @@ pub use proxy_header::{ProxyGate, begins_proxy_header};
 pub use resolver::Resolver;
 pub use tcp_dialer::{AddressTrial, TcpDialer};
 pub use tls_gate::TlsGate;
+pub use tls_session::TlsSession;
 
 /// Interval between log messages about a limit that is reached. Suppressed ones are counted.
 const LIMIT_LOG_INTERVAL: Duration = Duration::from_secs(10);

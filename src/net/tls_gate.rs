@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::tls::{self, Credentials, HandshakeError, HandshakeErrorCounters, HandshakeErrorKind};
 
-use super::{ByteStream, close};
+use super::{ByteStream, TlsSession, close};
 
 /// First byte of TLS: the type of a record that holds a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
@@ -118,7 +118,7 @@ async fn encrypt(
     let presented = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let chain = presented.iter().cloned().map(CertificateDer::into_owned);
     let chain = chain.collect();
-    Ok((Box::new(stream), Some(chain)))
+    Ok((Box::new(TlsSession::new(stream)), Some(chain)))
 }
 
 fn handshake_error(error: &io::Error) -> HandshakeError {

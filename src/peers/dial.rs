@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::net::{AddressTrial, ByteStream, TcpDialer};
+use crate::net::{AddressTrial, ByteStream, TcpDialer, TlsSession};
 use crate::tls::{self, Credentials, PeerIdentity, PeerRole, ReloadEvents, Subject};
 
 use super::closable::{Closable, StreamObserver};
@@ -101,7 +101,7 @@ impl Dialer {
                 reason = untrusted => reason,
             }
         };
-        Ok(observed(Box::new(stream), closing, trial))
+        Ok(observed(Box::new(TlsSession::new(stream)), closing, trial))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Clients with TLS: the same protocol on another port.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -363,4 +363,34 @@ fn openssl_s_client_works_as_a_client() {
     drop(stdin);
     let ended = openssl.wait_with_output().unwrap();
     assert_eq!(answer, "? hello from openssl\n", "{ended:?}");
+}
+
+#[test]
+fn a_client_that_is_cut_receives_close_notify_and_one_that_sends_none_is_not_called_broken() {
+    let pki = Arc::new(Pki::new());
+    let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
+    let mut herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+        let anywhere = Address::parse("127.0.0.1:0").unwrap();
+        plan.clients_tls = Some((anywhere, pair.clone()));
+        plan.clients.idle = Duration::from_millis(500);
+    });
+    let log = ServerLog::launch(&mut herd, "Riley");
+    let mut idle = client(&herd, &pki);
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).expect("close_notify");
+    assert_eq!(rest, b"");
+
+    let mut rude = client(&herd, &pki);
+    assert_eq!(ask(&mut rude, "one"), "? one\n");
+    rude.get_mut().write_all(b"IAMAT cut +1+1 1").unwrap();
+    rude.get_mut().sock.shutdown(Shutdown::Write).unwrap();
+    log.await_line(
+        &[
+            "INFO",
+            "disconnected: it closed the connection without close_notify of TLS",
+        ],
+        || {},
+    );
+    let mut asks = client(&herd, &pki);
+    assert_eq!(ask(&mut asks, "WHATSAT cut 0 0"), "? WHATSAT cut 0 0\n");
 }
