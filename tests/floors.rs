@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 /// opens the crate and holds nothing.
 const FLOORS: [&[&str]; 9] = [
     &[
-        "model", "proto", "metrics", "cause", "format", "lock", "random", "table",
+        "model", "proto", "metrics", "cause", "format", "lock", "output", "random", "table",
+        "threads",
     ],
     &["line_protocol", "replication"],
     &["places", "log", "tls", "queries"],
-    &["gateway", "net"],
+    &["gateway", "net", "signals"],
     &["clients", "peers", "operators", "web"],
     &["server"],
     &["config", "bench"],

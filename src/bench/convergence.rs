@@ -133,7 +133,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn run(mut self, server: &Address, reported: &[Reported]) -> ServerConvergence {
-        let connected = Connector::new(std::slice::from_ref(server), self.timeout)
+        let connected = Connector::new(std::slice::from_ref(server), self.timeout, self.run)
             .and_then(|connector| connector.connect(0));
         let checked = connected
             .map_err(|error| error.to_string())

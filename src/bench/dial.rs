@@ -4,23 +4,30 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use tokio::runtime::{self, Runtime};
+use tokio_util::sync::CancellationToken;
 
 use crate::model::address::Address;
 use crate::net::{Resolver, TcpDialer};
 
 use super::error::BenchError;
+use super::run_state::RunState;
 
 /// Dials servers, one connection at a time.
 pub(super) struct Connector {
     runtime: Runtime,
     timeout: Duration,
     dialers: Vec<TcpDialer>,
+    stopped: CancellationToken,
 }
 
 impl Connector {
     /// Returns a connector to `servers`. A connection fails after `timeout` nanoseconds, also
-    /// while the name of a server is not resolved.
-    pub(super) fn new(servers: &[Address], timeout: u64) -> Result<Self, BenchError> {
+    /// while the name of a server is not resolved, and when the run is stopped.
+    pub(super) fn new(
+        servers: &[Address],
+        timeout: u64,
+        run: &RunState,
+    ) -> Result<Self, BenchError> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -30,6 +37,7 @@ impl Connector {
             runtime,
             timeout: Duration::from_nanos(timeout),
             dialers: servers.iter().map(dialer).collect(),
+            stopped: run.stopped().clone(),
         })
     }
 
@@ -41,8 +49,10 @@ impl Connector {
             trial.succeed();
             stream.into_std()
         };
+        let connected = self.stopped.run_until_cancelled(connecting);
         self.runtime
-            .block_on(connecting)
+            .block_on(connected)
+            .ok_or(BenchError::Stopped)?
             .map_err(|error| BenchError::Connect {
                 server: dialer.address().clone(),
                 error,

@@ -18,6 +18,8 @@ pub enum BenchError {
     System(io::Error),
     /// The printed results contain faults; the text summarizes them.
     Faulty(String),
+    /// A signal ended the run before anything was measured.
+    Stopped,
     /// The results could not be printed.
     Print(io::Error),
 }
@@ -32,6 +34,7 @@ impl fmt::Display for BenchError {
             ),
             Self::System(error) => write!(f, "cannot generate the load: {error}"),
             Self::Faulty(summary) => f.write_str(summary),
+            Self::Stopped => f.write_str("stopped before anything was measured"),
             Self::Print(error) => write!(f, "cannot print the results: {error}"),
         }
     }

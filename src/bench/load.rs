@@ -81,7 +81,7 @@ fn workers(
 ) -> Result<Vec<Worker>, BenchError> {
     let threads = load.threads;
     let mut by_thread: Vec<Vec<LoadConnection>> = (0..threads).map(|_| Vec::new()).collect();
-    let connector = Connector::new(&settings.servers, load.timeout)?;
+    let connector = Connector::new(&settings.servers, load.timeout, run)?;
     for index in 0..load.connections {
         let server = index as usize % settings.servers.len();
         let stream = connector.connect(server)?;

@@ -74,14 +74,16 @@ mod work;
 mod worker;
 mod workload;
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+
+use crate::signals::Stop;
+use crate::{output, threads};
 
 use convergence::Convergence;
 use load::LoadResult;
@@ -97,6 +99,10 @@ pub use settings::BenchSettings;
 /// The interval between two updates of the progress bar.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The number of threads beside those of the load, and of each server in the convergence check:
+/// the measurement, the spread, lookups of names, and standard error.
+const OTHER_THREADS: usize = 4;
+
 /// The exit status of a program that Ctrl-C ended, as shells report it.
 const INTERRUPTED_EXIT_CODE: i32 = 130;
 
@@ -108,8 +114,9 @@ const INTERRUPTED_EXIT_CODE: i32 = 130;
 pub fn run(settings: &BenchSettings) -> Result<(), BenchError> {
     // If the limit stays too low, the connections beyond it report the error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let threads = settings.load.as_ref().map_or(0, |load| load.threads);
-    let state = Arc::new(RunState::new(threads as usize));
+    let threads = settings.load.as_ref().map_or(0, |load| load.threads) as usize;
+    threads::check(threads + settings.servers.len() + OTHER_THREADS)?;
+    let state = Arc::new(RunState::new(threads));
     let (done, is_done) = oneshot::channel();
     let measuring = {
         let (settings, state) = (settings.clone(), state.clone());
@@ -167,16 +174,14 @@ async fn watch(
     state: &RunState,
     mut is_done: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = Stop::listen()?;
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     let mut progress = ProgressDisplay::new();
     loop {
         tokio::select! {
             _ = &mut is_done => break,
             _ = ticks.tick() => progress.update(settings, state),
-            _ = interrupt.recv() => stop(state, &progress),
-            _ = terminate.recv() => stop(state, &progress),
+            _ = signals.wait() => stop(state, &progress),
         }
     }
     progress.clear();
@@ -199,11 +204,7 @@ fn print(settings: &BenchSettings, report: &BenchReport) -> Result<(), BenchErro
     } else {
         table::tables(report)
     };
-    let mut stdout = io::stdout();
-    let printed = stdout.write_all(text.as_bytes());
-    printed
-        .and_then(|()| stdout.flush())
-        .map_err(BenchError::Print)?;
+    output::print(&text).map_err(BenchError::Print)?;
     report
         .fault_summary()
         .map_or(Ok(()), |summary| Err(BenchError::Faulty(summary)))

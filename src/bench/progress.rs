@@ -2,16 +2,17 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run_state::{RunState, Stage};
 use super::settings::{BenchSettings, Length};
 use crate::format::grouped;
+use crate::output;
 
 /// The number of steps of the bar.
 const BAR_STEPS: u64 = 1_000;
 
-/// A progress bar, which is drawn only if standard error is a terminal.
+/// A progress bar, which is drawn only if standard error is a terminal that can redraw it.
 pub(super) struct ProgressDisplay {
     bar: ProgressBar,
     with_bar: ProgressStyle,
@@ -24,7 +25,7 @@ impl ProgressDisplay {
     pub(super) fn new() -> Self {
         let style = |template| ProgressStyle::with_template(template).expect("a valid template");
         Self {
-            bar: ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr()),
+            bar: ProgressBar::with_draw_target(Some(BAR_STEPS), output::progress_target()),
             with_bar: style("[{bar:30}] {percent:>3}% {msg}").progress_chars("=> "),
             without_bar: style("{msg}"),
             last: (0, 0),

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Barrier, OnceLock};
 
+use tokio_util::sync::CancellationToken;
+
 use super::clock::Stopwatch;
 
 /// The current stage of a run.
@@ -34,7 +36,9 @@ impl Stage {
 /// The clock, the stop flags and the progress of one run.
 pub(super) struct RunState {
     pub(super) clock: Stopwatch,
+    /// Read for each request, unlike `stopped`, which has a lock.
     is_stopped: AtomicBool,
+    stopped: CancellationToken,
     is_load_over: AtomicBool,
     stage: AtomicU8,
     /// The number of answers since the start of the run; of reports while a spread is
@@ -50,6 +54,7 @@ impl RunState {
         Self {
             clock: Stopwatch::start(),
             is_stopped: AtomicBool::new(false),
+            stopped: CancellationToken::new(),
             is_load_over: AtomicBool::new(false),
             stage: AtomicU8::new(Stage::Preloading as u8),
             answered: AtomicU64::new(0),
@@ -61,6 +66,12 @@ impl RunState {
     /// Ends the run early.
     pub(super) fn stop(&self) {
         self.is_stopped.store(true, Relaxed);
+        self.stopped.cancel();
+    }
+
+    /// Returns the token that is cancelled when the run ends early.
+    pub(super) fn stopped(&self) -> &CancellationToken {
+        &self.stopped
     }
 
     pub(super) fn is_stopped(&self) -> bool {

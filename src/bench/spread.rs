@@ -151,7 +151,7 @@ impl Spreader {
     fn connect(settings: &BenchSettings, run: &Arc<RunState>) -> Result<Self, BenchError> {
         let poll = Poll::new()?;
         let mut probes = Vec::new();
-        let connector = Connector::new(&settings.servers, settings.timeout)?;
+        let connector = Connector::new(&settings.servers, settings.timeout, run)?;
         for index in 0..settings.servers.len() {
             let mut stream = TcpStream::from_std(connector.connect(index)?);
             poll.registry()

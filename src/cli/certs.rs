@@ -86,7 +86,7 @@ pub(super) fn certs(arguments: &CertsArguments) -> Result<()> {
     };
     // Files that were made before an error stay.
     print(&store.files.text(""))?;
-    print(&advice?)
+    Ok(print(&advice?)?)
 }
 
 /// The directory of the certificates.

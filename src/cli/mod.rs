@@ -10,7 +10,7 @@ mod reload;
 mod run;
 
 use std::error::Error;
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::NOTES;
 use crate::config::DEFAULT_PATH;
-use crate::log;
+use crate::{log, output, signals};
 
 /// An application server herd: an eventually consistent store of the last known position
 /// of mobile clients, replicated between servers over gRPC.
@@ -75,16 +75,23 @@ struct ConfigPath {
 /// Runs the command line. The exit code is 0 for success, 1 for a failure, 2 for a
 /// mistake on the command line.
 pub fn main() -> ExitCode {
-    let code = match CommandLine::parse().command {
+    let code = match signals::end_first_process() {
+        Ok(()) => run(CommandLine::parse().command),
+        Err(error) => code(Err(format!("cannot handle signals: {error}").into())),
+    };
+    log::flush_terminal();
+    code
+}
+
+fn run(command: CliCommand) -> ExitCode {
+    match command {
         CliCommand::Up { config } => code(run::up(&config.path)),
         CliCommand::Serve { name, config } => code(run::serve(&name, &config.path)),
         CliCommand::Certs(arguments) => code(certs::certs(&arguments)),
         CliCommand::Check { config } => code(check::check(&config.path)),
         CliCommand::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
         CliCommand::Query(query) => query.run(),
-    };
-    log::flush_terminal();
-    code
+    }
 }
 
 /// Prints an error, if there is one, and returns the exit code.
@@ -110,9 +117,6 @@ fn print_error(error: &dyn Error) {
 }
 
 /// Prints a text to standard output. A reader that leaves early is no error.
-fn print(text: &str) -> Result<(), Box<dyn Error>> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        printed => Ok(printed?),
-    }
+fn print(text: &str) -> io::Result<()> {
+    output::print(text).map(drop)
 }

@@ -3,12 +3,10 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::future::Future;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::thread;
 
 use tokio::runtime::{self, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::files;
@@ -18,9 +16,15 @@ use crate::config::{Config, LocalServers, ServerConfig};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
 use crate::places::Places;
-use crate::server::{BoundServer, RunningServer};
+use crate::server::{BoundServer, ListeningAddresses, RunningServer};
+use crate::signals::{self, Stop, StopSignal};
+use crate::{output, threads};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Number of threads beside the workers and the writers of the logs: places, lookups of names,
+/// blocking calls, standard error, signals. With fewer the process starts, and some of these wait.
+const OTHER_THREADS: usize = 8;
 
 /// Runs every server of the herd in this process.
 pub(super) fn up(path: &Path) -> Result<()> {
@@ -61,14 +65,19 @@ fn run(config: &Config, servers: &[&ServerConfig], is_whole_herd: bool) -> Resul
 /// other for every report are slower than a single one. Measured on two cores that the
 /// load shares: one thread answers a fifth more lines at pipeline 1, and a third more in
 /// a herd of five processes; an eighth fewer at pipeline 16.
-fn runtime(servers: usize) -> io::Result<Runtime> {
-    let mut builder = runtime::Builder::new_multi_thread();
-    // If it is set, tokio reads it.
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+///
+/// # Errors
+///
+/// The environment sets no valid number, or the system permits too few threads.
+fn runtime(servers: usize) -> Result<Runtime> {
+    let workers = threads::workers_from_environment()?.unwrap_or_else(|| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        builder.worker_threads(cores.saturating_sub(usize::from(servers == 1)).max(1));
-    }
-    builder.enable_all().build()
+        cores.saturating_sub(usize::from(servers == 1)).max(1)
+    });
+    threads::check(workers + servers + OTHER_THREADS)?;
+    let mut builder = runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(workers).enable_all().build();
+    Ok(runtime?)
 }
 
 /// Runs the servers, with logs if there is a router.
@@ -79,6 +88,7 @@ async fn run_until_stopped(
     mut reloader: Reloader,
     max_files: Option<usize>,
 ) -> Result<()> {
+    signals::survive_file_size_limit()?;
     let mut hangup = Hangup::listen()?;
     let places = Places::start(&config.places)?;
     let bound = bind_all(config, servers, max_files).await?;
@@ -100,29 +110,36 @@ async fn run_until_stopped(
     // Before this there is nothing to drain, and a signal ends the process at once, also
     // while it loads a long list of places.
     let mut stop = Stop::listen()?;
+    let addresses: Vec<_> = bound.iter().map(BoundServer::addresses).collect();
     let mut running = start_all(bound, logs, &places)?;
-    print_in_background(banner(config, servers, router.is_some()));
+    print_in_background(banner(config, servers, &addresses, router.is_some()));
 
     let failure = loop {
         tokio::select! {
-            () = stop.wait() => break None,
+            signal = stop.wait() => break stopping(signal),
             failure = any_failed(&mut running) => break Some(failure),
             () = hangup.wait() => {}
         }
         // A SIGHUP that arrives meanwhile is handled after this one.
         tokio::select! {
-            () = stop.wait() => break None,
+            signal = stop.wait() => break stopping(signal),
             read = reloader.read() => reloader.apply(read, &mut running).await,
         }
     };
     tokio::select! {
         () = drain_all(running) => {}
-        () = stop.wait() => return Err("stopped at once by a second signal; reports may be lost".into()),
+        _ = stop.wait() => return Err("stopped at once by a second signal; reports may be lost".into()),
     }
     match failure {
         Some(failure) => Err(failure.into()),
         None => Ok(()),
     }
+}
+
+/// Logs the signal that stops the servers. It is no failure.
+fn stopping(signal: StopSignal) -> Option<String> {
+    info!("stopping on {}", signal.name());
+    None
 }
 
 /// Opens all sockets before any server starts, so that all start or none.
@@ -173,13 +190,17 @@ fn start_all(
 /// Prints in a thread of its own, so that a terminal that takes nothing delays neither
 /// the start nor the stop.
 fn print_in_background(text: String) {
-    tokio::task::spawn_blocking(move || {
-        let _ = io::stdout().write_all(text.as_bytes());
-    });
+    // The servers run, whoever reads this.
+    tokio::task::spawn_blocking(move || output::print(&text));
 }
 
-/// Returns the addresses of the servers, and a first command to try.
-fn banner(config: &Config, servers: &[&ServerConfig], is_logged: bool) -> String {
+/// Returns the addresses on which the servers listen, and a first command to try.
+fn banner(
+    config: &Config,
+    servers: &[&ServerConfig],
+    addresses: &[ListeningAddresses],
+    is_logged: bool,
+) -> String {
     let mut text = format!(
         "proxyherd {}: herd {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -190,32 +211,28 @@ fn banner(config: &Config, servers: &[&ServerConfig], is_logged: bool) -> String
         .map(|server| server.name.as_str().len())
         .max()
         .unwrap_or(0);
-    for server in servers {
-        let ServerConfig {
-            name,
-            bind_clients,
-            bind_peers,
-            bind_clients_tls,
-            bind_web,
-            ..
-        } = server;
-        let name = name.as_str();
-        let with_tls = bind_clients_tls.as_ref();
+    for (server, addresses) in servers.iter().zip(addresses) {
+        let ListeningAddresses {
+            clients,
+            clients_tls,
+            peers,
+            web,
+        } = addresses;
+        let name = server.name.as_str();
+        let with_tls = clients_tls.as_ref();
         let with_tls = with_tls.map_or(String::new(), |tls| format!(" (with TLS on {tls})"));
+        let web = web.as_ref();
+        let web = web.map_or(String::new(), |address| format!(", web on {address}"));
         let _ = writeln!(
             text,
-            "  {name:width$}  clients on {bind_clients}{with_tls}, neighbours on {bind_peers}{}",
-            bind_web
-                .as_ref()
-                .map_or(String::new(), |address| format!(", web on {address}"))
+            "  {name:width$}  clients on {clients}{with_tls}, neighbours on {peers}{web}",
         );
     }
     if is_logged {
         let _ = writeln!(text, "logs in {}", config.log.dir.display());
     }
     if let Some(first) = servers.first() {
-        let (host, port) = (first.clients.host(), first.clients.port());
-        let host = host.trim_matches(['[', ']']);
+        let (host, port) = (first.clients.bare_host(), first.clients.port());
         let _ = writeln!(
             text,
             "try, from another terminal:\n  printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503\\n\
@@ -249,28 +266,5 @@ async fn drain_all(running: Vec<RunningServer>) {
     for drained in draining {
         // The panic hook has logged a panic.
         let _ = drained.await;
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        let signal = tokio::select! {
-            _ = self.interrupt.recv() => "Ctrl-C",
-            _ = self.terminate.recv() => "SIGTERM",
-        };
-        info!("stopping on {signal}");
     }
 }

@@ -9,6 +9,8 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
+use crate::output::PatientWriter;
+
 use super::queue::{LogBlock, LogQueue};
 
 /// Maximum time that [`flush_terminal`] waits. Much shorter: on a busy machine the last messages of
@@ -17,7 +19,7 @@ use super::queue::{LogBlock, LogQueue};
 const MAX_FLUSH_WAIT: Duration = Duration::from_secs(1);
 
 /// `None` if its thread cannot be started.
-static STDERR: LazyLock<Option<Arc<LogQueue>>> = LazyLock::new(|| start(io::stderr()).ok());
+static STDERR: LazyLock<Option<Arc<LogQueue>>> = LazyLock::new(|| start(stderr()).ok());
 
 /// Writes `line`, which is escaped and ends with a line end, to stderr. Never fails and never
 /// waits: while stderr is stuck, up to 16 MiB of messages wait, and further ones are dropped and
@@ -25,8 +27,12 @@ static STDERR: LazyLock<Option<Arc<LogQueue>>> = LazyLock::new(|| start(io::stde
 pub fn print_to_terminal(line: &[u8]) {
     match STDERR.as_ref() {
         Some(queue) => queue.push(line, 1),
-        None => drop(io::stderr().write_all(line)),
+        None => drop(stderr().write_all(line)),
     }
+}
+
+fn stderr() -> PatientWriter<io::Stderr> {
+    PatientWriter(io::stderr())
 }
 
 /// Waits until all messages are written, at most a second: for the end of a process.

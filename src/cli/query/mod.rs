@@ -44,8 +44,17 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
+use crate::threads;
+
 use outcome::{CommandError, Outcome};
 use terminal::Screen;
+
+/// Number of worker threads. A query waits for the network most of the time.
+const WORKERS: usize = 2;
+
+/// Number of threads beside the workers: printing, the reader of standard output, lookups of
+/// names, and standard error.
+const OTHER_THREADS: usize = 4;
 
 /// The queries. Their help stands at their arguments.
 #[derive(Debug, clap::Subcommand)]
@@ -70,8 +79,9 @@ impl Query {
     }
 
     fn answer(self) -> Result<Outcome, CommandError> {
+        threads::check(WORKERS + OTHER_THREADS)?;
         let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(WORKERS)
             .enable_all()
             .build()?;
         let screen = Screen::stdout();

@@ -1,9 +1,16 @@
-//! Standard output: colours for terminals that have them, and readers that leave early.
+//! Standard output: colours and redrawing for terminals that have them, and readers that leave
+//! early.
 
 use std::env;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::future::pending;
+use std::io::{self, IsTerminal};
+use std::thread;
 
+use tokio::sync::oneshot;
 use tokio::task;
+
+use crate::format::grouped;
+use crate::output::{self, Reader};
 
 /// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,31 +33,23 @@ impl Highlight {
     }
 }
 
-/// The state of the reader of standard output after printing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reader {
-    Open,
-    /// The reader closed its end of the pipe, as `head` does.
-    Closed,
-}
-
 /// Standard output.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Screen {
-    is_terminal: bool,
+    /// True for a terminal that understands control sequences.
+    has_controls: bool,
     has_colours: bool,
 }
 
 impl Screen {
-    /// Standard output as it is now. Colours need a terminal that has them, and no
-    /// `NO_COLOR` in the environment (<https://no-color.org>).
+    /// Standard output as it is now. Colours and redrawing need a terminal that has them, and
+    /// colours no `NO_COLOR` in the environment (<https://no-color.org>).
     pub(super) fn stdout() -> Self {
-        let is_terminal = io::stdout().is_terminal();
+        let has_controls = io::stdout().is_terminal() && output::terminal_has_controls();
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
-            is_terminal,
-            has_colours: is_terminal && !is_set("NO_COLOR") && !is_dumb,
+            has_controls,
+            has_colours: has_controls && !is_set("NO_COLOR"),
         }
     }
 
@@ -66,22 +65,29 @@ impl Screen {
     /// Prints whole lines. Writes in a thread of its own, so that the caller can be
     /// cancelled while the reader takes nothing.
     pub(super) async fn print(&self, text: String) -> io::Result<Reader> {
-        let write = move || {
-            let mut stdout = io::stdout();
-            stdout.write_all(text.as_bytes())?;
-            stdout.flush()
+        task::spawn_blocking(move || output::print(&text)).await?
+    }
+
+    /// Resolves when the reader leaves, also while nothing is printed.
+    pub(super) async fn reader_left(&self) {
+        let (leave, left) = oneshot::channel();
+        let wait = move || {
+            if output::wait_until_reader_leaves().is_ok() {
+                let _ = leave.send(());
+            }
         };
-        match task::spawn_blocking(write).await? {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Closed),
-            printed => printed.map(|()| Reader::Open),
+        let thread = thread::Builder::new().name("reader".to_owned());
+        // Without the thread, the next text that is printed shows that the reader has left.
+        if thread.spawn(wait).is_err() || left.await.is_err() {
+            pending().await
         }
     }
 
-    /// Prints a text in place of the previous one: over it on a terminal, otherwise
-    /// below it, after an empty line.
+    /// Prints a text in place of the previous one: over it on a terminal, cut to its height,
+    /// otherwise below it, after an empty line.
     pub(super) async fn refresh(&self, text: &str, is_first: bool) -> io::Result<Reader> {
-        self.print(match (self.is_terminal, is_first) {
-            (true, first) => overwrite(text, first),
+        self.print(match (self.has_controls, is_first) {
+            (true, first) => overwrite(&fit(text, output::terminal_height()), first),
             (false, true) => text.to_owned(),
             (false, false) => format!("\n{text}"),
         })
@@ -100,6 +106,25 @@ fn overwrite(text: &str, is_first: bool) -> String {
     format!("{clear}\x1b[H{NO_WRAP}{lines}\x1b[J{WRAP}")
 }
 
+/// Cuts a text to a terminal of this many lines. Lines in the middle give way to their number: the
+/// first lines are the heading, and the last ones the problems.
+fn fit(text: &str, height: Option<usize>) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    // The cursor takes a line of its own.
+    let Some(room) = height.map(|height| height.saturating_sub(1)) else {
+        return text.to_owned();
+    };
+    if lines.len() <= room {
+        return text.to_owned();
+    }
+    let kept = room.saturating_sub(1);
+    let (first, last) = (kept - kept / 2, kept / 2);
+    let cut = grouped((lines.len() - kept) as u64);
+    let note = format!("... {cut} more lines: enlarge the terminal");
+    let shown = [&lines[..first], &[&note], &lines[lines.len() - last..]];
+    shown.concat().join("\n") + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +132,7 @@ mod tests {
     #[test]
     fn colours_need_a_terminal_that_has_them() {
         let screen = |has_colours| Screen {
-            is_terminal: true,
+            has_controls: true,
             has_colours,
         };
         assert_eq!(screen(false).paint(Highlight::Bad, "DOWN"), "DOWN");
@@ -116,6 +141,17 @@ mod tests {
             "\x1b[32mup\x1b[0m"
         );
         assert_eq!(screen(true).paint(Highlight::Good, ""), "");
+    }
+
+    #[test]
+    fn a_text_higher_than_the_terminal_loses_lines_in_the_middle() {
+        let text = "1\n2\n3\n4\n5\n6\n";
+        assert_eq!(fit(text, None), text);
+        assert_eq!(fit(text, Some(7)), text);
+        let cut = "1\n2\n... 3 more lines: enlarge the terminal\n6\n";
+        assert_eq!(fit(text, Some(5)), cut);
+        let note = "... 6 more lines: enlarge the terminal\n";
+        assert_eq!([fit(text, Some(2)), fit(text, Some(1))], [note, note]);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use tokio::time::sleep;
 use tonic::{Code, Streaming};
 
 use crate::log;
+use crate::output::Reader;
 use crate::proto::watch_request::{Filter, Start};
 use crate::proto::{Circle, Resume, WatchRequest, WatchResponse};
+use crate::signals::Stop;
 
 use super::error::QueryError;
 use super::fan_out::first_that_answers;
@@ -16,7 +18,7 @@ use super::outcome::{CommandError, Outcome};
 use super::reports::HeldReport;
 use super::server::RemoteServer;
 use super::targets::Targets;
-use super::terminal::{Reader, Screen};
+use super::terminal::Screen;
 use super::{format, json, units};
 
 /// Intervals between attempts to reach a server that is unreachable.
@@ -70,9 +72,11 @@ pub(super) async fn run(
     screen: &Screen,
 ) -> Result<Outcome, CommandError> {
     let servers = arguments.targets.servers()?;
+    let mut stop = Stop::listen()?;
     tokio::select! {
         outcome = follow(&servers, arguments, screen) => outcome,
-        stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Success)?),
+        _ = stop.wait() => Ok(Outcome::Success),
+        () = screen.reader_left() => Ok(Outcome::Success),
     }
 }
 

@@ -400,3 +400,75 @@ fn a_signal_during_the_start_stops_the_server() {
     process.signal("TERM");
     assert_clean_stop(&process.end());
 }
+
+/// Starts a command as the first process of a container. Returns its process ID as well, which is
+/// another outside; `None` if this user may not.
+fn first_process(site: &Site, arguments: &[&str]) -> Option<(Process, u32)> {
+    let namespace = ["-Urpf", "--mount-proc"];
+    let tried = Command::new("unshare").args(namespace).arg("true").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        println!("skipped: this user may not make a namespace of processes");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(namespace).arg(env!("CARGO_BIN_EXE_proxyherd"));
+    command.args(arguments).args(["--config", "herd.toml"]);
+    let process = Process::spawn(command.current_dir(site.path("")).env_remove("RUST_LOG"));
+    let children = format!("/proc/{0}/task/{0}/children", process.id());
+    let child = eventually("the program handles signals", || {
+        let child: u32 = fs::read_to_string(&children).ok()?.trim().parse().ok()?;
+        let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
+        let caught = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & (1 << (TERM - 1)) != 0).then_some(child)
+    });
+    Some((process, child))
+}
+
+/// The number of SIGTERM.
+const TERM: u32 = 15;
+
+fn terminate(process: u32) {
+    let kill = Command::new("kill").arg(process.to_string()).status();
+    assert!(kill.unwrap().success());
+}
+
+#[test]
+fn the_first_process_of_a_container_ends_on_sigterm_also_while_it_starts() {
+    let site = Site::new(ALONE, "[places]\nfile = \"fifo.csv\"\n");
+    let fifo = Command::new("mkfifo").arg(site.path("fifo.csv")).status();
+    assert!(fifo.unwrap().success());
+    for command in [&["serve", "Riley"][..], &["up"], &["check"]] {
+        let Some((process, child)) = first_process(&site, command) else {
+            return;
+        };
+        terminate(child);
+        let ended = process.end();
+        assert_eq!(
+            ended.status.code(),
+            Some(128 + 15),
+            "{command:?}: {ended:?}"
+        );
+    }
+}
+
+#[test]
+fn the_first_process_of_a_container_drains_on_sigterm() {
+    let (site, _riley) = Site::up(ALONE, "");
+    let Some((watch, child)) = first_process(&site, &["watch"]) else {
+        return;
+    };
+    terminate(child);
+    let ended = watch.end();
+    // It may not have begun to watch.
+    assert!(matches!(ended.status.code(), Some(0 | 143)), "{ended:?}");
+    let make = || Site::new(ALONE, "");
+    let (_site, (serving, child)) = Site::start(make, |site| {
+        let (process, child) = first_process(site, &["up"]).expect("it was possible before");
+        Ok((process.serving()?, child))
+    });
+    terminate(child);
+    assert_clean_stop(&serving.end());
+}

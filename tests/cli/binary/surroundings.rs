@@ -1,14 +1,17 @@
 //! Streams that are closed, full or broken, and a low limit on open files.
 
+use std::fs::Permissions;
 use std::io::{self, PipeReader, PipeWriter};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use tokio::net::unix::pipe::Sender;
 use tokio::runtime::Builder;
 
 use super::T;
-use crate::common::{CLASSIC, PAIR, Process, Site, Topology};
+use crate::common::{CLASSIC, Client, PAIR, Process, Site, Topology};
 
 const ALONE: Topology<'static> = (&["Riley"], &[]);
 
@@ -189,4 +192,105 @@ fn a_reader_of_check_may_leave_early() {
     let ended = Process::spawn_with_streams(&mut command).end();
     assert_eq!(ended.stderr, "", "{ended:?}");
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_limit_on_file_sizes_stops_the_log_and_not_the_server() {
+    let make = || Site::new(ALONE, "");
+    let (site, process) = Site::start(make, |site| {
+        let script = "ulimit -f 64 && exec \"$@\"";
+        Process::spawn(&mut through_shell(site, script, &["up"])).serving()
+    });
+    let mut client = site.client("Riley");
+    let line = "x".repeat(1000);
+    for _ in 0..200 {
+        assert_eq!(client.ask(&line), format!("? {line}"));
+    }
+    process.await_stderr("cannot write the log logs/Riley.log: File too large");
+    assert_serves(&site);
+}
+
+#[test]
+fn a_number_of_threads_that_is_none_is_reported() {
+    let site = Site::new(ALONE, "");
+    for value in ["0", "", "many", "-1", "1.5", "99999999999999999999"] {
+        let mut command = site.command(&["up"]);
+        let ended = Process::run(command.env("TOKIO_WORKER_THREADS", value));
+        assert_eq!(ended.status.code(), Some(1), "{value:?}: {ended:?}");
+        let expected = format!(
+            "error: TOKIO_WORKER_THREADS in the environment is \"{value}\": a whole number from 1 "
+        );
+        assert!(ended.stderr.starts_with(&expected), "{ended:?}");
+    }
+}
+
+/// Runs the program as a user that no other process has.
+#[test]
+fn too_few_threads_are_reported_by_every_command() {
+    let site = Site::new(ALONE, "");
+    std::fs::set_permissions(site.path(""), Permissions::from_mode(0o777)).unwrap();
+    let user = "--reuid=54321";
+    let limited = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args([
+            user,
+            "--clear-groups",
+            "sh",
+            "-c",
+            "ulimit -u 1 && exec \"$@\"",
+            "sh",
+        ]);
+        command.args(arguments).current_dir(site.path(""));
+        command
+    };
+    let program = env!("CARGO_BIN_EXE_proxyherd");
+    let version = limited(&[program, "--version"]).output();
+    if !version.is_ok_and(|tried| tried.status.success()) {
+        return println!("skipped: this user may not run the program as another");
+    }
+    for command in [
+        &["up"][..],
+        &["serve", "Riley"],
+        &["status"],
+        &["bench", "--seconds", "1"],
+    ] {
+        let arguments = [&[program], command, &["--config", "herd.toml"]].concat();
+        let ended = Process::run(&mut limited(&arguments));
+        assert_eq!(ended.status.code(), Some(1), "{command:?}: {ended:?}");
+        assert!(
+            ended.stderr.contains("cannot start threads: "),
+            "{command:?}: {ended:?}"
+        );
+        assert!(!ended.stderr.contains("panicked"), "{command:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_name_is_listened_on_at_all_of_its_addresses_which_are_printed() {
+    let make = || {
+        let site = Site::new(ALONE, "");
+        site.set_config(&site.config().replace("127.0.0.1:", "localhost:"));
+        site
+    };
+    let (site, process) = Site::start(make, |site| site.run(&["up"]));
+    let port = site.server("Riley").clients;
+    let output = process.stdout();
+    let shown = output
+        .split_once(&format!("clients on localhost:{port} ("))
+        .unwrap()
+        .1;
+    let bound: Vec<&str> = shown.split_once(')').unwrap().0.split(" and ").collect();
+    let resolved: Vec<SocketAddr> = ("localhost", port).to_socket_addrs().unwrap().collect();
+    for address in &resolved {
+        let is_here = std::net::TcpListener::bind((address.ip(), 0)).is_ok();
+        assert_eq!(
+            bound.contains(&&*address.to_string()),
+            is_here,
+            "{bound:?} {resolved:?}"
+        );
+    }
+    for address in bound {
+        let mut client = Client::connect(address.parse().unwrap());
+        assert_eq!(client.ask("hello"), "? hello");
+    }
 }

@@ -13,14 +13,16 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
+use crate::output::Reader;
 use crate::proto::GetStatusResponse;
+use crate::signals::Stop;
 
 use super::error::QueryError;
 use super::fan_out::{StatusResult, statuses};
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
 use super::server::RemoteServer;
 use super::targets::Targets;
-use super::terminal::{Highlight, Reader, Screen};
+use super::terminal::{Highlight, Screen};
 use super::{format, json};
 use problems::Problem;
 
@@ -82,9 +84,11 @@ pub(super) async fn run(
         screen.print(text).await?;
         return Ok(Outcome::success_if(problems::is_healthy(&round)));
     };
+    let mut stop = Stop::listen()?;
     tokio::select! {
         outcome = watch(&servers, is_json, interval, screen) => outcome,
-        stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Success)?),
+        _ = stop.wait() => Ok(Outcome::Success),
+        () = screen.reader_left() => Ok(Outcome::Success),
     }
 }
 

@@ -30,6 +30,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use tokio::time::Instant;
 
+use crate::output;
 use crate::proto::GetStatusResponse;
 
 use super::error::QueryError;
@@ -89,7 +90,7 @@ pub(super) async fn run(
 
 async fn compare(servers: Vec<RemoteServer>, arguments: &VerifyArguments) -> Verdict {
     // On standard error, and only if that is a terminal.
-    let progress = ProgressBar::new_spinner();
+    let progress = ProgressBar::with_draw_target(None, output::progress_target());
     let start = Instant::now();
     let mut comparison = Comparison::new(identify(servers).await);
     comparison.run(start + arguments.within, &progress).await;
