@@ -1,6 +1,8 @@
-//! Causes of errors.
+//! Causes of errors, in words for people.
 
 use std::error::Error;
+
+use h2::Reason;
 
 /// Returns the innermost cause of an error, or the error itself if it has no source.
 ///
@@ -12,11 +14,56 @@ pub(crate) fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Er
     error
 }
 
+/// Returns the cause of a failed call in words. "It" is the other end.
+///
+/// Those of the system are kept. HTTP/2 names its errors by their codes, with bytes that the other
+/// end sent, and an end that speaks another protocol makes it report whatever its bytes look like.
+pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(http2) = error.downcast_ref::<h2::Error>()
+            && let Some(words) = of_http2(http2)
+        {
+            return words;
+        }
+        next = error.source();
+    }
+    innermost(error).to_string()
+}
+
+fn of_http2(error: &h2::Error) -> Option<String> {
+    let reason = error.reason()?;
+    Some(match reason {
+        Reason::NO_ERROR => "it closed the connection".to_owned(),
+        Reason::INADEQUATE_SECURITY => "it requires TLS".to_owned(),
+        Reason::REFUSED_STREAM => "it takes no call now".to_owned(),
+        Reason::CANCEL => "it cancelled the call".to_owned(),
+        Reason::ENHANCE_YOUR_CALM => "it received too many calls".to_owned(),
+        // What this side finds wrong in what it receives.
+        _ if error.is_library() => "it does not speak HTTP/2, as gRPC needs".to_owned(),
+        _ => format!("it ended HTTP/2 with {}", reason.description()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     use std::io;
+
+    #[test]
+    fn codes_of_http2_are_put_in_words() {
+        for (reason, text) in [
+            (Reason::NO_ERROR, "it closed the connection"),
+            (Reason::INADEQUATE_SECURITY, "it requires TLS"),
+        ] {
+            let status = tonic::Status::from_error(Box::new(h2::Error::from(reason)));
+            assert_eq!(words(&status), text);
+        }
+        let plain = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let status = tonic::Status::from_error(Box::new(plain));
+        assert_eq!(words(&status), "connection refused");
+    }
 
     #[test]
     fn the_innermost_cause_is_the_last_source_or_the_error_itself() {

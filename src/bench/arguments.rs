@@ -81,7 +81,8 @@ pub struct BenchArguments {
     #[arg(value_parser = clap::value_parser!(u8).range(1..))]
     pub id_length: u8,
     /// Start of client IDs; a number follows
-    #[arg(long, value_name = "TEXT", value_parser = prefix, default_value = "bench-")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = prefix,
+          default_value = "bench-")]
     pub prefix: String,
     /// Share of WHATSAT queries in percent; the rest are IAMAT reports
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "0")]

@@ -71,6 +71,11 @@ pub(super) struct Load {
 }
 
 impl BenchSettings {
+    /// Returns true if the results are printed as JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Combines `arguments` and the addresses of the servers.
     ///
     /// # Errors

@@ -6,8 +6,10 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use crate::bench::{self, BenchSettings};
+use crate::bench::{self, BenchError, BenchSettings};
 use crate::config::Config;
+
+use super::print_json_error;
 
 pub(super) use crate::bench::BenchArguments;
 
@@ -29,5 +31,12 @@ pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<d
         let bench = bench.expect("it is a command");
         bench.error(ErrorKind::ValueValidation, message).exit()
     });
-    Ok(bench::run(&settings)?)
+    let ended = bench::run(&settings);
+    if let Err(error) = &ended
+        && settings.is_json()
+        && !matches!(error, BenchError::Faulty(_))
+    {
+        print_json_error(error);
+    }
+    Ok(ended?)
 }

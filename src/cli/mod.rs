@@ -120,3 +120,10 @@ fn print_error(error: &dyn Error) {
 fn print(text: &str) -> io::Result<()> {
     output::print(text).map(drop)
 }
+
+/// Prints an error to standard output, for a program that reads JSON.
+fn print_json_error(error: &dyn Error) {
+    let text = query::json::pretty(&serde_json::json!({ "error": error.to_string() }));
+    // It is on standard error too.
+    let _ = print(&text);
+}

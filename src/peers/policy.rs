@@ -218,10 +218,10 @@ pub(super) fn is_rejection(status: &Status) -> bool {
     is_of_server && status.source().is_none()
 }
 
-/// Returns the innermost cause: "connection refused" says more than "transport error".
+/// Returns the cause in words: "connection refused" says more than "transport error".
 pub(super) fn cause_of(status: &Status) -> String {
     match status.source() {
-        Some(source) => cause::innermost(source).to_string(),
+        Some(source) => cause::words(source),
         None => status.message().to_owned(),
     }
 }

@@ -174,12 +174,12 @@ impl fmt::Display for Rejection {
             ),
             Self::OtherHerd(herd) => write!(
                 f,
-                "this server does not belong to the herd {herd:?}: \
+                "this server does not belong to the herd \"{herd}\": \
                 check the herd's name and the address in your config"
             ),
             Self::WrongReceiver(name) => write!(
                 f,
-                "this server is not {name:?}: check the address of {name:?} in your config"
+                "this server is not \"{name}\": check the address of \"{name}\" in your config"
             ),
             Self::OwnName => f.write_str(
                 "the sender has this server's own name: a server dialled itself, or two servers \
@@ -187,13 +187,13 @@ impl fmt::Display for Rejection {
             ),
             Self::UnknownServer(name) => write!(
                 f,
-                "no server named {name:?} is in this server's \
+                "no server named \"{name}\" is in this server's \
                 config"
             ),
             Self::NotNeighbour(name) => {
                 write!(
                     f,
-                    "{name:?} is not a neighbour of this server: no talks_to links the two"
+                    "\"{name}\" is not a neighbour of this server: no talks_to links the two"
                 )
             }
             Self::WrongIncarnation => f.write_str(

@@ -9,9 +9,8 @@ use tonic::{Code, Status};
 
 use crate::cause;
 
-use super::format::escaped;
-
-/// The reason why a server gave no usable answer.
+/// The reason why a server gave no usable answer. Texts from the network are as they came, except
+/// that each is one line: whoever prints them escapes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum QueryError {
     /// No connection to its address; the cause.
@@ -20,14 +19,17 @@ pub(super) enum QueryError {
     Timeout(Duration),
     /// The process at that address has no service `Operator`.
     NoOperator,
+    /// Something else than a peer port without TLS listens at that address; what it seems to be,
+    /// and the way out.
+    WrongPort(&'static str),
     /// The server has no report of the client.
     UnknownClient,
-    /// The server takes no call now: it has too many, or shuts down.
-    Overloaded,
+    /// The server takes no call now; its reason.
+    Unavailable(String),
     /// A watch cannot resume, since the server runs in another incarnation.
     OtherIncarnation,
-    /// The server rejected the call with this status and message.
-    Rejected(Code, String),
+    /// The server rejected the call; its reason.
+    Rejected(String),
     /// Another server has the address.
     OtherServer {
         /// The name that it gives.
@@ -47,16 +49,23 @@ impl From<Status> for QueryError {
             Code::NotFound => Self::UnknownClient,
             Code::OutOfRange => Self::OtherIncarnation,
             Code::Unimplemented => Self::NoOperator,
-            _ if status.source().is_some() => Self::Unreachable(innermost_cause(&status)),
-            Code::Unavailable => Self::Overloaded,
-            code => Self::Rejected(code, escaped(status.message())),
+            _ if status.source().is_some() => Self::Unreachable(one_line(&cause::words(&status))),
+            Code::Unavailable => Self::Unavailable(reason(&status)),
+            _ => Self::Rejected(reason(&status)),
         }
     }
 }
 
-/// Returns the message of the operating system.
-fn innermost_cause(status: &Status) -> String {
-    escaped(&cause::innermost(status).to_string())
+/// Returns the server's own words, or those of gRPC if there are none.
+fn reason(status: &Status) -> String {
+    match status.message() {
+        "" => status.code().description().to_owned(),
+        message => one_line(message),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
 }
 
 impl fmt::Display for QueryError {
@@ -66,13 +75,14 @@ impl fmt::Display for QueryError {
             Self::Timeout(limit) => {
                 write!(f, "no answer within {}", humantime::format_duration(*limit))
             }
+            Self::WrongPort(what) => write!(f, "no peer port: {what}"),
             Self::NoOperator => {
                 f.write_str("not a proxyherd server, or an older version (no service Operator)")
             }
             Self::UnknownClient => f.write_str("no report of this client"),
-            Self::Overloaded => f.write_str("takes no call now: too many, or it shuts down"),
+            Self::Unavailable(reason) => write!(f, "takes no call now: {reason}"),
             Self::OtherIncarnation => f.write_str("runs in another incarnation"),
-            Self::Rejected(code, message) => write!(f, "rejected the call: {code:?}: {message}"),
+            Self::Rejected(reason) => write!(f, "rejected the call: {reason}"),
             Self::OtherServer { name, herd } => {
                 write!(f, "this address belongs to server {name} of herd {herd}")
             }

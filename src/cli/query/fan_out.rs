@@ -91,7 +91,7 @@ fn none_answered(servers: &[RemoteServer], answers: Vec<Option<StatusResult>>) -
     CommandError::failure(format!("no server answered\n{}", reasons.join("\n")))
 }
 
-/// Returns a line that names a server and the reason why it gave no answer.
+/// Returns a line that names a server and the reason why it gave no answer, not escaped.
 pub(super) fn describe(server: &RemoteServer, error: &QueryError) -> String {
     let (title, address) = (server.title(), server.address().to_string());
     if title == address {

@@ -30,7 +30,7 @@ pub(super) fn errors(errors: &[(RemoteServer, QueryError)]) -> Vec<ServerError<'
 }
 
 /// Returns a value as indented lines.
-pub(super) fn pretty(value: &impl Serialize) -> String {
+pub(in crate::cli) fn pretty(value: &impl Serialize) -> String {
     finish(serde_json::to_string_pretty(value))
 }
 

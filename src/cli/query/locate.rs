@@ -29,7 +29,7 @@ pub(in crate::cli) struct LocateArguments {
     #[arg(value_parser = units::client)]
     client: String,
     #[command(flatten)]
-    targets: Targets,
+    pub(super) targets: Targets,
 }
 
 /// The answers of all servers.
@@ -111,7 +111,8 @@ impl Located {
             text += &format!("\nno report on {}\n", format::list(&names, "and"));
         }
         for (server, error) in &self.errors {
-            let line = screen.paint(Highlight::Bad, &describe(server, error));
+            let error = format::escaped(&describe(server, error));
+            let line = screen.paint(Highlight::Bad, &error);
             text += &format!("\n{line}\n");
         }
         text
@@ -122,6 +123,7 @@ impl Located {
         let answered = self.holders.len() + self.without.len();
         let servers = format::count(answered as u64, "server");
         let (highlight, verdict) = match self.reports().len() {
+            0 if answered == 0 => (Highlight::Bad, "no server answered".to_owned()),
             0 => (Highlight::Bad, format!("no report on {servers}")),
             1 if self.without.is_empty() => (Highlight::Good, format!("the same on {servers}")),
             _ => (Highlight::Bad, format!("{servers} do NOT agree")),

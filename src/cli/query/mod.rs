@@ -11,6 +11,7 @@
 //! | `units` | arguments: points, distances, circles |
 //! | `server` | one server, and the calls to it |
 //! | `error` | the reasons why a server gave no answer |
+//! | `probe` | what listens at an address that is no peer port |
 //! | `fan_out` | one query to many servers at once |
 //! | `reports` | checked reports |
 //! | `terminal` | standard output: colours, and readers that leave early |
@@ -27,10 +28,11 @@
 mod error;
 mod fan_out;
 mod format;
-mod json;
+pub(super) mod json;
 mod locate;
 mod nearby;
 mod outcome;
+mod probe;
 mod reports;
 mod server;
 mod status;
@@ -47,6 +49,7 @@ use tokio::runtime::Builder;
 use crate::threads;
 
 use outcome::{CommandError, Outcome};
+use targets::Targets;
 use terminal::Screen;
 
 /// Number of worker threads. A query waits for the network most of the time.
@@ -69,12 +72,26 @@ pub(super) enum Query {
 impl Query {
     /// Runs the query, prints its answer or error, and returns the exit code.
     pub(super) fn run(self) -> ExitCode {
+        let is_json = self.targets().json;
         match self.answer() {
             Ok(outcome) => outcome.code(),
             Err(error) => {
+                if is_json {
+                    super::print_json_error(error.error());
+                }
                 super::print_error(error.error());
                 error.code()
             }
+        }
+    }
+
+    fn targets(&self) -> &Targets {
+        match self {
+            Self::Status(arguments) => &arguments.targets,
+            Self::Verify(arguments) => &arguments.targets,
+            Self::Locate(arguments) => &arguments.targets,
+            Self::Nearby(arguments) => &arguments.targets,
+            Self::Watch(arguments) => &arguments.targets,
         }
     }
 

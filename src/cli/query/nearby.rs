@@ -41,7 +41,7 @@ pub(in crate::cli) struct NearbyArguments {
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     #[command(flatten)]
-    targets: Targets,
+    pub(super) targets: Targets,
 }
 
 pub(super) async fn run(

@@ -25,6 +25,7 @@ use crate::tls::{Credentials, Subject};
 
 use super::error::QueryError;
 use super::outcome::CommandError;
+use super::probe;
 use super::reports::HeldReport;
 
 /// Maximum size of an answer: 10,000 of the longest reports.
@@ -47,6 +48,7 @@ pub(super) struct RemoteServer {
     address: Address,
     identity: Option<Identity>,
     limit: Duration,
+    tcp: TcpDialer,
     client: OperatorClient<Channel>,
 }
 
@@ -86,9 +88,9 @@ impl RemoteServer {
         let tcp = TcpDialer::new(address, resolver);
         let dialer = match (&identity, credentials) {
             (Some(Identity { name, herd }), Some(credentials)) => {
-                Dialer::tls(tcp, credentials, &Subject::server(name, herd))
+                Dialer::tls(tcp.clone(), credentials, &Subject::server(name, herd))
             }
-            _ => Dialer::tcp(tcp),
+            _ => Dialer::tcp(tcp.clone()),
         };
         let channel = channel(dialer, limit).map_err(CommandError::usage)?;
         let client = OperatorClient::new(channel);
@@ -96,6 +98,7 @@ impl RemoteServer {
             address: address.clone(),
             identity,
             limit,
+            tcp,
             client: client.max_decoding_message_size(MAX_ANSWER_BYTES),
         })
     }
@@ -205,13 +208,22 @@ impl RemoteServer {
         self.limited(client.watch(request)).await
     }
 
+    /// Replaces a failed conversation by what listens at the address, if that is no peer port.
+    async fn explain(&self, error: QueryError) -> QueryError {
+        let is_unreachable = matches!(error, QueryError::Unreachable(_));
+        match is_unreachable.then(|| probe::what_listens(&self.tcp, self.limit)) {
+            Some(probing) => probing.await.map_or(error, QueryError::WrongPort),
+            None => error,
+        }
+    }
+
     async fn limited<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, QueryError> {
         match timeout(self.limit, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(status.into()),
+            Ok(Err(status)) => Err(self.explain(status.into()).await),
             Err(_) => Err(QueryError::Timeout(self.limit)),
         }
     }

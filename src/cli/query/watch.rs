@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::sleep;
-use tonic::{Code, Streaming};
+use tonic::Streaming;
 
 use crate::log;
 use crate::output::Reader;
@@ -49,17 +49,17 @@ pub(in crate::cli) struct WatchArguments {
     #[arg(long)]
     present: bool,
     #[command(flatten)]
-    targets: Targets,
+    pub(super) targets: Targets,
 }
 
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct FilterArguments {
     /// Only this client
-    #[arg(long, value_name = "ID", value_parser = units::client)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = units::client)]
     client: Option<String>,
     /// Only clients whose ID begins with this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prefix: Option<String>,
     /// Only reports within this circle
     #[arg(long, value_name = "LAT,LON,METRES", allow_hyphen_values = true,
@@ -123,8 +123,11 @@ async fn follow(
 /// Returns true if another attempt would fail in the same way.
 fn is_final(error: &QueryError) -> bool {
     match error {
-        QueryError::NoOperator | QueryError::OtherServer { .. } | QueryError::Invalid(_) => true,
-        QueryError::Rejected(code, _) => *code != Code::Unavailable,
+        QueryError::NoOperator
+        | QueryError::WrongPort(_)
+        | QueryError::OtherServer { .. }
+        | QueryError::Rejected(_)
+        | QueryError::Invalid(_) => true,
         _ => false,
     }
 }
@@ -164,8 +167,7 @@ impl Watch {
             let response = match responses.message().await {
                 Ok(Some(response)) => response,
                 Ok(None) => {
-                    let message = "the server ended the watch".to_owned();
-                    let error = QueryError::Rejected(Code::Unavailable, message);
+                    let error = QueryError::Unavailable("it ended the watch".to_owned());
                     return Ok(Interruption::Error(error));
                 }
                 Err(status) => return Ok(Interruption::Error(status.into())),
@@ -230,7 +232,10 @@ impl Watch {
 
     /// Prints a message about the watch to standard error.
     fn print_message(&self, message: &str) {
-        log::print_to_terminal(format!("{}: {message}\n", self.name).as_bytes());
+        let mut line = Vec::new();
+        log::escape_into(&mut line, format!("{}: {message}", self.name).as_bytes());
+        line.push(b'\n');
+        log::print_to_terminal(&line);
     }
 }
 

@@ -9,6 +9,8 @@ use crate::places::catalogue::Catalogue;
 use crate::places::error::{FileFault, SourceLocation};
 use crate::places::place::Place;
 
+use super::excerpt;
+
 /// The maximum number of faults reported of one file; the others are counted.
 const MAX_SHOWN_FAULTS: usize = 10;
 
@@ -111,9 +113,9 @@ fn same_place(earlier: &Place<'_>, place: &Place<'_>) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the place_id {:?} is also that of {:?}: give each place its own, or leave it out",
-        place.id().to_string(),
-        earlier.name
+        "the place_id {} is also that of {}: give each place its own, or leave it out",
+        excerpt(&place.id().to_string()),
+        excerpt(earlier.name)
     ))
 }
 

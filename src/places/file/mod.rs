@@ -188,12 +188,13 @@ fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + before.filter(|&&byte| byte == b'\n').count()
 }
 
-/// Returns the beginning of a text, quoted.
+/// Returns the beginning of a text, quoted and on one line. Whoever prints it escapes it.
 fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(MAX_EXCERPT_CHARS) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
-    }
+    let (text, more) = match text.char_indices().nth(MAX_EXCERPT_CHARS) {
+        Some((end, _)) => (&text[..end], "..."),
+        None => (text, ""),
+    };
+    format!("\"{}\"{more}", text.replace(['\n', '\r'], " "))
 }
 
 /// Returns the beginning of a text.

@@ -90,3 +90,14 @@ fn an_invalid_answer_is_rejected() {
         assert!(!out.contains('\x1b'), "{out:?}");
     }
 }
+
+#[test]
+fn without_an_answer_nothing_is_said_about_reports() {
+    let (site, mut fakes) = herd(&["Riley"]);
+    fakes[0].stop();
+    let out = run(&site, &["locate", "kiwi"], 1).stdout;
+    assert!(
+        out.starts_with("kiwi: no server answered\n\nRiley (127.0.0.1:"),
+        "{out}"
+    );
+}

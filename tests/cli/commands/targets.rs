@@ -4,8 +4,10 @@
 use std::io;
 use std::process::Stdio;
 
-use super::fake_server::{Behaviour, held_report, herd, run};
-use crate::common::{BlackHole, Process};
+use tonic::Status;
+
+use super::fake_server::{Behaviour, held_report, herd, run, run_json};
+use crate::common::{BlackHole, Process, Site, free_ports, loopback};
 
 const ALL: [&[&str]; 5] = [
     &["status"],
@@ -134,4 +136,78 @@ fn a_server_that_hangs_is_skipped_by_queries_that_need_one_server() {
         ended.stdout.contains("near kiwi, according to Jaquez"),
         "{ended:?}"
     );
+}
+
+/// Runs a query of one address, and returns what it says of it.
+fn said_of(site: &Site, address: &str) -> String {
+    let ended = Process::run(&mut site.command_alone(&["status", "--at", address]));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    ended.stdout.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_port_that_is_no_peer_port_is_named_with_the_way_out() {
+    let make = || {
+        let site = Site::new((&["Riley"], &[]), "");
+        let web = free_ports(1)[0];
+        let text = site.config().replace(
+            "talks_to = []",
+            &format!("talks_to = []\nweb = \"127.0.0.1:{web}\""),
+        );
+        site.set_config(&text);
+        site
+    };
+    let (site, _riley) = Site::start(make, |site| site.run(&["up"]));
+    let clients = said_of(&site, &loopback(site.server("Riley").clients).to_string());
+    assert!(
+        clients.contains("a port for clients (line protocol) listens there"),
+        "{clients}"
+    );
+    let config = site.config();
+    let web = config
+        .lines()
+        .find_map(|line| line.strip_prefix("web = "))
+        .unwrap();
+    let web = said_of(&site, web.trim_matches('"'));
+    assert!(
+        web.contains("an HTTP server listens there, such as a web port"),
+        "{web}"
+    );
+    for said in [clients, web] {
+        assert!(
+            said.ends_with("use the address of \"peers\" in the config"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn with_json_an_error_is_an_object_too() {
+    let (site, fakes) = herd(&["Riley"]);
+    let unknown = Status::not_found("there is no report");
+    fakes[0].state(|state| state.behaviour = Behaviour::Reject(unknown));
+    let json = run_json(&site, &["nearby", "nobody"], 1);
+    assert_eq!(json["error"], "Riley has no report of client nobody");
+    for query in ALL {
+        let json = run_json(&site, &[query, &["--server", "riley"]].concat(), 2);
+        assert!(
+            json["error"].as_str().unwrap().contains("did you mean"),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn the_own_words_of_a_server_are_printed_once_escaped_on_one_line() {
+    let (site, fakes) = herd(&["Riley", "Jaquez"]);
+    let busy = Status::unavailable("full of \\ and \u{1b}[2J\nerror: forged");
+    for fake in &fakes {
+        fake.state(|state| state.status_behaviour = Behaviour::Reject(busy.clone()));
+    }
+    let words = "takes no call now: full of \\\\ and \\x1b[2J error: forged";
+    for query in ALL {
+        let ended = run(&site, query, 1);
+        let printed = ended.stdout.clone() + &ended.stderr;
+        assert!(printed.contains(words), "{query:?}: {ended:?}");
+    }
 }

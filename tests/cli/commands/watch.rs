@@ -1,5 +1,8 @@
 //! `proxyherd watch`.
 
+use std::io::{self, BufRead, BufReader, PipeReader};
+use std::process::Stdio;
+
 use proxyherd::proto::watch_request::{Filter, Start};
 use proxyherd::proto::{KnownReport, Resume, WatchResponse};
 use tonic::Status;
@@ -107,7 +110,7 @@ fn a_rejected_watch_ends() {
     let rejection = Status::invalid_argument("a circle has a radius");
     fakes[0].state(|state| state.behaviour = Behaviour::Reject(rejection));
     let ended = run(&site, &["watch", "--circle", "-1,2,3km"], 1);
-    let message = "error: Riley: rejected the call: InvalidArgument: a circle has a radius\n";
+    let message = "error: Riley: rejected the call: a circle has a radius\n";
     assert_eq!(ended.stderr, message);
     fakes[0].stop();
     let ended = run(&site, &["watch"], 1);
@@ -117,4 +120,64 @@ fn a_rejected_watch_ends() {
             .starts_with("error: no server answered\nRiley (127."),
         "{ended:?}"
     );
+}
+
+/// Starts a command, and returns its standard output too.
+fn piped(site: &Site, arguments: &[&str]) -> (Process, BufReader<PipeReader>) {
+    let (reader, writer) = io::pipe().unwrap();
+    let mut command = site.command(arguments);
+    command.stdin(Stdio::null()).stdout(writer);
+    let process = Process::spawn_with_streams(command.stderr(Stdio::piped()));
+    (process, BufReader::new(reader))
+}
+
+/// Reads a line, and leaves.
+fn assert_ends_without_reader((process, mut reader): (Process, BufReader<PipeReader>)) {
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    drop(reader);
+    let ended = process.end();
+    assert_eq!(ended.status.code(), Some(0), "{line:?}: {ended:?}");
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_follower_ends_when_its_reader_leaves_though_it_writes_nothing() {
+    let (site, fakes) = herd(&["Riley"]);
+    assert_ends_without_reader(piped(&site, &["status", "--watch", "86400"]));
+    let watch = piped(&site, &["watch"]);
+    fakes[0].await_watches(1);
+    let report = held_report("kiwi", "+1+1", "1", "");
+    fakes[0].send_to_watchers(response(&fakes[0], 1, vec![report]));
+    assert_ends_without_reader(watch);
+}
+
+#[test]
+fn sigterm_ends_followers_as_ctrl_c_does() {
+    let (site, fakes) = herd(&["Riley"]);
+    let status = Process::spawn(&mut site.command(&["status", "--watch", "86400"]));
+    await_stdout(&status, "herd test: 1 of 1 server up");
+    let watch = watch(&site, &[]);
+    fakes[0].await_watches(1);
+    for process in [status, watch] {
+        process.signal("TERM");
+        let ended = process.end();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_client_id_may_begin_with_a_hyphen() {
+    let (site, fakes) = herd(&["Riley"]);
+    for filter in [["--client", "-7"], ["--prefix", "-7"]] {
+        let watch = watch(&site, &filter);
+        eventually("the watch has begun", || {
+            fakes[0].state(|state| state.watches.pop())
+        });
+        watch.signal("INT");
+        assert_eq!(watch.end().status.code(), Some(0));
+    }
+    let ended = Process::run(&mut site.command_alone(&["locate", "-7"]));
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(ended.stderr.contains("use '-- -7'"), "{ended:?}");
 }

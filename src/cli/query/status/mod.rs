@@ -48,7 +48,7 @@ use problems::Problem;
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(in crate::cli) struct StatusArguments {
     #[command(flatten)]
-    targets: Targets,
+    pub(in crate::cli::query) targets: Targets,
     /// Refresh every SECONDS [2 if not given], with rates, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = refresh_interval)]

@@ -91,8 +91,15 @@ fn of_server(server: &ServerStatus) -> Vec<Problem> {
     let (title, address) = (&server.title, &server.address);
     let status = match &server.result {
         Ok(status) => status,
-        Err(error) if title == address => return vec![Problem::failure(title, error.to_string())],
-        Err(error) => return vec![Problem::failure(title, format!("{error} ({address})"))],
+        Err(error) => {
+            let error = format::escaped(&error.to_string());
+            let description = if title == address {
+                error
+            } else {
+                format!("{error} ({address})")
+            };
+            return vec![Problem::failure(title, description)];
+        }
     };
     let mut problems = Vec::new();
     if status.draining {

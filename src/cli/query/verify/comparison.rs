@@ -194,13 +194,13 @@ async fn digest(
     server: RemoteServer,
     request: DigestRequest,
 ) -> Result<DigestResponse, QueryError> {
-    for _ in 0..MAX_OVERLOAD_ATTEMPTS {
+    for _ in 1..MAX_OVERLOAD_ATTEMPTS {
         match server.digest(request.clone()).await {
-            Err(QueryError::Overloaded) => sleep(OVERLOAD_RETRY_INTERVAL).await,
+            Err(QueryError::Unavailable(_)) => sleep(OVERLOAD_RETRY_INTERVAL).await,
             answer => return answer,
         }
     }
-    Err(QueryError::Overloaded)
+    server.digest(request).await
 }
 
 /// Returns the sums of an answer. Checks that it has the buckets of the query and comes from the

@@ -60,7 +60,7 @@ use verdict::Verdict;
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(in crate::cli) struct VerifyArguments {
     #[command(flatten)]
-    targets: Targets,
+    pub(in crate::cli::query) targets: Targets,
     /// Time limit of the comparison, such as 10s or 1m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     within: Duration,

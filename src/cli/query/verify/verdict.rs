@@ -37,10 +37,8 @@ impl Verdict {
         let mut text = self.heading(screen) + "\n";
         text += &self.proven_ranges();
         for (server, error) in &self.comparison.lost {
-            text += &format!(
-                "{}\n",
-                screen.paint(Highlight::Bad, &describe(server, error))
-            );
+            let error = format::escaped(&describe(server, error));
+            text += &format!("{}\n", screen.paint(Highlight::Bad, &error));
         }
         text += &self.open_ranges();
         let lasting = &self.differences.lasting;
@@ -153,7 +151,8 @@ impl Verdict {
             text += &format!("; {ranges} with about {clients} clients not listed");
         }
         if let Some((server, error)) = failed {
-            text += &format!("; listing failed: {}", describe(server, error));
+            let error = format::escaped(&describe(server, error));
+            text += &format!("; listing failed: {error}");
         }
         text + "\n"
     }
