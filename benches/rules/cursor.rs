@@ -60,20 +60,20 @@ fn one(bencher: Bencher<'_, '_>) {
         .bench_local_refs(|(id, time)| {
             admit(replica, &report(id, time));
             let span = cursor.fill(replica, UnixNanos(0), MAX_BATCH_BYTES, &mut Sink);
-            cursor.acknowledged(replica, span, span.to);
+            cursor.acknowledged(span.to);
         });
 }
 
 /// Returns a neighbour's cursor at sequence number `applied`.
 fn new_cursor(replica: &Replica, applied: u64) -> SendCursor {
     let mut cursor = SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS);
-    cursor.start_at(replica, Incarnation::new(2).unwrap(), applied);
+    cursor.start_at(Incarnation::new(2).unwrap(), applied);
     cursor
 }
 
 fn catch_up(mut cursor: SendCursor, replica: &Replica) {
     while !cursor.is_at_end(replica) {
         let span = cursor.fill(replica, UnixNanos(0), MAX_BATCH_BYTES, &mut Sink);
-        cursor.acknowledged(replica, span, span.to);
+        cursor.acknowledged(span.to);
     }
 }

@@ -139,6 +139,8 @@ pub struct ServerCounters {
     pub peer_calls_rejected_by_certificate: Counter,
     /// Calls to the peer port that made room for others.
     pub peer_calls_evicted: Arc<Counter>,
+    /// New incarnations that were drawn, since another process had used the earlier one.
+    pub incarnation_renewals: Counter,
 }
 
 impl ServerCounters {
@@ -157,6 +159,7 @@ impl ServerCounters {
             client_connections: self.client_connections(),
             client_connections_accepted: self.client_connections_accepted.get(),
             client_reads_delayed: self.client_reads_delayed.get(),
+            incarnation_renewals: self.incarnation_renewals.get(),
             client_connections_rejected: Some(self.client_connections_rejected.read()),
             peer_connections_rejected: Some(self.peer_connections_rejected.read()),
             web_connections_rejected: Some(self.web_connections_rejected.read()),
@@ -271,6 +274,12 @@ pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
         "Calls of others than neighbours at the peer port that made room for newer ones \
          (max_pushes).",
         One(|server| server.peer_calls_evicted as f64),
+    ),
+    Metric::counter(
+        "proxyherd_incarnation_renewals_total",
+        "New incarnations at run time: another process had used the earlier one, such as the \
+         former self of a restored machine image.",
+        One(|server| server.incarnation_renewals as f64),
     ),
 ];
 

@@ -38,25 +38,32 @@ pub use settings::{ClientSettings, GatewaySettings, ServerSettings, SettingsRead
 pub use shutdown::Shutdown;
 pub use status::StatusSource;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::futures::Notified;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::warn;
 
+use crate::lock::lock;
 use crate::log::LogThrottle;
 use crate::model::client::ClientId;
 use crate::model::name::Name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
-use crate::replication::NeighbourId;
+use crate::random;
 use crate::replication::replica::Replica;
 use crate::replication::store::{MergeResult, StoreFull};
+use crate::replication::{Incarnation, NeighbourId};
 
 use clock::saturating_nanos;
 use scans::ScanTurns;
+
+/// Minimum interval between two new incarnations, so that a neighbour that answers nonsense cannot
+/// make this server send everything again and again. Meanwhile the link to it is down.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Minimum interval between warnings that no more clients fit.
 const STORE_FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -71,8 +78,17 @@ pub struct Gateway {
     counters: ServerCounters,
     reloads: ReloadStatus,
     store_full_log: LogThrottle,
+    /// Time of the last new incarnation.
+    renewed_at: Mutex<Option<Instant>>,
     scan_turns: ScanTurns,
     shutdown: Shutdown,
+}
+
+/// Draws an incarnation that no other run of any server has.
+pub fn draw_incarnation() -> Incarnation {
+    std::iter::repeat_with(random::u64)
+        .find_map(Incarnation::new)
+        .expect("the iterator is endless")
 }
 
 /// The error for a report whose time is too far in the server's future.
@@ -121,6 +137,7 @@ impl Gateway {
             links,
             counters: ServerCounters::default(),
             store_full_log: LogThrottle::new(STORE_FULL_LOG_INTERVAL),
+            renewed_at: Mutex::default(),
             scan_turns: ScanTurns::default(),
             shutdown: Shutdown::new(),
         }
@@ -188,6 +205,27 @@ impl Gateway {
         self.replica.unlink(neighbour);
     }
 
+    /// Replaces the incarnation `used`, which `neighbour` has shown to be used by another process
+    /// too, by a fresh one, with which all links greet. Does nothing if it is replaced already, or
+    /// another one was lately.
+    pub fn renew_incarnation(&self, used: Incarnation, fresh: Incarnation, neighbour: &Name) {
+        // Held for a few reads and writes, never across an await.
+        let mut renewed_at = lock(&self.renewed_at);
+        let is_recent = renewed_at.is_some_and(|at| at.elapsed() < RENEWAL_INTERVAL);
+        if is_recent || !self.replica.renew_incarnation(used, fresh) {
+            return;
+        }
+        *renewed_at = Some(Instant::now());
+        self.counters.incarnation_renewals.add(1);
+        self.links.notify_changes();
+        warn!(
+            "{neighbour} holds changes of incarnation {used} of this server that this process did \
+             not send: another process has used the incarnation, as after the restore of a machine \
+             image; continues as incarnation {fresh}, and all neighbours and this server send each \
+             other everything again"
+        );
+    }
+
     /// Counts a client connection, which is open until the returned value is dropped.
     pub fn connect(self: &Arc<Self>) -> OpenConnection {
         self.counters.client_connections_accepted.add(1);
@@ -217,7 +255,7 @@ impl Gateway {
         let skew = Skew::between(now, time).filter(|skew| skew.0 >= -max_future);
         Ok(Report {
             client,
-            origin: Origin::from(&self.replica.identity().name),
+            origin: Origin::from(self.replica.name()),
             position,
             time,
             skew: skew.ok_or(TooFarInFuture)?,

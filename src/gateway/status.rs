@@ -53,14 +53,14 @@ impl StatusSource {
     pub fn read(&self) -> GetStatusResponse {
         let gateway = &self.gateway;
         let replica = gateway.replica();
-        let (identity, store) = (replica.identity(), replica.store());
+        let store = replica.store();
         let links = replica.neighbours();
         let settings = gateway.settings();
         GetStatusResponse {
-            name: identity.name.to_string(),
-            herd: identity.herd.to_string(),
+            name: replica.name().to_string(),
+            herd: replica.herd().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            incarnation: identity.incarnation.get(),
+            incarnation: replica.incarnation().get(),
             started_at: Some(timestamp(self.started_at.0)),
             uptime: Some(duration(self.started.elapsed())),
             now: Some(timestamp(gateway.clock().now().0)),

@@ -173,7 +173,7 @@ impl Operators {
             let sums = buckets.ranges().zip(digest.sums);
             DigestResponse {
                 buckets: sums.map(|(range, sum)| bucket(range, sum)).collect(),
-                incarnation: replica.identity().incarnation.get(),
+                incarnation: replica.incarnation().get(),
                 sequence: digest.sequence,
             }
         });
@@ -216,7 +216,7 @@ impl Operators {
                 replaced_after: last,
             }),
             Some(watch_request::Start::Resume(at)) => {
-                if at.incarnation != replica.identity().incarnation.get() {
+                if at.incarnation != replica.incarnation().get() {
                     return Err(Status::out_of_range(
                         "resume.incarnation is of another incarnation: the server has restarted, \
                          or is another; watch from the present state instead",

@@ -186,7 +186,7 @@ fn response(
 ) -> WatchResponse {
     WatchResponse {
         reports: batch.reports,
-        incarnation: gateway.replica().identity().incarnation.get(),
+        incarnation: gateway.replica().incarnation().get(),
         sequence: reader.position(),
         replaced: batch.replaced,
         up_to_date: is_end,

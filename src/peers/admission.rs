@@ -37,7 +37,7 @@ impl Admission {
         let Some(holder) = other_end.holder() else {
             return Ok(());
         };
-        let herd = &self.gateway.replica().identity().herd;
+        let herd = self.gateway.replica().herd();
         let judged = judge(holder, herd, is_propagate);
         judged.inspect_err(|_| {
             self.gateway

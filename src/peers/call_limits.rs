@@ -119,7 +119,7 @@ impl CallLimits {
     /// greeted over the connection and is one still.
     fn is_neighbour(&self, other_end: &OtherEnd) -> bool {
         let replica = self.gateway.replica();
-        let is_server = |holder: &PeerIdentity| holder.is_server_of(&replica.identity().herd);
+        let is_server = |holder: &PeerIdentity| holder.is_server_of(replica.herd());
         let greeted = other_end.neighbour();
         greeted.is_some_and(|name| replica.is_neighbour(name.as_str()))
             || other_end.holder().is_some_and(is_server)

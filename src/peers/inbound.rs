@@ -63,7 +63,7 @@ impl Inbound {
             .map_err(status)?;
         self.note_greeting(&reply, other_end);
         let now = self.gateway.clock().now();
-        Ok(wire::greet_response(replica, &reply, now))
+        Ok(wire::greet_response(replica, reply, now))
     }
 
     /// Merges a push, in pieces, and returns its sender and the acknowledgement.
@@ -100,13 +100,10 @@ impl Inbound {
                 tokio::task::yield_now().await;
             }
         }
-        let applied_sequence = replica.finish_push(&pending).map_err(status)?;
+        let progress = replica.finish_push(&pending).map_err(status)?;
         traffic.counters.batches_received.add(1);
-        let response = PushResponse {
-            applied_sequence,
-            clock_nanos: self.gateway.clock().now().0,
-        };
-        Ok((neighbour, response))
+        let now = self.gateway.clock().now();
+        Ok((neighbour, wire::push_response(progress, now)))
     }
 
     fn check_draining(&self) -> Result<(), Status> {
@@ -118,7 +115,7 @@ impl Inbound {
 
     /// With TLS, the sender must be the holder of the certificate.
     fn check_sender(&self, other_end: Option<&OtherEnd>, sender: &str) -> Result<(), Status> {
-        let herd = &self.gateway.replica().identity().herd;
+        let herd = self.gateway.replica().herd();
         let checked = admission::check_sender(other_end, sender, herd);
         checked.inspect_err(|_| {
             self.gateway

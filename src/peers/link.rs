@@ -15,7 +15,7 @@ use tonic::Code;
 use tower::{Service, ServiceExt};
 use tracing::{Instrument, debug, info, warn};
 
-use crate::gateway::{Gateway, LinkTraffic};
+use crate::gateway::{Gateway, LinkTraffic, draw_incarnation};
 use crate::log::{Log, ReasonThrottle, Transcript};
 use crate::model::name::Name;
 use crate::model::timestamp::UnixNanos;
@@ -143,7 +143,10 @@ impl Link {
     async fn greet(&mut self) {
         self.comparison = None;
         self.collected.clear();
-        let greeting = self.gateway.replica().greeting(self.neighbour);
+        let replica = self.gateway.replica();
+        let own = self.machine.own_incarnation();
+        let own = own.expect("the machine has chosen it for this greeting");
+        let greeting = replica.greeting(self.neighbour, own);
         let call = PeerRequest::Greet(Arc::new(wire::greet_request(&greeting)));
         let sent = Instant::now();
         match self.call(call).await {
@@ -161,8 +164,11 @@ impl Link {
         };
         let now = self.now();
         let replica = self.gateway.replica();
-        self.machine
-            .greeted(replica, now, incarnation, response.applied_sequence);
+        let progress = wire::progress(response.applied_sequence, &response.pushes);
+        let greeted = self.machine.greeted(replica, now, incarnation, &progress);
+        if let Err(failure) = greeted {
+            return self.failed(failure);
+        }
         let cursor = self.machine.cursor().cursor();
         self.gateway.links().set_cursor(self.neighbour, cursor);
         self.clock_check.restart();
@@ -199,7 +205,7 @@ impl Link {
     ///
     /// Returns the reason why the response is invalid.
     fn check_neighbour(&self, response: &GreetResponse) -> Result<Incarnation, String> {
-        let herd = self.gateway.replica().identity().herd.as_str();
+        let herd = self.gateway.replica().herd().as_str();
         if response.receiver != self.name.as_str() || response.herd != herd {
             let other = wire::name_of(response);
             return Err(format!("{other} answered in its place: check its address"));
@@ -296,15 +302,21 @@ impl Link {
     }
 
     fn frame(&self, span: Span, push: PushWriter) -> PushFrame {
-        let me = self.gateway.replica().identity();
+        let replica = self.gateway.replica();
         let greeted = self.machine.cursor().greeted();
+        let number = |incarnation: Option<Incarnation>| incarnation.map_or(0, Incarnation::get);
+        let check = push.check((span.from, span.to));
+        if let Some(check) = check {
+            self.machine.sent(replica, span, check);
+        }
         push.finish(&PushHeader {
-            herd: me.herd.as_str(),
-            sender: me.name.as_str(),
-            sender_incarnation: me.incarnation.get(),
-            receiver_incarnation: greeted.map_or(0, Incarnation::get),
+            herd: replica.herd().as_str(),
+            sender: replica.name().as_str(),
+            sender_incarnation: number(self.machine.own_incarnation()),
+            receiver_incarnation: number(greeted),
             from: span.from,
             to: span.to,
+            check,
         })
     }
 
@@ -314,8 +326,9 @@ impl Link {
         let theirs = UnixNanos(response.clock_nanos);
         let offset = self.clock_check.record(sent, theirs, clock);
         let now = self.now();
-        let (replica, applied) = (self.gateway.replica(), response.applied_sequence);
-        let acknowledged = self.machine.acknowledged(replica, now, applied);
+        let replica = self.gateway.replica();
+        let progress = wire::progress(response.applied_sequence, &response.other_pushes);
+        let acknowledged = self.machine.acknowledged(replica, now, &progress);
         if let Err(failure) = acknowledged {
             self.failed(failure);
             return false;
@@ -340,6 +353,10 @@ impl Link {
 
     fn failed(&mut self, failure: CallFailure) {
         self.traffic().counters.calls_failed.add(1);
+        if let CallFailure::IncarnationUsed(used) = &failure {
+            let fresh = draw_incarnation();
+            self.gateway.renew_incarnation(*used, fresh, &self.name);
+        }
         self.machine.failed(self.now(), &failure, random::u64());
         if self.machine.is_down() {
             self.note_down(failure.reason());

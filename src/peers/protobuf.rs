@@ -21,7 +21,7 @@ pub(super) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
-    Fixed32,
+    Fixed32(u32),
     Group,
 }
 
@@ -86,10 +86,7 @@ impl<'a> MessageFields<'a> {
                 let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
                 FieldValue::Bytes(self.bytes(length)?)
             }
-            5 => {
-                self.array::<4>()?;
-                FieldValue::Fixed32
-            }
+            5 => FieldValue::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => return Err(WireError::BadKey),
         })
     }
@@ -172,6 +169,12 @@ pub(super) fn put_sint64(out: &mut Vec<u8>, field: u32, number: i64) {
     put_uint64(out, field, zigzag(number));
 }
 
+/// Appends a field of type `fixed32`.
+pub(super) fn put_fixed32(out: &mut Vec<u8>, field: u32, number: u32) {
+    put_varint(out, u64::from(field << 3 | 5));
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
 /// Appends a field of type `fixed64`.
 pub(super) fn put_fixed64(out: &mut Vec<u8>, field: u32, number: u64) {
     put_varint(out, u64::from(field << 3 | 1));
@@ -213,10 +216,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fields_that_are_appended_are_read_back(number: u64, signed: i64, bytes: Vec<u8>) {
+        fn fields_that_are_appended_are_read_back(number: u64, small: u32, signed: i64, bytes: Vec<u8>) {
             let mut out = Vec::new();
             put_uint64(&mut out, 1, number);
             put_fixed64(&mut out, 2, number);
+            put_fixed32(&mut out, 4, small);
             let before = out.len();
             put_sint64(&mut out, 3, signed);
             prop_assert_eq!(out.len() - before, sint64_len(signed));
@@ -227,6 +231,7 @@ mod tests {
             prop_assert_eq!(fields, Ok(vec![
                 (1, FieldValue::Varint(number)),
                 (2, FieldValue::Fixed64(number)),
+                (4, FieldValue::Fixed32(small)),
                 (3, FieldValue::Varint(zigzag(signed))),
                 (15, FieldValue::Bytes(&bytes)),
             ]));

@@ -16,19 +16,20 @@ use crate::model::name::is_name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
-use crate::proto::{GreetRequest, GreetResponse, PushFrame};
+use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushMark, PushResponse};
 use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
 use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
+use crate::replication::sent_pushes::{self, PushProgress};
 
 use super::protobuf::{
-    FieldValue, MessageFields, WireError, bytes_len, put_bytes, put_fixed64, put_sint64,
-    put_uint64, put_varint, sint64_len, unzigzag,
+    FieldValue, MessageFields, WireError, bytes_len, put_bytes, put_fixed32, put_fixed64,
+    put_sint64, put_uint64, put_varint, sint64_len, unzigzag,
 };
 
 /// Maximum size of an encoded push, in bytes.
 pub(super) const MAX_PUSH_BYTES: usize = MAX_BATCH_BYTES;
 
-/// Maximum size of a push without its reports, in bytes: two names of 63 bytes, four
+/// Maximum size of a push without its reports, in bytes: two names of 63 bytes, five
 /// numbers, and their keys.
 const MAX_HEADER_BYTES: usize = 192;
 
@@ -61,19 +62,49 @@ pub(super) fn greeting(request: &GreetRequest) -> Greeting<'_> {
 /// Makes the response to a greeting of a server whose clock shows `now`.
 pub(super) fn greet_response(
     replica: &Replica,
-    reply: &GreetReply,
+    reply: GreetReply,
     now: UnixNanos,
 ) -> GreetResponse {
-    let me = replica.identity();
     GreetResponse {
-        herd: me.herd.to_string(),
-        receiver: me.name.to_string(),
+        herd: replica.herd().to_string(),
+        receiver: replica.name().to_string(),
         receiver_incarnation: reply.incarnation.get(),
-        applied_sequence: reply.applied,
+        applied_sequence: reply.progress.applied,
         version_major: VERSION.major,
         version_minor: VERSION.minor,
         expire_after_nanos: nanos(replica.expire_after()),
         clock_nanos: now.0,
+        pushes: marks(reply.progress),
+    }
+}
+
+/// Makes the acknowledgement of a server whose clock shows `now`.
+pub(super) fn push_response(progress: PushProgress, now: UnixNanos) -> PushResponse {
+    PushResponse {
+        applied_sequence: progress.applied,
+        clock_nanos: now.0,
+        other_pushes: marks(progress),
+    }
+}
+
+fn marks(progress: PushProgress) -> Vec<PushMark> {
+    let marks = progress.others.into_iter();
+    let mark = |push: sent_pushes::PushMark| PushMark {
+        to_sequence: push.to,
+        check: push.check,
+    };
+    marks.map(mark).collect()
+}
+
+/// Returns what a neighbour that answered has applied.
+pub(super) fn progress(applied: u64, pushes: &[PushMark]) -> PushProgress {
+    let mark = |push: &PushMark| sent_pushes::PushMark {
+        to: push.to_sequence,
+        check: push.check,
+    };
+    PushProgress {
+        applied,
+        others: pushes.iter().map(mark).collect(),
     }
 }
 
@@ -118,6 +149,17 @@ impl PushWriter {
         }
     }
 
+    /// Returns a checksum of the push, if it covers a change.
+    pub(super) fn check(&self, (from, to): (u64, u64)) -> Option<u32> {
+        (from < to).then(|| {
+            let mut check = crc32fast::Hasher::new();
+            check.update(&self.bytes);
+            check.update(&from.to_le_bytes());
+            check.update(&to.to_le_bytes());
+            check.finalize()
+        })
+    }
+
     /// Completes the push.
     pub(super) fn finish(mut self, header: &PushHeader<'_>) -> PushFrame {
         let before = self.bytes.len();
@@ -127,6 +169,9 @@ impl PushWriter {
         put_fixed64(&mut self.bytes, 4, header.receiver_incarnation);
         put_uint64(&mut self.bytes, 5, header.from);
         put_uint64(&mut self.bytes, 6, header.to);
+        if let Some(check) = header.check {
+            put_fixed32(&mut self.bytes, 8, check);
+        }
         debug_assert!(self.bytes.len() - before <= MAX_HEADER_BYTES);
         PushFrame(Bytes::from(self.bytes))
     }
@@ -225,6 +270,7 @@ pub(super) fn read_push(frame: &PushFrame) -> Result<EncodedPush<'_>, PushError>
         receiver_incarnation: 0,
         from: 0,
         to: 0,
+        check: None,
     };
     for field in MessageFields(&frame.0) {
         match field? {
@@ -235,7 +281,8 @@ pub(super) fn read_push(frame: &PushFrame) -> Result<EncodedPush<'_>, PushError>
             (5, FieldValue::Varint(number)) => header.from = number,
             (6, FieldValue::Varint(number)) => header.to = number,
             (7, FieldValue::Bytes(_)) => reports += 1,
-            (field @ 3..=7, _) => return Err(WireError::WrongType(field).into()),
+            (8, FieldValue::Fixed32(check)) => header.check = Some(check),
+            (field @ 3..=8, _) => return Err(WireError::WrongType(field).into()),
             _ => {}
         }
     }
@@ -333,6 +380,8 @@ mod tests {
         to_sequence: u64,
         #[prost(message, repeated, tag = "7")]
         reports: Vec<crate::proto::Report>,
+        #[prost(fixed32, optional, tag = "8")]
+        check: Option<u32>,
     }
 
     fn message(client: &str, skew_nanos: i64) -> crate::proto::Report {
@@ -354,6 +403,7 @@ mod tests {
             from_sequence: 300,
             to_sequence: u64::MAX,
             reports,
+            check: Some(0),
         }
     }
 
@@ -402,8 +452,10 @@ mod tests {
         fn any_push_reads_the_same_here_and_by_prost(
             reports in prop::collection::vec(any_message(), 0..8),
             numbers: [u64; 4],
+            check: Option<u32>,
         ) {
             let mut theirs = push(reports);
+            theirs.check = check;
             [theirs.sender_incarnation, theirs.receiver_incarnation, theirs.from_sequence, theirs.to_sequence] = numbers;
             let bytes = frame(&theirs);
             let read = read_push(&bytes).unwrap();

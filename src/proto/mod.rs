@@ -22,7 +22,7 @@ pub use generated::{
     Bucket, Circle, ClientLines, ConfigStatus, DigestRequest, DigestResponse, GetStatusRequest,
     GetStatusResponse, GreetRequest, GreetResponse, HashRange, KnownReport, LinkStatus,
     ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
-    NearbyRequest, NearbyResponse, PlacesStatus, Point, PushResponse, RejectedCalls,
+    NearbyRequest, NearbyResponse, PlacesStatus, Point, PushMark, PushResponse, RejectedCalls,
     RejectedConnections, Report, Resume, WatchRequest, WatchResponse, nearby_request,
     operator_client, operator_server, propagate_client, propagate_server, watch_request,
 };

@@ -1,72 +1,121 @@
 //! The last applied sequence number of each incarnation of a neighbour.
 
-use super::Incarnation;
 use super::seen_by::SenderSlot;
+use super::sent_pushes::{LinkEnds, PushMark, PushProgress};
 
-/// Maximum number of incarnations that are kept for one neighbour. It is more than one so that an
-/// old process that resumes beside its replacement cannot undo the replacement's progress.
-const MAX_INCARNATIONS: usize = 4;
+/// Maximum number of pairs of incarnations that are kept for one neighbour. It is more than one so
+/// that an old process that resumes beside its replacement cannot undo the replacement's progress.
+const MAX_PAIRS: usize = 4;
 
-/// One neighbour's watermarks, one for each of its last few incarnations, in the order in which
-/// they last sent something.
+/// Maximum number of pushes that are remembered for a pair.
+const MAX_MARKS: usize = 8;
+
+/// One neighbour's watermarks, one for each of the last few pairs of its incarnation and this
+/// server's, in the order in which they last sent something.
 ///
-/// Invariants: each incarnation occurs once; a watermark never decreases.
+/// Invariants: each pair occurs once; a watermark never decreases.
 #[derive(Debug, Default)]
 pub(super) struct AppliedWatermarks(Vec<Watermark>);
 
 #[derive(Debug)]
 struct Watermark {
-    incarnation: Incarnation,
+    ends: LinkEnds,
     applied: u64,
+    /// The latest pushes that began when they ended after `applied`, each once: all that the sender
+    /// does not know to be acknowledged, and the last one that it does.
+    marks: Vec<PushMark>,
     slot: Option<SenderSlot>,
 }
 
+/// The sequence numbers of a push, and its checksum if its sender computed one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PushSpan {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) check: Option<u32>,
+}
+
+impl PushSpan {
+    fn mark(self) -> Option<PushMark> {
+        let to = self.to;
+        self.check.map(|check| PushMark { to, check })
+    }
+}
+
 impl AppliedWatermarks {
-    /// Records a greeting of an incarnation, and returns the last of its sequence numbers that was
-    /// applied; `None` if the incarnation was unknown. A fifth incarnation replaces the one that
-    /// was silent for longest.
-    pub(super) fn greet(&mut self, incarnation: Incarnation) -> Option<u64> {
-        if let Some(watermark) = self.touch(incarnation) {
-            return Some(watermark.applied);
+    /// Records a greeting, and returns what was applied of the greeting incarnation; `None` if the
+    /// pair was unknown. A fifth pair replaces the one that was silent for longest.
+    pub(super) fn greet(&mut self, ends: LinkEnds) -> Option<PushProgress> {
+        if let Some(watermark) = self.touch(ends) {
+            return Some(PushProgress {
+                applied: watermark.applied,
+                others: watermark.marks.clone(),
+            });
         }
-        if self.0.len() == MAX_INCARNATIONS {
+        if self.0.len() == MAX_PAIRS {
             self.0.remove(0);
         }
         self.0.push(Watermark {
-            incarnation,
+            ends,
             applied: 0,
+            marks: Vec::new(),
             slot: None,
         });
         None
     }
 
-    /// Returns the last applied sequence number of an incarnation that has greeted, and its sender
-    /// slot, which `slot` supplies if there is none yet. Returns `None` if the incarnation is
-    /// unknown.
-    pub(super) fn open(
+    /// Returns the last applied sequence number of a pair that has greeted; `None` if it is unknown.
+    pub(super) fn applied(&mut self, ends: LinkEnds) -> Option<u64> {
+        self.touch(ends).map(|watermark| watermark.applied)
+    }
+
+    /// Records the beginning of a push without a gap. Returns the sender slot for its reports, which
+    /// `slot` supplies if there is none yet.
+    pub(super) fn begin(
         &mut self,
-        incarnation: Incarnation,
+        ends: LinkEnds,
+        push: PushSpan,
         slot: impl FnOnce() -> Option<SenderSlot>,
-    ) -> Option<(u64, Option<SenderSlot>)> {
-        let watermark = self.touch(incarnation)?;
+    ) -> Option<SenderSlot> {
+        let watermark = self.touch(ends)?;
         watermark.slot = watermark.slot.take().or_else(slot);
-        Some((watermark.applied, watermark.slot.clone()))
+        watermark.marks.retain(|mark| mark.to >= push.from);
+        let is_ahead = push.to > watermark.applied;
+        if let Some(mark) = push.mark()
+            && is_ahead
+            && !watermark.marks.contains(&mark)
+        {
+            if watermark.marks.len() == MAX_MARKS {
+                watermark.marks.remove(0);
+            }
+            watermark.marks.push(mark);
+        }
+        // The running sender has pushed all that a late push can hold. If something in it is new
+        // after all, an ended process with the same incarnation pushed it, and the running one may
+        // lack it. A push that covers no change repeats earlier ones.
+        let is_late = !is_ahead && push.from < push.to;
+        watermark.slot.clone().filter(|_| !is_late)
     }
 
-    /// Records that everything through `through` was merged. Returns the last applied sequence
-    /// number, which may be greater; `None` if the incarnation was dropped meanwhile.
-    pub(super) fn advance(&mut self, incarnation: Incarnation, through: u64) -> Option<u64> {
-        let watermark = self.touch(incarnation)?;
-        watermark.applied = watermark.applied.max(through);
-        Some(watermark.applied)
+    /// Records that everything of a push was merged. Returns what was applied, which may be more;
+    /// `None` if the pair was dropped meanwhile.
+    pub(super) fn advance(&mut self, ends: LinkEnds, push: PushSpan) -> Option<PushProgress> {
+        let watermark = self.touch(ends)?;
+        watermark.applied = watermark.applied.max(push.to);
+        let marks = watermark.marks.iter().copied();
+        let is_other = |mark: &PushMark| mark.to > push.from && Some(*mark) != push.mark();
+        Some(PushProgress {
+            applied: watermark.applied,
+            others: marks.filter(is_other).collect(),
+        })
     }
 
-    /// Returns the sender slot of the most recent incarnation, if it has one.
+    /// Returns the sender slot of the most recent pair, if it has one.
     pub(super) fn last_slot(&self) -> Option<&SenderSlot> {
         self.0.last()?.slot.as_ref()
     }
 
-    /// Releases the sender slots of all incarnations except the most recent one. If another one
+    /// Releases the sender slots of all pairs except the most recent one. If another one
     /// pushes after all, it gets a slot again.
     pub(super) fn release_all_but_last(&mut self) {
         if let Some((_, others)) = self.0.split_last_mut() {
@@ -76,15 +125,15 @@ impl AppliedWatermarks {
         }
     }
 
-    /// Releases the sender slots of all incarnations, for a server that is no longer a neighbour.
+    /// Releases the sender slots of all pairs, for a server that is no longer a neighbour.
     pub(super) fn release_all(&mut self) {
         self.0
             .iter_mut()
             .for_each(|watermark| watermark.slot = None);
     }
 
-    fn touch(&mut self, incarnation: Incarnation) -> Option<&mut Watermark> {
-        let at = self.0.iter().position(|p| p.incarnation == incarnation)?;
+    fn touch(&mut self, ends: LinkEnds) -> Option<&mut Watermark> {
+        let at = self.0.iter().position(|pair| pair.ends == ends)?;
         self.0[at..].rotate_left(1);
         self.0.last_mut()
     }
@@ -93,36 +142,125 @@ impl AppliedWatermarks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::seen_by::SenderSlots;
+    use crate::replication::{Incarnation, NeighbourId};
 
-    fn incarnation(number: u64) -> Incarnation {
-        Incarnation::new(number).unwrap()
+    fn pair(own: u64, theirs: u64) -> LinkEnds {
+        let incarnation = |number| Incarnation::new(number).unwrap();
+        LinkEnds {
+            own: incarnation(own),
+            theirs: incarnation(theirs),
+        }
+    }
+
+    fn ends(theirs: u64) -> LinkEnds {
+        pair(1, theirs)
+    }
+
+    fn span(from: u64, to: u64, check: u32) -> PushSpan {
+        let check = Some(check);
+        PushSpan { from, to, check }
+    }
+
+    fn mark(to: u64, check: u32) -> PushMark {
+        PushMark { to, check }
+    }
+
+    impl AppliedWatermarks {
+        fn greet_applied(&mut self, ends: LinkEnds) -> Option<u64> {
+            self.greet(ends).map(|progress| progress.applied)
+        }
+
+        fn advance_to(&mut self, ends: LinkEnds, to: u64) -> Option<u64> {
+            let progress = self.advance(ends, span(0, to, 0));
+            progress.map(|progress| progress.applied)
+        }
     }
 
     #[test]
     fn a_greeting_never_lowers_the_watermark_of_another_incarnation() {
         let mut watermarks = AppliedWatermarks::default();
-        assert_eq!(watermarks.greet(incarnation(1)), None);
-        assert_eq!(watermarks.advance(incarnation(1), 10), Some(10));
-        assert_eq!(watermarks.greet(incarnation(2)), None);
-        assert_eq!(watermarks.advance(incarnation(2), 3), Some(3));
-        assert_eq!(watermarks.greet(incarnation(1)), Some(10));
+        assert_eq!(watermarks.greet_applied(ends(1)), None);
+        assert_eq!(watermarks.advance_to(ends(1), 10), Some(10));
+        assert_eq!(watermarks.greet_applied(ends(2)), None);
+        assert_eq!(watermarks.advance_to(ends(2), 3), Some(3));
+        assert_eq!(watermarks.greet_applied(ends(1)), Some(10));
         assert_eq!(
-            watermarks.advance(incarnation(1), 5),
+            watermarks.advance_to(ends(1), 5),
             Some(10),
             "a watermark never decreases"
         );
-        assert_eq!(watermarks.greet(incarnation(2)), Some(3));
+        assert_eq!(watermarks.greet_applied(ends(2)), Some(3));
+        let renewed = watermarks.greet_applied(pair(2, 2));
+        assert_eq!(renewed, None, "of another incarnation of this server");
     }
 
     #[test]
-    fn the_incarnation_that_was_silent_longest_is_dropped_first() {
+    fn the_pair_that_was_silent_longest_is_dropped_first() {
         let mut watermarks = AppliedWatermarks::default();
         for number in 1..=4 {
-            watermarks.greet(incarnation(number));
+            watermarks.greet(ends(number));
         }
-        watermarks.advance(incarnation(1), 7);
-        watermarks.greet(incarnation(5));
-        assert_eq!(watermarks.advance(incarnation(2), 1), None);
-        assert_eq!(watermarks.greet(incarnation(1)), Some(7));
+        watermarks.advance(ends(1), span(0, 7, 0));
+        watermarks.greet(ends(5));
+        assert_eq!(watermarks.advance_to(ends(2), 1), None);
+        assert_eq!(watermarks.greet_applied(ends(1)), Some(7));
+    }
+
+    #[test]
+    fn an_answer_names_the_other_pushes_that_the_sender_does_not_know_to_be_applied() {
+        let mut watermarks = AppliedWatermarks::default();
+        watermarks.greet(ends(1));
+        let begin = |it: &mut AppliedWatermarks, push| it.begin(ends(1), push, || None);
+        let others = |progress: Option<PushProgress>| progress.unwrap().others;
+        begin(&mut watermarks, span(0, 5, 50));
+        assert_eq!(others(watermarks.advance(ends(1), span(0, 5, 50))), []);
+        // This push is given up, but a part of it is merged.
+        begin(&mut watermarks, span(5, 9, 90));
+        assert_eq!(watermarks.greet(ends(1)).unwrap().others.len(), 2);
+        begin(&mut watermarks, span(5, 7, 70));
+        let answer = watermarks.advance(ends(1), span(5, 7, 70));
+        assert_eq!(others(answer), [mark(9, 90)]);
+        // The same push again, and a heartbeat, which has no checksum.
+        begin(&mut watermarks, span(5, 7, 70));
+        let heartbeat = PushSpan {
+            from: 7,
+            to: 7,
+            check: None,
+        };
+        begin(&mut watermarks, heartbeat);
+        assert_eq!(
+            others(watermarks.advance(ends(1), heartbeat)),
+            [mark(9, 90)]
+        );
+        assert_eq!(
+            watermarks.greet(ends(1)).unwrap().others,
+            [mark(9, 90), mark(7, 70)]
+        );
+        begin(&mut watermarks, span(9, 11, 11));
+        let kept = watermarks.greet(ends(1)).unwrap().others;
+        assert_eq!(
+            kept,
+            [mark(9, 90), mark(11, 11)],
+            "one acknowledged is kept"
+        );
+        for check in 0..100 {
+            begin(&mut watermarks, span(11, 12, check));
+        }
+        assert_eq!(watermarks.greet(ends(1)).unwrap().others.len(), MAX_MARKS);
+    }
+
+    #[test]
+    fn a_late_push_has_no_sender() {
+        let slots = SenderSlots::new(1);
+        let slot = || slots.acquire((NeighbourId(0), ends(1).theirs));
+        let mut watermarks = AppliedWatermarks::default();
+        watermarks.greet(ends(1));
+        assert!(watermarks.begin(ends(1), span(0, 5, 50), slot).is_some());
+        watermarks.advance(ends(1), span(0, 5, 50));
+        assert!(watermarks.begin(ends(1), span(0, 4, 40), slot).is_none());
+        assert!(watermarks.begin(ends(1), span(0, 5, 50), slot).is_none());
+        assert!(watermarks.begin(ends(1), span(5, 5, 0), slot).is_some());
+        assert!(watermarks.begin(ends(1), span(4, 6, 60), slot).is_some());
     }
 }

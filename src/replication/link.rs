@@ -24,6 +24,7 @@ use super::backoff::Backoff;
 use super::batch_size::BatchSize;
 use super::replica::Replica;
 use super::send_cursor::{BatchBuilder, SendCursor, Span};
+use super::sent_pushes::{LinkEnds, PushMark, PushProgress};
 use super::{Incarnation, NeighbourId};
 
 /// Number of rejections in a row, with a greeting after each, that leave the link up.
@@ -58,8 +59,8 @@ pub enum LinkAction {
     /// It greets the neighbour. [`LinkMachine::greeted`] or [`LinkMachine::failed`] records the
     /// outcome.
     Greet,
-    /// It pushes the batch that was filled. [`LinkMachine::acknowledged`] or
-    /// [`LinkMachine::failed`] records the outcome.
+    /// It pushes the batch that was filled. [`LinkMachine::sent`] records it before, and
+    /// [`LinkMachine::acknowledged`] or [`LinkMachine::failed`] the outcome.
     Push(Span),
     /// It pushes the next of the batches that were collected, as [`Push`](Self::Push).
     PushAgain(Span),
@@ -90,6 +91,10 @@ pub enum CallFailure {
     /// The neighbour rejected the push, and a greeting may mend that: it has restarted, or has
     /// applied less than the push begins after.
     OutOfStep(String),
+    /// The neighbour has applied what this process did not send: another process has used this
+    /// incarnation of this server, such as the former self of a restored image of a virtual
+    /// machine. The server must draw a new incarnation, with which the link greets.
+    IncarnationUsed(Incarnation),
     /// The neighbour rejected the call, or what answered is not the neighbour.
     Rejected(String),
     /// There was no response. The neighbour may have applied the request.
@@ -101,6 +106,9 @@ impl CallFailure {
     pub fn reason(&self) -> &str {
         match self {
             Self::OutOfStep(reason) | Self::Rejected(reason) | Self::NoResponse(reason) => reason,
+            Self::IncarnationUsed(_) => {
+                "it holds changes of this server's incarnation that this process did not send"
+            }
         }
     }
 }
@@ -108,7 +116,8 @@ impl CallFailure {
 /// The state of one link. Times are since any fixed moment, by a clock that does not go back.
 ///
 /// Invariants: at most one call is in flight; a push is addressed to the incarnation that was
-/// greeted last; a link that is finishing ends only with nothing left to push, or down.
+/// greeted last, by the incarnation that greeted; only answers that pushes of this process account
+/// for move the cursor; a link that is finishing ends only with nothing left to push, or down.
 #[derive(Debug)]
 pub struct LinkMachine {
     rules: LinkRules,
@@ -117,6 +126,8 @@ pub struct LinkMachine {
     backoff: Backoff,
     phase: LinkPhase,
     anti_entropy: AntiEntropy,
+    /// The incarnation of this server that greeted last.
+    own: Option<Incarnation>,
     /// An incarnation of the neighbour that greeted while a greeting was in flight.
     greeter: Option<Incarnation>,
     /// Shortest time of a call since the last greeting, that one included: the time of a call of
@@ -161,6 +172,7 @@ impl LinkMachine {
             backoff: Backoff::new(rules.backoff_cap),
             phase: LinkPhase::Ungreeted,
             anti_entropy: AntiEntropy::new(rules.anti_entropy, random),
+            own: None,
             greeter: None,
             round_trip: Duration::ZERO,
             rejections: 0,
@@ -173,6 +185,11 @@ impl LinkMachine {
     /// Returns the neighbour's cursor.
     pub fn cursor(&self) -> &SendCursor {
         &self.cursor
+    }
+
+    /// Returns the incarnation of this server that greets, greeted last, and sends pushes.
+    pub fn own_incarnation(&self) -> Option<Incarnation> {
+        self.own
     }
 
     /// Returns the maximum size of the next batch, in bytes. A single report may exceed it.
@@ -206,12 +223,17 @@ impl LinkMachine {
         (now, clock): (Duration, UnixNanos),
         batch: &mut impl BatchBuilder,
     ) -> LinkAction {
+        if matches!(self.phase, LinkPhase::Ready { .. }) && self.own != Some(replica.incarnation())
+        {
+            self.phase = LinkPhase::Ungreeted;
+        }
         match self.phase {
             LinkPhase::Greeting { .. } | LinkPhase::Pushing { .. } => wait(None),
             LinkPhase::Down { .. } if self.is_finishing => LinkAction::End,
             LinkPhase::Down { until } if now < until => wait(Some(until)),
             LinkPhase::Down { .. } | LinkPhase::Ungreeted => {
                 self.anti_entropy.abandon(now);
+                self.own = Some(replica.incarnation());
                 self.phase = LinkPhase::Greeting { sent: now };
                 LinkAction::Greet
             }
@@ -281,19 +303,25 @@ impl LinkMachine {
         }
     }
 
-    /// Records the response to a greeting: the neighbour's incarnation, and the last sequence
-    /// number of this server that it applied.
+    /// Records the response to a greeting: the neighbour's incarnation, and what it has applied of
+    /// this server's.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failure of the greeting if pushes of this process do not account for that.
+    /// Nothing is recorded then.
     pub fn greeted(
         &mut self,
         replica: &Replica,
         now: Duration,
         incarnation: Incarnation,
-        applied: u64,
-    ) {
+        progress: &PushProgress,
+    ) -> Result<(), CallFailure> {
         let LinkPhase::Greeting { sent } = self.phase else {
-            return;
+            return Ok(());
         };
-        self.cursor.start_at(replica, incarnation, applied);
+        self.accept(replica, Some(incarnation), progress)?;
+        self.cursor.start_at(incarnation, progress.applied);
         self.round_trip = now.saturating_sub(sent);
         let is_other = |greeter: Incarnation| greeter != incarnation;
         self.phase = if self.greeter.take().is_some_and(is_other) {
@@ -305,19 +333,51 @@ impl LinkMachine {
                 heartbeat: now,
             }
         };
+        Ok(())
     }
 
-    /// Records the acknowledgement of a push: the neighbour has applied everything through
-    /// `applied`.
+    /// Records that the push of the last action has this checksum, before it is sent.
+    pub fn sent(&self, replica: &Replica, span: Span, check: u32) {
+        if let Some(ends) = self.ends(self.cursor.greeted())
+            && span.from < span.to
+        {
+            let to = span.to;
+            replica.record_sent(self.cursor.neighbour(), ends, PushMark { to, check });
+        }
+    }
+
+    fn accept(
+        &self,
+        replica: &Replica,
+        theirs: Option<Incarnation>,
+        progress: &PushProgress,
+    ) -> Result<(), CallFailure> {
+        let neighbour = self.cursor.neighbour();
+        match self.ends(theirs) {
+            Some(ends) if !replica.accept_progress(neighbour, ends, progress) => {
+                Err(CallFailure::IncarnationUsed(ends.own))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns both ends; `None` before the first greeting.
+    fn ends(&self, theirs: Option<Incarnation>) -> Option<LinkEnds> {
+        let (own, theirs) = self.own.zip(theirs)?;
+        Some(LinkEnds { own, theirs })
+    }
+
+    /// Records the acknowledgement of a push: what the neighbour has applied.
     ///
     /// # Errors
     ///
-    /// Returns the failure of the push if that does not cover it. Nothing is recorded then.
+    /// Returns the failure of the push if that does not cover it, or pushes of this process do not
+    /// account for it. Nothing is recorded then.
     pub fn acknowledged(
         &mut self,
         replica: &Replica,
         now: Duration,
-        applied: u64,
+        progress: &PushProgress,
     ) -> Result<(), CallFailure> {
         let LinkPhase::Pushing {
             sent,
@@ -327,13 +387,15 @@ impl LinkMachine {
         else {
             return Ok(());
         };
+        let applied = progress.applied;
         if applied < span.to {
             let to = span.to;
             return Err(CallFailure::Rejected(format!(
                 "it acknowledged sequence number {applied} instead of {to}"
             )));
         }
-        self.cursor.acknowledged(replica, span, applied);
+        self.accept(replica, self.cursor.greeted(), progress)?;
+        self.cursor.acknowledged(applied);
         self.note_speed(span, now, now.saturating_sub(sent));
         self.is_up = true;
         self.rejections = 0;
@@ -368,7 +430,9 @@ impl LinkMachine {
             (CallFailure::NoResponse(_), LinkPhase::Pushing { span, .. }) => {
                 self.sizes.failed(*span, now);
             }
-            (CallFailure::OutOfStep(_), _) if self.rejections < MAX_CONSECUTIVE_REJECTIONS => {
+            (CallFailure::OutOfStep(_) | CallFailure::IncarnationUsed(_), _)
+                if self.rejections < MAX_CONSECUTIVE_REJECTIONS =>
+            {
                 self.rejections += 1;
                 self.phase = LinkPhase::Ungreeted;
                 return;
@@ -514,8 +578,14 @@ mod tests {
 
         fn greeted(&mut self, number: u64) {
             assert_eq!(self.next(), LinkAction::Greet);
+            let greeted = self.greeted_through(number, 0);
+            greeted.unwrap();
+        }
+
+        fn greeted_through(&mut self, number: u64, applied: u64) -> Result<(), CallFailure> {
+            let progress = through(applied);
             self.link
-                .greeted(&self.replica, self.now, incarnation(number), 0);
+                .greeted(&self.replica, self.now, incarnation(number), &progress)
         }
 
         fn pushes(&mut self) {
@@ -523,7 +593,7 @@ mod tests {
         }
 
         fn acknowledged(&mut self) {
-            let acknowledged = self.link.acknowledged(&self.replica, self.now, 0);
+            let acknowledged = self.link.acknowledged(&self.replica, self.now, &through(0));
             acknowledged.unwrap();
         }
 
@@ -534,6 +604,13 @@ mod tests {
 
     fn incarnation(number: u64) -> Incarnation {
         Incarnation::new(number).unwrap()
+    }
+
+    fn through(applied: u64) -> PushProgress {
+        PushProgress {
+            applied,
+            others: Vec::new(),
+        }
     }
 
     fn no_response() -> CallFailure {
@@ -611,7 +688,7 @@ mod tests {
         assert_eq!(it.next(), LinkAction::Greet);
         // An earlier incarnation answers, after the new one has greeted.
         assert!(!it.link.neighbour_greeted(incarnation(3)));
-        it.link.greeted(&it.replica, it.now, incarnation(2), 0);
+        it.greeted_through(2, 0).unwrap();
         it.greeted(3);
         it.pushes();
         it.failed(&no_response());
@@ -636,7 +713,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_that_does_not_cover_the_push_is_a_failure() {
         let mut it = Tested::new();
-        it.link.cursor.start_at(&it.replica, incarnation(1), 0);
+        it.link.cursor.start_at(incarnation(1), 0);
         let span = Span {
             from: 0,
             to: 7,
@@ -650,9 +727,50 @@ mod tests {
             span,
             is_again: false,
         };
-        let failure = it.link.acknowledged(&it.replica, it.now, 6).unwrap_err();
+        let acknowledged = it.link.acknowledged(&it.replica, it.now, &through(6));
+        let failure = acknowledged.unwrap_err();
         it.failed(&failure);
         assert!(it.link.is_down());
+        assert_eq!(it.link.cursor().cursor(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_no_push_accounts_for_asks_for_a_new_incarnation_and_moves_no_cursor() {
+        let mut it = Tested::new();
+        assert_eq!(it.next(), LinkAction::Greet);
+        let failure = it.greeted_through(1, 3).unwrap_err();
+        assert_eq!(failure, CallFailure::IncarnationUsed(incarnation(9)));
+        assert!(
+            it.replica
+                .renew_incarnation(incarnation(9), incarnation(10))
+        );
+        let is_again = it
+            .replica
+            .renew_incarnation(incarnation(9), incarnation(11));
+        assert!(!is_again, "two links found it at one time");
+        it.failed(&failure);
+        it.greeted(1);
+        assert_eq!(it.link.own_incarnation(), Some(incarnation(10)));
+        it.pushes();
+        it.acknowledged();
+        // Another link has found it: this one greets at once, and not at its next push.
+        assert!(
+            it.replica
+                .renew_incarnation(incarnation(10), incarnation(12))
+        );
+        assert_eq!(it.next(), LinkAction::Greet);
+        it.greeted_through(1, 0).unwrap();
+        it.pushes();
+        // A neighbour without sense takes only its own link down.
+        for is_last in [false, false, true] {
+            let acknowledged = it.link.acknowledged(&it.replica, it.now, &through(7));
+            it.failed(&acknowledged.unwrap_err());
+            assert_eq!(it.link.is_down(), is_last);
+            if !is_last {
+                it.greeted(1);
+                it.pushes();
+            }
+        }
         assert_eq!(it.link.cursor().cursor(), 0);
     }
 }

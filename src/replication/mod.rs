@@ -13,6 +13,7 @@
 //! | [`replica`] | one server's part in the protocol: how it answers greetings and pushes |
 //! | [`link`] | the decisions of a link: greet, push, wait, give up |
 //! | [`send_cursor`] | the cursor of one neighbour, and its next batch |
+//! | [`sent_pushes`] | whether this process sent what a neighbour has applied |
 //! | [`anti_entropy`] | comparisons of two servers, and what they push again |
 //! | `batch_size` | how large the batches of a link may be |
 //! | `backoff` | the delays of a link that is down |
@@ -52,6 +53,7 @@ mod record;
 pub mod replica;
 pub mod seen_by;
 pub mod send_cursor;
+pub mod sent_pushes;
 mod shard;
 pub mod store;
 
@@ -64,7 +66,7 @@ use crate::lock::{lock, try_lock};
 
 /// One run of a server process: a random number, drawn at every start and never stored. A server
 /// that restarts has another incarnation, so its neighbours notice that it is empty, however quick
-/// the restart was.
+/// the restart was. A server that finds its incarnation used by another process draws a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(NonZeroU64);
 

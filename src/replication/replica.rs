@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::model::client::ClientId;
@@ -12,17 +12,18 @@ use crate::model::name::{Name, is_name};
 use crate::model::report::Report;
 use crate::model::timestamp::{OrderTime, UnixNanos};
 
-use super::applied_watermarks::AppliedWatermarks;
+use super::applied_watermarks::{AppliedWatermarks, PushSpan};
 use super::expiry::Expiry;
 use super::feed_reader::read_changes;
 use super::record::Record;
 use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
+use super::sent_pushes::{LinkEnds, PushMark, PushProgress, SentPushes};
 use super::store::{MergeResult, Receipt, Store, StoreFull, Walk};
 use super::{Incarnation, NeighbourId, lock};
 
 /// The version of the protocol between servers. Servers with equal major versions interoperate. Any
 /// change to the rules by which reports are validated needs a new major version.
-pub const VERSION: Version = Version { major: 2, minor: 0 };
+pub const VERSION: Version = Version { major: 2, minor: 1 };
 
 /// Maximum number of servers that are or were neighbours. A record holds a neighbour's number in 16
 /// bits.
@@ -44,7 +45,7 @@ pub struct ServerIdentity {
     pub herd: Name,
     /// The server's name in the herd.
     pub name: Name,
-    /// The current run of the server.
+    /// The incarnation that the server begins with.
     pub incarnation: Incarnation,
 }
 
@@ -67,12 +68,12 @@ pub struct Greeting<'a> {
 }
 
 /// The answer to a greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GreetReply {
     /// The incarnation of the answering server.
     pub incarnation: Incarnation,
-    /// The last sequence number of the greeting incarnation that was applied here; 0 if none was.
-    pub applied: u64,
+    /// What was applied here of the greeting incarnation.
+    pub progress: PushProgress,
     /// The neighbour that greeted.
     pub neighbour: NeighbourId,
     /// The incarnation that greeted.
@@ -98,6 +99,8 @@ pub struct PushHeader<'a> {
     pub from: u64,
     /// The last sequence number that the sender considered.
     pub to: u64,
+    /// A checksum of the push. `None` if it covers no change, or its sender computes none.
+    pub check: Option<u32>,
 }
 
 /// An accepted push. Its reports may be merged in pieces; its sequence numbers count as applied
@@ -106,8 +109,8 @@ pub struct PushHeader<'a> {
 pub struct PendingPush {
     /// The sender.
     pub neighbour: NeighbourId,
-    incarnation: Incarnation,
-    to: u64,
+    ends: LinkEnds,
+    span: PushSpan,
     slot: Option<SenderSlot>,
 }
 
@@ -229,7 +232,9 @@ impl std::error::Error for Rejection {}
 /// watermarks for each removed neighbour.
 #[derive(Debug)]
 pub struct Replica {
-    identity: ServerIdentity,
+    herd: Name,
+    name: Name,
+    incarnation: AtomicU64,
     /// Used only to give the reason of a rejection.
     members: Mutex<Vec<Name>>,
     neighbours: boxcar::Vec<Neighbour>,
@@ -245,6 +250,8 @@ struct Neighbour {
     /// Whether the server is a neighbour now. Nothing else depends on when exactly this changes.
     is_linked: AtomicBool,
     watermarks: Mutex<AppliedWatermarks>,
+    /// Kept here, since it must outlive a link that begins again.
+    sent: Mutex<SentPushes>,
 }
 
 impl Replica {
@@ -270,7 +277,9 @@ impl Replica {
         max_senders: usize,
     ) -> Self {
         let replica = Self {
-            identity,
+            herd: identity.herd,
+            name: identity.name,
+            incarnation: AtomicU64::new(identity.incarnation.get()),
             members: Mutex::new(members),
             neighbours: boxcar::Vec::new(),
             senders: SenderSlots::new(max_senders),
@@ -291,9 +300,33 @@ impl Replica {
         self
     }
 
-    /// Returns the server's identity.
-    pub fn identity(&self) -> &ServerIdentity {
-        &self.identity
+    /// Returns the name of the server's herd.
+    pub fn herd(&self) -> &Name {
+        &self.herd
+    }
+
+    /// Returns the server's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Returns the server's incarnation.
+    pub fn incarnation(&self) -> Incarnation {
+        let number = self.incarnation.load(Relaxed);
+        Incarnation::new(number).expect("only an incarnation is stored")
+    }
+
+    /// Replaces the incarnation `used`, which another process has used too, by a fresh one. Returns
+    /// `false` if the server has another one already.
+    ///
+    /// The store stays. Nothing that was applied or acknowledged under the earlier incarnation
+    /// counts under the new one, so neighbours and this server send each other everything again.
+    pub fn renew_incarnation(&self, used: Incarnation, fresh: Incarnation) -> bool {
+        let (used, fresh) = (used.get(), fresh.get());
+        let renewed = self
+            .incarnation
+            .compare_exchange(used, fresh, Relaxed, Relaxed);
+        renewed.is_ok()
     }
 
     /// Returns the current neighbours, in the order in which they were first registered.
@@ -328,6 +361,7 @@ impl Replica {
                 name: name.clone(),
                 is_linked: AtomicBool::new(false),
                 watermarks: Mutex::default(),
+                sent: Mutex::default(),
             };
             let has_room = self.neighbours.count() < MAX_NEIGHBOURS;
             has_room.then(|| self.neighbours.push(neighbour))
@@ -374,13 +408,13 @@ impl Replica {
         &self.store
     }
 
-    /// Returns the greeting for a neighbour.
-    pub fn greeting(&self, neighbour: NeighbourId) -> Greeting<'_> {
+    /// Returns the greeting of an incarnation of this server for a neighbour.
+    pub fn greeting(&self, neighbour: NeighbourId, incarnation: Incarnation) -> Greeting<'_> {
         Greeting {
             version: VERSION,
-            herd: self.identity.herd.as_str(),
-            sender: self.identity.name.as_str(),
-            incarnation: self.identity.incarnation.get(),
+            herd: self.herd.as_str(),
+            sender: self.name.as_str(),
+            incarnation: incarnation.get(),
             receiver: self.name_of(neighbour).as_str(),
             expire_after: self.expire_after(),
         }
@@ -477,21 +511,24 @@ impl Replica {
             return Err(Rejection::IncompatibleVersion(greeting.version));
         }
         let neighbour = self.check_sender(greeting.herd, greeting.sender)?;
-        if greeting.receiver != self.identity.name.as_str() {
+        if greeting.receiver != self.name.as_str() {
             return Err(well_formed("receiver", greeting.receiver)
                 .map_or_else(|e| e, Rejection::WrongReceiver));
         }
-        let incarnation = incarnation("incarnation", greeting.incarnation)?;
-        let applied = lock(&self.neighbour(neighbour).watermarks).greet(incarnation);
+        let ends = LinkEnds {
+            own: self.incarnation(),
+            theirs: incarnation("incarnation", greeting.incarnation)?,
+        };
+        let known = lock(&self.neighbour(neighbour).watermarks).greet(ends);
         if self.senders.is_full() {
             self.free_sender_slots();
         }
         Ok(GreetReply {
-            incarnation: self.identity.incarnation,
-            applied: applied.unwrap_or(0),
+            incarnation: ends.own,
+            is_new: known.is_none(),
+            progress: known.unwrap_or_default(),
             neighbour,
-            greeter: incarnation,
-            is_new: applied.is_none(),
+            greeter: ends.theirs,
         })
     }
 
@@ -502,8 +539,11 @@ impl Replica {
     /// Returns the reason if the push is rejected.
     pub fn begin_push(&self, push: &PushHeader<'_>) -> Result<PendingPush, Rejection> {
         let neighbour = self.check_sender(push.herd, push.sender)?;
-        let incarnation = incarnation("sender_incarnation", push.sender_incarnation)?;
-        if push.receiver_incarnation != self.identity.incarnation.get() {
+        let ends = LinkEnds {
+            own: self.incarnation(),
+            theirs: incarnation("sender_incarnation", push.sender_incarnation)?,
+        };
+        if push.receiver_incarnation != ends.own.get() {
             return Err(Rejection::WrongIncarnation);
         }
         if push.from > push.to {
@@ -512,18 +552,23 @@ impl Replica {
                 push.from, push.to
             )));
         }
-        let slot = || self.senders.acquire((neighbour, incarnation));
-        let opened = lock(&self.neighbour(neighbour).watermarks).open(incarnation, slot);
-        let (applied, slot) = opened.ok_or(Rejection::NotGreeted)?;
+        let mut watermarks = lock(&self.neighbour(neighbour).watermarks);
+        let applied = watermarks.applied(ends).ok_or(Rejection::NotGreeted)?;
         if push.from > applied {
             let from = push.from;
             return Err(Rejection::Gap { applied, from });
         }
+        let span = PushSpan {
+            from: push.from,
+            to: push.to,
+            check: push.check,
+        };
+        let slot = || self.senders.acquire((neighbour, ends.theirs));
         Ok(PendingPush {
             neighbour,
-            incarnation,
-            to: push.to,
-            slot,
+            ends,
+            span,
+            slot: watermarks.begin(ends, span, slot),
         })
     }
 
@@ -552,21 +597,37 @@ impl Replica {
         stats
     }
 
-    /// Records that all reports of a push were merged. Returns the last applied sequence number.
-    /// Must not be called if a report of the push was not merged.
+    /// Records that all reports of a push were merged. Returns what was applied of its sender's
+    /// incarnation. Must not be called if a report of the push was not merged.
     ///
     /// # Errors
     ///
     /// Returns the reason if the sender is no longer a neighbour, or its incarnation was dropped
     /// meanwhile.
-    pub fn finish_push(&self, pending: &PendingPush) -> Result<u64, Rejection> {
+    pub fn finish_push(&self, pending: &PendingPush) -> Result<PushProgress, Rejection> {
         let neighbour = self.neighbour(pending.neighbour);
         if !neighbour.is_linked.load(Relaxed) {
             return Err(self.rejection_of(neighbour.name.to_string()));
         }
         lock(&neighbour.watermarks)
-            .advance(pending.incarnation, pending.to)
+            .advance(pending.ends, pending.span)
             .ok_or(Rejection::NotGreeted)
+    }
+
+    /// Records a push to a neighbour before it is sent.
+    pub(super) fn record_sent(&self, neighbour: NeighbourId, ends: LinkEnds, push: PushMark) {
+        lock(&self.neighbour(neighbour).sent).record(ends, push);
+    }
+
+    /// Records what a neighbour has applied. Returns `false`, and records nothing, if pushes of this
+    /// process do not account for it: another process has used this server's incarnation.
+    pub(super) fn accept_progress(
+        &self,
+        neighbour: NeighbourId,
+        ends: LinkEnds,
+        progress: &PushProgress,
+    ) -> bool {
+        lock(&self.neighbour(neighbour).sent).accept(ends, progress)
     }
 
     /// Passes the newest reports of this server's own clients after the sequence number `after` to
@@ -619,10 +680,10 @@ impl Replica {
     fn check_sender(&self, herd: &str, sender: &str) -> Result<NeighbourId, Rejection> {
         let herd = well_formed("herd", herd)?;
         let sender = well_formed("sender", sender)?;
-        if herd != self.identity.herd.as_str() {
+        if herd != self.herd.as_str() {
             return Err(Rejection::OtherHerd(herd));
         }
-        if sender == self.identity.name.as_str() {
+        if sender == self.name.as_str() {
             return Err(Rejection::OwnName);
         }
         let mut neighbours = self.neighbours();
@@ -718,6 +779,7 @@ mod tests {
             receiver_incarnation: 9,
             from: 0,
             to: 1,
+            check: None,
         };
         let pending = riley.begin_push(&header).unwrap();
         riley.merge(&pending, &[*report], UnixNanos(0));
@@ -742,7 +804,7 @@ mod tests {
     /// Returns the clients whose reports Riley would send to an incarnation of Jaquez.
     fn for_jaquez(riley: &Replica, incarnation: u64) -> Vec<String> {
         let mut cursor = SendCursor::new(NeighbourId(0), 100);
-        cursor.start_at(riley, Incarnation::new(incarnation).unwrap(), 0);
+        cursor.start_at(Incarnation::new(incarnation).unwrap(), 0);
         let mut clients = ClientList::default();
         cursor.fill(riley, UnixNanos(0), MAX_BATCH_BYTES, &mut clients);
         clients.0

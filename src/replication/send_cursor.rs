@@ -99,11 +99,8 @@ impl SendCursor {
     }
 
     /// Moves the cursor to the watermark that the neighbour returned to a greeting.
-    pub fn start_at(&mut self, replica: &Replica, incarnation: Incarnation, applied: u64) {
-        // A number that this server never assigned is the neighbour's mistake; starting over costs
-        // only time.
-        let known = applied <= replica.store().last();
-        self.cursor = if known { applied } else { 0 };
+    pub fn start_at(&mut self, incarnation: Incarnation, applied: u64) {
+        self.cursor = applied;
         self.scanned = self.cursor;
         self.greeted = Some(incarnation);
     }
@@ -148,14 +145,8 @@ impl SendCursor {
 
     /// Records the acknowledgement of a push: the neighbour has applied everything through
     /// `applied`.
-    pub fn acknowledged(&mut self, replica: &Replica, span: Span, applied: u64) {
+    pub fn acknowledged(&mut self, applied: u64) {
         // It may have applied more than this push: an earlier push whose acknowledgement was lost.
-        // It cannot have applied what was never sent.
-        let applied = if applied <= replica.store().last() {
-            applied
-        } else {
-            span.to
-        };
         self.cursor = self.cursor.max(applied);
         self.scanned = self.scanned.max(self.cursor);
     }

@@ -35,7 +35,6 @@ use crate::operators::Operators;
 use crate::peers::{self, Inbound, Port, PortHealth};
 use crate::places::Places;
 use crate::random;
-use crate::replication::Incarnation;
 use crate::replication::expiry::Expiry;
 use crate::replication::replica::{Replica, ServerIdentity};
 use crate::tls::{self, Credentials};
@@ -413,7 +412,7 @@ fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
     let identity = ServerIdentity {
         herd: plan.herd.clone(),
         name: plan.name.clone(),
-        incarnation: draw_incarnation(),
+        incarnation: gateway::draw_incarnation(),
     };
     let neighbours = plan
         .neighbours
@@ -425,13 +424,6 @@ fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
     let expiry = |after| Expiry::new(after, plan.gateway.purge_delay);
     let replica = replica.with_expiry(plan.gateway.expire_after.map(expiry));
     Gateway::new(replica, clock, plan.settings())
-}
-
-/// Draws an incarnation that no other run of any server has.
-fn draw_incarnation() -> Incarnation {
-    std::iter::repeat_with(random::u64)
-        .find_map(Incarnation::new)
-        .expect("the iterator is endless")
 }
 
 async fn serve_peers(

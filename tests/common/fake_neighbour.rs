@@ -201,7 +201,7 @@ impl NeighbourState {
         *applied = push.to_sequence.max(*applied);
         Ok(PushResponse {
             applied_sequence: *applied,
-            clock_nanos: 0,
+            ..PushResponse::default()
         })
     }
 }

@@ -307,7 +307,7 @@ impl Herd {
 
     /// Returns the current incarnation of a server.
     pub fn incarnation(&self, name: &str) -> Incarnation {
-        self.gateway(name).replica().identity().incarnation
+        self.gateway(name).replica().incarnation()
     }
 
     pub fn running(&self) -> Vec<String> {

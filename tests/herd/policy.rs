@@ -61,7 +61,7 @@ async fn perform(act: Act, call: PeerRequest) -> Result<PeerResponse, Status> {
     match act {
         Act::Answer => Ok(PeerResponse::Push(PushResponse {
             applied_sequence: 7,
-            clock_nanos: 0,
+            ..PushResponse::default()
         })),
         Act::Fail(code) => Err(Status::new(code, "the message of the fake")),
         Act::Hang => std::future::pending().await,

@@ -137,7 +137,7 @@ fn an_invalid_greeting_is_rejected_with_its_cause_and_registers_nothing() {
         assert_rejected(caller.greet(&greeting), code, message);
     }
     // With the right incarnation of the receiver a push is still rejected.
-    let me = herd.gateway("Riley").replica().identity().incarnation;
+    let me = herd.gateway("Riley").replica().incarnation();
     sender.receiver_incarnation = me.get();
     let push = sender.push(0, 1, vec![report("kiwi", "+1+1", "1")]);
     assert_rejected(caller.push(&push), Code::FailedPrecondition, "greet first");

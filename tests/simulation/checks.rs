@@ -1,13 +1,14 @@
 //! The guarantees, checked at every step.
 
 use proxyherd::replication::replica::{GreetReply, PushHeader, Rejection};
+use proxyherd::replication::sent_pushes::PushProgress;
 use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
 use crate::coverage::Situation;
 use crate::links::REPORT_BYTES;
 use crate::model::Pid;
-use crate::queue::{IncomingPush, Push};
+use crate::queue::{IncomingPush, Push, Request};
 use crate::setup::{Load, UNLIMITED_SENDERS};
 use crate::world::{CheckResult, World};
 
@@ -53,9 +54,10 @@ impl World {
     pub(crate) fn check_greet_reply(
         &mut self,
         pid: Pid,
-        from: Pid,
+        request: &Request,
         reply: &GreetReply,
     ) -> CheckResult {
+        let (from, applied) = (request.sender(), reply.progress.applied);
         let server = self.server(from);
         let process = &mut self.processes[pid.0];
         let Some(neighbour) = process.neighbour(server) else {
@@ -68,9 +70,9 @@ impl World {
         process.model.record_greeting(neighbour, from);
         let is_exact = process.model.is_exact(neighbour);
         let right_place =
-            reply.neighbour.0 == neighbour && reply.incarnation.get() == pid.incarnation();
+            reply.neighbour.0 == neighbour && reply.incarnation.get() == process.incarnation;
         let right_novelty = reply.is_new != was_known || (was_known && !is_exact);
-        let right_number = reply.applied == process.model.applied(from) || !is_exact;
+        let right_number = applied == process.model.applied(from) || !is_exact;
         if !right_place || !right_novelty || !right_number {
             return Err(format!(
                 "{} gave the wrong {reply:?}",
@@ -80,7 +82,17 @@ impl World {
         if !is_exact {
             self.coverage.count(Situation::IncarnationForgotten);
         }
-        self.check_has(pid, from, reply.applied)
+        self.check_applied(pid, request, applied)
+    }
+
+    /// Checks that a process has all that its answer to a request says. An image need not, nor need
+    /// one that an image called, until it has another incarnation.
+    fn check_applied(&mut self, pid: Pid, request: &Request, applied: u64) -> CheckResult {
+        let own = Pid::of_incarnation(self.processes[pid.0].incarnation);
+        if self.is_shared(request.sender()) || self.is_shared(own) {
+            return Ok(());
+        }
+        self.check_has(pid, request.from, applied)
     }
 
     /// Checks that a rejection as no neighbour concerns a process that is none.
@@ -134,7 +146,7 @@ impl World {
             if is_sent {
                 continue;
             }
-            if !receiver.has(&self.ledger, report) {
+            if !receiver.has(&self.ledger, report) && !self.is_shared(push.greeted) {
                 return Err(format!("{} leaves out {report:?}", self.process_name(pid)));
             }
             avoided += 1;
@@ -190,7 +202,8 @@ impl World {
             return self.check_unchanged(pid);
         };
         let model = &self.processes[pid.0].model;
-        let expected = model.judge(neighbour, (from, pid), header);
+        let own = self.processes[pid.0].incarnation;
+        let expected = model.judge(neighbour, (from, own), header);
         let agrees = result == expected.as_ref().map(|_| ());
         if !agrees && (model.is_exact(neighbour) || expected == Err(Rejection::WrongIncarnation)) {
             return Err(format!(
@@ -221,11 +234,12 @@ impl World {
         }
     }
 
-    /// Checks the merge of some reports of a push, of which `won` were reported as newer.
+    /// Checks the merge of some reports of a push, of which `won` were reported as newer. `senders`
+    /// is the set of processes that they are from.
     pub(crate) fn check_merged(
         &mut self,
         pid: Pid,
-        from: Pid,
+        senders: u64,
         reports: &[ReportId],
         won: usize,
     ) -> CheckResult {
@@ -233,7 +247,7 @@ impl World {
         let before = self.processes[pid.0].model.last();
         for &report in reports {
             let model = &mut self.processes[pid.0].model;
-            match model.merge(&self.ledger, report, from.bit()) {
+            match model.merge_pushed(&self.ledger, report, senders) {
                 MergeResult::Newer => newer += 1,
                 MergeResult::Duplicate => self.coverage.count(Situation::Duplicate),
                 MergeResult::Stale => self.coverage.count(Situation::Stale),
@@ -264,9 +278,9 @@ impl World {
     pub(crate) fn check_finished(
         &mut self,
         incoming: &IncomingPush,
-        finished: &Result<u64, Rejection>,
+        finished: &Result<PushProgress, Rejection>,
     ) -> CheckResult {
-        let (pid, from, span) = (incoming.by, incoming.request.from, incoming.push.span);
+        let (pid, from, span) = (incoming.by, incoming.request.sender(), incoming.push.span);
         let server = self.server(from);
         let process = &mut self.processes[pid.0];
         let Some(neighbour) = process.neighbour(server) else {
@@ -279,10 +293,16 @@ impl World {
                 )),
             };
         };
+        if process.incarnation != incoming.own {
+            // It is acknowledged to the sender's link with the earlier incarnation.
+            return Ok(());
+        }
         let is_exact = process.model.is_exact(neighbour);
         let expected = process.model.finish(from, span.to);
         match finished {
-            Ok(applied) if *applied == expected || !is_exact => self.check_has(pid, from, *applied),
+            Ok(progress) if progress.applied == expected || !is_exact => {
+                self.check_applied(pid, &incoming.request, progress.applied)
+            }
             Err(Rejection::NotGreeted) if !is_exact => Ok(()),
             _ => Err(format!(
                 "{} finished with {finished:?}, not {expected}",
@@ -311,6 +331,9 @@ impl World {
         let Some(greeted) = link.greeted() else {
             return Ok(());
         };
+        if self.is_shared(greeted) {
+            return Ok(());
+        }
         let done = if link.cursor().is_at_end(self.replica(pid)) {
             process.model.last()
         } else {

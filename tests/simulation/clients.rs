@@ -49,6 +49,12 @@ static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReportId(u32);
 
+impl ReportId {
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 impl fmt::Debug for ReportId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "r{}", self.0)

@@ -67,9 +67,15 @@ pub(crate) enum Situation {
     PushRejected,
     /// A push was rejected at its end: its sender was unlinked while it was merged.
     UnlinkedDuringPush,
+    /// An image of an earlier moment replaced a process.
+    ImageRestored,
+    /// It replaced one while a push to it was in flight, or one of its own.
+    ImageOfCall,
+    /// An image found that its former self had used its incarnation.
+    Renewed,
 }
 
-const ALL: [Situation; 31] = [
+const ALL: [Situation; 34] = [
     Situation::FromClient,
     Situation::Newer,
     Situation::Duplicate,
@@ -101,10 +107,19 @@ const ALL: [Situation; 31] = [
     Situation::GreetingRejected,
     Situation::PushRejected,
     Situation::UnlinkedDuringPush,
+    Situation::ImageRestored,
+    Situation::ImageOfCall,
+    Situation::Renewed,
 ];
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Coverage([u64; ALL.len()]);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self([0; ALL.len()])
+    }
+}
 
 impl Coverage {
     pub(crate) fn count(&mut self, seen: Situation) {

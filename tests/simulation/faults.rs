@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    fn random_process(&mut self) -> Option<(usize, Pid)> {
+    pub(crate) fn random_process(&mut self) -> Option<(usize, Pid)> {
         let server = if self.random.chance(self.setup.aim) {
             self.setup.victim
         } else {

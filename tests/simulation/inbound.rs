@@ -80,7 +80,7 @@ impl World {
             version: VERSION,
             herd: HERD,
             sender: NAMES[self.server(request.from)],
-            incarnation: request.from.incarnation(),
+            incarnation: request.incarnation,
             receiver: NAMES[request.to],
             expire_after: None,
         };
@@ -88,7 +88,7 @@ impl World {
             Ok(reply) => reply,
             Err(rejection) => return self.reject_greeting(pid, request, rejection),
         };
-        self.check_greet_reply(pid, request.from, &reply)?;
+        self.check_greet_reply(pid, &request, &reply)?;
         if reply.is_new {
             self.neighbour_greeted(pid, reply.neighbour.0, reply.greeter);
         }
@@ -108,13 +108,18 @@ impl World {
         let header = PushHeader {
             herd: HERD,
             sender: NAMES[self.server(request.from)],
-            sender_incarnation: request.from.incarnation(),
+            sender_incarnation: request.incarnation,
             receiver_incarnation: push.greeted.incarnation(),
             from: push.span.from,
             to: push.span.to,
+            check: push.check(),
         };
         let result = self.replica(pid).begin_push(&header);
-        self.check_push_result(pid, request.from, &header, result.as_ref().map(|_| ()))?;
+        self.check_push_result(pid, request.sender(), &header, result.as_ref().map(|_| ()))?;
+        let process = &self.processes[pid.0];
+        let is_late =
+            header.from < header.to && header.to <= process.model.applied(request.sender());
+        let own = process.incarnation;
         self.probe(pid, &header)?;
         match result {
             Ok(pending) => self.resume(IncomingPush {
@@ -124,6 +129,8 @@ impl World {
                 pending,
                 merged: 0,
                 pieces: 0,
+                own,
+                is_late,
             }),
             Err(rejection) => {
                 self.count_rejection(&rejection);
@@ -177,7 +184,9 @@ impl World {
             .merge(&incoming.pending, &reports, now)
             .newer;
         incoming.merged += piece;
-        self.check_merged(incoming.by, incoming.request.from, ids, won)?;
+        let sender = incoming.request.sender();
+        let senders = if incoming.is_late { 0 } else { sender.bit() };
+        self.check_merged(incoming.by, senders, ids, won)?;
         if won > 0 {
             self.wake_links(incoming.by);
         }

@@ -32,7 +32,7 @@ impl World {
     }
 
     fn probe_pushes(&self, pid: Pid, push: &PushHeader<'_>) -> CheckResult {
-        let own = pid.incarnation();
+        let own = self.processes[pid.0].incarnation;
         let good = PushHeader {
             receiver_incarnation: own,
             ..*push
@@ -86,7 +86,7 @@ impl World {
         }
         let from = process.model.applied(sender) + 1;
         let push = PushHeader {
-            receiver_incarnation: pid.incarnation(),
+            receiver_incarnation: process.incarnation,
             from,
             to: from,
             ..*push

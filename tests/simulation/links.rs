@@ -8,6 +8,7 @@ use proxyherd::replication::Incarnation;
 use proxyherd::replication::link::{CallFailure, LinkAction};
 use proxyherd::replication::replica::{Rejection, Replica};
 use proxyherd::replication::send_cursor::{BatchBuilder, Span};
+use proxyherd::replication::sent_pushes::PushProgress;
 
 use crate::clients::{Ledger, ReportId};
 use crate::coverage::Situation;
@@ -121,8 +122,16 @@ impl World {
     fn greet(&mut self, pid: Pid, at: usize) -> CheckResult {
         let link = self.link(pid, at);
         let (to, neighbour) = (NAMES[link.to], link.cursor().neighbour());
-        let own = (NAMES[self.server(pid)], pid.incarnation(), to);
-        let greeting = self.replica(pid).greeting(neighbour);
+        let own = link
+            .machine
+            .own_incarnation()
+            .ok_or("a link has no incarnation")?;
+        let greeting = self.replica(pid).greeting(neighbour, own);
+        let own = (
+            NAMES[self.server(pid)],
+            self.processes[pid.0].incarnation,
+            to,
+        );
         if (greeting.sender, greeting.incarnation, greeting.receiver) != own {
             return Err(format!(
                 "{} greets with {greeting:?}",
@@ -141,6 +150,10 @@ impl World {
         };
         self.check_batch(pid, at, &push)?;
         self.coverage.count(Situation::Pushed);
+        if let Some(check) = push.check() {
+            let (link, replica) = self.link_and_replica(pid, at);
+            link.machine.sent(replica, span, check);
+        }
         self.request(pid, at, Body::Push(push))
     }
 
@@ -168,6 +181,10 @@ impl World {
         link.requests += 1;
         link.sent_at = now;
         let (number, to) = (link.requests, link.to);
+        let own = link
+            .machine
+            .own_incarnation()
+            .ok_or("a link has no incarnation")?;
         let span = match &body {
             Body::Greeting => None,
             Body::Push(push) => Some(push.span),
@@ -179,6 +196,7 @@ impl World {
         self.queue.push(now + REQUEST_TIMEOUT, time_out);
         self.send(Request {
             from: pid,
+            incarnation: own.get(),
             to,
             link: at,
             number,
@@ -194,14 +212,18 @@ impl World {
         };
         match (waiting.span, response.body) {
             (None, ResponseBody::GreetReply(reply)) => {
-                let now = self.time();
+                let (now, progress) = (self.time(), &reply.progress);
                 let (link, replica) = self.link_and_replica(pid, at);
-                link.machine
-                    .greeted(replica, now, reply.incarnation, reply.applied);
-                self.check_cursor(pid, at, reply.applied)?;
+                let greeted = link
+                    .machine
+                    .greeted(replica, now, reply.incarnation, progress);
+                match greeted {
+                    Ok(()) => self.check_cursor(pid, at, progress.applied)?,
+                    Err(failure) => self.not_accepted(pid, at, failure)?,
+                }
             }
-            (Some(span), ResponseBody::Applied(applied)) => {
-                self.acknowledged(pid, at, span, applied)?
+            (Some(span), ResponseBody::Applied(progress)) => {
+                self.acknowledged(pid, at, span, &progress)?
             }
             (_, ResponseBody::Rejected(rejection)) => self.call_failed(pid, at, failure(rejection)),
             _ => return Err("a response to another request".to_owned()),
@@ -210,15 +232,22 @@ impl World {
         self.check_link(pid, at)
     }
 
-    fn acknowledged(&mut self, pid: Pid, at: usize, span: Span, applied: u64) -> CheckResult {
+    fn acknowledged(
+        &mut self,
+        pid: Pid,
+        at: usize,
+        span: Span,
+        progress: &PushProgress,
+    ) -> CheckResult {
+        let applied = progress.applied;
         if applied > span.to {
             self.coverage.count(Situation::AppliedBeyond);
         }
         let now = self.time();
         let (link, replica) = self.link_and_replica(pid, at);
         let cursor = link.cursor().cursor();
-        if let Err(failure) = link.machine.acknowledged(replica, now, applied) {
-            return Err(failure.reason().to_owned());
+        if let Err(failure) = link.machine.acknowledged(replica, now, progress) {
+            return self.not_accepted(pid, at, failure);
         }
         self.check_cursor(pid, at, cursor.max(applied))
     }
@@ -234,7 +263,7 @@ impl World {
         self.check_link(pid, at)
     }
 
-    fn call_failed(&mut self, pid: Pid, at: usize, failure: CallFailure) {
+    pub(crate) fn call_failed(&mut self, pid: Pid, at: usize, failure: CallFailure) {
         let (now, random) = (self.time(), self.random.number());
         self.link(pid, at).machine.failed(now, &failure, random);
     }

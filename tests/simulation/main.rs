@@ -22,6 +22,7 @@ mod coverage;
 mod expiry;
 mod faults;
 mod final_checks;
+mod images;
 mod inbound;
 mod invalid_requests;
 mod links;

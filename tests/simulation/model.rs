@@ -62,6 +62,8 @@ pub(crate) struct Model {
     progress: Vec<SenderProgress>,
     /// The set of incarnations that greeted, by the neighbour's index.
     greeted_by: Vec<u64>,
+    /// The number of those that greeted an earlier incarnation of this process.
+    greeted_before: u32,
 }
 
 impl Model {
@@ -96,6 +98,30 @@ impl Model {
     pub(crate) fn count_own_after(&self, after: u64) -> usize {
         let own = |held: &&HeldReport| held.number > after && held.is_own;
         self.held.iter().flatten().filter(own).count()
+    }
+
+    /// Forgets what was applied and who greeted, as a process with a new incarnation does.
+    pub(crate) fn renew(&mut self) {
+        for progress in &mut self.progress {
+            progress.applied = 0;
+        }
+        let greeted = self.greeted_by.iter().map(|by| by.count_ones());
+        self.greeted_before += greeted.max().unwrap_or_default();
+        self.greeted_by.fill(0);
+    }
+
+    /// Merges a pushed report. `from` is the set of its senders.
+    pub(crate) fn merge_pushed(
+        &mut self,
+        ledger: &Ledger,
+        report: ReportId,
+        from: u64,
+    ) -> MergeResult {
+        let merged = self.merge(ledger, report, from);
+        if let (MergeResult::Newer, Some(held)) = (merged, &mut self.held[ledger.client(report)]) {
+            held.is_own = false;
+        }
+        merged
     }
 
     /// Merges a report. `from` is the set of its senders.
@@ -193,7 +219,7 @@ impl Model {
 
     /// Returns whether the model of a neighbour's incarnations is exact.
     pub(crate) fn is_exact(&self, neighbour: usize) -> bool {
-        self.greeted_by[neighbour].count_ones() <= MAX_INCARNATIONS
+        self.greeted_by[neighbour].count_ones() + self.greeted_before <= MAX_INCARNATIONS
     }
 
     pub(crate) fn has_greeted(&self, neighbour: usize, pid: Pid) -> bool {
@@ -222,11 +248,11 @@ impl Model {
     pub(crate) fn judge(
         &self,
         neighbour: usize,
-        (pid, own): (Pid, Pid),
+        (pid, own): (Pid, u64),
         push: &PushHeader<'_>,
     ) -> Result<(), Rejection> {
         let (from, applied) = (push.from, self.applied(pid));
-        if push.receiver_incarnation != own.incarnation() {
+        if push.receiver_incarnation != own {
             Err(Rejection::WrongIncarnation)
         } else if !self.has_greeted(neighbour, pid) {
             Err(Rejection::NotGreeted)

@@ -27,6 +27,11 @@ pub(crate) struct Process {
     pub(crate) pid: Pid,
     /// Index of the server in the list of names.
     pub(crate) server: usize,
+    /// Its incarnation: its [own](Pid::incarnation), except in an image that has not found that
+    /// its former self used the incarnation.
+    pub(crate) incarnation: u64,
+    /// Number of events before it began.
+    pub(crate) born: u64,
     /// Number of this run of the server, for messages.
     pub(crate) run: usize,
     /// `None` after the process has ended.
@@ -100,6 +105,8 @@ impl Process {
         Self {
             pid,
             server,
+            incarnation: pid.incarnation(),
+            born: 0,
             run,
             replica: Some(replica),
             model: Model::new(setup.clients, neighbours.len()),

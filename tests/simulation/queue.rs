@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use proxyherd::replication::replica::{GreetReply, PendingPush, Rejection};
 use proxyherd::replication::send_cursor::Span;
+use proxyherd::replication::sent_pushes::PushProgress;
 
 use crate::clients::ReportId;
 use crate::model::Pid;
@@ -35,6 +36,8 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) from: Pid,
+    /// The incarnation by which the sender sends it.
+    pub(crate) incarnation: u64,
     /// The server; any of its processes may receive the request.
     pub(crate) to: usize,
     /// Index of the sender's link.
@@ -57,6 +60,17 @@ pub(crate) struct Push {
     pub(crate) reports: Rc<[ReportId]>,
 }
 
+impl Push {
+    /// Returns the checksum of the push, if it covers a change.
+    pub(crate) fn check(&self) -> Option<u32> {
+        let Span { from, to, .. } = self.span;
+        let reports = self.reports.iter().map(|report| report.number());
+        let numbers = [from as u32, to as u32].into_iter().chain(reports);
+        let mix = |sum: u32, number: u32| (sum ^ number).wrapping_mul(16_777_619);
+        (from < to).then(|| numbers.fold(2_166_136_261, mix))
+    }
+}
+
 /// An accepted push, and how much of it was merged.
 pub(crate) struct IncomingPush {
     pub(crate) by: Pid,
@@ -67,6 +81,10 @@ pub(crate) struct IncomingPush {
     pub(crate) merged: usize,
     /// Number of pieces so far.
     pub(crate) pieces: usize,
+    /// The receiver's incarnation when it accepted the push.
+    pub(crate) own: u64,
+    /// Whether all that the push covers was applied before.
+    pub(crate) is_late: bool,
 }
 
 /// A server's response to one request of a link.
@@ -80,7 +98,7 @@ pub(crate) struct Response {
 #[derive(Debug)]
 pub(crate) enum ResponseBody {
     GreetReply(GreetReply),
-    Applied(u64),
+    Applied(PushProgress),
     Rejected(Rejection),
 }
 
@@ -115,6 +133,20 @@ impl Queue {
         Some((at, event))
     }
 
+    /// Returns the pushes that a process is merging, each with the time of its next piece.
+    pub(crate) fn into_merges(self, pid: Pid) -> Vec<(u64, Box<IncomingPush>)> {
+        let merge = |due: Due| match due.event {
+            Event::Merge(incoming) if incoming.by == pid => Some((due.at, incoming)),
+            _ => None,
+        };
+        self.heap
+            .into_sorted_vec()
+            .into_iter()
+            .rev()
+            .filter_map(merge)
+            .collect()
+    }
+
     /// Returns whether any message except heartbeats is pending.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy > 0
@@ -133,6 +165,11 @@ impl Event {
 }
 
 impl Request {
+    /// Returns the process that first had the incarnation by which this was sent.
+    pub(crate) fn sender(&self) -> Pid {
+        Pid::of_incarnation(self.incarnation)
+    }
+
     pub(crate) fn is_heartbeat(&self) -> bool {
         matches!(&self.body, Body::Push(push) if push.reports.is_empty())
     }

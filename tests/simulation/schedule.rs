@@ -5,6 +5,7 @@ use proxyherd::replication::send_cursor::Span;
 use crate::clients::ReportId;
 use crate::coverage::Situation;
 use crate::faults::FAULT_INTERVAL;
+use crate::model::Pid;
 use crate::process::{Link, Process};
 use crate::queue::Event;
 use crate::setup::{Faults, Load};
@@ -16,18 +17,10 @@ const MAX_SETTLE_TICKS: u64 = 20_000;
 impl World {
     /// Runs the schedule to its end, or to the first broken guarantee.
     pub(crate) fn run(&mut self) -> CheckResult {
-        for server in 0..self.setup.servers {
-            let at = self.random.between(0, 30);
-            self.queue.push(at, Event::Start(server));
-        }
+        self.begin();
         match self.setup.load {
             Load::Spaced => self.report_one_by_one()?,
-            Load::Mixed => self.run_with_faults()?,
-            Load::Burst(_) => {
-                let at = self.random.between(31, 300);
-                self.queue.push(at, Event::Burst);
-                self.run_with_faults()?;
-            }
+            Load::Mixed | Load::Burst(_) => self.run_with_faults()?,
         }
         let floor = self.heal()?;
         // The last late greetings may have made a neighbour drop a running sender's incarnation;
@@ -35,6 +28,23 @@ impl World {
         self.settle(2 * HEARTBEAT_INTERVAL)?;
         self.check_converged(&floor)?;
         self.check_quiet()
+    }
+
+    /// Schedules the first events, and draws all that does not depend on events.
+    pub(crate) fn begin(&mut self) {
+        self.last_ticks = self.random.between(0, 150);
+        for server in 0..self.setup.servers {
+            let at = self.random.between(0, 30);
+            self.queue.push(at, Event::Start(server));
+        }
+        if let Load::Burst(_) = self.setup.load {
+            let at = self.random.between(31, 300);
+            self.queue.push(at, Event::Burst);
+        }
+        if self.setup.load != Load::Spaced {
+            self.queue.push(1, Event::Report);
+            self.queue.push(FAULT_INTERVAL, Event::Fail);
+        }
     }
 
     fn report_one_by_one(&mut self) -> CheckResult {
@@ -57,13 +67,10 @@ impl World {
     }
 
     fn run_with_faults(&mut self) -> CheckResult {
-        self.queue.push(1, Event::Report);
-        self.queue.push(FAULT_INTERVAL, Event::Fail);
         while self.reports_left > 0 {
             self.run_until(self.now + FAULT_INTERVAL)?;
         }
-        let rest = self.random.between(0, 150);
-        self.run_until(self.now + rest)
+        self.run_until(self.now + self.last_ticks)
     }
 
     /// Ends all faults. Returns the newest report of each client that any process has now, which
@@ -129,9 +136,11 @@ impl World {
     fn is_link_settled(&self, process: &Process, link: &Link) -> bool {
         let replica = process.replica.as_ref();
         // A push from before the heal may have been lost.
+        let newest = self.running[link.to].last();
         let is_heartbeat = |span: Span| span.reports == 0 && link.sent_at > self.healed_at;
         !link.machine.must_greet()
-            && link.greeted() == self.running[link.to].last().copied()
+            && link.greeted().map(Pid::incarnation)
+                == newest.map(|pid| self.processes[pid.0].incarnation)
             && replica.is_some_and(|replica| link.cursor().is_at_end(replica))
             && link
                 .waiting

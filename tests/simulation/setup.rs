@@ -154,6 +154,9 @@ pub(crate) struct Setup {
     pub(crate) expiry: Option<ExpirySetup>,
     /// How often the config is edited, per mille of the moments at which something may fail.
     pub(crate) edits: u32,
+    /// How often an image of an earlier moment replaces a process, per mille of the moments at
+    /// which something may fail.
+    pub(crate) images: u32,
     /// The server that fails most often.
     pub(crate) victim: usize,
     /// How often `victim` is the server that fails, per mille.
@@ -190,6 +193,7 @@ impl Setup {
             ceiling: None,
             expiry: None,
             edits: random.pick(&[0, 0, 30, 100, 300]),
+            images: 0,
             victim: random.below(servers),
             aim: 500,
         };
@@ -199,6 +203,9 @@ impl Setup {
             10..18 => setup.make_churn(&mut random),
             18..30 => setup.expiry = Some(ExpirySetup::draw(servers, &mut random)),
             _ => {}
+        }
+        if setup.load == Load::Mixed && setup.expiry.is_none() && random.chance(250) {
+            setup.images = random.pick(&[30, 100, 300]);
         }
         if setup.load != Load::Spaced && random.chance(200) {
             setup.ceiling = Some(Ceiling::draw(&setup.links, &mut random));
@@ -267,6 +274,9 @@ impl Setup {
         }
         if self.edits > 0 {
             add(&|setup| setup.edits = 0);
+        }
+        if self.images > 0 {
+            add(&|setup| setup.images = 0);
         }
         if self.clients > 1 {
             add(&|setup| setup.clients /= 2);

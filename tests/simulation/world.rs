@@ -16,12 +16,15 @@ use crate::topology::{Link, NAMES};
 pub(crate) type CheckResult<T = ()> = Result<T, String>;
 
 /// Maximum number of processes while servers may fail. A set of all processes must fit in a word.
-const MAX_PROCESSES: usize = 64 - NAMES.len();
+pub(crate) const MAX_PROCESSES: usize = 64 - NAMES.len();
 
 /// Maximum number of running processes of one server: the newest, and older ones that resumed
 /// beside it. It is less than the number of incarnations that a neighbour keeps; otherwise they
 /// could displace one another indefinitely.
 const MAX_PROCESSES_PER_SERVER: usize = 3;
+
+/// Maximum number of images that are restored. Each runs the schedule before it once more.
+const MAX_IMAGES: u32 = 2;
 
 /// Ticks after which a link without changes sends a heartbeat.
 pub(crate) const HEARTBEAT_INTERVAL: u64 = 80;
@@ -44,7 +47,15 @@ pub(crate) struct World {
     pub(crate) trace: Option<Vec<String>>,
     pub(crate) stage: Stage,
     pub(crate) reports_left: usize,
+    /// Ticks from the last report to the end of all faults.
+    pub(crate) last_ticks: u64,
     pub(crate) healed_at: u64,
+    /// Number of events so far.
+    pub(crate) events: u64,
+    /// Number of images that are restored yet, at most.
+    pub(crate) images_left: u32,
+    /// The processes whose first incarnation an image has used too, as a set.
+    pub(crate) shared: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,18 +96,30 @@ impl World {
             stage: Stage::Faulty,
             config: setup.links.clone(),
             reports_left: setup.reports,
+            last_ticks: 0,
             healed_at: 0,
+            events: 0,
+            images_left: MAX_IMAGES,
+            shared: 0,
             setup: setup.clone(),
         }
     }
 
     pub(crate) fn run_until(&mut self, end: u64) -> CheckResult {
-        while let Some((at, event)) = self.queue.pop(end) {
-            self.now = at;
-            self.handle(event)?;
-        }
+        while self.run_one(end)? {}
         self.now = end;
         Ok(())
+    }
+
+    /// Runs the next event, if it is due at or before `end`.
+    pub(crate) fn run_one(&mut self, end: u64) -> CheckResult<bool> {
+        let Some((at, event)) = self.queue.pop(end) else {
+            return Ok(false);
+        };
+        self.now = at;
+        self.events += 1;
+        self.handle(event)?;
+        Ok(true)
     }
 
     fn handle(&mut self, event: Event) -> CheckResult {
@@ -111,6 +134,7 @@ impl World {
             Event::Fail if self.stage == Stage::Faulty => {
                 self.fail();
                 self.maybe_edit_config();
+                return self.maybe_restore_image();
             }
             Event::Start(_) | Event::Report | Event::Burst | Event::Fail => {}
             Event::Reload(pid) => self.reload(pid),
@@ -151,7 +175,8 @@ impl World {
         }
         let pid = Pid(self.processes.len());
         let runs = self.processes.iter().filter(|p| p.server == server).count();
-        let process = Process::new(pid, server, runs + 1, (&self.setup, &self.config));
+        let mut process = Process::new(pid, server, runs + 1, (&self.setup, &self.config));
+        process.born = self.events;
         self.processes.push(process);
         self.running[server].push(pid);
         trace!(
@@ -190,6 +215,12 @@ impl World {
     pub(crate) fn process_name(&self, pid: Pid) -> String {
         let process = &self.processes[pid.0];
         format!("{}#{}", NAMES[process.server], process.run)
+    }
+
+    /// Returns whether an image has used the first incarnation of a process too. Its sequence
+    /// numbers then stand for the changes of several processes.
+    pub(crate) fn is_shared(&self, pid: Pid) -> bool {
+        self.shared & pid.bit() != 0
     }
 
     pub(crate) fn write(&mut self, text: String) {
