@@ -175,6 +175,19 @@ impl fmt::Display for OpenError {
                 "{name:?} cannot name a log file; a server's name is 1 to {MAX_NAME_BYTES} ASCII \
                  letters, digits and hyphens"
             ),
+            OpenError::File { path, cause } if cause.kind() == io::ErrorKind::ResourceBusy => {
+                write!(
+                    f,
+                    "cannot open the log {}: {cause}; stop the other one, or name another \
+                     directory as `dir` in [log]",
+                    path.display()
+                )
+            }
+            OpenError::File { path, cause } if is_out_of_files(cause) => write!(
+                f,
+                "cannot open the log {}: {cause}; raise the limit on open files (ulimit -n)",
+                path.display()
+            ),
             OpenError::File { path, cause } => write!(
                 f,
                 "cannot open the log {}: {cause}; name a directory that can be written to as `dir` \
@@ -195,6 +208,12 @@ impl std::error::Error for OpenError {
             OpenError::File { cause, .. } | OpenError::Thread(cause) => Some(cause),
         }
     }
+}
+
+/// Returns true if the process, or the system, has as many open files as it may.
+fn is_out_of_files(error: &io::Error) -> bool {
+    // ENFILE and EMFILE of Unix systems.
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// Returns true if `server` is a valid file name: no separators and no dots, so that no name leads

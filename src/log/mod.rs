@@ -24,6 +24,7 @@
 //! - Text from outside is escaped ([`escape_into`]), so it cannot forge a line.
 //! - Files rotate by size, a bounded number is kept, and no line is split between two files.
 //! - A file or directory that is moved or removed is created again at the next block.
+//! - No other process rotates the file: it is locked while it is open.
 //!
 //! A bounded buffer that application threads append to and one thread empties with large writes is
 //! the design of every asynchronous logger since log4j 2. The double buffer with a gathering delay

@@ -4,9 +4,13 @@
 //! on up to the number kept. Before each block the path is checked, one system call for thousands
 //! of lines, so that a change by logrotate, a person or another process is noticed before anything
 //! is written to a file that no longer has a name.
+//!
+//! The path may be a symbolic link to a file elsewhere: that file is rotated beside itself, and the
+//! link stays. The file is locked, so that no two processes rotate it under each other and lose
+//! lines; the lock ends with the process. A file system without locks permits two.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -101,7 +105,7 @@ impl LogFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        if let Err(fault) = shift(&self.path, self.keep) {
+        if let Err(fault) = shift(&self.open.target, self.keep) {
             self.rotation_fault = Some(fault);
             self.full_at = self.open.length.saturating_add(self.max_bytes.max(1));
             return Ok(());
@@ -116,6 +120,8 @@ impl LogFile {
 #[derive(Debug)]
 struct OpenFile {
     file: File,
+    /// The path after symbolic links.
+    target: PathBuf,
     identity: (u64, u64),
     length: u64,
     /// False for devices and pipes, which have no length and are not renamed.
@@ -132,8 +138,12 @@ impl OpenFile {
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         let metadata = file.metadata()?;
+        if metadata.is_file() {
+            lock(&file)?;
+        }
         Ok(OpenFile {
             file,
+            target: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
             identity: identity(&metadata),
             length: metadata.len(),
             rotates: metadata.is_file(),
@@ -167,6 +177,18 @@ impl OpenFile {
             }
         }
         Ok(())
+    }
+}
+
+/// Locks a file for this process.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            ErrorKind::ResourceBusy,
+            "another process, or another server of this one, writes it",
+        )),
+        // Not every file system has locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -360,6 +382,38 @@ mod tests {
         fs::remove_file(dir.path().join("Riley.log")).unwrap();
         file.append(lines, &mut 6).unwrap();
         assert_eq!(read(&dir, "Riley.log"), "two\nthree\n");
+    }
+
+    #[test]
+    fn a_file_behind_a_symbolic_link_is_rotated_beside_itself_and_the_link_stays() {
+        let dir = TempDir::new().unwrap();
+        let (logs, volume) = (dir.path().join("logs"), dir.path().join("volume"));
+        fs::create_dir(&logs).unwrap();
+        fs::create_dir(&volume).unwrap();
+        let link = logs.join("Riley.log");
+        std::os::unix::fs::symlink("../volume/riley", &link).unwrap();
+        let mut file = LogFile::open(link.clone(), 8, 2).unwrap();
+        append(&mut file, "aa\nbb\ncc\n");
+        append(&mut file, "dd\nee\n");
+        assert!(link.is_symlink());
+        assert_eq!(read(&dir, "volume/riley.2"), "aa\nbb\n");
+        assert_eq!(read(&dir, "volume/riley.1"), "cc\ndd\n");
+        assert_eq!(read(&dir, "volume/riley"), "ee\n");
+        assert_eq!(fs::read_dir(&logs).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_another_writes_is_rejected_until_that_one_ends() {
+        let dir = TempDir::new().unwrap();
+        let mut first = open(&dir, 8, 4);
+        let second = || LogFile::open(dir.path().join("Riley.log"), 8, 4);
+        assert_eq!(second().unwrap_err().kind(), ErrorKind::ResourceBusy);
+        append(&mut first, "aa\nbb\ncc\n");
+        // The file is another one after the rotation.
+        assert_eq!(second().unwrap_err().kind(), ErrorKind::ResourceBusy);
+        drop(first);
+        append(&mut second().unwrap(), "dd\n");
+        assert_eq!(read(&dir, "Riley.log"), "cc\ndd\n");
     }
 
     #[test]

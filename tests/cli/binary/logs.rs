@@ -1,5 +1,7 @@
 //! The logs: the transcript of clients and neighbours, and events of connections and links.
 
+use std::fs;
+
 use proxyherd::proto::GreetRequest;
 use proxyherd::proto::propagate_client::PropagateClient;
 use tokio::runtime::Builder;
@@ -305,4 +307,22 @@ fn a_log_that_was_moved_away_is_made_again() {
     client.ask("two");
     site.await_log("Riley", "in  two");
     assert!(!site.log("Riley").contains("in  one"));
+}
+
+#[test]
+fn a_log_that_another_process_writes_is_rejected() {
+    let (site, process) = Site::up(ALONE, "");
+    let other = Site::new(ALONE, "");
+    fs::write(site.path("other.toml"), other.config()).unwrap();
+    let serve = || site.command_alone(&["serve", "Riley", "--config", "other.toml"]);
+    let ended = Process::run(&mut serve());
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let expected = "error: cannot open the log logs/Riley.log: another process, or another server \
+                    of this one, writes it; stop the other one, or name another directory as `dir` \
+                    in [log]";
+    assert_eq!(ended.stderr.trim_end(), expected);
+    // The lock ends with the process, however it ends.
+    process.kill();
+    let started = Process::spawn(&mut serve()).serving();
+    assert!(started.is_ok(), "its ports are free");
 }
