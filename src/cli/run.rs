@@ -30,6 +30,7 @@ const OTHER_THREADS: usize = 8;
 pub(super) fn up(path: &Path) -> Result<()> {
     let config = Config::load(path)?;
     let servers: Vec<_> = config.servers.iter().collect();
+    config.check_overlaps(&servers)?;
     run(&config, &servers, true)
 }
 

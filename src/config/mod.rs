@@ -23,6 +23,8 @@ mod explain;
 mod exposure;
 mod file;
 mod messages;
+mod overlap;
+mod path_fault;
 mod problems;
 mod provider;
 mod reload;
@@ -53,6 +55,7 @@ use crate::server::ServerPlan;
 use crate::{gateway, log, peers, places, tls as files};
 
 pub use error::{ConfigError, ConfigProblem};
+pub use path_fault::parse_path;
 pub use reload::{LocalServers, ReloadPlan};
 pub use servers::MAX_SERVERS;
 pub use source::MAX_FILE_BYTES;

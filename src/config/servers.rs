@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::ServerConfig;
 use super::messages;
+use super::overlap::{Host, overlap};
 use super::problems::Problems;
 use super::section::Section;
 use crate::model::address::Address;
@@ -176,19 +177,22 @@ fn check_names(entries: &[ServerTable], problems: &mut Problems) {
 
 /// Rejects addresses that are dialled for more than one service.
 fn check_addresses(entries: &[ServerTable], problems: &mut Problems) {
-    let mut seen: HashMap<CanonicalAddress, String> = HashMap::new();
+    let mut seen: HashMap<u16, Vec<(Host, String)>> = HashMap::new();
     for entry in entries {
         for (key, address) in entry.dialled() {
             let at = address.span().start;
+            let host = Host::of(address.get_ref());
+            let others = seen.entry(address.get_ref().port()).or_default();
+            if let Some((_, first)) = others.iter().find(|(other, _)| host.is_same(other)) {
+                let message = format!(
+                    "{key} = \"{}\": already used for {first}; every service needs its own address",
+                    address.get_ref()
+                );
+                problems.add(at, message);
+            }
             let owner = format!("{key} of {} on line {}", entry.title(), problems.line(at));
-            let Some(first) = seen.insert(CanonicalAddress::of(address.get_ref()), owner) else {
-                continue;
-            };
-            let message = format!(
-                "{key} = \"{}\": already used for {first}; every service needs its own address",
-                address.get_ref()
-            );
-            problems.add(at, message);
+            others.retain(|(other, _)| *other != host);
+            others.push((host, owner));
         }
         check_listeners(entry, problems);
     }
@@ -196,24 +200,32 @@ fn check_addresses(entries: &[ServerTable], problems: &mut Problems) {
 
 /// Rejects a server that would listen twice on one address.
 fn check_listeners(entry: &ServerTable, problems: &mut Problems) {
-    let mut seen: HashMap<CanonicalAddress, (&str, &Spanned<Address>, bool)> = HashMap::new();
+    let mut seen: Vec<(&str, &Spanned<Address>, bool)> = Vec::new();
     for (purpose, address, is_own) in entry.listeners() {
-        let this = (purpose, address, is_own);
-        let Some((first, other, other_is_own)) =
-            seen.insert(CanonicalAddress::of(address.get_ref()), this)
-        else {
-            continue;
-        };
-        // Addresses without their own keys were compared with those that others dial.
-        if !is_own && !other_is_own {
-            continue;
+        let this = address.get_ref();
+        let clash = seen.iter().find(|(_, other, other_is_own)| {
+            // Addresses without their own keys were compared with those that others dial.
+            let is_compared =
+                !is_own && !other_is_own && Host::of(this).is_same(&Host::of(other.get_ref()));
+            !is_compared && overlap(this, other.get_ref())
+        });
+        if let Some((first, other, _)) = clash {
+            let (title, at) = (entry.title(), other.span().start.max(address.span().start));
+            let message = if other.get_ref() == this {
+                format!(
+                    "{title} cannot listen for both {first} and {purpose} on {this}; give each its \
+                     own port"
+                )
+            } else {
+                format!(
+                    "{title} cannot listen for both {first} on {} and {purpose} on {this}: these \
+                     overlap; give each its own port",
+                    other.get_ref()
+                )
+            };
+            problems.add(at, message);
         }
-        let message = format!(
-            "{} cannot listen for both {first} and {purpose} on {}; give each its own port",
-            entry.title(),
-            address.get_ref()
-        );
-        problems.add(other.span().start.max(address.span().start), message);
+        seen.push((purpose, address, is_own));
     }
 }
 
@@ -228,21 +240,6 @@ fn check_web(entries: &[ServerTable], problems: &mut Problems) {
             );
             problems.add(bind.span().start, message);
         }
-    }
-}
-
-/// A canonical form of an address: equal forms are the same address, as far as that can
-/// be decided without a resolver.
-#[derive(PartialEq, Eq, Hash)]
-struct CanonicalAddress(String, u16);
-
-impl CanonicalAddress {
-    fn of(address: &Address) -> Self {
-        let host = match address.socket() {
-            Some(socket) => socket.ip().to_canonical().to_string(),
-            None => address.host().to_ascii_lowercase(),
-        };
-        Self(host, address.port())
     }
 }
 
@@ -423,6 +420,8 @@ mod tests {
             .replace("127.0.0.1:13000", "[::1]:13000")
             .replace("127.0.0.1:13001", "[0:0::1]:13000");
         assert!(error(&same).contains("already used for peers of A"));
+        let same = two.replace("127.0.0.1:13001", "localhost:13000");
+        assert!(error(&same).contains("already used for peers of A"));
         let same = two.replace("127.0.0.1:1300", "Edge.example.org:1300");
         let same = same.replace("Edge.example.org:13001", "edge.example.org:13000");
         assert!(error(&same).contains("already used for peers of A"));
@@ -467,6 +466,20 @@ mod tests {
         );
         let everywhere = "bind_peers = \"0.0.0.0:5\"\nbind_clients = \"0.0.0.0:5\"";
         assert!(error(&(alone() + everywhere)).starts_with("h:10: Riley cannot listen for both"));
+        for (bind, clash) in [
+            (
+                "bind_peers = \"0.0.0.0:12000\"",
+                "h:9: Riley cannot listen for both clients on 127.0.0.1:12000 and neighbours on \
+                 0.0.0.0:12000: these overlap; give each its own port",
+            ),
+            (
+                "bind_clients = \"[::]:5\"\nbind_peers = \"localhost:5\"",
+                "h:10: Riley cannot listen for both clients on [::]:5 and neighbours on \
+                 localhost:5: these overlap; give each its own port",
+            ),
+        ] {
+            assert_eq!(error(&(alone() + bind)), clash);
+        }
     }
 
     #[test]

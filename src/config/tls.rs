@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use toml::de::DeValue;
+
 use super::ServerConfig;
+use super::path_fault::path_fault;
 use super::problems::Problems;
 use super::section::Section;
+use super::setting::Setting;
+use super::value::{FromToml, ValueError, text};
 use crate::format;
 use crate::model::name::Name;
 use crate::tls::{Files, Pair};
@@ -17,10 +22,43 @@ const NAME_PLACEHOLDER: &str = "{name}";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     pub(super) ca: Option<PathBuf>,
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
-    pub(super) clients_certificate: Option<PathBuf>,
-    pub(super) clients_key: Option<PathBuf>,
+    pub(super) certificate: Option<ServerPath>,
+    pub(super) key: Option<ServerPath>,
+    pub(super) clients_certificate: Option<ServerPath>,
+    pub(super) clients_key: Option<ServerPath>,
+}
+
+/// A path in which [`NAME_PLACEHOLDER`] stands for the name of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerPath(String);
+
+impl ServerPath {
+    /// Returns the path of one server.
+    fn of(&self, server: &Name) -> PathBuf {
+        self.0.replace(NAME_PLACEHOLDER, server.as_str()).into()
+    }
+}
+
+impl FromToml for Option<ServerPath> {
+    const WANTED: &'static str = r#"a path in quotes, as in "certs/servers/{name}.pem""#;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let path = text(value)?;
+        match path_fault(&path.replace(NAME_PLACEHOLDER, "name")) {
+            Some(fault) if path.contains(['{', '}']) => Err(ValueError::Value(format!(
+                "{fault}; {NAME_PLACEHOLDER} is the only placeholder, for the name of the server"
+            ))),
+            Some(fault) => Err(ValueError::Value(fault)),
+            None => Ok(Some(ServerPath(path.to_owned()))),
+        }
+    }
+}
+
+impl Setting for Option<ServerPath> {
+    fn show(&self) -> String {
+        let path = self.as_ref().map(|path| path.0.clone());
+        path.unwrap_or_else(|| "none".to_owned())
+    }
 }
 
 impl TlsSettings {
@@ -49,30 +87,30 @@ impl TlsSettings {
 
     fn pair(
         &self,
-        certificate: &Option<PathBuf>,
-        key: &Option<PathBuf>,
+        certificate: &Option<ServerPath>,
+        key: &Option<ServerPath>,
         server: &Name,
     ) -> Option<Pair> {
         Some(Pair {
-            certificate: for_server(certificate.as_deref()?, server),
-            key: for_server(key.as_deref()?, server),
+            certificate: certificate.as_ref()?.of(server),
+            key: key.as_ref()?.of(server),
         })
     }
 
     /// Adds a problem for each path that is missing beside a related one.
     pub(super) fn check(&self, section: &mut Section<'_, '_>) {
         let links = [
-            ("ca", &self.ca),
-            ("certificate", &self.certificate),
-            ("key", &self.key),
+            ("ca", self.ca.is_some()),
+            ("certificate", self.certificate.is_some()),
+            ("key", self.key.is_some()),
         ];
         let clients = [
-            ("clients_certificate", &self.clients_certificate),
-            ("clients_key", &self.clients_key),
+            ("clients_certificate", self.clients_certificate.is_some()),
+            ("clients_key", self.clients_key.is_some()),
         ];
         for group in [&links[..], &clients[..]] {
-            let is_begun = group.iter().any(|(_, path)| path.is_some());
-            for (key, _) in group.iter().filter(|(_, path)| is_begun && path.is_none()) {
+            let is_begun = group.iter().any(|(_, is_set)| *is_set);
+            for (key, _) in group.iter().filter(|(_, is_set)| is_begun && !is_set) {
                 let all: Vec<&str> = group.iter().map(|(key, _)| *key).collect();
                 let all = format::list(all, "and");
                 section.add(format!(
@@ -93,15 +131,6 @@ impl TlsSettings {
                 server.name
             ));
         }
-    }
-}
-
-/// Inserts the name of a server into a path. A path that is not UTF-8 stays as it is: it is
-/// not from a config file.
-fn for_server(path: &Path, server: &Name) -> PathBuf {
-    match path.to_str() {
-        Some(text) => text.replace(NAME_PLACEHOLDER, server.as_str()).into(),
-        None => path.to_owned(),
     }
 }
 
@@ -157,6 +186,46 @@ mod tests {
         );
         let nothing = error(&(alone() + "clients_tls = \"127.0.0.1:9\"\n"));
         assert!(nothing.starts_with("h: Riley has clients_tls and no certificate for it"));
+    }
+
+    #[test]
+    fn name_is_the_only_placeholder_and_only_of_a_servers_own_files() {
+        let error_of = |key: &str, path: &str| {
+            let all = LINKS.replace(
+                &format!("\n{key} = \""),
+                &format!("\n{key} = \"{path}\" # "),
+            );
+            error(&(alone() + &all))
+        };
+        let only = "; write the whole path; {name} is the only placeholder, for the name of the \
+                    server";
+        for (key, path, expected) in [
+            ("certificate", "{Name}.pem", only),
+            ("key", "{{name}}.key", only),
+            (
+                "key",
+                "$DIR/{name}.key",
+                "a variable ($) is not expanded here",
+            ),
+            (
+                "ca",
+                "{name}/ca.pem",
+                "a placeholder ({}) is not expanded here",
+            ),
+        ] {
+            let errors = error_of(key, path);
+            assert!(
+                errors.contains(&format!("{key} = \"{path}\": ")),
+                "{errors}"
+            );
+            assert!(errors.contains(expected), "{errors}");
+        }
+        let dir = error(&(alone() + "[log]\ndir = \"~/logs\"\n"));
+        assert_eq!(
+            dir,
+            "h:10: dir = \"~/logs\": ~ is not expanded here; write the whole path, or ./~ for a \
+             file that is called so"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use tracing::level_filters::LevelFilter;
 
 use super::messages;
+use super::path_fault::path_fault;
 use crate::format;
 use crate::model::address::Address;
 use crate::model::name::Name;
@@ -128,9 +129,10 @@ impl FromToml for PathBuf {
     const WANTED: &'static str = r#"a path in quotes, as in "logs""#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        match text(value)? {
-            "" => Err(ValueError::Value("a path cannot be empty".into())),
-            path => Ok(path.into()),
+        let path = text(value)?;
+        match path_fault(path) {
+            Some(fault) => Err(ValueError::Value(fault)),
+            None => Ok(path.into()),
         }
     }
 }

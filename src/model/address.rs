@@ -103,12 +103,21 @@ impl Address {
             .map_or((host, None), |(host, zone)| (host, Some(zone)))
     }
 
+    /// Returns the host as a certificate names it: an IPv6 address without brackets, a DNS name
+    /// without a dot at its end.
+    pub fn subject_host(&self) -> String {
+        match self.ip() {
+            Some(ip) => ip.to_string(),
+            None => self.host.trim_end_matches('.').to_owned(),
+        }
+    }
+
     /// Returns whether the address is certainly on this machine: a loopback address or `localhost`.
     /// Any other name counts as remote.
     pub fn is_loopback(&self) -> bool {
         match self.ip() {
             Some(ip) => ip.to_canonical().is_loopback(),
-            None => self.host.eq_ignore_ascii_case("localhost"),
+            None => self.subject_host().eq_ignore_ascii_case("localhost"),
         }
     }
 }
@@ -156,7 +165,13 @@ fn check_host(host: &str) -> Result<(), AddressError> {
     let valid = if numeric {
         host.parse::<std::net::Ipv4Addr>().is_ok()
     } else {
-        host.len() <= 253 && host.trim_end_matches('.').split('.').all(is_label)
+        // The dot at the end of a full name is the root of DNS.
+        host.len() <= 253
+            && host
+                .strip_suffix('.')
+                .unwrap_or(host)
+                .split('.')
+                .all(is_label)
     };
     valid.then_some(()).ok_or(AddressError::Host)
 }
@@ -188,6 +203,7 @@ mod tests {
             "[::1]:65535",
             "edge1.example.org:12000",
             "localhost:1",
+            "edge1.example.org.:12000",
             "my_box:9",
             "[fe80::1%eth0]:12000",
         ] {
@@ -211,6 +227,10 @@ mod tests {
             ("[fe80::1%]:80", AddressError::Host),
             ("[fe80::1%e/0]:80", AddressError::Host),
             ("127.0.0.1%eth0:80", AddressError::Host),
+            ("a..b:80", AddressError::Host),
+            ("a.b..:80", AddressError::Host),
+            (".a:80", AddressError::Host),
+            (".:80", AddressError::Host),
         ] {
             assert_eq!(Address::parse(bad), Err(why), "{bad}");
         }
@@ -234,6 +254,7 @@ mod tests {
             "127.8.8.8:1",
             "[::1]:1",
             "LocalHost:1",
+            "localhost.:1",
             "[::ffff:127.0.0.1]:1",
         ] {
             assert!(Address::parse(near).unwrap().is_loopback(), "{near}");
