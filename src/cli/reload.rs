@@ -42,7 +42,7 @@ pub(super) struct Reloader {
     config: Config,
     here: LocalServers,
     levels: Levels,
-    /// Maximum number of open files of each server, if it is known.
+    /// Maximum number of open files of the process, if it is known.
     max_files: Option<usize>,
 }
 
@@ -123,7 +123,7 @@ impl Reloader {
         // The order in the file may differ from the order in which they run.
         let servers: Result<Vec<_>, _> = here.map(|name| config.server(name.as_str())).collect();
         let servers = servers.map_err(|error| error.to_string())?;
-        let plans = plans(config, &servers, self.max_files);
+        let plans = plans(config, &servers, self.max_files).map_err(|error| error.to_string())?;
         let prepare = |(server, plan): (&RunningServer, _)| server.prepare(plan);
         let prepared: Result<_, _> = running.iter().zip(plans).map(prepare).collect();
         prepared.map_err(|error| error.to_string())

@@ -45,7 +45,7 @@ fn run(config: &Config, servers: &[&ServerConfig], is_whole_herd: bool) -> Resul
     let router = Router::new();
     let levels = log::install(&router, config.log_level)?;
     log::log_panics(&router);
-    let max_files = files::share_of_each(servers.len());
+    let max_files = files::raise_limit();
     let runtime = runtime(servers.len())?;
     let here = LocalServers {
         servers: servers.iter().map(|server| server.name.clone()).collect(),
@@ -150,7 +150,7 @@ async fn bind_all(
     max_files: Option<usize>,
 ) -> Result<Vec<BoundServer>> {
     let mut bound = Vec::new();
-    for plan in plans(config, servers, max_files) {
+    for plan in plans(config, servers, max_files)? {
         bound.push(BoundServer::open(plan).await?);
     }
     Ok(bound)

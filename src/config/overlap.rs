@@ -69,9 +69,9 @@ impl Host {
     }
 }
 
-/// Returns whether a machine cannot listen on both addresses.
+/// Returns whether a machine cannot listen on both addresses. Port 0 is any free port.
 pub(super) fn overlap(one: &Address, other: &Address) -> bool {
-    one.port() == other.port() && Host::of(one).overlaps(&Host::of(other))
+    one.port() != 0 && one.port() == other.port() && Host::of(one).overlaps(&Host::of(other))
 }
 
 impl Config {
@@ -156,6 +156,9 @@ mod tests {
             ("box.lan:1", "Box.lan.:1", true),
             ("box.lan:1", "0.0.0.0:1", false),
             ("box.lan:1", "localhost:1", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("[fe80::1%a]:1", "[fe80::1%a]:1", true),
+            ("[fe80::1%a]:1", "[fe80::1%b]:1", false),
         ] {
             let (a, b) = (address(one), address(other));
             assert_eq!(overlap(&a, &b), expected, "{one} {other}");

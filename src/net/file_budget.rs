@@ -6,12 +6,19 @@
 
 use std::fmt;
 
-use crate::format::list;
+use crate::format::{count, list};
 
-/// Files of a server beside its connections: the streams and the runtime of the process,
-/// listeners, the log and its rotation, the config and certificates while they are read,
-/// and name resolution. About 20 are open in a quiet server.
-const OTHER_FILES: usize = 24;
+/// Files of a process beside those of its servers: its streams and runtime, the config and
+/// certificates while they are read, and name resolution.
+const PROCESS_FILES: usize = 16;
+
+/// Files of a server beside its connections: listeners, the log and its rotation. About 20
+/// are open in a process with one quiet server.
+const OTHER_FILES: usize = 8;
+
+/// Minimum number of files of a server for connections other than links. With fewer, the
+/// maximum of each kind, at least 1, would add up to more than there are.
+const MIN_REST: usize = 8;
 
 /// Files of a link: a connection in each direction, and one more of each while it is
 /// replaced.
@@ -22,12 +29,19 @@ const FILES_PER_LINK: usize = 4;
 pub struct FileNeeds {
     /// Number of links.
     pub links: usize,
-    /// Maximum number of connections to the places provider.
+    /// Maximum number of connections to the places provider. All servers of a process share them.
     pub places: usize,
     /// True if clients may have handshakes: a port with TLS, or proxies that send headers.
     pub has_client_handshakes: bool,
     /// True if it has a web port.
     pub has_web: bool,
+}
+
+impl FileNeeds {
+    /// Returns the number of files that a server cannot do without.
+    fn fixed(&self) -> usize {
+        OTHER_FILES + self.places + FILES_PER_LINK * self.links
+    }
 }
 
 /// The maximum number of connections of each kind to one server.
@@ -58,13 +72,61 @@ impl Default for FileBudget {
     }
 }
 
+/// The error of a process that may open too few files for its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFewFiles {
+    /// The number of servers.
+    pub servers: usize,
+    /// The number of files that the process may open.
+    pub max_files: usize,
+    /// The number that it needs.
+    pub needed: usize,
+}
+
+impl fmt::Display for TooFewFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            servers,
+            max_files,
+            needed,
+        } = self;
+        write!(
+            f,
+            "too few open files: {} with their links and a few clients need {needed}, and the \
+             system permits this process {max_files}; raise the limit (ulimit -n {needed}, or \
+             LimitNOFILE={needed}), best far above that, since each client takes one more",
+            count(*servers as u64, "server"),
+        )
+    }
+}
+
+impl std::error::Error for TooFewFiles {}
+
 impl FileBudget {
-    /// Divides the `max_files` that a server may open. Each maximum is at least 1, so that
-    /// a server with too few files for its needs still takes turns.
-    pub fn new(max_files: usize, needs: FileNeeds) -> Self {
+    /// Divides the `max_files` that a process may open between its servers: each gets what it
+    /// needs, and an equal part of the rest.
+    ///
+    /// # Errors
+    /// [`TooFewFiles`], if links and a few connections of each kind would not fit.
+    pub fn divide(max_files: usize, needs: &[FileNeeds]) -> Result<Vec<Self>, TooFewFiles> {
+        let fixed = needs.iter().map(FileNeeds::fixed).sum::<usize>() + PROCESS_FILES;
+        let rest = max_files.saturating_sub(fixed) / needs.len().max(1);
+        if rest < MIN_REST {
+            return Err(TooFewFiles {
+                servers: needs.len(),
+                max_files,
+                needed: fixed + MIN_REST * needs.len(),
+            });
+        }
+        Ok(needs
+            .iter()
+            .map(|needs| Self::of_rest(rest, *needs))
+            .collect())
+    }
+
+    /// Divides the files of a server that are not for links between all connections.
+    fn of_rest(rest: usize, needs: FileNeeds) -> Self {
         let most = Self::default();
-        let needed = OTHER_FILES + needs.places + FILES_PER_LINK * needs.links;
-        let rest = max_files.saturating_sub(needed);
         let share = |parts: usize, most: usize| (rest / parts).clamp(1, most);
         let if_any = |has: bool, share: usize| if has { share } else { 0 };
         let client_handshakes = if_any(
@@ -78,7 +140,7 @@ impl FileBudget {
         Self {
             clients: rest.saturating_sub(taken).max(1),
             client_handshakes,
-            // Those that link here, whose number of files is in `needed`.
+            // Those that link here, whose files are in the fixed part.
             peers: strangers + FILES_PER_LINK / 2 * needs.links,
             peer_handshakes,
             web,
@@ -125,10 +187,10 @@ mod tests {
                 peers,
                 peer_handshakes,
                 web,
-            } = FileBudget::new(files, NEEDS);
+            } = FileBudget::divide(files, &[NEEDS]).unwrap()[0];
             [clients, client_handshakes, peers, peer_handshakes, web]
         };
-        assert_eq!(budget(0), [1, 1, 5, 1, 1]);
+        assert_eq!(budget(40), [4, 1, 5, 1, 1]);
         assert_eq!(budget(64), [22, 2, 8, 2, 2]);
         assert_eq!(budget(1024), [682, 62, 128, 62, 62]);
         assert_eq!(budget(20_000), [17_600, 1024, 1028, 256, 64]);
@@ -137,7 +199,25 @@ mod tests {
             has_web: false,
             ..NEEDS
         };
-        assert_eq!(FileBudget::new(1024, without).clients, 682 + 62 + 62);
+        let budget = FileBudget::divide(1024, &[without]).unwrap()[0];
+        assert_eq!(budget.clients, 682 + 62 + 62);
+    }
+
+    #[test]
+    fn too_few_files_are_an_error_with_the_number_that_is_needed() {
+        for servers in [1, 60] {
+            let needs = vec![NEEDS; servers];
+            let error = FileBudget::divide(39, &needs).unwrap_err();
+            assert_eq!((error.servers, error.max_files), (servers, 39));
+            assert_eq!(error.needed, 16 + servers * 24);
+            assert!(FileBudget::divide(error.needed, &needs).is_ok());
+            assert_eq!(
+                FileBudget::divide(error.needed - 1, &needs)
+                    .unwrap_err()
+                    .needed,
+                error.needed
+            );
+        }
     }
 
     proptest! {
@@ -150,10 +230,10 @@ mod tests {
             spare in 8..100_000_usize,
         ) {
             let needs = FileNeeds { links, places, has_client_handshakes, has_web };
-            let max_files = OTHER_FILES + places + FILES_PER_LINK * links + spare;
-            let budget = FileBudget::new(max_files, needs);
+            let max_files = PROCESS_FILES + needs.fixed() + spare;
+            let budget = FileBudget::divide(max_files, &[needs]).unwrap()[0];
             let dialled = FILES_PER_LINK / 2 * links;
-            let all = OTHER_FILES + places + dialled + budget.clients + budget.client_handshakes
+            let all = PROCESS_FILES + OTHER_FILES + places + dialled + budget.clients + budget.client_handshakes
                 + budget.peers + budget.peer_handshakes + budget.web;
             prop_assert!(all <= max_files, "{:?}", budget);
             prop_assert!(budget.clients >= spare / 2, "{:?}", budget);

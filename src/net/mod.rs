@@ -44,7 +44,7 @@ pub use accept_loop::{AcceptLoop, AcceptedStream, HandshakePolicy};
 pub use acceptor::{Acceptor, BindError, bind};
 pub use access_check::AccessCheck;
 pub use evicting_limit::{EvictingLimit, Slot};
-pub use file_budget::{FileBudget, FileNeeds};
+pub use file_budget::{FileBudget, FileNeeds, TooFewFiles};
 pub use proxy_header::{ProxyGate, begins_proxy_header};
 pub use resolver::Resolver;
 pub use tcp_dialer::{AddressTrial, TcpDialer};
