@@ -83,6 +83,7 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Ser
         peers: peers::PeerSettings::default(),
         tls: None,
         clients_tls: None,
+        clients_tls_host: None,
         files: proxyherd::net::FileBudget::default(),
         bind_web: None,
     }

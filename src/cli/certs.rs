@@ -8,21 +8,22 @@
 //!
 //! Existing files stay, except certificates that are renewed. Those are replaced as a
 //! whole by others for the same key, so that a server that watches them reads the old
-//! one or the new one and never a part.
+//! one or the new one and never a part. A symbolic link stays, and its target is replaced.
 
 use std::error::Error;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Subcommand;
 
-use crate::config::{Config, ServerConfig};
+use crate::config::{Config, ServerConfig, parse_path};
+use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::tls::issue::{Authority, Validity, generate_key};
-use crate::tls::{Subject, format_time, inspect};
+use crate::tls::{Files, Pair, Subject, authority_expiry, format_time, inspect};
 
 use super::{ConfigPath, print};
 use crate::table::{Left, TextTable};
@@ -42,7 +43,10 @@ pub(super) struct CertsArguments {
     #[command(flatten)]
     config: ConfigPath,
     /// The directory of the files
-    #[arg(long, global = true, value_name = "DIR", default_value = "certs")]
+    #[arg(
+        long, global = true, value_name = "DIR", default_value = "certs",
+        value_parser = parse_path
+    )]
     dir: PathBuf,
     /// Validity of new certificates, in days
     #[arg(
@@ -60,7 +64,8 @@ enum CertsCommand {
         #[arg(value_parser = operator_name)]
         name: Name,
     },
-    /// Renew certificates with less than a third of their lifetime left, or of another CA
+    /// Renew certificates with less than a third of their lifetime left, or that the herd or its
+    /// clients would not accept
     ///
     /// Keys stay. Running servers read the new certificates by themselves.
     Renew {
@@ -127,19 +132,24 @@ impl CertStore {
         let (certificate, key) = self.ca();
         make_dir(&self.dir)?;
         if certificate.exists() {
-            self.add(&certificate, "exists: the CA of the herd");
+            let state = authority_state(&certificate)?;
+            self.add(&certificate, &state);
+            if key.exists()
+                && let Err(error) = self.authority()
+            {
+                self.add(&key, &format!("cannot be used: {error}"));
+            }
             return Ok(());
         }
-        let key_text = read_or_make_key(&key)?;
-        let made = Authority::make(&self.herd, &key_text, Validity::days(CA_DAYS))?;
+        let is_new = make_missing_key(&key)?;
+        let made = Authority::make(&self.herd, &key, Validity::days(CA_DAYS))?;
         create(&certificate, &made, 0o644)?;
         let until = format_time(Validity::days(CA_DAYS).until);
         let state = format!("made: the CA of herd {}, valid until {until}", self.herd);
         self.add(&certificate, &state);
-        self.add(
-            &key,
-            "made: keep it secret, and on no server: it makes certificates",
-        );
+        let state = if is_new { "made" } else { "exists" };
+        let state = format!("{state}: keep it secret, and on no server: it makes certificates");
+        self.add(&key, &state);
         Ok(())
     }
 
@@ -163,14 +173,14 @@ impl CertStore {
     }
 
     fn server(&self, server: &ServerConfig) -> CertOrder {
-        let host = |address: &crate::model::address::Address| match address.ip() {
-            Some(ip) => ip.to_string(),
-            None => address.host().to_owned(),
-        };
         let folder = self.dir.join("servers");
         CertOrder {
             subject: Subject::server(&server.name, &self.herd),
-            hosts: server.clients_tls.iter().map(host).collect(),
+            hosts: server
+                .clients_tls
+                .iter()
+                .map(Address::subject_host)
+                .collect(),
             certificate: folder.join(format!("{}.pem", server.name)),
             key: folder.join(format!("{}.key", server.name)),
         }
@@ -195,9 +205,9 @@ impl CertStore {
         if let Some(folder) = order.certificate.parent() {
             make_dir(folder)?;
         }
-        let key = read_or_make_key(&order.key)?;
+        make_missing_key(&order.key)?;
         let validity = Validity::days(self.days);
-        let made = authority.issue(&order.subject, &order.hosts, &key, validity)?;
+        let made = authority.issue(&order.subject, &order.hosts, &order.key, validity)?;
         create(&order.certificate, &made, 0o644)?;
         let until = format_time(validity.until);
         let state = format!("made: for {}, valid until {until}", order.subject);
@@ -214,9 +224,16 @@ impl CertStore {
             )
             .into());
         }
-        let unusable = |error| format!("{}: {error}", key.display());
-        let loaded = Authority::load(&read(&certificate)?, &read(&key)?);
-        Ok(loaded.map_err(unusable)?)
+        if !key.exists() {
+            return Err(format!(
+                "{}: the key of the CA is not here, and only it makes certificates; bring it, or \
+                 move {} away to make a new CA",
+                key.display(),
+                certificate.display()
+            )
+            .into());
+        }
+        Ok(Authority::load(&Pair { certificate, key })?)
     }
 
     fn add_existing(&mut self, order: &CertOrder) -> Result<()> {
@@ -235,16 +252,21 @@ impl CertStore {
 
     /// Returns the state of an existing certificate.
     fn state(&self, order: &CertOrder) -> Result<CertState> {
-        let (found, is_of_ca) = inspect(&order.certificate, &self.ca().0)?;
+        let own = Pair {
+            certificate: order.certificate.clone(),
+            key: order.key.clone(),
+        };
+        let ca = self.ca().0;
+        let found = inspect(&Files { ca, own }, &order.subject, &order.hosts)?;
         let (until, now) = (format_time(found.until), SystemTime::now());
         let whole = found.until.duration_since(found.from).unwrap_or_default();
         let left = found.until.duration_since(now);
         let fault = match left {
-            _ if !found.holder.is(&order.subject) => Some(format!(
-                "is for {}, not for {}",
-                found.holder, order.subject
-            )),
-            _ if !is_of_ca => Some("is from another CA than ca.pem".to_owned()),
+            _ if found.fault.is_some() => found.fault,
+            _ if now < found.from => {
+                let from = format_time(found.from);
+                Some(format!("is not valid before {from}: is the clock right?"))
+            }
             Err(_) => Some(format!("expired at {until}")),
             Ok(left) if left < whole / RENEWAL_DIVISOR => Some(format!("expires at {until}")),
             Ok(_) => None,
@@ -277,8 +299,7 @@ impl CertStore {
                 continue;
             }
             let validity = Validity::days(self.days);
-            let key = read(&order.key)?;
-            let made = authority.issue(&order.subject, &order.hosts, &key, validity)?;
+            let made = authority.issue(&order.subject, &order.hosts, &order.key, validity)?;
             replace(&order.certificate, &made)?;
             let state = format!("renewed: valid until {}", format_time(validity.until));
             self.add(&order.certificate, &state);
@@ -330,19 +351,27 @@ fn operator_name(text: &str) -> std::result::Result<Name, &'static str> {
     Name::parse(text).ok_or("a name is 1 to 63 ASCII letters, digits and inner hyphens")
 }
 
-/// Returns the key in a file. Makes one if there is none; there may be one without a
-/// certificate, after an interrupted run.
-fn read_or_make_key(path: &Path) -> Result<String> {
-    if path.exists() {
-        return read(path);
-    }
-    let key = generate_key()?;
-    create(path, &key, 0o600)?;
-    Ok(key)
+/// Returns the state of an existing file of CAs.
+fn authority_state(path: &Path) -> Result<String> {
+    let until = authority_expiry(path)?;
+    Ok(match until.duration_since(SystemTime::now()) {
+        Ok(_) => "exists: the CA of the herd".to_owned(),
+        Err(_) => format!(
+            "expired at {}: no certificate of this CA is accepted; move it and its key away, and \
+             run `proxyherd certs` and `proxyherd certs renew`",
+            format_time(until)
+        ),
+    })
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| named(path, &error).into())
+/// Makes a key if there is none, and returns whether it did. There may be one without a
+/// certificate, after an interrupted run.
+fn make_missing_key(path: &Path) -> Result<bool> {
+    if path.exists() {
+        return Ok(false);
+    }
+    create(path, &generate_key()?, 0o600)?;
+    Ok(true)
 }
 
 fn make_dir(path: &Path) -> Result<()> {
@@ -350,26 +379,42 @@ fn make_dir(path: &Path) -> Result<()> {
     made.map_err(|error| named(path, &error).into())
 }
 
-/// Writes a file that must not exist.
+/// Writes a file that must not exist, or the missing target of a symbolic link.
 fn create(path: &Path, text: &str, mode: u32) -> Result<()> {
     let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    write(file, text).map_err(|error| named(path, &error).into())
+    options.write(true).mode(mode);
+    if path.is_symlink() {
+        options.create(true);
+    } else {
+        options.create_new(true);
+    }
+    write(options.open(path), text).map_err(|error| named(path, &error).into())
 }
 
-/// Writes a file beside an existing one, and renames it over that one.
+/// Writes a file beside an existing one, and renames it over that one. It gets the same mode and,
+/// as far as this process may set them, owner and group. A symbolic link stays.
 fn replace(path: &Path, text: &str) -> Result<()> {
-    let new = path.with_extension("pem.new");
-    let mut options = OpenOptions::new();
-    let file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(&new);
-    write(file, text)
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(|error| named(path, &error).into())
+    replace_target(path, text).map_err(|error| named(path, &error).into())
+}
+
+fn replace_target(path: &Path, text: &str) -> io::Result<()> {
+    let target = fs::canonicalize(path)?;
+    let old = fs::metadata(&target)?;
+    let mut name = target.clone().into_os_string();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    // It may be left of an interrupted run.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write(
+        OpenOptions::new().write(true).create_new(true).open(&new),
+        text,
+    )?;
+    let _ = chown(&new, Some(old.uid()), Some(old.gid()));
+    fs::set_permissions(&new, old.permissions())?;
+    fs::rename(&new, &target)
 }
 
 fn write(file: io::Result<File>, text: &str) -> io::Result<()> {

@@ -48,7 +48,10 @@ enum CliCommand {
     /// Existing files stay, and their state is printed. Private keys are never
     /// overwritten.
     Certs(certs::CertsArguments),
-    /// Check the config, and print the herd that it describes
+    /// Check the config and the files that it names, and print the herd that it describes
+    ///
+    /// Fails where `serve` would not start a server. Ports, host names and the directory of the
+    /// logs are not tried, and certificates and keys of other machines are not read.
     Check {
         #[command(flatten)]
         config: ConfigPath,

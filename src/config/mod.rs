@@ -174,6 +174,7 @@ impl Config {
             bind_peers: server.bind_peers.clone(),
             tls: self.tls.for_links_of(&server.name),
             clients_tls: self.clients_tls(server),
+            clients_tls_host: server.clients_tls.clone(),
             bind_web: server.bind_web.clone(),
             files: FileBudget::default(),
             clients: self.clients.clone(),

@@ -3,31 +3,57 @@
 
 use std::sync::Arc;
 
-use crate::model::name::Name;
-use crate::tls::{self, Credentials, Subject};
+use crate::model::address::Address;
+use crate::tls::{Credentials, FileError, Subject};
 
 use super::{ServerPlan, StartError};
 
-/// Reads the credentials of a server for its links, if they use TLS.
-pub(super) fn for_links(plan: &ServerPlan) -> Result<Option<Arc<Credentials>>, StartError> {
-    let Some(files) = &plan.tls else {
-        return Ok(None);
-    };
-    let server = Subject::server(&plan.name, &plan.herd);
-    load(&plan.name, Credentials::of_server(files.clone(), server)).map(Some)
+/// The certificates of one server.
+#[derive(Debug)]
+pub struct ServerCredentials {
+    /// Those for links, if they use TLS.
+    pub(super) links: Option<Arc<Credentials>>,
+    /// Those for clients, if they may use TLS.
+    pub(super) clients: Option<Arc<Credentials>>,
 }
 
-/// Reads the credentials of `server` for clients.
-pub(super) fn for_clients(server: &Name, pair: tls::Pair) -> Result<Arc<Credentials>, StartError> {
-    load(server, Credentials::for_clients(pair))
-}
+impl ServerCredentials {
+    /// Reads the files of a server, and checks that it would start with them.
+    ///
+    /// # Errors
+    /// [`StartError::Tls`].
+    pub fn load(plan: &ServerPlan) -> Result<Self, StartError> {
+        let server = Subject::server(&plan.name, &plan.herd);
+        let links = plan.tls.clone();
+        let links = links.map(|files| Credentials::of_server(files, server));
+        let host = plan.clients_tls_host.as_ref().map(Address::subject_host);
+        let clients = plan.clients_tls.clone();
+        let clients = clients.map(|(_, pair)| Credentials::for_clients(pair, host));
+        let shared = |loaded: Option<Result<Credentials, FileError>>| {
+            let error = |error| StartError::Tls {
+                server: plan.name.clone(),
+                error,
+            };
+            loaded.transpose().map(|it| it.map(Arc::new)).map_err(error)
+        };
+        Ok(Self {
+            links: shared(links)?,
+            clients: shared(clients)?,
+        })
+    }
 
-fn load(
-    server: &Name,
-    credentials: Result<Credentials, tls::FileError>,
-) -> Result<Arc<Credentials>, StartError> {
-    credentials.map(Arc::new).map_err(|error| StartError::Tls {
-        server: server.clone(),
-        error,
-    })
+    /// Returns what each file of certificates gave, in lines for people.
+    pub fn contents(&self) -> Vec<String> {
+        self.all().flat_map(|each| each.contents()).collect()
+    }
+
+    /// Returns what does not keep the server from starting and others may reject, in lines for
+    /// people.
+    pub fn warnings(&self) -> Vec<String> {
+        self.all().flat_map(|each| each.warnings()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Credentials>> {
+        self.links.iter().chain(&self.clients)
+    }
 }

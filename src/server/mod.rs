@@ -41,6 +41,7 @@ use crate::tls::{self, Credentials};
 use crate::web::{self, WebServer};
 
 pub use change::PreparedChange;
+pub use credentials::ServerCredentials;
 use links::{LinkFactory, Links};
 
 /// The number of the error EMFILE of Unix systems: the process has opened as many files as
@@ -66,6 +67,8 @@ pub struct ServerPlan {
     pub tls: Option<tls::Files>,
     /// The listening address for clients with TLS and the certificate there, if it has one.
     pub clients_tls: Option<(Address, tls::Pair)>,
+    /// The address that clients dial with TLS, whose host they may look for in the certificate.
+    pub clients_tls_host: Option<Address>,
     /// The listening address of the web port, if it has one.
     pub bind_web: Option<Address>,
     /// The maximum number of connections of each kind. It does not change at run time.
@@ -221,11 +224,10 @@ impl BoundServer {
         let resolver = Resolver::system();
         let bind = |key, address, send_buffer| bind(name, key, address, &resolver, send_buffer);
         let for_clients = |key, address| bind(key, address, Some(clients::SEND_BUFFER_BYTES));
-        let tls = credentials::for_links(&plan)?;
+        let credentials = ServerCredentials::load(&plan)?;
         let clients = for_clients("clients", &plan.bind_clients).await?;
-        let clients_tls = match &plan.clients_tls {
-            Some((address, pair)) => {
-                let credentials = credentials::for_clients(name, pair.clone())?;
+        let clients_tls = match plan.clients_tls.iter().zip(credentials.clients).next() {
+            Some(((address, _), credentials)) => {
                 Some((for_clients("clients_tls", address).await?, credentials))
             }
             None => None,
@@ -241,7 +243,7 @@ impl BoundServer {
             clients_tls,
             peers,
             web,
-            tls,
+            tls: credentials.links,
             resolver,
         })
     }

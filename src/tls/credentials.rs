@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, Error, RootCertStore, ServerConfig, client::Resumption,
@@ -22,13 +22,19 @@ use rustls::{
 
 use tokio::sync::watch;
 
+use crate::format;
+
 use super::errors;
+use super::expiry::CertificateExpiry;
 use super::files::{self, FileError, FileStamp, Files, Pair};
 use super::handshake_error::HandshakeError;
 use super::subject::{PeerIdentity, Subject};
 
 /// The protocol between servers, as ALPN (RFC 7301) names it.
 const HTTP_2: &[u8] = b"h2";
+
+/// The cause for which a file of CAs cannot be used, if none of its certificates has one.
+const NO_CA: &str = "it holds no certificate of a CA that can be used";
 
 /// A certificate with its key, and the CAs whose certificates are trusted.
 pub struct Credentials {
@@ -47,8 +53,8 @@ enum Purpose {
     Links(Subject),
     /// An operator's calls to servers.
     Calls,
-    /// A port for clients, which present no certificate.
-    Clients,
+    /// A port for clients, which present no certificate and may check this host.
+    Clients(Option<String>),
 }
 
 /// What the other end of a connection is, which decides how its certificates are verified.
@@ -67,14 +73,9 @@ pub(super) struct LoadedCredentials {
     /// `None` at a port for clients.
     trust: Option<Trust>,
     pub(super) expiries: Vec<CertificateExpiry>,
+    /// What each file of certificates gave.
+    pub(super) contents: Vec<String>,
     pub(super) warnings: Vec<String>,
-}
-
-/// The end of a certificate's validity.
-#[derive(Clone, Debug)]
-pub(super) struct CertificateExpiry {
-    pub(super) path: PathBuf,
-    pub(super) at: SystemTime,
 }
 
 impl Credentials {
@@ -97,14 +98,15 @@ impl Credentials {
         Self::open(files, Purpose::Calls)
     }
 
-    /// Loads the credentials that a server presents to its clients.
+    /// Loads the credentials that a server presents to its clients, which dial `host`.
     ///
     /// # Errors
     ///
-    /// If a file is invalid, or the key is not the certificate's.
-    pub fn for_clients(pair: Pair) -> Result<Self, FileError> {
+    /// If a file is invalid, or the key is not the certificate's. A certificate that clients may
+    /// reject is no error, as not all of them check it; it is logged.
+    pub fn for_clients(pair: Pair, host: Option<String>) -> Result<Self, FileError> {
         let ca = PathBuf::new();
-        Self::open(Files { ca, own: pair }, Purpose::Clients)
+        Self::open(Files { ca, own: pair }, Purpose::Clients(host))
     }
 
     fn open(files: Files, purpose: Purpose) -> Result<Self, FileError> {
@@ -127,6 +129,20 @@ impl Credentials {
     /// of a port for clients.
     pub fn client_config(&self) -> Option<Arc<ClientConfig>> {
         self.current().client.clone()
+    }
+
+    /// Returns what each file of certificates gave, in lines for people.
+    pub fn contents(&self) -> Vec<String> {
+        self.current().contents.clone()
+    }
+
+    /// Returns what does not keep a server from starting and others may reject, in lines for
+    /// people.
+    pub fn warnings(&self) -> Vec<String> {
+        let (current, now) = (self.current(), SystemTime::now());
+        let expiries = current.expiries.iter();
+        let expiries = expiries.filter_map(|expiry| Some(expiry.state(now)?.into_message()));
+        current.warnings.iter().cloned().chain(expiries).collect()
     }
 
     pub(super) fn current(&self) -> Arc<LoadedCredentials> {
@@ -212,27 +228,82 @@ impl fmt::Debug for Credentials {
 fn paths(files: &Files, purpose: &Purpose) -> Vec<PathBuf> {
     let Pair { certificate, key } = &files.own;
     let mut paths = vec![certificate.clone(), key.clone()];
-    if !matches!(purpose, Purpose::Clients) {
+    if !matches!(purpose, Purpose::Clients(_)) {
         paths.push(files.ca.clone());
     }
     paths
 }
 
 fn load(files: &Files, purpose: &Purpose) -> Result<LoadedCredentials, FileError> {
-    let chain = files::certificates(&files.own.certificate)?;
-    let key = files::key(&files.own.key)?;
+    let own = OwnCertificate::read(&files.own)?;
     match purpose {
-        Purpose::Clients => load_for_clients(files, chain, key),
-        Purpose::Links(_) | Purpose::Calls => load_for_links(files, purpose, chain, key),
+        Purpose::Clients(host) => load_for_clients(files, own, host.as_deref()),
+        Purpose::Links(_) | Purpose::Calls => {
+            let authorities = files::authorities(&files.ca)?;
+            load_for_links(files, purpose, own, &authorities)
+        }
+    }
+}
+
+/// A certificate, those that follow it in its file, and its private key.
+struct OwnCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl OwnCertificate {
+    /// Reads the files, and checks that they belong together.
+    fn read(pair: &Pair) -> Result<Self, FileError> {
+        let chain = files::certificates(&pair.certificate)?;
+        let key = files::key(&pair.key)?;
+        let signing = ring::sign::any_supported_type(&key).map_err(|_| {
+            let cause = format!(
+                "it is damaged, or of a kind or size that is not supported; {}",
+                files::SUPPORTED_KEYS
+            );
+            FileError::new(&pair.key, cause)
+        })?;
+        let public = signing.public_key().map(|key| key.to_vec());
+        match chain
+            .iter()
+            .position(|one| files::public_key_info(one) == public)
+        {
+            Some(0) => Ok(Self { chain, key }),
+            Some(number) => Err(FileError::new(
+                &pair.certificate,
+                format!(
+                    "its certificates are in the wrong order: that of the key {} is number {}, and \
+                     has to be the first, followed by that of its CA",
+                    pair.key.display(),
+                    number + 1
+                ),
+            )),
+            None => Err(FileError::new(
+                &pair.key,
+                format!("it is not the key of {}", pair.certificate.display()),
+            )),
+        }
     }
 }
 
 fn load_for_clients(
     files: &Files,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    own: OwnCertificate,
+    host: Option<&str>,
 ) -> Result<LoadedCredentials, FileError> {
+    let OwnCertificate { chain, key } = own;
     let expiries = expiries(files, &chain, &[]);
+    let path = files.own.certificate.display();
+    let mut warnings = file_warnings(&files.own, None);
+    let unfit = chain.first().and_then(files::unfit_for_servers);
+    warnings.extend(unfit.map(|why| format!("{path}: {why}, and clients that check it reject it")));
+    warnings.extend(host.filter(|host| !names_host(&chain, host)).map(|host| {
+        format!(
+            "{path}: it does not name {host}, which clients dial (clients_tls), and those that \
+             check it reject it; renew it with this subject alternative name"
+        )
+    }));
+    let contents = vec![describe_file(&files.own.certificate, "certificate", &chain)];
     let server = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
@@ -242,20 +313,25 @@ fn load_for_clients(
         client: None,
         trust: None,
         expiries,
-        warnings: files::exposed_key(&files.own.key).into_iter().collect(),
+        contents,
+        warnings,
     })
 }
 
 fn load_for_links(
     files: &Files,
     purpose: &Purpose,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    own: OwnCertificate,
+    authorities: &[CertificateDer<'static>],
 ) -> Result<LoadedCredentials, FileError> {
-    let authorities = files::certificates(&files.ca)?;
-    let trust = Trust::new(&files.ca, &authorities)?;
+    let OwnCertificate { chain, key } = own;
+    let trust = Trust::new(&files.ca, authorities)?;
     trust.check(&files.own.certificate, &chain, purpose)?;
-    let expiries = expiries(files, &chain, &authorities);
+    let expiries = expiries(files, &chain, authorities);
+    let contents = vec![
+        describe_file(&files.ca, "CA certificate", authorities),
+        describe_file(&files.own.certificate, "certificate", &chain),
+    ];
     let (server, client) = trust
         .configs(chain, key)
         .map_err(|error| unusable(&files.own, &error))?;
@@ -264,7 +340,106 @@ fn load_for_links(
         client: Some(Arc::new(client)),
         trust: Some(trust),
         expiries,
-        warnings: files::exposed_key(&files.own.key).into_iter().collect(),
+        contents,
+        warnings: file_warnings(&files.own, Some(&files.ca)),
+    })
+}
+
+/// Returns warnings about the form of files, in which nothing is wrong for this program.
+fn file_warnings(own: &Pair, ca: Option<&PathBuf>) -> Vec<String> {
+    let read = [Some(&own.certificate), ca].into_iter().flatten();
+    let loose = read.filter_map(|path| files::loose_sections(path));
+    files::exposed_key(&own.key)
+        .into_iter()
+        .chain(loose)
+        .collect()
+}
+
+/// Describes what a file gave: `ca.pem: 2 CA certificates, valid until ...`, where the time is the
+/// first at which one of them expires.
+fn describe_file(path: &Path, what: &str, certificates: &[CertificateDer<'_>]) -> String {
+    let ends = certificates.iter().filter_map(files::validity);
+    let until = ends.map(|(_, until)| until).min();
+    let valid = if certificates.len() == 1 {
+        "valid"
+    } else {
+        "all valid"
+    };
+    format!(
+        "{}: {}, {valid} until {}",
+        path.display(),
+        format::count(certificates.len() as u64, what),
+        until.map_or("an unknown time".to_owned(), errors::format_time)
+    )
+}
+
+/// Returns whether clients that dial `host` find it in the first of these certificates.
+fn names_host(chain: &[CertificateDer<'_>], host: &str) -> bool {
+    let names = || {
+        let certificate = ParsedCertificate::try_from(chain.first()?).ok()?;
+        let name = ServerName::try_from(host.to_owned()).ok()?;
+        Some(verify_server_name(&certificate, &name).is_ok())
+    };
+    names().unwrap_or(false)
+}
+
+/// Checks that the herd would accept the certificate of these files as that of `member`, and its
+/// clients as that of `hosts`. Only the first CA of the file `ca` counts: a herd that replaces its
+/// CA has the new one there. Returns the certificate, and why it would not be accepted.
+///
+/// # Errors
+///
+/// If one of the files is invalid by itself.
+pub(super) fn judge(
+    files: &Files,
+    member: &Subject,
+    hosts: &[String],
+) -> Result<(CertificateDer<'static>, Option<String>), FileError> {
+    let authorities = files::authorities(&files.ca)?;
+    let chain = files::certificates(&files.own.certificate)?;
+    files::key(&files.own.key)?;
+    let own = chain[0].clone();
+    let fault = judge_first_ca(files, member, &chain, &authorities[..1]);
+    let lacking = || {
+        let host = hosts.iter().find(|host| !names_host(&chain, host))?;
+        Some(format!(
+            "does not name {host}, which clients dial (clients_tls)"
+        ))
+    };
+    Ok((own, fault.or_else(lacking)))
+}
+
+fn judge_first_ca(
+    files: &Files,
+    member: &Subject,
+    chain: &[CertificateDer<'static>],
+    first: &[CertificateDer<'static>],
+) -> Option<String> {
+    let holder = PeerIdentity::of(&chain[0]);
+    if !holder.is(member) {
+        return Some(format!("is for {holder}, not for {member}"));
+    }
+    let purpose = if member.is_operator() {
+        Purpose::Calls
+    } else {
+        Purpose::Links(member.clone())
+    };
+    let trust = Trust::new(&files.ca, first).ok()?;
+    if let Err(Error::InvalidCertificate(
+        CertificateError::UnknownIssuer | CertificateError::BadSignature,
+    )) = trust.verify(chain, &PeerRole::Caller)
+    {
+        return Some("is from another CA than ca.pem".to_owned());
+    }
+    let loaded = OwnCertificate::read(&files.own)
+        .and_then(|own| load_for_links(files, &purpose, own, first));
+    loaded.err().map(|error| {
+        let cause = error.cause();
+        match cause.strip_prefix("it ") {
+            Some(cause) if error.is_of(&files.own.certificate) => cause.to_owned(),
+            _ if error.is_of(&files.own.key) => format!("cannot be used with its key ({cause})"),
+            _ => error.to_string(),
+        }
     })
 }
 
@@ -279,17 +454,17 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         for (i, authority) in authorities.iter().enumerate() {
             roots.add(authority.clone()).map_err(|error| {
-                let cause = format!("certificate {} in it is not a CA: {error}", i + 1);
-                FileError::new(path, cause)
+                let cause = errors::describe_authority(&error);
+                FileError::new(path, format!("{cause} (number {})", i + 1))
             })?;
         }
-        let (roots, wrong) = (Arc::new(roots), |error: String| FileError::new(path, error));
+        let (roots, wrong) = (Arc::new(roots), |cause: &str| FileError::new(path, cause));
         let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
             .build()
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|_| wrong(NO_CA))?;
         let callers = WebPkiClientVerifier::builder_with_provider(roots, provider())
             .build()
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|_| wrong(NO_CA))?;
         Ok(Self { servers, callers })
     }
 
@@ -323,7 +498,8 @@ impl Trust {
         purpose: &Purpose,
     ) -> Result<(), FileError> {
         let wrong = |cause: String| FileError::new(path, cause);
-        ignore_dates(self.verify(chain, &PeerRole::Caller)).map_err(wrong)?;
+        let accept = |verified| ignore_dates(verified).map_err(|error| own_fault(chain, &error));
+        accept(self.verify(chain, &PeerRole::Caller)).map_err(wrong)?;
         let Purpose::Links(server) = purpose else {
             return Ok(());
         };
@@ -334,8 +510,8 @@ impl Trust {
                  alternative name)"
             )));
         }
-        let name = server_name(server).map_err(|error| wrong(error.to_string()))?;
-        ignore_dates(self.verify(chain, &PeerRole::Server(name))).map_err(wrong)
+        let name = server_name(server).map_err(|error| wrong(errors::describe_own(&error)))?;
+        accept(self.verify(chain, &PeerRole::Server(name))).map_err(wrong)
     }
 
     fn configs(
@@ -371,30 +547,36 @@ pub fn server_name(server: &Subject) -> Result<ServerName<'static>, Error> {
         .map_err(|_| Error::General(format!("{server} is not a DNS name")))
 }
 
-fn ignore_dates(verified: Result<(), Error>) -> Result<(), String> {
+fn ignore_dates(verified: Result<(), Error>) -> Result<(), Error> {
     use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
     match verified {
-        Ok(())
-        | Err(Error::InvalidCertificate(
+        Err(Error::InvalidCertificate(
             Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
         )) => Ok(()),
-        Err(Error::InvalidCertificate(error)) => Err(errors::own_certificate(&error)),
-        Err(error) => Err(error.to_string()),
+        verified => verified,
+    }
+}
+
+/// Describes why the herd would not accept a server's own certificate. In the message "it" is the
+/// file.
+fn own_fault(chain: &[CertificateDer<'_>], error: &Error) -> String {
+    let fault = errors::describe_own(error);
+    let is_unknown = matches!(
+        error,
+        Error::InvalidCertificate(CertificateError::UnknownIssuer)
+    );
+    match chain.last().filter(|_| is_unknown).and_then(files::issuer) {
+        Some(issuer) => format!(
+            "{fault}: {issuer}; if that is an intermediate CA, its certificate has to follow in \
+             this file"
+        ),
+        None => fault,
     }
 }
 
 /// Describes a certificate and key that rustls does not accept.
 fn unusable(pair: &Pair, error: &Error) -> FileError {
-    let cause = match error {
-        Error::InconsistentKeys(_) => {
-            format!("it is not the key of {}", pair.certificate.display())
-        }
-        _ => format!(
-            "it cannot be used with {}: {error}",
-            pair.certificate.display()
-        ),
-    };
-    FileError::new(&pair.key, cause)
+    FileError::new(&pair.certificate, errors::describe_own(error))
 }
 
 /// Returns the expiries of the certificates in the path from the server's own to its CA. Others in
@@ -406,9 +588,9 @@ fn expiries(
     authorities: &[CertificateDer<'_>],
 ) -> Vec<CertificateExpiry> {
     let expiry = |path: &Path, certificate: &CertificateDer<'_>| {
-        let (_, at) = files::validity(certificate)?;
+        let (from, at) = files::validity(certificate)?;
         let path = path.to_owned();
-        Some(CertificateExpiry { path, at })
+        Some(CertificateExpiry { path, from, at })
     };
     let own_path = &files.own.certificate;
     let Some((own, mut between)) = chain.split_first().map(|(own, rest)| (own, rest.to_vec()))

@@ -4,16 +4,15 @@
 //! describes.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
-use super::files;
+use super::files::{self, FileError, Pair};
 use super::subject::Subject;
 use crate::model::name::Name;
 use crate::random;
@@ -33,6 +32,12 @@ impl fmt::Display for IssueError {
 }
 
 impl std::error::Error for IssueError {}
+
+impl From<FileError> for IssueError {
+    fn from(error: FileError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl From<rcgen::Error> for IssueError {
     fn from(error: rcgen::Error) -> Self {
@@ -82,12 +87,12 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes a CA for a herd with this key. Returns its certificate, in PEM.
+    /// Makes a CA for a herd with the key in a file. Returns its certificate, in PEM.
     ///
     /// # Errors
     ///
     /// If the key is invalid.
-    pub fn make(herd: &Name, key: &str, validity: Validity) -> Result<String, IssueError> {
+    pub fn make(herd: &Name, key: &Path, validity: Validity) -> Result<String, IssueError> {
         let mut params = CertificateParams::default();
         validity.set(&mut params);
         params.serial_number = Some(random_serial());
@@ -96,28 +101,30 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(params.self_signed(&KeyPair::from_pem(key)?)?.pem())
+        Ok(params.self_signed(&load_key(key)?)?.pem())
     }
 
-    /// Loads a CA from its certificate (the first, if there are several) and its key, both in PEM.
+    /// Loads a CA from the files of its certificate (the first, if there are several) and its key.
     ///
     /// # Errors
     ///
     /// If one of them is invalid, or the key is not the certificate's.
-    pub fn load(certificate: &str, key: &str) -> Result<Self, IssueError> {
-        let no_certificate = |_| IssueError("the certificate of the CA is invalid".to_owned());
-        let certificate =
-            CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(no_certificate)?;
-        let key = KeyPair::from_pem(key)?;
-        if files::public_key(&certificate).as_deref() != Some(key.public_key_raw()) {
-            let message = "it is not the key of the first CA in ca.pem";
-            return Err(IssueError(message.to_owned()));
+    pub fn load(files: &Pair) -> Result<Self, IssueError> {
+        let certificates = files::authorities(&files.certificate)?;
+        let key = load_key(&files.key)?;
+        let certificate = &certificates[0];
+        if files::public_key(certificate).as_deref() != Some(key.public_key_raw()) {
+            return Err(IssueError(format!(
+                "{}: it is not the key of the first CA in {}",
+                files.key.display(),
+                files.certificate.display()
+            )));
         }
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
+        let issuer = Issuer::from_ca_cert_der(certificate, key)?;
         Ok(Self { issuer })
     }
 
-    /// Makes a certificate, in PEM, for the holder of a key in PEM. A server's may also name
+    /// Makes a certificate, in PEM, for the holder of the key in a file. A server's may also name
     /// `hosts`, DNS names or IP addresses, for clients that check those.
     ///
     /// # Errors
@@ -127,7 +134,7 @@ impl Authority {
         &self,
         subject: &Subject,
         hosts: &[String],
-        key: &str,
+        key: &Path,
         validity: Validity,
     ) -> Result<String, IssueError> {
         let mut names = vec![subject.to_string()];
@@ -147,7 +154,7 @@ impl Authority {
         if !subject.is_operator() {
             params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
         }
-        let key = KeyPair::from_pem(key)?;
+        let key = load_key(key)?;
         Ok(params.signed_by(&key, &self.issuer)?.pem())
     }
 }
@@ -156,6 +163,18 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Authority")
     }
+}
+
+/// Reads the private key of a file.
+fn load_key(path: &Path) -> Result<KeyPair, IssueError> {
+    let key = files::key(path)?;
+    KeyPair::try_from(&key).map_err(|_| {
+        IssueError(format!(
+            "{}: this private key is damaged, or of a kind that cannot sign here; {}",
+            path.display(),
+            files::SUPPORTED_KEYS
+        ))
+    })
 }
 
 /// Returns a random serial number. It must be unique in its CA (RFC 5280, section 4.1.2.2), and

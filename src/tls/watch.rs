@@ -4,19 +4,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use humantime::format_duration;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
-use super::credentials::{CertificateExpiry, Credentials};
+use super::credentials::Credentials;
 use super::errors::format_time;
+use super::expiry::{CertificateExpiry, ExpiryState};
 use super::files::FileStamp;
 
 /// Interval between checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Remaining validity below which a certificate is reported in the log.
-const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// Interval between reports of certificates that expire soon.
 const EXPIRY_LOG_INTERVAL: Duration = Duration::from_secs(86_400);
@@ -24,9 +21,10 @@ const EXPIRY_LOG_INTERVAL: Duration = Duration::from_secs(86_400);
 /// Reloads `credentials` whenever their files change. Must run in the server's span.
 pub async fn keep_current(credentials: Arc<Credentials>) -> Infallible {
     let mut watch = FileWatch::new(credentials);
-    for warning in &watch.credentials.current().warnings {
-        warn!("{warning}");
-    }
+    let first = watch.credentials.current();
+    first.contents.iter().for_each(|line| info!("{line}"));
+    first.warnings.iter().for_each(|warning| warn!("{warning}"));
+    drop(first);
     loop {
         watch.log_expiries();
         sleep(CHECK_INTERVAL).await;
@@ -73,7 +71,9 @@ impl FileWatch {
             match reloaded {
                 Ok(()) => self.log_reload(),
                 Err(error) => {
-                    warn!("cannot reload certificates: {error}; the old ones stay in use")
+                    for line in error.to_string().lines() {
+                        warn!("cannot reload certificates: {line}; the old ones stay in use");
+                    }
                 }
             }
         }
@@ -85,6 +85,7 @@ impl FileWatch {
         let until = current.expiries.iter().map(|expiry| expiry.at).min();
         let until = until.map_or("an unknown time".to_owned(), format_time);
         info!("certificates reloaded; valid until {until}");
+        current.contents.iter().for_each(|line| info!("{line}"));
         for warning in &current.warnings {
             warn!("{warning}");
         }
@@ -108,21 +109,17 @@ impl FileWatch {
     }
 }
 
-/// Returns true if the certificate has expired or expires soon.
-fn log_expiry(CertificateExpiry { path, at }: &CertificateExpiry, now: SystemTime) -> bool {
-    let path = path.display();
-    match at.duration_since(now) {
-        Err(_) => error!(
-            "{path}: this certificate expired at {}, and others reject it; renew it",
-            format_time(*at)
-        ),
-        Ok(left) if left < EXPIRES_SOON => warn!(
-            "{path}: this certificate expires at {}, in {}; renew it",
-            format_time(*at),
-            format_duration(Duration::from_secs(left.as_secs()))
-        ),
-        Ok(left) => {
-            debug!("{path}: valid for {left:?}");
+/// Returns true if others reject the certificate, now or soon.
+fn log_expiry(expiry: &CertificateExpiry, now: SystemTime) -> bool {
+    match expiry.state(now) {
+        Some(ExpiryState::Rejected(message)) => error!("{message}"),
+        Some(ExpiryState::Soon(message)) => warn!("{message}"),
+        None => {
+            debug!(
+                "{}: {:?}",
+                expiry.path.display(),
+                expiry.at.duration_since(now)
+            );
             return false;
         }
     }

@@ -418,6 +418,7 @@ impl Herd {
             bind_peers: anywhere,
             tls: None,
             clients_tls: None,
+            clients_tls_host: None,
             files: proxyherd::net::FileBudget::default(),
             bind_web: None,
             clients: gateway::ClientSettings::default(),

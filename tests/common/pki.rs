@@ -30,7 +30,6 @@ use super::{LIMIT, PeerClient};
 pub struct Pki {
     dir: TempDir,
     pub ca: String,
-    key: String,
 }
 
 pub fn server(name: &str, herd: &str) -> Subject {
@@ -57,11 +56,15 @@ pub fn days(from: i64, until: i64) -> Validity {
 impl Pki {
     pub fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let key = generate_key().unwrap();
+        let key = dir.path().join("own-ca.key");
+        fs::write(&key, generate_key().unwrap()).unwrap();
         let herd = Name::parse("test").unwrap();
         let ca = Authority::make(&herd, &key, days(-40, 40)).unwrap();
-        fs::write(dir.path().join("ca.pem"), &ca).unwrap();
-        Self { dir, ca, key }
+        // Tests replace the other one.
+        for name in ["own-ca.pem", "ca.pem"] {
+            fs::write(dir.path().join(name), &ca).unwrap();
+        }
+        Self { dir, ca }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -76,27 +79,27 @@ impl Pki {
 
     /// Issues a certificate of this CA as `FILE.pem`, with its key as `FILE.key`.
     pub fn issue(&self, file: &str, subject: &Subject, validity: Validity) -> Pair {
-        let key = generate_key().unwrap();
         let pair = self.pair(file);
-        fs::write(&pair.key, &key).unwrap();
+        fs::write(&pair.key, generate_key().unwrap()).unwrap();
         fs::set_permissions(&pair.key, Permissions::from_mode(0o600)).unwrap();
         let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let made = self.authority().issue(subject, &hosts, &key, validity);
+        let made = self.authority().issue(subject, &hosts, &pair.key, validity);
         self.replace(&format!("{file}.pem"), &made.unwrap());
         pair
     }
 
     /// Replaces the certificate of `pair` by a new one of this CA for the same key.
     pub fn renew(&self, pair: &Pair, subject: &Subject) {
-        let key = fs::read_to_string(&pair.key).unwrap();
-        let made = self.authority().issue(subject, &[], &key, days(-1, 30));
+        let made = self
+            .authority()
+            .issue(subject, &[], &pair.key, days(-1, 30));
         let new = pair.certificate.with_extension("new");
         fs::write(&new, made.unwrap()).unwrap();
         fs::rename(&new, &pair.certificate).unwrap();
     }
 
     fn authority(&self) -> Authority {
-        Authority::load(&self.ca, &self.key).unwrap()
+        Authority::load(&self.pair("own-ca")).unwrap()
     }
 
     pub fn pair(&self, file: &str) -> Pair {

@@ -1,5 +1,6 @@
 //! The program as a process: arguments, files, streams and signals.
 
+mod checks;
 mod crowds;
 mod disks;
 mod files;

@@ -5,6 +5,7 @@ mod addresses;
 mod chains;
 mod clients;
 mod logs;
+mod pem;
 mod processes;
 mod rotation;
 mod secrets;

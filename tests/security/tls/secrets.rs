@@ -155,9 +155,8 @@ fn debug_output_contains_no_key() {
     let riley = server("Riley", "test");
     let of_server = Credentials::of_server(files("servers/Riley"), riley).unwrap();
     let of_operator = Credentials::of_operator(files("operators/alice")).unwrap();
-    let for_clients = Credentials::for_clients(pair("servers/Riley")).unwrap();
-    let read = |path| fs::read_to_string(in_site(path)).unwrap();
-    let authority = Authority::load(&read("certs/ca.pem"), &read("certs/ca.key")).unwrap();
+    let for_clients = Credentials::for_clients(pair("servers/Riley"), None).unwrap();
+    let authority = Authority::load(&pair("ca")).unwrap();
     let all: [&dyn Debug; 7] = [
         &config,
         &of_server,
