@@ -14,6 +14,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind::UnknownArgument;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 use crate::bench::NOTES;
@@ -79,7 +81,12 @@ struct ConfigPath {
 /// mistake on the command line.
 pub fn main() -> ExitCode {
     let code = match signals::end_first_process() {
-        Ok(()) => run(CommandLine::parse().command),
+        Ok(()) => {
+            let parsed = CommandLine::try_parse();
+            run(parsed
+                .unwrap_or_else(|error| with_hint(error).exit())
+                .command)
+        }
         Err(error) => code(Err(format!("cannot handle signals: {error}").into())),
     };
     log::flush_terminal();
@@ -95,6 +102,24 @@ fn run(command: CliCommand) -> ExitCode {
         CliCommand::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
         CliCommand::Query(query) => query.run(),
     }
+}
+
+/// Adds how to write a value that begins with a hyphen, such as a client ID, after an option. For
+/// values of their own, the error has a hint already.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let is_value = argument.starts_with('-') && !argument.starts_with("--");
+    if error.kind() == UnknownArgument && is_value && error.get(ContextKind::Suggested).is_none() {
+        let hint = format!(
+            "to pass '{argument}' as the value of an option, write '=' between them, as in \
+             '--OPTION={argument}'"
+        );
+        let hint = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hint);
+    }
+    error
 }
 
 /// Prints an error, if there is one, and returns the exit code.

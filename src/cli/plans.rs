@@ -24,7 +24,6 @@ pub(super) fn plans(
     let needs = |plan: &ServerPlan| FileNeeds {
         links: plan.neighbours.len(),
         places,
-        has_client_handshakes: plan.clients_tls.is_some() || !plan.clients.proxies.is_empty(),
         has_web: plan.bind_web.is_some(),
     };
     let needs: Vec<_> = plans.iter().map(needs).collect();

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Level, warn};
 
@@ -21,10 +22,6 @@ use super::command_handler::CommandHandler;
 use super::connection::ClientConnection;
 use super::guard::ConnectionGuard;
 use super::session::{Session, SessionEnd};
-
-/// Minimum of the limit on handshakes. A reload may name proxies, whose headers are handshakes, at
-/// a server that was started without TLS and without proxies.
-const MIN_HANDSHAKES: usize = 64;
 
 /// Interval between log messages about the limit on connections. Suppressed ones are counted.
 const LIMIT_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -62,7 +59,7 @@ impl ClientPort {
             handler: CommandHandler { gateway, places },
             log: log.clone(),
             rejections: Arc::new(LogThrottle::new(LIMIT_LOG_INTERVAL)),
-            max_handshakes: max_handshakes.max(MIN_HANDSHAKES),
+            max_handshakes,
         }
     }
 
@@ -113,6 +110,8 @@ impl ClientPort {
                 accepted = connections.next() => accepted,
             };
             self.begin_session(accepted, &sessions);
+            // One that was evicted closes before the next is accepted.
+            yield_now().await;
         }
         drop(connections);
         sessions.close();

@@ -178,9 +178,21 @@ impl Config {
             bind_web: server.bind_web.clone(),
             files: FileBudget::default(),
             clients: self.clients.clone(),
-            web: self.web.clone(),
+            web: self.web_settings(),
             gateway: self.gateway,
             peers: self.peers.clone(),
+        }
+    }
+
+    /// Returns the limits on the web port, and the servers that have one.
+    fn web_settings(&self) -> gateway::WebSettings {
+        let with_web = self
+            .servers
+            .iter()
+            .filter(|server| server.bind_web.is_some());
+        gateway::WebSettings {
+            servers: with_web.map(|server| server.name.clone()).collect(),
+            ..self.web.clone()
         }
     }
 

@@ -62,7 +62,11 @@ pub(super) fn clients(on: &mut impl SettingVisitor, settings: &mut gateway::Clie
 
 /// Visits the settings of `[web]`.
 pub(super) fn web(on: &mut impl SettingVisitor, settings: &mut gateway::WebSettings) {
-    let gateway::WebSettings { networks: from } = settings;
+    let gateway::WebSettings {
+        networks: from,
+        // From the servers of the config.
+        servers: _,
+    } = settings;
     networks(on, from);
 }
 

@@ -417,6 +417,16 @@ pub const LINK_METRICS: &[Metric<LinkStatus>] = &[
         "The neighbour's clock minus this server's, 0 while the link is down.",
         One(|link| link.clock_offset.as_ref().map_or(0.0, as_seconds)),
     ),
+    Metric::gauge(
+        "proxyherd_link_incoming_silence_seconds",
+        "Time since a greeting or push of the neighbour arrived; since the link began, if none did.",
+        One(|link| link.incoming_silence.as_ref().map_or(0.0, as_seconds)),
+    ),
+    Metric::gauge(
+        "proxyherd_link_neighbour_duplicates",
+        "Number of processes beyond the first that run under the neighbour's name.",
+        One(|link| link.neighbour_duplicates as f64),
+    ),
     Metric::counter(
         "proxyherd_link_batches_sent_total",
         "Pushes that the neighbour acknowledged, heartbeats included.",

@@ -1,7 +1,9 @@
 //! The state of a server's links, shared by all tasks of the server.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -13,6 +15,7 @@ use crate::replication::neighbour_clock::ClockOffset;
 use crate::replication::{Incarnation, NeighbourId};
 
 use super::counters::LinkTraffic;
+use super::incoming::{DuplicateProcesses, IncomingCalls};
 
 /// The links of a server: their state, their traffic, and what wakes their tasks. The entry of a
 /// removed link stays, for the next link with the same neighbour.
@@ -32,7 +35,27 @@ struct LinkEntry {
     /// The incarnation of the neighbour that greeted last; 0 for none.
     incarnation: AtomicU64,
     state: Mutex<LinkState>,
+    incoming: Mutex<Incoming>,
     traffic: LinkTraffic,
+}
+
+/// The calls of a neighbour.
+#[derive(Debug)]
+struct Incoming {
+    /// Time at which the link began.
+    since: Instant,
+    calls: IncomingCalls,
+}
+
+/// What arrives from a neighbour, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncomingState {
+    /// Time since the last greeting or push; since the link began, if there was none.
+    pub silence: Duration,
+    /// The incarnation of that call; `None` if there was none since the link began.
+    pub incarnation: Option<u64>,
+    /// The processes that run under the neighbour's name, if there are several.
+    pub duplicates: Option<DuplicateProcesses>,
 }
 
 impl LinkEntry {
@@ -42,6 +65,10 @@ impl LinkEntry {
             greetings: Notify::new(),
             incarnation: AtomicU64::new(0),
             state: Mutex::new(LinkState::new(now)),
+            incoming: Mutex::new(Incoming {
+                since: Instant::now(),
+                calls: IncomingCalls::default(),
+            }),
             traffic: LinkTraffic::default(),
         }
     }
@@ -89,6 +116,7 @@ impl LinkTable {
         while self.entries.get(neighbour.0).is_none() {
             self.entries.push(LinkEntry::new(now));
         }
+        lock(&self.entry(neighbour).incoming).since = Instant::now();
         let mut state = self.lock_state(neighbour);
         *state = LinkState {
             changes: state.changes + u64::from(state.is_up),
@@ -155,6 +183,34 @@ impl LinkTable {
     /// Sets the last sequence number that the neighbour acknowledged.
     pub fn set_cursor(&self, neighbour: NeighbourId, cursor: u64) {
         self.lock_state(neighbour).cursor = cursor;
+    }
+
+    /// Records an accepted greeting or push of a neighbour's incarnation, from an address that may
+    /// be unknown. Returns the processes that run under the neighbour's name, if there are several.
+    pub fn record_incoming(
+        &self,
+        neighbour: NeighbourId,
+        incarnation: u64,
+        from: Option<SocketAddr>,
+    ) -> Option<DuplicateProcesses> {
+        let now = Instant::now();
+        // The lock is held for a few reads and writes.
+        let mut incoming = lock(&self.entry(neighbour).incoming);
+        incoming.calls.record(incarnation, from, now);
+        incoming.calls.duplicates(now)
+    }
+
+    /// Returns what arrives from a neighbour.
+    pub fn incoming(&self, neighbour: NeighbourId) -> IncomingState {
+        let now = Instant::now();
+        let incoming = lock(&self.entry(neighbour).incoming);
+        let last = incoming.calls.last();
+        let last = last.filter(|&(at, _)| at >= incoming.since);
+        IncomingState {
+            silence: now - last.map_or(incoming.since, |(at, _)| at),
+            incarnation: last.map(|(_, incarnation)| incarnation),
+            duplicates: incoming.calls.duplicates(now),
+        }
     }
 
     /// Wakes all idle links and all subscribers, since the feed has changed. A link that is busy

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `settings` | the settings that change at run time |
 //! | `clock` | the time of day |
+//! | `incoming` | what arrives from a neighbour, and from how many processes |
 //! | `link_table` | the state of the links, and what wakes their tasks |
 //! | `counters` | counters, and the table of metrics |
 //! | `status` | the state of the server as one message |
@@ -17,6 +18,7 @@
 
 mod clock;
 mod counters;
+mod incoming;
 mod link_table;
 mod purge;
 mod reloads;
@@ -31,7 +33,8 @@ pub use counters::{
     LinkTraffic, PLACES_METRICS, REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS,
     RejectedConnectionCounters, SERVER_METRICS, ServerCounters,
 };
-pub use link_table::{LinkState, LinkTable};
+pub use incoming::{DuplicateProcesses, MAX_SILENCE};
+pub use link_table::{IncomingState, LinkState, LinkTable};
 pub use purge::purge_expired_forever;
 pub use reloads::{ReloadOutcome, ReloadStatus};
 pub use settings::{ClientSettings, GatewaySettings, ServerSettings, SettingsReader, WebSettings};

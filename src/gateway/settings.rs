@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::model::name::Name;
 use crate::model::networks::{Network, Networks};
 use crate::replication::expiry::DEFAULT_PURGE_DELAY;
 
@@ -72,6 +73,9 @@ impl Default for ClientSettings {
 pub struct WebSettings {
     /// Networks that may connect: all by default. Connections from others are closed.
     pub networks: Networks,
+    /// The servers of the herd with a web port, this one included. The metrics list them, so that
+    /// a monitoring system knows which it should see.
+    pub servers: Vec<Name>,
 }
 
 /// Limits on the reports of a server's own clients. Reports from neighbours are not checked against

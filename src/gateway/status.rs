@@ -72,6 +72,7 @@ impl StatusSource {
             clients_limit: settings.gateway.max_clients as u64,
             feed_entries: store.feed_entries() as u64,
             last_sequence: store.last(),
+            servers_with_web: settings.web.servers.iter().map(Name::to_string).collect(),
             client_connections_limit: settings.clients.max_connections as u64,
             places: Some(places_status(&self.places)),
             links: links
@@ -104,6 +105,8 @@ impl Gateway {
             self.links().state(neighbour),
             self.links().traffic(neighbour),
         );
+        let incoming = self.links().incoming(neighbour);
+        let duplicates = incoming.duplicates.map_or(0, |found| found.further);
         let (lag_reports, lag) = self.lag(state.cursor);
         let carried = state.carried_at.map(|at| at.elapsed());
         let stalled = lag.map(|lag| carried.map_or(lag, |carried| carried.min(lag)));
@@ -121,6 +124,10 @@ impl Gateway {
             clock_offset: state
                 .clock_offset
                 .map(|offset| signed_duration(offset.nanos.into())),
+            incoming: incoming.incarnation.is_some(),
+            incoming_silence: Some(duration(incoming.silence)),
+            incoming_incarnation: incoming.incarnation.unwrap_or(0),
+            neighbour_duplicates: duplicates as u64,
             clock_offset_error: state.clock_offset.map(|offset| duration(offset.max_error)),
             ..traffic.counters.read()
         }

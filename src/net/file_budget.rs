@@ -31,8 +31,6 @@ pub struct FileNeeds {
     pub links: usize,
     /// Maximum number of connections to the places provider. All servers of a process share them.
     pub places: usize,
-    /// True if clients may have handshakes: a port with TLS, or proxies that send headers.
-    pub has_client_handshakes: bool,
     /// True if it has a web port.
     pub has_web: bool,
 }
@@ -49,7 +47,7 @@ impl FileNeeds {
 pub struct FileBudget {
     /// Connections of clients whose handshake is done.
     pub clients: usize,
-    /// Unfinished handshakes of clients.
+    /// Unfinished handshakes of clients: TLS, and headers of proxies.
     pub client_handshakes: usize,
     /// Connections to the peer port whose handshake is done, those of links included.
     pub peers: usize,
@@ -129,10 +127,8 @@ impl FileBudget {
         let most = Self::default();
         let share = |parts: usize, most: usize| (rest / parts).clamp(1, most);
         let if_any = |has: bool, share: usize| if has { share } else { 0 };
-        let client_handshakes = if_any(
-            needs.has_client_handshakes,
-            share(16, most.client_handshakes),
-        );
+        // Also without a port for TLS: a reload may name proxies, whose headers are handshakes.
+        let client_handshakes = share(16, most.client_handshakes);
         let strangers = share(8, most.peers);
         let peer_handshakes = share(16, most.peer_handshakes);
         let web = if_any(needs.has_web, share(16, most.web));
@@ -174,7 +170,6 @@ mod tests {
     const NEEDS: FileNeeds = FileNeeds {
         links: 2,
         places: 0,
-        has_client_handshakes: true,
         has_web: true,
     };
 
@@ -195,12 +190,11 @@ mod tests {
         assert_eq!(budget(1024), [682, 62, 128, 62, 62]);
         assert_eq!(budget(20_000), [17_600, 1024, 1028, 256, 64]);
         let without = FileNeeds {
-            has_client_handshakes: false,
             has_web: false,
             ..NEEDS
         };
         let budget = FileBudget::divide(1024, &[without]).unwrap()[0];
-        assert_eq!(budget.clients, 682 + 62 + 62);
+        assert_eq!(budget.clients, 682 + 62);
     }
 
     #[test]
@@ -225,11 +219,10 @@ mod tests {
         fn links_and_all_connections_together_fit_into_the_limit(
             links in 0..=60_usize,
             places in 0..=32_usize,
-            has_client_handshakes: bool,
             has_web: bool,
             spare in 8..100_000_usize,
         ) {
-            let needs = FileNeeds { links, places, has_client_handshakes, has_web };
+            let needs = FileNeeds { links, places, has_web };
             let max_files = PROCESS_FILES + needs.fixed() + spare;
             let budget = FileBudget::divide(max_files, &[needs]).unwrap()[0];
             let dialled = FILES_PER_LINK / 2 * links;

@@ -2,13 +2,15 @@
 //! a rejection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::Status;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
+use crate::format;
 use crate::gateway::Gateway;
 use crate::line_protocol::reply;
-use crate::log::{Log, Transcript};
+use crate::log::{Log, LogThrottle, Transcript};
 use crate::model::name::Name;
 use crate::model::report::Report;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
@@ -23,11 +25,15 @@ use super::wire::{self, PushError};
 /// millisecond's work, and enough to be merged well together.
 const MERGE_CHUNK: usize = 1024;
 
+/// Interval between log messages about several processes of one name. Suppressed ones are counted.
+const DUPLICATES_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The receiving side of replication, of one server.
 #[derive(Debug)]
 pub struct Inbound {
     gateway: Arc<Gateway>,
     log: Log,
+    duplicates: LogThrottle,
 }
 
 impl Inbound {
@@ -37,6 +43,7 @@ impl Inbound {
         Self {
             gateway,
             log: log.clone(),
+            duplicates: LogThrottle::new(DUPLICATES_LOG_INTERVAL),
         }
     }
 
@@ -62,6 +69,7 @@ impl Inbound {
             .accept_greeting(&wire::greeting(request))
             .map_err(status)?;
         self.note_greeting(&reply, other_end);
+        self.record_incoming(reply.neighbour, reply.greeter.get(), other_end);
         let now = self.gateway.clock().now();
         Ok(wire::greet_response(replica, reply, now))
     }
@@ -88,6 +96,7 @@ impl Inbound {
         let name = replica.name_of(neighbour);
         self.note_connected(name, other_end);
         self.note_reports(name, &reports);
+        self.record_incoming(neighbour, push.header.sender_incarnation, other_end);
         let traffic = self.gateway.links().traffic(neighbour);
         for chunk in reports.chunks(MERGE_CHUNK) {
             let now = self.gateway.clock().now();
@@ -134,6 +143,32 @@ impl Inbound {
             // Our link must send it what this incarnation of it does not have.
             let links = self.gateway.links();
             links.notify_greeting(reply.neighbour, reply.greeter);
+        }
+    }
+
+    fn record_incoming(
+        &self,
+        neighbour: NeighbourId,
+        incarnation: u64,
+        other_end: Option<&OtherEnd>,
+    ) {
+        let from = other_end.map(|other_end| other_end.address);
+        let links = self.gateway.links();
+        let Some(found) = links.record_incoming(neighbour, incarnation, from) else {
+            return;
+        };
+        if let Some(suppressed) = self.duplicates.admit() {
+            let name = self.gateway.replica().name_of(neighbour);
+            let processes = match found.further {
+                1 => "two".to_owned(),
+                further => (further + 1).to_string(),
+            };
+            let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+            let addresses = format::list(&addresses, "and");
+            warn!(
+                "{processes} processes run as {name} and push from {addresses}: stop all except the \
+                 one at the address in the config, or give each a server of its own{suppressed}"
+            );
         }
     }
 

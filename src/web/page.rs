@@ -23,6 +23,12 @@ const INFO_METRICS: &[Metric<()>] = &[Metric::gauge(
     One(|()| 1.0),
 )];
 
+const HERD_METRICS: &[Metric<()>] = &[Metric::gauge(
+    "proxyherd_herd_server",
+    "Servers of the config that have a web port, this one included; always 1.",
+    One(|()| 1.0),
+)];
+
 /// Returns the page in the text format. Takes a moment, mostly to read `/proc`.
 pub(super) fn page(source: &StatusSource) -> String {
     let mut text = MetricsText::default();
@@ -41,6 +47,15 @@ fn status(text: &mut MetricsText, status: &GetStatusResponse) {
         ("version", &status.version),
     ];
     text.table(INFO_METRICS, &[(info, &())]);
+    let servers = status.servers_with_web.iter();
+    let servers: Vec<[(&str, &str); 2]> = servers
+        .map(|name| [("herd", status.herd.as_str()), ("name", name.as_str())])
+        .collect();
+    let servers: Vec<(Labels<'_>, _)> = servers
+        .iter()
+        .map(|labels| (labels.as_slice(), &()))
+        .collect();
+    text.table(HERD_METRICS, &servers);
     text.table(SERVER_METRICS, &[(&[], status)]);
     text.table(CONFIG_METRICS, &unlabelled(&status.config));
     text.table(CLIENT_LINE_METRICS, &unlabelled(&status.client_lines));

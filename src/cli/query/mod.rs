@@ -13,6 +13,7 @@
 //! | `error` | the reasons why a server gave no answer |
 //! | `probe` | what listens at an address that is no peer port |
 //! | `fan_out` | one query to many servers at once |
+//! | `duplicates` | servers under whose name several processes run |
 //! | `reports` | checked reports |
 //! | `terminal` | standard output: colours, and readers that leave early |
 //! | `format` | spans, distances and numbers for people |
@@ -25,6 +26,7 @@
 //!
 //! No query changes anything in a herd.
 
+mod duplicates;
 mod error;
 mod fan_out;
 mod format;

@@ -47,6 +47,8 @@ pub(super) struct Identity {
 pub(super) struct RemoteServer {
     address: Address,
     identity: Option<Identity>,
+    /// The servers that it has links with by the config.
+    neighbours: Vec<Name>,
     limit: Duration,
     tcp: TcpDialer,
     client: OperatorClient<Channel>,
@@ -97,10 +99,21 @@ impl RemoteServer {
         Ok(Self {
             address: address.clone(),
             identity,
+            neighbours: Vec::new(),
             limit,
             tcp,
             client: client.max_decoding_message_size(MAX_ANSWER_BYTES),
         })
+    }
+
+    /// Sets the servers that it has links with by the config.
+    pub(super) fn with_neighbours(self, neighbours: Vec<Name>) -> Self {
+        Self { neighbours, ..self }
+    }
+
+    /// Returns the servers that it has links with by the config, none without a config.
+    pub(super) fn neighbours(&self) -> &[Name] {
+        &self.neighbours
     }
 
     /// Its name, or its address if no config names it.

@@ -78,6 +78,7 @@ impl Targets {
             };
             let (identity, credentials) = (Some(identity), credentials.as_ref());
             RemoteServer::dial(&server.peers, resolver, identity, credentials, self.timeout)
+                .map(|remote| remote.with_neighbours(server.neighbours.clone()))
         };
         targets.map(dial).collect()
     }

@@ -70,10 +70,10 @@ fn clients_cannot_take_the_files_that_links_need() {
     assert_served(&mut first);
     let address = loopback(site.server("Riley").clients);
     let crowd: Vec<_> = (0..MANY_CLIENTS).map(|_| connect(address)).collect();
-    riley.await_stderr("rejected a connection to the client port: ");
+    riley.await_stderr(" connections of clients: evicted the oldest from 127.0.0.1");
     assert_served(&mut first);
     assert_idle(&riley);
-    assert_eq!(riley.stderr().matches("rejected a connection").count(), 1);
+    assert_eq!(riley.stderr().matches("evicted the oldest").count(), 1);
 
     // The neighbour restarts, and Riley has files left for both directions of the link.
     jaquez.kill();

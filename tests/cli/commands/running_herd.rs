@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::fake_server::{run, run_json};
-use crate::common::{Process, Site, Topology, eventually};
+use crate::common::{PAIR, Process, Site, Topology, eventually, free_ports};
 
 const THREE: Topology<'static> = (
     &["Riley", "Jaquez", "Juzang"],
@@ -56,6 +56,44 @@ const REPORT_KEYS: [&str; 6] = [
     "at_line",
 ];
 const HELD_KEYS: [&str; 3] = ["sequence", "learned_at", "learned_from"];
+
+/// As by mistake on another machine: the same name, another address.
+#[test]
+fn a_second_process_of_one_name_is_found_by_status_verify_and_the_log_of_a_neighbour() {
+    let (site, _processes) = Site::serve_each(PAIR, "");
+    let ports = free_ports(2);
+    let second = site
+        .config()
+        .replacen(
+            &site.server("Riley").clients.to_string(),
+            &ports[0].to_string(),
+            1,
+        )
+        .replacen(
+            &site.server("Riley").peers.to_string(),
+            &ports[1].to_string(),
+            1,
+        );
+    std::fs::write(
+        site.path("second.toml"),
+        second + "[log]\ndir = \"second\"\n",
+    )
+    .unwrap();
+    run(&site, &["verify"], 0);
+    let serve = ["serve", "Riley", "--config", "second.toml"];
+    let _second = Process::spawn(&mut site.command_alone(&serve));
+    let line = site.await_log(
+        "Jaquez",
+        "two processes run as Riley and push from 127.0.0.1:",
+    );
+    assert!(line.contains(" WARN  "), "{line}");
+    let ended = run(&site, &["status"], 1);
+    let problem = "\nRiley  two or more processes run under this name, by the status of Jaquez: ";
+    assert!(ended.stdout.contains(problem), "{}", ended.stdout);
+    let ended = run(&site, &["verify"], 1);
+    let verdict = "not proven: two or more processes run as Riley\n";
+    assert!(ended.stdout.starts_with(verdict), "{}", ended.stdout);
+}
 
 #[test]
 fn a_watch_prints_present_and_new_reports() {

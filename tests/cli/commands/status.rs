@@ -144,14 +144,108 @@ fn a_clock_that_differs_from_those_of_most_neighbours_is_listed() {
     let out = run(&site, &["status"], 0).stdout;
     assert_eq!(clocks(&out), ["0s", "+6.0s"], "{out}");
     let problem = "Jaquez  its clock is 6.0s ahead of those of most of its neighbours\n";
-    assert!(out.ends_with(&format!("\n\n{problem}")), "{out}");
+    assert!(out.ends_with(&format!("\n{problem}")), "{out}");
     // The error of the measurement is a second.
     offsets(1, &[Some(2)]);
     offsets(0, &[Some(86_400), Some(86_400)]);
-    let out = run(&site, &["status"], 0).stdout;
+    // Days are a failure.
+    let out = run(&site, &["status"], 1).stdout;
     assert_eq!(clocks(&out), ["-23h59m", "-1.0s"], "{out}");
     let problem = "Riley  its clock is 23h59m behind those of most of its neighbours\n";
     assert!(out.ends_with(&format!("\n\n{problem}")), "{out}");
+}
+
+#[test]
+fn the_clock_of_a_neighbour_that_gives_no_answer_is_listed() {
+    let (site, mut fakes) = herd(&["Riley", "Jaquez"]);
+    fakes[0].state(|state| {
+        let with_offset = |neighbour, offset| LinkStatus {
+            clock_offset: Some(seconds(offset)),
+            clock_offset_error: Some(seconds(0)),
+            ..link(neighbour)
+        };
+        let (wrong, right) = (with_offset("Jaquez", 259_200), with_offset("Juzang", 0));
+        state.status.links = vec![wrong, right];
+    });
+    fakes[1].stop();
+    let out = run(&site, &["status"], 1).stdout;
+    let problem = "\nJaquez  its clock is 3d0h ahead of that of Riley\n";
+    assert!(out.contains(problem), "{out}");
+}
+
+#[test]
+fn a_neighbour_that_answers_and_sends_nothing_is_a_failure() {
+    let (site, fakes) = herd(&["Riley"]);
+    let silent = |silence, incoming, up| {
+        fakes[0].state(|state| {
+            state.status.links = vec![LinkStatus {
+                incoming,
+                incoming_silence: Some(seconds(silence)),
+                up,
+                ..link("Jaquez")
+            }];
+        });
+    };
+    silent(20, true, true);
+    run(&site, &["status"], 0);
+    silent(25, true, true);
+    let out = run(&site, &["status"], 1).stdout;
+    let problem = "\nRiley <- Jaquez  nothing has arrived for 25s, though Jaquez answers: see its \
+                   link to Riley, and the address of Riley in its config\n";
+    assert!(out.contains(problem), "{out}");
+    silent(75, false, true);
+    let json = run_json(&site, &["status"], 1);
+    let problem = json["problems"][0].as_str().unwrap();
+    assert!(
+        problem.starts_with("Riley <- Jaquez: nothing has ever arrived, in 1m15s"),
+        "{problem}"
+    );
+    silent(75, true, false);
+    let out = run(&site, &["status"], 1).stdout;
+    assert!(!out.contains("<-"), "a link that is down says it: {out}");
+}
+
+#[test]
+fn a_link_of_the_config_that_a_server_does_not_have_is_a_failure() {
+    let (site, fakes) = herd(&["Riley", "Jaquez"]);
+    let config = site
+        .config()
+        .replacen("talks_to = []", "talks_to = [\"Jaquez\"]", 1);
+    site.set_config(&config);
+    fakes[0].state(|state| state.status.links = vec![link("Jaquez")]);
+    let out = run(&site, &["status"], 1).stdout;
+    let problem = "\nJaquez -> Riley  the config has this link and the server does not: send it \
+                   SIGHUP, or restart it, with this config\n";
+    assert!(out.ends_with(problem), "{out}");
+    fakes[1].state(|state| state.status.links = vec![link("Riley")]);
+    run(&site, &["status"], 0);
+}
+
+#[test]
+fn a_name_under_which_several_processes_run_is_a_failure() {
+    let (site, fakes) = herd(&["Riley", "Jaquez"]);
+    fakes[1].state(|state| {
+        state.status.links = vec![LinkStatus {
+            incoming: true,
+            incoming_silence: Some(seconds(1)),
+            neighbour_duplicates: 1,
+            ..link("Riley")
+        }];
+    });
+    let out = run(&site, &["status"], 1).stdout;
+    let problem = "\nRiley  two or more processes run under this name, by the status of Jaquez: \
+                   stop all except the one at the address in the config\n";
+    assert!(out.ends_with(problem), "{out}");
+    let out = run(&site, &["verify"], 1).stdout;
+    assert!(
+        out.starts_with("not proven: two or more processes run as Riley\n"),
+        "{out}"
+    );
+    let json = run_json(&site, &["verify"], 1);
+    assert_eq!(
+        (&json["proven"], &json["duplicated"][0]),
+        (&false.into(), &"Riley".into())
+    );
 }
 
 #[test]

@@ -27,7 +27,10 @@ use crate::common::{
 };
 
 /// Metrics whose values no scenario here knows, and what compares them.
-const COMPARED_ELSEWHERE: [(&str, &str); 8] = [
+const COMPARED_ELSEWHERE: [(&str, &str); 11] = [
+    ("proxyherd_herd_server", "links.rs: it is always 1"),
+    ("proxyherd_link_incoming_silence_seconds", "links.rs"),
+    ("proxyherd_link_neighbour_duplicates", "links.rs"),
     (
         "proxyherd_peer_calls_evicted_total",
         "tests/security/peer_port.rs, with calls of strangers",

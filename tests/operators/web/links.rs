@@ -2,7 +2,8 @@
 
 use super::herd;
 use super::metrics_page::MetricsPage;
-use crate::common::{Mode, PAIR, Topology, eventually};
+use crate::common::{FakeSender, Herd, Mode, PAIR, PeerClient, Topology, eventually};
+use proxyherd::model::name::Name;
 
 const TRIANGLE: Topology<'static> = (&["A", "B", "C"], &[("A", "B"), ("B", "C"), ("C", "A")]);
 
@@ -43,6 +44,61 @@ fn a_link_that_is_down_and_its_lag_are_shown() {
     });
     assert_eq!(of(&page, "lag_seconds"), 0.0);
     assert_eq!(of(&page, "state_changes_total"), 3.0);
+}
+
+#[test]
+fn a_link_over_which_nothing_arrives_is_shown() {
+    let herd = herd(PAIR);
+    let page = || MetricsPage::of(herd.web_address("Riley"));
+    let of = |name: &str| page().get(&format!("proxyherd_link_{name}{{neighbour=\"Jaquez\"}}"));
+    herd.await_links();
+    eventually("Jaquez pushes", || {
+        (of("incoming_silence_seconds") < 1.0).then_some(())
+    });
+    herd.set_connections("Jaquez", "Riley", Mode::Stall);
+    eventually("nothing arrives", || {
+        (of("incoming_silence_seconds") > 2.0).then_some(())
+    });
+    assert_eq!(of("up"), 1.0, "the other direction works");
+    herd.set_connections("Jaquez", "Riley", Mode::Pass);
+    eventually("Jaquez pushes again", || {
+        (of("incoming_silence_seconds") < 1.0).then_some(())
+    });
+}
+
+#[test]
+fn two_processes_of_one_name_are_shown_by_their_neighbour() {
+    let herd = herd(PAIR);
+    herd.await_links();
+    let duplicates = || {
+        let page = MetricsPage::of(herd.web_address("Riley"));
+        page.get("proxyherd_link_neighbour_duplicates{neighbour=\"Jaquez\"}")
+    };
+    assert_eq!(duplicates(), 0.0);
+    // Another one greets all the while.
+    let calls = PeerClient::dial(herd.peers_address("Riley"));
+    let mut second = FakeSender::new("Jaquez", 7, "Riley");
+    eventually("the second process is noticed", || {
+        second.greet(&calls);
+        (duplicates() == 1.0).then_some(())
+    });
+}
+
+#[test]
+fn the_servers_of_the_config_with_a_web_port_are_listed() {
+    let herd = Herd::new(PAIR)
+        .adjust(|plan| {
+            super::with_web(plan);
+            plan.web.servers = ["Riley", "Jaquez"]
+                .map(|name| Name::parse(name).unwrap())
+                .to_vec();
+        })
+        .launch_all();
+    let page = MetricsPage::of(herd.web_address("Riley"));
+    for name in ["Riley", "Jaquez"] {
+        let series = format!("proxyherd_herd_server{{herd=\"test\",name=\"{name}\"}}");
+        assert_eq!(page.get(&series), 1.0);
+    }
 }
 
 #[test]

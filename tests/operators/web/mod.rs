@@ -16,6 +16,7 @@ use proxyherd::server::ServerPlan;
 /// Gives a server a web port.
 fn with_web(plan: &mut ServerPlan) {
     plan.bind_web = Some(Address::parse("127.0.0.1:0").unwrap());
+    plan.web.servers = vec![plan.name.clone()];
 }
 
 /// Starts a herd whose servers have web ports.

@@ -1,6 +1,7 @@
 //! The alert rules and the dashboard in `config/` use metrics that exist.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -9,6 +10,7 @@ use super::metrics_page::MetricsPage;
 use crate::common::CLASSIC;
 
 const ALERTS: &str = include_str!("../../../config/alerts.yml");
+const ALERT_TESTS: &str = include_str!("alerts_test.yml");
 const DASHBOARD: &str = include_str!("../../../config/grafana.json");
 
 /// Returns the names of this program's metrics in a text.
@@ -84,4 +86,29 @@ fn every_alert_has_a_summary_and_says_what_to_do() {
         }
     }
     assert!(names.len() >= 8, "{names:?}");
+}
+
+#[test]
+fn every_alert_has_a_herd_in_which_it_fires() {
+    for alert in ALERTS.split("- alert: ").skip(1) {
+        let name = alert.lines().next().unwrap();
+        let fires = format!("labels: '{{alertname=\"{name}\"}}'");
+        assert!(ALERT_TESTS.contains(&fires), "{name}");
+    }
+}
+
+/// Needs promtool of Prometheus; without it, this test does nothing and says so.
+#[test]
+fn the_alerts_fire_when_they_should_and_in_no_healthy_herd() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/operators/web/alerts_test.yml"
+    );
+    match Command::new("promtool")
+        .args(["test", "rules", file])
+        .output()
+    {
+        Ok(ended) => assert!(ended.status.success(), "{ended:#?}"),
+        Err(error) => eprintln!("skipped, since promtool does not run: {error}"),
+    }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::name::Name;
 use crate::output::Reader;
 use crate::proto::GetStatusResponse;
 use crate::signals::Stop;
@@ -40,10 +41,13 @@ use problems::Problem;
 ///   lag       age of the oldest change that a neighbour has not acknowledged
 ///   clock     how far its clock is ahead of those of most of its neighbours
 ///
-/// Problems follow the table: servers that give no answer or shut down, links that are
-/// down, carry nothing or lag by a second or more, clocks that are wrong by more than a
-/// second, versions and settings that differ. Exit code 1 means that a server or a link is
-/// down, that a link carries nothing for five seconds, or that expire_after differs.
+/// Problems follow the table: servers that give no answer or shut down, names under which
+/// several processes run, links of the config that a server does not have, links that are
+/// down, carry nothing or lag by a second or more, neighbours from which nothing arrives,
+/// clocks that are wrong by more than a second, versions and settings that differ. Exit
+/// code 1 means that a server or a link is down or missing, that a link carries nothing for
+/// five seconds or nothing arrives for twenty, that a name is used twice, that a clock is
+/// wrong by more than ten seconds, or that expire_after differs.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(in crate::cli) struct StatusArguments {
@@ -65,6 +69,8 @@ struct StatusRound {
 struct ServerStatus {
     title: String,
     address: String,
+    /// The servers that it has links with by the config.
+    neighbours: Vec<Name>,
     result: StatusResult,
 }
 
@@ -124,6 +130,7 @@ impl StatusRound {
         let status = |(server, result): (&RemoteServer, _)| ServerStatus {
             title: server.title(),
             address: server.address().to_string(),
+            neighbours: server.neighbours().to_vec(),
             result,
         };
         Self {
@@ -133,7 +140,7 @@ impl StatusRound {
     }
 
     /// The status of each server that answered.
-    fn answered(&self) -> impl Iterator<Item = &GetStatusResponse> {
+    fn answered(&self) -> impl Iterator<Item = &GetStatusResponse> + Clone {
         self.servers
             .iter()
             .filter_map(|server| server.result.as_ref().ok())

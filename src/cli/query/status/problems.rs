@@ -1,8 +1,10 @@
 //! The problems of a herd: failures, and what else needs attention.
 
+use crate::gateway::MAX_SILENCE;
+use crate::model::name::Name;
 use crate::proto::{GetStatusResponse, LinkStatus, as_seconds};
 
-use super::super::format;
+use super::super::{duplicates, format};
 use super::{ServerStatus, StatusRound, distinct};
 
 /// Lag from which a link is listed: more than batches under load and a long path make
@@ -15,6 +17,10 @@ const MIN_STALL_SECONDS: f64 = 5.0;
 
 /// Difference from the clocks of neighbours from which a clock is listed as wrong.
 const MAX_CLOCK_LEAD_SECONDS: f64 = 1.0;
+
+/// Difference beyond which a wrong clock is a failure: the limit by which a report may be newer
+/// than its receipt. Beyond it, reports of two servers about one client are ordered wrongly.
+pub(super) const MAX_HARMLESS_LEAD_SECONDS: f64 = 10.0;
 
 /// One problem.
 pub(super) struct Problem {
@@ -49,7 +55,14 @@ pub(super) fn is_healthy(round: &StatusRound) -> bool {
 
 /// Returns the problems of each server, then those of the herd.
 pub(super) fn all(round: &StatusRound) -> Vec<Problem> {
+    let of_server = |server| of_server(server, round);
     let mut problems: Vec<Problem> = round.servers.iter().flat_map(of_server).collect();
+    let duplicated = duplicates::find(round.answered());
+    problems.extend(
+        duplicated
+            .iter()
+            .map(|server| Problem::failure(&server.name, server.description())),
+    );
     let version = |status: &GetStatusResponse| format::escaped(&status.version);
     let versions = disagreement(round, version);
     problems.extend(versions.map(|values| Problem::caution("versions differ", values)));
@@ -67,27 +80,56 @@ pub(super) fn lag_seconds(link: &LinkStatus) -> f64 {
 /// median of what its links show, the smaller one of two. The errors of the measurements are
 /// subtracted, so clocks that may be equal count as equal. Returns `None` if no link knows.
 pub(super) fn clock_lead(status: &GetStatusResponse) -> Option<f64> {
-    let lead = |link: &LinkStatus| {
-        let lead = -as_seconds(link.clock_offset.as_ref()?);
-        let error = link.clock_offset_error.as_ref().map_or(0.0, as_seconds);
-        Some((lead.abs() - error).max(0.0).copysign(lead))
-    };
-    let mut leads: Vec<f64> = status.links.iter().filter_map(lead).collect();
+    let mut leads: Vec<f64> = status.links.iter().filter_map(own_lead).collect();
     leads.sort_by(|one, other| one.abs().total_cmp(&other.abs()));
     leads.get(leads.len().saturating_sub(1) / 2).copied()
 }
 
-fn of_clock(status: &GetStatusResponse) -> Option<Problem> {
-    let lead = clock_lead(status).filter(|lead| lead.abs() > MAX_CLOCK_LEAD_SECONDS)?;
-    let direction = if lead > 0.0 { "ahead of" } else { "behind" };
-    let description = format!(
-        "its clock is {} {direction} those of most of its neighbours",
-        format::span(lead.abs())
-    );
-    Some(Problem::caution(&status.name, description))
+/// Returns how far the server's clock is at least ahead of a neighbour's, in seconds.
+fn own_lead(link: &LinkStatus) -> Option<f64> {
+    let lead = -as_seconds(link.clock_offset.as_ref()?);
+    let error = link.clock_offset_error.as_ref().map_or(0.0, as_seconds);
+    Some((lead.abs() - error).max(0.0).copysign(lead))
 }
 
-fn of_server(server: &ServerStatus) -> Vec<Problem> {
+fn of_clock(status: &GetStatusResponse) -> Option<Problem> {
+    let lead = clock_lead(status)?;
+    wrong_clock(&status.name, lead, "those of most of its neighbours")
+}
+
+/// Returns the problem of a clock that is `lead` seconds ahead of others, if it is one.
+fn wrong_clock(subject: &str, lead: f64, others: &str) -> Option<Problem> {
+    let size = lead.abs();
+    let direction = if lead > 0.0 { "ahead of" } else { "behind" };
+    let description = format!("its clock is {} {direction} {others}", format::span(size));
+    (size > MAX_CLOCK_LEAD_SECONDS).then(|| Problem {
+        subject: subject.to_owned(),
+        description,
+        is_failure: size > MAX_HARMLESS_LEAD_SECONDS,
+    })
+}
+
+/// Returns the problem of a neighbour's clock, if the neighbour itself gave no answer. If this
+/// server's clock is the wrong one, the neighbour has none.
+fn of_neighbours_clock(
+    status: &GetStatusResponse,
+    link: &LinkStatus,
+    round: &StatusRound,
+) -> Option<Problem> {
+    let mut answered = round.answered();
+    let is_answered = answered.any(|other| other.name == link.neighbour);
+    if is_answered || of_clock(status).is_some() {
+        return None;
+    }
+    let neighbour = format::escaped(&link.neighbour);
+    wrong_clock(
+        &neighbour,
+        -own_lead(link)?,
+        &format!("that of {}", status.name),
+    )
+}
+
+fn of_server(server: &ServerStatus, round: &StatusRound) -> Vec<Problem> {
     let (title, address) = (&server.title, &server.address);
     let status = match &server.result {
         Ok(status) => status,
@@ -111,8 +153,41 @@ fn of_server(server: &ServerStatus) -> Vec<Problem> {
         problems.push(Problem::caution(&status.name, description));
     }
     problems.extend(of_clock(status));
-    problems.extend(status.links.iter().filter_map(|link| of_link(status, link)));
+    let missing = |name: &&Name| !status.links.iter().any(|it| it.neighbour == name.as_str());
+    let missing = server.neighbours.iter().filter(missing);
+    problems.extend(missing.map(|name| {
+        let description = "the config has this link and the server does not: send it SIGHUP, or \
+                           restart it, with this config";
+        Problem::failure(&format!("{} -> {name}", status.name), description)
+    }));
+    for link in &status.links {
+        problems.extend(of_link(status, link));
+        problems.extend(of_incoming(status, link));
+        problems.extend(of_neighbours_clock(status, link, round));
+    }
     problems
+}
+
+/// Returns the problem of a neighbour that answers this server and sends it nothing. If the link
+/// is down, that is the problem.
+fn of_incoming(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {
+    let silence = link.incoming_silence.as_ref().map(as_seconds)?;
+    if !link.up || silence <= MAX_SILENCE.as_secs_f64() {
+        return None;
+    }
+    let (name, neighbour) = (&status.name, format::escaped(&link.neighbour));
+    let span = format::span(silence);
+    let description = if link.incoming {
+        format!("nothing has arrived for {span}, though {neighbour} answers")
+    } else {
+        format!("nothing has ever arrived, in {span}, though {neighbour} answers")
+    };
+    let advice = format!("see its link to {name}, and the address of {name} in its config");
+    let subject = format!("{name} <- {neighbour}");
+    Some(Problem::failure(
+        &subject,
+        format!("{description}: {advice}"),
+    ))
 }
 
 fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {

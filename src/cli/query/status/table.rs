@@ -56,6 +56,10 @@ fn highlight(server: &ServerStatus) -> Option<Highlight> {
         Ok(status) if !status.draining && status.links.iter().all(|link| link.up) => status,
         _ => return Some(Highlight::Bad),
     };
+    let lead = problems::clock_lead(status).unwrap_or(0.0);
+    if lead.abs() > problems::MAX_HARMLESS_LEAD_SECONDS {
+        return Some(Highlight::Bad);
+    }
     (max_lag(status) >= problems::MIN_LAG_SECONDS).then_some(Highlight::Caution)
 }
 

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 use crate::output;
 use crate::proto::GetStatusResponse;
 
+use super::duplicates;
 use super::error::QueryError;
 use super::fan_out::statuses;
 use super::json;
@@ -55,7 +56,8 @@ use verdict::Verdict;
 /// the same way both times are named with the report on each server; those that changed
 /// are named as still changing.
 ///
-/// Exit code 0 is a proof. There is none while a server gives no answer.
+/// Exit code 0 is a proof. There is none while a server gives no answer, or while several
+/// processes run under one name, by what their neighbours report.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(in crate::cli) struct VerifyArguments {
@@ -92,7 +94,10 @@ async fn compare(servers: Vec<RemoteServer>, arguments: &VerifyArguments) -> Ver
     // On standard error, and only if that is a terminal.
     let progress = ProgressBar::with_draw_target(None, output::progress_target());
     let start = Instant::now();
-    let mut comparison = Comparison::new(identify(servers).await);
+    let identified = identify(servers).await;
+    let statuses = identified.compared.iter().map(|(_, status)| status);
+    let duplicated = duplicates::find(statuses);
+    let mut comparison = Comparison::new(identified);
     comparison.run(start + arguments.within, &progress).await;
     let took = start.elapsed();
     progress.set_message("listing clients");
@@ -102,6 +107,7 @@ async fn compare(servers: Vec<RemoteServer>, arguments: &VerifyArguments) -> Ver
         comparison,
         took,
         differences,
+        duplicated,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::super::duplicates::DuplicatedServer;
 use super::super::fan_out::describe;
 use super::super::format;
 use super::super::json::{self, ServerError};
@@ -19,6 +20,9 @@ pub(super) struct Verdict {
     /// Time that the comparison took.
     pub(super) took: Duration,
     pub(super) differences: Differences,
+    /// Servers under whose name several processes run: what those hold that gave no answer is
+    /// unknown.
+    pub(super) duplicated: Vec<DuplicatedServer>,
 }
 
 /// Servers that hold the same report of a client, or none.
@@ -30,6 +34,7 @@ impl Verdict {
         self.comparison.open.is_empty()
             && self.comparison.lost.is_empty()
             && self.comparison.is_possible()
+            && self.duplicated.is_empty()
     }
 
     /// For people; at most so many clients are named.
@@ -39,6 +44,10 @@ impl Verdict {
         for (server, error) in &self.comparison.lost {
             let error = format::escaped(&describe(server, error));
             text += &format!("{}\n", screen.paint(Highlight::Bad, &error));
+        }
+        for server in &self.duplicated {
+            let line = format!("{}: {}", server.name, server.description());
+            text += &format!("{}\n", screen.paint(Highlight::Bad, &line));
         }
         text += &self.open_ranges();
         let lasting = &self.differences.lasting;
@@ -94,6 +103,13 @@ impl Verdict {
             (
                 Highlight::Bad,
                 "not proven: fewer than two servers answered".to_owned(),
+            )
+        } else if !self.duplicated.is_empty() {
+            let names = self.duplicated.iter().map(|server| &server.name);
+            let names = format::list(names, "and");
+            (
+                Highlight::Bad,
+                format!("not proven: two or more processes run as {names}"),
             )
         } else if self.comparison.open.is_empty() {
             (
@@ -202,6 +218,7 @@ impl Verdict {
             clients_changing: self.differences.changing.len(),
             changing: self.differences.changing.iter().take(max_names).collect(),
             ranges_not_listed: self.differences.unlisted_ranges,
+            duplicated: self.duplicated.iter().map(|it| it.name.as_str()).collect(),
         }
     }
 }
@@ -224,6 +241,8 @@ pub(super) struct VerdictJson<'a> {
     /// The first of those, up to `--names`.
     changing: Vec<&'a String>,
     ranges_not_listed: usize,
+    /// Servers under whose name several processes run.
+    duplicated: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
