@@ -45,7 +45,7 @@ pub(super) fn check(path: &Path) -> Result<(), Box<dyn Error>> {
     // A herd shares most of its files.
     errors.dedup();
     if errors.is_empty() {
-        print(NOT_CHECKED)
+        Ok(print(NOT_CHECKED)?)
     } else {
         Err(errors.join("\n").into())
     }
