@@ -122,14 +122,14 @@ async fn follow(
 
 /// Returns true if another attempt would fail in the same way.
 fn is_final(error: &QueryError) -> bool {
-    match error {
+    matches!(
+        error,
         QueryError::NoOperator
-        | QueryError::WrongPort(_)
-        | QueryError::OtherServer { .. }
-        | QueryError::Rejected(_)
-        | QueryError::Invalid(_) => true,
-        _ => false,
-    }
+            | QueryError::WrongPort(_)
+            | QueryError::OtherServer { .. }
+            | QueryError::Rejected(_)
+            | QueryError::Invalid(_)
+    )
 }
 
 impl FilterArguments {
