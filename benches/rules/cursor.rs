@@ -32,7 +32,7 @@ fn all(bencher: Bencher<'_, '_>) {
     let riley = full_server();
     bencher
         .counter(ItemsCount::new(CLIENTS))
-        .with_inputs(|| new_cursor(riley.replica(), 0))
+        .with_inputs(|| new_cursor(0))
         .bench_local_values(|cursor| catch_up(cursor, riley.replica()));
 }
 
@@ -40,7 +40,7 @@ fn all(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn none(bencher: Bencher<'_, '_>) {
     let riley = full_server();
-    let mut cursor = new_cursor(riley.replica(), riley.replica().store().last());
+    let mut cursor = new_cursor(riley.replica().store().last());
     bencher.bench_local(|| cursor.fill(riley.replica(), UnixNanos(0), MAX_BATCH_BYTES, &mut Sink));
 }
 
@@ -50,7 +50,7 @@ fn none(bencher: Bencher<'_, '_>) {
 fn one(bencher: Bencher<'_, '_>) {
     let (ids, riley) = (ids(), full_server());
     let replica = riley.replica();
-    let mut cursor = new_cursor(replica, replica.store().last());
+    let mut cursor = new_cursor(replica.store().last());
     let mut rounds = 0;
     bencher
         .with_inputs(|| {
@@ -65,7 +65,7 @@ fn one(bencher: Bencher<'_, '_>) {
 }
 
 /// Returns a neighbour's cursor at sequence number `applied`.
-fn new_cursor(replica: &Replica, applied: u64) -> SendCursor {
+fn new_cursor(applied: u64) -> SendCursor {
     let mut cursor = SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS);
     cursor.start_at(Incarnation::new(2).unwrap(), applied);
     cursor

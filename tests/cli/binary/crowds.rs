@@ -62,18 +62,19 @@ fn assert_served(client: &mut Client, lines: usize) {
     }
 }
 
-/// Checks the growth of the process for each of `count` connections, in bytes.
+/// Checks the growth of the process for each of `count` connections, in bytes. Waits for its log,
+/// which takes memory until it is written.
 #[track_caller]
 fn assert_growth(process: &Process, before: Option<u64>, count: usize, max_bytes: u64) {
-    let (Some(before), Some(now)) = (before, memory(process.id())) else {
+    let Some(before) = before else {
         return println!("this system does not report the memory of a process");
     };
-    let each = now.saturating_sub(before) / count as u64;
+    let growth = format!("growth from {before} bytes by at most {max_bytes} for each of {count}");
+    let each = eventually(&growth, || {
+        let each = memory(process.id())?.saturating_sub(before) / count as u64;
+        (each <= max_bytes).then_some(each)
+    });
     println!("{each} bytes for each of {count}");
-    assert!(
-        each <= max_bytes,
-        "{each} bytes for each of {count}: {before} became {now}"
-    );
 }
 
 #[test]
