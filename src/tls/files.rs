@@ -232,8 +232,9 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
         let cause = match pem::other_format(&text) {
             Some(other) => other.into_owned(),
             None if has_certificate => "it holds a certificate and no private key".to_owned(),
-            None => "it holds no private key; it must be PEM, with -----BEGIN PRIVATE KEY-----"
-                .to_owned(),
+            None => {
+                "it holds no private key; it must be PEM, with the BEGIN line of one".to_owned()
+            }
         };
         FileError::new(path, cause)
     })
@@ -262,7 +263,8 @@ fn unusable_key(section: &Section, path: &Path) -> Option<String> {
              -m PKCS8 -f {path}"
         )),
         label => Some(format!(
-            "a private key of the kind {label}, which is not supported; {SUPPORTED_KEYS}"
+            "a private key of the kind {}, which is not supported; {SUPPORTED_KEYS}",
+            label.trim_end_matches(" PRIVATE KEY")
         )),
     }
 }

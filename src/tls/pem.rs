@@ -40,62 +40,68 @@ pub(super) struct PemFault {
 }
 
 /// Returns the sections of a text, and the faults of its markers, each in the order of the text.
+/// A fault names a label in lower case: a file with the label of a key is searched for secrets.
 pub(super) fn sections(text: &[u8]) -> (Vec<Section>, Vec<PemFault>) {
     let (mut sections, mut faults) = (Vec::new(), Vec::new());
-    let mut fault = |at: usize, message: String| {
-        let line = line_of(text, at);
+    let mut fault = |marker: &Marker<'_>, message: String| {
+        let line = line_of(text, marker.start);
         faults.push(PemFault { line, message });
-    };
-    let unended = |label: &str| {
-        format!(
-            "the file ends in the middle of a PEM section that begins here, or the line \
-             -----END {label}----- is missing; copy the section anew"
-        )
     };
     let mut open: Option<Marker<'_>> = None;
     // The END of a damaged BEGIN is no second fault.
     let mut follows_damage = false;
     for marker in markers(text) {
+        let before = open.take();
         let Some(label) = marker.label else {
-            let what = if marker.is_begin { "BEGIN" } else { "END" };
-            let message = format!(
-                "a damaged {what} line; it must read -----{what} CERTIFICATE-----, or another \
-                 kind, with five dashes on either side"
-            );
-            fault(marker.start, message);
-            (open, follows_damage) = (None, marker.is_begin);
+            fault(&marker, damaged(marker.is_begin));
+            follows_damage = marker.is_begin;
             continue;
         };
-        match (marker.is_begin, open.take()) {
+        let kind = label.to_ascii_lowercase();
+        match (marker.is_begin, before) {
             (true, before) => {
-                if let Some((before, label)) = before.and_then(|m| Some((m.start, m.label?))) {
-                    fault(before, unended(label));
+                if let Some(before) = before {
+                    fault(&before, UNENDED.to_owned());
                 }
                 (open, follows_damage) = (Some(marker), false);
             }
             (false, Some(begin)) if begin.label == Some(label) => {
                 sections.push(section(text, label, &begin, &marker));
             }
-            (false, Some(begin)) => fault(
-                marker.start,
-                format!(
-                    "the end of a section of another kind ({label}) than begins on line {} ({}); \
-                     copy both anew",
-                    line_of(text, begin.start),
-                    begin.label.unwrap_or_default()
-                ),
-            ),
+            (false, Some(begin)) => {
+                let line = line_of(text, begin.start);
+                let message = format!(
+                    "the end of a section of another kind ({kind}) than begins on line {line}; \
+                     copy both anew"
+                );
+                fault(&marker, message);
+            }
             (false, None) if follows_damage => follows_damage = false,
-            (false, None) => fault(
-                marker.start,
-                format!("the end of a section without its -----BEGIN {label}-----; copy it anew"),
-            ),
+            (false, None) => {
+                let message = format!(
+                    "the end of a section ({kind}) without its BEGIN line; copy the section anew"
+                );
+                fault(&marker, message);
+            }
         }
     }
-    if let Some((start, label)) = open.and_then(|m| Some((m.start, m.label?))) {
-        fault(start, unended(label));
+    if let Some(begin) = open {
+        fault(&begin, UNENDED.to_owned());
     }
     (sections, faults)
+}
+
+/// The fault of a BEGIN without an END.
+const UNENDED: &str = "the file ends in the middle of a PEM section that begins here, or the END \
+                       line of the section is missing; copy the section anew";
+
+/// Describes a damaged marker.
+fn damaged(is_begin: bool) -> String {
+    let what = if is_begin { "BEGIN" } else { "END" };
+    format!(
+        "a damaged {what} line; it must read -----{what} CERTIFICATE-----, or another kind, with \
+         five dashes on either side"
+    )
 }
 
 /// A BEGIN or END in the text.
@@ -290,7 +296,10 @@ mod tests {
 
     const ONE: &str = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
 
-    fn read(text: &str) -> (Vec<(String, usize)>, Vec<(usize, String)>) {
+    /// The label and the line of each section, and the line and the message of each fault.
+    type Found = (Vec<(String, usize)>, Vec<(usize, String)>);
+
+    fn read(text: &str) -> Found {
         let (sections, mut faults) = sections(text.as_bytes());
         let mut found = Vec::new();
         for section in sections {
@@ -346,7 +355,7 @@ mod tests {
             (
                 ONE.replace("-----BEGIN CERTIFICATE-----\n", ""),
                 5,
-                "the end of a section without",
+                "the end of a section (certificate) without",
             ),
             (
                 ONE.replace("-----BEGIN", "----BEGIN"),

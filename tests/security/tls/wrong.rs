@@ -474,7 +474,7 @@ fn invalid_files_are_reported_before_the_server_starts() {
     }));
     let body = secret.lines().nth(1).unwrap();
     assert!(
-        message.contains("broken.key: ") && !message.contains(&body[1..20]),
+        message.contains("broken.key, line 2: ") && !message.contains(&body[1..20]),
         "{message}"
     );
     let credentials = Credentials::of_server(right, riley).unwrap();
