@@ -35,7 +35,7 @@ fn of_http2(error: &h2::Error) -> Option<String> {
     let reason = error.reason()?;
     Some(match reason {
         Reason::NO_ERROR => "it closed the connection".to_owned(),
-        Reason::INADEQUATE_SECURITY => "it requires TLS".to_owned(),
+        Reason::INADEQUATE_SECURITY => "it requires TLS, which this side does not use".to_owned(),
         Reason::REFUSED_STREAM => "it takes no call now".to_owned(),
         Reason::CANCEL => "it cancelled the call".to_owned(),
         Reason::ENHANCE_YOUR_CALM => "it received too many calls".to_owned(),
@@ -55,7 +55,10 @@ mod tests {
     fn codes_of_http2_are_put_in_words() {
         for (reason, text) in [
             (Reason::NO_ERROR, "it closed the connection"),
-            (Reason::INADEQUATE_SECURITY, "it requires TLS"),
+            (
+                Reason::INADEQUATE_SECURITY,
+                "it requires TLS, which this side does not use",
+            ),
         ] {
             let status = tonic::Status::from_error(Box::new(h2::Error::from(reason)));
             assert_eq!(words(&status), text);

@@ -364,7 +364,10 @@ fn a_link_by_tls_to_a_port_without_tls_is_reported_by_both_sides() {
     );
     logs[0].await_line(&["link to Open is down", "does it speak TLS?"], || {});
     logs[0].await_line(&["rejected a connection", "it speaks plaintext"], || {});
-    logs[1].await_line(&["link to Secret is down", "this port is for TLS"], || {});
+    logs[1].await_line(
+        &["link to Secret is down", "it requires TLS, which this side"],
+        || {},
+    );
 }
 
 #[test]
