@@ -127,14 +127,11 @@ fn redactions() -> Redactions {
         ("[TIME]", "[0-9] rounds?, (?<redacted>[0-9a-z.]+)"),
         ("[TIME]", "down for (?<redacted>[^:]+):"),
         ("[REASON]", "down for [^:]+: (?<redacted>[^;]+);"),
-        (
-            "[INCARNATION]",
-            "\"incarnation\": \"(?<redacted>[0-9a-f]+)\"",
-        ),
+        ("[INCARNATION]", "incarnation\": \"(?<redacted>[0-9a-f]+)\""),
         (
             "[NUMBER]",
             "\"(?:uptime_seconds|seconds|last_round_trip_seconds|clock_offset_seconds|\
-             clock_offset_error_seconds|batches_sent|batches_received|calls_failed)\": (?<redacted>[0-9.e-]+)",
+             clock_offset_error_seconds|incoming_silence_seconds|batches_sent|batches_received|calls_failed)\": (?<redacted>[0-9.e-]+)",
         ),
     ] {
         let pattern = Regex::new(pattern).unwrap();
