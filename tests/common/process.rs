@@ -100,8 +100,15 @@ impl Process {
     /// Waits until its standard error contains a text.
     #[track_caller]
     pub fn await_stderr(&self, text: &str) {
+        self.await_stderr_after(0, text);
+    }
+
+    /// Waits until standard error has this text after its first `begin` bytes: a message that was
+    /// there before does not count.
+    #[track_caller]
+    pub fn await_stderr_after(&self, begin: usize, text: &str) {
         eventually(&format!("standard error has {text:?}"), || {
-            self.stderr().contains(text).then_some(())
+            self.stderr()[begin..].contains(text).then_some(())
         });
     }
 

@@ -203,8 +203,9 @@ fn a_lookup_that_hangs_is_not_started_again_and_ends_no_dial_late() {
         .collect();
     for dialer in &dialers {
         let error = runtime.block_on(dialer.connect(SHORT)).unwrap_err();
+        // On a busy machine the limit of the dial may end before that of the lookup is noticed.
         let expected = "edge.example: its name was not resolved within 25ms";
-        assert_eq!(error.to_string(), expected);
+        assert!(error.to_string().ends_with(expected), "{error}");
     }
     // The thread of the lookup may start late on a busy machine.
     eventually("the lookup runs", || (names.lookups() > 0).then_some(()));
@@ -270,7 +271,8 @@ fn an_answer_that_comes_after_the_limit_of_a_dial_serves_the_next_one() {
     eventually("a dial uses the late answer", || {
         runtime.block_on(dialer.connect(SHORT)).ok()
     });
-    assert_eq!(names.lookups(), 2);
+    // The thread of the second lookup may start late.
+    eventually("a second lookup runs", || (names.lookups() == 2).then_some(()));
     names.set(Some(Err("the end of this test")));
 }
 

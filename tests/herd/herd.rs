@@ -233,6 +233,22 @@ fn a_neighbour_that_hangs_or_is_dead_does_not_delay_others() {
     eventually("a push hangs", || {
         slow.clients().contains(&"kiwi".to_owned()).then_some(())
     });
+    let lines: String = (0..2000)
+        .map(|n| format!("IAMAT plum-{n} +1+1 {T}\n"))
+        .collect();
+    for lines in lines.as_bytes().chunks(20_000) {
+        let expected = lines.iter().filter(|&&byte| byte == b'\n').count();
+        client.send(lines);
+        (0..expected).for_each(|_| assert!(client.text().starts_with("AT Hub ")));
+    }
+    let is_pending = slow
+        .pushes()
+        .iter()
+        .any(|pushed| !pushed.is_acknowledged && !pushed.push.reports.is_empty());
+    assert!(
+        is_pending,
+        "clients are answered before the neighbour answers"
+    );
 }
 
 #[test]

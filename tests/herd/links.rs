@@ -6,6 +6,7 @@ use crate::common::{
     FakeNeighbour, FakeSender, Herd, LIMIT, PeerClient, ResponseMode, eventually, report,
 };
 use proxyherd::peers::PeerSettings;
+use proxyherd::proto::PushMark;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
@@ -290,6 +291,42 @@ fn a_reason_is_short_whatever_the_neighbour_answers() {
     await_down(&herd, "answered in its place");
     let reason = herd.link("Riley", "Jaquez").reason;
     assert!(reason.len() < 1000, "{} bytes", reason.len());
+}
+
+#[test]
+fn an_answer_about_pushes_of_another_process_begins_a_new_incarnation_once() {
+    let (herd, jaquez) = pair(|peers| peers.heartbeat = Duration::from_millis(50));
+    report_clients(&herd, "kiwi-", 0..3);
+    await_clients(&jaquez, 3);
+    let (before, first) = (herd.incarnation("Riley"), jaquez.pushes().len());
+    let foreign = PushMark {
+        to_sequence: 2,
+        check: 1,
+    };
+    // Its next incarnation has merged a part of a push that this process did not send.
+    jaquez.answer_greetings_with(|answer| answer.pushes = vec![foreign]);
+    jaquez.restart();
+    await_down(&herd, "that this process did not send");
+    let after = herd.incarnation("Riley");
+    assert_ne!(after, before);
+    // The neighbour goes on with it, which cannot come from another process.
+    let greetings = jaquez.greetings().len();
+    eventually("five more greetings", || {
+        (jaquez.greetings().len() >= greetings + 5).then_some(())
+    });
+    assert_eq!(herd.incarnation("Riley"), after);
+    assert_eq!(
+        herd.gateway("Riley").counters().incarnation_renewals.get(),
+        1
+    );
+    jaquez.answer_greetings_with(|answer| answer.pushes.clear());
+    eventually("everything is sent again, by the new incarnation", || {
+        let pushes = jaquez.pushes();
+        let again = pushes[first..].iter().filter(|it| it.is_acknowledged);
+        let again = again.filter(|it| it.push.sender_incarnation == after.get());
+        (again.map(|it| it.push.reports.len()).sum::<usize>() == 3).then_some(())
+    });
+    assert!(herd.is_up("Riley", "Jaquez"));
 }
 
 #[test]

@@ -73,9 +73,17 @@ pub(crate) enum Situation {
     ImageOfCall,
     /// An image found that its former self had used its incarnation.
     Renewed,
+    /// Two servers were compared.
+    Compared,
+    /// A server lost a report that another one holds.
+    Damaged,
+    /// Reports of ranges that differed were pushed again.
+    PushedAgain,
+    /// One of those was newer than what the neighbour held.
+    Repaired,
 }
 
-const ALL: [Situation; 34] = [
+const ALL: [Situation; 38] = [
     Situation::FromClient,
     Situation::Newer,
     Situation::Duplicate,
@@ -110,6 +118,10 @@ const ALL: [Situation; 34] = [
     Situation::ImageRestored,
     Situation::ImageOfCall,
     Situation::Renewed,
+    Situation::Compared,
+    Situation::Damaged,
+    Situation::PushedAgain,
+    Situation::Repaired,
 ];
 
 #[derive(Clone)]

@@ -102,7 +102,7 @@ impl World {
         Ok(())
     }
 
-    fn newest_processes(&self) -> Vec<Pid> {
+    pub(crate) fn newest_processes(&self) -> Vec<Pid> {
         let newest = self.running.iter().filter_map(|running| running.last());
         newest.copied().collect()
     }

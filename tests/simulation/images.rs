@@ -12,6 +12,9 @@ use crate::model::Pid;
 use crate::queue::Event;
 use crate::world::{CheckResult, MAX_PROCESSES, World, trace};
 
+/// Maximum number of events between half of the images and their restoration.
+const MAX_RECENT_EVENTS: u64 = 40;
+
 impl World {
     /// Restores an image, at random.
     pub(crate) fn maybe_restore_image(&mut self) -> CheckResult {
@@ -24,7 +27,11 @@ impl World {
         };
         self.images_left -= 1;
         let born = self.processes[former.0].born;
-        let frozen_at = self.random.between(born, self.events - 1);
+        let last = self.events - 1;
+        let first = self
+            .random
+            .pick(&[born, born.max(last.saturating_sub(MAX_RECENT_EVENTS))]);
+        let frozen_at = self.random.between(first, last);
         let mut past = World::new(&self.setup, false);
         past.begin();
         while past.events < frozen_at {

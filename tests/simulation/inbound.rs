@@ -188,6 +188,9 @@ impl World {
         let senders = if incoming.is_late { 0 } else { sender.bit() };
         self.check_merged(incoming.by, senders, ids, won)?;
         if won > 0 {
+            if incoming.push.span.from == incoming.push.span.to {
+                self.coverage.count(Situation::Repaired);
+            }
             self.wake_links(incoming.by);
         }
         Ok(())

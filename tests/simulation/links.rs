@@ -60,7 +60,7 @@ impl World {
         self.step_at(pid, link, at);
     }
 
-    fn step_at(&mut self, pid: Pid, link: usize, at: u64) {
+    pub(crate) fn step_at(&mut self, pid: Pid, link: usize, at: u64) {
         if !self.link(pid, link).is_linked {
             return;
         }
@@ -83,6 +83,17 @@ impl World {
         match action {
             LinkAction::Greet => self.greet(pid, at),
             LinkAction::Push(span) => self.push(pid, at, span, reports),
+            LinkAction::PushAgain(span) => self.push_again(pid, at, span),
+            LinkAction::Compare => {
+                self.compare(pid, at);
+                self.step_at(pid, at, now);
+                Ok(())
+            }
+            LinkAction::Collect(ranges) => {
+                self.collect(pid, at, &ranges)?;
+                self.step_at(pid, at, now);
+                Ok(())
+            }
             LinkAction::Yield => {
                 self.step_at(pid, at, now);
                 Ok(())
@@ -96,7 +107,7 @@ impl World {
                 }
                 self.check_link(pid, at)
             }
-            other => Err(format!("a link does {other:?} by itself")),
+            LinkAction::End => Err("a link ends by itself".to_owned()),
         }
     }
 
@@ -121,6 +132,8 @@ impl World {
 
     fn greet(&mut self, pid: Pid, at: usize) -> CheckResult {
         let link = self.link(pid, at);
+        link.collected.clear();
+        link.greeting = link.requests + 1;
         let (to, neighbour) = (NAMES[link.to], link.cursor().neighbour());
         let own = link
             .machine
@@ -175,7 +188,7 @@ impl World {
         self.check_batch(pid, at, &push)
     }
 
-    fn request(&mut self, pid: Pid, at: usize, body: Body) -> CheckResult {
+    pub(crate) fn request(&mut self, pid: Pid, at: usize, body: Body) -> CheckResult {
         let now = self.now;
         let link = self.link(pid, at);
         link.requests += 1;
@@ -283,7 +296,7 @@ impl World {
         waiting.take_if(|waiting| waiting.number == number)
     }
 
-    fn link(&mut self, pid: Pid, at: usize) -> &mut Link {
+    pub(crate) fn link(&mut self, pid: Pid, at: usize) -> &mut Link {
         &mut self.processes[pid.0].links[at]
     }
 
@@ -295,7 +308,7 @@ impl World {
     }
 
     /// Returns the time for the machines.
-    fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         Duration::from_millis(self.now)
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Model {
     progress: Vec<SenderProgress>,
     /// The set of incarnations that greeted, by the neighbour's index.
     greeted_by: Vec<u64>,
+    /// The clients whose reports the process may have lost, as a fault of its own.
+    damaged: Vec<bool>,
     /// The number of those that greeted an earlier incarnation of this process.
     greeted_before: u32,
 }
@@ -70,6 +72,7 @@ impl Model {
     pub(crate) fn new(clients: usize, neighbours: usize) -> Self {
         Self {
             held: vec![None; clients],
+            damaged: vec![false; clients],
             greeted_by: vec![0; neighbours],
             ..Self::default()
         }
@@ -77,6 +80,12 @@ impl Model {
 
     pub(crate) fn held(&self, client: usize) -> Option<HeldReport> {
         self.held[client]
+    }
+
+    /// Removes the report of a client, which the process has lost.
+    pub(crate) fn damage(&mut self, client: usize) {
+        self.held[client] = None;
+        self.damaged[client] = true;
     }
 
     /// Returns the number of clients with a report.
@@ -177,6 +186,7 @@ impl Model {
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
         let held = self.held[ledger.client(report)];
         ledger.is_excused(report)
+            || self.damaged[ledger.client(report)]
             || held.is_some_and(|held| ledger.compare(held.report, report).is_ge())
     }
 

@@ -1,5 +1,6 @@
 //! One process: one run of one server, with its links.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use proxyherd::model::name::Name;
@@ -8,6 +9,8 @@ use proxyherd::replication::replica::{Replica, ServerIdentity};
 use proxyherd::replication::send_cursor::{SendCursor, Span};
 use proxyherd::replication::{Incarnation, NeighbourId};
 
+use crate::anti_entropy;
+use crate::clients::ReportId;
 use crate::expiry::ExpirySetup;
 use crate::model::{Model, Pid};
 use crate::setup::Setup;
@@ -43,14 +46,14 @@ pub(crate) struct Process {
 }
 
 /// The rules of all links. A tick is a millisecond.
-fn rules(batch: usize) -> LinkRules {
+fn rules(setup: &Setup) -> LinkRules {
     LinkRules {
         heartbeat: Duration::from_millis(HEARTBEAT_INTERVAL),
         attempt: Duration::from_millis(REQUEST_TIMEOUT),
         backoff_cap: Duration::from_millis(MAX_BACKOFF),
         linger: Duration::from_millis(5),
-        batch_reports: batch,
-        anti_entropy: None,
+        batch_reports: setup.batch,
+        anti_entropy: setup.anti_entropy.map(Duration::from_millis),
     }
 }
 
@@ -62,6 +65,10 @@ pub(crate) struct Link {
     pub(crate) is_linked: bool,
     pub(crate) machine: LinkMachine,
     pub(crate) waiting: Option<Waiting>,
+    /// Batches to be pushed again, in order.
+    pub(crate) collected: VecDeque<Vec<ReportId>>,
+    /// Number of requests up to the last greeting.
+    pub(crate) greeting: u32,
     /// Number of requests so far.
     pub(crate) requests: u32,
     /// Tick of the next step.
@@ -100,8 +107,9 @@ impl Process {
             setup.senders,
         );
         let rule = setup.expiry.as_ref().map(ExpirySetup::rule);
+        let rule = rule.or(setup.anti_entropy.map(|_| anti_entropy::unused_rule()));
         let replica = replica.with_expiry(rule);
-        let link = |(place, &to)| Link::new(NeighbourId(place), to, setup.batch);
+        let link = |(place, &to)| Link::new(NeighbourId(place), to, setup);
         Self {
             pid,
             server,
@@ -124,12 +132,14 @@ impl Process {
 }
 
 impl Link {
-    pub(crate) fn new(neighbour: NeighbourId, to: usize, batch: usize) -> Self {
+    pub(crate) fn new(neighbour: NeighbourId, to: usize, setup: &Setup) -> Self {
         Self {
             to,
             is_linked: true,
-            machine: LinkMachine::new(neighbour, rules(batch), 0),
+            machine: LinkMachine::new(neighbour, rules(setup), 0),
             waiting: None,
+            collected: VecDeque::new(),
+            greeting: 0,
             requests: 0,
             next_step: u64::MAX,
             sent_at: 0,
@@ -137,11 +147,11 @@ impl Link {
     }
 
     /// Starts over, as a link without any state.
-    pub(crate) fn reset(&mut self, batch: usize) {
+    pub(crate) fn reset(&mut self, setup: &Setup) {
         *self = Self {
             // A pending response belongs to the link before.
             requests: self.requests,
-            ..Self::new(self.cursor().neighbour(), self.to, batch)
+            ..Self::new(self.cursor().neighbour(), self.to, setup)
         };
     }
 

@@ -1,9 +1,10 @@
 //! The event queue, in the order of virtual time.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 
+use proxyherd::queries::digest::BucketSum;
 use proxyherd::replication::replica::{GreetReply, PendingPush, Rejection};
 use proxyherd::replication::send_cursor::Span;
 use proxyherd::replication::sent_pushes::PushProgress;
@@ -26,10 +27,22 @@ pub(crate) enum Event {
     Step(Pid, usize),
     /// The request of a link with this number times out.
     TimeOut(Pid, usize, u32),
+    /// A comparison or a collection of a link is done, unless the link has greeted since this
+    /// number of requests.
+    Compare(Pid, usize, u32, Comparison),
     Arrive(Request),
     /// More of a push is merged.
     Merge(Box<IncomingPush>),
     Response(Response),
+}
+
+/// Work of a link beside its pushes.
+pub(crate) enum Comparison {
+    /// The digests of all ranges of the link's own server are computed; those of the neighbour are
+    /// now.
+    Digests(Vec<BucketSum>),
+    /// The reports of some ranges are collected into batches.
+    Batches(VecDeque<Vec<ReportId>>),
 }
 
 /// One link's request to a server.

@@ -69,7 +69,7 @@ impl World {
                 self.unlink(pid, at);
             } else if self.stage == Stage::Faulty && self.random.chance(MOVES_PER_MILLE) {
                 // The link starts over at another address.
-                self.processes[pid.0].links[at].reset(self.setup.batch);
+                self.processes[pid.0].links[at].reset(&self.setup);
             }
         }
         for to in wanted {
@@ -96,7 +96,6 @@ impl World {
 
     /// Adds a link, if there is none.
     fn link_up(&mut self, pid: Pid, to: usize) {
-        let batch = self.setup.batch;
         let Process {
             replica,
             links,
@@ -117,9 +116,9 @@ impl World {
         );
         replica.link(neighbour);
         match links.get_mut(neighbour.0) {
-            Some(link) => link.reset(batch),
+            Some(link) => link.reset(&self.setup),
             None => {
-                links.push(Link::new(neighbour, to, batch));
+                links.push(Link::new(neighbour, to, &self.setup));
                 model.set_neighbours(links.len());
             }
         }

@@ -26,6 +26,7 @@ impl World {
         // The last late greetings may have made a neighbour drop a running sender's incarnation;
         // the sender's next heartbeat repairs this.
         self.settle(2 * HEARTBEAT_INTERVAL)?;
+        self.settle_by_comparisons()?;
         self.check_converged(&floor)?;
         self.check_quiet()
     }
@@ -97,7 +98,9 @@ impl World {
         }
         let newest = self.running[server].last().copied();
         for pid in self.running[server].clone() {
-            if Some(pid) != newest && self.random.chance(500) {
+            // One that nobody fills would push again what it holds, indefinitely.
+            let is_lasting = self.setup.anti_entropy.is_none() && self.random.chance(500);
+            if Some(pid) != newest && !is_lasting {
                 self.end(pid);
             }
         }

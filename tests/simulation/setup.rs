@@ -154,6 +154,11 @@ pub(crate) struct Setup {
     pub(crate) expiry: Option<ExpirySetup>,
     /// How often the config is edited, per mille of the moments at which something may fail.
     pub(crate) edits: u32,
+    /// Maximum interval of the comparisons of two servers, in ticks; `None` for none.
+    pub(crate) anti_entropy: Option<u64>,
+    /// How often a server loses some of its reports, per mille of the moments at which something
+    /// may fail.
+    pub(crate) damages: u32,
     /// How often an image of an earlier moment replaces a process, per mille of the moments at
     /// which something may fail.
     pub(crate) images: u32,
@@ -194,6 +199,8 @@ impl Setup {
             expiry: None,
             edits: random.pick(&[0, 0, 30, 100, 300]),
             images: 0,
+            anti_entropy: None,
+            damages: 0,
             victim: random.below(servers),
             aim: 500,
         };
@@ -205,7 +212,10 @@ impl Setup {
             _ => {}
         }
         if setup.load == Load::Mixed && setup.expiry.is_none() && random.chance(250) {
-            setup.images = random.pick(&[30, 100, 300]);
+            setup.make_imaged(&mut random);
+        } else if setup.load == Load::Mixed && setup.expiry.is_none() && random.chance(250) {
+            setup.anti_entropy = Some(random.between(50, 400));
+            setup.damages = random.pick(&[0, 20, 100]);
         }
         if setup.load != Load::Spaced && random.chance(200) {
             setup.ceiling = Some(Ceiling::draw(&setup.links, &mut random));
@@ -223,6 +233,22 @@ impl Setup {
         self.senders = random.pick(&[UNLIMITED_SENDERS, 1, 2, 3]);
         self.pace = 25;
         self.reports = 60;
+    }
+
+    /// Restores images, mostly while pushes are merged or their responses are lost.
+    fn make_imaged(&mut self, random: &mut Random) {
+        self.images = random.pick(&[30, 100, 300]);
+        for fault in [
+            Fault::Pieces,
+            Fault::Cancelled,
+            Fault::Late,
+            Fault::ResponseLost,
+        ] {
+            if random.chance(600) {
+                let per_mille = random.between(50, fault.worst()) as u32;
+                self.faults = self.faults.with(fault, per_mille);
+            }
+        }
     }
 
     fn make_spaced(&mut self) {
@@ -274,6 +300,9 @@ impl Setup {
         }
         if self.edits > 0 {
             add(&|setup| setup.edits = 0);
+        }
+        if self.damages > 0 {
+            add(&|setup| setup.damages = 0);
         }
         if self.images > 0 {
             add(&|setup| setup.images = 0);

@@ -134,9 +134,13 @@ impl World {
             Event::Fail if self.stage == Stage::Faulty => {
                 self.fail();
                 self.maybe_edit_config();
+                self.maybe_damage();
                 return self.maybe_restore_image();
             }
             Event::Start(_) | Event::Report | Event::Burst | Event::Fail => {}
+            Event::Compare(pid, link, number, comparison) => {
+                return self.compared(pid, link, number, comparison);
+            }
             Event::Reload(pid) => self.reload(pid),
             Event::Step(pid, link) => return self.step(pid, link),
             Event::TimeOut(pid, link, number) => return self.time_out(pid, link, number),
@@ -150,7 +154,10 @@ impl World {
     /// Drops an event of a process that has ended, and postpones one of a suspended process.
     fn deliverable(&mut self, event: Event) -> Option<Event> {
         let pid = match &event {
-            Event::Reload(pid) | Event::Step(pid, _) | Event::TimeOut(pid, ..) => *pid,
+            Event::Reload(pid)
+            | Event::Step(pid, _)
+            | Event::TimeOut(pid, ..)
+            | Event::Compare(pid, ..) => *pid,
             Event::Merge(incoming) => incoming.by,
             Event::Response(response) => response.to,
             _ => return Some(event),

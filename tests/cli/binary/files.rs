@@ -147,8 +147,9 @@ fn silent_connections_to_any_port_leave_the_files_of_links_clients_and_monitorin
         assert_eq!(http_get(web, "/healthz").status, 200);
     }
     // The neighbour restarts, and Riley has files left for both directions of the link.
+    let before = riley.stderr().len();
     jaquez.kill();
-    riley.await_stderr("link to Jaquez is down");
+    riley.await_stderr_after(before, "link to Jaquez is down");
     let jaquez = Process::spawn(&mut site.command(&["serve", "Jaquez"])).serving();
     let jaquez = jaquez.ok().expect("its ports are its own");
     let at_line = first.ask(&format!("IAMAT kiwi +1+1 {T}"));

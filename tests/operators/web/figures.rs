@@ -14,7 +14,7 @@ use proxyherd::model::address::Address;
 use proxyherd::model::networks::Network;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Places, PlacesResponse};
-use proxyherd::proto::Report;
+use proxyherd::proto::{PushMark, Report};
 use proxyherd::server::ServerPlan;
 use proxyherd::tls::Pair;
 use tonic::Status;
@@ -191,6 +191,7 @@ fn every_figure_of_the_metrics_page_is_what_the_test_did() {
     evicted_connections(&mut figures);
     reloads_and_drain(&mut figures);
     a_link(&mut figures);
+    a_new_incarnation(&mut figures);
     handshakes_and_certificates(&mut figures);
     figures.assert_complete();
 }
@@ -574,6 +575,34 @@ fn a_link(figures: &mut Figures) {
         lines.retain(|(name, _)| name != "changes_total");
         lines.push(("changes_total".to_owned(), 8 + 5));
         [lines, pushed(1, 3, 2), expected(received)].concat()
+    });
+}
+
+/// A neighbour that holds a push of Riley's incarnation that Riley did not send.
+fn a_new_incarnation(figures: &mut Figures) {
+    let jaquez = FakeNeighbour::start("Jaquez");
+    let (to_sequence, check) = (9, 1);
+    let foreign = PushMark { to_sequence, check };
+    jaquez.answer_greetings_with(|answer| answer.pushes = vec![foreign]);
+    let herd = Herd::new(PAIR);
+    herd.redirect("Riley", "Jaquez", jaquez.address());
+    let (_herd, web) = riley_of(herd, |plan| plan.peers.heartbeat = 2 * LIMIT);
+    eventually("more than one greeting", || {
+        (jaquez.greetings().len() > 1).then_some(())
+    });
+    jaquez.answer_greetings_with(|answer| answer.pushes.clear());
+    figures.expect_from(web, || {
+        expected([
+            ("incarnation_renewals_total", 1),
+            (r#"link_up{neighbour="Jaquez"}"#, 1),
+            (r#"link_state_changes_total{neighbour="Jaquez"}"#, 1),
+            (r#"link_batches_sent_total{neighbour="Jaquez"}"#, 1),
+            (r#"link_push_seconds_count{neighbour="Jaquez"}"#, 1),
+            (
+                r#"link_calls_failed_total{neighbour="Jaquez"}"#,
+                jaquez.greetings().len() - 1,
+            ),
+        ])
     });
 }
 
