@@ -1,6 +1,9 @@
 //! Durations, counted in buckets as Prometheus does.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 /// Upper bounds of the buckets in microseconds, three for each decade: from a line answered from
@@ -27,8 +30,9 @@ impl Histogram {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // The bound of a bucket is inclusive.
         let bucket = BUCKET_BOUNDS_MICROS.partition_point(|&micros| micros * 1000 < nanos);
-        self.buckets[bucket].fetch_add(count, Relaxed);
+        // A reader that counts these events before it reads the sum finds them in the sum.
         self.nanos.fetch_add(nanos.saturating_mul(count), Relaxed);
+        self.buckets[bucket].fetch_add(count, Release);
     }
 
     /// Returns for each bound the number of events that took at most as long, and finally, without
@@ -40,7 +44,7 @@ impl Histogram {
         let bounds = bounds.map(Some).chain([None]);
         let mut sum = 0;
         bounds.zip(&self.buckets).map(move |(bound, bucket)| {
-            sum += bucket.load(Relaxed);
+            sum += bucket.load(Acquire);
             (bound, sum)
         })
     }

@@ -272,7 +272,9 @@ fn an_answer_that_comes_after_the_limit_of_a_dial_serves_the_next_one() {
         runtime.block_on(dialer.connect(SHORT)).ok()
     });
     // The thread of the second lookup may start late.
-    eventually("a second lookup runs", || (names.lookups() == 2).then_some(()));
+    eventually("a second lookup runs", || {
+        (names.lookups() == 2).then_some(())
+    });
     names.set(Some(Err("the end of this test")));
 }
 
