@@ -1,7 +1,7 @@
 //! Listening addresses that exclude each other, as far as that can be known without a
 //! resolver.
 //!
-//! On one machine, 0.0.0.0 takes the port of every IPv4 address and [::] that of every
+//! On one machine, `0.0.0.0` takes the port of every IPv4 address and `[::]` that of every
 //! address. `localhost` stands for both loopback addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
