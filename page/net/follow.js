@@ -49,6 +49,12 @@ export class Follower {
     this.restart();
   }
 
+  /** Stops following. */
+  stop() {
+    this.#controller?.abort(new Error('no longer wanted'));
+    this.#covered = null;
+  }
+
   /** Lists and watches anew. */
   restart() {
     this.#controller?.abort(new Error('another view'));

@@ -155,7 +155,7 @@ async function eventually(what, condition) {
   }
 }
 
-function follow(api, capacity = 10) {
+function follow(t, api, capacity = 10) {
   const store = new Store(capacity);
   const log = [];
   const listener = Object.fromEntries(
@@ -166,7 +166,8 @@ function follow(api, capacity = 10) {
   view.resize(800, 600);
   view.lookAt(0, 0, 6);
   follower.show(view);
-  return { store, log, follower, view, stop: () => { follower.show(far()); } };
+  t.after(() => follower.stop());
+  return { store, log, follower, view };
 }
 
 function far() {
@@ -180,9 +181,9 @@ const list = (features, cursor = 'a-1', more = {}) =>
   ({ features, cursor, cell_degrees: null, matched: features.length, ...more });
 const report = (id, feature) => `id: ${id}\nevent: report\ndata: ${JSON.stringify(feature)}\n\n`;
 
-test('a watch continues the list, and a new stream the one before', async () => {
+test('a watch continues the list, and a new stream the one before', async (t) => {
   const api = fakeServer([list([client('a')], 'a-5')]);
-  const { store } = follow(api);
+  const { store } = follow(t, api);
   await eventually('the watch begins', () => api.streams.length === 1);
   assert.equal(api.streams[0].cursor, 'a-5');
   assert.match(api.streams[0].target, /^watch\?bbox=/);
@@ -194,9 +195,9 @@ test('a watch continues the list, and a new stream the one before', async () => 
   assert.equal(api.lists, 1);
 });
 
-test('after a reset, and without room, the clients are listed again', async () => {
+test('after a reset, and without room, the clients are listed again', async (t) => {
   const api = fakeServer([list([client('a')]), list([client('b')]), list([client('c')])]);
-  const { store, log } = follow(api, 1);
+  const { store, log } = follow(t, api, 1);
   await eventually('the watch begins', () => api.streams.length === 1);
   api.streams[0].send('event: missed\ndata: {"replaced":3}\n\nevent: reset\ndata: {"cursor":"b-1"}\n\n');
   await eventually('a second watch', () => api.streams.length === 2);
@@ -207,19 +208,19 @@ test('after a reset, and without room, the clients are listed again', async () =
   assert.notEqual(store.slot('c'), undefined);
 });
 
-test('numbers on a grid take the place of clients', async () => {
+test('numbers on a grid take the place of clients', async (t) => {
   const cells = [{ properties: { count: 5 } }];
   const api = fakeServer([list(cells, 'a-1', { cell_degrees: 5.625, matched: 5 })]);
-  const { store, log } = follow(api);
+  const { store, log } = follow(t, api);
   await eventually('the grid', () => log.some(([name]) => name === 'grid'));
   assert.deepEqual(log.find(([name]) => name === 'grid')[1], cells);
   assert.equal(store.size, 0);
   assert.equal(api.streams.length, 0);
 });
 
-test('a small move asks for nothing, a far one ends the old stream', async () => {
+test('a small move asks for nothing, a far one ends the old stream', async (t) => {
   const api = fakeServer([list([])]);
-  const { follower, view } = follow(api);
+  const { follower, view } = follow(t, api);
   await eventually('the watch begins', () => api.streams.length === 1);
   view.panBy(50, 20);
   follower.show(view);
@@ -229,9 +230,9 @@ test('a small move asks for nothing, a far one ends the old stream', async () =>
   await eventually('another watch', () => api.streams.length === 2);
 });
 
-test('a server that fails is asked again, and the page says so', async () => {
+test('a server that fails is asked again, and the page says so', async (t) => {
   const api = fakeServer([new ApiError(503, 'busy', null), list([client('a')])]);
-  const { store, log } = follow(api);
+  const { store, log } = follow(t, api);
   await eventually('the client', () => store.slot('a') !== undefined);
   const states = log.filter(([name]) => name === 'state').map(([, state]) => state);
   assert.equal(states[0], 'retrying');
