@@ -24,6 +24,9 @@ const FRICTION = 0.004;
 const MIN_SPEED = 0.02;
 // Backing stores beyond this many pixels cost more frames than their sharpness is worth.
 const MAX_PIXELS = 9_000_000;
+// While the view moves, a ground that takes longer is drawn less often, and moved as a picture.
+const SLOW_GROUND = 30;
+const GROUND_SHARE = 5;
 
 const COLOURS = {
   water: '--water',
@@ -63,7 +66,12 @@ export class WorldMap {
   #motion = null;
   #isGroundStale = true;
   #isTopStale = true;
+  #groundView = { x: 0, y: 0, zoom: 0 };
+  #groundCost = 0;
+  #groundDrawnAt = 0;
+  #lastFrame = 0;
   #settleTimer = 0;
+  #isMoving = false;
   #hoverFrame = 0;
   #hasKeyboard = false;
 
@@ -270,8 +278,13 @@ export class WorldMap {
 
   #moved() {
     this.redraw();
+    this.#isMoving = true;
     clearTimeout(this.#settleTimer);
-    this.#settleTimer = setTimeout(() => this.events.settle(this.view), SETTLED);
+    this.#settleTimer = setTimeout(() => {
+      this.#isMoving = false;
+      this.redraw();
+      this.events.settle(this.view);
+    }, SETTLED);
   }
 
   #readColours() {
@@ -302,9 +315,39 @@ export class WorldMap {
       if (this.#motion(now)) this.#motion = null;
       this.#moved();
     }
-    if (this.#isGroundStale) this.#drawGround();
+    if (this.#isGroundStale) this.#showGround(now);
+    this.#lastFrame = now;
     if (this.#isTopStale || (!this.grid && this.clients.hasMoved(now))) this.#drawTop(now);
     this.#isGroundStale = this.#isTopStale = false;
+  }
+
+  /** Draws the ground or, if that is slow and the view is moving, moves its last picture. */
+  #showGround(now) {
+    // The time from the frame that drew it to the next is what it cost.
+    if (this.#lastFrame === this.#groundDrawnAt) {
+      this.#groundCost = (this.#groundCost + Math.min(500, now - this.#lastFrame)) / 2;
+    }
+    const isDue = now - this.#groundDrawnAt > GROUND_SHARE * this.#groundCost;
+    if (this.#isMoving && this.#groundCost > SLOW_GROUND && !isDue) {
+      this.#moveGround();
+      return;
+    }
+    this.#drawGround();
+    this.#groundDrawnAt = now;
+    const { x, y, zoom } = this.view;
+    this.#groundView = { x, y, zoom };
+    this.ground.canvas.style.transform = '';
+  }
+
+  #moveGround() {
+    const { view } = this;
+    const growth = 2 ** (view.zoom - this.#groundView.zoom);
+    let dx = this.#groundView.x - view.x;
+    dx -= Math.round(dx);
+    const dy = this.#groundView.y - view.y;
+    const left = (view.width / 2) * (1 - growth) + dx * view.scale;
+    const top = (view.height / 2) * (1 - growth) + dy * view.scale;
+    this.ground.canvas.style.transform = `translate(${left}px, ${top}px) scale(${growth})`;
   }
 
   #drawGround() {

@@ -123,7 +123,7 @@ export class Outline {
 
   /** Returns rings and borders with the detail for a zoom. */
   atZoom(zoom) {
-    const level = Math.max(0, Math.min(MAX_LEVEL, Math.ceil(zoom)));
+    const level = Math.max(0, Math.min(MAX_LEVEL, Math.round(zoom)));
     let found = this.#levels.get(level);
     if (!found) {
       found = {
