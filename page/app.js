@@ -68,7 +68,12 @@ const tabs = new Tabs(byId('tabs'), (name) => {
 });
 
 new Search(
-  { input: byId('search'), list: byId('options'), note: byId('search-note'), form: byId('search-form') },
+  {
+    input: byId('search'),
+    list: byId('options'),
+    note: byId('search-note'),
+    form: byId('search-form'),
+  },
   api,
   (id) => select(id, true),
 );
@@ -76,6 +81,7 @@ new Search(
 /** Follows the herd itself: its servers and links. */
 async function followHerd() {
   for (;;) {
+    let pause = HERD_INTERVAL;
     try {
       const herd = await api.get('herd', {});
       store.addOrigins(herd.servers.map(({ server }) => server));
@@ -85,11 +91,12 @@ async function followHerd() {
       herdPanel.show(herd);
       showLegend();
     } catch (error) {
+      pause = Math.max(pause, (error.retryAfter ?? 0) * 1000);
       herdPanel.showGap();
       setText(byId('verdict'), `This server gives no answer: ${error.message}`);
       byId('verdict').className = 'bad';
     }
-    await wait(HERD_INTERVAL);
+    await wait(pause);
   }
 }
 
@@ -98,12 +105,18 @@ function followerEvents() {
   return {
     state: (name, detail) => {
       const seconds = detail ? Math.max(1, Math.round(detail.milliseconds / 1000)) : 0;
-      const text = { connecting: 'connecting…', live: 'live', retrying: `no connection; next try in ${seconds} s` }[name];
+      const text = {
+        connecting: 'connecting…',
+        live: 'live',
+        retrying: `no connection; next try in ${seconds} s`,
+      }[name];
       const chip = byId('state');
       setText(chip, text);
       chip.className = `chip ${name}`;
       chip.title = detail?.cause ?? '';
-      if (name === 'retrying' && lastState === 'live') announce('The connection is lost; trying again.');
+      if (name === 'retrying' && lastState === 'live') {
+        announce('The connection is lost; trying again.');
+      }
       if (name === 'live' && lastState === 'retrying') announce('Connected again.');
       if (name !== 'connecting') lastState = name;
     },
@@ -119,7 +132,9 @@ function followerEvents() {
       showLegend();
     },
     missed: (replaced) => {
-      byId('state').title = `This page is slow: the server replaced ${count(replaced, 'change')} by newer ones`;
+      byId('state').title = `This page is slow: the server replaced ${
+        count(replaced, 'change')
+      } by newer ones`;
     },
     matched: (matched) => {
       byId('count').dataset.matched = String(matched);
@@ -159,7 +174,9 @@ function setTool(isOn) {
   map.hasTool = isOn;
   byId('map').classList.toggle('tool', isOn);
   byId('circle-tool').setAttribute('aria-pressed', String(isOn));
-  if (isOn) announce('Drag on the map to draw a circle. By keyboard, use the form of the panel Near.');
+  if (isOn) {
+    announce('Drag on the map to draw a circle. By keyboard, use the form of the panel Near.');
+  }
 }
 
 function showTip(id, px, py) {

@@ -135,7 +135,9 @@ export class Chart {
     context.lineJoin = 'round';
     for (const piece of pieces(samples, valueOf)) {
       context.beginPath();
-      for (const [time, value] of piece) context.lineTo(this.#x(time, frame), this.#y(value, frame));
+      for (const [time, value] of piece) {
+        context.lineTo(this.#x(time, frame), this.#y(value, frame));
+      }
       context.stroke();
     }
   }

@@ -36,7 +36,11 @@ function half(direction, place) {
   const [ox, oy] = [(-(b.y - a.y) / length) * GAP, ((b.x - a.x) / length) * GAP];
   const end = { x: a.x + (b.x - a.x) * 0.92 + ox, y: a.y + (b.y - a.y) * 0.92 + oy };
   const line = svg('line', {
-    x1: a.x + ox, y1: a.y + oy, x2: end.x, y2: end.y, class: `link ${direction.state}`,
+    x1: a.x + ox,
+    y1: a.y + oy,
+    x2: end.x,
+    y2: end.y,
+    class: `link ${direction.state}`,
   });
   return svg('g', {}, line, pending(direction, a, b), svg('title', {}, describe(direction)));
 }
@@ -45,7 +49,11 @@ function pending({ state, link }, a, b) {
   const isWorth = link && link.lag_reports > 0 && (state === 'down' || state === 'slow');
   if (!isWorth) return null;
   const [x, y] = [(a.x + b.x) / 2, (a.y + b.y) / 2];
-  return svg('text', { x, y: y - 4, class: 'pending', 'text-anchor': 'middle' }, `${short(link.lag_reports)} pending`);
+  return svg(
+    'text',
+    { x, y: y - 4, class: 'pending', 'text-anchor': 'middle' },
+    `${short(link.lag_reports)} pending`,
+  );
 }
 
 function node({ server, status, error }, { x, y }, scale, history, colourOf) {
@@ -82,6 +90,8 @@ const cross = (x, y, r) =>
 function summary(herd, links) {
   const up = herd.servers.filter(({ error }) => error === null).length;
   const bad = links.filter(({ state }) => state !== 'up').length;
-  const rest = bad ? `, ${bad} of ${links.length} directions of links not well` : ', all links well';
+  const rest = bad
+    ? `, ${bad} of ${links.length} directions of links not well`
+    : ', all links well';
   return `Topology: ${up} of ${herd.servers.length} servers up${rest}. The tables below have all.`;
 }

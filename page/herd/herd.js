@@ -21,9 +21,21 @@ export class HerdPanel {
     this.colourOf = colourOf;
     const ratio = (value) => value.toFixed(value < 1 ? 2 : 1);
     this.charts = {
-      rate: new Chart(byId('chart-rate'), { title: 'Reports accepted each second', format: rate, floor: 1 }),
-      lag: new Chart(byId('chart-lag'), { title: 'Highest lag of a link', format: seconds, floor: 0.1 }),
-      redundancy: new Chart(byId('chart-redundancy'), { title: 'Duplicates for each new report', format: ratio, floor: 1 }),
+      rate: new Chart(byId('chart-rate'), {
+        title: 'Reports accepted each second',
+        format: rate,
+        floor: 1,
+      }),
+      lag: new Chart(byId('chart-lag'), {
+        title: 'Highest lag of a link',
+        format: seconds,
+        floor: 0.1,
+      }),
+      redundancy: new Chart(byId('chart-redundancy'), {
+        title: 'Duplicates for each new report',
+        format: ratio,
+        floor: 1,
+      }),
     };
   }
 
@@ -57,7 +69,12 @@ export class HerdPanel {
     this.#news = [...lines.map((text) => ({ text, now })), ...this.#news].slice(0, MAX_NEWS);
     byId('news').replaceChildren(
       ...this.#news.map(({ text, now: time }) =>
-        h('li', {}, h('time', { dateTime: time }, new Date(time).toLocaleTimeString('en', { hour12: false })), ` ${text}`),
+        h(
+          'li',
+          {},
+          h('time', { dateTime: time }, new Date(time).toLocaleTimeString('en', { hour12: false })),
+          ` ${text}`,
+        )
       ),
     );
     byId('news').hidden = false;
@@ -98,7 +115,9 @@ export class HerdPanel {
 function serverTable(herd, history, colourOf) {
   const rows = herd.servers.map(({ server, status, error }) => {
     const name = h('span', {}, swatch(colourOf(server)), server);
-    if (status === null) return [name, badge('down', error ?? 'not asked yet'), '–', '–', '–', '–'];
+    if (status === null) {
+      return [name, badge('down', error ?? 'not asked yet'), '–', '–', '–', '–', '–', '–'];
+    }
     const up = status.links.filter((link) => link.up).length;
     const lag = Math.max(0, ...status.links.map((link) => link.lag_seconds ?? 0));
     const state = badge(status.draining ? 'draining' : 'up', details(herd, server, status));
@@ -109,14 +128,22 @@ function serverTable(herd, history, colourOf) {
       rate(history.rateOf(server)),
       `${up}/${status.links.length}`,
       seconds(lag),
+      seconds(clockOffset(herd, server)),
+      seconds(status.uptime_seconds),
     ];
   });
-  return table('Servers', ['Server', 'State', 'Clients', 'Rate/s', 'Links', 'Lag'], rows);
+  const headings = ['Server', 'State', 'Clients', 'Rate/s', 'Links', 'Lag', 'Clock', 'Up for'];
+  return table('Servers', headings, rows);
 }
 
 function details(herd, server, status) {
-  const clock = seconds(clockOffset(herd, server));
-  return `version ${status.version}, incarnation ${status.incarnation}, up for ${seconds(status.uptime_seconds)}, clock ${clock} from its neighbours', ${number(status.client_connections)} connections`;
+  return [
+    `version ${status.version}`,
+    `incarnation ${status.incarnation}`,
+    `up for ${seconds(status.uptime_seconds)}`,
+    `clock ${seconds(clockOffset(herd, server))} from its neighbours'`,
+    `${number(status.client_connections)} client connections`,
+  ].join(', ');
 }
 
 function linkTable(herd) {

@@ -8,7 +8,9 @@ const MAX_ROUNDS = 20;
  */
 export function order(names, links) {
   const at = new Map(names.map((name, i) => [name, i]));
-  const pairs = links.map(({ from, to }) => [at.get(from), at.get(to)]).filter(([, b]) => b !== undefined);
+  const pairs = links.map(({ from, to }) => [at.get(from), at.get(to)]).filter(([, b]) =>
+    b !== undefined
+  );
   const seat = names.map((_, i) => i);
   let best = cost(seat, pairs);
   for (let round = 0; round < MAX_ROUNDS; round++) {

@@ -14,7 +14,7 @@ export function directions(herd) {
     neighbours.map((to) => {
       const link = status.get(server)?.links.find(({ neighbour }) => neighbour === to) ?? null;
       return { from: server, to, link, state: stateOf(link) };
-    }),
+    })
   );
 }
 

@@ -12,5 +12,8 @@ export function read(fragment) {
   const numbers = (parts.get('map') ?? '').split('/').map(Number);
   const [zoom, latitude, longitude] = numbers;
   const isView = numbers.length === 3 && numbers.every(Number.isFinite) && Math.abs(latitude) <= 90;
-  return { view: isView ? { zoom, center: [longitude, latitude] } : null, client: parts.get('client') };
+  return {
+    view: isView ? { zoom, center: [longitude, latitude] } : null,
+    client: parts.get('client'),
+  };
 }

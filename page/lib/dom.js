@@ -54,8 +54,7 @@ export function replaceKept(parent, ...children) {
 
 /** Makes a table with a caption for screen readers. Cells are texts or elements. */
 export function table(caption, headings, rows) {
-  const cell = (it, i) =>
-    i === 0 ? h('th', { scope: 'row' }, it) : h('td', {}, it);
+  const cell = (it, i) => i === 0 ? h('th', { scope: 'row' }, it) : h('td', {}, it);
   return h(
     'table',
     {},

@@ -23,7 +23,7 @@ export function seconds(value) {
   const size = Math.abs(value);
   if (size === 0) return '0 s';
   if (size < 0.9995) return `${sign}${Number((size * 1000).toPrecision(2))} ms`;
-  if (size < 9.95) return `${sign}${size.toFixed(1)} s`;
+  if (size < 9.95) return `${sign}${Number(size.toFixed(1))} s`;
   if (size < 59.5) return `${sign}${Math.round(size)} s`;
   return sign + units(Math.round(size));
 }

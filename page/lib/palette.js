@@ -5,10 +5,24 @@
  */
 
 const LIGHT = [
-  '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#6a4c93', '#3b3b3b',
+  '#0072b2',
+  '#d55e00',
+  '#009e73',
+  '#cc79a7',
+  '#e69f00',
+  '#56b4e9',
+  '#6a4c93',
+  '#3b3b3b',
 ];
 const DARK = [
-  '#56b4e9', '#ff8c42', '#2fd6a3', '#f0a3c8', '#f5c542', '#9ad4ff', '#b79df0', '#e6e6e6',
+  '#56b4e9',
+  '#ff8c42',
+  '#2fd6a3',
+  '#f0a3c8',
+  '#f5c542',
+  '#9ad4ff',
+  '#b79df0',
+  '#e6e6e6',
 ];
 
 /** The shapes of dots, in the order of use. */

@@ -5,9 +5,6 @@
 
 const RADIUS_KM = 6371.0088;
 
-/** The greatest distance of two points on the earth. */
-export const MAX_KM = Math.PI * RADIUS_KM;
-
 const radians = (degrees) => (degrees * Math.PI) / 180;
 const degrees = (radians) => (radians * 180) / Math.PI;
 
@@ -30,7 +27,8 @@ export function destination([lon, lat], km, bearing) {
   const angle = km / RADIUS_KM;
   const lat1 = radians(lat);
   const lat2 = Math.asin(
-    Math.sin(lat1) * Math.cos(angle) + Math.cos(lat1) * Math.sin(angle) * Math.cos(radians(bearing)),
+    Math.sin(lat1) * Math.cos(angle) +
+      Math.cos(lat1) * Math.sin(angle) * Math.cos(radians(bearing)),
   );
   const dLon = Math.atan2(
     Math.sin(radians(bearing)) * Math.sin(angle) * Math.cos(lat1),

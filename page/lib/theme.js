@@ -17,8 +17,7 @@ export const colour = (name) =>
  * Returns the size of text relative to that of a laptop: 1 to about 1.4, larger on a large window.
  * What is drawn on canvas grows with the text around it.
  */
-export const textScale = () =>
-  parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
+export const textScale = () => parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
 
 /** Calls a function when the theme changes. */
 export const onThemeChange = (changed) => dark.addEventListener('change', changed);

@@ -7,7 +7,6 @@
 import { ageStep, ageStyle, serverStyle } from '../lib/palette.js';
 import { stampOf, write } from './stamp.js';
 
-const FINGER = 14;
 // Below this motion since the last frame there is nothing new to see.
 const MIN_PIXELS = 0.25;
 const AGE_COLOURS = 6;
@@ -16,6 +15,7 @@ const AGE_COLOURS = 6;
 export class ClientLayer {
   #stamps = new Map();
   #pixelsPerMillisecond = 0;
+  #hasNews = true;
   #drawnAt = 0;
   #image = null;
 
@@ -37,17 +37,16 @@ export class ClientLayer {
     this.#stamps.clear();
   }
 
-  /** Returns whether clients moved so far since the last frame that it can be seen. */
+  /** Returns whether there is something to see since the last frame: reports, or motion. */
   hasMoved(now) {
-    return (
-      this.#drawnAt < this.store.movingUntil &&
-      (now - this.#drawnAt) * this.#pixelsPerMillisecond >= MIN_PIXELS
-    );
+    const isMoving = this.#drawnAt < this.store.movingUntil;
+    const pixels = (now - this.#drawnAt) * this.#pixelsPerMillisecond;
+    return this.#hasNews || (isMoving && pixels >= MIN_PIXELS);
   }
 
-  /** Notes that reports came: the speed of clients may be another. */
+  /** Notes that reports came. */
   noteReports() {
-    this.#pixelsPerMillisecond = Infinity;
+    this.#hasNews = true;
   }
 
   /** Draws all clients that the view shows, in place of what is on the canvas. */
@@ -80,13 +79,14 @@ export class ClientLayer {
     }
     context.putImageData(this.#image, 0, 0);
     this.#drawnAt = now;
+    this.#hasNews = false;
     this.#pixelsPerMillisecond = fastest * scale;
   }
 
-  /** Returns the ID of the client at a pixel, or the nearest one within a finger's width. */
-  find(view, px, py, now) {
+  /** Returns the ID of the client nearest to a pixel, at most `reach` pixels away, or null. */
+  find(view, px, py, now, reach) {
     const { store } = this;
-    let [found, least] = [null, FINGER];
+    let [found, least] = [null, reach];
     for (let slot = 0; slot < store.length; slot++) {
       if (store.ids[slot] === undefined) continue;
       const [x, y] = view.toScreen(...store.at(slot, now));
@@ -108,7 +108,11 @@ export class ClientLayer {
       const key = `${this.colourBy}/${number}/${isDark}`;
       let stamp = this.#stamps.get(key);
       if (!stamp) {
-        stamp = stampOf(isAge ? ageStyle(number, isDark) : serverStyle(number, isDark), this.radius, ground);
+        stamp = stampOf(
+          isAge ? ageStyle(number, isDark) : serverStyle(number, isDark),
+          this.radius,
+          ground,
+        );
         this.#stamps.set(key, stamp);
       }
       return stamp;

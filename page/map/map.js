@@ -19,6 +19,9 @@ import { View } from './view.js';
 
 const SETTLED = 180;
 const KEY_PIXELS = 120;
+// How far from a client a finger, and the cross in the middle, may be to choose it.
+const FINGER = 14;
+const CROSS = 40;
 const GLIDE = 220;
 const FRICTION = 0.004;
 const MIN_SPEED = 0.02;
@@ -197,7 +200,11 @@ export class WorldMap {
   }
 
   tap(px, py) {
-    const id = this.grid ? null : this.clients.find(this.view, px, py, performance.now());
+    this.#choose(px, py, FINGER);
+  }
+
+  #choose(px, py, reach) {
+    const id = this.grid ? null : this.clients.find(this.view, px, py, performance.now(), reach);
     if (id !== null) {
       this.events.select(id);
       return;
@@ -209,7 +216,7 @@ export class WorldMap {
   hover(px, py) {
     cancelAnimationFrame(this.#hoverFrame);
     this.#hoverFrame = requestAnimationFrame((now) => {
-      const id = this.grid ? null : this.clients.find(this.view, px, py, now);
+      const id = this.grid ? null : this.clients.find(this.view, px, py, now, FINGER);
       this.element.classList.toggle('over', id !== null);
       this.events.hover(id, px, py);
     });
@@ -237,7 +244,7 @@ export class WorldMap {
       '=': () => this.glide(width / 2, height / 2, 1),
       '-': () => this.glide(width / 2, height / 2, -1),
       0: () => this.showWorld(),
-      Enter: () => this.tap(width / 2, height / 2),
+      Enter: () => this.#choose(width / 2, height / 2, CROSS),
     }[event.key];
     if (!action) return;
     event.preventDefault();

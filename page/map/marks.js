@@ -30,7 +30,9 @@ export function drawPlaces(context, places, view, colours, scale) {
     context.stroke();
     context.fill();
     const right = px + 9 + context.measureText(name).width;
-    if (taken.some((it) => it.left < right && px < it.right && Math.abs(it.py - py) < 15 * scale)) continue;
+    if (taken.some((it) => it.left < right && px < it.right && Math.abs(it.py - py) < 15 * scale)) {
+      continue;
+    }
     taken.push({ left: px, right, py });
     context.lineWidth = 3;
     context.strokeText(name, px + 9, py);

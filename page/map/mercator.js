@@ -20,5 +20,4 @@ export function worldY(latitude) {
 export const longitudeOf = (x) => (x - 0.5) * 360;
 
 /** Returns the latitude of a y. */
-export const latitudeOf = (y) =>
-  (Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180) / Math.PI;
+export const latitudeOf = (y) => (Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180) / Math.PI;

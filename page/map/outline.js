@@ -34,7 +34,7 @@ function reader(bytes, start) {
   let at = start;
   return () => {
     let value = 0;
-    for (let factor = 1; ; factor *= 128) {
+    for (let factor = 1;; factor *= 128) {
       const byte = bytes[at++];
       if (byte === undefined) throw new Error('the outline is incomplete');
       value += (byte & 127) * factor;

@@ -33,7 +33,8 @@ export function write(pixels, width, height, { half, size, versions }, x, y) {
   const left = Math.floor(x) - half;
   const top = Math.floor(y) - half;
   if (left <= -size || top <= -size || left >= width || top >= height) return;
-  const part = Math.floor((y - Math.floor(y)) * PARTS) * PARTS + Math.floor((x - Math.floor(x)) * PARTS);
+  const part = Math.floor((y - Math.floor(y)) * PARTS) * PARTS +
+    Math.floor((x - Math.floor(x)) * PARTS);
   const stamp = versions[part];
   const firstRow = Math.max(0, -top);
   const lastRow = Math.min(size, height - top);

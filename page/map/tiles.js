@@ -49,7 +49,8 @@ export class Tiles {
     } else {
       image = new Image(SIZE, SIZE);
       image.onload = this.loaded;
-      image.referrerPolicy = 'no-referrer';
+      // Public tile servers want to know who asks; they get no path and no view.
+      image.referrerPolicy = 'strict-origin';
       image.src = url;
     }
     this.#images.set(url, image);

@@ -15,7 +15,9 @@ export class ApiError extends Error {
 
 /** Returns a path and its query, without parameters that are null or undefined. */
 export function path(name, parameters = {}) {
-  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined);
+  const given = Object.entries(parameters).filter(([, value]) =>
+    value !== null && value !== undefined
+  );
   const query = new URLSearchParams(given.map(([key, value]) => [key, String(value)]));
   return given.length ? `${name}?${query}` : name;
 }

@@ -114,7 +114,9 @@ export class Follower {
   async #read(bbox, position, signal) {
     const silence = new AbortController();
     const both = AbortSignal.any([signal, silence.signal]);
-    const answer = await this.api.open(path('watch', { bbox }), { 'Last-Event-ID': position.cursor }, both);
+    const answer = await this.api.open(path('watch', { bbox }), {
+      'Last-Event-ID': position.cursor,
+    }, both);
     this.#failures = 0;
     this.listener.state('live', null);
     let isStale = false;

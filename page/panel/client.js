@@ -96,7 +96,11 @@ export class ClientPanel {
     const { signal } = this.#controller;
     setText(byId('place-note'), 'Asking…');
     try {
-      const answer = await this.api.get('places', { client: id, radius: RADIUS, limit: LIMIT }, signal);
+      const answer = await this.api.get(
+        'places',
+        { client: id, radius: RADIUS, limit: LIMIT },
+        signal,
+      );
       if (!signal.aborted) this.#drawPlaces(answer);
     } catch (error) {
       if (!signal.aborted) setText(byId('place-note'), error.message);
@@ -109,12 +113,20 @@ export class ClientPanel {
       return { name, vicinity, point, meters: distanceKm(center, point) * 1000 };
     });
     const status = places.status === 'OK' || places.status === 'ZERO_RESULTS';
-    const note = status ? `${list.length} within ${RADIUS} km` : places.error_message ?? places.status;
+    const note = status
+      ? `${list.length} within ${RADIUS} km`
+      : places.error_message ?? places.status;
     setText(byId('place-note'), note);
     byId('place-list').replaceChildren(
       ...list.map(({ name, vicinity, meters }) =>
-        h('li', {}, h('strong', {}, name), h('span', { class: 'muted' }, ` ${distance(meters)}`),
-          h('br'), h('span', { class: 'muted' }, vicinity ?? '')),
+        h(
+          'li',
+          {},
+          h('strong', {}, name),
+          h('span', { class: 'muted' }, ` ${distance(meters)}`),
+          h('br'),
+          h('span', { class: 'muted' }, vicinity ?? ''),
+        )
       ),
     );
     setText(byId('at-line'), line ?? '');
@@ -124,8 +136,12 @@ export class ClientPanel {
 
 function verdictText(agree, held, without, errors) {
   const answered = held.length + without.length;
-  const silent = errors.length ? `; no answer from ${errors.map((it) => it.server).join(', ')}` : '';
-  if (agree) return `The same report at ${answered} of ${answered + errors.length} servers${silent}`;
+  const silent = errors.length
+    ? `; no answer from ${errors.map((it) => it.server).join(', ')}`
+    : '';
+  if (agree) {
+    return `The same report at ${answered} of ${answered + errors.length} servers${silent}`;
+  }
   const missing = without.length ? `; none at ${without.join(', ')}` : '';
   return `Servers differ${missing}${silent}`;
 }

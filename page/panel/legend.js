@@ -1,7 +1,7 @@
 /** The legend of the map: what the colours of clients mean. */
 
 import { byId, h } from '../lib/dom.js';
-import { AGE_STEPS, SHAPES, ageStyle, serverStyle } from '../lib/palette.js';
+import { AGE_STEPS, ageStyle, serverStyle, SHAPES } from '../lib/palette.js';
 import { svg } from '../lib/dom.js';
 import { seconds } from '../lib/format.js';
 
@@ -11,8 +11,8 @@ export function drawLegend({ colourBy, origins, isGrid, isDark }) {
   const items = isGrid
     ? [h('li', {}, 'The area of a disc is the number of clients')]
     : colourBy === 'age'
-      ? AGE_STEPS.map((last, i) => item(ageStyle(i, isDark), ageText(last, i)))
-      : origins.map((name, i) => item(serverStyle(i, isDark), name));
+    ? AGE_STEPS.map((last, i) => item(ageStyle(i, isDark), ageText(last, i)))
+    : origins.map((name, i) => item(serverStyle(i, isDark), name));
   const key = JSON.stringify([colourBy, origins, isGrid, isDark]);
   const list = byId('legend');
   if (list.dataset.key === key) return;
@@ -32,6 +32,11 @@ function item({ colour, shape }, text) {
 const PATHS = Object.fromEntries(
   SHAPES.map((shape, i) => [
     shape,
-    ['M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0', 'M-4 -4H4V4H-4Z', 'M0 -5L5 4H-5Z', 'M0 -5L5 0L0 5L-5 0Z'][i],
+    [
+      'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0',
+      'M-4 -4H4V4H-4Z',
+      'M0 -5L5 4H-5Z',
+      'M0 -5L5 0L0 5L-5 0Z',
+    ][i],
   ]),
 );

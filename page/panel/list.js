@@ -42,7 +42,11 @@ function clientTable(store, slots, now, select) {
     const id = store.ids[slot];
     const point = [wrapLongitude(longitudeOf(store.toX[slot])), latitudeOf(store.toY[slot])];
     return [
-      h('button', { class: 'link', type: 'button', 'data-key': id, onclick: () => select(id) }, visible(id)),
+      h(
+        'button',
+        { class: 'link', type: 'button', 'data-key': id, onclick: () => select(id) },
+        visible(id),
+      ),
       `${point[1].toFixed(3)}, ${point[0].toFixed(3)}`,
       seconds(Math.max(0, Math.round((now - store.reportedAt[slot]) / 1000))),
       store.origins[store.origin[slot]],

@@ -5,6 +5,7 @@ import { count, distance, point as pointText, seconds, visible } from '../lib/fo
 import { parsePoint } from '../lib/position.js';
 
 const LIMIT = 200;
+const MIN_KM = 0.001;
 
 /**
  * The panel. `events`: `circle(center, km)` to show a circle or null, `select(id)` when the user
@@ -25,13 +26,16 @@ export class NearPanel {
   /** Writes a center and a radius into the form. */
   set(center, km) {
     byId('near-center').value = `${center[1].toFixed(5)}, ${center[0].toFixed(5)}`;
-    if (km > 0) byId('near-radius').value = String(Number(km.toPrecision(3)));
+    if (km > 0) byId('near-radius').value = String(Number(Math.max(MIN_KM, km).toPrecision(3)));
   }
 
   /** Lists who is within a circle. */
   async list(center, km) {
     const point = `${center[1]},${center[0]}`;
-    await this.#ask({ point, radius: km }, `within ${distance(km * 1000)} of ${pointText(center, 3)}`);
+    await this.#ask(
+      { point, radius: km },
+      `within ${distance(km * 1000)} of ${pointText(center, 3)}`,
+    );
   }
 
   /** Lists who is near a client, as far away as the form says. */
@@ -48,7 +52,10 @@ export class NearPanel {
     const center = parsePoint(byId('near-center').value);
     const km = Number(byId('near-radius').value);
     if (!center) {
-      setText(byId('near-note'), 'The center must be a latitude and a longitude, such as 34.07, -118.44.');
+      setText(
+        byId('near-note'),
+        'The center must be a latitude and a longitude, such as 34.07, -118.44.',
+      );
       byId('near-center').focus();
       return;
     }
@@ -76,9 +83,15 @@ export class NearPanel {
 
   #row({ id, properties: { distance_meters: meters, age_seconds: age } }) {
     const select = () => this.events.select(id);
-    return h('li', {},
-      h('button', { class: 'row', type: 'button', onclick: select },
+    return h(
+      'li',
+      {},
+      h(
+        'button',
+        { class: 'row', type: 'button', onclick: select },
         h('strong', {}, visible(id)),
-        h('span', { class: 'muted' }, `${distance(meters)}, ${seconds(age)} old`)));
+        h('span', { class: 'muted' }, `${distance(meters)}, ${seconds(age)} old`),
+      ),
+    );
   }
 }

@@ -5,6 +5,8 @@ import { number, seconds, visible } from '../lib/format.js';
 
 const DELAY = 200;
 const SHOWN = 8;
+// The white space that no ID has. Other spaces may be part of one.
+const AROUND = /^[\t-\r ]+|[\t-\r ]+$/g;
 
 /** The search field. `select(id)` is called when the user chooses a client. */
 export class Search {
@@ -23,14 +25,14 @@ export class Search {
     input.addEventListener('blur', () => setTimeout(() => this.#close(), 150));
     form.addEventListener('submit', (event) => {
       event.preventDefault();
-      const id = this.#ids[this.#active] ?? input.value.trim();
+      const id = this.#ids[this.#active] ?? input.value.replace(AROUND, '');
       if (id) this.#choose(id);
     });
   }
 
   async #ask() {
     this.#controller?.abort();
-    const prefix = this.input.value.trim();
+    const prefix = this.input.value.replace(AROUND, '');
     if (prefix === '') {
       this.#close();
       return;
@@ -61,8 +63,12 @@ export class Search {
       event.preventDefault();
       this.#choose(id);
     };
-    return h('li', { role: 'option', id: `option-${i}`, 'aria-selected': 'false', onpointerdown: choose },
-      h('strong', {}, visible(id)), h('span', { class: 'muted' }, `${origin}, ${seconds(age)} old`));
+    return h(
+      'li',
+      { role: 'option', id: `option-${i}`, 'aria-selected': 'false', onpointerdown: choose },
+      h('strong', {}, visible(id)),
+      h('span', { class: 'muted' }, `${origin}, ${seconds(age)} old`),
+    );
   }
 
   #key(event) {

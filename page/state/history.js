@@ -33,7 +33,13 @@ export class History {
   addGap(time) {
     const last = this.samples.at(-1);
     if (last && last.rate !== null) {
-      this.#push({ time: Math.max(time, last.time), rates: {}, rate: null, redundancy: null, lag: null });
+      this.#push({
+        time: Math.max(time, last.time),
+        rates: {},
+        rate: null,
+        redundancy: null,
+        lag: null,
+      });
     }
   }
 

@@ -21,13 +21,24 @@ import time
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css",
-         ".svg": "image/svg+xml", ".gz": "application/gzip"}
-CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-       "img-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
-LINKS = {"Riley": ["Jaquez", "Juzang"], "Jaquez": ["Riley", "Bernard"],
-         "Juzang": ["Riley", "Campbell", "Bernard"], "Campbell": ["Juzang", "Bernard"],
-         "Bernard": ["Jaquez", "Juzang", "Campbell"]}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".gz": "application/gzip",
+}
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+LINKS = {
+    "Riley": ["Jaquez", "Juzang"],
+    "Jaquez": ["Riley", "Bernard"],
+    "Juzang": ["Riley", "Campbell", "Bernard"],
+    "Campbell": ["Juzang", "Bernard"],
+    "Bernard": ["Jaquez", "Juzang", "Campbell"],
+}
 TICK = 0.05
 KM = 6371.0088
 
@@ -73,15 +84,19 @@ class Client:
 
     def properties(self, now):
         learned = "null" if self.origin == "Riley" else '"Jaquez"'
-        return (f'"position":"{self.lat:+.6f}{self.lon:+.6f}","time":"{self.time:.9f}",'
-                f'"origin":"{self.origin}","skew_nanos":3795328,"sequence":{self.sequence},'
-                f'"learned_at":"{rfc3339(self.time)}","learned_from":{learned},'
-                f'"age_seconds":{now - self.time:.6f}')
+        return (
+            f'"position":"{self.lat:+.6f}{self.lon:+.6f}","time":"{self.time:.9f}",'
+            f'"origin":"{self.origin}","skew_nanos":3795328,"sequence":{self.sequence},'
+            f'"learned_at":"{rfc3339(self.time)}","learned_from":{learned},'
+            f'"age_seconds":{now - self.time:.6f}'
+        )
 
     def feature(self, now, more=""):
-        return (f'{{"type":"Feature","id":{json.dumps(self.id)},"geometry":{{"type":"Point",'
-                f'"coordinates":[{self.lon:.6f},{self.lat:.6f}]}},'
-                f'"properties":{{{self.properties(now)}{more}}}}}')
+        return (
+            f'{{"type":"Feature","id":{json.dumps(self.id)},"geometry":{{"type":"Point",'
+            f'"coordinates":[{self.lon:.6f},{self.lat:.6f}]}},'
+            f'"properties":{{{self.properties(now)}{more}}}}}'
+        )
 
 
 class Herd:
@@ -135,38 +150,96 @@ class Herd:
     def status(self, name, now):
         up = now - self.started[name]
         total = sum(self.accepted.values()) - sum(
-            count for other, count in self.accepted.items() if other == name)
+            count for other, count in self.accepted.items() if other == name
+        )
         links = [self.link(name, other, now, total) for other in LINKS[name]]
-        rejected = dict.fromkeys(["max_connections", "network", "per_address", "no_certificate", "untrusted_ca",
-                                  "expired", "plaintext", "own_certificate", "other"], 0)
-        lines = dict.fromkeys(["accepted", "stale", "rejected_max_future", "rejected_max_clients", "located",
-                               "unknown", "malformed"], 0)
+        rejected = dict.fromkeys(
+            [
+                "max_connections",
+                "network",
+                "per_address",
+                "no_certificate",
+                "untrusted_ca",
+                "expired",
+                "plaintext",
+                "own_certificate",
+                "other",
+            ],
+            0,
+        )
+        lines = dict.fromkeys(
+            [
+                "accepted",
+                "stale",
+                "rejected_max_future",
+                "rejected_max_clients",
+                "located",
+                "unknown",
+                "malformed",
+            ],
+            0,
+        )
         return {
-            "name": name, "herd": "classic", "version": "0.1.0", "incarnation": self.incarnation,
-            "started_at": rfc3339(self.started[name]), "uptime_seconds": up, "now": rfc3339(now), "draining": False,
-            "config": {"last_reload_successful": True, "last_reload_at": rfc3339(self.started[name]),
-                       "last_success_at": rfc3339(self.started[name])},
-            "log_lines_dropped": 0, "expire_after_seconds": None, "clients": len(self.clients),
-            "clients_limit": 10_000_000, "feed_entries": len(self.clients), "last_sequence": self.sequence,
-            "client_lines": {**lines, "accepted": self.accepted[name]}, "client_connections": 16,
-            "client_connections_limit": 20_000, "client_connections_accepted": 16, "client_reads_delayed": 0,
-            "client_connections_rejected": rejected, "peer_connections_rejected": rejected,
-            "web_connections_rejected": rejected, "peer_calls_rejected": {"certificate": 0, "other": 0},
-            "places": {"provider": "offline", "answered": 0, "failed": 0}, "links": links}
+            "name": name,
+            "herd": "classic",
+            "version": "0.1.0",
+            "incarnation": self.incarnation,
+            "started_at": rfc3339(self.started[name]),
+            "uptime_seconds": up,
+            "now": rfc3339(now),
+            "draining": False,
+            "config": {
+                "last_reload_successful": True,
+                "last_reload_at": rfc3339(self.started[name]),
+                "last_success_at": rfc3339(self.started[name]),
+            },
+            "log_lines_dropped": 0,
+            "expire_after_seconds": None,
+            "clients": len(self.clients),
+            "clients_limit": 10_000_000,
+            "feed_entries": len(self.clients),
+            "last_sequence": self.sequence,
+            "client_lines": {**lines, "accepted": self.accepted[name]},
+            "client_connections": 16,
+            "client_connections_limit": 20_000,
+            "client_connections_accepted": 16,
+            "client_reads_delayed": 0,
+            "client_connections_rejected": rejected,
+            "peer_connections_rejected": rejected,
+            "web_connections_rejected": rejected,
+            "peer_calls_rejected": {"certificate": 0, "other": 0},
+            "places": {"provider": "offline", "answered": 0, "failed": 0},
+            "links": links,
+        }
 
     def link(self, name, other, now, total):
         gone = self.down.get(other)
         lag = 0.004 + 0.004 * math.sin(now / 9 + hash((name, other)) % 7) if gone is None else now - gone
         pending = 0 if gone is None else int((now - gone) * len(self.clients) / self.interval)
         return {
-            "neighbour": other, "up": gone is None, "since": rfc3339(gone or self.started[other]),
-            "state_changes": 1, "reason": "" if gone is None else "Connection refused (os error 111)",
-            "cursor": self.sequence - pending, "lag_reports": pending, "lag_seconds": lag, "batches_sent": 100,
-            "reports_sent": total, "calls_failed": 0, "last_round_trip_seconds": 0.0007 + 0.0002 * math.sin(now),
-            "batches_received": 100, "received_newer": total // len(LINKS[name]),
-            "received_duplicate": int(total * 0.35 / len(LINKS[name])), "received_stale": 0,
-            "stalled_seconds": None if gone is None else now - gone, "comparisons": 0, "ranges_differed": 0,
-            "reports_pushed_again": 0, "clock_offset_seconds": 0.00003, "clock_offset_error_seconds": 0.0002}
+            "neighbour": other,
+            "up": gone is None,
+            "since": rfc3339(gone or self.started[other]),
+            "state_changes": 1,
+            "reason": "" if gone is None else "Connection refused (os error 111)",
+            "cursor": self.sequence - pending,
+            "lag_reports": pending,
+            "lag_seconds": lag,
+            "batches_sent": 100,
+            "reports_sent": total,
+            "calls_failed": 0,
+            "last_round_trip_seconds": 0.0007 + 0.0002 * math.sin(now),
+            "batches_received": 100,
+            "received_newer": total // len(LINKS[name]),
+            "received_duplicate": int(total * 0.35 / len(LINKS[name])),
+            "received_stale": 0,
+            "stalled_seconds": None if gone is None else now - gone,
+            "comparisons": 0,
+            "ranges_differed": 0,
+            "reports_pushed_again": 0,
+            "clock_offset_seconds": 0.00003,
+            "clock_offset_error_seconds": 0.0002,
+        }
 
 
 HERD = None
@@ -231,8 +304,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             else:
                 self.file(url.path)
         except Problem as problem:
-            body = {"type": "about:blank", "title": http.HTTPStatus(problem.status).phrase,
-                    "status": problem.status, "detail": str(problem)}
+            body = {
+                "type": "about:blank",
+                "title": http.HTTPStatus(problem.status).phrase,
+                "status": problem.status,
+                "detail": str(problem),
+            }
             self.send(problem.status, "application/problem+json", json.dumps(body).encode())
         except (BrokenPipeError, ConnectionResetError):
             pass
@@ -263,8 +340,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def api(self, path, query):
         if OPTIONS.token and self.headers.get("Authorization") != f"Bearer {OPTIONS.token}":
-            raise Problem(401, "the token is wrong; it is the content of the file that token_file names"
-                          if self.headers.get("Authorization") else "a token is needed")
+            raise Problem(
+                401,
+                "the token is wrong; it is the content of the file that token_file names"
+                if self.headers.get("Authorization")
+                else "a token is needed",
+            )
         if "Riley" in HERD.down:
             self.close_connection = True
             self.connection.close()
@@ -272,21 +353,41 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("clients/"):
             self.locate(urllib.parse.unquote(path.removeprefix("clients/")))
             return
-        call = {"herd": self.herd, "clients": self.list, "near": self.near, "places": self.places,
-                "names": self.names, "watch": self.watch}.get(path)
+        call = {
+            "herd": self.herd,
+            "clients": self.list,
+            "near": self.near,
+            "places": self.places,
+            "names": self.names,
+            "watch": self.watch,
+        }.get(path)
         if not call:
             raise Problem(404, f"there is no /api/v1/{path}")
         call(query)
 
     def herd(self, _):
         now = time.time()
-        servers = [{"server": name, "address": f"127.0.0.1:{13000 + i}", "neighbours": LINKS[name],
-                    "asked_at": rfc3339(now),
-                    "error": "Connection refused (os error 111)" if name in HERD.down else None,
-                    "status": None if name in HERD.down else HERD.status(name, now)}
-                   for i, name in enumerate(LINKS)]
-        self.json({"server": "Riley", "herd": "classic", "now": rfc3339(now), "healthy": not HERD.down,
-                   "tiles": None, "servers": servers})
+        servers = [
+            {
+                "server": name,
+                "address": f"127.0.0.1:{13000 + i}",
+                "neighbours": LINKS[name],
+                "asked_at": rfc3339(now),
+                "error": "Connection refused (os error 111)" if name in HERD.down else None,
+                "status": None if name in HERD.down else HERD.status(name, now),
+            }
+            for i, name in enumerate(LINKS)
+        ]
+        self.json(
+            {
+                "server": "Riley",
+                "herd": "classic",
+                "now": rfc3339(now),
+                "healthy": not HERD.down,
+                "tiles": None,
+                "servers": servers,
+            }
+        )
 
     def list(self, query):
         box, prefix, limit = bbox_of(query), query.get("prefix", ""), limit_of(query, 1000, 20_000)
@@ -299,24 +400,49 @@ class Handler(http.server.BaseHTTPRequestHandler):
             features = [it.feature(now) for it in found]
         else:
             cell, features = grid(found, box)
-        self.json(f'{{"type":"FeatureCollection","server":"Riley","matched":{len(found)},'
-                  f'"cell_degrees":{json.dumps(cell)},"cursor":"{cursor}","features":[{",".join(features)}]}}',
-                  "application/geo+json")
+        self.json(
+            f'{{"type":"FeatureCollection","server":"Riley","matched":{len(found)},'
+            f'"cell_degrees":{json.dumps(cell)},"cursor":"{cursor}","features":[{",".join(features)}]}}',
+            "application/geo+json",
+        )
 
     def locate(self, name):
         client, now = HERD.clients.get(name), time.time()
         if not client:
             raise Problem(404, f"no server holds a report of {name!r}")
-        report = {"client": client.id, "position": f"{client.lat:+.6f}{client.lon:+.6f}",
-                  "time": f"{client.time:.9f}", "origin": client.origin, "skew_nanos": 3795328}
-        report["at_line"] = f"AT {client.origin} +0.003795328 {client.id} {report['position']} {report['time']}"
+        report = {
+            "client": client.id,
+            "position": f"{client.lat:+.6f}{client.lon:+.6f}",
+            "time": f"{client.time:.9f}",
+            "origin": client.origin,
+            "skew_nanos": 3795328,
+        }
+        report["at_line"] = (
+            f"AT {client.origin} +0.003795328 {client.id} {report['position']} {report['time']}"
+        )
         up = [it for it in LINKS if it not in HERD.down]
-        held = [{"server": it, "age_seconds": now - client.time, **report, "sequence": client.sequence,
-                 "learned_at": rfc3339(client.time),
-                 "learned_from": None if it == client.origin else LINKS[it][0]} for it in up]
+        held = [
+            {
+                "server": it,
+                "age_seconds": now - client.time,
+                **report,
+                "sequence": client.sequence,
+                "learned_at": rfc3339(client.time),
+                "learned_from": None if it == client.origin else LINKS[it][0],
+            }
+            for it in up
+        ]
         errors = [{"server": it, "error": "Connection refused (os error 111)"} for it in HERD.down]
-        self.json({"client": client.id, "agree": True, "newest": report, "held": held, "unknown_to": [],
-                   "errors": errors})
+        self.json(
+            {
+                "client": client.id,
+                "agree": True,
+                "newest": report,
+                "held": held,
+                "unknown_to": [],
+                "errors": errors,
+            }
+        )
 
     def center(self, query):
         if ("client" in query) == ("point" in query):
@@ -334,26 +460,56 @@ class Handler(http.server.BaseHTTPRequestHandler):
         all_ = ((distance_km(lat, lon, it.lat, it.lon), it) for it in HERD.order if it is not own)
         found = sorted((it for it in all_ if it[0] <= radius), key=lambda it: it[0])[:limit]
         features = [it.feature(now, f',"distance_meters":{km * 1000:.3f}') for km, it in found]
-        self.json(f'{{"type":"FeatureCollection","server":"Riley","center":[{lon},{lat}],'
-                  f'"features":[{",".join(features)}]}}', "application/geo+json")
+        self.json(
+            f'{{"type":"FeatureCollection","server":"Riley","center":[{lon},{lat}],'
+            f'"features":[{",".join(features)}]}}',
+            "application/geo+json",
+        )
 
     def places(self, query):
         lat, lon, client = self.center(query)
         radius, limit = float(query.get("radius", 10)), limit_of(query, 20, 20)
         found = sorted((distance_km(lat, lon, y, x), name, x, y) for name, x, y in places_list())
-        results = [{"geometry": {"location": {"lat": y, "lng": x}}, "name": name, "types": ["locality"],
-                    "vicinity": "Somewhere"} for km, name, x, y in found[:limit] if km <= radius]
-        self.json({"server": "Riley", "center": [lon, lat],
-                   "at_line": client and f"AT Riley +0.003 {client.id} {lat:+.6f}{lon:+.6f} {client.time:.9f}",
-                   "places": {"html_attributions": [], "results": results,
-                              "status": "OK" if results else "ZERO_RESULTS"}})
+        results = [
+            {
+                "geometry": {"location": {"lat": y, "lng": x}},
+                "name": name,
+                "types": ["locality"],
+                "vicinity": "Somewhere",
+            }
+            for km, name, x, y in found[:limit]
+            if km <= radius
+        ]
+        self.json(
+            {
+                "server": "Riley",
+                "center": [lon, lat],
+                "at_line": client and f"AT Riley +0.003 {client.id} {lat:+.6f}{lon:+.6f} {client.time:.9f}",
+                "places": {
+                    "html_attributions": [],
+                    "results": results,
+                    "status": "OK" if results else "ZERO_RESULTS",
+                },
+            }
+        )
 
     def names(self, query):
         box, limit = bbox_of(query), limit_of(query, 200, 1000)
         found = [it for it in places_list() if is_within(box, it[1], it[2])][:limit]
-        self.json({"type": "FeatureCollection", "features": [
-            {"type": "Feature", "geometry": {"type": "Point", "coordinates": [x, y]}, "properties": {"name": name}}
-            for name, x, y in found]}, "application/geo+json")
+        self.json(
+            {
+                "type": "FeatureCollection",
+                "features": [
+                    {
+                        "type": "Feature",
+                        "geometry": {"type": "Point", "coordinates": [x, y]},
+                        "properties": {"name": name},
+                    }
+                    for name, x, y in found
+                ],
+            },
+            "application/geo+json",
+        )
 
     def watch(self, query):
         box = bbox_of(query)
@@ -383,9 +539,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     fresh.append(entry)
                 at = HERD.sequence
             now = time.time()
-            parts = [f"id: {HERD.incarnation}-{seq}\nevent: report\ndata: {client.feature(now)}\n\n"
-                     for seq, client in reversed(fresh)
-                     if client.sequence == seq and is_within(box, client.lon, client.lat)]
+            parts = [
+                f"id: {HERD.incarnation}-{seq}\nevent: report\ndata: {client.feature(now)}\n\n"
+                for seq, client in reversed(fresh)
+                if client.sequence == seq and is_within(box, client.lon, client.lat)
+            ]
             if parts:
                 quiet = now
                 self.wfile.write("".join(parts).encode())
@@ -407,10 +565,16 @@ def grid(found, box):
         cell[2] += it.lat
     features = []
     for (row, column), (count, lon, lat) in sorted(cells.items()):
-        features.append(json.dumps({
-            "type": "Feature", "bbox": [column * size, row * size, (column + 1) * size, (row + 1) * size],
-            "geometry": {"type": "Point", "coordinates": [lon / count, lat / count]},
-            "properties": {"count": count}}))
+        features.append(
+            json.dumps(
+                {
+                    "type": "Feature",
+                    "bbox": [column * size, row * size, (column + 1) * size, (row + 1) * size],
+                    "geometry": {"type": "Point", "coordinates": [lon / count, lat / count]},
+                    "properties": {"count": count},
+                }
+            )
+        )
     return size, features
 
 
@@ -431,7 +595,9 @@ def serve(arguments=None):
     parser.add_argument("--clients", type=int, default=1000)
     parser.add_argument("--interval", type=float, default=1.0)
     parser.add_argument("--token")
-    parser.add_argument("--limit", type=int, default=20_000, help="list at most so many clients, otherwise a grid")
+    parser.add_argument(
+        "--limit", type=int, default=20_000, help="list at most so many clients, otherwise a grid"
+    )
     parser.add_argument("--speed", type=float, default=1.0, help="factor of the speed of walkers and drivers")
     OPTIONS = parser.parse_args(arguments)
     HERD = Herd(OPTIONS.clients, OPTIONS.interval)

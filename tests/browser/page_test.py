@@ -72,7 +72,8 @@ def mock(arguments):
         herd.can_kill = True
         herd.client = "kiwi.cs.ucla.edu"
         post = lambda path, name: urllib.request.urlopen(
-            urllib.request.Request(f"{herd.base}mock/{path}?server={name}", method="POST"), timeout=30).close()
+            urllib.request.Request(f"{herd.base}mock/{path}?server={name}", method="POST"), timeout=30
+        ).close()
         herd.kill = lambda name: post("kill", name)
         herd.start = lambda name: post("start", name)
         yield herd
@@ -98,16 +99,21 @@ def processes(program):
         config = "[herd]\nname = 'classic'\n[log]\nlevel = 'warn'\n"
         for i, name in enumerate(NAMES):
             clients, peers, web = ports[3 * i : 3 * i + 3]
-            config += (f"[[servers]]\nname = '{name}'\nclients = '127.0.0.1:{clients}'\n"
-                       f"peers = '127.0.0.1:{peers}'\nweb = '127.0.0.1:{web}'\n"
-                       f"talks_to = {LINKS.get(name, [])}\n")
+            config += (
+                f"[[servers]]\nname = '{name}'\nclients = '127.0.0.1:{clients}'\n"
+                f"peers = '127.0.0.1:{peers}'\nweb = '127.0.0.1:{web}'\n"
+                f"talks_to = {LINKS.get(name, [])}\n"
+            )
         pathlib.Path(folder, "herd.toml").write_text(config)
         running = {}
 
         def start(name):
             running[name] = subprocess.Popen(
-                [program, "serve", name, "--config", "herd.toml"], cwd=folder,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                [program, "serve", name, "--config", "herd.toml"],
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
         def kill(name):
             running[name].kill()
@@ -147,7 +153,9 @@ def walk_clients(port, stop, count=300):
     import random
 
     rng = random.Random(7)
-    clients = [[34.05 + rng.gauss(0, 0.08), -118.25 + rng.gauss(0, 0.1), rng.uniform(0, 6.3)] for _ in range(count)]
+    clients = [
+        [34.05 + rng.gauss(0, 0.08), -118.25 + rng.gauss(0, 0.1), rng.uniform(0, 6.3)] for _ in range(count)
+    ]
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         answers = connection.makefile("rb")
         while not stop.wait(1):
@@ -170,7 +178,8 @@ class Page:
 
     def __init__(self, browser, herd, *, size=(1280, 800), scheme="light", path="", **more):
         self.context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, **more)
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, **more
+        )
         self.context.add_init_script(WATCH_CSP)
         self.herd, self.errors, self.foreign = herd, [], []
         self.page = self.context.new_page()
@@ -235,7 +244,9 @@ def searches_and_opens(browser, herd):
     page.page.keyboard.press("ArrowDown")
     page.page.keyboard.press("Enter")
     page.wait("document.querySelectorAll('#client-held tbody tr').length === 5", "the answer is there")
-    check("the report of every server is shown", herd.client.startswith(page.page.inner_text("#client-id")[:6]))
+    check(
+        "the report of every server is shown", herd.client.startswith(page.page.inner_text("#client-id")[:6])
+    )
     page.wait("proxyherd.map.view.zoom > 10.9", "the map moves to the client")
     page.wait("document.getElementById('place-note').textContent.includes('within')", "the answer is there")
     check("places around are listed", page.page.locator("#place-list li").count() > 0)
@@ -280,6 +291,31 @@ def works_by_keyboard(browser, herd):
     page.wait("!document.getElementById('panel-list').hidden", "arrows move between tabs")
     page.wait("document.querySelectorAll('#list tbody tr').length > 0", "the answer is there")
     check("the table has the clients of the map", "client" in page.page.inner_text("#list-note"))
+    page.close()
+
+
+def works_by_touch(browser, herd):
+    page = Page(browser, herd, size=(360, 740), path="#map=3/30/20", has_touch=True)
+    page.wait_live()
+    fingers = page.context.new_cdp_session(page.page)
+
+    def touch(kind, *points):
+        fingers.send(
+            "Input.dispatchTouchEvent",
+            {"type": kind, "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]},
+        )
+
+    x = page.page.evaluate("proxyherd.map.view.x")
+    touch("touchStart", (200, 250))
+    for step in range(6):
+        touch("touchMove", (200 - 20 * step, 250))
+    touch("touchEnd")
+    page.wait(f"proxyherd.map.view.x > {x} + 0.02", "a finger moves the map")
+    touch("touchStart", (150, 250), (210, 250))
+    for step in range(6):
+        touch("touchMove", (150 - 10 * step, 250), (210 + 10 * step, 250))
+    touch("touchEnd")
+    page.wait("proxyherd.map.view.zoom > 4", "two fingers zoom it")
     page.close()
 
 
@@ -345,7 +381,10 @@ def has_no_serious_accessibility_issue(browser, herd):
             page.page.click(f"#tab-{tab}")
             violations = Axe().run(page.page).response["violations"]
             bad = [it for it in violations if it["impact"] in ("serious", "critical")]
-            text = "".join(f"\n{it['id']}: {it['nodes'][0]['html'][:200]}: {it['nodes'][0]['failureSummary']}" for it in bad)
+            text = "".join(
+                f"\n{it['id']}: {it['nodes'][0]['html'][:200]}: {it['nodes'][0]['failureSummary']}"
+                for it in bad
+            )
             check(f"axe finds nothing serious at {size[0]} px, {scheme}, tab {tab}{text}", not bad)
         width = page.page.evaluate("document.documentElement.scrollWidth")
         check(f"nothing is wider than the window ({width} px)", width <= size[0])
@@ -367,7 +406,9 @@ def draws_frames(browser, herd):
             }
             return [store.size, (map.frames - frames) / ((performance.now() - start) / 1000)];
         }""")
-        print(f"  {figures[0]} clients at {size[0]} x {size[1]}: {figures[1]:.0f} frames a second", flush=True)
+        print(
+            f"  {figures[0]} clients at {size[0]} x {size[1]}: {figures[1]:.0f} frames a second", flush=True
+        )
         page.close()
 
 
@@ -400,16 +441,26 @@ def main():
         return processes(program) if program else mock(arguments)
 
     is_mock = not options.base and not program
-    common = [sees_clients_move, draws_a_circle, works_by_keyboard, has_no_serious_accessibility_issue, draws_frames]
+    common = [
+        sees_clients_move,
+        draws_a_circle,
+        works_by_keyboard,
+        works_by_touch,
+        has_no_serious_accessibility_issue,
+        draws_frames,
+    ]
     killing = [searches_and_opens, sees_a_server_go_and_come_back, reconnects]
     plan = [(common + ([] if options.base else killing), ())]
     if is_mock:
-        plan += [([asks_for_a_token], ("--token", "secret")),
-                 ([shows_numbers_where_clients_are_many], ("--limit", "2000"))]
+        plan += [
+            ([asks_for_a_token], ("--token", "secret")),
+            ([shows_numbers_where_clients_are_many], ("--limit", "2000")),
+        ]
     count = 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--headless=new", "--no-sandbox", "--disable-gpu"])
+            executable_path=CHROMIUM, args=["--headless=new", "--no-sandbox", "--disable-gpu"]
+        )
         for checks, arguments in plan:
             wanted = [it for it in checks if options.check in (None, it.__name__)]
             if not wanted and not (options.pictures and checks is plan[0][0]):

@@ -31,9 +31,19 @@ test('longitudes turn into -180 to 180', () => {
 
 test('times have one or two units', () => {
   const cases = [
-    [0, '0 s'], [0.0007, '0.7 ms'], [0.9991, '1000 ms'], [0.9996, '1.0 s'], [5.25, '5.3 s'],
-    [9.96, '10 s'], [59.6, '1 min'], [200, '3 min 20 s'], [3600, '1 h'], [90061, '1 d 1 h'],
-    [-2, '−2.0 s'], [null, '–'], [undefined, '–'],
+    [0, '0 s'],
+    [0.0007, '0.7 ms'],
+    [0.9991, '1000 ms'],
+    [0.9996, '1 s'],
+    [5.25, '5.3 s'],
+    [9.96, '10 s'],
+    [59.6, '1 min'],
+    [200, '3 min 20 s'],
+    [3600, '1 h'],
+    [90061, '1 d 1 h'],
+    [-2, '−2 s'],
+    [null, '–'],
+    [undefined, '–'],
   ];
   for (const [value, text] of cases) assert.equal(format.seconds(value), text);
 });

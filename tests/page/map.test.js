@@ -3,15 +3,16 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 
+import { ClientLayer } from '../../page/map/clients.js';
 import { flight } from '../../page/map/flight.js';
 import { pinchOf } from '../../page/map/gestures.js';
 import { cellAt, discs, zoomInto } from '../../page/map/grid.js';
 import { choose, prepare, prepareNames } from '../../page/map/labels.js';
-import { MAX_LATITUDE, latitudeOf, longitudeOf, worldX, worldY } from '../../page/map/mercator.js';
-import { Outline, clipRing, decode, ranks, trace } from '../../page/map/outline.js';
+import { latitudeOf, longitudeOf, MAX_LATITUDE, worldX, worldY } from '../../page/map/mercator.js';
+import { clipRing, decode, Outline, ranks, trace } from '../../page/map/outline.js';
 import { blend, write } from '../../page/map/stamp.js';
 import { tilesOf } from '../../page/map/tiles.js';
-import { View, contains, degreesOf } from '../../page/map/view.js';
+import { contains, degreesOf, View } from '../../page/map/view.js';
 
 const near = (a, b, tolerance = 1e-9) =>
   assert.ok(Math.abs(a - b) <= tolerance, `${a} is not near ${b}`);
@@ -143,7 +144,8 @@ test('ranks say how far a line is off without a point', () => {
 
 test('a lower zoom has fewer points', () => {
   const outline = new Outline(decode(dataFile('outline.bin.gz')));
-  const count = (zoom) => outline.atZoom(zoom).rings.reduce((n, { points }) => n + points.length / 2, 0);
+  const count = (zoom) =>
+    outline.atZoom(zoom).rings.reduce((n, { points }) => n + points.length / 2, 0);
   assert.ok(count(1) < count(4) && count(4) < count(12));
 });
 
@@ -166,8 +168,12 @@ test('tracing fills the window over land at any zoom', () => {
 
 const recorder = () => ({
   points: 0,
-  moveTo() { this.points += 1; },
-  lineTo() { this.points += 1; },
+  moveTo() {
+    this.points += 1;
+  },
+  lineTo() {
+    this.points += 1;
+  },
   closePath() {},
 });
 
@@ -235,6 +241,33 @@ test('a stamp is written where it fits, and covers what is below', () => {
   write(pixels, 5, 5, stamp, -9, 2);
   write(pixels, 5, 5, stamp, 2, 50);
   assert.equal(pixels.length, 25);
+});
+
+test('new reports are drawn, also of clients that do not move', () => {
+  const store = { ids: [], length: 0, origins: [], movingUntil: 0, at: () => [0.5, 0.5] };
+  globalThis.ImageData = class {
+    constructor(width, height) {
+      Object.assign(this, { width, height, data: new Uint8ClampedArray(4 * width * height) });
+    }
+  };
+  const layer = new ClientLayer(store);
+  layer.resize(10, 10, 4);
+  layer.draw({ putImageData() {} }, view(0, 0, 3), 1000, {});
+  assert.ok(!layer.hasMoved(99_000));
+  layer.noteReports();
+  assert.ok(layer.hasMoved(99_000));
+});
+
+test('the nearest client within reach is found', () => {
+  const at = [[0.5, 0.5], [0.501, 0.5]];
+  const layer = new ClientLayer({
+    ids: ['a', 'b', undefined],
+    length: 3,
+    at: (slot) => at[slot] ?? [0.5, 0.5],
+  });
+  const it = view(0, 0, 6);
+  assert.equal(layer.find(it, ...it.toScreen(0.5009, 0.5), 0, 14), 'b');
+  assert.equal(layer.find(it, 10, 10, 0, 14), null);
 });
 
 test('half of a colour over another is the mean of both', () => {

@@ -13,11 +13,17 @@ const json = (value, status = 200, headers = {}) =>
 
 function storage() {
   const values = new Map();
-  return { getItem: (key) => values.get(key) ?? null, setItem: (key, value) => values.set(key, value) };
+  return {
+    getItem: (key) => values.get(key) ?? null,
+    setItem: (key, value) => values.set(key, value),
+  };
 }
 
 test('paths leave out what is not given', () => {
-  assert.equal(path('clients', { bbox: null, prefix: 'a&b', limit: 5 }), 'clients?prefix=a%26b&limit=5');
+  assert.equal(
+    path('clients', { bbox: null, prefix: 'a&b', limit: 5 }),
+    'clients?prefix=a%26b&limit=5',
+  );
   assert.equal(path('herd'), 'herd');
   assert.equal(box([-118.123456789, 34, 180, 90]), '-118.123457,34,180,90');
   assert.equal(box(null), null);
@@ -70,7 +76,9 @@ test('problems have the words and the pause of the server', async () => {
   assert.ok(error instanceof ApiError);
   assert.deepEqual([error.status, error.message, error.retryAfter], [429, 'too many', 7]);
   const broken = async () => new Response('<html>', { status: 502 });
-  const other = await new Api({ request: broken, storage: storage() }).get('herd').catch((it) => it);
+  const other = await new Api({ request: broken, storage: storage() }).get('herd').catch((it) =>
+    it
+  );
   assert.equal(other.message, 'the server answered 502');
 });
 
@@ -82,14 +90,20 @@ function parse(...chunks) {
 }
 
 test('events are the same however the stream is cut', () => {
-  const text = 'retry: 1000\n\nid: a-1\nevent: report\ndata: {"x":\ndata: 1}\n\n: comment\nid: a-2\n\ndata:last\r\n\r\n';
+  const text =
+    'retry: 1000\n\nid: a-1\nevent: report\ndata: {"x":\ndata: 1}\n\n' +
+    ': comment\nid: a-2\n\ndata:last\r\n\r\n';
   const whole = parse(text);
   assert.deepEqual(whole.events, [
     { type: 'report', data: '{"x":\n1}', id: 'a-1' },
     { type: 'message', data: 'last', id: 'a-2' },
   ]);
   for (let cut = 1; cut < text.length; cut++) {
-    assert.deepEqual(parse(text.slice(0, cut), text.slice(cut)).events, whole.events, `cut at ${cut}`);
+    assert.deepEqual(
+      parse(text.slice(0, cut), text.slice(cut)).events,
+      whole.events,
+      `cut at ${cut}`,
+    );
   }
   assert.deepEqual(parse(...text).events, whole.events, 'one character at a time');
 });
@@ -114,7 +128,9 @@ test('a wait ends with its signal', async () => {
 });
 
 const client = (id, lon = 0) => ({
-  id, geometry: { coordinates: [lon, 0] }, properties: { origin: 'A', age_seconds: 0 },
+  id,
+  geometry: { coordinates: [lon, 0] },
+  properties: { origin: 'A', age_seconds: 0 },
 });
 
 /** A server for a follower: answers lists in turn, and gives its streams to the test. */
@@ -131,7 +147,11 @@ function fakeServer(lists) {
     },
     open: async (target, headers, signal) => {
       let controller;
-      const body = new ReadableStream({ start: (it) => { controller = it; } });
+      const body = new ReadableStream({
+        start: (it) => {
+          controller = it;
+        },
+      });
       const stream = {
         target,
         cursor: headers['Last-Event-ID'],
@@ -159,9 +179,15 @@ function follow(t, api, capacity = 10) {
   const store = new Store(capacity);
   const log = [];
   const listener = Object.fromEntries(
-    ['state', 'grid', 'missed', 'matched'].map((name) => [name, (...all) => log.push([name, ...all])]),
+    ['state', 'grid', 'missed', 'matched'].map((
+      name,
+    ) => [name, (...all) => log.push([name, ...all])]),
   );
-  const follower = new Follower({ api, store, listener: { ...listener, clients() {}, report() {} } });
+  const follower = new Follower({
+    api,
+    store,
+    listener: { ...listener, clients() {}, report() {} },
+  });
   const view = new View();
   view.resize(800, 600);
   view.lookAt(0, 0, 6);
@@ -177,8 +203,13 @@ function far() {
   return view;
 }
 
-const list = (features, cursor = 'a-1', more = {}) =>
-  ({ features, cursor, cell_degrees: null, matched: features.length, ...more });
+const list = (features, cursor = 'a-1', more = {}) => ({
+  features,
+  cursor,
+  cell_degrees: null,
+  matched: features.length,
+  ...more,
+});
 const report = (id, feature) => `id: ${id}\nevent: report\ndata: ${JSON.stringify(feature)}\n\n`;
 
 test('a watch continues the list, and a new stream the one before', async (t) => {
@@ -199,7 +230,9 @@ test('after a reset, and without room, the clients are listed again', async (t) 
   const api = fakeServer([list([client('a')]), list([client('b')]), list([client('c')])]);
   const { store, log } = follow(t, api, 1);
   await eventually('the watch begins', () => api.streams.length === 1);
-  api.streams[0].send('event: missed\ndata: {"replaced":3}\n\nevent: reset\ndata: {"cursor":"b-1"}\n\n');
+  api.streams[0].send(
+    'event: missed\ndata: {"replaced":3}\n\nevent: reset\ndata: {"cursor":"b-1"}\n\n',
+  );
   await eventually('a second watch', () => api.streams.length === 2);
   assert.deepEqual(log.filter(([name]) => name === 'missed'), [['missed', 3]]);
   assert.equal(store.slot('a'), undefined);

@@ -7,7 +7,9 @@ import { worldX } from '../../page/map/mercator.js';
 
 globalThis.matchMedia = () => ({ matches: false, addEventListener() {} });
 const { niceMax, pieces, spanOf } = await import('../../page/herd/chart.js');
-const { changes, clockOffset, describe, directions, problems } = await import('../../page/herd/links.js');
+const { changes, clockOffset, describe, directions, problems } = await import(
+  '../../page/herd/links.js'
+);
 const { order, seats } = await import('../../page/herd/layout.js');
 const { seen } = await import('../../page/panel/list.js');
 const { View } = await import('../../page/map/view.js');
@@ -74,7 +76,9 @@ test('servers keep their numbers', () => {
 
 test('the list has the clients in the window, by ID', () => {
   const store = new Store(300);
-  for (let i = 0; i < 200; i++) store.put(feature(`c${String(i).padStart(3, '0')}`, 0.001 * i, 0), 0);
+  for (let i = 0; i < 200; i++) {
+    store.put(feature(`c${String(i).padStart(3, '0')}`, 0.001 * i, 0), 0);
+  }
   store.put(feature('far', 120, 0), 0);
   const view = new View();
   view.resize(800, 600);
@@ -86,14 +90,26 @@ test('the list has the clients in the window, by ID', () => {
 });
 
 const link = (neighbour, more = {}) => ({
-  neighbour, up: true, reason: '', lag_seconds: null, lag_reports: 0, stalled_seconds: null,
-  last_round_trip_seconds: 0.0007, received_newer: 0, received_duplicate: 0,
-  clock_offset_seconds: 0, ...more,
+  neighbour,
+  up: true,
+  reason: '',
+  lag_seconds: null,
+  lag_reports: 0,
+  stalled_seconds: null,
+  last_round_trip_seconds: 0.0007,
+  received_newer: 0,
+  received_duplicate: 0,
+  clock_offset_seconds: 0,
+  ...more,
 });
 
 function herd(time, accepted, { incarnation = 'a', links = [link('B')], error = null } = {}) {
   const status = {
-    incarnation, now: new Date(time).toISOString(), client_lines: { accepted }, links, draining: false,
+    incarnation,
+    now: new Date(time).toISOString(),
+    client_lines: { accepted },
+    links,
+    draining: false,
   };
   const other = { ...status, client_lines: { accepted: 0 }, links: [link('A')] };
   return {
@@ -163,7 +179,7 @@ test('links have a state and a line of text', () => {
 test('problems are named', () => {
   assert.deepEqual(problems(herd(0, 0)), []);
   const late = herd(0, 0, { links: [link('B', { clock_offset_seconds: -5 })], error: 'gone' });
-  assert.deepEqual(problems(late), ['B gives no answer: gone', 'the clock of B is 5.0 s behind']);
+  assert.deepEqual(problems(late), ['B gives no answer: gone', 'the clock of B is 5 s behind']);
   assert.equal(clockOffset(herd(0, 0), 'C'), 0);
 });
 
@@ -172,11 +188,21 @@ test('changes between two answers are told once', () => {
   assert.deepEqual(changes(well, well), []);
   assert.deepEqual(changes(well, dead), ['B is down']);
   assert.deepEqual(changes(dead, well), ['B is back']);
-  assert.deepEqual(changes(well, herd(0, 0, { incarnation: 'b' })), ['A has restarted', 'B has restarted']);
+  assert.deepEqual(changes(well, herd(0, 0, { incarnation: 'b' })), [
+    'A has restarted',
+    'B has restarted',
+  ]);
 });
 
 test('the graph of the classic herd has no crossing', () => {
-  const pairs = ['Riley Jaquez', 'Riley Juzang', 'Bernard Jaquez', 'Bernard Juzang', 'Bernard Campbell', 'Juzang Campbell'];
+  const pairs = [
+    'Riley Jaquez',
+    'Riley Juzang',
+    'Bernard Jaquez',
+    'Bernard Juzang',
+    'Bernard Campbell',
+    'Juzang Campbell',
+  ];
   const links = pairs.map((it) => it.split(' ')).map(([from, to]) => ({ from, to }));
   const names = ['Riley', 'Jaquez', 'Juzang', 'Campbell', 'Bernard'];
   const found = order(names, links);
@@ -188,7 +214,15 @@ test('the graph of the classic herd has no crossing', () => {
 });
 
 test('servers stand apart', () => {
-  const place = seats(Array.from({ length: 60 }, (_, i) => `s${i}`), { x: 0, y: 0, rx: 100, ry: 100 });
-  assert.equal(new Set([...place.values()].map(({ x, y }) => `${x.toFixed(3)} ${y.toFixed(3)}`)).size, 60);
+  const place = seats(Array.from({ length: 60 }, (_, i) => `s${i}`), {
+    x: 0,
+    y: 0,
+    rx: 100,
+    ry: 100,
+  });
+  assert.equal(
+    new Set([...place.values()].map(({ x, y }) => `${x.toFixed(3)} ${y.toFixed(3)}`)).size,
+    60,
+  );
   assert.deepEqual(seats(['a'], { x: 5, y: 6, rx: 1, ry: 1 }).get('a'), { x: 5, y: 6 });
 });
