@@ -10,6 +10,7 @@ once in an interval. The contract is docs/openapi.json. POST /mock/kill?server=N
 
 import argparse
 import collections
+import functools
 import gzip
 import http.server
 import json
@@ -578,13 +579,15 @@ def grid(found, box):
     return size, features
 
 
-def places_list(cache=[]):
-    if not cache:
-        lines = gzip.decompress((ROOT / "data/places.csv.gz").read_bytes()).decode().splitlines()[1:]
-        for line in lines:
-            lat, lon, name, _ = line.split(",", 3)
-            cache.append((name, float(lon), float(lat)))
-    return cache
+@functools.cache
+def places_list():
+    """Returns the compiled-in places: name, longitude and latitude."""
+    places = []
+    text = gzip.decompress((ROOT / "data/places.csv.gz").read_bytes()).decode()
+    for line in text.splitlines()[1:]:
+        latitude, longitude, name, _ = line.split(",", 3)
+        places.append((name, float(longitude), float(latitude)))
+    return places
 
 
 def serve(arguments=None):
