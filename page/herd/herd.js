@@ -6,7 +6,7 @@ import { colour } from '../lib/theme.js';
 import { History } from '../state/history.js';
 import { Chart } from './chart.js';
 import { drawGraph } from './graph.js';
-import { changes, clockOffset, describe, directions, problems } from './links.js';
+import { changes, clockLead, describe, directions } from './links.js';
 
 const MAX_NEWS = 8;
 const STATES = { up: 'up', slow: 'slow', down: 'down', unknown: 'unknown', draining: 'stopping' };
@@ -57,7 +57,7 @@ export class HerdPanel {
   draw() {
     if (!this.#last) return;
     drawGraph(byId('graph'), this.#last, this.history, this.colourOf);
-    this.#drawProblems(problems(this.#last));
+    this.#drawProblems(this.#last.problems);
     replaceKept(byId('servers'), serverTable(this.#last, this.history, this.colourOf));
     replaceKept(byId('links'), linkTable(this.#last));
     this.#drawCharts();
@@ -80,16 +80,19 @@ export class HerdPanel {
     byId('news').hidden = false;
   }
 
-  #drawProblems(lines) {
+  #drawProblems(problems) {
     const list = byId('problems');
-    setText(byId('verdict'), lines.length ? 'Problems' : 'All servers and links are well.');
-    byId('verdict').className = lines.length ? 'bad' : 'good';
-    list.hidden = lines.length === 0;
-    const text = lines.join('\n');
-    if (list.dataset.lines !== text) {
-      list.dataset.lines = text;
-      list.replaceChildren(...lines.map((line) => h('li', {}, line)));
-    }
+    setText(byId('verdict'), problems.length ? 'Problems' : 'All servers and links are well.');
+    byId('verdict').className = problems.length ? 'bad' : 'good';
+    list.hidden = problems.length === 0;
+    const key = JSON.stringify(problems);
+    if (list.dataset.key === key) return;
+    list.dataset.key = key;
+    list.replaceChildren(
+      ...problems.map(({ subject, description, failure }) =>
+        h('li', { class: failure ? 'failure' : '' }, h('strong', {}, subject), ` ${description}`)
+      ),
+    );
   }
 
   #drawCharts() {
@@ -120,7 +123,7 @@ function serverTable(herd, history, colourOf) {
     }
     const up = status.links.filter((link) => link.up).length;
     const lag = Math.max(0, ...status.links.map((link) => link.lag_seconds ?? 0));
-    const state = badge(status.draining ? 'draining' : 'up', details(herd, server, status));
+    const state = badge(status.draining ? 'draining' : 'up', details(status));
     return [
       name,
       state,
@@ -128,7 +131,7 @@ function serverTable(herd, history, colourOf) {
       rate(history.rateOf(server)),
       `${up}/${status.links.length}`,
       seconds(lag),
-      seconds(clockOffset(herd, server)),
+      seconds(clockLead(status)),
       seconds(status.uptime_seconds),
     ];
   });
@@ -136,12 +139,12 @@ function serverTable(herd, history, colourOf) {
   return table('Servers', headings, rows);
 }
 
-function details(herd, server, status) {
+function details(status) {
   return [
     `version ${status.version}`,
     `incarnation ${status.incarnation}`,
     `up for ${seconds(status.uptime_seconds)}`,
-    `clock ${seconds(clockOffset(herd, server))} from its neighbours'`,
+    `clock ${seconds(clockLead(status))} ahead of its neighbours'`,
     `${number(status.client_connections)} client connections`,
   ].join(', ');
 }

@@ -1,4 +1,4 @@
-/** What a link is, for people: its state, and what is wrong in a herd. */
+/** What a link is, for people, and what changed in a herd. */
 
 import { count, seconds } from '../lib/format.js';
 
@@ -33,35 +33,18 @@ export function describe({ from, to, state, link }) {
   return `${from} → ${to}: up, lag ${seconds(link.lag_seconds ?? 0)}, round trip ${trip}${pending}`;
 }
 
-/** Returns what is wrong, a line for each: servers without an answer, links, clocks. */
-export function problems(herd) {
-  const silent = herd.servers
-    .filter(({ error }) => error !== null)
-    .map(({ server, error }) => `${server} gives no answer: ${error}`);
-  const draining = herd.servers
-    .filter(({ status }) => status?.draining)
-    .map(({ server }) => `${server} is shutting down`);
-  const links = directions(herd)
-    .filter(({ state }) => state === 'down' || state === 'slow')
-    .map(describe);
-  const clocks = herd.servers
-    .map(({ server }) => [server, clockOffset(herd, server)])
-    .filter(([, offset]) => Math.abs(offset) > SLOW)
-    .map(([server, offset]) => {
-      const side = offset > 0 ? 'ahead' : 'behind';
-      return `the clock of ${server} is ${seconds(Math.abs(offset))} ${side}`;
-    });
-  return [...silent, ...draining, ...links, ...clocks];
-}
-
-/** Returns how far a server's clock is ahead of its neighbours': the median of their views. */
-export function clockOffset(herd, server) {
-  const offsets = herd.servers
-    .flatMap(({ status }) => status?.links ?? [])
-    .filter((link) => link.neighbour === server && link.clock_offset_seconds !== null)
-    .map((link) => link.clock_offset_seconds)
-    .sort((a, b) => a - b);
-  return offsets[Math.floor((offsets.length - 1) / 2)] ?? 0;
+/**
+ * Returns how many seconds a server's clock is ahead of those of most of its neighbours, as
+ * `proxyherd status` does: the median of its links, less the error of each; null if none knows.
+ */
+export function clockLead({ links }) {
+  const leads = links
+    .filter((link) => link.clock_offset_seconds !== null)
+    .map(({ clock_offset_seconds: offset, clock_offset_error_seconds: error }) =>
+      -Math.sign(offset) * Math.max(0, Math.abs(offset) - (error ?? 0))
+    )
+    .sort((a, b) => Math.abs(a) - Math.abs(b));
+  return leads[Math.floor((leads.length - 1) / 2)] ?? null;
 }
 
 /** Returns what changed between two answers, a line for each: servers and links, down or up. */

@@ -163,6 +163,8 @@ class Herd:
                 "untrusted_ca",
                 "expired",
                 "plaintext",
+                "proxy_header",
+                "evicted",
                 "own_certificate",
                 "other",
             ],
@@ -204,11 +206,14 @@ class Herd:
             "client_connections": 16,
             "client_connections_limit": 20_000,
             "client_connections_accepted": 16,
+            "incarnation_renewals": 0,
             "client_reads_delayed": 0,
             "client_connections_rejected": rejected,
             "peer_connections_rejected": rejected,
             "web_connections_rejected": rejected,
             "peer_calls_rejected": {"certificate": 0, "other": 0},
+            "peer_calls_evicted": 0,
+            "servers_with_web": list(LINKS),
             "places": {"provider": "offline", "answered": 0, "failed": 0},
             "links": links,
         }
@@ -240,6 +245,10 @@ class Herd:
             "reports_pushed_again": 0,
             "clock_offset_seconds": 0.00003,
             "clock_offset_error_seconds": 0.0002,
+            "incoming": gone is None,
+            "incoming_silence_seconds": 0.2,
+            "incoming_incarnation": self.incarnation,
+            "neighbour_duplicates": 0,
         }
 
 
@@ -385,6 +394,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "herd": "classic",
                 "now": rfc3339(now),
                 "healthy": not HERD.down,
+                "problems": problems(),
                 "tiles": None,
                 "servers": servers,
             }
@@ -551,6 +561,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             elif now - quiet > 5:
                 quiet = now
                 self.wfile.write(f"id: {HERD.incarnation}-{at}\n:\n\n".encode())
+
+
+def problems():
+    gone = "Connection refused (os error 111)"
+    silent = [{"subject": name, "description": gone, "failure": True} for name in HERD.down]
+    links = [
+        {"subject": f"{name} -> {other}", "description": f"down: {gone}", "failure": True}
+        for name, others in LINKS.items()
+        for other in others
+        if other in HERD.down and name not in HERD.down
+    ]
+    return silent + links
 
 
 def grid(found, box):

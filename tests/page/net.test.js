@@ -90,8 +90,7 @@ function parse(...chunks) {
 }
 
 test('events are the same however the stream is cut', () => {
-  const text =
-    'retry: 1000\n\nid: a-1\nevent: report\ndata: {"x":\ndata: 1}\n\n' +
+  const text = 'retry: 1000\n\nid: a-1\nevent: report\ndata: {"x":\ndata: 1}\n\n' +
     ': comment\nid: a-2\n\ndata:last\r\n\r\n';
   const whole = parse(text);
   assert.deepEqual(whole.events, [

@@ -7,9 +7,7 @@ import { worldX } from '../../page/map/mercator.js';
 
 globalThis.matchMedia = () => ({ matches: false, addEventListener() {} });
 const { niceMax, pieces, spanOf } = await import('../../page/herd/chart.js');
-const { changes, clockOffset, describe, directions, problems } = await import(
-  '../../page/herd/links.js'
-);
+const { changes, clockLead, describe, directions } = await import('../../page/herd/links.js');
 const { order, seats } = await import('../../page/herd/layout.js');
 const { seen } = await import('../../page/panel/list.js');
 const { View } = await import('../../page/map/view.js');
@@ -176,11 +174,16 @@ test('links have a state and a line of text', () => {
   assert.equal(describe(silent), 'B → A: unknown, since B gives no answer');
 });
 
-test('problems are named', () => {
-  assert.deepEqual(problems(herd(0, 0)), []);
-  const late = herd(0, 0, { links: [link('B', { clock_offset_seconds: -5 })], error: 'gone' });
-  assert.deepEqual(problems(late), ['B gives no answer: gone', 'the clock of B is 5 s behind']);
-  assert.equal(clockOffset(herd(0, 0), 'C'), 0);
+test('a clock is compared as `proxyherd status` does', () => {
+  const offsets = (...pairs) => ({
+    links: pairs.map(([offset, error]) =>
+      link('B', { clock_offset_seconds: offset, clock_offset_error_seconds: error })
+    ),
+  });
+  assert.equal(clockLead(offsets([-5, 1])), 4);
+  assert.equal(Math.abs(clockLead(offsets([0.1, 0.2]))), 0, 'clocks that may be equal are');
+  assert.equal(clockLead(offsets([3, 0], [-1, 0], [9, 0], [null, null])), -3);
+  assert.equal(clockLead(offsets([null, null])), null);
 });
 
 test('changes between two answers are told once', () => {
