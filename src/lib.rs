@@ -13,6 +13,7 @@ pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod net;
+mod operator_client;
 pub mod operators;
 mod output;
 pub mod peers;

@@ -21,6 +21,13 @@ pub fn escape_into(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Returns a text from outside with every character escaped that a terminal would interpret.
+pub fn escaped(text: &str) -> String {
+    let mut bytes = Vec::new();
+    escape_into(&mut bytes, text.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Appends `bytes` as [`escape_into`] does, between quotation marks, with `\"` for those inside.
 pub(super) fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');

@@ -55,7 +55,7 @@ mod trace;
 mod transcript;
 mod writer;
 
-pub use escape::escape_into;
+pub use escape::{escape_into, escaped};
 pub use handle::{Log, OpenError};
 pub use panics::log_panics;
 pub use router::Router;

@@ -4,14 +4,16 @@
 //! Each port of a server takes its connections from one [`AcceptLoop`], which accepts, checks
 //! where a connection comes from, and performs the handshake. It hands on a [`ByteStream`], so
 //! that an edge does not distinguish TCP from TLS. Connections to other servers begin at a
-//! [`TcpDialer`].
+//! [`Dialer`].
 //!
 //! | file | contents |
 //! |---|---|
 //! | `accept_loop` | the way of a connection from the socket to its edge |
 //! | `acceptor` | a TCP listener that survives errors |
 //! | `access_check` | networks that may connect |
+//! | `closable` | a byte stream that this side can close at any time |
 //! | `address_book` | the order in which the addresses of a host are tried |
+//! | `dialer` | connections to another server, by TCP or TLS |
 //! | `evicting_limit` | limit that evicts the oldest, fair between networks |
 //! | `file_budget` | how the connections of all ports share the limit on open files |
 //! | `handshakes` | connections that have not identified themselves yet |
@@ -25,6 +27,8 @@ mod accept_loop;
 mod acceptor;
 mod access_check;
 mod address_book;
+mod closable;
+mod dialer;
 mod evicting_limit;
 mod file_budget;
 mod handshakes;
@@ -43,6 +47,8 @@ use tokio::time::timeout;
 pub use accept_loop::{AcceptLoop, AcceptedStream, HandshakePolicy};
 pub use acceptor::{Acceptor, BindError, bind};
 pub use access_check::AccessCheck;
+pub use closable::{Closable, StreamObserver};
+pub use dialer::Dialer;
 pub use evicting_limit::{EvictingLimit, Slot};
 pub use file_budget::{FileBudget, FileNeeds, TooFewFiles};
 pub use proxy_header::{ProxyGate, begins_proxy_header};

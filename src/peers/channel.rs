@@ -27,6 +27,7 @@ use tower::service_fn;
 use tower::util::MapResponse;
 
 use crate::lock::lock;
+use crate::net::Dialer;
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::propagate_client::PropagateClient;
 use crate::proto::{
@@ -35,7 +36,6 @@ use crate::proto::{
 use crate::tls::ReloadEvents;
 
 use super::PeerSettings;
-use super::dial::Dialer;
 use super::policy::{Caller, PeerRequest, cause_of, stack};
 use super::wire::MAX_PUSH_BYTES;
 

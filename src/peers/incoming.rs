@@ -15,11 +15,10 @@ use tracing::{Instrument, Level, Span, info, warn};
 use crate::gateway::Gateway;
 use crate::model::name::Name;
 use crate::net::{
-    AcceptLoop, AcceptedStream, Acceptor, EvictingLimit, FileBudget, HandshakePolicy, Slot, TlsGate,
+    AcceptLoop, AcceptedStream, Acceptor, Closable, EvictingLimit, FileBudget, HandshakePolicy,
+    Slot, StreamObserver, TlsGate,
 };
 use crate::tls::{self, Credentials, PeerIdentity, PeerRole};
-
-use super::closable::{Closable, StreamObserver};
 
 /// Maximum size of the long answers of one connection that are computed or not read yet,
 /// in bytes: four of them.

@@ -8,7 +8,6 @@
 //! | `policy` | the tower stack of calls to a neighbour: time limits, retries, budget |
 //! | `channel` | one attempt of a call: tonic's channel and the push stream over it |
 //! | `clock_check` | how far a neighbour's clock is off |
-//! | `dial` | connections to another server, by TCP or TLS |
 //! | `port` | the peer port: its services over hyper's HTTP/2, with limits |
 //! | `incoming` | its connections |
 //! | `calls` | the rules that each call to it passes |
@@ -20,7 +19,6 @@
 //! | `rejections` | the log of rejected calls |
 //! | `push_streams` | the `Propagate` service: a push stream from its first push to its end |
 //! | `inbound` | judges greetings and pushes, and merges reports |
-//! | `closable` | a byte stream that this side can close at any time |
 //! | `wire` | messages to model types and back |
 //! | `protobuf` | the wire format of the message that is read in place |
 //!
@@ -37,9 +35,7 @@ mod call_tasks;
 mod calls;
 mod channel;
 mod clock_check;
-mod closable;
 mod comparison;
-mod dial;
 mod inbound;
 mod incoming;
 mod link;
@@ -52,7 +48,6 @@ mod rejections;
 mod wire;
 
 pub use channel::dial;
-pub use dial::Dialer;
 pub use inbound::Inbound;
 pub use incoming::OtherEnd;
 pub use link::Link;

@@ -14,8 +14,8 @@ use crate::gateway::Gateway;
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
-use crate::net::{Resolver, TcpDialer};
-use crate::peers::{self, Caller, Dialer, Link};
+use crate::net::{Dialer, Resolver, TcpDialer};
+use crate::peers::{self, Caller, Link};
 use crate::replication::NeighbourId;
 use crate::tls::{Credentials, Subject};
 

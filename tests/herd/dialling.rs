@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use proxyherd::model::address::Address;
-use proxyherd::net::{Resolver, TcpDialer};
-use proxyherd::peers::{self, CallError, Caller, Dialer, PeerRequest, PeerResponse, PeerSettings};
+use proxyherd::net::{Dialer, Resolver, TcpDialer};
+use proxyherd::peers::{self, CallError, Caller, PeerRequest, PeerResponse, PeerSettings};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;

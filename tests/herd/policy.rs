@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use crate::common::{FakeNeighbour, FakeSender, ResponseMode, eventually};
 use proxyherd::model::address::Address;
-use proxyherd::net::{Resolver, TcpDialer};
-use proxyherd::peers::{
-    CallError, Caller, Dialer, PeerRequest, PeerResponse, PeerSettings, dial, stack,
-};
+use proxyherd::net::{Dialer, Resolver, TcpDialer};
+use proxyherd::peers::{CallError, Caller, PeerRequest, PeerResponse, PeerSettings, dial, stack};
 use proxyherd::proto::PushResponse;
 use tokio::time::Instant;
 use tonic::{Code, Status};

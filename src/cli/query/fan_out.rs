@@ -1,48 +1,17 @@
-//! One query to many servers at once.
+//! The first server that answers.
 
-use std::panic::resume_unwind;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::operator_client::{QueryError, RemoteServer, StatusResult, resume_panic};
 use crate::proto::GetStatusResponse;
 
-use super::error::QueryError;
 use super::outcome::CommandError;
-use super::server::RemoteServer;
 
 /// Maximum wait for an earlier server of the order once a later one has answered.
 const ORDER_GRACE: Duration = Duration::from_millis(250);
-
-/// The status of a server, or the reason why there is none.
-pub(super) type StatusResult = Result<GetStatusResponse, QueryError>;
-
-/// Queries all servers at once, and returns their answers in the servers' order. Takes
-/// as long as the slowest of them, which its time limit bounds.
-pub(super) async fn query_all<T, F>(
-    servers: &[RemoteServer],
-    query: impl Fn(RemoteServer) -> F,
-) -> Vec<Result<T, QueryError>>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, QueryError>> + Send + 'static,
-{
-    let tasks: Vec<_> = servers
-        .iter()
-        .map(|server| tokio::spawn(query(server.clone())))
-        .collect();
-    let mut answers = Vec::new();
-    for task in tasks {
-        answers.push(task.await.unwrap_or_else(resume_panic));
-    }
-    answers
-}
-
-/// Queries the status of all servers.
-pub(super) async fn statuses(servers: &[RemoteServer]) -> Vec<StatusResult> {
-    query_all(servers, |server| async move { server.status().await }).await
-}
 
 /// Returns the first server of the order that answers, and its status. A server that
 /// hangs is skipped.
@@ -99,8 +68,4 @@ pub(super) fn describe(server: &RemoteServer, error: &QueryError) -> String {
     } else {
         format!("{title} ({address}): {error}")
     }
-}
-
-fn resume_panic<T>(error: JoinError) -> T {
-    resume_unwind(error.into_panic())
 }

@@ -1,16 +1,9 @@
 //! Spans, distances and numbers for people, and text from the network made safe for a
 //! terminal.
 
-pub(super) use crate::format::{count, grouped, list};
-use crate::log;
+pub(super) use crate::format::{count, grouped, list, span};
+pub(super) use crate::log::escaped;
 use crate::model::timestamp::NANOS_PER_SECOND;
-
-/// Escapes every character of a text from the network that a terminal would interpret.
-pub(super) fn escaped(text: &str) -> String {
-    let mut bytes = Vec::new();
-    log::escape_into(&mut bytes, text.as_bytes());
-    String::from_utf8_lossy(&bytes).into_owned()
-}
 
 /// Formats a number in at most five columns: `99999`, `123k`, `4.57M`.
 pub(super) fn short(number: f64) -> String {
@@ -30,28 +23,6 @@ pub(super) fn short(number: f64) -> String {
     format!("{scaled:.decimals$}{unit}")
 }
 
-/// Formats a span of time in about five columns: `85ms`, `2.1s`, `3m12s`, `12d4h`.
-pub(super) fn span(seconds: f64) -> String {
-    let sign = if seconds < 0.0 { "-" } else { "" };
-    sign.to_owned() + &unsigned_span(seconds.abs())
-}
-
-fn unsigned_span(seconds: f64) -> String {
-    let whole = seconds as u64;
-    let (minutes, hours, days) = (whole / 60, whole / 3600, whole / 86_400);
-    match whole {
-        0 if seconds < 0.000_000_5 => "0s".to_owned(),
-        0 if seconds < 0.001 => format!("{:.0}us", seconds * 1e6),
-        0 => format!("{:.0}ms", seconds * 1e3),
-        1..=9 => format!("{seconds:.1}s"),
-        10..=59 => format!("{whole}s"),
-        60..=3_599 => format!("{minutes}m{:02}s", whole % 60),
-        3_600..=86_399 => format!("{hours}h{:02}m", minutes % 60),
-        86_400..=31_557_599 => format!("{days}d{}h", hours % 24),
-        _ => format!("{:.1}y", seconds / 31_557_600.0),
-    }
-}
-
 /// Formats a distance in metres: `850m`, `12.40km`.
 pub(super) fn distance(meters: f64) -> String {
     match meters {
@@ -69,23 +40,6 @@ pub(super) fn unix_nanos(time: &prost_types::Timestamp) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_take_at_most_six_columns() {
-        for (seconds, text) in [
-            (0.0, "0s"),
-            (0.000_2, "200us"),
-            (0.085, "85ms"),
-            (-2.14, "-2.1s"),
-            (59.9, "59s"),
-            (192.0, "3m12s"),
-            (3_600.0, "1h00m"),
-            (1_051_200.0, "12d4h"),
-            (173_878_799.6, "5.5y"),
-        ] {
-            assert_eq!(span(seconds), text);
-        }
-    }
 
     #[test]
     fn numbers_take_at_most_five_columns() {

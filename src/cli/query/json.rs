@@ -4,30 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::error::QueryError;
 use super::format::escaped;
-use super::server::RemoteServer;
-
-/// A server without an answer.
-#[derive(Debug, Serialize)]
-pub(super) struct ServerError<'a> {
-    server: String,
-    address: String,
-    error: &'a QueryError,
-}
-
-/// Returns the servers without an answer.
-pub(super) fn errors(errors: &[(RemoteServer, QueryError)]) -> Vec<ServerError<'_>> {
-    let error = |(server, error)| ServerError {
-        server: RemoteServer::title(server),
-        address: server.address().to_string(),
-        error,
-    };
-    errors
-        .iter()
-        .map(|(server, e)| error((server, e)))
-        .collect()
-}
 
 /// Returns a value as indented lines.
 pub(in crate::cli) fn pretty(value: &impl Serialize) -> String {

@@ -9,12 +9,7 @@
 //! |---|---|
 //! | `targets` | arguments: servers, time limit, certificate |
 //! | `units` | arguments: points, distances, circles |
-//! | `server` | one server, and the calls to it |
-//! | `error` | the reasons why a server gave no answer |
-//! | `probe` | what listens at an address that is no peer port |
-//! | `fan_out` | one query to many servers at once |
-//! | `duplicates` | servers under whose name several processes run |
-//! | `reports` | checked reports |
+//! | `fan_out` | the first server that answers |
 //! | `terminal` | standard output: colours, and readers that leave early |
 //! | `format` | spans, distances and numbers for people |
 //! | `json` | the form of what `--json` prints |
@@ -26,17 +21,12 @@
 //!
 //! No query changes anything in a herd.
 
-mod duplicates;
-mod error;
 mod fan_out;
 mod format;
 pub(super) mod json;
 mod locate;
 mod nearby;
 mod outcome;
-mod probe;
-mod reports;
-mod server;
 mod status;
 mod targets;
 mod terminal;

@@ -2,15 +2,13 @@
 
 use serde::Serialize;
 
+use crate::operator_client::{CheckedReport, HeldReport, NearbyReport, QueryError};
 use crate::proto::nearby_request::Center;
 use crate::proto::{GetStatusResponse, NearbyRequest, Point};
 use crate::table::{Left, Right, TextTable};
 
-use super::error::QueryError;
 use super::fan_out::{describe, first_that_answers};
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
-use super::reports::{CheckedReport, HeldReport};
-use super::server::NearbyReport;
 use super::targets::Targets;
 use super::terminal::{Highlight, Screen};
 use super::{format, json, units};

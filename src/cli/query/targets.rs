@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::model::address::Address;
 use crate::net::Resolver;
+use crate::operator_client::{Identity, RemoteServer};
 use crate::tls::{Credentials, Files, Pair};
 
 use super::outcome::CommandError;
-use super::server::{Identity, RemoteServer};
 use super::units;
 
 /// Arguments of every query.
@@ -59,6 +59,7 @@ impl Targets {
                 .enumerate()
                 .filter(|(i, address)| !addresses[..*i].contains(address))
                 .map(|(_, address)| RemoteServer::dial(address, &resolver, None, None, limit))
+                .map(|dialled| dialled.map_err(CommandError::usage))
                 .collect(),
         }
     }
@@ -79,6 +80,7 @@ impl Targets {
             let (identity, credentials) = (Some(identity), credentials.as_ref());
             RemoteServer::dial(&server.peers, resolver, identity, credentials, self.timeout)
                 .map(|remote| remote.with_neighbours(server.neighbours.clone()))
+                .map_err(CommandError::usage)
         };
         targets.map(dial).collect()
     }

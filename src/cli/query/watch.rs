@@ -7,16 +7,14 @@ use tokio::time::sleep;
 use tonic::Streaming;
 
 use crate::log;
+use crate::operator_client::{HeldReport, QueryError, RemoteServer};
 use crate::output::Reader;
 use crate::proto::watch_request::{Filter, Start};
 use crate::proto::{Circle, Resume, WatchRequest, WatchResponse};
 use crate::signals::Stop;
 
-use super::error::QueryError;
 use super::fan_out::first_that_answers;
 use super::outcome::{CommandError, Outcome};
-use super::reports::HeldReport;
-use super::server::RemoteServer;
 use super::targets::Targets;
 use super::terminal::Screen;
 use super::{format, json, units};

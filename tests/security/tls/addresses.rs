@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxyherd::model::address::Address;
-use proxyherd::net::{Resolver, TcpDialer};
-use proxyherd::peers::Dialer;
+use proxyherd::net::{Dialer, Resolver, TcpDialer};
 use proxyherd::tls::Credentials;
 use tokio::runtime::Runtime;
 

@@ -3,9 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `table` | a line for each server |
-//! | `problems` | what needs attention |
 
-mod problems;
 mod table;
 
 use std::time::Duration;
@@ -13,19 +11,16 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
-use crate::model::name::Name;
+use crate::operator_client::problems::{self, Problem};
+use crate::operator_client::{QueryError, RemoteServer, ServerStatus, StatusRound, distinct};
 use crate::output::Reader;
 use crate::proto::GetStatusResponse;
 use crate::signals::Stop;
 
-use super::error::QueryError;
-use super::fan_out::{StatusResult, statuses};
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
-use super::server::RemoteServer;
 use super::targets::Targets;
 use super::terminal::{Highlight, Screen};
 use super::{format, json};
-use problems::Problem;
 
 /// Show the state of servers and links
 ///
@@ -57,21 +52,6 @@ pub(in crate::cli) struct StatusArguments {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = refresh_interval)]
     watch: Option<Duration>,
-}
-
-/// The answers of all servers to one query.
-struct StatusRound {
-    at: Instant,
-    servers: Vec<ServerStatus>,
-}
-
-/// The answer of one server.
-struct ServerStatus {
-    title: String,
-    address: String,
-    /// The servers that it has links with by the config.
-    neighbours: Vec<Name>,
-    result: StatusResult,
 }
 
 pub(super) async fn run(
@@ -124,29 +104,6 @@ async fn watch(
     }
 }
 
-impl StatusRound {
-    async fn query(servers: &[RemoteServer]) -> Self {
-        let results = statuses(servers).await;
-        let status = |(server, result): (&RemoteServer, _)| ServerStatus {
-            title: server.title(),
-            address: server.address().to_string(),
-            neighbours: server.neighbours().to_vec(),
-            result,
-        };
-        Self {
-            at: Instant::now(),
-            servers: servers.iter().zip(results).map(status).collect(),
-        }
-    }
-
-    /// The status of each server that answered.
-    fn answered(&self) -> impl Iterator<Item = &GetStatusResponse> + Clone {
-        self.servers
-            .iter()
-            .filter_map(|server| server.result.as_ref().ok())
-    }
-}
-
 fn page(round: &StatusRound, previous: Option<&StatusRound>, screen: &Screen) -> String {
     let mut text = heading(round, screen) + "\n\n";
     text += &table::text(round, previous, screen);
@@ -186,14 +143,6 @@ fn heading(round: &StatusRound, screen: &Screen) -> String {
         _ => String::new(),
     };
     screen.paint(Highlight::Title, &format!("{herd}{up}{version}"))
-}
-
-/// Returns the different values in order.
-fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
-    let mut values: Vec<String> = values.collect();
-    values.sort();
-    values.dedup();
-    values
 }
 
 fn refresh_interval(text: &str) -> Result<Duration, String> {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::operator_client::{ServerStatus, StatusRound, problems};
 use crate::proto::{GetStatusResponse, as_seconds};
 use crate::table::{Left, Right, TextTable};
 
 use super::super::format;
 use super::super::terminal::{Highlight, Screen};
-use super::{ServerStatus, StatusRound, problems};
 
 /// Returns the table, with counts since the servers started, or with rates since the
 /// previous round. Lines of servers with a problem are coloured.

@@ -6,16 +6,14 @@ use indicatif::ProgressBar;
 use prost_types::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::operator_client::{QueryError, RemoteServer, query_all};
 use crate::proto::time::{timestamp, unix_nanos};
 use crate::proto::{Bucket, DigestRequest, DigestResponse};
 use crate::queries::digest::BucketSum;
 use crate::queries::double_collect;
 use crate::queries::hash_range::HashRange;
 
-use super::super::error::QueryError;
-use super::super::fan_out::query_all;
 use super::super::format::count;
-use super::super::server::RemoteServer;
 use super::Identified;
 use super::ranges::{DigestQuery, OpenRange};
 

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::operator_client::{CheckedReport, QueryError, RemoteServer, query_all};
 use crate::proto::ListClientsRequest;
 
-use super::super::error::QueryError;
-use super::super::fan_out::query_all;
-use super::super::reports::CheckedReport;
-use super::super::server::RemoteServer;
 use super::comparison::Comparison;
 use super::ranges::{MAX_LISTED_RANGES, OpenRange, message};
 
@@ -134,8 +131,8 @@ async fn list(
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::reports::sample;
     use super::*;
+    use crate::operator_client::sample;
     use crate::queries::hash_range::HashRange;
 
     type Clients<'a> = [(&'a str, [Option<CheckedReport>; 2])];

@@ -30,15 +30,12 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use tokio::time::Instant;
 
+use crate::operator_client::{QueryError, RemoteServer, duplicates, statuses};
 use crate::output;
 use crate::proto::GetStatusResponse;
 
-use super::duplicates;
-use super::error::QueryError;
-use super::fan_out::statuses;
 use super::json;
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
-use super::server::RemoteServer;
 use super::targets::Targets;
 use super::terminal::Screen;
 use comparison::Comparison;

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::duplicates::DuplicatedServer;
+use crate::operator_client::duplicates::DuplicatedServer;
+use crate::operator_client::{CheckedReport, RemoteServer, ServerError, errors as errors_json};
+
 use super::super::fan_out::describe;
 use super::super::format;
-use super::super::json::{self, ServerError};
-use super::super::reports::CheckedReport;
-use super::super::server::RemoteServer;
 use super::super::terminal::{Highlight, Screen};
 use super::comparison::Comparison;
 use super::differences::Differences;
@@ -194,8 +193,8 @@ impl Verdict {
     pub(super) fn json(&self, max_names: usize) -> VerdictJson<'_> {
         let servers = self.comparison.servers();
         let lasting = &self.differences.lasting;
-        let mut errors = json::errors(&self.comparison.lost);
-        errors.extend(json::errors(self.differences.failed.as_slice()));
+        let mut errors = errors_json(&self.comparison.lost);
+        errors.extend(errors_json(self.differences.failed.as_slice()));
         let differing = lasting.iter().take(max_names).map(|(client, held)| {
             let groups = self.groups(held).into_iter();
             let held = groups.map(|(report, servers)| HolderGroupJson { servers, report });

@@ -1,15 +1,18 @@
 //! The problems of a herd: failures, and what else needs attention.
 
+use crate::format;
 use crate::gateway::MAX_SILENCE;
+use crate::log::escaped;
 use crate::model::name::Name;
+use crate::proto::time::timestamp_seconds;
 use crate::proto::{GetStatusResponse, LinkStatus, as_seconds};
 
-use super::super::{duplicates, format};
-use super::{ServerStatus, StatusRound, distinct};
+use super::duplicates;
+use super::status::{ServerStatus, StatusRound, distinct};
 
 /// Lag from which a link is listed: more than batches under load and a long path make
 /// together.
-pub(super) const MIN_LAG_SECONDS: f64 = 1.0;
+pub(crate) const MIN_LAG_SECONDS: f64 = 1.0;
 
 /// Time without an acknowledged report from which a link that is up counts as one that carries
 /// nothing: more than an attempt with its quick retries takes by default.
@@ -20,15 +23,15 @@ const MAX_CLOCK_LEAD_SECONDS: f64 = 1.0;
 
 /// Difference beyond which a wrong clock is a failure: the limit by which a report may be newer
 /// than its receipt. Beyond it, reports of two servers about one client are ordered wrongly.
-pub(super) const MAX_HARMLESS_LEAD_SECONDS: f64 = 10.0;
+pub(crate) const MAX_HARMLESS_LEAD_SECONDS: f64 = 10.0;
 
 /// One problem.
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// The server, the link or the setting.
-    pub(super) subject: String,
-    pub(super) description: String,
+    pub(crate) subject: String,
+    pub(crate) description: String,
     /// True if the herd is not healthy because of it.
-    pub(super) is_failure: bool,
+    pub(crate) is_failure: bool,
 }
 
 impl Problem {
@@ -49,12 +52,12 @@ impl Problem {
 }
 
 /// Returns true if there is no failure.
-pub(super) fn is_healthy(round: &StatusRound) -> bool {
+pub(crate) fn is_healthy(round: &StatusRound) -> bool {
     !all(round).iter().any(|problem| problem.is_failure)
 }
 
 /// Returns the problems of each server, then those of the herd.
-pub(super) fn all(round: &StatusRound) -> Vec<Problem> {
+pub(crate) fn all(round: &StatusRound) -> Vec<Problem> {
     let of_server = |server| of_server(server, round);
     let mut problems: Vec<Problem> = round.servers.iter().flat_map(of_server).collect();
     let duplicated = duplicates::find(round.answered());
@@ -63,7 +66,7 @@ pub(super) fn all(round: &StatusRound) -> Vec<Problem> {
             .iter()
             .map(|server| Problem::failure(&server.name, server.description())),
     );
-    let version = |status: &GetStatusResponse| format::escaped(&status.version);
+    let version = |status: &GetStatusResponse| escaped(&status.version);
     let versions = disagreement(round, version);
     problems.extend(versions.map(|values| Problem::caution("versions differ", values)));
     let expiry = disagreement(round, expire_after);
@@ -72,14 +75,14 @@ pub(super) fn all(round: &StatusRound) -> Vec<Problem> {
 }
 
 /// Returns the age of the oldest change that the neighbour has not acknowledged.
-pub(super) fn lag_seconds(link: &LinkStatus) -> f64 {
+pub(crate) fn lag_seconds(link: &LinkStatus) -> f64 {
     link.lag.as_ref().map_or(0.0, as_seconds)
 }
 
 /// Returns how far the server's clock is ahead of those of most of its neighbours, in seconds: the
 /// median of what its links show, the smaller one of two. The errors of the measurements are
 /// subtracted, so clocks that may be equal count as equal. Returns `None` if no link knows.
-pub(super) fn clock_lead(status: &GetStatusResponse) -> Option<f64> {
+pub(crate) fn clock_lead(status: &GetStatusResponse) -> Option<f64> {
     let mut leads: Vec<f64> = status.links.iter().filter_map(own_lead).collect();
     leads.sort_by(|one, other| one.abs().total_cmp(&other.abs()));
     leads.get(leads.len().saturating_sub(1) / 2).copied()
@@ -121,7 +124,7 @@ fn of_neighbours_clock(
     if is_answered || of_clock(status).is_some() {
         return None;
     }
-    let neighbour = format::escaped(&link.neighbour);
+    let neighbour = escaped(&link.neighbour);
     wrong_clock(
         &neighbour,
         -own_lead(link)?,
@@ -134,7 +137,7 @@ fn of_server(server: &ServerStatus, round: &StatusRound) -> Vec<Problem> {
     let status = match &server.result {
         Ok(status) => status,
         Err(error) => {
-            let error = format::escaped(&error.to_string());
+            let error = escaped(&error.to_string());
             let description = if title == address {
                 error
             } else {
@@ -175,7 +178,7 @@ fn of_incoming(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem>
     if !link.up || silence <= MAX_SILENCE.as_secs_f64() {
         return None;
     }
-    let (name, neighbour) = (&status.name, format::escaped(&link.neighbour));
+    let (name, neighbour) = (&status.name, escaped(&link.neighbour));
     let span = format::span(silence);
     let description = if link.incoming {
         format!("nothing has arrived for {span}, though {neighbour} answers")
@@ -191,12 +194,12 @@ fn of_incoming(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem>
 }
 
 fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {
-    let subject = format!("{} -> {}", status.name, format::escaped(&link.neighbour));
+    let subject = format!("{} -> {}", status.name, escaped(&link.neighbour));
     let pending = format::count(link.lag_reports, "report");
     if !link.up {
         let reason = match link.reason.as_str() {
             "" => "no reason given".to_owned(),
-            reason => format::escaped(reason),
+            reason => escaped(reason),
         };
         let description = format!(
             "down {}: {reason}; {pending} pending",
@@ -221,8 +224,8 @@ fn of_link(status: &GetStatusResponse, link: &LinkStatus) -> Option<Problem> {
 fn down_for(status: &GetStatusResponse, link: &LinkStatus) -> String {
     match (&status.now, &link.since) {
         (Some(now), Some(since)) => {
-            let nanos = format::unix_nanos(now) - format::unix_nanos(since);
-            format!("for {}", format::span((nanos as f64 / 1e9).max(0.0)))
+            let seconds = timestamp_seconds(now) - timestamp_seconds(since);
+            format!("for {}", format::span(seconds.max(0.0)))
         }
         _ => "since the server started".to_owned(),
     }

@@ -11,13 +11,13 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::ByteStream;
+use super::ByteStream;
 
 /// Resolves with the reason when a stream must close.
-pub(super) type Closing = Pin<Box<dyn Future<Output = String> + Send>>;
+type Closing = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// Receives what happens to a stream.
-pub(super) trait StreamObserver: Unpin {
+pub trait StreamObserver: Unpin {
     /// Bytes arrived.
     fn received(&mut self) {}
 
@@ -29,7 +29,7 @@ pub(super) trait StreamObserver: Unpin {
 }
 
 /// A byte stream that works until a future resolves, and then fails with its reason.
-pub(super) struct Closable<O> {
+pub struct Closable<O> {
     /// Dropped before the stream closes.
     observer: O,
     stream: Box<dyn ByteStream>,
@@ -40,7 +40,7 @@ pub(super) struct Closable<O> {
 impl<O: StreamObserver> Closable<O> {
     /// Wraps `stream`, which fails from the moment at which `closing` resolves. The
     /// observer receives that failure too.
-    pub(super) fn new(
+    pub fn new(
         stream: Box<dyn ByteStream>,
         closing: impl Future<Output = String> + Send + 'static,
         observer: O,
@@ -54,7 +54,7 @@ impl<O: StreamObserver> Closable<O> {
     }
 
     /// Returns the observer.
-    pub(super) fn observer(&self) -> &O {
+    pub fn observer(&self) -> &O {
         &self.observer
     }
 

@@ -6,18 +6,19 @@
 use crate::gateway::MAX_SILENCE;
 use crate::proto::{GetStatusResponse, LinkStatus, as_seconds};
 
-use super::format;
+use crate::format;
+use crate::log::escaped;
 
 /// A server under whose name several processes run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DuplicatedServer {
-    pub(super) name: String,
+pub(crate) struct DuplicatedServer {
+    pub(crate) name: String,
     /// The servers that show it.
     seen_by: Vec<String>,
 }
 
 impl DuplicatedServer {
-    pub(super) fn description(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         format!(
             "two or more processes run under this name, by the status of {}: stop all except the \
              one at the address in the config",
@@ -27,12 +28,12 @@ impl DuplicatedServer {
 }
 
 /// Returns the servers under whose name several processes run, by the status of each server.
-pub(super) fn find<'a>(
+pub(crate) fn find<'a>(
     statuses: impl Iterator<Item = &'a GetStatusResponse> + Clone,
 ) -> Vec<DuplicatedServer> {
     let mut found: Vec<DuplicatedServer> = Vec::new();
     let mut add = |name: &str, seen_by: &str| {
-        let (name, seen_by) = (format::escaped(name), format::escaped(seen_by));
+        let (name, seen_by) = (escaped(name), escaped(seen_by));
         match found.iter_mut().find(|it| it.name == name) {
             Some(known) if known.seen_by.contains(&seen_by) => {}
             Some(known) => known.seen_by.push(seen_by),

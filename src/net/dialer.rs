@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::net::{AddressTrial, ByteStream, TcpDialer, TlsSession};
 use crate::tls::{self, Credentials, PeerIdentity, PeerRole, ReloadEvents, Subject};
 
 use super::closable::{Closable, StreamObserver};
+use super::{AddressTrial, ByteStream, TcpDialer, TlsSession};
 
 /// Makes connections to one server. Clones share what is known of its addresses.
 #[derive(Clone, Debug)]
@@ -66,12 +66,12 @@ impl Dialer {
     }
 
     /// Returns true if connections are made by TLS.
-    pub(super) fn is_tls(&self) -> bool {
+    pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
     /// Returns the reloads of the own credentials from this call on; `None` without TLS.
-    pub(super) fn reload_events(&self) -> Option<ReloadEvents> {
+    pub fn reload_events(&self) -> Option<ReloadEvents> {
         let target = self.tls.as_ref()?;
         Some(target.credentials.reload_events())
     }

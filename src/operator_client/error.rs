@@ -12,7 +12,7 @@ use crate::cause;
 /// The reason why a server gave no usable answer. Texts from the network are as they came, except
 /// that each is one line: whoever prints them escapes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum QueryError {
+pub(crate) enum QueryError {
     /// No connection to its address; the cause.
     Unreachable(String),
     /// No answer within this time.

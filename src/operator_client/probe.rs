@@ -25,7 +25,7 @@ const WITH_TLS: &str = "a port for TLS listens there: query a herd with TLS by i
 
 /// Returns what seems to listen there and the way out; `None` if nothing does, or if it may be a
 /// peer port.
-pub(super) async fn what_listens(tcp: &TcpDialer, limit: Duration) -> Option<&'static str> {
+pub(crate) async fn what_listens(tcp: &TcpDialer, limit: Duration) -> Option<&'static str> {
     let limit = limit.min(MAX_TIME);
     let (mut stream, _) = tcp.connect(limit).await.ok()?;
     stream.write_all(REQUEST).await.ok()?;

@@ -14,8 +14,7 @@ use tower::service_fn;
 
 use crate::model::address::Address;
 use crate::model::name::{Name, is_name};
-use crate::net::{Resolver, TcpDialer};
-use crate::peers::Dialer;
+use crate::net::{Dialer, Resolver, TcpDialer};
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::{
     DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
@@ -24,7 +23,6 @@ use crate::proto::{
 use crate::tls::{Credentials, Subject};
 
 use super::error::QueryError;
-use super::outcome::CommandError;
 use super::probe;
 use super::reports::HeldReport;
 
@@ -36,15 +34,15 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The identity that the config gives a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) herd: Name,
-    pub(super) name: Name,
+pub(crate) struct Identity {
+    pub(crate) herd: Name,
+    pub(crate) name: Name,
 }
 
 /// A server that is queried. Cheap to clone; dials at the first call, and again after
 /// the connection was lost.
 #[derive(Clone, Debug)]
-pub(super) struct RemoteServer {
+pub(crate) struct RemoteServer {
     address: Address,
     identity: Option<Identity>,
     /// The servers that it has links with by the config.
@@ -56,37 +54,41 @@ pub(super) struct RemoteServer {
 
 /// The report that a server holds of a client.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct LocatedReport {
-    pub(super) held: HeldReport,
+pub(crate) struct LocatedReport {
+    pub(crate) held: HeldReport,
     /// Age by the server's clock. Negative if the client's clock is ahead.
-    pub(super) age_seconds: f64,
+    pub(crate) age_seconds: f64,
 }
 
 /// The report of a client near a point.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct NearbyReport {
-    pub(super) held: HeldReport,
-    pub(super) distance_meters: f64,
+pub(crate) struct NearbyReport {
+    pub(crate) held: HeldReport,
+    pub(crate) distance_meters: f64,
 }
 
 /// A page of reports.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct ReportPage {
-    pub(super) reports: Vec<HeldReport>,
+pub(crate) struct ReportPage {
+    pub(crate) reports: Vec<HeldReport>,
     /// Token of the next page; empty on the last one.
-    pub(super) next_page_token: String,
+    pub(crate) next_page_token: String,
 }
 
 impl RemoteServer {
     /// A server whose calls fail after `limit`. Uses TLS if there are `credentials` and
     /// an identity. Must be called within a runtime.
-    pub(super) fn dial(
+    ///
+    /// # Errors
+    ///
+    /// As [`Dialer::origin`].
+    pub(crate) fn dial(
         address: &Address,
         resolver: &Resolver,
         identity: Option<Identity>,
         credentials: Option<&Arc<Credentials>>,
         limit: Duration,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, InvalidUri> {
         let tcp = TcpDialer::new(address, resolver);
         let dialer = match (&identity, credentials) {
             (Some(Identity { name, herd }), Some(credentials)) => {
@@ -94,7 +96,7 @@ impl RemoteServer {
             }
             _ => Dialer::tcp(tcp.clone()),
         };
-        let channel = channel(dialer, limit).map_err(CommandError::usage)?;
+        let channel = channel(dialer, limit)?;
         let client = OperatorClient::new(channel);
         Ok(Self {
             address: address.clone(),
@@ -107,24 +109,24 @@ impl RemoteServer {
     }
 
     /// Sets the servers that it has links with by the config.
-    pub(super) fn with_neighbours(self, neighbours: Vec<Name>) -> Self {
+    pub(crate) fn with_neighbours(self, neighbours: Vec<Name>) -> Self {
         Self { neighbours, ..self }
     }
 
     /// Returns the servers that it has links with by the config, none without a config.
-    pub(super) fn neighbours(&self) -> &[Name] {
+    pub(crate) fn neighbours(&self) -> &[Name] {
         &self.neighbours
     }
 
     /// Its name, or its address if no config names it.
-    pub(super) fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         match &self.identity {
             Some(identity) => identity.name.to_string(),
             None => self.address.to_string(),
         }
     }
 
-    pub(super) fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
@@ -133,7 +135,7 @@ impl RemoteServer {
     /// # Errors
     ///
     /// Fails also if the server has another identity than the config says.
-    pub(super) async fn status(&self) -> Result<GetStatusResponse, QueryError> {
+    pub(crate) async fn status(&self) -> Result<GetStatusResponse, QueryError> {
         let mut client = self.client.clone();
         let status = self.limited(client.get_status(GetStatusRequest {})).await?;
         self.check_identity(&status)?;
@@ -158,8 +160,14 @@ impl RemoteServer {
         }
     }
 
+    /// Returns the report of a client, if the server has the identity that the config says.
+    pub(crate) async fn locate_checked(&self, client: &str) -> Result<LocatedReport, QueryError> {
+        let (status, located) = tokio::join!(self.status(), self.locate(client));
+        status.and(located)
+    }
+
     /// Returns the report of a client.
-    pub(super) async fn locate(&self, client: &str) -> Result<LocatedReport, QueryError> {
+    pub(crate) async fn locate(&self, client: &str) -> Result<LocatedReport, QueryError> {
         let request = LocateRequest {
             client: client.to_owned(),
         };
@@ -174,7 +182,7 @@ impl RemoteServer {
     }
 
     /// Returns the reports near a center, nearest first.
-    pub(super) async fn nearby(
+    pub(crate) async fn nearby(
         &self,
         request: NearbyRequest,
     ) -> Result<Vec<NearbyReport>, QueryError> {
@@ -190,7 +198,7 @@ impl RemoteServer {
     }
 
     /// Returns the range digests of its reports.
-    pub(super) async fn digest(
+    pub(crate) async fn digest(
         &self,
         request: DigestRequest,
     ) -> Result<DigestResponse, QueryError> {
@@ -199,7 +207,7 @@ impl RemoteServer {
     }
 
     /// Returns a page of its reports.
-    pub(super) async fn list(&self, request: ListClientsRequest) -> Result<ReportPage, QueryError> {
+    pub(crate) async fn list(&self, request: ListClientsRequest) -> Result<ReportPage, QueryError> {
         let mut client = self.client.clone();
         let answer = self.limited(client.list_clients(request)).await?;
         let reports = answer
@@ -213,7 +221,7 @@ impl RemoteServer {
     }
 
     /// Starts a stream of the reports that it accepts.
-    pub(super) async fn watch(
+    pub(crate) async fn watch(
         &self,
         request: WatchRequest,
     ) -> Result<Streaming<WatchResponse>, QueryError> {

@@ -6,6 +6,7 @@ use prost_types::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::line_protocol::reply;
+use crate::log::escaped;
 use crate::model::client::ClientId;
 use crate::model::name::is_name;
 use crate::model::position::Position;
@@ -14,12 +15,11 @@ use crate::model::timestamp::{self, ClientTime, Skew};
 use crate::proto::{self, KnownReport, rfc3339};
 
 use super::error::QueryError;
-use super::format::escaped;
 
 /// A report that is valid. JSON has its fields as the client wrote them, and its AT
 /// line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct CheckedReport {
+pub(crate) struct CheckedReport {
     #[serde(flatten)]
     message: proto::Report,
     at_line: String,
@@ -27,14 +27,14 @@ pub(super) struct CheckedReport {
 
 /// A report that a server holds, and how the server learned of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct HeldReport {
+pub(crate) struct HeldReport {
     #[serde(flatten)]
-    pub(super) report: CheckedReport,
+    pub(crate) report: CheckedReport,
     sequence: u64,
     #[serde(serialize_with = "time")]
     learned_at: Timestamp,
     /// The neighbour that sent it first; `None` for a client of the server.
-    pub(super) learned_from: Option<String>,
+    pub(crate) learned_from: Option<String>,
 }
 
 fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -47,7 +47,7 @@ impl HeldReport {
     /// # Errors
     ///
     /// Fails if it breaks a rule that servers keep.
-    pub(super) fn check(message: Option<KnownReport>) -> Result<Self, QueryError> {
+    pub(crate) fn check(message: Option<KnownReport>) -> Result<Self, QueryError> {
         let invalid = |what: &str| QueryError::Invalid(format!("a report {what}"));
         let message = message.ok_or_else(|| invalid("is missing"))?;
         let report = message.report.ok_or_else(|| invalid("is missing"))?;
@@ -64,7 +64,7 @@ impl HeldReport {
     }
 
     /// Time at which the server learned of it.
-    pub(super) fn learned_at(&self) -> String {
+    pub(crate) fn learned_at(&self) -> String {
         rfc3339(&self.learned_at)
     }
 }
@@ -77,21 +77,21 @@ impl CheckedReport {
         Some(Self { message, at_line })
     }
 
-    pub(super) fn client(&self) -> &str {
+    pub(crate) fn client(&self) -> &str {
         &self.message.client
     }
 
-    pub(super) fn position(&self) -> &str {
+    pub(crate) fn position(&self) -> &str {
         &self.message.position
     }
 
     /// Its AT line, escaped.
-    pub(super) fn at_line(&self) -> String {
+    pub(crate) fn at_line(&self) -> String {
         escaped(&self.at_line)
     }
 
     /// Compares two reports of one client: the newer is greater.
-    pub(super) fn compare(&self, other: &Self) -> Ordering {
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
         match (parse(&self.message), parse(&other.message)) {
             (Some(one), Some(other)) => one.compare(&other),
             // Unreachable: both were checked.
@@ -100,14 +100,14 @@ impl CheckedReport {
     }
 
     /// The client's time.
-    pub(super) fn client_time(&self) -> ClientTime {
+    pub(crate) fn client_time(&self) -> ClientTime {
         parse(&self.message).map_or_else(ClientTime::default, |report| report.time.instant())
     }
 }
 
 /// Returns a valid report with this time.
 #[cfg(test)]
-pub(super) fn sample(time: &str) -> CheckedReport {
+pub(crate) fn sample(time: &str) -> CheckedReport {
     let message = proto::Report {
         client: "kiwi".to_owned(),
         position: "+1+1".to_owned(),
