@@ -11,6 +11,7 @@
 //! permanently.
 
 pub mod address;
+pub mod bounding_box;
 pub mod client;
 pub mod decimal;
 pub mod name;

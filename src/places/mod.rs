@@ -34,6 +34,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::model::bounding_box::BoundingBox;
+
 pub use catalogue::{MAX_PLACES, MAX_TEXT_BYTES};
 pub use counters::PlacesCounters;
 pub use error::{FileFault, PlacesError, SourceLocation};
@@ -74,6 +76,17 @@ impl Default for PlacesSettings {
     fn default() -> Self {
         PlacesSettings::Offline { file: None }
     }
+}
+
+/// The name of a place, for a map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlaceName {
+    /// The name.
+    pub name: String,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
 }
 
 /// The handle that answers queries. Clones are cheap and share everything.
@@ -215,6 +228,19 @@ impl Places {
         }
     }
 
+    /// Returns names of the offline provider in a box, at most `limit`: if more are there, a choice
+    /// that is spread over the box. Returns none with another provider, and until the list is
+    /// loaded. Takes a few milliseconds.
+    pub fn names(&self, bounds: &BoundingBox, limit: usize) -> Vec<PlaceName> {
+        match &self.provider {
+            ActiveProvider::Offline(loading) => match loading.now() {
+                Some(Ok(offline)) => offline.names(bounds, limit),
+                _ => Vec::new(),
+            },
+            ActiveProvider::Google(_) | ActiveProvider::Custom(..) => Vec::new(),
+        }
+    }
+
     fn of(provider: ActiveProvider, file: Option<Arc<PlacesFile>>) -> Self {
         Places {
             provider,
@@ -240,6 +266,15 @@ fn response_from(loaded: Result<&Offline, &str>, query: &PlacesQuery) -> PlacesR
             PlacesResponse::failed(&format!("the list of places could not be loaded: {cause}"))
         }
     }
+}
+
+/// Reads the latitudes and longitudes of the compiled-in places. Takes about a second.
+///
+/// # Errors
+///
+/// The program was built with broken data.
+pub fn compiled_in_points() -> Result<Vec<(f64, f64)>, String> {
+    Ok(gazetteer::read()?.points().collect())
 }
 
 /// Returns the load of the compiled-in places, which the first caller starts.

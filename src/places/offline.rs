@@ -3,12 +3,16 @@
 //! A result holds the attributes of the list and nothing else: no ratings, no opening hours, no
 //! pictures. The distance is measured to the one point of a place, whatever its extent.
 
+use std::collections::HashSet;
+
 use serde::{Serialize, Serializer};
+
+use crate::model::bounding_box::BoundingBox;
 
 use super::catalogue::Catalogue;
 use super::index::{Index, IndexHit};
 use super::place::{Place, PlaceId};
-use super::{PlacesQuery, PlacesResponse};
+use super::{PlaceName, PlacesQuery, PlacesResponse};
 
 /// A list of places and its index.
 pub(super) struct Offline {
@@ -30,6 +34,37 @@ impl Offline {
         let places = self.nearest(query);
         let results: Vec<NearbyResult<'_>> = places.into_iter().map(NearbyResult::of).collect();
         PlacesResponse::found(&results)
+    }
+
+    /// Returns names in a box, with latitude and longitude, at most `limit`. If more are there, a
+    /// choice that is spread over the box.
+    pub(super) fn names(&self, bounds: &BoundingBox, limit: usize) -> Vec<PlaceName> {
+        let points = self.catalogue.points().zip(0..);
+        let inside = points.filter_map(|(point, number)| {
+            let eastward = bounds.eastward(point)?;
+            Some((number, point.0 - bounds.south(), eastward))
+        });
+        let mut chosen: Vec<(u32, f64, f64)> = inside.collect();
+        if chosen.len() > limit {
+            let cells = (limit as f64).sqrt().floor();
+            let cell = |offset: f64, length: f64| (offset / length * cells) as usize;
+            let mut taken = HashSet::new();
+            chosen.retain(|&(_, northward, eastward)| {
+                let (height, width) = (bounds.height(), bounds.width());
+                taken.insert((cell(northward, height), cell(eastward, width)))
+            });
+            // The northern and the eastern edge are in cells of their own.
+            chosen.truncate(limit);
+        }
+        let name = |&(number, ..): &(u32, f64, f64)| {
+            let place = self.catalogue.get(number);
+            PlaceName {
+                name: place.name.to_owned(),
+                latitude: place.latitude,
+                longitude: place.longitude,
+            }
+        };
+        chosen.iter().map(name).collect()
     }
 
     fn nearest(&self, query: &PlacesQuery) -> Vec<Place<'_>> {
