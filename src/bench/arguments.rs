@@ -35,6 +35,7 @@ Examples:
   proxyherd bench                                   the herd of config/herd.toml
   proxyherd bench --server 127.0.0.1:8888 --pipeline 16 --seconds 5
   proxyherd bench --rate 20000 --whatsat 10 --json
+  proxyherd bench --walk --rate 2000 --seconds 600  for the map of the web page
   proxyherd bench --spread                          an idle herd
   proxyherd bench --spread --under-load --rate 50000";
 
@@ -84,6 +85,12 @@ pub struct BenchArguments {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = prefix,
           default_value = "bench-")]
     pub prefix: String,
+    /// Clients walk and drive at random around a thousand towns all over
+    /// the world, for the map of the web page. Without it they move to
+    /// and fro in eight cities
+    #[arg(verbatim_doc_comment)]
+    #[arg(long)]
+    pub walk: bool,
     /// Share of WHATSAT queries in percent; the rest are IAMAT reports
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "0")]
     pub whatsat: f64,

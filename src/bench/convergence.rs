@@ -71,7 +71,7 @@ pub(super) fn check(settings: &BenchSettings, loaded: &LoadResult, run: &RunStat
         let checks: Vec<_> = (settings.servers.iter().zip(names))
             .map(|(server, name)| {
                 let checker = Checker {
-                    payload: Payload::new(&settings.prefix, settings.id_length, "0", 0),
+                    payload: settings.payload("0", 0),
                     names,
                     ended: loaded.ended,
                     timeout: settings.timeout,

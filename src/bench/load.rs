@@ -6,7 +6,6 @@ use std::thread;
 use super::connection::LoadConnection;
 use super::dial::Connector;
 use super::error::BenchError;
-use super::payload::Payload;
 use super::run_state::RunState;
 use super::settings::{BenchSettings, Length, Load};
 use super::tally::Tally;
@@ -110,7 +109,7 @@ fn share(all: u64, several: u64, one: u64) -> u64 {
 fn worker_state(settings: &BenchSettings, load: &Load) -> WorkerState {
     let radius = load.radius.to_string();
     WorkerState {
-        payload: Payload::new(&settings.prefix, settings.id_length, &radius, load.limit),
+        payload: settings.payload(&radius, load.limit),
         limit: load.limit,
         is_checked: load.is_checked,
         tally: Tally::new(settings.servers.len()),

@@ -43,6 +43,7 @@
 //! |---|---|
 //! | [`arguments`], [`settings`] | arguments, and their validated form |
 //! | [`workload`], [`payload`], [`digits`] | the next request and its text |
+//! | [`walk`] | how clients move |
 //! | [`pacing`], [`work`] | the schedule of requests and of each connection |
 //! | [`window`], [`answer`] | pending requests and the check of their answers |
 //! | [`connection`], [`worker`], [`timer`], [`dial`] | sockets and threads |
@@ -69,6 +70,7 @@ mod spread;
 mod table;
 mod tally;
 mod timer;
+mod walk;
 mod window;
 mod work;
 mod worker;

@@ -1,22 +1,10 @@
-//! The text of requests: clients that move within cities, each report with its own time.
+//! The text of requests: each report has its own time and the position of its client then.
 //!
 //! Client number and time determine the whole report. The text of a report can therefore be
 //! written again when an answer is checked.
 
 use super::digits::write_digits;
-
-/// The city centers: latitude and longitude in microdegrees. Los Angeles, New York,
-/// London, Paris, Tokyo, Sao Paulo, Sydney, Nairobi.
-const CITIES: [(i64, i64); 8] = [
-    (34_068_930, -118_445_127),
-    (40_712_776, -74_005_974),
-    (51_507_351, -127_758),
-    (48_856_613, 2_352_222),
-    (35_689_487, 139_691_711),
-    (-23_550_520, -46_633_308),
-    (-33_868_820, 151_209_290),
-    (-1_292_066, 36_821_945),
-];
+use super::walk::Walk;
 
 /// The maximum number of digits of a client's number in its ID.
 pub(super) const MAX_DIGITS: usize = 8;
@@ -29,6 +17,7 @@ const COMMAND: &[u8] = b"IAMAT";
 pub(super) struct Payload {
     iamat: Vec<u8>,
     whatsat: Vec<u8>,
+    walk: Walk,
     digits: usize,
     /// The end of the client's number in `iamat`.
     iamat_id_end: usize,
@@ -46,10 +35,17 @@ impl Payload {
         Self {
             iamat: iamat.into_bytes(),
             whatsat: format!("WHATSAT {id} {radius} {limit}\n").into_bytes(),
+            walk: Walk::default(),
             digits: number.min(MAX_DIGITS),
             iamat_id_end: "IAMAT ".len() + id.len(),
             whatsat_id_end: "WHATSAT ".len() + id.len(),
         }
+    }
+
+    /// Returns the same templates for clients that move in this way.
+    pub(super) fn with_walk(self, walk: &Walk) -> Self {
+        let walk = walk.clone();
+        Self { walk, ..self }
     }
 
     /// Returns the number of distinct IDs of `id_length` bytes that start with `prefix`.
@@ -65,7 +61,7 @@ impl Payload {
         let line = &mut out[start..];
         self.write_id(line, self.iamat_id_end, client);
         let rest = &mut line[self.iamat_id_end + 1..];
-        let (latitude, longitude) = position(client, nanos);
+        let (latitude, longitude) = self.walk.position(client, nanos);
         write_degrees(&mut rest[..10], latitude);
         write_degrees(&mut rest[10..21], longitude);
         write_digits(&mut rest[22..32], nanos / 1_000_000_000);
@@ -98,28 +94,6 @@ fn write_degrees(out: &mut [u8], microdegrees: i64) {
     let microdegrees = microdegrees.unsigned_abs();
     write_digits(&mut out[1..point], microdegrees / 1_000_000);
     write_digits(&mut out[point + 1..], microdegrees % 1_000_000);
-}
-
-/// Returns a client's position in microdegrees: within 15 km of a city center, moving to
-/// and fro over some hundred meters at the speed of a car.
-fn position(client: u32, nanos: u64) -> (i64, i64) {
-    let (latitude, longitude) = CITIES[client as usize % CITIES.len()];
-    let scattered = scatter(client.into());
-    let step = (nanos >> 23 & 0x1fff) as i64;
-    let path = step.min(0x1fff - step);
-    let offset = |bits: u64| (bits & 0x3_ffff) as i64 - 0x2_0000 + path;
-    (
-        latitude + offset(scattered),
-        longitude + offset(scattered >> 32),
-    )
-}
-
-/// Returns the splitmix64 finalizer of `number`, which spreads consecutive numbers evenly.
-pub(super) fn scatter(number: u64) -> u64 {
-    let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -168,18 +142,6 @@ mod tests {
         assert!(line.starts_with("IAMAT b42 "), "{line}");
         let line = iamat(&Payload::new("", 255, "0", 0), 42, NANOS);
         assert!(Command::parse(line.trim_end().as_bytes()).is_some());
-    }
-
-    #[test]
-    fn clients_move_within_15_km_of_their_city() {
-        for client in 0..1000 {
-            let (latitude, longitude) = CITIES[client as usize % CITIES.len()];
-            let (north, east) = position(client, NANOS);
-            assert!((north - latitude).abs() < 140_000);
-            assert!((east - longitude).abs() < 140_000);
-            let later = position(client, NANOS + 1_000_000_000);
-            assert!((1..200).contains(&(later.0 - north).abs()), "{later:?}");
-        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Arguments, validated as a whole.
 
 use crate::model::address::Address;
+use crate::places;
 
 use super::arguments::BenchArguments;
 use super::clock::nanos;
 use super::payload::Payload;
+use super::walk::Walk;
 
 /// The default number of unanswered requests on one connection of an open-loop load.
 const DEFAULT_OPEN_PIPELINE: u32 = 256;
@@ -32,6 +34,8 @@ pub struct BenchSettings {
     pub(super) prefix: String,
     /// The length of client IDs in bytes.
     pub(super) id_length: usize,
+    /// The movement of clients.
+    pub(super) walk: Walk,
     /// The time limit of an answer, and of a report until it is at every server.
     pub(super) timeout: u64,
 }
@@ -122,9 +126,24 @@ impl BenchSettings {
             json: *json,
             prefix: prefix.clone(),
             id_length: usize::from(*id_length),
+            walk: walk(arguments)?,
             timeout: nanos(arguments.timeout),
         })
     }
+
+    /// Returns the templates of requests whose queries end in `radius` and `limit`.
+    pub(super) fn payload(&self, radius: &str, limit: u32) -> Payload {
+        Payload::new(&self.prefix, self.id_length, radius, limit).with_walk(&self.walk)
+    }
+}
+
+fn walk(arguments: &BenchArguments) -> Result<Walk, String> {
+    if !arguments.walk {
+        return Ok(Walk::default());
+    }
+    let places = places::compiled_in_points();
+    let places = places.map_err(|error| format!("the list of places is broken: {error}"))?;
+    Ok(Walk::random(&places))
 }
 
 fn load(arguments: &BenchArguments, length: Length) -> Load {

@@ -20,10 +20,11 @@ use serde::Serialize;
 use super::answer::{self, AnswerError};
 use super::dial::Connector;
 use super::error::BenchError;
-use super::payload::{Payload, scatter};
+use super::payload::Payload;
 use super::run_state::{RunState, Stage};
 use super::settings::{BenchSettings, Length};
 use super::tally::{Faults, Latencies, MAX_EXAMPLES};
+use super::walk::scatter;
 use super::window::excerpt;
 
 /// The interval between two checks of the time limit while no answer arrives.
@@ -163,7 +164,7 @@ impl Spreader {
                 state: ProbeState::Done,
             });
         }
-        let payload = Payload::new(&settings.prefix, settings.id_length, "0", 0);
+        let payload = settings.payload("0", 0);
         // The last of all possible clients, which no load uses.
         let max_clients = Payload::max_clients(&settings.prefix, settings.id_length);
         let client = (max_clients - 1) as u32;

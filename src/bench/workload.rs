@@ -4,7 +4,7 @@
 //! increase. Every report is therefore the newest of its client, and every correct answer is
 //! known in advance.
 
-use super::payload::scatter;
+use super::walk::scatter;
 
 /// The two commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
