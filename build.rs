@@ -20,6 +20,8 @@ const PACKAGE: &str = "proxyherd.v1";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
+    // Compiled in by a macro, which does not see new files.
+    println!("cargo:rerun-if-changed=page");
     let mut compiler = protox::Compiler::new(["proto"])?;
     // Comments go along: operators read them through reflection.
     compiler

@@ -70,7 +70,7 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Ser
     ServerPlan {
         herd: parse("bench"),
         name: parse(name),
-        members: ["Riley", "Jaquez"].map(parse).to_vec(),
+        members: ["Riley", "Jaquez"].map(member).to_vec(),
         neighbours: neighbours
             .iter()
             .map(|&(name, address)| (parse(name), address.into()))
@@ -86,5 +86,15 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Ser
         clients_tls_host: None,
         files: proxyherd::net::FileBudget::default(),
         bind_web: None,
+        web_address: None,
+        web_tls: None,
+    }
+}
+
+fn member(name: &str) -> gateway::Member {
+    gateway::Member {
+        name: Name::parse(name).unwrap(),
+        peers: Address::parse("127.0.0.1:9").unwrap(),
+        neighbours: Vec::new(),
     }
 }

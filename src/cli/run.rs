@@ -229,6 +229,15 @@ fn banner(
             "  {name:width$}  clients on {clients}{with_tls}, neighbours on {peers}{web}",
         );
     }
+    let has_page = |server: &&&ServerConfig| config.web.api && server.web.is_some();
+    for address in servers
+        .iter()
+        .filter(has_page)
+        .filter_map(|it| it.web.as_ref())
+    {
+        let scheme = if config.web.tls { "https" } else { "http" };
+        let _ = writeln!(text, "live page: {scheme}://{address}/");
+    }
     if is_logged {
         let _ = writeln!(text, "logs in {}", config.log.dir.display());
     }

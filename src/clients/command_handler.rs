@@ -11,7 +11,7 @@ use crate::model::client::ClientId;
 use crate::model::decimal::Decimal;
 use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
-use crate::places::{Places, PlacesQuery, PlacesResponse};
+use crate::places::{Places, PlacesResponse};
 use crate::proto::ClientLines;
 use crate::replication::MERGE_BATCH;
 use crate::replication::store::{MergeResult, StoreFull};
@@ -172,12 +172,7 @@ impl CommandHandler {
         most: usize,
         sink: &mut ResponseSink<'_>,
     ) -> Option<()> {
-        let mut at_line = Vec::new();
-        let query = self.gateway.locate(client, |report| {
-            reply::at(&mut at_line, &report);
-            PlacesQuery::new(report.position, radius, most)
-        });
-        let Some(query) = query else {
+        let Some((at_line, query)) = self.gateway.whatsat(client, radius, most) else {
             sink.counters.unknown += 1;
             return None;
         };

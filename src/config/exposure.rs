@@ -4,9 +4,9 @@
 //! machines. The rule covers the addresses on which the local servers listen for
 //! neighbours, and those that they dial.
 //!
-//! The rule protects reports from being read and forged. It does not cover the web port,
-//! which exposes server names and numbers only, accepts no data, and is open only if the
-//! file sets it.
+//! The rule protects reports from being read and forged. The web port accepts no data, and
+//! its metrics hold server names and numbers only; but its page and API show positions, so
+//! beyond loopback they need a token.
 
 use super::error::{ConfigError, ConfigProblem};
 use super::{Config, ServerConfig};
@@ -15,15 +15,60 @@ use crate::model::address::Address;
 impl Config {
     /// Checks that `running` may run, in one process or each alone. They may if they use
     /// TLS, if the file has `insecure = true`, or if they listen for neighbours and dial
-    /// them on loopback addresses only. A DNS name other than `localhost` counts as not
+    /// them on loopback addresses only. The page and the API need a token unless they are on a
+    /// loopback address. A DNS name other than `localhost` counts as not
     /// loopback.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with each address that breaks the rule.
     pub fn check_exposure(&self, running: &[&ServerConfig]) -> Result<(), ConfigError> {
+        let mut problems = self.exposed_links(running);
+        problems.extend(self.exposed_pages(running));
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid {
+            path: self.path.clone(),
+            problems,
+        })
+    }
+
+    /// Returns the addresses at which `running` would show positions to everyone, and the
+    /// remedies.
+    pub(super) fn exposed_pages(&self, running: &[&ServerConfig]) -> Vec<ConfigProblem> {
+        if !self.web.api || self.web.token_file.is_some() {
+            return Vec::new();
+        }
+        let exposed = running.iter().filter_map(|server| {
+            let address = server.bind_web.as_ref()?;
+            (!address.is_loopback()).then(|| ConfigProblem {
+                line: Some(server.line),
+                column: None,
+                message: format!(
+                    "{} would show the positions of all clients at its web port on {address}, \
+                     which is not a loopback address",
+                    server.name
+                ),
+            })
+        });
+        let mut problems: Vec<ConfigProblem> = exposed.collect();
+        if !problems.is_empty() {
+            problems.push(ConfigProblem {
+                line: None,
+                column: None,
+                message: "the page and the API need a token there: set token_file under [web]; or \
+                          set api = false, so that the port serves metrics and health only"
+                    .into(),
+            });
+        }
+        problems
+    }
+
+    /// Returns the addresses at which `running` would talk unencrypted, and the remedies.
+    pub(super) fn exposed_links(&self, running: &[&ServerConfig]) -> Vec<ConfigProblem> {
         let exposed = self.exposed(running);
         if self.tls.is_on() || self.insecure || exposed.is_empty() {
-            return Ok(());
+            return Vec::new();
         }
         let mut problems: Vec<ConfigProblem> =
             exposed.iter().map(ExposedAddress::problem).collect();
@@ -36,10 +81,7 @@ impl Config {
                       127.0.0.1:13000, need neither"
                 .into(),
         });
-        Err(ConfigError::Invalid {
-            path: self.path.clone(),
-            problems,
-        })
+        problems
     }
 
     /// Returns the addresses other than loopback that `running` would listen on or dial,
@@ -175,6 +217,25 @@ mod tests {
         let text = chain() + tls;
         assert_eq!(check(&text, &["Riley", "Jaquez", "Bernard"]), Ok(()));
         assert_eq!(parse(&text).warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn positions_beyond_loopback_need_a_token_and_numbers_do_not() {
+        let text = herd(&[("Riley", &[]), ("Jaquez", &[])]).replace(
+            "name = \"Riley\"",
+            "name = \"Riley\"\nweb = \"0.0.0.0:15000\"",
+        );
+        let wanted = "h:3: Riley would show the positions of all clients at its web port on \
+                      0.0.0.0:15000, which is not a loopback address\n\
+                      h: the page and the API need a token there: set token_file under [web]; or \
+                      set api = false, so that the port serves metrics and health only";
+        assert_eq!(check(&text, &["Riley"]), Err(wanted.to_owned()));
+        assert_eq!(check(&text, &["Jaquez"]), Ok(()));
+        for web in ["token_file = \"t\"", "api = false"] {
+            assert_eq!(check(&format!("{text}[web]\n{web}\n"), &["Riley"]), Ok(()));
+        }
+        let at_home = text.replace("0.0.0.0", "localhost");
+        assert_eq!(check(&at_home, &["Riley"]), Ok(()));
     }
 
     #[test]

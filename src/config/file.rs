@@ -60,7 +60,16 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
     let mut web = gateway::WebSettings::default();
     file.section("web", "[web]", |on| {
         settings::web(on, &mut web);
+        if web.tiles.is_some() != web.tiles_attribution.is_some() {
+            on.add(
+                "[web] lacks one of tiles and tiles_attribution; set both, since a map must show \
+                 its credit, or none of them",
+            );
+        }
     });
+    if let Some(servers) = servers.as_ref().filter(|_| web.tls) {
+        tls.check_web(servers, file.problems());
+    }
     file.section("limits", "[limits]", |on| {
         settings::limits(on, &mut clients, &mut gateway);
     });

@@ -82,7 +82,7 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// Limits on client connections.
     pub clients: gateway::ClientSettings,
-    /// Limits on the web port.
+    /// Settings of the web port.
     pub web: gateway::WebSettings,
     /// Limits on clients' reports.
     pub gateway: gateway::GatewaySettings,
@@ -113,13 +113,23 @@ pub struct ServerConfig {
     pub bind_clients_tls: Option<Address>,
     /// The listening address for neighbours; `peers` by default.
     pub bind_peers: Address,
-    /// The address that monitoring uses; `None` means no web port.
+    /// The address of the web port that others use; `None` means no web port.
     pub web: Option<Address>,
     /// The listening address of the web port; `web` by default.
     pub bind_web: Option<Address>,
     /// The servers it has a link with, whichever side names the other: in the order
     /// of the file, each once, never itself.
     pub neighbours: Vec<Name>,
+}
+
+impl ServerConfig {
+    fn member(&self) -> gateway::Member {
+        gateway::Member {
+            name: self.name.clone(),
+            peers: self.peers.clone(),
+            neighbours: self.neighbours.clone(),
+        }
+    }
 }
 
 impl Config {
@@ -168,7 +178,7 @@ impl Config {
         ServerPlan {
             herd: self.herd.clone(),
             name: server.name.clone(),
-            members: self.names().cloned().collect(),
+            members: self.servers.iter().map(ServerConfig::member).collect(),
             neighbours: self.neighbours(server).map(address).collect(),
             bind_clients: server.bind_clients.clone(),
             bind_peers: server.bind_peers.clone(),
@@ -176,6 +186,12 @@ impl Config {
             clients_tls: self.clients_tls(server),
             clients_tls_host: server.clients_tls.clone(),
             bind_web: server.bind_web.clone(),
+            web_address: server.web.clone(),
+            web_tls: self
+                .web
+                .tls
+                .then(|| self.tls.for_clients_of(&server.name))
+                .flatten(),
             files: FileBudget::default(),
             clients: self.clients.clone(),
             web: self.web_settings(),

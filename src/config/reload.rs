@@ -87,7 +87,11 @@ impl LocalServers {
             places: running.places.clone(),
             log: running.log.clone(),
             log_level,
-            web,
+            // The port keeps listening as it does.
+            web: gateway::WebSettings {
+                tls: running.web.tls,
+                ..web
+            },
             clients,
             // What was computed from reports and what was purged depend on it.
             gateway: gateway::GatewaySettings {

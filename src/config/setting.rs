@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::value::FromToml;
 use crate::format;
+use crate::gateway::TilesUrl;
 use crate::model::networks::Network;
 
 /// A walk over the settings of one table, which fills them from a file or lists their
@@ -76,9 +77,19 @@ impl Setting for Vec<Network> {
     }
 }
 
-impl Setting for Option<PathBuf> {
-    fn show(&self) -> String {
-        self.as_ref()
-            .map_or_else(|| "none".to_owned(), Setting::show)
-    }
+/// A setting that the file may leave out, for a type without a default.
+macro_rules! show_or_none {
+    ($($value:ty as $show:expr),*) => {$(
+        impl Setting for Option<$value> {
+            fn show(&self) -> String {
+                self.as_ref().map_or_else(|| "none".to_owned(), $show)
+            }
+        }
+    )*};
 }
+
+show_or_none!(
+    PathBuf as Setting::show,
+    String as Clone::clone,
+    TilesUrl as |url: &TilesUrl| url.as_str().to_owned()
+);

@@ -66,8 +66,18 @@ pub(super) fn web(on: &mut impl SettingVisitor, settings: &mut gateway::WebSetti
         networks: from,
         // From the servers of the config.
         servers: _,
+        api,
+        token_file,
+        tls,
+        tiles,
+        tiles_attribution,
     } = settings;
     networks(on, from);
+    on.plain("api", api);
+    on.plain("token_file", token_file);
+    on.plain("tls", tls);
+    on.plain("tiles", tiles);
+    on.plain("tiles_attribution", tiles_attribution);
 }
 
 /// Visits the settings of `[limits]`.

@@ -13,7 +13,7 @@ fn parse(text: &str) -> Config {
 }
 
 /// Settings without a default, which the file shows with an example.
-const WITHOUT_DEFAULT: [&str; 8] = [
+const WITHOUT_DEFAULT: [&str; 11] = [
     "file",
     "base_url",
     "fields",
@@ -22,6 +22,9 @@ const WITHOUT_DEFAULT: [&str; 8] = [
     "key",
     "clients_certificate",
     "clients_key",
+    "token_file",
+    "tiles",
+    "tiles_attribution",
 ];
 
 /// Returns the key of a line that shows a default, as in `# key = value`.

@@ -122,11 +122,21 @@ impl TlsSettings {
 
     /// Adds a problem if a server has `clients_tls` and no certificate for it.
     pub(super) fn check_clients(&self, servers: &[ServerConfig], problems: &mut Problems) {
-        let has_pair = self.certificate.is_some() || self.clients_certificate.is_some();
         let with_tls = servers.iter().find(|server| server.clients_tls.is_some());
+        self.check_pair(with_tls, "clients_tls", problems);
+    }
+
+    /// Adds a problem if a server has a web port with TLS and no certificate for it.
+    pub(super) fn check_web(&self, servers: &[ServerConfig], problems: &mut Problems) {
+        let with_web = servers.iter().find(|server| server.web.is_some());
+        self.check_pair(with_web, "web with [web] tls", problems);
+    }
+
+    fn check_pair(&self, with_tls: Option<&ServerConfig>, what: &str, problems: &mut Problems) {
+        let has_pair = self.certificate.is_some() || self.clients_certificate.is_some();
         if let Some(server) = with_tls.filter(|_| !has_pair) {
             problems.general(format!(
-                "{} has clients_tls and no certificate for it; set clients_certificate and \
+                "{} has {what} and no certificate for it; set clients_certificate and \
                  clients_key under [security], or ca, certificate and key",
                 server.name
             ));

@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::messages;
 use super::path_fault::path_fault;
 use crate::format;
+use crate::gateway::TilesUrl;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::model::networks::Network;
@@ -137,13 +138,41 @@ impl FromToml for PathBuf {
     }
 }
 
-impl FromToml for Option<PathBuf> {
-    const WANTED: &'static str = PathBuf::WANTED;
+impl FromToml for String {
+    const WANTED: &'static str = r#"a text in quotes, as in "(c) OpenStreetMap""#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        PathBuf::from_toml(value).map(Some)
+        match text(value)? {
+            "" => Err(ValueError::Value("a text cannot be empty".into())),
+            text => Ok(text.to_owned()),
+        }
     }
 }
+
+impl FromToml for TilesUrl {
+    const WANTED: &'static str =
+        r#"a URL in quotes, as in "https://tile.example.org/{z}/{x}/{y}.png""#;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let rule = format!("must be {}, with {{z}}, {{x}} and {{y}}", Self::WANTED);
+        Self::parse(text(value)?).ok_or(ValueError::Value(rule))
+    }
+}
+
+/// A setting that the file may leave out, for a type without a default.
+macro_rules! optional {
+    ($($value:ty),*) => {$(
+        impl FromToml for Option<$value> {
+            const WANTED: &'static str = <$value>::WANTED;
+
+            fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+                <$value>::from_toml(value).map(Some)
+            }
+        }
+    )*};
+}
+
+optional!(PathBuf, String, TilesUrl);
 
 /// The levels of `[log]`, from the fewest events to the most.
 const LEVELS: [LevelFilter; 6] = [

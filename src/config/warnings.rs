@@ -16,6 +16,7 @@ impl Config {
         warnings.extend(self.servers.iter().filter_map(undialable));
         warnings.extend(self.unencrypted());
         warnings.extend(self.unencrypted_key());
+        warnings.extend(self.exposed_web());
         warnings.extend(ineffective_allows("[clients]", &self.clients.networks));
         warnings.extend(ineffective_allows("[web]", &self.web.networks));
         warnings
@@ -30,6 +31,31 @@ impl Config {
             "the key of the places provider is sent unencrypted to {url}, and others on the way \
              can use it; write base_url with https."
         ))
+    }
+
+    /// Warns of web ports beyond loopback that will not start, or whose token is sent unencrypted.
+    fn exposed_web(&self) -> Option<String> {
+        let is_exposed = |server: &&ServerConfig| {
+            let address = server.bind_web.as_ref();
+            address.is_some_and(|address| !address.is_loopback())
+        };
+        let exposed = self.servers.iter().filter(is_exposed);
+        let names = messages::short_list(exposed.map(|server| server.name.as_str()), "and");
+        if !self.web.api || self.servers.iter().filter(is_exposed).count() == 0 {
+            None
+        } else if self.web.token_file.is_none() {
+            Some(format!(
+                "{names} will not start: their web ports would show positions beyond loopback. Set \
+                 token_file or api = false under [web]."
+            ))
+        } else if self.web.tls {
+            None
+        } else {
+            Some(format!(
+                "the web ports of {names} use no TLS, so everyone on the networks in between can \
+                 read positions and the token. Set tls = true under [web]."
+            ))
+        }
     }
 
     fn partition(&self) -> Option<String> {
@@ -83,7 +109,7 @@ impl Config {
         let addresses = messages::short_list(addresses.iter().map(String::as_str), "and");
         let rejected = everyone
             .iter()
-            .filter(|server| self.check_exposure(&[server]).is_err())
+            .filter(|server| !self.exposed_links(&[server]).is_empty())
             .map(|server| server.name.as_str());
         Some(if self.insecure {
             format!(

@@ -12,13 +12,18 @@
 //! | `counters` | counters, and the table of metrics |
 //! | `status` | the state of the server as one message |
 //! | `reloads` | the outcome of reading the config |
+//! | `feed_watch` | a watch of the feed, at its own pace |
+//! | `known_report` | reports that the server holds, as messages |
 //! | `purge` | purging of reports |
 //! | `scans` | scans of the store for queries |
+//! | `tiles` | the address of a raster map |
 //! | `shutdown` | the phases of a shutdown |
 
 mod clock;
 mod counters;
+mod feed_watch;
 mod incoming;
+mod known_report;
 mod link_table;
 mod purge;
 mod reloads;
@@ -26,6 +31,7 @@ mod scans;
 mod settings;
 mod shutdown;
 mod status;
+mod tiles;
 
 pub use clock::Clock;
 pub use counters::{
@@ -33,13 +39,19 @@ pub use counters::{
     LinkTraffic, PLACES_METRICS, REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS,
     RejectedConnectionCounters, SERVER_METRICS, ServerCounters,
 };
+pub use feed_watch::{FeedWatch, ReportFilter, WatchBatch, WatchStart};
 pub use incoming::{DuplicateProcesses, MAX_SILENCE};
+pub use known_report::{age, known_report};
 pub use link_table::{IncomingState, LinkState, LinkTable};
 pub use purge::purge_expired_forever;
 pub use reloads::{ReloadOutcome, ReloadStatus};
-pub use settings::{ClientSettings, GatewaySettings, ServerSettings, SettingsReader, WebSettings};
+pub use scans::give_way;
+pub use settings::{
+    ClientSettings, GatewaySettings, Member, ServerSettings, SettingsReader, WebSettings,
+};
 pub use shutdown::Shutdown;
 pub use status::StatusSource;
+pub use tiles::TilesUrl;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,13 +61,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::line_protocol::reply;
 use crate::lock::lock;
 use crate::log::LogThrottle;
 use crate::model::client::ClientId;
+use crate::model::decimal::Decimal;
 use crate::model::name::Name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
+use crate::places::PlacesQuery;
 use crate::random;
 use crate::replication::replica::Replica;
 use crate::replication::store::{MergeResult, StoreFull};
@@ -294,6 +309,21 @@ impl Gateway {
     /// [`Store::find`]: crate::replication::store::Store::find
     pub fn locate<T>(&self, client: ClientId<'_>, read: impl FnOnce(Report<'_>) -> T) -> Option<T> {
         self.replica.locate(client, || self.clock.now(), read)
+    }
+
+    /// Reads a WHATSAT: returns the client's AT line with its LF, and the query of the places
+    /// within `radius` kilometres. Returns `None` as [`locate`](Self::locate) does.
+    pub fn whatsat(
+        &self,
+        client: ClientId<'_>,
+        radius: Decimal<'_>,
+        limit: usize,
+    ) -> Option<(Vec<u8>, PlacesQuery)> {
+        self.locate(client, |report| {
+            let mut at_line = Vec::new();
+            reply::at(&mut at_line, &report);
+            (at_line, PlacesQuery::new(report.position, radius, limit))
+        })
     }
 
     fn log_store_full(&self, max_clients: usize) {

@@ -1,13 +1,17 @@
 //! The settings of a server that change while it runs: one value, which its edges read.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::model::networks::{Network, Networks};
 use crate::replication::expiry::DEFAULT_PURGE_DELAY;
+
+use super::TilesUrl;
 
 /// The settings of a server that change while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,19 @@ pub struct ServerSettings {
     pub web: WebSettings,
     /// Limits on clients' reports.
     pub gateway: GatewaySettings,
+    /// All servers of the herd, in the order of the config.
+    pub members: Vec<Member>,
+}
+
+/// A server of the herd, as the config describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The name.
+    pub name: Name,
+    /// The address that neighbours use.
+    pub peers: Address,
+    /// The servers that it has links with.
+    pub neighbours: Vec<Name>,
 }
 
 /// Limits on client connections. `config/herd.toml` explains each.
@@ -68,14 +85,39 @@ impl Default for ClientSettings {
     }
 }
 
-/// Limits on the web port. `config/herd.toml` explains each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Settings of the web port. `config/herd.toml` explains each.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSettings {
     /// Networks that may connect: all by default. Connections from others are closed.
     pub networks: Networks,
     /// The servers of the herd with a web port, this one included. The metrics list them, so that
     /// a monitoring system knows which it should see.
     pub servers: Vec<Name>,
+    /// Whether the port serves the page and the API beside metrics and health: true by default.
+    pub api: bool,
+    /// The file of the token that the API requires: none by default. It is read at each call.
+    pub token_file: Option<PathBuf>,
+    /// Whether the port uses TLS, with the certificate for clients: false by default. It does not
+    /// change at run time.
+    pub tls: bool,
+    /// The raster map below the clients on the page: none by default.
+    pub tiles: Option<TilesUrl>,
+    /// The credit of that map.
+    pub tiles_attribution: Option<String>,
+}
+
+impl Default for WebSettings {
+    fn default() -> Self {
+        Self {
+            networks: Networks::default(),
+            servers: Vec::new(),
+            api: true,
+            token_file: None,
+            tls: false,
+            tiles: None,
+            tiles_attribution: None,
+        }
+    }
 }
 
 /// Limits on the reports of a server's own clients. Reports from neighbours are not checked against

@@ -3,7 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `service` | the calls: checks each request and makes its response |
-//! | `watch` | one watch: a reader of the feed, at its own pace |
+//! | `watch` | a watch of the feed as a stream of responses |
 //! | `filter` | which reports a watch wants |
 //! | `wire` | messages into model types and back |
 //!

@@ -4,43 +4,14 @@ use tokio::task::JoinError;
 use tonic::Status;
 
 use crate::model::client::{ClientId, MAX_CLIENT_BYTES};
-use crate::model::report::Report;
-use crate::model::timestamp::{Timestamp, UnixNanos};
-use crate::proto::time::{signed_duration, timestamp, unix_nanos};
-use crate::proto::{self, KnownReport, Point, rfc3339};
+use crate::model::timestamp::UnixNanos;
+use crate::proto::time::{timestamp, unix_nanos};
+use crate::proto::{self, Point, rfc3339};
 use crate::queries::hash_range::{HashRange, HashRanges};
 use crate::replication::replica::Replica;
-use crate::replication::store::StoredReport;
 
 /// Maximum number of ranges in a request.
 const MAX_RANGES: usize = 1024;
-
-/// Makes the message of a stored report.
-pub(super) fn known_report(replica: &Replica, stored: &StoredReport<'_>) -> KnownReport {
-    let receipt = stored.receipt();
-    let from = receipt.from.map(|id| replica.name_of(id));
-    KnownReport {
-        report: Some(report(&stored.report)),
-        sequence: stored.number,
-        learned_at: Some(timestamp(receipt.at.0)),
-        learned_from: from.map_or_else(String::new, ToString::to_string),
-    }
-}
-
-fn report(report: &Report<'_>) -> proto::Report {
-    proto::Report {
-        client: report.client.text().to_owned(),
-        position: report.position.text().to_owned(),
-        time: report.time.text().to_owned(),
-        origin: report.origin.text().to_owned(),
-        skew_nanos: report.skew.0,
-    }
-}
-
-/// Returns the server's time minus a client's time.
-pub(super) fn age(time: Timestamp<'_>, now: UnixNanos) -> prost_types::Duration {
-    signed_duration(i128::from(now.0) - time.instant().as_nanos())
-}
 
 /// Reads a client's ID.
 pub(super) fn client<'a>(field: &str, text: &'a str) -> Result<ClientId<'a>, Status> {
@@ -131,22 +102,4 @@ pub(super) fn panicked(_: JoinError) -> Status {
 /// Returns the status of an invalid request.
 pub(super) fn invalid(message: impl Into<String>) -> Status {
     Status::invalid_argument(message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_of_a_clock_that_is_ahead_has_a_negative_age() {
-        let age = |time: &str, now| {
-            let time = Timestamp::parse(time.as_bytes()).unwrap();
-            let age = super::age(time, UnixNanos(now));
-            (age.seconds, age.nanos)
-        };
-        assert_eq!(age("1.5", 2_000_000_000), (0, 500_000_000));
-        assert_eq!(age("3.5", 2_000_000_000), (-1, -500_000_000));
-        let far = age("9223372036854775807", i64::MIN);
-        assert_eq!(far, (-315_576_000_000, 0));
-    }
 }

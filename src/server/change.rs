@@ -38,7 +38,7 @@ impl RunningServer {
     pub async fn change(&mut self, change: PreparedChange) {
         let PreparedChange { plan, links } = change;
         self.gateway.change_settings(plan.settings());
-        self.gateway.replica().set_members(plan.members);
+        self.gateway.replica().set_members(plan.member_names());
         let changed = self.links.change(links);
         changed.instrument(self.span.clone()).await;
     }

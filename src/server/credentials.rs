@@ -15,6 +15,8 @@ pub struct ServerCredentials {
     pub(super) links: Option<Arc<Credentials>>,
     /// Those for clients, if they may use TLS.
     pub(super) clients: Option<Arc<Credentials>>,
+    /// Those of the web port, if it uses TLS.
+    pub(super) web: Option<Arc<Credentials>>,
 }
 
 impl ServerCredentials {
@@ -29,6 +31,9 @@ impl ServerCredentials {
         let host = plan.clients_tls_host.as_ref().map(Address::subject_host);
         let clients = plan.clients_tls.clone();
         let clients = clients.map(|(_, pair)| Credentials::for_clients(pair, host));
+        let host = plan.web_address.as_ref().map(Address::subject_host);
+        let web = plan.web_tls.clone();
+        let web = web.map(|pair| Credentials::for_clients(pair, host));
         let shared = |loaded: Option<Result<Credentials, FileError>>| {
             let error = |error| StartError::Tls {
                 server: plan.name.clone(),
@@ -39,6 +44,7 @@ impl ServerCredentials {
         Ok(Self {
             links: shared(links)?,
             clients: shared(clients)?,
+            web: shared(web)?,
         })
     }
 
@@ -54,6 +60,7 @@ impl ServerCredentials {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Credentials>> {
-        self.links.iter().chain(&self.clients)
+        let shown = self.clients.iter().chain(&self.web);
+        self.links.iter().chain(shown)
     }
 }

@@ -56,7 +56,7 @@ pub struct ServerPlan {
     /// The server's name.
     pub name: Name,
     /// All servers of the herd.
-    pub members: Vec<Name>,
+    pub members: Vec<gateway::Member>,
     /// The servers it has links with, and their addresses.
     pub neighbours: Vec<(Name, Address)>,
     /// The listening address for clients.
@@ -71,11 +71,15 @@ pub struct ServerPlan {
     pub clients_tls_host: Option<Address>,
     /// The listening address of the web port, if it has one.
     pub bind_web: Option<Address>,
+    /// The address of the web port that others use, if it has one.
+    pub web_address: Option<Address>,
+    /// The certificate of the web port, if it uses TLS.
+    pub web_tls: Option<tls::Pair>,
     /// The maximum number of connections of each kind. It does not change at run time.
     pub files: FileBudget,
     /// Limits on client connections.
     pub clients: gateway::ClientSettings,
-    /// Limits on the web port.
+    /// Settings of the web port.
     pub web: gateway::WebSettings,
     /// Limits on clients' reports.
     pub gateway: gateway::GatewaySettings,
@@ -90,7 +94,14 @@ impl ServerPlan {
             clients: self.clients.clone(),
             web: self.web.clone(),
             gateway: self.gateway,
+            members: self.members.clone(),
         }
+    }
+
+    /// Returns the names of all servers of the herd.
+    fn member_names(&self) -> Vec<Name> {
+        let members = self.members.iter();
+        members.map(|member| member.name.clone()).collect()
     }
 }
 
@@ -124,6 +135,13 @@ pub enum StartError {
         /// The error of the address.
         error: InvalidUri,
     },
+    /// The token of the web port cannot be used.
+    WebToken {
+        /// The server.
+        server: Name,
+        /// The file and its error.
+        error: web::TokenError,
+    },
     /// Too many different servers were neighbours during one incarnation.
     TooManyNeighbours,
 }
@@ -156,6 +174,9 @@ impl fmt::Display for StartError {
                     "cannot dial {neighbour} at {address}: {error}; correct \"peers\" of server \
                      {neighbour}"
                 )
+            }
+            Self::WebToken { server, error } => {
+                write!(f, "cannot start the web port of server {server}: {error}")
             }
             Self::TooManyNeighbours => f.write_str(
                 "too many servers were neighbours of this server since it started; restart it",
@@ -194,7 +215,7 @@ pub struct BoundServer {
     clients: Acceptor,
     clients_tls: Option<(Acceptor, Arc<Credentials>)>,
     peers: Acceptor,
-    web: Option<Acceptor>,
+    web: Option<(Acceptor, Option<Arc<Credentials>>)>,
     tls: Option<Arc<Credentials>>,
     resolver: Resolver,
 }
@@ -234,7 +255,10 @@ impl BoundServer {
         };
         let peers = bind("peers", &plan.bind_peers, None).await?;
         let web = match &plan.bind_web {
-            Some(address) => Some(bind("web", address, None).await?),
+            Some(address) => {
+                check_token(&plan)?;
+                Some((bind("web", address, None).await?, credentials.web))
+            }
             None => None,
         };
         Ok(Self {
@@ -255,7 +279,7 @@ impl BoundServer {
             clients: self.clients.to_string(),
             clients_tls: clients_tls.map(|(acceptor, _)| acceptor.to_string()),
             peers: self.peers.to_string(),
-            web: self.web.as_ref().map(Acceptor::to_string),
+            web: self.web.as_ref().map(|(acceptor, _)| acceptor.to_string()),
         }
     }
 
@@ -266,7 +290,7 @@ impl BoundServer {
             ("clients", Some(&self.clients)),
             ("clients_tls", clients_tls),
             ("peers", Some(&self.peers)),
-            ("web", self.web.as_ref()),
+            ("web", self.web.as_ref().map(|(acceptor, _)| acceptor)),
         ];
         for (key, acceptor) in ports {
             if let Some(acceptor) = acceptor
@@ -299,7 +323,8 @@ impl BoundServer {
 
     /// Returns the listening address of the web port, if it has one.
     pub fn web_address(&self) -> Option<io::Result<SocketAddr>> {
-        self.web.as_ref().map(Acceptor::local_address)
+        let web = self.web.as_ref();
+        web.map(|(acceptor, _)| acceptor.local_address())
     }
 
     /// Returns the plan.
@@ -322,6 +347,7 @@ impl BoundServer {
         let _entered = span.enter();
         self.warn_of_loopback();
         let addresses = self.addresses();
+        let resolver = self.resolver.clone();
         let gateway = Arc::new(gateway_of(&self.plan, clock));
 
         let factory = LinkFactory {
@@ -329,7 +355,7 @@ impl BoundServer {
             log: log.clone(),
             herd: self.plan.herd.clone(),
             tls: self.tls.clone(),
-            resolver: self.resolver,
+            resolver: resolver.clone(),
             settings: self.plan.peers.clone(),
         };
         let mut links = Links::new(factory);
@@ -350,8 +376,17 @@ impl BoundServer {
         );
         edges.spawn(peers.in_current_span());
         let mut upkeep = JoinSet::new();
-        if let Some(acceptor) = self.web {
-            let web = web::serve(WebServer::new(status), acceptor, self.plan.files.web);
+        let mut shown = Vec::new();
+        if let Some((acceptor, credentials)) = self.web {
+            shown.extend(credentials.clone());
+            let dialling = web::Dialling {
+                resolver: resolver.clone(),
+                credentials: self.tls.clone(),
+            };
+            let hosts = [&self.plan.web_address, &self.plan.bind_web];
+            let hosts = hosts.into_iter().flatten().cloned().collect();
+            let server = WebServer::new(status, dialling, hosts);
+            let web = web::serve(server, acceptor, credentials, self.plan.files.web);
             upkeep.spawn(web.in_current_span());
         }
         let client_port = ClientPort::new(
@@ -363,9 +398,8 @@ impl BoundServer {
         let mut clients_edge = JoinSet::new();
         let plain = client_port.clone().serve(self.clients);
         clients_edge.spawn(plain.in_current_span());
-        let mut shown = None;
         if let Some((acceptor, credentials)) = self.clients_tls {
-            shown = Some(credentials.clone());
+            shown.push(credentials.clone());
             let with_tls = client_port.serve_tls(acceptor, credentials);
             clients_edge.spawn(with_tls.in_current_span());
         }
@@ -392,6 +426,16 @@ impl BoundServer {
             span: span.clone(),
         })
     }
+}
+
+/// Checks the token of the web port, so that a missing one stops the start.
+fn check_token(plan: &ServerPlan) -> Result<(), StartError> {
+    let file = plan.web.token_file.as_deref().filter(|_| plan.web.api);
+    let read = file.map(web::Token::read).transpose();
+    read.map(drop).map_err(|error| StartError::WebToken {
+        server: plan.name.clone(),
+        error,
+    })
 }
 
 async fn bind(
@@ -422,7 +466,7 @@ fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
         .map(|(name, _)| name.clone())
         .collect();
     let keys = std::array::from_fn(|_| random::u64());
-    let replica = Replica::new(identity, plan.members.clone(), neighbours, keys);
+    let replica = Replica::new(identity, plan.member_names(), neighbours, keys);
     let expiry = |after| Expiry::new(after, plan.gateway.purge_delay);
     let replica = replica.with_expiry(plan.gateway.expire_after.map(expiry));
     Gateway::new(replica, clock, plan.settings())
@@ -452,7 +496,14 @@ fn summary(plan: &ServerPlan, addresses: &ListeningAddresses) -> String {
     let clients_tls = clients_tls.map(|address| format!(" and with TLS on {address}"));
     let with_tls = if plan.tls.is_some() { " with TLS" } else { "" };
     let web = addresses.web.as_ref();
-    let web = web.map_or(String::new(), |address| format!("web on {address}, "));
+    let web_tls = if plan.web_tls.is_some() {
+        " with TLS"
+    } else {
+        ""
+    };
+    let web = web.map_or(String::new(), |address| {
+        format!("web{web_tls} on {address}, ")
+    });
     format!(
         "clients on {}{}, neighbours{with_tls} on {}, {web}{neighbours}",
         addresses.clients,

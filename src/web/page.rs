@@ -1,123 +1,112 @@
-//! The metrics page.
-//!
-//! It has the numbers of the status that operators query, by the tables of
-//! [`crate::gateway`], and further histograms and numbers of the process.
-//!
-//! Labels have few values, all known in advance: reasons, results, ports and the neighbours of the
-//! config. Clients, addresses and incarnations are unbounded, so they are no labels.
+//! The files of the page, which are compiled into the program.
 
-use crate::gateway::{
-    CLIENT_LINE_METRICS, CONFIG_METRICS, LINK_METRICS, PLACES_METRICS, REJECTED_CALL_METRICS,
-    REJECTED_CONNECTION_METRICS, SERVER_METRICS, StatusSource,
-};
-use crate::metrics::Metric;
-use crate::metrics::Series::One;
-use crate::proto::GetStatusResponse;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
-use super::format::{Labels, MetricsText};
-use super::process::{PROCESS_METRICS, ProcessResources};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::{HeaderValue, StatusCode, Uri};
+use include_dir::{Dir, include_dir};
+use twox_hash::XxHash3_64;
 
-const INFO_METRICS: &[Metric<()>] = &[Metric::gauge(
-    "proxyherd_info",
-    "Name, herd and version of the server; always 1.",
-    One(|()| 1.0),
-)];
+use super::answer::typed;
+use super::problem::Problem;
 
-const HERD_METRICS: &[Metric<()>] = &[Metric::gauge(
-    "proxyherd_herd_server",
-    "Servers of the config that have a web port, this one included; always 1.",
-    One(|()| 1.0),
-)];
+/// The page, without tests and what else is only for its development.
+static PAGE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/page");
 
-/// Returns the page in the text format. Takes a moment, mostly to read `/proc`.
-pub(super) fn page(source: &StatusSource) -> String {
-    let mut text = MetricsText::default();
-    status(&mut text, &source.read());
-    histograms(&mut text, source);
-    if let Some(process) = ProcessResources::read() {
-        text.table(PROCESS_METRICS, &[(&[], &process)]);
+/// The data of its map.
+const DATA: [(&str, &[u8]); 2] = [
+    (
+        "/data/outline.bin.gz",
+        include_bytes!("../../data/outline.bin.gz"),
+    ),
+    (
+        "/data/labels.json.gz",
+        include_bytes!("../../data/labels.json.gz"),
+    ),
+];
+
+/// Types by the end of a file's name. Other files are not served.
+const TYPES: [(&str, &str); 6] = [
+    (".html", "text/html; charset=utf-8"),
+    (".css", "text/css; charset=utf-8"),
+    (".js", "text/javascript; charset=utf-8"),
+    (".json", "application/json"),
+    (".svg", "image/svg+xml"),
+    (".gz", "application/gzip"),
+];
+
+/// A file that is served.
+struct PageFile {
+    content_type: &'static str,
+    /// It changes with the content, so browsers ask each time and are answered without a body.
+    etag: HeaderValue,
+    content: &'static [u8],
+}
+
+/// The files by their paths.
+static FILES: LazyLock<HashMap<String, PageFile>> = LazyLock::new(|| {
+    let mut files = HashMap::new();
+    collect(&PAGE, &mut files);
+    for (path, content) in DATA {
+        add(&mut files, path.to_owned(), content);
     }
-    text.finish()
+    files
+});
+
+fn collect(dir: &'static Dir<'_>, files: &mut HashMap<String, PageFile>) {
+    for file in dir.files() {
+        let path = format!("/{}", file.path().display());
+        add(files, path, file.contents());
+    }
+    dir.dirs().for_each(|dir| collect(dir, files));
 }
 
-fn status(text: &mut MetricsText, status: &GetStatusResponse) {
-    let info: Labels<'_> = &[
-        ("herd", &status.herd),
-        ("name", &status.name),
-        ("version", &status.version),
-    ];
-    text.table(INFO_METRICS, &[(info, &())]);
-    let servers = status.servers_with_web.iter();
-    let servers: Vec<[(&str, &str); 2]> = servers
-        .map(|name| [("herd", status.herd.as_str()), ("name", name.as_str())])
-        .collect();
-    let servers: Vec<(Labels<'_>, _)> = servers
-        .iter()
-        .map(|labels| (labels.as_slice(), &()))
-        .collect();
-    text.table(HERD_METRICS, &servers);
-    text.table(SERVER_METRICS, &[(&[], status)]);
-    text.table(CONFIG_METRICS, &unlabelled(&status.config));
-    text.table(CLIENT_LINE_METRICS, &unlabelled(&status.client_lines));
-    let ports: [(Labels<'_>, _); 3] = [
-        (&[("port", "clients")], &status.client_connections_rejected),
-        (&[("port", "peers")], &status.peer_connections_rejected),
-        (&[("port", "web")], &status.web_connections_rejected),
-    ];
-    let ports: Vec<_> = ports
-        .into_iter()
-        .filter_map(|(labels, rejected)| Some((labels, rejected.as_ref()?)))
-        .collect();
-    text.table(REJECTED_CONNECTION_METRICS, &ports);
-    text.table(
-        REJECTED_CALL_METRICS,
-        &unlabelled(&status.peer_calls_rejected),
-    );
-    let neighbours: Vec<_> = status
-        .links
-        .iter()
-        .map(|link| neighbour(&link.neighbour))
-        .collect();
-    let links: Vec<_> = neighbours
-        .iter()
-        .map(|labels| labels.as_slice())
-        .zip(&status.links)
-        .collect();
-    text.table(LINK_METRICS, &links);
-    text.table(PLACES_METRICS, &unlabelled(&status.places));
+fn add(files: &mut HashMap<String, PageFile>, path: String, content: &'static [u8]) {
+    let mut types = TYPES.iter();
+    let Some((_, content_type)) = types.find(|(end, _)| path.ends_with(end)) else {
+        return;
+    };
+    let hash = XxHash3_64::oneshot(content);
+    // Weak, since a body may be compressed.
+    let etag = HeaderValue::from_str(&format!("W/\"{hash:016x}\""));
+    let file = PageFile {
+        content_type,
+        etag: etag.expect("hexadecimal digits are valid in a header"),
+        content,
+    };
+    files.insert(path, file);
 }
 
-fn histograms(text: &mut MetricsText, source: &StatusSource) {
-    let gateway = source.gateway();
-    text.histograms(
-        "proxyherd_client_request_seconds",
-        "Time from reading a client's line to writing its reply, the wait for places included, a \
-         delay by commands_per_second not.",
-        [(&[][..], &gateway.counters().client_requests)].into_iter(),
-    );
-    let links: Vec<_> = gateway
-        .replica()
-        .neighbours()
-        .map(|(id, name)| (neighbour(name.as_str()), gateway.links().traffic(id)))
-        .collect();
-    text.histograms(
-        "proxyherd_link_push_seconds",
-        "Time from a push to its acknowledgement, quick retries included.",
-        links
-            .iter()
-            .map(|(labels, traffic)| (labels.as_slice(), &traffic.round_trips)),
-    );
-    text.histograms(
-        "proxyherd_places_query_seconds",
-        "Time of queries to the places provider, failed ones included.",
-        [(&[][..], source.places().counters().took())].into_iter(),
-    );
+/// Answers a path that nothing else answers.
+pub(super) async fn file(request: Request) -> Result<Response, Problem> {
+    let file = find(request.uri()).ok_or_else(|| {
+        Problem::not_found("not found: the page is at /, and docs/api.md lists the API")
+    })?;
+    let has_it = request.headers().get_all(IF_NONE_MATCH).iter().any(|it| {
+        let tags = it.to_str().unwrap_or_default().split(',');
+        tags.map(str::trim)
+            .any(|tag| tag == "*" || tag.as_bytes() == file.etag.as_bytes())
+    });
+    let mut response = if has_it {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        typed(file.content_type, file.content)
+    };
+    let headers = response.headers_mut();
+    headers.insert(ETAG, file.etag.clone());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
 }
 
-fn neighbour(name: &str) -> [(&'static str, &str); 1] {
-    [("neighbour", name)]
-}
-
-fn unlabelled<M>(message: &Option<M>) -> Vec<(Labels<'_>, &M)> {
-    message.iter().map(|message| (&[][..], message)).collect()
+fn find(uri: &Uri) -> Option<&'static PageFile> {
+    match uri.path() {
+        "/" => FILES.get("/index.html"),
+        path => FILES.get(path),
+    }
 }

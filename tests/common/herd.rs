@@ -412,7 +412,7 @@ impl Herd {
         ServerPlan {
             herd: parse(&self.name),
             name: parse(name),
-            members: self.members.iter().map(|name| parse(name)).collect(),
+            members: self.members.iter().map(|name| member(name)).collect(),
             neighbours,
             bind_clients: anywhere.clone(),
             bind_peers: anywhere,
@@ -421,11 +421,22 @@ impl Herd {
             clients_tls_host: None,
             files: proxyherd::net::FileBudget::default(),
             bind_web: None,
+            web_address: None,
+            web_tls: None,
             clients: gateway::ClientSettings::default(),
             web: gateway::WebSettings::default(),
             gateway: gateway::GatewaySettings::default(),
             peers: quick(),
         }
+    }
+}
+
+/// Returns a member whose peer address is of no server.
+pub fn member(name: &str) -> gateway::Member {
+    gateway::Member {
+        name: Name::parse(name).unwrap(),
+        peers: Address::parse("127.0.0.1:9").unwrap(),
+        neighbours: Vec::new(),
     }
 }
 

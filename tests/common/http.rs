@@ -32,7 +32,24 @@ pub fn http_send(address: SocketAddr, request: &str) -> HttpResponse {
 
 /// Gets a path.
 pub fn http_get(address: SocketAddr, path: &str) -> HttpResponse {
-    http_send(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+    http_get_with(address, path, "")
+}
+
+/// Gets a path, with further lines of the head, which end in CR LF.
+pub fn http_get_with(address: SocketAddr, path: &str, headers: &str) -> HttpResponse {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+    http_send(address, &request)
+}
+
+/// Gets a path whose answer is JSON. Returns the status and the answer.
+#[track_caller]
+pub fn http_json(address: SocketAddr, path: &str) -> (u16, serde_json::Value) {
+    let response = http_get(address, path);
+    let json = serde_json::from_str(&response.body);
+    (
+        response.status,
+        json.unwrap_or_else(|error| panic!("{path}: {error}: {}", response.body)),
+    )
 }
 
 /// Opens a connection whose reads end after [`LIMIT`].

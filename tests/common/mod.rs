@@ -29,8 +29,8 @@ pub use client::{Client, dial_from};
 pub use clock::ManualClock;
 pub use earth::haversine;
 pub use fake_neighbour::{FakeNeighbour, ReceivedPush, ResponseMode};
-pub use herd::{ALONE, CLASSIC, Herd, PAIR, Topology};
-pub use http::{HttpResponse, http_connect, http_get, http_send};
+pub use herd::{ALONE, CLASSIC, Herd, PAIR, Topology, member};
+pub use http::{HttpResponse, http_connect, http_get, http_get_with, http_json, http_send};
 pub use peer_client::{FakeSender, PeerClient};
 pub use pki::{
     Pki, call_as, certificates, client_config, days, operator, reach, server, server_config,

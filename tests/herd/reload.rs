@@ -6,10 +6,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::common::{ALONE, FakeSender, Herd, LIMIT, Mode, PAIR, PeerClient, Topology};
+use crate::common::{ALONE, FakeSender, Herd, LIMIT, Mode, PAIR, PeerClient, Topology, member};
 use crate::load::ClientLoad;
 use proxyherd::model::address::Address;
-use proxyherd::model::name::Name;
 use proxyherd::model::networks::Network;
 use proxyherd::server::ServerPlan;
 
@@ -136,9 +135,7 @@ fn a_server_that_joins_the_herd_is_rejected_as_no_neighbour() {
     };
     let message = rejection(&herd);
     assert!(message.starts_with("no server named \"Kim\""), "{message}");
-    herd.change("Riley", |plan| {
-        plan.members.push(Name::parse("Kim").unwrap())
-    });
+    herd.change("Riley", |plan| plan.members.push(member("Kim")));
     let message = rejection(&herd);
     assert!(
         message.starts_with("\"Kim\" is not a neighbour"),

@@ -36,7 +36,8 @@ fn herd() -> (Herd, Arc<Mutex<Topology<'static>>>) {
     let herd = Herd::new(ALL).adjust(move |plan| {
         let (members, links) = *read.lock().unwrap();
         let own_name = plan.name.as_str().to_owned();
-        plan.members.retain(|name| members.contains(&name.as_str()));
+        plan.members
+            .retain(|member| members.contains(&member.name.as_str()));
         plan.neighbours.retain(|(name, _)| {
             let name = name.as_str();
             links.contains(&(own_name.as_str(), name)) || links.contains(&(name, own_name.as_str()))

@@ -1,13 +1,18 @@
-//! The web port over HTTP: its paths, the numbers of the metrics page, the networks that may
-//! connect, and slow callers.
+//! The web port over HTTP: its paths, the API and who may call it, the numbers of the metrics page,
+//! the networks that may connect, and slow callers.
 
+mod access;
+mod api;
+mod contract;
 mod counters;
+mod events;
 mod figures;
 mod http;
 mod links;
 mod metrics_page;
 mod monitoring;
 mod networks;
+mod page;
 
 use crate::common::{Herd, Topology};
 use proxyherd::model::address::Address;

@@ -70,6 +70,31 @@ fn the_protocol_is_the_same_with_tls_and_without_a_certificate_of_the_client() {
 }
 
 #[test]
+fn the_web_port_uses_the_same_certificate() {
+    let pki = Arc::new(Pki::new());
+    let issued = pki.clone();
+    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+        let pair = issued.issue("web", &server(plan.name.as_str(), "test"), days(-1, 30));
+        plan.bind_web = Some(Address::parse("127.0.0.1:0").unwrap());
+        plan.web_tls = Some(pair);
+    });
+    let herd = herd.launch_all();
+    let web = herd.web_address("Riley");
+    let mut secure = connect(web, client_config(&pki.path("ca.pem"), None), "127.0.0.1");
+    let request = "GET /api/v1/clients HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    secure.get_mut().write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    secure.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    // A caller without TLS is told to use it.
+    let plain = crate::common::http_send(web, request);
+    assert_eq!(plain.status, 400);
+    assert!(plain.body.contains("write https://"), "{}", plain.body);
+    let rejected = &herd.counters("Riley").web_connections_rejected;
+    assert_eq!(rejected.tls.of(HandshakeErrorKind::Plaintext).get(), 1);
+}
+
+#[test]
 fn a_session_ends_after_close_notify_and_every_line_is_answered() {
     let pki = Arc::new(Pki::new());
     let herd = riley(&pki).launch_all();

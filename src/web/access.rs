@@ -1,0 +1,158 @@
+//! Who may call the API: the `Host` header and the token.
+//!
+//! A page of another site can make a browser send requests to any address, and read the answers if
+//! it has them sent to its own host name (DNS rebinding). Such a request has that name in its
+//! `Host` header. An address as the host cannot be rebound, so every IP address is accepted.
+
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, HOST};
+use http::request::Parts;
+use http::uri::Authority;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use tracing::error;
+
+use crate::gateway::WebSettings;
+use crate::log::LogThrottle;
+use crate::model::address::Address;
+
+use super::problem::Problem;
+use super::token::{Failures, Token};
+
+/// Interval between log messages about a token that cannot be read. Suppressed ones are counted.
+const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The rules of access of one port.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// The configured addresses of the port.
+    hosts: Vec<Address>,
+    failures: Failures,
+    unreadable: LogThrottle,
+}
+
+impl Access {
+    /// Creates the rules of a port that has these addresses.
+    pub(super) fn new(hosts: Vec<Address>) -> Self {
+        Self {
+            hosts,
+            failures: Failures::default(),
+            unreadable: LogThrottle::new(LOG_INTERVAL),
+        }
+    }
+
+    /// Checks the host of a request.
+    pub(super) fn check_host(&self, request: &Parts) -> Result<(), Problem> {
+        let header = request.headers.get(HOST);
+        let header = header.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+        let host = request.uri.authority().or(header.as_ref());
+        if host.is_some_and(|host| self.has_host(host.host())) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(
+            "the Host header has a name that this port does not have: use an IP address, localhost \
+             or the host of \"web\" in the config",
+        ))
+    }
+
+    fn has_host(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_own = |address: &Address| address.host().eq_ignore_ascii_case(host);
+        bare.parse::<IpAddr>().is_ok()
+            || host.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(is_own)
+    }
+
+    /// Checks the token of a request from this address, if the port requires one.
+    pub(super) async fn check_token(
+        &self,
+        settings: &WebSettings,
+        from: IpAddr,
+        request: &Parts,
+    ) -> Result<(), Problem> {
+        let Some(path) = settings.token_file.clone() else {
+            return Ok(());
+        };
+        if let Some(wait) = self.failures.wait(from, Instant::now()) {
+            return Err(Problem::too_many(
+                "too many wrong tokens from this address: try again later",
+                wait.as_secs() + 1,
+            ));
+        }
+        let given = bearer(request).ok_or_else(|| {
+            Problem::unauthorized(
+                "the token is missing: send the content of token_file in the header \
+                 \"Authorization: Bearer TOKEN\"",
+            )
+        })?;
+        // The disk may be slow.
+        let read = spawn_blocking(move || Token::read(&path)).await;
+        let token = match read {
+            Ok(Ok(token)) => token,
+            Ok(Err(error)) => {
+                if let Some(suppressed) = self.unreadable.admit() {
+                    error!("rejected calls of the API: {error}{suppressed}");
+                }
+                return Err(Problem::internal());
+            }
+            Err(_) => return Err(Problem::internal()),
+        };
+        if token.is(given) {
+            return Ok(());
+        }
+        self.failures.add(from, Instant::now());
+        Err(Problem::unauthorized(
+            "the token is wrong: send the content of token_file",
+        ))
+    }
+}
+
+fn bearer(request: &Parts) -> Option<&str> {
+    let header = request.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn is_accepted(host: &str) -> bool {
+        let access = Access::new(vec![Address::parse("herd.example.org:15000").unwrap()]);
+        let request = Request::builder().header(HOST, host).body(()).unwrap();
+        access.check_host(&request.into_parts().0).is_ok()
+    }
+
+    #[test]
+    fn addresses_and_own_names_are_accepted_and_other_names_are_not() {
+        for good in [
+            "localhost:15000",
+            "LocalHost",
+            "127.0.0.1:15000",
+            "[::1]:15000",
+            "192.0.2.1",
+            "herd.example.org",
+            "HERD.example.org.:443",
+        ] {
+            assert!(is_accepted(good), "{good}");
+        }
+        for bad in [
+            "",
+            "evil.example",
+            "evil.example:15000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "herd.example.org.evil.example",
+            "example.org",
+            "a b",
+        ] {
+            assert!(!is_accepted(bad), "{bad}");
+        }
+        let (without, ()) = Request::new(()).into_parts();
+        assert!(Access::new(Vec::new()).check_host(&without).is_err());
+    }
+}
