@@ -21,8 +21,17 @@ struct Herd<'a> {
     herd: &'a str,
     now: String,
     healthy: bool,
+    problems: Vec<HerdProblem>,
     tiles: Option<Tiles<'a>>,
     servers: Vec<ServerState<'a>>,
+}
+
+/// A problem, as `proxyherd status` prints it.
+#[derive(Serialize)]
+struct HerdProblem {
+    subject: String,
+    description: String,
+    failure: bool,
 }
 
 #[derive(Serialize)]
@@ -58,11 +67,20 @@ pub(super) async fn herd(State(web): Web, uri: Uri) -> Result<Response<Body>, Pr
             .unwrap_or_default(),
     });
     let servers = round.members.iter().zip(&round.statuses.servers);
+    let problems = problems::all(&round.statuses).into_iter();
+    let problems: Vec<_> = problems
+        .map(|problem| HerdProblem {
+            subject: problem.subject,
+            description: problem.description,
+            failure: problem.is_failure,
+        })
+        .collect();
     let answer = Herd {
         server: replica.name().as_str(),
         herd: replica.herd().as_str(),
         now: web.herd.now(),
-        healthy: problems::is_healthy(&round.statuses),
+        healthy: !problems.iter().any(|problem| problem.failure),
+        problems,
         tiles,
         servers: servers
             .map(|(member, server)| server_state(&round, member, server))
