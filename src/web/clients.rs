@@ -10,7 +10,7 @@ use crate::model::client::ClientId;
 use crate::model::timestamp::UnixNanos;
 use crate::proto::KnownReport;
 use crate::queries::extract::{self, Cell, Extract, ExtractContents, ExtractQuery};
-use crate::queries::nearby::{self, NearbyClient, NearbyQuery};
+use crate::queries::nearby::{self, NearbyQuery};
 use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
@@ -159,11 +159,9 @@ pub(super) async fn near(State(web): Web, uri: Uri) -> Result<Response<Body>, Pr
         let _turn = turn;
         let make = |stored: &StoredReport<'_>| known_report(replica, stored);
         let found = nearby::scan(replica, now, &query, make, give_way);
-        let feature = |near: &'_ NearbyClient<KnownReport>| (near.metres, near.client.clone());
-        let found: Vec<(f64, KnownReport)> = found.iter().map(feature).collect();
         let features = found.iter();
         let features =
-            features.filter_map(|(metres, known)| Feature::of(known, now, Some(*metres)));
+            features.filter_map(|near| Feature::of(&near.client, now, Some(near.metres)));
         json(
             GEOJSON_TYPE,
             &NearCollection {
