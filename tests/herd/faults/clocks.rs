@@ -85,6 +85,8 @@ fn a_server_whose_clock_leaps_ahead_hides_reports_and_loses_none() {
     report(&herd, "A", "at-a");
     report(&herd, "B", "at-b");
     eventually("at-b is at A", || herd.position("A", "at-b"));
+    // B has at-a too, although its clock hides it.
+    herd.await_pushes();
     // By its clock, B holds nothing that a neighbour needs.
     herd.kill("A");
     herd.launch_with("A", right.clock(), Log::off());
