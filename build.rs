@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let descriptors = compiler.file_descriptor_set();
     let builder = tonic_prost_build::configure()
-        // Pushes stay bytes until peers::wire reads them in place.
+        // Pushes stay bytes until the module `wire` reads them in place.
         .extern_path(".proxyherd.v1.PushRequest", "crate::proto::PushFrame")
         .codec_path("crate::proto::Codec");
     with_json(builder, &descriptors).compile_fds(descriptors)?;

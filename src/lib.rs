@@ -28,3 +28,4 @@ mod table;
 mod threads;
 pub mod tls;
 pub mod web;
+mod wire;

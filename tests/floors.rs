@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 10] = [
         "threads",
     ],
     &["line_protocol", "replication"],
-    &["places", "log", "tls", "queries"],
+    &["places", "log", "tls", "queries", "wire"],
     &["gateway", "net", "signals"],
     &["operator_client"],
     &["clients", "peers", "operators", "web"],

@@ -4,7 +4,7 @@ use crate::line_protocol::reply;
 use crate::model::report::Report;
 use crate::replication::send_cursor::BatchBuilder;
 
-use super::wire::PushWriter;
+use crate::wire::PushWriter;
 
 /// A batch under construction.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ use crate::tls::ReloadEvents;
 
 use super::PeerSettings;
 use super::policy::{Caller, PeerRequest, cause_of, stack};
-use super::wire::MAX_PUSH_BYTES;
+use crate::wire::MAX_PUSH_BYTES;
 
 /// Maximum size of the headers of a response, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;

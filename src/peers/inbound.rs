@@ -19,7 +19,7 @@ use crate::replication::replica::{GreetReply, Rejection};
 
 use super::admission;
 use super::incoming::OtherEnd;
-use super::wire::{self, PushError};
+use crate::wire::{self, PushError};
 
 /// Number of reports that are merged before other tasks get their turn: half a
 /// millisecond's work, and enough to be merged well together.

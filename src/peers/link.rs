@@ -32,7 +32,7 @@ use super::batch::RecordedBatch;
 use super::clock_check::ClockCheck;
 use super::comparison::{self, CollectedBatch};
 use super::policy::{CallError, Caller, PeerRequest, PeerResponse};
-use super::wire::{self, PushWriter};
+use crate::wire::{self, PushWriter};
 
 /// Minimum time between two log lines about a link that is down for changing reasons.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! The methods of the peer port, and what one call of each may hold.
 
-use super::wire::MAX_PUSH_BYTES;
+use crate::wire::MAX_PUSH_BYTES;
 
 /// Maximum size of a greeting: two names, a herd, and a few numbers.
 const MAX_GREETING_BYTES: usize = 4 * 1024;

@@ -19,8 +19,6 @@
 //! | `rejections` | the log of rejected calls |
 //! | `push_streams` | the `Propagate` service: a push stream from its first push to its end |
 //! | `inbound` | judges greetings and pushes, and merges reports |
-//! | `wire` | messages to model types and back |
-//! | `protobuf` | the wire format of the message that is read in place |
 //!
 //! HTTP/2 is hyper's and h2's, gRPC is tonic's. The rules of replication are in
 //! [`crate::replication`]; this folder gives them a network. It does not trust one:
@@ -42,10 +40,8 @@ mod link;
 mod methods;
 mod policy;
 mod port;
-mod protobuf;
 mod push_streams;
 mod rejections;
-mod wire;
 
 pub use channel::dial;
 pub use inbound::Inbound;

@@ -1,7 +1,7 @@
 //! Encoding and decoding of messages in gRPC bodies.
 //!
 //! Own code beside tonic's codec for prost, for one message: a push stays bytes
-//! ([`PushFrame`]), which `peers::wire` writes from the store and reads in place. Plain
+//! ([`PushFrame`]), which `wire` writes from the store and reads in place. Plain
 //! prost messages cost 1.52 times the CPU time for each report (five processes, pipeline
 //! 16, measured).
 

@@ -1,7 +1,7 @@
 //! The messages and services of `proto/` in Rust: generated code, and one message that stays
 //! encoded.
 //!
-//! The meaning of a message is decided elsewhere: `peers::wire` converts messages of servers to
+//! The meaning of a message is decided elsewhere: `wire` converts messages of servers to
 //! model types and back, and `operators::wire` those of operators.
 
 mod codec;

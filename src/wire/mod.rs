@@ -6,6 +6,8 @@
 //! pipeline 16, measured): three strings are allocated for each report that passes. A
 //! test holds both readers equal.
 
+mod protobuf;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VER
 use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 use crate::replication::sent_pushes::{self, PushProgress};
 
-use super::protobuf::{
+use protobuf::{
     FieldValue, MessageFields, WireError, bytes_len, put_bytes, put_fixed32, put_fixed64,
     put_sint64, put_uint64, put_varint, sint64_len, unzigzag,
 };
