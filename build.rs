@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use protox::prost_reflect::prost_types::FieldDescriptorProto;
-use protox::prost_reflect::prost_types::field_descriptor_proto::Type;
+use protox::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use tonic_prost_build::{Builder, FileDescriptorSet};
 
-const FILES: [&str; 2] = [
+const FILES: [&str; 3] = [
     "proto/proxyherd/v1/propagate.proto",
     "proto/proxyherd/v1/operator.proto",
+    "proto/proxyherd/v1/storage.proto",
 ];
 
 /// The package of the messages.
@@ -75,7 +76,8 @@ fn json_attribute(field: &FieldDescriptorProto) -> Option<String> {
             Some(format!("rename = \"{key}\", {}", with("seconds")))
         }
         (Type::Message, ".google.protobuf.Timestamp") => Some(with("time")),
-        (Type::Fixed64, _) => Some(with("hex")),
+        // Only storage has lists of them.
+        (Type::Fixed64, _) if field.label() != Label::Repeated => Some(with("hex")),
         (Type::Bytes, _) => Some(with("hex_bytes")),
         _ => None,
     }

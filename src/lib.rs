@@ -24,6 +24,7 @@ mod random;
 pub mod replication;
 pub mod server;
 mod signals;
+pub mod storage;
 mod table;
 mod threads;
 pub mod tls;

@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 10] = [
     &["places", "log", "tls", "queries", "wire"],
     &["gateway", "net", "signals"],
     &["operator_client"],
-    &["clients", "peers", "operators", "web"],
+    &["clients", "peers", "operators", "web", "storage"],
     &["server"],
     &["config", "bench"],
     &["cli"],

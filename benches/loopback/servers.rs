@@ -81,6 +81,7 @@ fn plan(peers: SocketAddr, name: &str, neighbours: &[(&str, SocketAddr)]) -> Ser
         web: gateway::WebSettings::default(),
         gateway: gateway::GatewaySettings::default(),
         peers: peers::PeerSettings::default(),
+        storage: proxyherd::storage::StorageSettings::default(),
         tls: None,
         clients_tls: None,
         clients_tls_host: None,

@@ -108,6 +108,7 @@ async fn run_until_stopped(
             config.clients.max_connections
         );
     }
+    let bound = recover_all(bound).await?;
     // Before this there is nothing to drain, and a signal ends the process at once, also
     // while it loads a long list of places.
     let mut stop = Stop::listen()?;
@@ -174,6 +175,22 @@ fn open_logs(
         logs.push(log);
     }
     Ok(logs)
+}
+
+/// Recovers the reports of all servers, side by side.
+async fn recover_all(bound: Vec<BoundServer>) -> Result<Vec<BoundServer>> {
+    let recover = |mut bound: BoundServer| {
+        tokio::task::spawn_blocking(move || {
+            bound.recover(&Clock::system());
+            bound
+        })
+    };
+    let recovering: Vec<_> = bound.into_iter().map(recover).collect();
+    let mut recovered = Vec::new();
+    for server in recovering {
+        recovered.push(server.await?);
+    }
+    Ok(recovered)
 }
 
 fn start_all(

@@ -6,7 +6,7 @@ use crate::format::count;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::table::{Left, TextTable};
-use crate::{gateway, log, peers, places};
+use crate::{gateway, log, peers, places, storage};
 
 /// Maximum width of a line that can be wrapped, in columns.
 const MAX_COLUMNS: u16 = 96;
@@ -83,6 +83,7 @@ impl Config {
             web: gateway::WebSettings::default(),
             gateway: gateway::GatewaySettings::default(),
             peers: peers::PeerSettings::default(),
+            storage: storage::StorageSettings::default(),
             insecure: false,
             tls: TlsSettings::default(),
             ..self.clone()

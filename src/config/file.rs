@@ -10,7 +10,7 @@ use super::section::{self, Section};
 use super::tls::TlsSettings;
 use super::{messages, provider, servers, settings};
 use crate::model::name::Name;
-use crate::{gateway, log, peers, places};
+use crate::{gateway, log, peers, places, storage};
 
 /// Parses a whole file. Errors are added to `problems`; `None` means that there is at least
 /// one.
@@ -41,6 +41,10 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
     let (mut log, mut log_level) = (log::LogSettings::default(), log::DEFAULT_LEVEL);
     file.section("log", "[log]", |on| {
         settings::log(on, &mut log, &mut log_level);
+    });
+    let mut storage = storage::StorageSettings::default();
+    file.section("storage", "[storage]", |on| {
+        settings::storage(on, &mut storage);
     });
     let (mut insecure, mut tls) = (false, TlsSettings::default());
     file.section("security", "[security]", |on| {
@@ -89,6 +93,7 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         web,
         gateway,
         peers,
+        storage,
         insecure,
         tls,
     })
@@ -127,6 +132,9 @@ mod tests {
             level = "debug"
             max_bytes = 0x1_0000
             keep = 0
+            [storage]
+            dir = "/var/lib/herd"
+            sync = "50ms"
             [security]
             insecure = true
             [clients]
@@ -148,6 +156,8 @@ mod tests {
         assert_eq!(config.log.dir, Path::new("/var/log/herd"));
         assert_eq!(config.log_level, LevelFilter::DEBUG);
         assert_eq!((config.log.max_bytes, config.log.keep), (65_536, 0));
+        assert_eq!(config.storage.dir, Some("/var/lib/herd".into()));
+        assert_eq!(config.storage.sync.as_millis(), 50);
         assert!(config.insecure);
         assert_eq!(config.clients.max_line, 1000);
         assert_eq!(config.clients.commands_per_second, Some(50));

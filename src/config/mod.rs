@@ -52,7 +52,7 @@ use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::net::FileBudget;
 use crate::server::ServerPlan;
-use crate::{gateway, log, peers, places, tls as files};
+use crate::{gateway, log, peers, places, storage, tls as files};
 
 pub use error::{ConfigError, ConfigProblem};
 pub use path_fault::parse_path;
@@ -88,6 +88,8 @@ pub struct Config {
     pub gateway: gateway::GatewaySettings,
     /// Settings of the links between servers.
     pub peers: peers::PeerSettings,
+    /// The storage of the servers.
+    pub storage: storage::StorageSettings,
     /// Whether servers may talk unencrypted on addresses other than loopback.
     pub insecure: bool,
     /// The files of certificates and keys.
@@ -197,6 +199,7 @@ impl Config {
             web: self.web_settings(),
             gateway: self.gateway,
             peers: self.peers.clone(),
+            storage: self.storage.clone(),
         }
     }
 

@@ -72,6 +72,7 @@ impl LocalServers {
             clients,
             gateway,
             peers: _,
+            storage: _,
             insecure,
             tls: _,
         } = file;
@@ -99,6 +100,7 @@ impl LocalServers {
                 ..gateway
             },
             peers: running.peers.clone(),
+            storage: running.storage.clone(),
             insecure,
             tls: running.tls.clone(),
         }

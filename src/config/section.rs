@@ -316,7 +316,7 @@ mod tests {
             ),
             (
                 "[limit]",
-                "h:9: the file has no key \"limit\"; it has herd, servers, places, log, \
+                "h:9: the file has no key \"limit\"; it has herd, servers, places, log, storage, \
                  security, clients, web, limits and flooding; did you mean \"limits\"?",
             ),
             (

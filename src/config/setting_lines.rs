@@ -28,6 +28,7 @@ pub(super) fn setting_lines(config: &Config) -> Vec<SettingLine> {
     provider::places(lister.table("places"), &mut config.places);
     provider::google(lister.table("places.google"), &mut config.places);
     settings::log(lister.table("log"), &mut config.log, &mut config.log_level);
+    settings::storage(lister.table("storage"), &mut config.storage);
     settings::security(
         lister.table("security"),
         &mut config.insecure,

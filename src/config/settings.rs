@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::setting::SettingVisitor;
 use super::tls::TlsSettings;
 use crate::model::networks::Networks;
-use crate::{gateway, log, peers};
+use crate::{gateway, log, peers, storage};
 
 /// Visits the settings of `[log]`.
 pub(super) fn log(
@@ -118,6 +118,13 @@ pub(super) fn limits(
     on.bounded("max_future", max_future, secs(1)..=years(100));
     on.bounded("max_clients", max_clients, 1..=1_000_000_000);
     on.bounded_or_off("expire_after", expire_after, secs(1)..=years(100));
+}
+
+/// Visits the settings of `[storage]`.
+pub(super) fn storage(on: &mut impl SettingVisitor, settings: &mut storage::StorageSettings) {
+    let storage::StorageSettings { dir, sync } = settings;
+    on.plain("dir", dir);
+    on.bounded("sync", sync, millis(10)..=secs(60));
 }
 
 /// Visits the settings of `[flooding]`.

@@ -12,8 +12,8 @@ use crate::metrics::Series::{By, One};
 use crate::metrics::{Counter, Histogram, Metric};
 use crate::proto::time::timestamp_seconds;
 use crate::proto::{
-    ClientLines, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, RejectedCalls,
-    RejectedConnections, as_seconds,
+    ClientLines, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, RecoveryStatus,
+    RejectedCalls, RejectedConnections, StorageStatus, as_seconds,
 };
 use crate::replication::replica::MergeStats;
 use crate::tls::{HandshakeErrorCounters, HandshakeErrorKind};
@@ -489,3 +489,105 @@ pub const PLACES_METRICS: &[Metric<PlacesStatus>] = &[Metric::counter(
         ],
     ),
 )];
+
+/// Metrics of the storage.
+pub const STORAGE_METRICS: &[Metric<StorageStatus>] = &[
+    Metric::gauge(
+        "proxyherd_storage_durable_sequence",
+        "Last sequence number through which all changes are on the disk.",
+        One(|storage| storage.durable_sequence as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_lag_reports",
+        "Maximum number of reports that are not on the disk.",
+        One(|storage| storage.lag_reports as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_lag_seconds",
+        "Age of the oldest of those reports, 0 if there is none.",
+        One(|storage| storage.lag.as_ref().map_or(0.0, as_seconds)),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_failing",
+        "1 if the last attempt to write failed, otherwise 0.",
+        One(|storage| f64::from(!storage.error.is_empty())),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_since_success_seconds",
+        "Time since the last attempt to write that succeeded, 0 before the first.",
+        One(|storage| storage.since_success.as_ref().map_or(0.0, as_seconds)),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_bytes",
+        "Size of the files in use.",
+        One(|storage| storage.bytes as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_files",
+        "Number of the files in use: two while one is compacted.",
+        One(|storage| storage.files as f64),
+    ),
+    Metric::counter(
+        "proxyherd_storage_written_bytes_total",
+        "Bytes written.",
+        One(|storage| storage.bytes_written as f64),
+    ),
+    Metric::counter(
+        "proxyherd_storage_syncs_total",
+        "Syncs to the disk.",
+        One(|storage| storage.syncs as f64),
+    ),
+    Metric::counter(
+        "proxyherd_storage_compactions_total",
+        "Compactions.",
+        One(|storage| storage.compactions as f64),
+    ),
+    Metric::counter(
+        "proxyherd_storage_errors_total",
+        "Failed attempts to write.",
+        One(|storage| storage.errors as f64),
+    ),
+];
+
+/// Metrics of what the storage held at the start.
+pub const RECOVERY_METRICS: &[Metric<RecoveryStatus>] = &[
+    Metric::gauge(
+        "proxyherd_storage_recovered_reports",
+        "Reports that were read from the storage at the start.",
+        One(|recovery| recovery.reports as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_recovered_bytes",
+        "Bytes that were read from the storage at the start.",
+        One(|recovery| recovery.bytes as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_recovery_seconds",
+        "Time that it took.",
+        One(|recovery| recovery.took.as_ref().map_or(0.0, as_seconds)),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_recovery_cut_bytes",
+        "Bytes of an unfinished write at the end of the storage, left out at the start.",
+        One(|recovery| recovery.bytes_cut as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_storage_recovery_skipped",
+        "Parts of the storage that were not read at the start: places that were damaged, records \
+         of an unknown kind, and files of another version, of another server, or unreadable.",
+        By(
+            "reason",
+            &[
+                ("damaged", |recovery| recovery.damaged as f64),
+                ("unknown", |recovery| recovery.unknown as f64),
+                ("other_version", |recovery| {
+                    recovery.files_of_other_version as f64
+                }),
+                ("other_server", |recovery| {
+                    recovery.files_of_other_server as f64
+                }),
+                ("unreadable", |recovery| recovery.files_unreadable as f64),
+            ],
+        ),
+    ),
+];

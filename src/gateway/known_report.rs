@@ -5,17 +5,21 @@ use crate::model::timestamp::{Timestamp, UnixNanos};
 use crate::proto::time::{signed_duration, timestamp};
 use crate::proto::{self, KnownReport};
 use crate::replication::replica::Replica;
-use crate::replication::store::StoredReport;
+use crate::replication::store::{ReportSource, StoredReport};
 
 /// Makes the message of a stored report.
 pub fn known_report(replica: &Replica, stored: &StoredReport<'_>) -> KnownReport {
     let receipt = stored.receipt();
-    let from = receipt.from.map(|id| replica.name_of(id));
+    let from = match receipt.from {
+        ReportSource::Neighbour(id) => replica.name_of(id).to_string(),
+        ReportSource::Client | ReportSource::Storage => String::new(),
+    };
     KnownReport {
         report: Some(report(&stored.report)),
         sequence: stored.number,
         learned_at: Some(timestamp(receipt.at.0)),
-        learned_from: from.map_or_else(String::new, ToString::to_string),
+        learned_from: from,
+        recovered: receipt.from == ReportSource::Storage,
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `incoming` | what arrives from a neighbour, and from how many processes |
 //! | `link_table` | the state of the links, and what wakes their tasks |
 //! | `counters` | counters, and the table of metrics |
+//! | `storage` | the progress of storage |
 //! | `status` | the state of the server as one message |
 //! | `reloads` | the outcome of reading the config |
 //! | `feed_watch` | a watch of the feed, at its own pace |
@@ -31,13 +32,15 @@ mod scans;
 mod settings;
 mod shutdown;
 mod status;
+mod storage;
 mod tiles;
 
 pub use clock::Clock;
 pub use counters::{
     CLIENT_LINE_METRICS, CONFIG_METRICS, ClientLineCounters, LINK_METRICS, LinkCounters,
-    LinkTraffic, PLACES_METRICS, REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS,
-    RejectedConnectionCounters, SERVER_METRICS, ServerCounters,
+    LinkTraffic, PLACES_METRICS, RECOVERY_METRICS, REJECTED_CALL_METRICS,
+    REJECTED_CONNECTION_METRICS, RejectedConnectionCounters, SERVER_METRICS, STORAGE_METRICS,
+    ServerCounters,
 };
 pub use feed_watch::{FeedWatch, ReportFilter, WatchBatch, WatchStart};
 pub use incoming::{DuplicateProcesses, MAX_SILENCE};
@@ -51,6 +54,7 @@ pub use settings::{
 };
 pub use shutdown::Shutdown;
 pub use status::StatusSource;
+pub use storage::{StorageProgress, StorageSnapshot};
 pub use tiles::TilesUrl;
 
 use std::sync::{Arc, Mutex};
@@ -100,6 +104,7 @@ pub struct Gateway {
     renewed_at: Mutex<Option<Instant>>,
     scan_turns: ScanTurns,
     shutdown: Shutdown,
+    storage: Option<StorageProgress>,
 }
 
 /// Draws an incarnation that no other run of any server has.
@@ -158,7 +163,14 @@ impl Gateway {
             renewed_at: Mutex::default(),
             scan_turns: ScanTurns::default(),
             shutdown: Shutdown::new(),
+            storage: None,
         }
+    }
+
+    /// Sets the progress of the server's storage.
+    pub fn with_storage(mut self, storage: Option<StorageProgress>) -> Self {
+        self.storage = storage;
+        self
     }
 
     /// Returns the latest settings.
@@ -194,6 +206,11 @@ impl Gateway {
     /// Returns the server's counters.
     pub fn counters(&self) -> &ServerCounters {
         &self.counters
+    }
+
+    /// Returns the progress of the server's storage; `None` if it stores nothing.
+    pub fn storage(&self) -> Option<&StorageProgress> {
+        self.storage.as_ref()
     }
 
     /// Returns the phases of the server's shutdown.

@@ -11,11 +11,11 @@ use crate::model::name::Name;
 use crate::model::timestamp::UnixNanos;
 use crate::places::Places;
 use crate::proto::time::{duration, signed_duration, timestamp};
-use crate::proto::{ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus};
+use crate::proto::{ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, StorageStatus};
 use crate::replication::NeighbourId;
 use crate::replication::feed_reader::FeedReader;
 
-use super::{Gateway, ReloadOutcome};
+use super::{Gateway, ReloadOutcome, StorageProgress};
 
 /// Everything that the state of a server is read from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -75,6 +75,9 @@ impl StatusSource {
             servers_with_web: settings.web.servers.iter().map(Name::to_string).collect(),
             client_connections_limit: settings.clients.max_connections as u64,
             places: Some(places_status(&self.places)),
+            storage: gateway
+                .storage()
+                .map(|storage| gateway.storage_status(storage)),
             links: links
                 .map(|(id, name)| gateway.link_status(id, name))
                 .collect(),
@@ -100,6 +103,27 @@ fn places_status(places: &Places) -> PlacesStatus {
 }
 
 impl Gateway {
+    fn storage_status(&self, storage: &StorageProgress) -> StorageStatus {
+        let durable = storage.durable();
+        let (lag_reports, lag) = self.lag(durable);
+        let latest = storage.snapshot();
+        let succeeded = latest.succeeded_at.map(|at| duration(at.elapsed()));
+        StorageStatus {
+            durable_sequence: durable,
+            lag_reports,
+            lag: lag.map(duration),
+            since_success: succeeded,
+            bytes: latest.bytes,
+            files: latest.files,
+            bytes_written: latest.bytes_written,
+            syncs: latest.syncs,
+            compactions: latest.compactions,
+            errors: latest.errors,
+            error: latest.error,
+            recovery: Some(*storage.recovery()),
+        }
+    }
+
     fn link_status(&self, neighbour: NeighbourId, name: &Name) -> LinkStatus {
         let (state, traffic) = (
             self.links().state(neighbour),

@@ -132,6 +132,32 @@ fn of_neighbours_clock(
     )
 }
 
+fn of_storage(status: &GetStatusResponse) -> Vec<Problem> {
+    let Some(storage) = &status.storage else {
+        return Vec::new();
+    };
+    let mut descriptions = Vec::new();
+    if !storage.error.is_empty() {
+        let pending = format::count(storage.lag_reports, "report");
+        let error = escaped(&storage.error);
+        descriptions.push(format!("storage fails: {error}; {pending} not on the disk"));
+    }
+    let recovery = storage.recovery.unwrap_or_default();
+    let skipped = recovery.damaged
+        + recovery.unknown
+        + recovery.files_of_other_version
+        + recovery.files_of_other_server
+        + recovery.files_unreadable;
+    if skipped > 0 {
+        let parts = format::count(skipped, "part");
+        descriptions.push(format!(
+            "{parts} of its storage could not be read when it started; its log has the causes"
+        ));
+    }
+    let problem = |text| Problem::caution(&status.name, text);
+    descriptions.into_iter().map(problem).collect()
+}
+
 fn of_server(server: &ServerStatus, round: &StatusRound) -> Vec<Problem> {
     let (title, address) = (&server.title, &server.address);
     let status = match &server.result {
@@ -156,6 +182,7 @@ fn of_server(server: &ServerStatus, round: &StatusRound) -> Vec<Problem> {
         problems.push(Problem::caution(&status.name, description));
     }
     problems.extend(of_clock(status));
+    problems.extend(of_storage(status));
     let missing = |name: &&Name| !status.links.iter().any(|it| it.neighbour == name.as_str());
     let missing = server.neighbours.iter().filter(missing);
     problems.extend(missing.map(|name| {

@@ -33,8 +33,10 @@ pub(crate) struct HeldReport {
     sequence: u64,
     #[serde(serialize_with = "time")]
     learned_at: Timestamp,
-    /// The neighbour that sent it first; `None` for a client of the server.
+    /// The neighbour that sent it first; `None` for a client of the server, and for its storage.
     pub(crate) learned_from: Option<String>,
+    /// Whether the server read it from its storage.
+    recovered: bool,
 }
 
 fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -60,7 +62,17 @@ impl HeldReport {
             sequence: message.sequence,
             learned_at: message.learned_at.unwrap_or_default(),
             learned_from: Some(from).filter(|from| !from.is_empty()),
+            recovered: message.recovered,
         })
+    }
+
+    /// Returns the neighbour that sent it first, or the other source in words.
+    pub(crate) fn source(&self) -> &str {
+        match &self.learned_from {
+            Some(neighbour) => neighbour,
+            None if self.recovered => "its storage",
+            None => "the client",
+        }
     }
 
     /// Time at which the server learned of it.

@@ -43,25 +43,37 @@ impl PushSpan {
 }
 
 impl AppliedWatermarks {
-    /// Records a greeting, and returns what was applied of the greeting incarnation; `None` if the
-    /// pair was unknown. A fifth pair replaces the one that was silent for longest.
-    pub(super) fn greet(&mut self, ends: LinkEnds) -> Option<PushProgress> {
+    /// Records a greeting. Returns what was applied of the greeting incarnation, and whether the pair
+    /// was unknown; then it begins with `initial`. A fifth pair replaces the one that was silent for
+    /// longest.
+    pub(super) fn greet(&mut self, ends: LinkEnds, initial: u64) -> (PushProgress, bool) {
         if let Some(watermark) = self.touch(ends) {
-            return Some(PushProgress {
+            let progress = PushProgress {
                 applied: watermark.applied,
                 others: watermark.marks.clone(),
-            });
+            };
+            return (progress, false);
         }
         if self.0.len() == MAX_PAIRS {
             self.0.remove(0);
         }
         self.0.push(Watermark {
             ends,
-            applied: 0,
+            applied: initial,
             marks: Vec::new(),
             slot: None,
         });
-        None
+        let progress = PushProgress {
+            applied: initial,
+            others: Vec::new(),
+        };
+        (progress, true)
+    }
+
+    /// Returns the pairs, and the last applied sequence number of each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkEnds, u64)> {
+        let all = self.0.iter();
+        all.map(|watermark| (watermark.ends, watermark.applied))
     }
 
     /// Returns the last applied sequence number of a pair that has greeted; `None` if it is unknown.
@@ -168,7 +180,8 @@ mod tests {
 
     impl AppliedWatermarks {
         fn greet_applied(&mut self, ends: LinkEnds) -> Option<u64> {
-            self.greet(ends).map(|progress| progress.applied)
+            let (progress, is_new) = self.greet(ends, 0);
+            (!is_new).then_some(progress.applied)
         }
 
         fn advance_to(&mut self, ends: LinkEnds, to: u64) -> Option<u64> {
@@ -199,25 +212,35 @@ mod tests {
     fn the_pair_that_was_silent_longest_is_dropped_first() {
         let mut watermarks = AppliedWatermarks::default();
         for number in 1..=4 {
-            watermarks.greet(ends(number));
+            watermarks.greet(ends(number), 0);
         }
         watermarks.advance(ends(1), span(0, 7, 0));
-        watermarks.greet(ends(5));
+        watermarks.greet(ends(5), 0);
         assert_eq!(watermarks.advance_to(ends(2), 1), None);
         assert_eq!(watermarks.greet_applied(ends(1)), Some(7));
     }
 
     #[test]
+    fn an_unknown_pair_begins_with_the_given_number() {
+        let mut watermarks = AppliedWatermarks::default();
+        let (progress, is_new) = watermarks.greet(ends(1), 8);
+        assert_eq!((progress.applied, is_new), (8, true));
+        let (progress, is_new) = watermarks.greet(ends(1), 9);
+        assert_eq!((progress.applied, is_new), (8, false));
+        assert_eq!(watermarks.advance_to(ends(1), 5), Some(8));
+    }
+
+    #[test]
     fn an_answer_names_the_other_pushes_that_the_sender_does_not_know_to_be_applied() {
         let mut watermarks = AppliedWatermarks::default();
-        watermarks.greet(ends(1));
+        watermarks.greet(ends(1), 0);
         let begin = |it: &mut AppliedWatermarks, push| it.begin(ends(1), push, || None);
         let others = |progress: Option<PushProgress>| progress.unwrap().others;
         begin(&mut watermarks, span(0, 5, 50));
         assert_eq!(others(watermarks.advance(ends(1), span(0, 5, 50))), []);
         // This push is given up, but a part of it is merged.
         begin(&mut watermarks, span(5, 9, 90));
-        assert_eq!(watermarks.greet(ends(1)).unwrap().others.len(), 2);
+        assert_eq!(watermarks.greet(ends(1), 0).0.others.len(), 2);
         begin(&mut watermarks, span(5, 7, 70));
         let answer = watermarks.advance(ends(1), span(5, 7, 70));
         assert_eq!(others(answer), [mark(9, 90)]);
@@ -234,11 +257,11 @@ mod tests {
             [mark(9, 90)]
         );
         assert_eq!(
-            watermarks.greet(ends(1)).unwrap().others,
+            watermarks.greet(ends(1), 0).0.others,
             [mark(9, 90), mark(7, 70)]
         );
         begin(&mut watermarks, span(9, 11, 11));
-        let kept = watermarks.greet(ends(1)).unwrap().others;
+        let kept = watermarks.greet(ends(1), 0).0.others;
         assert_eq!(
             kept,
             [mark(9, 90), mark(11, 11)],
@@ -247,7 +270,7 @@ mod tests {
         for check in 0..100 {
             begin(&mut watermarks, span(11, 12, check));
         }
-        assert_eq!(watermarks.greet(ends(1)).unwrap().others.len(), MAX_MARKS);
+        assert_eq!(watermarks.greet(ends(1), 0).0.others.len(), MAX_MARKS);
     }
 
     #[test]
@@ -255,7 +278,7 @@ mod tests {
         let slots = SenderSlots::new(1);
         let slot = || slots.acquire((NeighbourId(0), ends(1).theirs));
         let mut watermarks = AppliedWatermarks::default();
-        watermarks.greet(ends(1));
+        watermarks.greet(ends(1), 0);
         assert!(watermarks.begin(ends(1), span(0, 5, 50), slot).is_some());
         watermarks.advance(ends(1), span(0, 5, 50));
         assert!(watermarks.begin(ends(1), span(0, 4, 40), slot).is_none());

@@ -22,7 +22,7 @@ pub(super) struct FeedEntry {
 
 /// The changes of a store in order, each record once, at its last change.
 ///
-/// Sequence numbers start at 1 and are assigned without gaps. An entry leaves the feed when its
+/// Sequence numbers start at 1 and are assigned without gaps, except while a feed is restored. An entry leaves the feed when its
 /// record changes again. Entries are found by number; a reader keeps no reference to one, so it
 /// cannot hold a stale one.
 ///
@@ -75,16 +75,27 @@ impl Feed {
 
     /// Appends a change and returns its sequence number.
     pub(super) fn append(&mut self, record: RecordId) -> u64 {
-        let (full, _) = locate(self.last);
-        self.last += 1;
-        let (segment, offset) = locate(self.last);
-        if segment != full {
-            self.close_newest(full);
-        }
+        self.append_at(record, 0)
+    }
+
+    /// Appends a change with the sequence number `number`, or the next one if that is greater.
+    pub(super) fn append_at(&mut self, record: RecordId, number: u64) -> u64 {
+        self.skip_to(number.max(self.last + 1));
+        let (_, offset) = locate(self.last);
         self.newest.records[usize::from(offset)] = record.0;
         self.newest.live += 1;
         self.live += 1;
         self.last
+    }
+
+    /// Makes `number` the last sequence number, if it is greater. The numbers that are skipped have
+    /// no change.
+    pub(super) fn skip_to(&mut self, number: u64) {
+        let (before, _) = locate(self.last);
+        self.last = self.last.max(number);
+        if locate(self.last).0 != before {
+            self.close_newest(before);
+        }
     }
 
     /// Removes the change with this sequence number, which must be in the feed.

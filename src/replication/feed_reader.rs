@@ -78,7 +78,7 @@ mod tests {
     use crate::model::report::{Origin, Report};
     use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
     use crate::replication::seen_by::SeenBy;
-    use crate::replication::store::{MergeResult, Receipt};
+    use crate::replication::store::{MergeResult, Receipt, ReportSource};
 
     fn admit(store: &Store, client: &str, time: &str) {
         let report = Report {
@@ -90,7 +90,7 @@ mod tests {
         };
         let receipt = Receipt {
             at: UnixNanos(0),
-            from: None,
+            from: ReportSource::Client,
         };
         let admitted = store.admit(&report, SeenBy::default(), receipt, 9);
         assert_eq!(admitted, Ok(MergeResult::Newer));

@@ -216,6 +216,7 @@ mod tests {
     use crate::model::position::Position;
     use crate::model::report::Origin;
     use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
+    use crate::replication::store::ReportSource;
 
     fn report<'a>(client: &'a str, time: &'a str) -> Report<'a> {
         Report {
@@ -235,7 +236,7 @@ mod tests {
     ) -> Vec<Result<MergeResult, StoreFull>> {
         let receipt = Receipt {
             at: UnixNanos(0),
-            from: None,
+            from: ReportSource::Client,
         };
         let mut results = vec![None; reports.len()];
         let each = |index: usize, result| assert_eq!(results[index].replace(result), None);

@@ -17,6 +17,7 @@
 //! | [`anti_entropy`] | comparisons of two servers, and what they push again |
 //! | `batch_size` | how large the batches of a link may be |
 //! | `backoff` | the delays of a link that is down |
+//! | [`lineage`] | what a server that restarts knows of its earlier incarnations |
 //! | `applied_watermarks` | the last applied sequence number of each incarnation of a neighbour |
 //! | [`store`] | the newest report of every client |
 //! | `merge_batch` | several reports merged into the store at once |
@@ -46,6 +47,7 @@ mod batch_size;
 pub mod expiry;
 mod feed;
 pub mod feed_reader;
+pub mod lineage;
 pub mod link;
 mod merge_batch;
 pub mod neighbour_clock;
@@ -64,9 +66,9 @@ use std::num::NonZeroU64;
 
 use crate::lock::{lock, try_lock};
 
-/// One run of a server process: a random number, drawn at every start and never stored. A server
-/// that restarts has another incarnation, so its neighbours notice that it is empty, however quick
-/// the restart was. A server that finds its incarnation used by another process draws a new one.
+/// One run of a server process: a random number, drawn at every start. A server that restarts has
+/// another incarnation, so its neighbours notice what it lost, however quick the restart was; see
+/// [`lineage`] for one that lost nothing. A server that finds its incarnation used by another process draws a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(NonZeroU64);
 

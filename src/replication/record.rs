@@ -30,7 +30,7 @@ pub(super) struct Record {
     skew: Skew,
     /// Time between the origin's and this server's receipt of the report.
     delay: ReceiptDelay,
-    /// The neighbour that sent the report first, or [`OWN_CLIENT`].
+    /// The neighbour that sent the report first, or [`OWN_CLIENT`] or [`STORAGE`].
     from: u16,
     /// The report's sequence number in the feed; 0 in a vacant slot.
     pub(super) number: u64,
@@ -47,8 +47,20 @@ pub struct Receipt {
     /// hours from the time at which the report's origin received it, and to a sixteen-millionth of
     /// that span otherwise: to 0.2 s after a month, to 2 s after a year.
     pub at: UnixNanos,
-    /// The neighbour that sent the report first; `None` for a client of this server.
-    pub from: Option<NeighbourId>,
+    /// The source of the report.
+    pub from: ReportSource,
+}
+
+/// The first source of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportSource {
+    /// A client of this server.
+    Client,
+    /// A neighbour.
+    Neighbour(NeighbourId),
+    /// The storage of an earlier incarnation of this server, which may have received it from a
+    /// client or from a neighbour.
+    Storage,
 }
 
 /// A report and its metadata in the store.
@@ -67,7 +79,11 @@ pub struct StoredReport<'a> {
 impl StoredReport<'_> {
     /// Returns the time and the neighbour of the first receipt.
     pub fn receipt(&self) -> Receipt {
-        let from = (self.from != OWN_CLIENT).then(|| NeighbourId(usize::from(self.from)));
+        let from = match self.from {
+            OWN_CLIENT => ReportSource::Client,
+            STORAGE => ReportSource::Storage,
+            neighbour => ReportSource::Neighbour(NeighbourId(usize::from(neighbour))),
+        };
         Receipt {
             at: self.delay.after(&self.report),
             from,
@@ -77,6 +93,9 @@ impl StoredReport<'_> {
 
 /// Value of `from` for a report of this server's own client.
 const OWN_CLIENT: u16 = u16::MAX;
+
+/// Value of `from` for a report that was restored.
+const STORAGE: u16 = u16::MAX - 1;
 
 #[derive(Debug)]
 enum Texts {
@@ -216,10 +235,14 @@ impl ReceiptDelay {
     }
 }
 
-/// Returns the stored number of a neighbour. One that does not fit in 16 bits counts as an own
-/// client.
-fn number_of(neighbour: Option<NeighbourId>) -> u16 {
-    neighbour.map_or(OWN_CLIENT, |id| u16::try_from(id.0).unwrap_or(OWN_CLIENT))
+/// Returns the stored number of a source. A neighbour whose number does not fit in 16 bits counts as
+/// an own client.
+fn number_of(source: ReportSource) -> u16 {
+    match source {
+        ReportSource::Client => OWN_CLIENT,
+        ReportSource::Storage => STORAGE,
+        ReportSource::Neighbour(id) => u16::try_from(id.0).unwrap_or(OWN_CLIENT),
+    }
 }
 
 impl Texts {
@@ -302,7 +325,7 @@ mod tests {
 
     const RECEIPT: Receipt = Receipt {
         at: UnixNanos(1_621_464_829_000_000_000),
-        from: Some(NeighbourId(3)),
+        from: ReportSource::Neighbour(NeighbourId(3)),
     };
 
     #[test]
@@ -314,7 +337,7 @@ mod tests {
         };
         let at = |nanos| Receipt {
             at: UnixNanos(nanos),
-            from: None,
+            from: ReportSource::Client,
         };
         // The origin received it at 1621464827.959498498.
         let taken = 1_621_464_827_959_498_498;

@@ -15,10 +15,11 @@ use crate::model::timestamp::{OrderTime, UnixNanos};
 use super::applied_watermarks::{AppliedWatermarks, PushSpan};
 use super::expiry::Expiry;
 use super::feed_reader::read_changes;
+use super::lineage::{Acknowledged, Lineage, NeighbourFacts};
 use super::record::Record;
 use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
 use super::sent_pushes::{LinkEnds, PushMark, PushProgress, SentPushes};
-use super::store::{MergeResult, Receipt, Store, StoreFull, Walk};
+use super::store::{MergeResult, Receipt, ReportSource, Store, StoreFull, Walk};
 use super::{Incarnation, NeighbourId, lock};
 
 /// The version of the protocol between servers. Servers with equal major versions interoperate. Any
@@ -65,6 +66,8 @@ pub struct Greeting<'a> {
     pub receiver: &'a str,
     /// The age at which the sender's reports expire, for comparison; `None` if they never do.
     pub expire_after: Option<Duration>,
+    /// The last acknowledgement of the receiver that the sender knows.
+    pub acknowledged: Option<Acknowledged>,
 }
 
 /// The answer to a greeting.
@@ -72,7 +75,7 @@ pub struct Greeting<'a> {
 pub struct GreetReply {
     /// The incarnation of the answering server.
     pub incarnation: Incarnation,
-    /// What was applied here of the greeting incarnation.
+    /// What was applied here of the greeting incarnation, also by way of earlier incarnations.
     pub progress: PushProgress,
     /// The neighbour that greeted.
     pub neighbour: NeighbourId,
@@ -241,6 +244,8 @@ pub struct Replica {
     senders: SenderSlots,
     store: Store,
     expiry: Option<Expiry>,
+    /// The incarnations whose feed was restored, and the one that restored it.
+    lineage: (Lineage, Option<Incarnation>),
 }
 
 /// A server that is or was a neighbour.
@@ -252,6 +257,8 @@ struct Neighbour {
     watermarks: Mutex<AppliedWatermarks>,
     /// Kept here, since it must outlive a link that begins again.
     sent: Mutex<SentPushes>,
+    /// The last acknowledgement of the neighbour.
+    acknowledged: Mutex<Option<Acknowledged>>,
 }
 
 impl Replica {
@@ -285,6 +292,7 @@ impl Replica {
             senders: SenderSlots::new(max_senders),
             store: Store::new(keys),
             expiry: None,
+            lineage: (Lineage::default(), None),
         };
         for name in &neighbours {
             if let Some(neighbour) = replica.register(name) {
@@ -362,6 +370,7 @@ impl Replica {
                 is_linked: AtomicBool::new(false),
                 watermarks: Mutex::default(),
                 sent: Mutex::default(),
+                acknowledged: Mutex::default(),
             };
             let has_room = self.neighbours.count() < MAX_NEIGHBOURS;
             has_room.then(|| self.neighbours.push(neighbour))
@@ -408,8 +417,13 @@ impl Replica {
         &self.store
     }
 
-    /// Returns the greeting of an incarnation of this server for a neighbour.
+    /// Returns the greeting of an incarnation of this server for a neighbour, which is to be sent.
     pub fn greeting(&self, neighbour: NeighbourId, incarnation: Incarnation) -> Greeting<'_> {
+        let acknowledged = self.acknowledged(neighbour);
+        if let Some(acknowledged) = acknowledged {
+            let mut sent = lock(&self.neighbour(neighbour).sent);
+            sent.claim(incarnation, acknowledged.through);
+        }
         Greeting {
             version: VERSION,
             herd: self.herd.as_str(),
@@ -417,7 +431,83 @@ impl Replica {
             incarnation: incarnation.get(),
             receiver: self.name_of(neighbour).as_str(),
             expire_after: self.expire_after(),
+            acknowledged,
         }
+    }
+
+    /// Merges reports that an earlier incarnation of this server stored, in the order of its feed.
+    /// The first gets the sequence number `first`, or a higher one, and each further one at least
+    /// the next. Returns the number of those that are newer than what the store has.
+    pub fn restore(&mut self, reports: &[Report<'_>], first: u64, now: UnixNanos) -> usize {
+        let receipt = Receipt {
+            at: now,
+            from: ReportSource::Storage,
+        };
+        self.store.restore(reports, first, receipt)
+    }
+
+    /// Records that the feed of earlier incarnations was restored, up to the sequence number
+    /// `last`. Changes from now on get higher numbers.
+    pub fn restore_lineage(&mut self, lineage: Lineage, last: u64) {
+        self.store.skip_to(last);
+        self.lineage = (lineage, Some(self.incarnation()));
+    }
+
+    /// Returns the earlier incarnations whose feed was restored: none if the server has drawn a new
+    /// incarnation since then.
+    pub fn lineage(&self) -> Lineage {
+        let (lineage, restored_by) = self.lineage;
+        if restored_by == Some(self.incarnation()) {
+            lineage
+        } else {
+            Lineage::default()
+        }
+    }
+
+    fn is_own(&self, incarnation: Incarnation) -> bool {
+        incarnation == self.incarnation() || self.lineage().contains(incarnation)
+    }
+
+    /// Records what an earlier incarnation of this server knew of a neighbour, if everything that
+    /// it had stored before was restored. Has no effect for a server that is not a neighbour.
+    pub fn restore_facts(&mut self, facts: &NeighbourFacts) {
+        let mut neighbours = self.neighbours();
+        let known = neighbours.find(|(_, name)| name.as_str() == facts.neighbour);
+        let Some((neighbour, _)) = known else { return };
+        let neighbour = self.neighbour(neighbour);
+        let mut watermarks = lock(&neighbour.watermarks);
+        for applied in &facts.applied {
+            let ends = LinkEnds {
+                own: applied.by,
+                theirs: applied.of,
+            };
+            watermarks.greet(ends, applied.through);
+        }
+        *lock(&neighbour.acknowledged) = facts.acknowledged;
+    }
+
+    /// Returns what this server knows of each neighbour. What it has applied is in the store when
+    /// this returns, and so is what had replaced reports when acknowledged pushes were filled.
+    pub fn facts(&self) -> Vec<NeighbourFacts> {
+        let applied = |(ends, applied): (LinkEnds, u64)| Acknowledged {
+            by: ends.own,
+            of: ends.theirs,
+            through: applied,
+        };
+        let of = |(_, neighbour): (usize, &Neighbour)| NeighbourFacts {
+            neighbour: neighbour.name.to_string(),
+            applied: lock(&neighbour.watermarks).iter().map(applied).collect(),
+            acknowledged: *lock(&neighbour.acknowledged),
+        };
+        let all = self.neighbours.iter();
+        let linked = all.filter(|(_, neighbour)| neighbour.is_linked.load(Relaxed));
+        linked.map(of).collect()
+    }
+
+    /// Returns the last acknowledgement of a neighbour, if it is of this incarnation or its lineage.
+    fn acknowledged(&self, neighbour: NeighbourId) -> Option<Acknowledged> {
+        let latest = *lock(&self.neighbour(neighbour).acknowledged);
+        latest.filter(|it| self.is_own(it.of))
     }
 
     /// Merges a report that a client of this server sent at `now`. See [`Store::admit`].
@@ -434,7 +524,7 @@ impl Replica {
     ) -> Result<MergeResult, StoreFull> {
         let receipt = Receipt {
             at: now,
-            from: None,
+            from: ReportSource::Client,
         };
         let nobody = SeenBy::default();
         self.store.admit(report, nobody, receipt, max_clients)
@@ -451,7 +541,7 @@ impl Replica {
     ) {
         let receipt = Receipt {
             at: now,
-            from: None,
+            from: ReportSource::Client,
         };
         let nobody = SeenBy::default();
         self.store
@@ -519,14 +609,23 @@ impl Replica {
             own: self.incarnation(),
             theirs: incarnation("incarnation", greeting.incarnation)?,
         };
-        let known = lock(&self.neighbour(neighbour).watermarks).greet(ends);
+        let mut watermarks = lock(&self.neighbour(neighbour).watermarks);
+        let claimed = greeting.acknowledged.filter(|it| self.is_own(it.by));
+        let initial = claimed.map_or(0, |claimed| {
+            let is_of = |ends: LinkEnds| ends.theirs == claimed.of && self.is_own(ends.own);
+            let applied = watermarks.iter().filter(|&(ends, _)| is_of(ends));
+            let applied = applied.map(|(_, applied)| applied).max();
+            claimed.through.min(applied.unwrap_or(0))
+        });
+        let (progress, is_new) = watermarks.greet(ends, initial);
+        drop(watermarks);
         if self.senders.is_full() {
             self.free_sender_slots();
         }
         Ok(GreetReply {
             incarnation: ends.own,
-            is_new: known.is_none(),
-            progress: known.unwrap_or_default(),
+            is_new,
+            progress,
             neighbour,
             greeter: ends.theirs,
         })
@@ -585,7 +684,7 @@ impl Replica {
             .map_or(SeenBy::default(), SenderSlot::bit);
         let receipt = Receipt {
             at: now,
-            from: Some(pending.neighbour),
+            from: ReportSource::Neighbour(pending.neighbour),
         };
         let mut stats = MergeStats::default();
         let each = |_, merged: Result<MergeResult, StoreFull>| {
@@ -627,7 +726,16 @@ impl Replica {
         ends: LinkEnds,
         progress: &PushProgress,
     ) -> bool {
-        lock(&self.neighbour(neighbour).sent).accept(ends, progress)
+        let neighbour = self.neighbour(neighbour);
+        let is_accounted = lock(&neighbour.sent).accept(ends, progress);
+        if is_accounted {
+            let mut latest = lock(&neighbour.acknowledged);
+            let (by, of, through) = (ends.theirs, ends.own, progress.applied);
+            let same = latest.filter(|it| (it.by, it.of) == (by, of));
+            let through = same.map_or(through, |it| it.through.max(through));
+            *latest = Some(Acknowledged { by, of, through });
+        }
+        is_accounted
     }
 
     /// Passes the newest reports of this server's own clients after the sequence number `after` to
@@ -646,7 +754,7 @@ impl Replica {
             }
         }
         read_changes(&self.store, after, usize::MAX, |stored| {
-            let is_own = stored.receipt().from.is_none();
+            let is_own = stored.receipt().from == ReportSource::Client;
             if is_own && !stored.seen_by.intersects(held) {
                 each(&stored.report);
             }
@@ -770,6 +878,7 @@ mod tests {
             incarnation,
             receiver: "Riley",
             expire_after: None,
+            acknowledged: None,
         };
         riley.accept_greeting(&greeting).unwrap();
         let header = PushHeader {

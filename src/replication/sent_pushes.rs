@@ -49,7 +49,12 @@ pub struct PushProgress {
 /// The pushes that this server sent to one neighbour, by the incarnations of both ends, in the order
 /// in which a pair was last used.
 #[derive(Debug, Default)]
-pub(super) struct SentPushes(Vec<PairPushes>);
+pub(super) struct SentPushes {
+    pairs: Vec<PairPushes>,
+    /// The greatest acknowledgement that a greeting of an incarnation of this server named. Any
+    /// greeting may be answered late.
+    claimed: Option<(Incarnation, u64)>,
+}
 
 #[derive(Debug)]
 struct PairPushes {
@@ -76,11 +81,26 @@ impl SentPushes {
         pair.unacknowledged.push(push);
     }
 
+    /// Records that a greeting of the incarnation `own` names an acknowledgement through `through`,
+    /// by way of earlier incarnations of either end.
+    pub(super) fn claim(&mut self, own: Incarnation, through: u64) {
+        let before = self.claimed.filter(|(by, _)| *by == own);
+        let through = before.map_or(through, |(_, before)| before.max(through));
+        self.claimed = Some((own, through));
+    }
+
     /// Records an answer of the neighbour. Returns `false`, and records nothing, if pushes of this
     /// process do not account for it. A neighbour that returns no marks is judged by the number
-    /// alone.
+    /// alone. A neighbour that has merged no push of a pair yet may begin with what a greeting
+    /// claimed.
     pub(super) fn accept(&mut self, ends: LinkEnds, progress: &PushProgress) -> bool {
+        let claimed = self.claimed.filter(|(own, _)| *own == ends.own);
+        let claimed = claimed.map_or(0, |(_, through)| through);
         let pair = self.pair(ends);
+        let is_untouched = pair.sent == 0 && progress.others.is_empty();
+        if is_untouched && progress.applied <= claimed {
+            pair.acknowledged = pair.acknowledged.max(progress.applied);
+        }
         let is_own =
             |push: &PushMark| push.to <= pair.acknowledged || pair.unacknowledged.contains(push);
         let is_accounted = progress.applied <= pair.acknowledged.max(pair.sent)
@@ -94,13 +114,13 @@ impl SentPushes {
     }
 
     fn pair(&mut self, ends: LinkEnds) -> &mut PairPushes {
-        match self.0.iter().position(|pair| pair.ends == ends) {
-            Some(at) => self.0[at..].rotate_left(1),
+        match self.pairs.iter().position(|pair| pair.ends == ends) {
+            Some(at) => self.pairs[at..].rotate_left(1),
             None => {
-                if self.0.len() == MAX_PAIRS {
-                    self.0.remove(0);
+                if self.pairs.len() == MAX_PAIRS {
+                    self.pairs.remove(0);
                 }
-                self.0.push(PairPushes {
+                self.pairs.push(PairPushes {
                     ends,
                     acknowledged: 0,
                     sent: 0,
@@ -108,7 +128,7 @@ impl SentPushes {
                 });
             }
         }
-        self.0
+        self.pairs
             .last_mut()
             .expect("the pair was moved or added there")
     }
@@ -118,8 +138,11 @@ impl SentPushes {
 mod tests {
     use super::*;
 
+    fn incarnation(number: u64) -> Incarnation {
+        Incarnation::new(number).unwrap()
+    }
+
     fn ends(own: u64, theirs: u64) -> LinkEnds {
-        let incarnation = |number| Incarnation::new(number).unwrap();
         LinkEnds {
             own: incarnation(own),
             theirs: incarnation(theirs),
@@ -187,6 +210,36 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbour_that_merged_no_push_may_begin_with_what_a_greeting_claimed() {
+        let answer = progress(5, &[]);
+        let claimed = |through| {
+            let mut sent = SentPushes::default();
+            sent.claim(incarnation(1), through);
+            sent.claim(incarnation(1), 2);
+            sent
+        };
+        assert!(!claimed(4).accept(ends(1, 1), &answer));
+        assert!(
+            !claimed(9).accept(ends(2, 1), &answer),
+            "another incarnation"
+        );
+        let mut sent = claimed(5);
+        assert!(
+            sent.accept(ends(1, 1), &answer),
+            "an answer to an earlier greeting"
+        );
+        sent.record(ends(1, 1), mark(7, 70));
+        assert!(sent.accept(ends(1, 1), &answer));
+        // Another process has pushed to this neighbour.
+        let touched = progress(5, &[mark(5, 50)]);
+        assert!(!claimed(9).accept(ends(1, 1), &touched));
+        // This process has, and the neighbour has applied more than that.
+        let mut sent = claimed(9);
+        sent.record(ends(1, 1), mark(3, 30));
+        assert!(!sent.accept(ends(1, 1), &answer));
+    }
+
+    #[test]
     fn the_memory_is_bounded_and_keeps_what_was_used_last() {
         let mut sent = SentPushes::default();
         for to in 1..=100 {
@@ -199,7 +252,7 @@ mod tests {
             sent.record(ends(1, 1), mark(100, 7));
             sent.record(ends(1, theirs), mark(100, 7));
         }
-        assert_eq!(sent.0.len(), MAX_PAIRS);
+        assert_eq!(sent.pairs.len(), MAX_PAIRS);
         assert!(sent.accept(ends(1, 1), &progress(100, &[])));
         assert!(!sent.accept(ends(1, 2), &progress(100, &[])));
     }

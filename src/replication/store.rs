@@ -14,7 +14,7 @@ use super::RecordId;
 use super::feed::{Feed, FeedEntry};
 use super::lock;
 use super::record::Record;
-pub use super::record::{Receipt, StoredReport};
+pub use super::record::{Receipt, ReportSource, StoredReport};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
 
@@ -196,6 +196,46 @@ impl Store {
         Ok(merged)
     }
 
+    /// Merges stored reports, in the order of the feed from which they were stored. A report that is
+    /// newer gets a sequence number not less than its own: `first` for the first report, and one
+    /// more for each further one. Returns the number of newer reports.
+    ///
+    /// Call it before the store is shared: a reader of the feed must not see numbers that are
+    /// skipped.
+    pub(super) fn restore(&self, reports: &[Report<'_>], first: u64, receipt: Receipt) -> usize {
+        let mut newer = 0;
+        for (number, report) in (first..).zip(reports) {
+            let hash = self.hash(report.client);
+            let at = shard_of(hash);
+            let mut shard = lock(&self.shards[at]);
+            let nobody = SeenBy::default();
+            match shard.find(hash, report.client) {
+                None => {
+                    let record = record_id(at, shard.next_slot());
+                    let number = lock(&self.feed).append_at(record, number);
+                    let record = Record::new(report, number, nobody, receipt);
+                    shard.insert(hash, record, &self.hasher);
+                    self.clients.fetch_add(1, Relaxed);
+                }
+                Some(slot) if shard.records[slot].compare(report) == Ordering::Greater => {
+                    let mut feed = lock(&self.feed);
+                    feed.remove(shard.records[slot].number);
+                    let number = feed.append_at(record_id(at, slot), number);
+                    drop(feed);
+                    shard.records[slot].replace(report, number, nobody, receipt);
+                }
+                Some(_) => continue,
+            }
+            newer += 1;
+        }
+        newer
+    }
+
+    /// Makes `number` the last sequence number, if it is greater.
+    pub(super) fn skip_to(&self, number: u64) {
+        lock(&self.feed).skip_to(number);
+    }
+
     /// Clears the bits `seen_by` in every record.
     pub(super) fn clear_senders(&self, seen_by: SeenBy) {
         for shard in &self.shards {
@@ -349,7 +389,7 @@ mod tests {
 
     const RECEIPT: Receipt = Receipt {
         at: UnixNanos(0),
-        from: None,
+        from: ReportSource::Client,
     };
 
     fn merge(store: &Store, report: &Report<'_>) -> MergeResult {

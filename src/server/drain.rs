@@ -8,14 +8,19 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, info, warn};
 
 use crate::format::{count, list};
+use crate::gateway::StorageProgress;
 use crate::model::client::ClientId;
 use crate::replication::NeighbourId;
+use crate::storage::Storage;
 
 use super::RunningServer;
 
 /// Maximum time that a drained server waits for open calls: they are answered at once, but
 /// a caller may never read its answer.
 const MAX_LAST_CALLS: Duration = Duration::from_millis(500);
+
+/// Maximum time that a drained server waits for its storage beyond the drain time.
+const MAX_LAST_WRITE: Duration = Duration::from_millis(500);
 
 /// Part of the drain time after which queries of places that are still in progress are answered
 /// with an error.
@@ -29,9 +34,9 @@ const MAX_NAMED_CLIENTS: usize = 10;
 
 impl RunningServer {
     /// Stops the server: accepts nothing more, answers what was read, ends all connections of
-    /// clients, and pushes until every neighbour that is up has everything or the drain time has
-    /// passed. Logs which reports of its own clients no neighbour that is up has acknowledged, and
-    /// returns their number; a neighbour that was up when the drain began counts as up.
+    /// clients, and pushes until every neighbour that is up and the disk have everything or the drain
+    /// time has passed. Logs which reports of its own clients neither the disk has nor a neighbour
+    /// that is up has acknowledged, and returns their number; a neighbour that was up when the drain began counts as up.
     ///
     /// Clients get at most three quarters of the drain time, so that the links have the rest.
     pub async fn drain(mut self) -> usize {
@@ -45,13 +50,20 @@ impl RunningServer {
             self.end_sessions(begun).await;
             let shutdown = self.gateway.shutdown();
             shutdown.finish().cancel();
-            self.links.finish(deadline).await;
+            let flushed = timeout_at(deadline, flush(&self.storage));
+            let _ = tokio::join!(self.links.finish(deadline), flushed);
             shutdown.stop().cancel();
             wait_for(
                 &mut self.peers,
                 deadline.min(Instant::now() + MAX_LAST_CALLS),
             )
             .await;
+            // What neighbours pushed until the end, and what was applied of their feeds.
+            let last = deadline.max(Instant::now() + MAX_LAST_WRITE);
+            if timeout_at(last, flush(&self.storage)).await.is_err() {
+                // A disk that hangs does not keep the process.
+                self.storage.iter_mut().for_each(Storage::detach);
+            }
             let unacknowledged = self.unacknowledged(were_up);
             match unacknowledged.warning() {
                 Some(warning) => warn!("stopped; {warning}"),
@@ -93,13 +105,18 @@ impl RunningServer {
     /// Returns the reports of own clients that no neighbour that is or was up has acknowledged.
     fn unacknowledged(&self, were_up: Vec<NeighbourId>) -> Unacknowledged {
         let (replica, links) = (self.gateway.replica(), self.gateway.links());
-        let mut unacknowledged = Unacknowledged::default();
-        if replica.neighbours().next().is_none() {
+        let mut unacknowledged = Unacknowledged {
+            is_stored: self.storage.is_some(),
+            ..Unacknowledged::default()
+        };
+        // Without either it is known from the start that reports end with the server.
+        if replica.neighbours().next().is_none() && self.storage.is_none() {
             return unacknowledged;
         }
         let holders = [were_up, self.neighbours_up()].concat();
         let cursors = holders.iter().map(|&id| links.state(id).cursor);
-        let last = cursors.max().unwrap_or(0);
+        let durable = self.gateway.storage().map(StorageProgress::durable);
+        let last = cursors.chain(durable).max().unwrap_or(0);
         replica.own_reports_after(last, &holders, |report| unacknowledged.add(report.client));
         unacknowledged
     }
@@ -111,6 +128,8 @@ struct Unacknowledged {
     reports: usize,
     /// The clients of the first few.
     clients: Vec<String>,
+    /// Whether the server has storage, which then failed.
+    is_stored: bool,
 }
 
 impl Unacknowledged {
@@ -135,9 +154,21 @@ impl Unacknowledged {
             clients.push(count(others as u64, "other"));
         }
         let clients = list(&clients, "and");
+        let disk = if self.is_stored {
+            ", and the disk does not have them"
+        } else {
+            ""
+        };
         Some(format!(
-            "{reports} may be lost: no neighbour that is up acknowledged {those} of {clients}"
+            "{reports} may be lost: no neighbour that is up acknowledged {those} of {clients}{disk}"
         ))
+    }
+}
+
+/// Writes what is not durable, if there is storage.
+async fn flush(storage: &Option<Storage>) {
+    if let Some(storage) = storage {
+        storage.flush().await;
     }
 }
 

@@ -37,6 +37,7 @@ use crate::places::Places;
 use crate::random;
 use crate::replication::expiry::Expiry;
 use crate::replication::replica::{Replica, ServerIdentity};
+use crate::storage::{Folder, FolderError, Storage, StorageSettings, Stored};
 use crate::tls::{self, Credentials};
 use crate::web::{self, WebServer};
 
@@ -85,6 +86,8 @@ pub struct ServerPlan {
     pub gateway: gateway::GatewaySettings,
     /// Settings of the links.
     pub peers: peers::PeerSettings,
+    /// The directory of the storage, in which the server has a folder.
+    pub storage: StorageSettings,
 }
 
 impl ServerPlan {
@@ -126,6 +129,13 @@ pub enum StartError {
         /// The file and its error.
         error: tls::FileError,
     },
+    /// The folder of the storage is in use.
+    Storage {
+        /// The server.
+        server: Name,
+        /// The folder.
+        error: FolderError,
+    },
     /// The address of a neighbour is invalid.
     Dial {
         /// The neighbour.
@@ -163,6 +173,9 @@ impl fmt::Display for StartError {
                     f,
                     "cannot use the [security] files of server {server}: {error}"
                 )
+            }
+            Self::Storage { server, error } => {
+                write!(f, "cannot start server {server}: {error}")
             }
             Self::Dial {
                 neighbour,
@@ -218,6 +231,8 @@ pub struct BoundServer {
     web: Option<(Acceptor, Option<Arc<Credentials>>)>,
     tls: Option<Arc<Credentials>>,
     resolver: Resolver,
+    folder: Option<Folder>,
+    recovered: Option<(Replica, Option<Stored>)>,
 }
 
 /// The addresses on which a server listens, for people: those of its plan, each name with what it
@@ -235,11 +250,11 @@ pub struct ListeningAddresses {
 }
 
 impl BoundServer {
-    /// Reads the certificates of a server and opens its TCP sockets. Looks a name that is not
-    /// resolved yet up again for a while.
+    /// Reads the certificates of a server, opens its TCP sockets, and locks the folder of its
+    /// storage. Looks a name that is not resolved yet up again for a while.
     ///
     /// # Errors
-    /// [`StartError::Bind`] and [`StartError::Tls`].
+    /// [`StartError::Bind`], [`StartError::Tls`] and [`StartError::Storage`].
     pub async fn open(plan: ServerPlan) -> Result<Self, StartError> {
         let name = &plan.name;
         let resolver = Resolver::system();
@@ -261,6 +276,12 @@ impl BoundServer {
             }
             None => None,
         };
+        let folder = plan.storage.dir.as_ref();
+        let folder = folder.map(|dir| Folder::open(dir.join(name.as_str())));
+        let folder = folder.transpose().map_err(|error| StartError::Storage {
+            server: name.clone(),
+            error,
+        })?;
         Ok(Self {
             plan,
             clients,
@@ -269,7 +290,20 @@ impl BoundServer {
             web,
             tls: credentials.links,
             resolver,
+            folder,
+            recovered: None,
         })
+    }
+
+    /// Recovers the server's reports from its storage, if it has one. This may take seconds;
+    /// [`start`](Self::start) does it otherwise.
+    pub fn recover(&mut self, clock: &Clock) {
+        if self.recovered.is_none() {
+            let mut replica = replica_of(&self.plan);
+            let recover = |folder| Stored::recover(folder, &mut replica, clock.now());
+            let stored = self.folder.take().map(recover);
+            self.recovered = Some((replica, stored));
+        }
     }
 
     /// Returns the addresses on which it listens, for people.
@@ -338,7 +372,7 @@ impl BoundServer {
     /// # Errors
     /// [`StartError::Dial`] and [`StartError::TooManyNeighbours`].
     pub fn start(
-        self,
+        mut self,
         places: Places,
         log: Log,
         clock: Clock,
@@ -348,7 +382,11 @@ impl BoundServer {
         self.warn_of_loopback();
         let addresses = self.addresses();
         let resolver = self.resolver.clone();
-        let gateway = Arc::new(gateway_of(&self.plan, clock));
+        self.recover(&clock);
+        let (replica, stored) = self.recovered.take().expect("it was recovered above");
+        let gateway = Gateway::new(replica, clock, self.plan.settings());
+        let gateway = gateway.with_storage(stored.as_ref().map(Stored::progress));
+        let gateway = Arc::new(gateway);
 
         let factory = LinkFactory {
             gateway: gateway.clone(),
@@ -404,6 +442,11 @@ impl BoundServer {
             clients_edge.spawn(with_tls.in_current_span());
         }
 
+        let start = |stored| {
+            let sync = self.plan.storage.sync;
+            Storage::start(stored, gateway.clone(), sync, span.clone())
+        };
+        let storage = stored.map(start);
         links.begin_all(neighbours);
         if self.plan.gateway.expire_after.is_some() {
             upkeep.spawn(gateway::purge_expired_forever(gateway.clone()).in_current_span());
@@ -422,6 +465,7 @@ impl BoundServer {
             clients: clients_edge,
             peers: edges,
             links,
+            storage,
             _upkeep: upkeep,
             span: span.clone(),
         })
@@ -454,7 +498,7 @@ async fn bind(
     })
 }
 
-fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
+fn replica_of(plan: &ServerPlan) -> Replica {
     let identity = ServerIdentity {
         herd: plan.herd.clone(),
         name: plan.name.clone(),
@@ -468,8 +512,7 @@ fn gateway_of(plan: &ServerPlan, clock: Clock) -> Gateway {
     let keys = std::array::from_fn(|_| random::u64());
     let replica = Replica::new(identity, plan.member_names(), neighbours, keys);
     let expiry = |after| Expiry::new(after, plan.gateway.purge_delay);
-    let replica = replica.with_expiry(plan.gateway.expire_after.map(expiry));
-    Gateway::new(replica, clock, plan.settings())
+    replica.with_expiry(plan.gateway.expire_after.map(expiry))
 }
 
 async fn serve_peers(
@@ -522,6 +565,7 @@ pub struct RunningServer {
     clients: JoinSet<()>,
     peers: JoinSet<()>,
     links: Links,
+    storage: Option<Storage>,
     /// Tasks that end with the server.
     _upkeep: JoinSet<Infallible>,
     drain_time: Duration,

@@ -7,8 +7,9 @@
 //! config. Clients, addresses and incarnations are unbounded, so they are no labels.
 
 use crate::gateway::{
-    CLIENT_LINE_METRICS, CONFIG_METRICS, LINK_METRICS, PLACES_METRICS, REJECTED_CALL_METRICS,
-    REJECTED_CONNECTION_METRICS, SERVER_METRICS, StatusSource,
+    CLIENT_LINE_METRICS, CONFIG_METRICS, LINK_METRICS, PLACES_METRICS, RECOVERY_METRICS,
+    REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS, SERVER_METRICS, STORAGE_METRICS,
+    StatusSource,
 };
 use crate::metrics::Metric;
 use crate::metrics::Series::One;
@@ -85,6 +86,10 @@ fn status(text: &mut MetricsText, status: &GetStatusResponse) {
         .collect();
     text.table(LINK_METRICS, &links);
     text.table(PLACES_METRICS, &unlabelled(&status.places));
+    if let Some(storage) = &status.storage {
+        text.table(STORAGE_METRICS, &[(&[], storage)]);
+        text.table(RECOVERY_METRICS, &unlabelled(&storage.recovery));
+    }
 }
 
 fn histograms(text: &mut MetricsText, source: &StatusSource) {

@@ -1,4 +1,4 @@
-//! Messages between servers to model types and back.
+//! Messages between servers to model types and back, and the pushes that storage keeps.
 //!
 //! Greetings use the structs that prost generates. A push does not: it is written from
 //! the store into the bytes that are sent, and read in place from the bytes that arrived.
@@ -18,7 +18,11 @@ use crate::model::name::is_name;
 use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
-use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushMark, PushResponse};
+use crate::proto::{
+    Acknowledgement, GreetRequest, GreetResponse, PushFrame, PushMark, PushResponse,
+};
+use crate::replication::Incarnation;
+use crate::replication::lineage::Acknowledged;
 use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
 use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 use crate::replication::sent_pushes::{self, PushProgress};
@@ -44,6 +48,7 @@ pub(super) fn greet_request(greeting: &Greeting<'_>) -> GreetRequest {
         sender_incarnation: greeting.incarnation,
         receiver: greeting.receiver.to_owned(),
         expire_after_nanos: nanos(greeting.expire_after),
+        acknowledged: greeting.acknowledged.map(acknowledged_message),
     }
 }
 
@@ -58,7 +63,25 @@ pub(super) fn greeting(request: &GreetRequest) -> Greeting<'_> {
         incarnation: request.sender_incarnation,
         receiver: &request.receiver,
         expire_after: duration(request.expire_after_nanos),
+        acknowledged: request.acknowledged.as_ref().and_then(acknowledged),
     }
+}
+
+pub(super) fn acknowledged_message(acknowledged: Acknowledged) -> Acknowledgement {
+    Acknowledgement {
+        by_incarnation: acknowledged.by.get(),
+        of_incarnation: acknowledged.of.get(),
+        through_sequence: acknowledged.through,
+    }
+}
+
+/// Reads an acknowledgement. One of the incarnation 0 is ignored.
+pub(super) fn acknowledged(message: &Acknowledgement) -> Option<Acknowledged> {
+    Some(Acknowledged {
+        by: Incarnation::new(message.by_incarnation)?,
+        of: Incarnation::new(message.of_incarnation)?,
+        through: message.through_sequence,
+    })
 }
 
 /// Makes the response to a greeting of a server whose clock shows `now`.

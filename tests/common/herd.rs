@@ -427,6 +427,7 @@ impl Herd {
             web: gateway::WebSettings::default(),
             gateway: gateway::GatewaySettings::default(),
             peers: quick(),
+            storage: proxyherd::storage::StorageSettings::default(),
         }
     }
 }

@@ -169,6 +169,7 @@ impl FakeSender {
             sender_incarnation: self.incarnation,
             receiver: self.receiver.clone(),
             expire_after_nanos: 0,
+            acknowledged: None,
         }
     }
 

@@ -17,3 +17,4 @@ mod load;
 mod policy;
 mod processes;
 mod reload;
+mod storage;

@@ -1,5 +1,7 @@
 //! The guarantees, checked at every step.
 
+use proxyherd::replication::Incarnation;
+use proxyherd::replication::lineage::Acknowledged;
 use proxyherd::replication::replica::{GreetReply, PushHeader, Rejection};
 use proxyherd::replication::sent_pushes::PushProgress;
 use proxyherd::replication::store::MergeResult;
@@ -54,7 +56,7 @@ impl World {
     pub(crate) fn check_greet_reply(
         &mut self,
         pid: Pid,
-        request: &Request,
+        (request, acknowledged): (&Request, Option<Acknowledged>),
         reply: &GreetReply,
     ) -> CheckResult {
         let (from, applied) = (request.sender(), reply.progress.applied);
@@ -67,6 +69,14 @@ impl World {
             ));
         };
         let was_known = process.model.has_greeted(neighbour, from);
+        let is_own = |incarnation: Incarnation| {
+            incarnation.get() == process.incarnation || process.lineage.contains(incarnation)
+        };
+        if let (false, Some(acknowledged)) = (was_known, acknowledged) {
+            process
+                .model
+                .continue_progress(neighbour, from, acknowledged, is_own);
+        }
         process.model.record_greeting(neighbour, from);
         let is_exact = process.model.is_exact(neighbour);
         let right_place =
@@ -81,6 +91,9 @@ impl World {
         }
         if !is_exact {
             self.coverage.count(Situation::IncarnationForgotten);
+        }
+        if !was_known && applied > 0 {
+            self.coverage.count(Situation::Continued);
         }
         self.check_applied(pid, request, applied)
     }
@@ -343,7 +356,7 @@ impl World {
     }
 
     /// Checks that process `pid` has everything that `other` has up to this number, or newer.
-    fn check_has(&mut self, pid: Pid, other: Pid, through: u64) -> CheckResult {
+    pub(crate) fn check_has(&mut self, pid: Pid, other: Pid, through: u64) -> CheckResult {
         // Taken out for the moment, so that both can be read.
         let mut model = std::mem::take(&mut self.processes[pid.0].model);
         let other = (other, &self.processes[other.0].model);

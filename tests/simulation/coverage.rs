@@ -81,9 +81,25 @@ pub(crate) enum Situation {
     PushedAgain,
     /// One of those was newer than what the neighbour held.
     Repaired,
+    /// A greeting of an unknown incarnation began with what was applied of an earlier one.
+    Continued,
+    /// A process recovered reports.
+    Recovered,
+    /// A process recovered what it had applied of a neighbour.
+    AppliedRecovered,
+    /// Recovery cut a torn end.
+    TornEnd,
+    /// Recovery skipped damage.
+    StorageDamaged,
+    /// A write to the disk failed.
+    WriteFailed,
+    /// A new file replaced an older one.
+    Compacted,
+    /// A process ended during a compaction.
+    EndedDuringCompaction,
 }
 
-const ALL: [Situation; 38] = [
+const ALL: [Situation; 46] = [
     Situation::FromClient,
     Situation::Newer,
     Situation::Duplicate,
@@ -122,6 +138,14 @@ const ALL: [Situation; 38] = [
     Situation::Damaged,
     Situation::PushedAgain,
     Situation::Repaired,
+    Situation::Continued,
+    Situation::Recovered,
+    Situation::AppliedRecovered,
+    Situation::TornEnd,
+    Situation::StorageDamaged,
+    Situation::WriteFailed,
+    Situation::Compacted,
+    Situation::EndedDuringCompaction,
 ];
 
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! The receiving side of a process: reports of clients, greetings and pushes of neighbours.
 
 use proxyherd::model::report::Report;
+use proxyherd::replication::lineage::Acknowledged;
 use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION};
 
 use crate::coverage::Situation;
@@ -74,7 +75,12 @@ impl World {
         self.check_located(pid, client).map(drop)
     }
 
-    pub(crate) fn receive_greeting(&mut self, pid: Pid, request: Request) -> CheckResult {
+    pub(crate) fn receive_greeting(
+        &mut self,
+        pid: Pid,
+        request: Request,
+        acknowledged: Option<Acknowledged>,
+    ) -> CheckResult {
         let replica = self.replica(pid);
         let greeting = Greeting {
             version: VERSION,
@@ -83,12 +89,13 @@ impl World {
             incarnation: request.incarnation,
             receiver: NAMES[request.to],
             expire_after: None,
+            acknowledged,
         };
         let reply = match replica.accept_greeting(&greeting) {
             Ok(reply) => reply,
             Err(rejection) => return self.reject_greeting(pid, request, rejection),
         };
-        self.check_greet_reply(pid, &request, &reply)?;
+        self.check_greet_reply(pid, (&request, acknowledged), &reply)?;
         if reply.is_new {
             self.neighbour_greeted(pid, reply.neighbour.0, reply.greeter);
         }

@@ -112,6 +112,7 @@ impl World {
             incarnation: UNKNOWN_INCARNATION,
             receiver: own,
             expire_after: None,
+            acknowledged: None,
         };
         let major = VERSION.major + 1;
         let version = Version { major, minor: 0 };

@@ -140,6 +140,7 @@ impl World {
             .own_incarnation()
             .ok_or("a link has no incarnation")?;
         let greeting = self.replica(pid).greeting(neighbour, own);
+        let acknowledged = greeting.acknowledged;
         let own = (
             NAMES[self.server(pid)],
             self.processes[pid.0].incarnation,
@@ -151,7 +152,7 @@ impl World {
                 self.process_name(pid)
             ));
         }
-        self.request(pid, at, Body::Greeting)
+        self.request(pid, at, Body::Greeting(acknowledged))
     }
 
     fn push(&mut self, pid: Pid, at: usize, span: Span, reports: Vec<ReportId>) -> CheckResult {
@@ -199,7 +200,7 @@ impl World {
             .own_incarnation()
             .ok_or("a link has no incarnation")?;
         let span = match &body {
-            Body::Greeting => None,
+            Body::Greeting(_) => None,
             Body::Push(push) => Some(push.span),
         };
         if link.waiting.replace(Waiting { number, span }).is_some() {

@@ -20,6 +20,7 @@ mod anti_entropy;
 mod checks;
 mod clients;
 mod coverage;
+mod disk;
 mod expiry;
 mod faults;
 mod final_checks;
@@ -37,6 +38,7 @@ mod reload;
 mod schedule;
 mod setup;
 mod shrink;
+mod storage;
 mod topology;
 mod world;
 

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use proxyherd::replication::Incarnation;
+use proxyherd::replication::lineage::Acknowledged;
 use proxyherd::replication::replica::{PushHeader, Rejection};
 use proxyherd::replication::store::MergeResult;
 
@@ -66,6 +68,8 @@ pub(crate) struct Model {
     damaged: Vec<bool>,
     /// The number of those that greeted an earlier incarnation of this process.
     greeted_before: u32,
+    /// What earlier processes of the server had applied.
+    recovered: Vec<Acknowledged>,
 }
 
 impl Model {
@@ -244,6 +248,52 @@ impl Model {
         self.progress
             .get(pid.0)
             .map_or(0, |progress| progress.applied)
+    }
+
+    /// Lets the progress of a process begin with what it says was acknowledged of an earlier one,
+    /// as far as that was applied. `is_own` tells incarnations of this process and its lineage.
+    pub(crate) fn continue_progress(
+        &mut self,
+        neighbour: usize,
+        pid: Pid,
+        acknowledged: Acknowledged,
+        is_own: impl Fn(Incarnation) -> bool,
+    ) {
+        if !is_own(acknowledged.by) {
+            return;
+        }
+        let earlier = Pid::of_incarnation(acknowledged.of.get());
+        let now = self.has_greeted(neighbour, earlier);
+        let now = now.then(|| self.applied(earlier));
+        let recovered = self.recovered.iter();
+        let recovered = recovered.filter(|it| it.of == acknowledged.of && is_own(it.by));
+        let applied = recovered.map(|it| it.through).chain(now).max();
+        self.finish(pid, applied.unwrap_or(0).min(acknowledged.through));
+    }
+
+    /// Begins with what an earlier process of the server had applied of a neighbour.
+    pub(crate) fn recover_applied(&mut self, applied: &[Acknowledged]) {
+        self.greeted_before = self.greeted_before.max(applied.len() as u32);
+        self.recovered.extend(applied);
+    }
+
+    /// Begins with reports that were recovered, in the order of their sequence numbers, and with
+    /// the last sequence number.
+    pub(crate) fn recover(&mut self, ledger: &Ledger, reports: &[(u64, ReportId)], last: u64) {
+        for &(number, report) in reports {
+            // Numbers between are of changes that are not there.
+            self.changes.resize(number as usize, report);
+            self.held[ledger.client(report)] = Some(HeldReport {
+                report,
+                number,
+                from: 0,
+                is_own: false,
+                expired_since: None,
+            });
+        }
+        if let Some(&(_, newest)) = reports.last() {
+            self.changes.resize(last as usize, newest);
+        }
     }
 
     /// Records a finished push up to `to`. Returns the last applied sequence number.

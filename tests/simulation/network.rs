@@ -76,7 +76,7 @@ impl World {
             return Ok(());
         }
         match request.body.clone() {
-            Body::Greeting => self.receive_greeting(pid, request),
+            Body::Greeting(acknowledged) => self.receive_greeting(pid, request, acknowledged),
             Body::Push(push) => self.receive_push(pid, request, push),
         }
     }

@@ -4,16 +4,21 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use proxyherd::model::name::Name;
+use proxyherd::replication::lineage::Lineage;
 use proxyherd::replication::link::{LinkMachine, LinkRules};
 use proxyherd::replication::replica::{Replica, ServerIdentity};
 use proxyherd::replication::send_cursor::{SendCursor, Span};
 use proxyherd::replication::{Incarnation, NeighbourId};
+use proxyherd::storage::journal::Journal;
+use proxyherd::storage::recovery::RecoveryReport;
 
 use crate::anti_entropy;
 use crate::clients::ReportId;
+use crate::disk::Disk;
 use crate::expiry::ExpirySetup;
 use crate::model::{Model, Pid};
 use crate::setup::Setup;
+use crate::storage;
 use crate::topology::{self, NAMES};
 use crate::world::HEARTBEAT_INTERVAL;
 
@@ -43,6 +48,12 @@ pub(crate) struct Process {
     pub(crate) links: Vec<Link>,
     /// The process does nothing before this tick.
     pub(crate) paused_until: u64,
+    /// The earlier incarnations whose feed the process restored.
+    pub(crate) lineage: Lineage,
+    /// The writer of its storage, while it runs and has storage.
+    pub(crate) journal: Option<Journal<Disk>>,
+    /// What it found there, until that is checked.
+    pub(crate) recovery: Option<RecoveryReport>,
 }
 
 /// The rules of all links. A tick is a millisecond.
@@ -90,6 +101,7 @@ impl Process {
         server: usize,
         run: usize,
         (setup, config): (&Setup, &[topology::Link]),
+        disk: Option<Disk>,
     ) -> Self {
         let neighbours = neighbours(config, server);
         let identity = ServerIdentity {
@@ -108,7 +120,9 @@ impl Process {
         );
         let rule = setup.expiry.as_ref().map(ExpirySetup::rule);
         let rule = rule.or(setup.anti_entropy.map(|_| anti_entropy::unused_rule()));
-        let replica = replica.with_expiry(rule);
+        let mut replica = replica.with_expiry(rule);
+        let recovered = disk.map(|disk| storage::recover(disk, &mut replica, setup));
+        let (journal, recovery) = recovered.map(|it| (it.journal, it.report)).unzip();
         let link = |(place, &to)| Link::new(NeighbourId(place), to, setup);
         Self {
             pid,
@@ -116,6 +130,9 @@ impl Process {
             incarnation: pid.incarnation(),
             born: 0,
             run,
+            lineage: replica.lineage(),
+            journal,
+            recovery,
             replica: Some(replica),
             model: Model::new(setup.clients, neighbours.len()),
             links: neighbours.iter().enumerate().map(link).collect(),

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use proxyherd::queries::digest::BucketSum;
+use proxyherd::replication::lineage::Acknowledged;
 use proxyherd::replication::replica::{GreetReply, PendingPush, Rejection};
 use proxyherd::replication::send_cursor::Span;
 use proxyherd::replication::sent_pushes::PushProgress;
@@ -23,6 +24,8 @@ pub(crate) enum Event {
     Fail,
     /// A process reads the config again.
     Reload(Pid),
+    /// A process writes to its storage.
+    Sync(Pid),
     /// A link checks whether it has anything to send.
     Step(Pid, usize),
     /// The request of a link with this number times out.
@@ -61,7 +64,7 @@ pub(crate) struct Request {
 
 #[derive(Clone)]
 pub(crate) enum Body {
-    Greeting,
+    Greeting(Option<Acknowledged>),
     Push(Push),
 }
 

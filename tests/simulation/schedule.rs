@@ -28,7 +28,8 @@ impl World {
         self.settle(2 * HEARTBEAT_INTERVAL)?;
         self.settle_by_comparisons()?;
         self.check_converged(&floor)?;
-        self.check_quiet()
+        self.check_quiet()?;
+        self.check_disks()
     }
 
     /// Schedules the first events, and draws all that does not depend on events.
@@ -84,14 +85,14 @@ impl World {
         trace!(self, "all faults end, and clients stop reporting");
         self.settle_config();
         for server in 0..self.setup.servers {
-            self.heal_server(server);
+            self.heal_server(server)?;
         }
         Ok(self.newest_held())
     }
 
     /// Leaves one process of the server that neighbours reach, and at random older ones that only
     /// push.
-    fn heal_server(&mut self, server: usize) {
+    fn heal_server(&mut self, server: usize) -> CheckResult {
         for pid in self.running[server].clone() {
             self.processes[pid.0].paused_until = self.now;
             self.wake_links(pid);
@@ -105,8 +106,9 @@ impl World {
             }
         }
         if newest.is_none() {
-            self.start(server);
+            self.start(server)?;
         }
+        Ok(())
     }
 
     /// Runs until nothing but heartbeats was pending for some ticks.

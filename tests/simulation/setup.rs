@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::expiry::ExpirySetup;
 use crate::random::Random;
+use crate::storage::StorageSetup;
 use crate::topology::{self, Link};
 
 /// A kind of fault.
@@ -152,6 +153,8 @@ pub(crate) struct Setup {
     pub(crate) ceiling: Option<Ceiling>,
     /// The expiry of reports, if any.
     pub(crate) expiry: Option<ExpirySetup>,
+    /// The storage of the servers, if they have any.
+    pub(crate) storage: Option<StorageSetup>,
     /// How often the config is edited, per mille of the moments at which something may fail.
     pub(crate) edits: u32,
     /// Maximum interval of the comparisons of two servers, in ticks; `None` for none.
@@ -197,6 +200,7 @@ impl Setup {
             faults: Faults::draw(&mut random),
             ceiling: None,
             expiry: None,
+            storage: None,
             edits: random.pick(&[0, 0, 30, 100, 300]),
             images: 0,
             anti_entropy: None,
@@ -219,6 +223,10 @@ impl Setup {
         }
         if setup.load != Load::Spaced && random.chance(200) {
             setup.ceiling = Some(Ceiling::draw(&setup.links, &mut random));
+        }
+        // An image of a machine has its disk too, which would be another simulation.
+        if setup.images == 0 && random.chance(300) {
+            setup.storage = Some(StorageSetup::draw(&mut random));
         }
         setup
     }
@@ -297,6 +305,12 @@ impl Setup {
         }
         if self.expiry.is_some() {
             add(&|setup| setup.expiry = None);
+        }
+        if let Some(storage) = &self.storage {
+            add(&|setup| setup.storage = None);
+            for simpler in storage.simpler() {
+                add(&|setup| setup.storage = Some(simpler));
+            }
         }
         if self.edits > 0 {
             add(&|setup| setup.edits = 0);

@@ -3,13 +3,14 @@
 use proxyherd::replication::replica::Replica;
 
 use crate::clients::Ledger;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Situation};
 use crate::model::Pid;
 use crate::network::Cut;
 use crate::process::Process;
 use crate::queue::{Event, Queue};
 use crate::random::Random;
 use crate::setup::{Faults, Setup};
+use crate::storage::ServerDisk;
 use crate::topology::{Link, NAMES};
 
 /// The result of a check; the error is the message of a broken guarantee.
@@ -56,6 +57,8 @@ pub(crate) struct World {
     pub(crate) images_left: u32,
     /// The processes whose first incarnation an image has used too, as a set.
     pub(crate) shared: u64,
+    /// The disks of the servers.
+    pub(crate) disks: Vec<ServerDisk>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,7 @@ impl World {
             events: 0,
             images_left: MAX_IMAGES,
             shared: 0,
+            disks: ServerDisk::of_all(setup),
             setup: setup.clone(),
         }
     }
@@ -128,7 +132,7 @@ impl World {
             None => return Ok(()),
         };
         match event {
-            Event::Start(server) if self.stage == Stage::Faulty => self.start(server),
+            Event::Start(server) if self.stage == Stage::Faulty => return self.start(server),
             Event::Report if self.stage == Stage::Faulty => return self.report_and_schedule_next(),
             Event::Burst if self.stage == Stage::Faulty => return self.burst(),
             Event::Fail if self.stage == Stage::Faulty => {
@@ -142,6 +146,7 @@ impl World {
                 return self.compared(pid, link, number, comparison);
             }
             Event::Reload(pid) => self.reload(pid),
+            Event::Sync(pid) => return self.sync(pid),
             Event::Step(pid, link) => return self.step(pid, link),
             Event::TimeOut(pid, link, number) => return self.time_out(pid, link, number),
             Event::Arrive(request) => return self.arrive(request),
@@ -155,6 +160,7 @@ impl World {
     fn deliverable(&mut self, event: Event) -> Option<Event> {
         let pid = match &event {
             Event::Reload(pid)
+            | Event::Sync(pid)
             | Event::Step(pid, _)
             | Event::TimeOut(pid, ..)
             | Event::Compare(pid, ..) => *pid,
@@ -175,14 +181,19 @@ impl World {
         None
     }
 
-    pub(crate) fn start(&mut self, server: usize) {
+    pub(crate) fn start(&mut self, server: usize) -> CheckResult {
         let too_many = self.processes.len() >= MAX_PROCESSES && self.stage == Stage::Faulty;
         if too_many || self.running[server].len() == MAX_PROCESSES_PER_SERVER {
-            return;
+            return Ok(());
+        }
+        // A second process is refused, since the first has locked the folder.
+        let disk = self.disk(server);
+        if disk.is_some() && !self.running[server].is_empty() {
+            return Ok(());
         }
         let pid = Pid(self.processes.len());
         let runs = self.processes.iter().filter(|p| p.server == server).count();
-        let mut process = Process::new(pid, server, runs + 1, (&self.setup, &self.config));
+        let mut process = Process::new(pid, server, runs + 1, (&self.setup, &self.config), disk);
         process.born = self.events;
         self.processes.push(process);
         self.running[server].push(pid);
@@ -193,13 +204,22 @@ impl World {
             pid.incarnation()
         );
         self.wake_links(pid);
+        self.check_recovered(pid)
     }
 
     pub(crate) fn end(&mut self, pid: Pid) {
         trace!(self, "{} ends", self.process_name(pid));
         let process = &mut self.processes[pid.0];
         process.replica = None;
-        self.running[process.server].retain(|&running| running != pid);
+        let journal = process.journal.take();
+        let server = process.server;
+        if journal.as_ref().is_some_and(|journal| journal.size().1 > 1) {
+            self.coverage.count(Situation::EndedDuringCompaction);
+        }
+        self.running[server].retain(|&running| running != pid);
+        if journal.is_some() {
+            self.crash_disk(server);
+        }
     }
 
     pub(crate) fn alive(&self) -> impl Iterator<Item = &Process> {

@@ -85,12 +85,11 @@ fn holders_of(located: &Located, report: &CheckedReport) -> TextTable {
     ]);
     let holders = located.holders.iter();
     for (server, one) in holders.filter(|(_, one)| one.held.report == *report) {
-        let from = one.held.learned_from.as_deref();
         table.row([
             server.title(),
             format::span(one.age_seconds),
             one.held.learned_at(),
-            from.unwrap_or("the client").to_owned(),
+            one.held.source().to_owned(),
         ]);
     }
     table

@@ -9,6 +9,7 @@ mod mistakes;
 mod reload;
 mod starting;
 mod stopping;
+mod storage;
 mod surroundings;
 
 /// A client's time.

@@ -191,6 +191,7 @@ pub(crate) fn held_report(client: &str, position: &str, time: &str, from: &str) 
         sequence: 1,
         learned_at: Some(at(1_699_999_000)),
         learned_from: from.to_owned(),
+        recovered: false,
     }
 }
 

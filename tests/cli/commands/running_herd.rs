@@ -55,7 +55,7 @@ const REPORT_KEYS: [&str; 6] = [
     "skew_nanos",
     "at_line",
 ];
-const HELD_KEYS: [&str; 3] = ["sequence", "learned_at", "learned_from"];
+const HELD_KEYS: [&str; 4] = ["sequence", "learned_at", "learned_from", "recovered"];
 
 /// As by mistake on another machine: the same name, another address.
 #[test]

@@ -1,13 +1,17 @@
 //! The alert rules and the dashboard in `config/` use metrics that exist.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
+use proxyherd::server::ServerPlan;
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::herd;
 use super::metrics_page::MetricsPage;
-use crate::common::CLASSIC;
+use super::with_web;
+use crate::common::{ALONE, CLASSIC, Herd, Topology, eventually};
 
 const ALERTS: &str = include_str!("../../../config/alerts.yml");
 const ALERT_TESTS: &str = include_str!("alerts_test.yml");
@@ -22,9 +26,71 @@ fn series(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// Starts a herd with everything that has metrics.
+fn herd() -> (Herd, TempDir) {
+    with_storage(CLASSIC)
+}
+
+fn with_storage(topology: Topology<'_>) -> (Herd, TempDir) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().to_owned();
+    let adjust = move |plan: &mut ServerPlan| {
+        with_web(plan);
+        plan.storage.dir = Some(path.clone());
+        plan.storage.sync = Duration::from_millis(10);
+    };
+    (Herd::new(topology).adjust(adjust).launch_all(), dir)
+}
+
+#[test]
+fn the_metrics_of_storage_are_those_of_its_files() {
+    let (mut herd, dir) = with_storage(ALONE);
+    let file_bytes = || {
+        let entries = fs::read_dir(dir.path().join("Riley")).unwrap();
+        let sizes = entries.map(|entry| entry.unwrap().metadata().unwrap().len());
+        sizes.sum::<u64>() as f64
+    };
+    let page = |herd: &Herd| MetricsPage::of(herd.web_address("Riley"));
+    let storage = |page: &MetricsPage, name: &str| page.get(&format!("proxyherd_storage_{name}"));
+    let mut client = herd.client("Riley");
+    for n in 0..3 {
+        client.ask(&format!("IAMAT client-{n} +1+1 1"));
+    }
+    let written = eventually("the reports are on the disk", || {
+        let page = page(&herd);
+        let is_written = storage(&page, "durable_sequence") == 3.0;
+        (is_written && storage(&page, "bytes") == file_bytes()).then_some(page)
+    });
+    for (name, value) in [
+        ("lag_reports", 0.0),
+        ("lag_seconds", 0.0),
+        ("failing", 0.0),
+        ("files", 1.0),
+        ("compactions_total", 1.0),
+        ("errors_total", 0.0),
+        ("written_bytes_total", file_bytes()),
+        ("recovered_reports", 0.0),
+    ] {
+        assert_eq!(storage(&written, name), value, "{name}");
+    }
+    let syncs = storage(&written, "syncs_total");
+    assert!((2.0..=4.0).contains(&syncs), "{syncs}");
+    let bytes = file_bytes();
+    herd.kill("Riley");
+    herd.launch("Riley");
+    let page = eventually("a new file is complete", || {
+        let page = page(&herd);
+        (storage(&page, "durable_sequence") == 3.0).then_some(page)
+    });
+    assert_eq!(storage(&page, "recovered_reports"), 3.0);
+    assert_eq!(storage(&page, "recovered_bytes"), bytes);
+    assert_eq!(storage(&page, "recovery_skipped{reason=\"damaged\"}"), 0.0);
+    assert_eq!(page.get("proxyherd_clients"), 3.0);
+}
+
 #[test]
 fn every_metric_of_the_rules_and_panels_exists() {
-    let herd = herd(CLASSIC);
+    let (herd, _dir) = herd();
     let page = MetricsPage::of(herd.web_address("Riley"));
     let exposed = page.names();
     let linux = cfg!(target_os = "linux");
@@ -42,7 +108,7 @@ fn every_metric_of_the_rules_and_panels_exists() {
 
 #[test]
 fn the_dashboard_shows_every_family() {
-    let herd = herd(CLASSIC);
+    let (herd, _dir) = herd();
     let page = MetricsPage::of(herd.web_address("Riley"));
     let shown = series(DASHBOARD);
     let is_shown = |family: &&String| shown.iter().any(|name| name.starts_with(family.as_str()));
