@@ -164,7 +164,7 @@ function heldTable(held, newest) {
     it.server,
     h('span', { title: it.at_line ?? '' }, seconds(it.age_seconds)),
     clock(it.learned_at),
-    it.learned_from ?? 'the client',
+    it.learned_from ?? (it.recovered ? 'its storage' : 'the client'),
     it.time === newest.time && it.position === newest.position ? 'yes' : 'no',
   ]);
   return table('The report at every server', ['Server', 'Age', 'Learned', 'From', 'Newest'], rows);

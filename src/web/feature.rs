@@ -38,6 +38,7 @@ pub(super) struct ReportProperties<'a> {
     sequence: u64,
     learned_at: Option<String>,
     learned_from: Option<&'a str>,
+    recovered: bool,
     age_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     distance_meters: Option<f64>,
@@ -84,6 +85,7 @@ impl<'a> Feature<'a, ReportProperties<'a>> {
             sequence: known.sequence,
             learned_at: known.learned_at.as_ref().map(rfc3339),
             learned_from: (!from.is_empty()).then_some(from),
+            recovered: known.recovered,
             age_seconds: as_seconds(&age(time, now)),
             distance_meters,
         };
