@@ -22,9 +22,9 @@ pub(super) struct FeedEntry {
 
 /// The changes of a store in order, each record once, at its last change.
 ///
-/// Sequence numbers start at 1 and are assigned without gaps, except while a feed is restored. An entry leaves the feed when its
-/// record changes again. Entries are found by number; a reader keeps no reference to one, so it
-/// cannot hold a stale one.
+/// Sequence numbers start at 1 and are assigned without gaps, except while a feed is restored. An
+/// entry leaves the feed when its record changes again. Entries are found by number; a reader keeps
+/// no reference to one, so it cannot hold a stale one.
 ///
 /// Entries are grouped in segments of [`SEGMENT_NUMBERS`] numbers: an array while many of them are
 /// live, a short sorted list when few are left, and nothing when none is. Every operation costs a

@@ -68,7 +68,8 @@ use crate::lock::{lock, try_lock};
 
 /// One run of a server process: a random number, drawn at every start. A server that restarts has
 /// another incarnation, so its neighbours notice what it lost, however quick the restart was; see
-/// [`lineage`] for one that lost nothing. A server that finds its incarnation used by another process draws a new one.
+/// [`lineage`] for one that lost nothing. A server that finds its incarnation used by another
+/// process draws a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(NonZeroU64);
 

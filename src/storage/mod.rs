@@ -27,13 +27,13 @@
 //! After a start a new file is begun, even if the last one is whole: an earlier process may have
 //! failed to sync what this one could read. Until it is complete, the last one stays.
 //!
-//! A disk that fails stops nothing: the cursor stays where it is and the feed keeps what is missing,
-//! so the next attempt that succeeds writes it. After a failed sync a file is not trusted any more
-//! (the system may have dropped what it could not write), and a new one is begun.
+//! A disk that fails stops nothing: the cursor stays where it is and the feed keeps what is
+//! missing, so the next attempt that succeeds writes it. After a failed sync a file is not trusted
+//! any more (the system may have dropped what it could not write), and a new one is begun.
 //!
 //! | file | contents |
 //! |---|---|
-//! | [`format`] | the frames of a file (pure) |
+//! | [`mod@format`] | the frames of a file (pure) |
 //! | [`files`] | the operations on a folder of files, as a trait |
 //! | [`journal`] | the writer: appends, syncs, compacts |
 //! | [`recovery`] | the reader at the start |

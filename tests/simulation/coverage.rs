@@ -90,7 +90,7 @@ pub(crate) enum Situation {
     /// Recovery cut a torn end.
     TornEnd,
     /// Recovery skipped damage.
-    StorageDamaged,
+    DiskDamaged,
     /// A write to the disk failed.
     WriteFailed,
     /// A new file replaced an older one.
@@ -142,7 +142,7 @@ const ALL: [Situation; 46] = [
     Situation::Recovered,
     Situation::AppliedRecovered,
     Situation::TornEnd,
-    Situation::StorageDamaged,
+    Situation::DiskDamaged,
     Situation::WriteFailed,
     Situation::Compacted,
     Situation::EndedDuringCompaction,

@@ -160,7 +160,7 @@ impl Files for Disk {
 
     fn truncate(&mut self, name: &str, bytes: u64) -> io::Result<()> {
         // A full disk can cut a file; a broken one cannot.
-        if self.0.borrow().fails_after == Some(0) && bytes % 2 == 0 {
+        if self.0.borrow().fails_after == Some(0) && bytes.is_multiple_of(2) {
             return Err(io::Error::from(io::ErrorKind::Other));
         }
         self.with(name, |file| {
@@ -189,7 +189,7 @@ impl Files for Disk {
         let result = self.operate();
         let mut state = self.0.borrow_mut();
         // A rename that fails may have been done.
-        if result.is_err() && state.files.len() % 2 == 0 {
+        if result.is_err() && state.files.len().is_multiple_of(2) {
             return result;
         }
         let file = state.files.remove(from).ok_or_else(not_found)?;

@@ -224,8 +224,10 @@ impl Setup {
         if setup.load != Load::Spaced && random.chance(200) {
             setup.ceiling = Some(Ceiling::draw(&setup.links, &mut random));
         }
-        // An image of a machine has its disk too, which would be another simulation.
-        if setup.images == 0 && random.chance(300) {
+        // An image of a machine has its disk too, and what a fault takes from a store may be on the
+        // disk: both would be other simulations.
+        let is_plain = setup.images == 0 && setup.anti_entropy.is_none();
+        if is_plain && random.chance(300) {
             setup.storage = Some(StorageSetup::draw(&mut random));
         }
         setup

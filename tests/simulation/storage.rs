@@ -155,7 +155,7 @@ impl World {
         for (situation, is_seen) in [
             (Situation::Recovered, report.reports > 0),
             (Situation::TornEnd, report.bytes_cut > 0),
-            (Situation::StorageDamaged, report.damaged > 0),
+            (Situation::DiskDamaged, report.damaged > 0),
         ] {
             if is_seen {
                 self.coverage.count(situation);

@@ -1,7 +1,7 @@
 //! Storage of processes: kills, a second process, and disks that do not work.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::T;
@@ -16,12 +16,12 @@ fn is_stored(site: &Site, server: &str, text: &str) -> bool {
     };
     let files = entries.map(|entry| entry.unwrap().path());
     // A file that is not complete has an extension.
-    let mut states = files.filter(is_state);
+    let mut states = files.filter(|path| is_state(path));
     let has_text = |bytes: Vec<u8>| contains(&bytes, text.as_bytes());
     states.any(|path| fs::read(path).is_ok_and(has_text))
 }
 
-fn is_state(path: &PathBuf) -> bool {
+fn is_state(path: &Path) -> bool {
     path.extension().is_none() && !path.ends_with("lock")
 }
 
@@ -39,7 +39,7 @@ fn await_stored(site: &Site, server: &str, text: &str) {
 fn state_file(site: &Site, server: &str) -> PathBuf {
     let entries = fs::read_dir(site.path(&format!("state/{server}"))).unwrap();
     let mut paths = entries.map(|entry| entry.unwrap().path());
-    paths.find(is_state).unwrap()
+    paths.find(|path| is_state(path)).unwrap()
 }
 
 fn start(site: &Site) -> Process {
