@@ -126,11 +126,12 @@ def processes(program):
         herd.second = f"http://127.0.0.1:{ports[5]}/"
         herd.can_kill, herd.client, herd.kill, herd.start = True, "walker00000", kill, start
         stop = threading.Event()
-        walk = threading.Thread(target=walk_clients, args=(ports[0], stop), daemon=True)
-        wait_for_port(ports[0])
-        wait_for_port(ports[2])
-        walk.start()
-        stack.callback(walk.join)
+        for port in ports:
+            wait_for_port(port)
+        for i in range(len(NAMES)):
+            walk = threading.Thread(target=walk_clients, args=(ports[3 * i], stop, 60 * i), daemon=True)
+            walk.start()
+            stack.callback(walk.join)
         stack.callback(stop.set)
         yield herd
 
@@ -147,27 +148,34 @@ def wait_for_port(port):
             time.sleep(0.1)
 
 
-def walk_clients(port, stop, count=300):
-    """Reports the positions of clients that walk, once a second each."""
+def walk_clients(port, stop, first, count=60):
+    """Reports the positions of clients that walk, once a second each. A server that was killed has
+    them again when it is back."""
     import math
     import random
 
-    rng = random.Random(7)
+    rng = random.Random(first)
     clients = [
         [34.05 + rng.gauss(0, 0.08), -118.25 + rng.gauss(0, 0.1), rng.uniform(0, 6.3)] for _ in range(count)
     ]
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+
+    def walk(connection):
         answers = connection.makefile("rb")
         while not stop.wait(1):
             lines = []
-            for number, client in enumerate(clients):
+            for number, client in enumerate(clients, first):
                 client[2] += rng.gauss(0, 0.3)
                 client[0] += 14 * math.sin(client[2]) / 111_195
                 client[1] += 14 * math.cos(client[2]) / 92_000
                 lines.append(f"IAMAT walker{number:05d} {client[0]:+.6f}{client[1]:+.6f} {time.time():.9f}\n")
             connection.sendall("".join(lines).encode())
             for _ in lines:
-                answers.readline()
+                if not answers.readline():
+                    return
+
+    while not stop.wait(0.1):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            walk(connection)
 
 
 # The page.

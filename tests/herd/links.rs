@@ -326,7 +326,9 @@ fn an_answer_about_pushes_of_another_process_begins_a_new_incarnation_once() {
         let again = again.filter(|it| it.push.sender_incarnation == after.get());
         (again.map(|it| it.push.reports.len()).sum::<usize>() == 3).then_some(())
     });
-    assert!(herd.is_up("Riley", "Jaquez"));
+    eventually("the link is up", || {
+        herd.is_up("Riley", "Jaquez").then_some(())
+    });
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn clients_in_a_box_are_features_in_the_order_of_their_ids() {
                 "sequence": 1,
                 "learned_at": "2021-05-19T22:53:50.000Z",
                 "learned_from": null,
+                "recovered": false,
                 "age_seconds": 2.1,
             },
         }],
