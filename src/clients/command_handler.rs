@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::gateway::{Gateway, GatewaySettings, TooFarInFuture};
+use crate::gateway::{AcknowledgeLevel, Gateway, GatewaySettings, TooFarInFuture};
 use crate::line_protocol::command::Command;
 use crate::line_protocol::lines::ClientLine;
 use crate::line_protocol::reply;
@@ -104,8 +104,13 @@ impl CommandHandler {
         let mut merged = [Ok(MergeResult::Stale); MERGE_BATCH];
         self.gateway
             .admit(now, limits, reports, |nth, result| merged[nth] = result);
+        let mut level = limits.acknowledge;
         for ((line, request), merged) in taken.iter().zip(merged) {
             sink.transcript.received(line);
+            if request.report().is_some() && merged.is_ok() {
+                // One wait for all reports of these lines.
+                self.wait_for(std::mem::take(&mut level), sink);
+            }
             if self.respond(request, merged, sink).is_none() {
                 sink.write_line(|out| reply::invalid(out, line));
             }
@@ -142,6 +147,14 @@ impl CommandHandler {
                 limit,
             }) => Request::Whatsat(client, radius, limit),
             None => Request::Malformed,
+        }
+    }
+
+    /// Holds the responses back until the reports that were merged are acknowledged.
+    fn wait_for(&self, level: AcknowledgeLevel, sink: &mut ResponseSink<'_>) {
+        if let Some(acknowledgement) = self.gateway.acknowledgement(level) {
+            let reached = acknowledgement.reached();
+            sink.responses.wait_for(Box::pin(reached));
         }
     }
 

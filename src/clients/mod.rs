@@ -8,7 +8,7 @@
 //! | `addresses` | connections and rate limit of each address |
 //! | `rate` | the rate limit's algorithm: pure |
 //! | `session` | one connection: reads, responds in order, keeps its limits |
-//! | `response_queue` | responses in the order of their lines, while some wait |
+//! | `response_queue` | responses in the order of their lines, while some are held back |
 //! | `command_handler` | effects of a line on the gateway and the places |
 //!
 //! [`crate::line_protocol`] defines the form of lines and responses; this folder moves them.

@@ -1,5 +1,5 @@
-//! Responses in the order of their lines, while some of them wait for places, and the time that
-//! each line has waited for its own.
+//! Responses in the order of their lines, while some of them wait for places or for the
+//! acknowledgement of reports, and the time that each line has waited for its own.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -15,6 +15,9 @@ use crate::places::PlacesResponse;
 
 /// A query of the places provider in progress.
 pub(super) type PendingPlaces = Pin<Box<dyn Future<Output = PlacesResponse> + Send>>;
+
+/// The acknowledgement of reports, which has not come.
+pub(super) type PendingAcknowledgement = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Maximum size of the places that wait for a query in progress, in bytes. Beyond it a query fails.
 /// Twenty places with all their fields take some 200 KiB, and [`MAX_PLACES_BYTES`] at most.
@@ -33,6 +36,8 @@ const MAX_RELEASED_BYTES: usize = 64 * 1024;
 pub(super) struct ResponseQueue {
     ready: ResponseText,
     pending: VecDeque<PendingResponse>,
+    /// Number of WHATSATs in `pending`.
+    queries: usize,
     /// When the lines were taken whose responses are added now.
     now: Instant,
 }
@@ -51,17 +56,47 @@ pub(super) struct TakenLines {
     pub(super) lines: u64,
 }
 
-/// A WHATSAT that waits for places, and the responses after it.
+/// What holds back the responses after it, and those responses.
 struct PendingResponse {
-    at_line: Vec<u8>,
-    taken: Instant,
-    query: QueryState,
+    hold: Hold,
     after: ResponseText,
+}
+
+/// The reason why responses are held back.
+enum Hold {
+    /// A WHATSAT before them waits for places. Its own response precedes them.
+    Whatsat {
+        at_line: Vec<u8>,
+        taken: Instant,
+        query: QueryState,
+    },
+    /// Their reports are not acknowledged.
+    Acknowledgement(PendingAcknowledgement),
+    /// Their reports are acknowledged.
+    Acknowledged,
 }
 
 enum QueryState {
     InProgress(PendingPlaces),
     Done(PlacesResponse),
+}
+
+impl Hold {
+    /// Returns true if it ends once everything before it does.
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Whatsat { query, .. } => matches!(query, QueryState::Done(_)),
+            Self::Acknowledgement(_) => false,
+            Self::Acknowledged => true,
+        }
+    }
+
+    fn query(&mut self) -> Option<&mut QueryState> {
+        match self {
+            Self::Whatsat { query, .. } => Some(query),
+            Self::Acknowledgement(_) | Self::Acknowledged => None,
+        }
+    }
 }
 
 impl ResponseText {
@@ -87,6 +122,7 @@ impl ResponseQueue {
         Self {
             ready: ResponseText::default(),
             pending: VecDeque::new(),
+            queries: 0,
             now: Instant::now(),
         }
     }
@@ -108,30 +144,52 @@ impl ResponseQueue {
 
     /// Adds a response that consists of `at_line` and the result of `query`.
     pub(super) fn wait(&mut self, at_line: Vec<u8>, query: PendingPlaces) {
-        self.pending.push_back(PendingResponse {
+        self.hold(Hold::Whatsat {
             at_line,
             taken: self.now,
             query: QueryState::InProgress(query),
+        });
+        self.queries += 1;
+    }
+
+    /// Holds back the responses that are added from now on until the acknowledgement, which is not
+    /// earlier than those of earlier calls.
+    pub(super) fn wait_for(&mut self, acknowledgement: PendingAcknowledgement) {
+        self.hold(Hold::Acknowledgement(acknowledgement));
+    }
+
+    fn hold(&mut self, hold: Hold) {
+        self.pending.push_back(PendingResponse {
+            hold,
             after: ResponseText::default(),
         });
     }
 
-    /// Returns the number of queries that are in progress, or done after one that is.
-    pub(super) fn pending(&self) -> usize {
-        self.pending.len()
+    /// Returns true if no response is held back.
+    pub(super) fn is_released(&self) -> bool {
+        self.pending.is_empty()
     }
 
-    /// Returns the number of bytes that wait for queries in progress. At most twice as many are in
-    /// memory.
+    /// Returns the number of queries whose response is held back: by themselves, or by what is
+    /// before them.
+    pub(super) fn queries(&self) -> usize {
+        self.queries
+    }
+
+    /// Returns the number of bytes that are held back. At most twice as many are in memory.
     pub(super) fn held_bytes(&self) -> usize {
-        let texts = self.pending.iter().map(|response| response.after.size());
+        let held = size_of::<PendingResponse>();
+        let texts = self.pending.iter().map(|it| held + it.after.size());
         texts.sum::<usize>() + self.places_bytes()
     }
 
     fn places_bytes(&self) -> usize {
-        let places = self.pending.iter().map(|response| match &response.query {
-            QueryState::InProgress(_) => 0,
-            QueryState::Done(places) => places.json.len(),
+        let places = self.pending.iter().map(|response| match &response.hold {
+            Hold::Whatsat {
+                query: QueryState::Done(places),
+                ..
+            } => places.json.len(),
+            _ => 0,
         });
         places.sum()
     }
@@ -149,18 +207,18 @@ impl ResponseQueue {
         self.ready.lines.drain(..)
     }
 
-    /// Resolves when a query is done that made something ready, and passes the AT line and the
-    /// number of places of each such response to `note`. Pending forever without queries. Cancel
-    /// safe.
+    /// Resolves when something that was held back is ready, and passes the AT line and the number
+    /// of places of each response to a WHATSAT in it to `note`. Pending forever if nothing is held
+    /// back. Cancel safe.
     pub(super) async fn settle(&mut self, mut note: impl FnMut(&[u8], usize)) {
         poll_fn(|context| self.poll_settle(context, &mut note)).await;
     }
 
     /// Answers every query in progress with `UNKNOWN_ERROR` and this cause.
     pub(super) fn abandon_queries(&mut self, cause: &str, mut note: impl FnMut(&[u8], usize)) {
-        for response in &mut self.pending {
-            if let QueryState::InProgress(_) = response.query {
-                response.query = QueryState::Done(PlacesResponse::failed(cause));
+        for query in self.pending.iter_mut().filter_map(|it| it.hold.query()) {
+            if let QueryState::InProgress(_) = query {
+                *query = QueryState::Done(PlacesResponse::failed(cause));
             }
         }
         self.release(&mut note);
@@ -173,7 +231,14 @@ impl ResponseQueue {
     ) -> Poll<()> {
         let (mut waiting, mut is_first) = (self.places_bytes(), true);
         for response in &mut self.pending {
-            if let QueryState::InProgress(query) = &mut response.query
+            if let Hold::Acknowledgement(acknowledgement) = &mut response.hold
+                // Those after it do not come before it.
+                && is_first
+                && acknowledgement.as_mut().poll(context).is_ready()
+            {
+                response.hold = Hold::Acknowledged;
+            } else if let Some(state) = response.hold.query()
+                && let QueryState::InProgress(query) = state
                 && let Poll::Ready(places) = query.as_mut().poll(context)
             {
                 let places = if is_first || waiting + places.json.len() <= MAX_WAITING_PLACES_BYTES
@@ -186,9 +251,9 @@ impl ResponseQueue {
                     ))
                 };
                 waiting += places.json.len();
-                response.query = QueryState::Done(places);
+                *state = QueryState::Done(places);
             }
-            is_first &= matches!(response.query, QueryState::Done(_));
+            is_first &= response.hold.is_done();
         }
         if self.release(note) {
             Poll::Ready(())
@@ -197,26 +262,28 @@ impl ResponseQueue {
         }
     }
 
-    /// Moves responses that no query holds back any longer to `ready`, up to its limit. Returns
-    /// true if there were any.
+    /// Moves responses that nothing holds back any longer to `ready`, up to its limit. Returns true
+    /// if there were any.
     fn release(&mut self, note: &mut impl FnMut(&[u8], usize)) -> bool {
         let mut released = false;
         while self.ready.bytes.len() < MAX_RELEASED_BYTES
-            && let Some(PendingResponse {
+            && let Some(PendingResponse { hold, after }) =
+                self.pending.pop_front_if(|first| first.hold.is_done())
+        {
+            if let Hold::Whatsat {
                 query: QueryState::Done(places),
                 at_line,
                 taken,
-                after,
-            }) = self
-                .pending
-                .pop_front_if(|first| matches!(first.query, QueryState::Done(_)))
-        {
-            note(&at_line, places.places);
-            let ResponseText { bytes, .. } = &mut self.ready;
-            bytes.extend_from_slice(&at_line);
-            reply::places(bytes, &places.json);
-            bytes.extend_from_slice(&after.bytes);
-            self.ready.count(taken, 1);
+            } = hold
+            {
+                self.queries -= 1;
+                note(&at_line, places.places);
+                let ResponseText { bytes, .. } = &mut self.ready;
+                bytes.extend_from_slice(&at_line);
+                reply::places(bytes, &places.json);
+                self.ready.count(taken, 1);
+            }
+            self.ready.bytes.extend_from_slice(&after.bytes);
             for TakenLines { at, lines } in after.lines {
                 self.ready.count(at, lines);
             }
@@ -230,7 +297,7 @@ impl ResponseQueue {
 mod tests {
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
+    use tokio::sync::{oneshot, watch};
 
     use super::*;
 
@@ -276,7 +343,7 @@ mod tests {
             noted,
             [(b"AT first\n".to_vec(), 1), (b"AT second\n".to_vec(), 1)]
         );
-        assert_eq!(responses.pending(), 0);
+        assert!(responses.is_released());
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,11 +381,11 @@ mod tests {
         let nothing = tokio::time::timeout(Default::default(), responses.settle(|_, _| {})).await;
         assert!(nothing.is_err(), "all wait for the first");
         let held = responses.held_bytes();
-        assert!((4 * EACH..4 * EACH + 1000).contains(&held), "{held}");
+        assert!((4 * EACH..4 * EACH + 2000).contains(&held), "{held}");
 
         first.send(places(&"y".repeat(5 * EACH))).unwrap();
         let (mut counts, mut most, mut text) = (Vec::new(), 0, Vec::new());
-        while responses.pending() > 0 {
+        while !responses.is_released() {
             responses.settle(|_, places| counts.push(places)).await;
             most = most.max(responses.ready().len());
             text.extend_from_slice(responses.ready());
@@ -329,6 +396,40 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         let message = "exceed 4194304 bytes: send fewer queries at a time";
         assert_eq!(text.matches(message).count(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_acknowledgement_holds_back_all_responses_after_it_in_their_order() {
+        let mut responses = ResponseQueue::new();
+        responses.next().extend_from_slice(b"before\n");
+        let (reach, reached) = watch::channel(0);
+        for position in 1..=3 {
+            let mut reached = reached.clone();
+            responses.wait_for(Box::pin(async move {
+                reached.wait_for(|it| *it >= position).await.unwrap();
+            }));
+            responses
+                .next()
+                .extend_from_slice(format!("{position}\n").as_bytes());
+            if position == 2 {
+                whatsat(&mut responses, "kiwi").send(places("{}")).unwrap();
+            }
+        }
+        assert_eq!(
+            (responses.ready(), responses.queries()),
+            (&b"before\n"[..], 1)
+        );
+        let nothing = tokio::time::timeout(Default::default(), responses.settle(|_, _| {})).await;
+        assert!(nothing.is_err(), "the places wait for the acknowledgement");
+        responses.sent(0).count();
+
+        for (position, ready) in [(1, "1\n"), (3, "2\nAT kiwi\n{}\n\n3\n")] {
+            reach.send(position).unwrap();
+            responses.settle(|_, _| {}).await;
+            assert_eq!(responses.ready(), ready.as_bytes());
+            responses.sent(0).count();
+        }
+        assert!(responses.is_released() && responses.queries() == 0);
     }
 
     #[tokio::test]

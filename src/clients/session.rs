@@ -24,7 +24,8 @@ use super::connection::ClientConnection;
 use super::rate::LineRate;
 use super::response_queue::ResponseQueue;
 
-/// Number of bytes of responses that may wait for a query; at this size no more lines are taken.
+/// Number of bytes of responses that may be held back by a query or by reports that are not
+/// acknowledged; at this size no more lines are taken.
 const MAX_HELD_BYTES: usize = 64 * 1024;
 
 /// Number of bytes of ready responses at which they are sent before more lines are taken. Two
@@ -53,7 +54,8 @@ pub(super) enum SessionEnd {
     Unread,
     /// The server shuts down; everything that was read is answered.
     Drained,
-    /// The server shuts down, and the client did not read its responses in time.
+    /// The server shuts down, and the client did not read its responses in time, or its reports
+    /// were not acknowledged in time.
     Disconnected,
     /// The client has sent nothing, and a newer connection took its place.
     Evicted,
@@ -76,7 +78,7 @@ impl fmt::Display for SessionEnd {
             Self::Unread => f.write_str("it did not read its answers for the write limit"),
             Self::Drained => f.write_str("the server shuts down"),
             Self::Disconnected => {
-                f.write_str("the server shuts down, and it did not read its answers in time")
+                f.write_str("the server shuts down, and not all of its answers were sent in time")
             }
             Self::Evicted => f.write_str("it sent nothing, and a newer connection took its place"),
         }
@@ -86,7 +88,7 @@ impl fmt::Display for SessionEnd {
 /// One client's connection: bytes in, responses out.
 ///
 /// Memory: at most a read buffer of 32 KiB and a line, ready responses of [`MAX_READY_BYTES`] and
-/// one more, and [`MAX_HELD_BYTES`] and one more after queries in progress; the places that wait
+/// one more, and [`MAX_HELD_BYTES`] and one more that are held back; the places that wait
 /// beside them ([`ResponseQueue`]); about 4 KiB in all
 /// while it is silent.
 pub(super) struct Session {
@@ -171,7 +173,8 @@ impl Session {
                 SessionEvent::Idle => {
                     // One timer serves the whole connection: it is checked when it fires, and not
                     // reset by each read.
-                    let rest = self.settings.clients.idle.saturating_sub(self.quiet_time());
+                    let quiet = self.quiet_time(is_open);
+                    let rest = self.settings.clients.idle.saturating_sub(quiet);
                     if rest.is_zero() {
                         return SessionEnd::Idle;
                     }
@@ -185,22 +188,25 @@ impl Session {
     }
 
     /// Returns how long the client has been silent. Time in which it waits for the server does
-    /// not count.
-    fn quiet_time(&self) -> Duration {
-        if self.client_waits() {
+    /// not count, except that one which has closed its side, and may be gone, does not wait forever
+    /// for the acknowledgement of its reports.
+    fn quiet_time(&self, is_open: bool) -> Duration {
+        let has_end = !is_open && self.responses.queries() == 0;
+        if self.client_waits() && !has_end {
             Duration::ZERO
         } else {
             self.quiet_since.elapsed()
         }
     }
 
-    /// Returns true if the client waits for places, or for its rate limit.
+    /// Returns true if the client waits for places, for the acknowledgement of reports, or for its
+    /// rate limit.
     fn client_waits(&self) -> bool {
-        self.responses.pending() > 0 || self.rate_limiter.retry_at().is_some()
+        !self.responses.is_released() || self.rate_limiter.retry_at().is_some()
     }
 
     /// Takes complete lines, at the end of the stream also the last one without LF, and sends what
-    /// is ready. Stops while too much waits for places, and while the address is rate limited.
+    /// is ready. Stops while too much is held back, and while the address is rate limited.
     async fn respond(&mut self, at_end: bool) -> Result<(), SessionEnd> {
         loop {
             let has_more = self.take_lines(at_end);
@@ -238,9 +244,10 @@ impl Session {
             if ready >= MAX_READY_BYTES {
                 break true;
             }
-            let room = match self.responses.pending() {
-                0 => MAX_READY_BYTES - ready,
-                _ => MAX_HELD_BYTES - self.responses.held_bytes(),
+            let room = if self.responses.is_released() {
+                MAX_READY_BYTES - ready
+            } else {
+                MAX_HELD_BYTES - self.responses.held_bytes()
             };
             let lines = self.lines.take(at_end);
             let mut sink = ResponseSink {
@@ -269,9 +276,8 @@ impl Session {
 
     /// Returns true if the queue has room for further responses.
     fn has_room(&self) -> bool {
-        let pending = self.responses.pending();
-        pending == 0
-            || (pending < self.settings.clients.max_waiting
+        self.responses.is_released()
+            || (self.responses.queries() < self.settings.clients.max_waiting
                 && self.responses.held_bytes() < MAX_HELD_BYTES)
     }
 
@@ -317,7 +323,7 @@ impl Session {
         drain: Pin<&mut impl Future<Output = ()>>,
     ) -> SessionEvent {
         let pause = self.rate_limiter.retry_at();
-        let (has_queries, is_paused) = (self.responses.pending() > 0, pause.is_some());
+        let (is_held, is_paused) = (!self.responses.is_released(), pause.is_some());
         let reads = is_open && !is_paused && self.has_room();
         let clock = self.handler.gateway.clock();
         let (responses, transcript) = (&mut self.responses, &mut self.transcript);
@@ -325,7 +331,7 @@ impl Session {
             biased;
             // First, so that a client that always has more to send cannot delay it.
             () = drain => SessionEvent::Drain,
-            () = settle(responses, transcript, clock), if has_queries => SessionEvent::Settled,
+            () = settle(responses, transcript, clock), if is_held => SessionEvent::Settled,
             () = sleep_through(pause), if is_paused => SessionEvent::Resume,
             read = read(&mut *self.stream, &mut self.lines), if reads => SessionEvent::Read(read),
             () = idle => SessionEvent::Idle,
@@ -333,20 +339,29 @@ impl Session {
     }
 
     /// Answers everything that was read and closes the connection, since the server shuts down.
-    /// Queries that take too long are answered with an error.
+    /// Queries that take too long are answered with an error. Reports that are not acknowledged are
+    /// waited for until the connection is ended from outside.
     async fn finish(mut self) -> SessionEnd {
-        let abandon = self.handler.gateway.shutdown().abandon().clone();
+        let mut abandon = Some(self.handler.gateway.shutdown().abandon().clone());
         self.rate_limiter.waive();
         loop {
             if let Err(end) = self.respond(false).await {
                 return end;
             }
-            if self.responses.pending() == 0 {
+            if self.responses.is_released() {
                 break;
             }
             let clock = self.handler.gateway.clock();
             let settle = settle(&mut self.responses, &mut self.transcript, clock);
-            if abandon.run_until_cancelled(settle).await.is_none() {
+            let is_settled = match &abandon {
+                Some(abandon) => abandon.run_until_cancelled(settle).await.is_some(),
+                None => {
+                    settle.await;
+                    true
+                }
+            };
+            if !is_settled {
+                abandon = None;
                 let transcript = &mut self.transcript;
                 self.responses
                     .abandon_queries("the server is shutting down", |at_line, places| {

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::Config;
 use super::problems::Problems;
 use super::section::{self, Section};
 use super::tls::TlsSettings;
+use super::{Config, ServerConfig};
 use super::{messages, provider, servers, settings};
+use crate::gateway::AcknowledgeLevel;
 use crate::model::name::Name;
 use crate::{gateway, log, peers, places, storage};
 
@@ -59,7 +60,9 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
         gateway::GatewaySettings::default(),
     );
     file.section("clients", "[clients]", |on| {
-        settings::clients(on, &mut clients);
+        settings::clients(on, &mut clients, &mut gateway);
+        let servers = servers.as_deref().unwrap_or_default();
+        check_acknowledge(on, gateway.acknowledge, &storage, servers);
     });
     let mut web = gateway::WebSettings::default();
     file.section("web", "[web]", |on| {
@@ -99,6 +102,31 @@ fn config(file: &mut Section<'_, '_>, path: &Path) -> Option<Config> {
     })
 }
 
+/// Adds a problem if a level can never be reached.
+fn check_acknowledge(
+    on: &mut Section<'_, '_>,
+    level: AcknowledgeLevel,
+    storage: &storage::StorageSettings,
+    servers: &[ServerConfig],
+) {
+    match level {
+        AcknowledgeLevel::Received => {}
+        AcknowledgeLevel::Disk if storage.dir.is_some() => {}
+        AcknowledgeLevel::Disk => {
+            on.add("acknowledge = \"disk\" needs a disk: set dir under [storage], or another level")
+        }
+        AcknowledgeLevel::Neighbour => {
+            let alone = servers.iter().find(|server| server.neighbours.is_empty());
+            if let Some(ServerConfig { name, .. }) = alone {
+                on.add(format!(
+                    "acknowledge = \"neighbour\" needs a neighbour for each server: {name} has \
+                     none, and would never answer; name one in talks_to, or set another level"
+                ));
+            }
+        }
+    }
+}
+
 fn add_syntax_error(error: &toml::de::Error, problems: &mut Problems) {
     let span = error.span().unwrap_or_default();
     let written = messages::excerpt(problems.written(span.clone()));
@@ -118,7 +146,7 @@ mod tests {
     use tracing::level_filters::LevelFilter;
 
     use super::*;
-    use crate::config::samples::{alone, error, parse};
+    use crate::config::samples::{alone, error, herd, parse};
 
     #[test]
     fn every_table_is_parsed() {
@@ -139,6 +167,7 @@ mod tests {
             insecure = true
             [clients]
             allow = ["10.0.0.0/8", "::1"]
+            acknowledge = "disk"
             [web]
             deny = ["10.0.0.0/8"]
             [limits]
@@ -162,6 +191,7 @@ mod tests {
         assert_eq!(config.clients.max_line, 1000);
         assert_eq!(config.clients.commands_per_second, Some(50));
         assert_eq!(config.clients.connections_per_address, None);
+        assert_eq!(config.gateway.acknowledge, AcknowledgeLevel::Disk);
         let (clients, web) = (&config.clients.networks, &config.web.networks);
         assert_eq!((clients.allow.len(), clients.deny.len()), (2, 0));
         assert_eq!((web.allow.len(), web.deny.len()), (0, 1));
@@ -170,6 +200,23 @@ mod tests {
         assert_eq!(expire_after.map(|after| after.as_secs()), Some(172_800));
         assert_eq!((config.peers.retries, config.peers.drain.as_secs()), (0, 0));
         assert_eq!(config.clients.max_waiting, 16);
+    }
+
+    #[test]
+    fn a_level_that_can_never_be_reached_is_rejected() {
+        let level = |level: &str| format!("[clients]\nacknowledge = \"{level}\"\n");
+        assert_eq!(
+            error(&(alone() + &level("disk"))),
+            "h:9: acknowledge = \"disk\" needs a disk: set dir under [storage], or another level"
+        );
+        assert_eq!(
+            error(&(alone() + &level("neighbour"))),
+            "h:9: acknowledge = \"neighbour\" needs a neighbour for each server: Riley has none, \
+             and would never answer; name one in talks_to, or set another level"
+        );
+        let pair = herd(&[("Riley", &[]), ("Jaquez", &["Riley"])]);
+        let config = parse(&(pair + &level("neighbour")));
+        assert_eq!(config.gateway.acknowledge, AcknowledgeLevel::Neighbour);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use super::setting_lines::setting_lines;
 use super::{Config, ServerConfig};
-use crate::gateway;
+use crate::gateway::{self, AcknowledgeLevel};
 use crate::model::address::Address;
 use crate::model::name::Name;
 
@@ -94,9 +94,10 @@ impl LocalServers {
                 ..web
             },
             clients,
-            // What was computed from reports and what was purged depend on it.
             gateway: gateway::GatewaySettings {
+                // What was computed from reports and what was purged depend on it.
                 expire_after: running.gateway.expire_after,
+                acknowledge: merge_acknowledge(running, gateway.acknowledge),
                 ..gateway
             },
             peers: running.peers.clone(),
@@ -193,6 +194,14 @@ impl LocalServers {
             _ => "the herd",
         };
         format!("{change}; restart {target} to apply it")
+    }
+}
+
+/// Returns the level of a file, unless it needs storage and the running herd has none.
+fn merge_acknowledge(running: &Config, level: AcknowledgeLevel) -> AcknowledgeLevel {
+    match level {
+        AcknowledgeLevel::Disk if running.storage.dir.is_none() => running.gateway.acknowledge,
+        level => level,
     }
 }
 
@@ -362,6 +371,21 @@ mod tests {
         let again = local(&["Riley"]).reload(&reload.config, parse(&file));
         assert!(again.changes.is_empty(), "{:?}", again.changes);
         assert_eq!(again.deferred, reload.deferred, "reported at each reload");
+    }
+
+    #[test]
+    fn a_level_that_needs_storage_needs_a_restart_without_it() {
+        let storage = "[storage]\ndir = \"state\"\n";
+        let level = "[clients]\nacknowledge = \"disk\"\n";
+        let file = herd(&PAIR) + storage + level;
+        let without = reload(&local(&["Riley"]), &file);
+        assert!(without.changes.is_empty(), "{:?}", without.changes);
+        let deferred = "clients.acknowledge: received -> disk; restart Riley to apply it";
+        assert!(without.deferred.contains(&deferred.to_owned()));
+        let running = parse(&(herd(&PAIR) + storage));
+        let with = local(&["Riley"]).reload(&running, parse(&file));
+        assert_eq!(with.changes, ["clients.acknowledge: received -> disk"]);
+        assert!(with.deferred.is_empty(), "{:?}", with.deferred);
     }
 
     #[test]

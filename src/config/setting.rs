@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::value::FromToml;
 use crate::format;
-use crate::gateway::TilesUrl;
+use crate::gateway::{AcknowledgeLevel, TilesUrl};
 use crate::model::networks::Network;
 
 /// A walk over the settings of one table, which fills them from a file or lists their
@@ -54,6 +54,12 @@ macro_rules! show_by_display {
 }
 
 show_by_display!(bool, u32, u64, usize, LevelFilter);
+
+impl Setting for AcknowledgeLevel {
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
 
 impl Setting for Duration {
     fn show(&self) -> String {

@@ -34,7 +34,11 @@ pub(super) fn setting_lines(config: &Config) -> Vec<SettingLine> {
         &mut config.insecure,
         &mut config.tls,
     );
-    settings::clients(lister.table("clients"), &mut config.clients);
+    settings::clients(
+        lister.table("clients"),
+        &mut config.clients,
+        &mut config.gateway,
+    );
     settings::web(lister.table("web"), &mut config.web);
     settings::limits(
         lister.table("limits"),

@@ -55,9 +55,14 @@ fn networks(on: &mut impl SettingVisitor, networks: &mut Networks) {
 }
 
 /// Visits the settings of `[clients]`.
-pub(super) fn clients(on: &mut impl SettingVisitor, settings: &mut gateway::ClientSettings) {
+pub(super) fn clients(
+    on: &mut impl SettingVisitor,
+    settings: &mut gateway::ClientSettings,
+    gateway: &mut gateway::GatewaySettings,
+) {
     networks(on, &mut settings.networks);
     on.plain("proxies", &mut settings.proxies);
+    on.plain("acknowledge", &mut gateway.acknowledge);
 }
 
 /// Visits the settings of `[web]`.
@@ -112,6 +117,7 @@ pub(super) fn limits(
     let gateway::GatewaySettings {
         max_future,
         max_clients,
+        acknowledge: _,
         expire_after,
         purge_delay: _,
     } = gateway;

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::messages;
 use super::path_fault::path_fault;
 use crate::format;
-use crate::gateway::TilesUrl;
+use crate::gateway::{AcknowledgeLevel, TilesUrl};
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::model::networks::Network;
@@ -198,6 +198,19 @@ impl FromToml for LevelFilter {
     }
 }
 
+impl FromToml for AcknowledgeLevel {
+    const WANTED: &'static str = r#"a level in quotes, as in "received""#;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let name = text(value)?;
+        let named = Self::ALL.into_iter().find(|level| level.name() == name);
+        named.ok_or_else(|| {
+            let names = format::list(Self::ALL.map(Self::name), "or");
+            ValueError::Value(format!("must be {names}"))
+        })
+    }
+}
+
 impl FromToml for u32 {
     const WANTED: &'static str = INTEGER;
 
@@ -269,6 +282,10 @@ mod tests {
         assert_eq!(
             error_of("places", "provider", "\"googlenew\""),
             "must be offline, google or google-new; did you mean \"google-new\"?"
+        );
+        assert_eq!(
+            error_of("clients", "acknowledge", "\"disc\""),
+            "must be received, disk or neighbour"
         );
         assert_eq!(error_of("log", "dir", "\"\""), "a path cannot be empty");
     }

@@ -124,6 +124,10 @@ pub struct ServerCounters {
     pub client_connections_accepted: Counter,
     /// Accepted client connections that have ended.
     pub(super) client_connections_closed: Counter,
+    /// Waits of client connections for the acknowledgement of reports.
+    pub(super) client_waits_begun: Counter,
+    /// Those that have ended.
+    pub(super) client_waits_ended: Counter,
     /// Reads of client connections that were delayed since their address had used up its rate of
     /// lines.
     pub client_reads_delayed: Counter,
@@ -150,6 +154,14 @@ impl ServerCounters {
         accepted.saturating_sub(self.client_connections_closed.get())
     }
 
+    /// Returns the number of client connections whose answers wait for the acknowledgement of
+    /// reports.
+    pub fn client_connections_waiting(&self) -> u64 {
+        // In this order: a wait that ends in between must not count as one below zero.
+        let ended = self.client_waits_ended.get();
+        self.client_waits_begun.get().saturating_sub(ended)
+    }
+
     /// Returns a message with the current numbers.
     pub(super) fn read(&self) -> GetStatusResponse {
         let by_certificate = self.peer_calls_rejected_by_certificate.get();
@@ -158,6 +170,7 @@ impl ServerCounters {
             client_lines: Some(self.client_lines.read()),
             client_connections: self.client_connections(),
             client_connections_accepted: self.client_connections_accepted.get(),
+            client_connections_waiting: self.client_connections_waiting(),
             client_reads_delayed: self.client_reads_delayed.get(),
             incarnation_renewals: self.incarnation_renewals.get(),
             client_connections_rejected: Some(self.client_connections_rejected.read()),
@@ -258,6 +271,12 @@ pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
         "Maximum number of client connections (max_connections, or less if the system permits few \
          open files).",
         One(|server| server.client_connections_limit as f64),
+    ),
+    Metric::gauge(
+        "proxyherd_client_connections_waiting",
+        "Client connections whose answers wait until the disk or a neighbour has their reports \
+         (acknowledge).",
+        One(|server| server.client_connections_waiting as f64),
     ),
     Metric::counter(
         "proxyherd_client_connections_accepted_total",

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::lock::lock;
@@ -26,6 +26,8 @@ pub struct LinkTable {
     /// Number of subscribers, which `changes` notifies.
     subscribers: AtomicUsize,
     changes: Notify,
+    /// The last sequence number of this server that any neighbour has acknowledged.
+    acknowledged: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,7 @@ impl LinkTable {
         reports: usize,
         clock_offset: Option<ClockOffset>,
     ) -> bool {
+        self.note_acknowledged(cursor);
         let mut state = self.lock_state(neighbour);
         state.cursor = cursor;
         state.clock_offset = clock_offset;
@@ -182,6 +185,7 @@ impl LinkTable {
 
     /// Sets the last sequence number that the neighbour acknowledged.
     pub fn set_cursor(&self, neighbour: NeighbourId, cursor: u64) {
+        self.note_acknowledged(cursor);
         self.lock_state(neighbour).cursor = cursor;
     }
 
@@ -211,6 +215,20 @@ impl LinkTable {
             incarnation: last.map(|(_, incarnation)| incarnation),
             duplicates: incoming.calls.duplicates(now),
         }
+    }
+
+    /// Returns a receiver of the last sequence number of this server that any neighbour has
+    /// acknowledged, in any of its incarnations. It is notified when the number grows.
+    pub(super) fn acknowledged(&self) -> watch::Receiver<u64> {
+        self.acknowledged.subscribe()
+    }
+
+    fn note_acknowledged(&self, cursor: u64) {
+        self.acknowledged.send_if_modified(|before| {
+            let is_greater = cursor > *before;
+            *before = cursor.max(*before);
+            is_greater
+        });
     }
 
     /// Wakes all idle links and all subscribers, since the feed has changed. A link that is busy

@@ -11,6 +11,7 @@
 //! | `link_table` | the state of the links, and what wakes their tasks |
 //! | `counters` | counters, and the table of metrics |
 //! | `storage` | the progress of storage |
+//! | `acknowledgement` | when the report of a client is acknowledged |
 //! | `status` | the state of the server as one message |
 //! | `reloads` | the outcome of reading the config |
 //! | `feed_watch` | a watch of the feed, at its own pace |
@@ -20,6 +21,7 @@
 //! | `tiles` | the address of a raster map |
 //! | `shutdown` | the phases of a shutdown |
 
+mod acknowledgement;
 mod clock;
 mod counters;
 mod feed_watch;
@@ -35,6 +37,7 @@ mod status;
 mod storage;
 mod tiles;
 
+pub use acknowledgement::{AcknowledgeLevel, PendingAcknowledgement};
 pub use clock::Clock;
 pub use counters::{
     CLIENT_LINE_METRICS, CONFIG_METRICS, ClientLineCounters, LINK_METRICS, LinkCounters,

@@ -11,7 +11,7 @@ use crate::model::name::Name;
 use crate::model::networks::{Network, Networks};
 use crate::replication::expiry::DEFAULT_PURGE_DELAY;
 
-use super::TilesUrl;
+use super::{AcknowledgeLevel, TilesUrl};
 
 /// The settings of a server that change while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct ServerSettings {
     pub clients: ClientSettings,
     /// Limits on the web port.
     pub web: WebSettings,
-    /// Limits on clients' reports.
+    /// Limits on clients' reports, and when they are acknowledged.
     pub gateway: GatewaySettings,
     /// All servers of the herd, in the order of the config.
     pub members: Vec<Member>,
@@ -120,8 +120,8 @@ impl Default for WebSettings {
     }
 }
 
-/// Limits on the reports of a server's own clients. Reports from neighbours are not checked against
-/// them: two servers could disagree about a report forever.
+/// Limits on the reports of a server's own clients, and when they are acknowledged. Reports from
+/// neighbours are not checked against the limits: two servers could disagree about a report forever.
 ///
 /// `config/herd.toml` explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,8 @@ pub struct GatewaySettings {
     /// Maximum number of clients: ten million by default, about 1.6 GB. Reports of further ones
     /// are rejected.
     pub max_clients: usize,
+    /// Time at which an IAMAT is answered: at once, by default.
+    pub acknowledge: AcknowledgeLevel,
     /// Age, by its order time, after which a report expires: 1 s to 100 years, never by default.
     /// It is the same on all servers of a herd and does not change at run time.
     pub expire_after: Option<Duration>,
@@ -145,6 +147,7 @@ impl Default for GatewaySettings {
         Self {
             max_future: Duration::from_secs(24 * 60 * 60),
             max_clients: 10_000_000,
+            acknowledge: AcknowledgeLevel::Received,
             expire_after: None,
             purge_delay: DEFAULT_PURGE_DELAY,
         }

@@ -158,6 +158,22 @@ fn of_storage(status: &GetStatusResponse) -> Vec<Problem> {
     descriptions.into_iter().map(problem).collect()
 }
 
+/// Reports clients whose answers wait for something that does not come by itself.
+fn of_waiting(status: &GetStatusResponse) -> Option<Problem> {
+    let storage = status.storage.as_ref();
+    let is_failing = storage.is_some_and(|storage| !storage.error.is_empty());
+    let has_reason = is_failing || status.links.iter().all(|link| !link.up);
+    let waiting = status.client_connections_waiting;
+    (has_reason && waiting > 0).then(|| {
+        let connections = format::count(waiting, "client connection");
+        let until = "until their reports are acknowledged (acknowledge)";
+        Problem::failure(
+            &status.name,
+            format!("answers of {connections} wait {until}"),
+        )
+    })
+}
+
 fn of_server(server: &ServerStatus, round: &StatusRound) -> Vec<Problem> {
     let (title, address) = (&server.title, &server.address);
     let status = match &server.result {
@@ -183,6 +199,7 @@ fn of_server(server: &ServerStatus, round: &StatusRound) -> Vec<Problem> {
     }
     problems.extend(of_clock(status));
     problems.extend(of_storage(status));
+    problems.extend(of_waiting(status));
     let missing = |name: &&Name| !status.links.iter().any(|it| it.neighbour == name.as_str());
     let missing = server.neighbours.iter().filter(missing);
     problems.extend(missing.map(|name| {

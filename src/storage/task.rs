@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tracing::{Span, info, warn};
 
 use crate::format::count;
-use crate::gateway::{Gateway, StorageProgress, StorageSnapshot};
+use crate::gateway::{AcknowledgeLevel, Gateway, StorageProgress, StorageSnapshot};
 use crate::model::timestamp::UnixNanos;
 use crate::proto::RecoveryStatus;
 use crate::proto::time::duration;
@@ -294,9 +294,14 @@ impl Writer {
             Err(error) => {
                 if self.failures == 0 {
                     self.failing_since = Instant::now();
+                    let level = self.gateway.settings().gateway.acknowledge;
+                    let answers = match level {
+                        AcknowledgeLevel::Disk => ", and clients get their answers then",
+                        AcknowledgeLevel::Received | AcknowledgeLevel::Neighbour => "",
+                    };
                     warn!(
                         "{error} in {}; reports are kept in memory and written when the disk works \
-                         again",
+                         again{answers}",
                         self.journal.files().path().display()
                     );
                 }

@@ -6,8 +6,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod acknowledge;
 mod anti_entropy;
 mod dialling;
+mod durability;
 mod expiry;
 mod faults;
 mod herd;
