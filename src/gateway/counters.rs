@@ -131,6 +131,8 @@ pub struct ServerCounters {
     /// Reads of client connections that were delayed since their address had used up its rate of
     /// lines.
     pub client_reads_delayed: Counter,
+    /// Reports of imports that were newer than what was held.
+    pub reports_imported: Counter,
     /// Rejected client connections.
     pub client_connections_rejected: RejectedConnectionCounters,
     /// Rejected connections to the peer port.
@@ -172,6 +174,7 @@ impl ServerCounters {
             client_connections_accepted: self.client_connections_accepted.get(),
             client_connections_waiting: self.client_connections_waiting(),
             client_reads_delayed: self.client_reads_delayed.get(),
+            reports_imported: self.reports_imported.get(),
             incarnation_renewals: self.incarnation_renewals.get(),
             client_connections_rejected: Some(self.client_connections_rejected.read()),
             peer_connections_rejected: Some(self.peer_connections_rejected.read()),
@@ -260,6 +263,11 @@ pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
         "proxyherd_changes_total",
         "Reports accepted from clients and neighbours: the last sequence number of the feed.",
         One(|server| server.last_sequence as f64),
+    ),
+    Metric::counter(
+        "proxyherd_reports_imported_total",
+        "Reports of imports that were newer than what the server had.",
+        One(|server| server.reports_imported as f64),
     ),
     Metric::gauge(
         "proxyherd_client_connections",

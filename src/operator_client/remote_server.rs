@@ -17,8 +17,9 @@ use crate::model::name::{Name, is_name};
 use crate::net::{Dialer, Resolver, TcpDialer};
 use crate::proto::operator_client::OperatorClient;
 use crate::proto::{
-    DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, ListClientsRequest,
-    LocateRequest, NearbyRequest, WatchRequest, WatchResponse, as_seconds,
+    DigestRequest, DigestResponse, ExportRequest, GetStatusRequest, GetStatusResponse,
+    ImportRequest, ImportResponse, ListClientsRequest, LocateRequest, NearbyRequest, PushFrame,
+    WatchRequest, WatchResponse, as_seconds,
 };
 use crate::tls::{Credentials, Subject};
 
@@ -236,6 +237,21 @@ impl RemoteServer {
             Some(probing) => probing.await.map_or(error, QueryError::WrongPort),
             None => error,
         }
+    }
+
+    /// Starts a stream of all its reports.
+    pub(crate) async fn export(&self) -> Result<Streaming<PushFrame>, QueryError> {
+        let mut client = self.client.clone();
+        self.limited(client.export(ExportRequest {})).await
+    }
+
+    /// Merges reports into it.
+    pub(crate) async fn import(
+        &self,
+        request: ImportRequest,
+    ) -> Result<ImportResponse, QueryError> {
+        let mut client = self.client.clone();
+        self.limited(client.import(request)).await
     }
 
     async fn limited<T>(

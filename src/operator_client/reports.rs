@@ -33,9 +33,9 @@ pub(crate) struct HeldReport {
     sequence: u64,
     #[serde(serialize_with = "time")]
     learned_at: Timestamp,
-    /// The neighbour that sent it first; `None` for a client of the server, and for its storage.
+    /// The neighbour that sent it first; `None` for a client of the server, and for a file.
     pub(crate) learned_from: Option<String>,
-    /// Whether the server read it from its storage.
+    /// Whether the server read it from a file: its storage, or an import.
     recovered: bool,
 }
 
@@ -70,7 +70,7 @@ impl HeldReport {
     pub(crate) fn source(&self) -> &str {
         match &self.learned_from {
             Some(neighbour) => neighbour,
-            None if self.recovered => "its storage",
+            None if self.recovered => "a file",
             None => "the client",
         }
     }

@@ -12,9 +12,10 @@ use crate::gateway::{Gateway, StatusSource, WatchStart, age, give_way, known_rep
 use crate::model::timestamp::UnixNanos;
 use crate::proto::operator_server::{Operator, OperatorServer};
 use crate::proto::{
-    Bucket, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, KnownReport,
-    ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse, NearbyClient,
-    NearbyRequest, NearbyResponse, WatchRequest, WatchResponse, nearby_request, watch_request,
+    Bucket, DigestRequest, DigestResponse, ExportRequest, GetStatusRequest, GetStatusResponse,
+    ImportRequest, ImportResponse, KnownReport, ListClientsRequest, ListClientsResponse,
+    LocateRequest, LocateResponse, NearbyClient, NearbyRequest, NearbyResponse, WatchRequest,
+    WatchResponse, nearby_request, watch_request,
 };
 use crate::queries::digest::{self, BucketSum, Buckets, MAX_BUCKETS};
 use crate::queries::hash_range::HashRange;
@@ -24,6 +25,7 @@ use crate::replication::replica::Replica;
 use crate::replication::store::StoredReport;
 
 use super::filter::WatchFilter;
+use super::transfer::{self, ExportResult, Importer};
 use super::watch::{WatchResult, WatchStream, shutting_down};
 use super::wire::{self, invalid};
 
@@ -43,12 +45,17 @@ const MAX_RESPONSE_BYTES: usize = 3 << 20;
 /// Maximum number of concurrent watches. Each uses up to two batches of 256 KiB.
 const MAX_WATCHES: usize = 64;
 
+/// Maximum number of concurrent exports. Each uses up to two messages of 256 KiB.
+const MAX_EXPORTS: usize = 4;
+
 /// The `Operator` service.
 #[derive(Clone, Debug)]
 pub struct Operators {
     source: StatusSource,
     gateway: Arc<Gateway>,
     watches: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+    importer: Arc<Importer>,
 }
 
 impl Operators {
@@ -58,6 +65,8 @@ impl Operators {
             gateway: source.gateway().clone(),
             source,
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            importer: Arc::new(Importer::new()),
         };
         OperatorServer::new(operators)
     }
@@ -201,6 +210,20 @@ impl Operators {
         Ok(ReceiverStream::new(responses))
     }
 
+    fn export(&self) -> Result<ReceiverStream<ExportResult>, Status> {
+        if self.gateway.shutdown().has_begun() {
+            return Err(shutting_down());
+        }
+        let permit = self.exports.clone().try_acquire_owned().map_err(|_| {
+            Status::unavailable(format!(
+                "this server has {MAX_EXPORTS} exports under way, the maximum: try again later"
+            ))
+        })?;
+        let (sender, messages) = mpsc::channel(1);
+        tokio::spawn(transfer::export(self.gateway.clone(), sender, permit));
+        Ok(ReceiverStream::new(messages))
+    }
+
     fn start(&self, start: Option<&watch_request::Start>) -> Result<WatchStart, Status> {
         let replica = self.gateway.replica();
         let last = replica.store().last();
@@ -312,6 +335,23 @@ impl Operator for Operators {
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         Operators::watch(self, request.into_inner()).map(Response::new)
+    }
+
+    type ExportStream = ReceiverStream<ExportResult>;
+
+    async fn export(
+        &self,
+        _: Request<ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        Operators::export(self).map(Response::new)
+    }
+
+    async fn import(
+        &self,
+        request: Request<ImportRequest>,
+    ) -> Result<Response<ImportResponse>, Status> {
+        let imported = self.importer.import(&self.gateway, request.into_inner());
+        imported.await.map(Response::new)
     }
 
     async fn digest(

@@ -1,7 +1,7 @@
 //! Authorization on the peer port, by the certificate of the connection.
 //!
-//! Servers of the herd may make all calls, its operators all except those to
-//! `Propagate`, and others none. Each call is checked before its message is read. That
+//! Servers of the herd may make all calls, its operators all except those that change
+//! reports (`Propagate` and imports), and others none. Each call is checked before its message is read. That
 //! the sender of a message is the holder of the certificate is checked when the message
 //! was read ([`check_sender`]). Without TLS everybody may make all calls.
 
@@ -27,18 +27,18 @@ impl Admission {
         Self { gateway }
     }
 
-    /// Checks whether `other_end` may make a call, to `Propagate` or another service.
+    /// Checks whether `other_end` may make a call, which may be for servers only.
     /// Counts rejections.
     ///
     /// # Errors
     ///
     /// `PERMISSION_DENIED`, with the cause.
-    pub(super) fn check(&self, is_propagate: bool, other_end: &OtherEnd) -> Result<(), Status> {
+    pub(super) fn check(&self, is_for_servers: bool, other_end: &OtherEnd) -> Result<(), Status> {
         let Some(holder) = other_end.holder() else {
             return Ok(());
         };
         let herd = self.gateway.replica().herd();
-        let judged = judge(holder, herd, is_propagate);
+        let judged = judge(holder, herd, is_for_servers);
         judged.inspect_err(|_| {
             self.gateway
                 .counters()
@@ -48,7 +48,7 @@ impl Admission {
     }
 }
 
-fn judge(holder: &PeerIdentity, herd: &Name, is_propagate: bool) -> Result<(), Status> {
+fn judge(holder: &PeerIdentity, herd: &Name, is_for_servers: bool) -> Result<(), Status> {
     let reject = |message: String| Err(Status::permission_denied(message));
     if holder.is_empty() {
         return reject(
@@ -62,9 +62,9 @@ fn judge(holder: &PeerIdentity, herd: &Name, is_propagate: bool) -> Result<(), S
             "your certificate is for {holder}, this server is of another herd"
         ));
     }
-    if is_propagate && !holder.is_server_of(herd) {
+    if is_for_servers && !holder.is_server_of(herd) {
         return reject(format!(
-            "your certificate is for {holder}: operators may not push, servers only"
+            "your certificate is for {holder}: operators may not push or import, servers only"
         ));
     }
     Ok(())

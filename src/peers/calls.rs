@@ -90,7 +90,7 @@ impl CallRules {
         let path = request.uri().path();
         let (what, method) = (name_of(path), Method::of(path));
         let is_propagate = method.group == MethodGroup::Propagate;
-        if let Err(rejection) = self.admission.check(is_propagate, &other_end) {
+        if let Err(rejection) = self.admission.check(method.is_for_servers, &other_end) {
             self.rejections.log(what, other_end.address, &rejection);
             return rejection.into_http();
         }

@@ -8,6 +8,9 @@ const MAX_GREETING_BYTES: usize = 4 * 1024;
 /// Maximum size of an operator's request: two client IDs and the maximum number of ranges.
 const MAX_QUERY_BYTES: usize = 16 * 1024;
 
+/// Maximum size of an import: the changes of a push, and what is around them.
+const MAX_IMPORT_BYTES: usize = MAX_PUSH_BYTES + 16;
+
 /// Maximum size of a message to health and reflection: the name of a service or symbol.
 const MAX_NAME_BYTES: usize = 4 * 1024;
 
@@ -30,12 +33,14 @@ pub(super) enum MethodGroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Method {
     pub(super) group: MethodGroup,
+    /// Whether only servers may call it, since it changes reports.
+    pub(super) is_for_servers: bool,
     /// Maximum size of a message of the request, in bytes.
     pub(super) max_message_bytes: usize,
     /// Bytes that an answer takes of its connection's budget; 0 for small ones.
     pub(super) answer_bytes: u32,
     /// True if a call counts as under way until its answer was read. The streams of
-    /// `Push` and `Watch` stand for long, and have their own limits.
+    /// `Push`, `Watch` and `Export` stand for long, and have their own limits.
     pub(super) counts_until_read: bool,
 }
 
@@ -48,7 +53,8 @@ impl Method {
             ("Propagate", "Push") => (MethodGroup::Propagate, MAX_PUSH_BYTES, 0),
             ("Propagate", "Greet") => (MethodGroup::Propagate, MAX_GREETING_BYTES, 0),
             ("Propagate", _) => (MethodGroup::Propagate, MAX_QUERY_BYTES, MAX_ANSWER_BYTES),
-            ("Operator", "GetStatus" | "Locate" | "Watch") => {
+            ("Operator", "Import") => (MethodGroup::Operator, MAX_IMPORT_BYTES, 0),
+            ("Operator", "GetStatus" | "Locate" | "Watch" | "Export") => {
                 (MethodGroup::Operator, MAX_QUERY_BYTES, 0)
             }
             ("Operator", _) => (MethodGroup::Operator, MAX_QUERY_BYTES, MAX_ANSWER_BYTES),
@@ -56,11 +62,13 @@ impl Method {
         };
         Self {
             group,
+            is_for_servers: group == MethodGroup::Propagate
+                || (service, name) == ("Operator", "Import"),
             max_message_bytes,
             answer_bytes,
             counts_until_read: !matches!(
                 (service, name),
-                ("Propagate", "Push") | ("Operator", "Watch")
+                ("Propagate", "Push") | ("Operator", "Watch" | "Export")
             ),
         }
     }
@@ -76,11 +84,13 @@ mod tests {
             let method = Method::of(path);
             let Method {
                 group,
+                is_for_servers,
                 max_message_bytes,
                 answer_bytes,
                 counts_until_read,
             } = method;
-            (group, max_message_bytes, answer_bytes, counts_until_read)
+            let limits = (group, max_message_bytes, answer_bytes, counts_until_read);
+            (limits, is_for_servers)
         };
         use MethodGroup::{Common, Operator, Propagate};
         for (path, expected) in [
@@ -98,6 +108,14 @@ mod tests {
                 "/proxyherd.v1.Operator/ListClients",
                 (Operator, 16_384, 4 << 20, true),
             ),
+            (
+                "/proxyherd.v1.Operator/Export",
+                (Operator, 16_384, 0, false),
+            ),
+            (
+                "/proxyherd.v1.Operator/Import",
+                (Operator, (1 << 20) + 16, 0, true),
+            ),
             ("/grpc.health.v1.Health/Watch", (Common, 4096, 0, true)),
             (
                 "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -106,7 +124,8 @@ mod tests {
             ("/", (Common, 4096, 0, true)),
             ("", (Common, 4096, 0, true)),
         ] {
-            assert_eq!(limits(path), expected, "{path}");
+            let is_for_servers = path.contains("Propagate") || path.ends_with("Import");
+            assert_eq!(limits(path), (expected, is_for_servers), "{path}");
         }
     }
 }

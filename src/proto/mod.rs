@@ -20,12 +20,13 @@ mod generated {
 
 pub use generated::{
     Acknowledgement, Bucket, Circle, ClientLines, ConfigStatus, DigestRequest, DigestResponse,
-    GetStatusRequest, GetStatusResponse, GreetRequest, GreetResponse, HashRange, KnownReport,
-    LinkStatus, ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse,
-    NearbyClient, NearbyRequest, NearbyResponse, NeighbourProgress, PlacesStatus, Point, PushMark,
-    PushResponse, RecoveryStatus, RejectedCalls, RejectedConnections, Report, Resume, StorageFacts,
-    StorageHeader, StorageStatus, WatchRequest, WatchResponse, nearby_request, operator_client,
-    operator_server, propagate_client, propagate_server, watch_request,
+    ExportRequest, GetStatusRequest, GetStatusResponse, GreetRequest, GreetResponse, HashRange,
+    ImportRequest, ImportResponse, KnownReport, LinkStatus, ListClientsRequest,
+    ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
+    NearbyResponse, NeighbourProgress, PlacesStatus, Point, PushMark, PushResponse, RecoveryStatus,
+    RejectedCalls, RejectedConnections, Report, Resume, StorageFacts, StorageHeader, StorageStatus,
+    WatchRequest, WatchResponse, nearby_request, operator_client, operator_server,
+    propagate_client, propagate_server, watch_request,
 };
 
 /// The compiled `proto/` with its comments, as server reflection returns it.

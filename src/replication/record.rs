@@ -58,8 +58,8 @@ pub enum ReportSource {
     Client,
     /// A neighbour.
     Neighbour(NeighbourId),
-    /// The storage of an earlier incarnation of this server, which may have received it from a
-    /// client or from a neighbour.
+    /// A file: the storage of an earlier incarnation of this server, which may have received it from
+    /// a client or from a neighbour, or an import.
     Storage,
 }
 

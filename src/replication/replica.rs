@@ -686,6 +686,19 @@ impl Replica {
             at: now,
             from: ReportSource::Neighbour(pending.neighbour),
         };
+        self.merge_all(reports, seen_by, receipt)
+    }
+
+    /// Merges reports of an export at `now`, and returns their results.
+    pub fn import(&self, reports: &[Report<'_>], now: UnixNanos) -> MergeStats {
+        let receipt = Receipt {
+            at: now,
+            from: ReportSource::Storage,
+        };
+        self.merge_all(reports, SeenBy::default(), receipt)
+    }
+
+    fn merge_all(&self, reports: &[Report<'_>], seen_by: SeenBy, receipt: Receipt) -> MergeStats {
         let mut stats = MergeStats::default();
         let each = |_, merged: Result<MergeResult, StoreFull>| {
             merged.into_iter().for_each(|it| stats.count(it))

@@ -6,11 +6,13 @@
 //! | `links` | links, which begin and end while the server runs |
 //! | `change` | changes of the plan at run time |
 //! | `drain` | the end: last answers, last pushes, and what may be lost |
+//! | `stored` | the stored state of a server that does not run |
 
 mod change;
 mod credentials;
 mod drain;
 mod links;
+mod stored;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -44,6 +46,7 @@ use crate::web::{self, WebServer};
 pub use change::PreparedChange;
 pub use credentials::ServerCredentials;
 use links::{LinkFactory, Links};
+pub use stored::{StoredState, read_stored};
 
 /// The number of the error EMFILE of Unix systems: the process has opened as many files as
 /// it may.

@@ -145,6 +145,11 @@ pub(super) fn write_changes(out: &mut Vec<u8>, changes: PushWriter, span: Change
     put_frame(out, Kind::Changes, &changes.finish(&header).0);
 }
 
+/// Appends the frame of changes that are a message already.
+pub(crate) fn write_push(out: &mut Vec<u8>, push: &PushFrame) {
+    put_frame(out, Kind::Changes, &push.0);
+}
+
 fn put_frame(out: &mut Vec<u8>, kind: Kind, message: &[u8]) {
     debug_assert!(message.len() <= MAX_MESSAGE_BYTES);
     // The assertion holds for all messages that are written here.
@@ -171,6 +176,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Returns the message, if it is well-formed.
+    pub(crate) fn push(&self) -> Option<&PushFrame> {
+        self.read(|_, _, _| ())?;
+        Some(&self.push)
+    }
+
     /// Passes the reports to `read`, with the number that the first of them counts as. Returns
     /// `None` if the message is malformed: nothing of it was passed.
     pub(super) fn read<T>(

@@ -37,6 +37,7 @@
 //! | [`files`] | the operations on a folder of files, as a trait |
 //! | [`journal`] | the writer: appends, syncs, compacts |
 //! | [`recovery`] | the reader at the start |
+//! | `read_only` | the reader of a folder that stays as it is |
 //! | `folder` | a folder on the disk, and its lock |
 //! | `task` | the thread that drives the journal |
 //!
@@ -46,10 +47,12 @@ pub mod files;
 mod folder;
 pub mod format;
 pub mod journal;
+mod read_only;
 pub mod recovery;
 mod task;
 
 pub use folder::{Folder, FolderError};
+pub use read_only::read;
 pub use task::{Storage, Stored};
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@
 mod protobuf;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::proto::{
     Acknowledgement, GreetRequest, GreetResponse, PushFrame, PushMark, PushResponse,
 };
 use crate::replication::Incarnation;
+use crate::replication::feed_reader::FeedReader;
 use crate::replication::lineage::Acknowledged;
 use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
 use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
@@ -223,6 +225,32 @@ impl BatchBuilder for PushWriter {
     fn bytes(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// Maximum size of the changes that [`next_changes`] returns, in bytes.
+const MAX_CHANGES_BYTES: usize = 256 * 1024;
+
+/// Returns the next changes of a feed as a message of a server's storage, which is a push of the
+/// server to itself. It has no reports if there are no further changes.
+pub(super) fn next_changes(replica: &Replica, reader: &mut FeedReader) -> PushFrame {
+    let from = reader.position();
+    let (mut changes, mut reports) = (PushWriter::with_capacity(MAX_CHANGES_BYTES), 0);
+    reader.read(replica.store(), usize::MAX, |stored| {
+        if reports == MAX_BATCH_REPORTS || !changes.add(&stored.report, MAX_CHANGES_BYTES) {
+            return ControlFlow::Break(());
+        }
+        reports += 1;
+        ControlFlow::Continue(())
+    });
+    changes.finish(&PushHeader {
+        herd: replica.herd().as_str(),
+        sender: replica.name().as_str(),
+        sender_incarnation: replica.incarnation().get(),
+        receiver_incarnation: 0,
+        from,
+        to: reader.position(),
+        check: None,
+    })
 }
 
 fn texts_of<'a>(report: &Report<'a>) -> [&'a [u8]; 4] {

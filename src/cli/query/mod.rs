@@ -1,5 +1,5 @@
 //! Queries of operators to a running herd: `status`, `verify`, `locate`, `nearby`,
-//! `watch`.
+//! `watch`, and the transfer of reports: `export`, `import`.
 //!
 //! Each command calls the gRPC service `Operator` on the peer ports of the servers, of
 //! all servers at once: a server that is down or hangs neither delays nor hides the
@@ -19,10 +19,12 @@
 //! before its answers are used. Its answers are text from the network, and are escaped
 //! before they reach a terminal.
 //!
-//! No query changes anything in a herd.
+//! Only an import changes anything in a herd.
 
+mod export;
 mod fan_out;
 mod format;
+mod import;
 pub(super) mod json;
 mod locate;
 mod nearby;
@@ -59,6 +61,8 @@ pub(super) enum Query {
     Locate(locate::LocateArguments),
     Nearby(nearby::NearbyArguments),
     Watch(watch::WatchArguments),
+    Export(export::ExportArguments),
+    Import(import::ImportArguments),
 }
 
 impl Query {
@@ -84,6 +88,8 @@ impl Query {
             Self::Locate(arguments) => &arguments.targets,
             Self::Nearby(arguments) => &arguments.targets,
             Self::Watch(arguments) => &arguments.targets,
+            Self::Export(arguments) => &arguments.targets,
+            Self::Import(arguments) => &arguments.targets,
         }
     }
 
@@ -101,6 +107,8 @@ impl Query {
                 Self::Locate(arguments) => locate::run(arguments, &screen).await,
                 Self::Nearby(arguments) => nearby::run(arguments, &screen).await,
                 Self::Watch(arguments) => watch::run(arguments, &screen).await,
+                Self::Export(arguments) => export::run(arguments).await,
+                Self::Import(arguments) => import::run(arguments, &screen).await,
             }
         });
         // Does not wait for a name that is still being resolved, nor for a reader that

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, DEFAULT_PATH};
+use crate::config::{Config, DEFAULT_PATH, ServerConfig};
 use crate::model::address::Address;
 use crate::net::Resolver;
 use crate::operator_client::{Identity, RemoteServer};
@@ -64,15 +64,34 @@ impl Targets {
         }
     }
 
+    /// Returns the config; `None` if servers are given by their addresses.
+    pub(super) fn config(&self) -> Result<Option<Config>, CommandError> {
+        if self.addresses.is_empty() {
+            Ok(Some(Config::load(&self.path)?))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Returns whether a server of the config is one of the targets.
+    pub(super) fn includes(&self, server: &ServerConfig) -> bool {
+        let name = server.name.as_str();
+        self.names.is_empty() || self.names.iter().any(|other| other == name)
+    }
+
+    /// Returns the maximum wait for an answer.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     fn configured(&self, resolver: &Resolver) -> Result<Vec<RemoteServer>, CommandError> {
         let config = Config::load(&self.path)?;
         for name in &self.names {
             config.server(name)?;
         }
         let credentials = self.credentials(&config)?;
-        let is_target = |name: &str| self.names.is_empty() || self.names.iter().any(|n| n == name);
-        let targets = config.servers.iter().filter(|s| is_target(s.name.as_str()));
-        let dial = |server: &crate::config::ServerConfig| {
+        let targets = config.servers.iter().filter(|server| self.includes(server));
+        let dial = |server: &ServerConfig| {
             let identity = Identity {
                 herd: config.herd.clone(),
                 name: server.name.clone(),

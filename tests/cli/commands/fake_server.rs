@@ -9,9 +9,10 @@ use prost_types::{Duration, Timestamp};
 use proxyherd::proto::operator_server::{Operator, OperatorServer};
 use proxyherd::proto::watch_request::Start;
 use proxyherd::proto::{
-    Bucket, DigestRequest, DigestResponse, GetStatusRequest, GetStatusResponse, HashRange,
-    KnownReport, ListClientsRequest, ListClientsResponse, LocateRequest, LocateResponse,
-    NearbyClient, NearbyRequest, NearbyResponse, Report, WatchRequest, WatchResponse,
+    Bucket, DigestRequest, DigestResponse, ExportRequest, GetStatusRequest, GetStatusResponse,
+    HashRange, ImportRequest, ImportResponse, KnownReport, ListClientsRequest, ListClientsResponse,
+    LocateRequest, LocateResponse, NearbyClient, NearbyRequest, NearbyResponse, PushFrame, Report,
+    WatchRequest, WatchResponse,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -316,6 +317,21 @@ impl Operator for Service {
             Ok(Box::pin(responses) as Self::WatchStream)
         };
         self.take(|state| &state.behaviour, watch).await
+    }
+
+    type ExportStream = tokio_stream::Empty<Result<PushFrame, Status>>;
+
+    async fn export(
+        &self,
+        _: Request<ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        self.take(|state| &state.behaviour, |_| Ok(tokio_stream::empty()))
+            .await
+    }
+
+    async fn import(&self, _: Request<ImportRequest>) -> Result<Response<ImportResponse>, Status> {
+        self.take(|state| &state.behaviour, |_| Ok(ImportResponse::default()))
+            .await
     }
 
     async fn digest(

@@ -7,5 +7,6 @@ mod nearby;
 mod running_herd;
 mod status;
 mod targets;
+mod transfer;
 mod verify;
 mod watch;

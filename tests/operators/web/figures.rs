@@ -27,7 +27,15 @@ use crate::common::{
 };
 
 /// Metrics whose values no scenario here knows, and what compares them.
-const COMPARED_ELSEWHERE: [(&str, &str); 11] = [
+const COMPARED_ELSEWHERE: [(&str, &str); 13] = [
+    (
+        "proxyherd_client_connections_waiting",
+        "tests/herd/acknowledge.rs",
+    ),
+    (
+        "proxyherd_reports_imported_total",
+        "tests/cli/commands/transfer.rs, from the status",
+    ),
     ("proxyherd_herd_server", "links.rs: it is always 1"),
     ("proxyherd_link_incoming_silence_seconds", "links.rs"),
     ("proxyherd_link_neighbour_duplicates", "links.rs"),

@@ -7,6 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxyherd::proto::operator_client::OperatorClient;
+use proxyherd::proto::{ImportRequest, ImportResponse};
 use proxyherd::tls::issue::Validity;
 use proxyherd::tls::{Credentials, Files, Pair, Subject};
 use tokio::runtime::{Builder, Runtime};
@@ -82,6 +84,21 @@ impl Alone {
                 let _ = caller.greet(&sender.greeting());
             });
         assert_eq!(self.herd.gateway(self.name).replica().store().last(), 0);
+    }
+
+    /// Imports a report of a client.
+    fn import(&self, caller: &PeerClient) -> Result<ImportResponse, tonic::Status> {
+        let push = self
+            .neighbour()
+            .push(0, 1, vec![report("kiwi", "+1+1", "1")]);
+        let changes = prost::Message::encode_to_vec(&push);
+        let mut client = OperatorClient::new(caller.channel.clone());
+        let request = ImportRequest {
+            changes,
+            other_herd: false,
+        };
+        let imported = caller.run(client.import(request));
+        imported.map(tonic::Response::into_inner)
     }
 
     fn health(&self, caller: &PeerClient) -> Result<(), tonic::Status> {
@@ -164,7 +181,17 @@ fn an_operator_may_query_and_not_push() {
     let operator = riley.issue(&operator(&riley.neighbour, "test"));
     let caller = riley.call_as(Some(&operator)).unwrap();
     riley.health(&caller).unwrap();
-    riley.assert_rejects_propagation(&caller, "operators may not push, servers only");
+    let message = "operators may not push or import, servers only";
+    riley.assert_rejects_propagation(&caller, message);
+    let status = riley.import(&caller).unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    assert!(status.message().contains(message), "{status:?}");
+    assert_eq!(riley.herd.position("Operated", "kiwi"), None);
+    // A server of the herd may.
+    let server = riley.issue(&server(&riley.neighbour, "test"));
+    let caller = riley.call_as(Some(&server)).unwrap();
+    assert_eq!(riley.import(&caller).unwrap().newer, 1);
+    assert!(riley.herd.position("Operated", "kiwi").is_some());
 }
 
 #[test]
