@@ -223,6 +223,12 @@ impl LinkTable {
         self.acknowledged.subscribe()
     }
 
+    /// Forgets what neighbours have acknowledged: some of it was another process's, and everything
+    /// is sent again.
+    pub(super) fn forget_acknowledged(&self) {
+        self.acknowledged.send_replace(0);
+    }
+
     fn note_acknowledged(&self, cursor: u64) {
         self.acknowledged.send_if_modified(|before| {
             let is_greater = cursor > *before;
@@ -295,6 +301,25 @@ impl LinkTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_any_neighbour_acknowledged_counts_until_it_is_forgotten() {
+        let links = LinkTable::default();
+        let [one, other] = [0, 1].map(NeighbourId);
+        links.begin(one, UnixNanos(1));
+        links.begin(other, UnixNanos(1));
+        let acknowledged = || *links.acknowledged().borrow();
+        links.set_up(one, UnixNanos(2), 7, 1, None);
+        links.set_cursor(other, 5);
+        assert_eq!(acknowledged(), 7);
+        // It has restarted and lost everything, which does not undo that it had acknowledged.
+        links.set_cursor(one, 0);
+        assert_eq!(acknowledged(), 7);
+        links.forget_acknowledged();
+        assert_eq!(acknowledged(), 0);
+        links.set_up(other, UnixNanos(3), 6, 1, None);
+        assert_eq!(acknowledged(), 6);
+    }
 
     #[test]
     fn a_link_that_begins_again_goes_down_first() {

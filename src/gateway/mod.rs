@@ -255,6 +255,7 @@ impl Gateway {
         }
         *renewed_at = Some(Instant::now());
         self.counters.incarnation_renewals.add(1);
+        self.links.forget_acknowledged();
         self.links.notify_changes();
         warn!(
             "{neighbour} holds changes of incarnation {used} of this server that this process did \
