@@ -24,7 +24,10 @@ struct Example {
 fn examples() -> Vec<Example> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).unwrap();
-    let mut pages: Vec<PathBuf> = docs.map(|entry| entry.unwrap().path()).collect();
+    let paths = docs.map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|it| it == "md"))
+        .collect();
     pages.push(root.join("README.md"));
     pages.iter().flat_map(|page| examples_of(page)).collect()
 }

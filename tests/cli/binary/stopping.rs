@@ -120,7 +120,7 @@ fn unknown<'a>(site: &Site, server: &str, clients: &'a [String]) -> Vec<&'a Stri
 /// not read last.
 fn assert_sessions_end_first(site: &Site, sessions: usize) {
     let log = site.log("Riley");
-    let unread = log.find("it did not read its answers in time\n");
+    let unread = log.find("not all of its answers were sent in time\n");
     let stopped = log.find("  stopped");
     assert!(
         unread.is_some() && unread < stopped,
