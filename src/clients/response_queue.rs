@@ -176,6 +176,15 @@ impl ResponseQueue {
         self.queries
     }
 
+    /// Returns true if a query is not answered.
+    pub(super) fn has_queries_in_progress(&self) -> bool {
+        let is_in_progress = |it: &PendingResponse| match &it.hold {
+            Hold::Whatsat { query, .. } => matches!(query, QueryState::InProgress(_)),
+            Hold::Acknowledgement(_) | Hold::Acknowledged => false,
+        };
+        self.pending.iter().any(is_in_progress)
+    }
+
     /// Returns the number of bytes that are held back. At most twice as many are in memory.
     pub(super) fn held_bytes(&self) -> usize {
         let held = size_of::<PendingResponse>();

@@ -342,7 +342,7 @@ impl Session {
     /// Queries that take too long are answered with an error. Reports that are not acknowledged are
     /// waited for until the connection is ended from outside.
     async fn finish(mut self) -> SessionEnd {
-        let mut abandon = Some(self.handler.gateway.shutdown().abandon().clone());
+        let abandon = self.handler.gateway.shutdown().abandon().clone();
         self.rate_limiter.waive();
         loop {
             if let Err(end) = self.respond(false).await {
@@ -351,17 +351,12 @@ impl Session {
             if self.responses.is_released() {
                 break;
             }
+            let asks = self.responses.has_queries_in_progress();
             let clock = self.handler.gateway.clock();
             let settle = settle(&mut self.responses, &mut self.transcript, clock);
-            let is_settled = match &abandon {
-                Some(abandon) => abandon.run_until_cancelled(settle).await.is_some(),
-                None => {
-                    settle.await;
-                    true
-                }
-            };
-            if !is_settled {
-                abandon = None;
+            if !asks {
+                settle.await;
+            } else if abandon.run_until_cancelled(settle).await.is_none() {
                 let transcript = &mut self.transcript;
                 self.responses
                     .abandon_queries("the server is shutting down", |at_line, places| {

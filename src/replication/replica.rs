@@ -464,8 +464,13 @@ impl Replica {
         }
     }
 
-    fn is_own(&self, incarnation: Incarnation) -> bool {
-        incarnation == self.incarnation() || self.lineage().contains(incarnation)
+    /// Returns how many incarnations ago the server had this one: 0 for the present one. `None` if it
+    /// is not in the lineage.
+    fn age(&self, incarnation: Incarnation) -> Option<usize> {
+        let present = std::iter::once(self.incarnation());
+        let lineage = self.lineage();
+        let mut all = present.chain(lineage.iter());
+        all.position(|it| it == incarnation)
     }
 
     /// Records what an earlier incarnation of this server knew of a neighbour, if everything that
@@ -507,7 +512,7 @@ impl Replica {
     /// Returns the last acknowledgement of a neighbour, if it is of this incarnation or its lineage.
     fn acknowledged(&self, neighbour: NeighbourId) -> Option<Acknowledged> {
         let latest = *lock(&self.neighbour(neighbour).acknowledged);
-        latest.filter(|it| self.is_own(it.of))
+        latest.filter(|it| self.age(it.of).is_some())
     }
 
     /// Merges a report that a client of this server sent at `now`. See [`Store::admit`].
@@ -610,9 +615,12 @@ impl Replica {
             theirs: incarnation("incarnation", greeting.incarnation)?,
         };
         let mut watermarks = lock(&self.neighbour(neighbour).watermarks);
-        let claimed = greeting.acknowledged.filter(|it| self.is_own(it.by));
-        let initial = claimed.map_or(0, |claimed| {
-            let is_of = |ends: LinkEnds| ends.theirs == claimed.of && self.is_own(ends.own);
+        let claimed = greeting.acknowledged;
+        let claimed = claimed.and_then(|it| Some((it, self.age(it.by)?)));
+        let initial = claimed.map_or(0, |(claimed, age)| {
+            let is_of = |ends: LinkEnds| {
+                ends.theirs == claimed.of && self.age(ends.own).is_some_and(|own| own >= age)
+            };
             let applied = watermarks.iter().filter(|&(ends, _)| is_of(ends));
             let applied = applied.map(|(_, applied)| applied).max();
             claimed.through.min(applied.unwrap_or(0))
@@ -942,6 +950,53 @@ mod tests {
             assert_eq!(for_jaquez(&riley, incarnation), ["plum"], "no echo");
             let dead = incarnation - 1;
             assert_eq!(for_jaquez(&riley, dead), ["plum", "kiwi"], "no loss");
+        }
+    }
+
+    #[test]
+    fn a_restored_feed_begins_where_both_ends_know_that_it_was_applied() {
+        let incarnation = |number| Incarnation::new(number).unwrap();
+        let acknowledged = |by, of, through| Acknowledged {
+            by: incarnation(by),
+            of: incarnation(of),
+            through,
+        };
+        for (claim, expected) in [
+            (None, 0),
+            (Some(acknowledged(8, 1, 15)), 15),
+            (Some(acknowledged(8, 1, 25)), 20),
+            (Some(acknowledged(9, 1, 25)), 20),
+            // What a later incarnation applied does not count.
+            (Some(acknowledged(7, 1, 15)), 10),
+            // Of another incarnation of the sender, or by one that is not in the lineage.
+            (Some(acknowledged(8, 3, 15)), 0),
+            (Some(acknowledged(6, 1, 15)), 0),
+        ] {
+            // The incarnation 9 restored what 8 stored, which had restored what 7 stored.
+            let mut riley = riley(2);
+            let lineage = Lineage::default().extended(incarnation(7));
+            riley.restore_lineage(lineage.extended(incarnation(8)), 50);
+            riley.restore_facts(&NeighbourFacts {
+                neighbour: "Jaquez".to_owned(),
+                applied: vec![acknowledged(7, 1, 10), acknowledged(8, 1, 20)],
+                acknowledged: None,
+            });
+            let greeting = |incarnation| Greeting {
+                version: VERSION,
+                herd: "test",
+                sender: "Jaquez",
+                incarnation,
+                receiver: "Riley",
+                expire_after: None,
+                acknowledged: claim,
+            };
+            let applied = |riley: &Replica, incarnation| {
+                let reply = riley.accept_greeting(&greeting(incarnation)).unwrap();
+                reply.progress.applied
+            };
+            assert_eq!(applied(&riley, 2), expected, "{claim:?}");
+            assert!(riley.renew_incarnation(incarnation(9), incarnation(10)));
+            assert_eq!(applied(&riley, 3), 0, "nothing of that counts any more");
         }
     }
 }

@@ -69,13 +69,15 @@ impl World {
             ));
         };
         let was_known = process.model.has_greeted(neighbour, from);
-        let is_own = |incarnation: Incarnation| {
-            incarnation.get() == process.incarnation || process.lineage.contains(incarnation)
+        let (present, lineage) = (process.incarnation, process.lineage);
+        let age = |incarnation: Incarnation| {
+            let earlier = || Some(1 + lineage.iter().position(|it| it == incarnation)?);
+            (incarnation.get() == present).then_some(0).or_else(earlier)
         };
         if let (false, Some(acknowledged)) = (was_known, acknowledged) {
             process
                 .model
-                .continue_progress(neighbour, from, acknowledged, is_own);
+                .continue_progress(neighbour, from, acknowledged, age);
         }
         process.model.record_greeting(neighbour, from);
         let is_exact = process.model.is_exact(neighbour);

@@ -251,22 +251,24 @@ impl Model {
     }
 
     /// Lets the progress of a process begin with what it says was acknowledged of an earlier one,
-    /// as far as that was applied. `is_own` tells incarnations of this process and its lineage.
+    /// as far as that was applied until then. `age` tells how many incarnations ago this server had
+    /// one.
     pub(crate) fn continue_progress(
         &mut self,
         neighbour: usize,
         pid: Pid,
         acknowledged: Acknowledged,
-        is_own: impl Fn(Incarnation) -> bool,
+        age: impl Fn(Incarnation) -> Option<usize>,
     ) {
-        if !is_own(acknowledged.by) {
+        let Some(oldest) = age(acknowledged.by) else {
             return;
-        }
+        };
         let earlier = Pid::of_incarnation(acknowledged.of.get());
-        let now = self.has_greeted(neighbour, earlier);
+        let now = oldest == 0 && self.has_greeted(neighbour, earlier);
         let now = now.then(|| self.applied(earlier));
         let recovered = self.recovered.iter();
-        let recovered = recovered.filter(|it| it.of == acknowledged.of && is_own(it.by));
+        let recovered = recovered
+            .filter(|it| it.of == acknowledged.of && age(it.by).is_some_and(|own| own >= oldest));
         let applied = recovered.map(|it| it.through).chain(now).max();
         self.finish(pid, applied.unwrap_or(0).min(acknowledged.through));
     }
