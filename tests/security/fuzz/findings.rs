@@ -48,3 +48,11 @@ fn deeply_nested_groups_do_not_overflow_the_stack() {
     .concat();
     checks::push::check(&[HEADER, &deep].concat());
 }
+
+#[test]
+fn a_checksum_of_another_type_is_rejected() {
+    for check in [&b"E\x01\x02\x03\x04"[..], b"@\0", b"B\0", b"C\x44"] {
+        checks::push::check(&[HEADER, check].concat());
+        checks::push::check(&[HEADER, check, &[b':', REPORT.len() as u8], REPORT].concat());
+    }
+}

@@ -31,6 +31,8 @@ pub(crate) struct PushRequest {
     pub(crate) to_sequence: u64,
     #[prost(message, repeated, tag = "7")]
     pub(crate) reports: Vec<Report>,
+    #[prost(fixed32, optional, tag = "8")]
+    pub(crate) check: Option<u32>,
 }
 
 /// Returns a push without reports that Riley accepts.
@@ -43,6 +45,7 @@ pub(crate) fn heartbeat() -> PushRequest {
         from_sequence: 0,
         to_sequence: 3,
         reports: Vec::new(),
+        check: None,
     }
 }
 
