@@ -121,7 +121,14 @@ impl Store {
                 }
                 None => self.count_client(context.max_clients).map(|()| {
                     let metadata = (context.seen_by, context.receipt);
-                    self.add(shard_of(hash), shards.get(position), hash, report, metadata);
+                    self.add(
+                        shard_of(hash),
+                        shards.get(position),
+                        hash,
+                        report,
+                        0,
+                        metadata,
+                    );
                     MergeResult::Newer
                 }),
             };

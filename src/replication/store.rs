@@ -175,12 +175,24 @@ impl Store {
         receipt: Receipt,
         max_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
+        self.admit_at(0, report, seen_by, receipt, max_clients)
+    }
+
+    /// Does the same, with a sequence number of at least `number` if the report is stored.
+    fn admit_at(
+        &self,
+        number: u64,
+        report: &Report<'_>,
+        seen_by: SeenBy,
+        receipt: Receipt,
+        max_clients: usize,
+    ) -> Result<MergeResult, StoreFull> {
         let hash = self.hash(report.client);
         let at = shard_of(hash);
         let mut shard = lock(&self.shards[at]);
         let Some(slot) = shard.find(hash, report.client) else {
             self.count_client(max_clients)?;
-            self.add(at, &mut shard, hash, report, (seen_by, receipt));
+            self.add(at, &mut shard, hash, report, number, (seen_by, receipt));
             return Ok(MergeResult::Newer);
         };
         let record = &mut shard.records[slot];
@@ -189,7 +201,7 @@ impl Store {
             let number = {
                 let mut feed = lock(&self.feed);
                 feed.remove(record.number);
-                feed.append(record_id(at, slot))
+                feed.append_at(record_id(at, slot), number)
             };
             record.replace(report, number, seen_by, receipt);
         }
@@ -203,32 +215,10 @@ impl Store {
     /// Call it before the store is shared: a reader of the feed must not see numbers that are
     /// skipped.
     pub(super) fn restore(&self, reports: &[Report<'_>], first: u64, receipt: Receipt) -> usize {
-        let mut newer = 0;
-        for (number, report) in (first..).zip(reports) {
-            let hash = self.hash(report.client);
-            let at = shard_of(hash);
-            let mut shard = lock(&self.shards[at]);
-            let nobody = SeenBy::default();
-            match shard.find(hash, report.client) {
-                None => {
-                    let record = record_id(at, shard.next_slot());
-                    let number = lock(&self.feed).append_at(record, number);
-                    let record = Record::new(report, number, nobody, receipt);
-                    shard.insert(hash, record, &self.hasher);
-                    self.clients.fetch_add(1, Relaxed);
-                }
-                Some(slot) if shard.records[slot].compare(report) == Ordering::Greater => {
-                    let mut feed = lock(&self.feed);
-                    feed.remove(shard.records[slot].number);
-                    let number = feed.append_at(record_id(at, slot), number);
-                    drop(feed);
-                    shard.records[slot].replace(report, number, nobody, receipt);
-                }
-                Some(_) => continue,
-            }
-            newer += 1;
-        }
-        newer
+        let nobody = SeenBy::default();
+        let admit = |(number, report)| self.admit_at(number, report, nobody, receipt, usize::MAX);
+        let merged = (first..).zip(reports).map(admit);
+        merged.filter(|it| *it == Ok(MergeResult::Newer)).count()
     }
 
     /// Makes `number` the last sequence number, if it is greater.
@@ -311,16 +301,18 @@ impl Store {
         ControlFlow::Continue(())
     }
 
-    /// Adds a new client's first report. The caller has already counted the client.
+    /// Adds a new client's first report, with a sequence number of at least `number`. The caller has
+    /// already counted the client.
     pub(super) fn add(
         &self,
         at: usize,
         shard: &mut Shard,
         hash: u64,
         report: &Report<'_>,
+        number: u64,
         (seen_by, receipt): (SeenBy, Receipt),
     ) {
-        let number = lock(&self.feed).append(record_id(at, shard.next_slot()));
+        let number = lock(&self.feed).append_at(record_id(at, shard.next_slot()), number);
         let record = Record::new(report, number, seen_by, receipt);
         shard.insert(hash, record, &self.hasher);
     }
