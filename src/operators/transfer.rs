@@ -51,7 +51,7 @@ pub(super) async fn export(
         let Ok(permit) = permit else { return };
         let gateway = gateway.clone();
         let read = move || {
-            let message = wire::next_changes(gateway.replica(), &mut reader);
+            let message = wire::next_export(gateway.replica(), &mut reader);
             (reader, message)
         };
         let message = match spawn_blocking(read).await.map_err(panicked) {

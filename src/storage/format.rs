@@ -11,13 +11,12 @@ use bytes::Bytes;
 use memchr::memmem;
 use prost::Message;
 
-use crate::model::name::Name;
 use crate::proto::{NeighbourProgress, PushFrame, StorageFacts, StorageHeader};
 use crate::replication::Incarnation;
 use crate::replication::lineage::{Lineage, NeighbourFacts};
 use crate::replication::replica::PushHeader;
 use crate::replication::send_cursor::MAX_BATCH_BYTES;
-use crate::wire::{self, PushWriter};
+use crate::wire;
 
 /// The version of the format.
 pub const FORMAT_VERSION: u8 = 1;
@@ -121,32 +120,8 @@ fn read_facts(message: &[u8]) -> Option<Vec<NeighbourFacts>> {
     message.neighbours.into_iter().map(facts).collect()
 }
 
-/// The changes of a feed after `from`, up to and including `to`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ChangesSpan<'a> {
-    pub(super) herd: &'a Name,
-    pub(super) server: &'a Name,
-    pub(super) incarnation: Incarnation,
-    pub(super) from: u64,
-    pub(super) to: u64,
-}
-
 /// Appends the frame of some changes to `out`.
-pub(super) fn write_changes(out: &mut Vec<u8>, changes: PushWriter, span: ChangesSpan<'_>) {
-    let header = PushHeader {
-        herd: span.herd.as_str(),
-        sender: span.server.as_str(),
-        sender_incarnation: span.incarnation.get(),
-        receiver_incarnation: 0,
-        from: span.from,
-        to: span.to,
-        check: None,
-    };
-    put_frame(out, Kind::Changes, &changes.finish(&header).0);
-}
-
-/// Appends the frame of changes that are a message already.
-pub(crate) fn write_push(out: &mut Vec<u8>, push: &PushFrame) {
+pub(crate) fn write_changes(out: &mut Vec<u8>, push: &PushFrame) {
     put_frame(out, Kind::Changes, &push.0);
 }
 

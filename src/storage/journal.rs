@@ -1,16 +1,14 @@
 //! The writer of a server's storage: a feed reader with a durable cursor.
 
-use std::ops::ControlFlow;
-
 use crate::replication::Incarnation;
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::lineage::NeighbourFacts;
 use crate::replication::replica::Replica;
-use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS};
-use crate::wire::PushWriter;
+use crate::replication::send_cursor::MAX_BATCH_REPORTS;
+use crate::wire;
 
 use super::files::{Context, FileName, Files, StorageError, state_name, unfinished_name};
-use super::format::{self, ChangesSpan, Header};
+use super::format::{self, Header};
 
 /// Sizes by which a journal works. A simulation has smaller ones.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +33,6 @@ impl Default for JournalSizes {
 
 /// Estimated size of a report in a file, in bytes, before any was written.
 const USUAL_REPORT_BYTES: u64 = 90;
-
-/// Size of the frames of a quiet server, in bytes.
-const USUAL_FRAME_BYTES: usize = 64 << 10;
 
 /// The writer of a server's storage.
 ///
@@ -334,30 +329,16 @@ impl<F: Files> Journal<F> {
         }
         let mut is_end = false;
         while !is_end && is_wanted(reader, file) {
-            let from = reader.position();
-            let mut batch = PushWriter::with_capacity(USUAL_FRAME_BYTES);
-            let mut reports = 0;
-            is_end = reader.read(replica.store(), usize::MAX, |stored| {
-                if reports == self.sizes.frame_reports || !batch.add(&stored.report, usize::MAX) {
-                    return ControlFlow::Break(());
-                }
-                reports += 1;
-                ControlFlow::Continue(())
-            });
-            if reports == 0 {
+            let limits = (self.sizes.frame_reports, usize::MAX);
+            let changes = wire::next_changes(replica, incarnation, reader, limits);
+            is_end = changes.is_end;
+            if changes.reports == 0 {
                 continue;
             }
             bytes.clear();
-            let span = ChangesSpan {
-                herd: replica.herd(),
-                server: replica.name(),
-                incarnation,
-                from,
-                to: reader.position(),
-            };
-            format::write_changes(&mut bytes, batch, span);
+            format::write_changes(&mut bytes, &changes.push);
             self.write(file, &bytes)?;
-            file.reports += reports as u64;
+            file.reports += changes.reports as u64;
             file.report_bytes += bytes.len() as u64;
         }
         Ok(is_end)

@@ -227,30 +227,58 @@ impl BatchBuilder for PushWriter {
     }
 }
 
-/// Maximum size of the changes that [`next_changes`] returns, in bytes.
-const MAX_CHANGES_BYTES: usize = 256 * 1024;
+/// Room for the changes of a quiet server, in bytes.
+const USUAL_CHANGES_BYTES: usize = 64 * 1024;
 
-/// Returns the next changes of a feed as a message of a server's storage, which is a push of the
-/// server to itself. It has no reports if there are no further changes.
-pub(super) fn next_changes(replica: &Replica, reader: &mut FeedReader) -> PushFrame {
+/// Some changes of a feed, as a message of a server's storage.
+#[derive(Debug)]
+pub(super) struct StoredChanges {
+    pub(super) push: PushFrame,
+    /// Number of reports in it: none if there are no further changes.
+    pub(super) reports: usize,
+    /// Whether the reader reached the end that the feed had.
+    pub(super) is_end: bool,
+}
+
+/// Returns the next changes of a feed as a message of a server's storage, which is a push of this
+/// incarnation to itself: at most `max_reports` and `max_bytes` of them, and of a message.
+pub(super) fn next_changes(
+    replica: &Replica,
+    incarnation: Incarnation,
+    reader: &mut FeedReader,
+    (max_reports, max_bytes): (usize, usize),
+) -> StoredChanges {
     let from = reader.position();
-    let (mut changes, mut reports) = (PushWriter::with_capacity(MAX_CHANGES_BYTES), 0);
-    reader.read(replica.store(), usize::MAX, |stored| {
-        if reports == MAX_BATCH_REPORTS || !changes.add(&stored.report, MAX_CHANGES_BYTES) {
+    let (mut changes, mut reports) = (PushWriter::with_capacity(USUAL_CHANGES_BYTES), 0);
+    let is_end = reader.read(replica.store(), usize::MAX, |stored| {
+        if reports == max_reports || !changes.add(&stored.report, max_bytes) {
             return ControlFlow::Break(());
         }
         reports += 1;
         ControlFlow::Continue(())
     });
-    changes.finish(&PushHeader {
+    let push = changes.finish(&PushHeader {
         herd: replica.herd().as_str(),
         sender: replica.name().as_str(),
-        sender_incarnation: replica.incarnation().get(),
+        sender_incarnation: incarnation.get(),
         receiver_incarnation: 0,
         from,
         to: reader.position(),
         check: None,
-    })
+    });
+    StoredChanges {
+        push,
+        reports,
+        is_end,
+    }
+}
+
+/// Maximum number and size of the reports in a message of an export.
+const MAX_EXPORT: (usize, usize) = (MAX_BATCH_REPORTS, 256 * 1024);
+
+/// Returns the next message of an export. It has no reports if there are no further changes.
+pub(super) fn next_export(replica: &Replica, reader: &mut FeedReader) -> PushFrame {
+    next_changes(replica, replica.incarnation(), reader, MAX_EXPORT).push
 }
 
 fn texts_of<'a>(report: &Report<'a>) -> [&'a [u8]; 4] {

@@ -170,7 +170,7 @@ fn from_storage(state: &StoredState, out: &mut Output) -> io::Result<Exported> {
     let mut reader = FeedReader::after(0);
     let mut exported = None;
     loop {
-        let message = wire::next_changes(replica, &mut reader);
+        let message = wire::next_export(replica, &mut reader);
         match write(&message, Source::Storage, &mut exported, out) {
             Ok(()) => {}
             Err(ExportError::Write(error)) => return Err(error),
@@ -220,7 +220,7 @@ fn write(
         }
     };
     if reports > 0 {
-        file_format::write_push(&mut bytes, message);
+        file_format::write_changes(&mut bytes, message);
     }
     exported.reports += reports;
     exported.bytes += bytes.len() as u64;
