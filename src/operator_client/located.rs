@@ -27,13 +27,13 @@ impl Located {
             async move { server.locate_checked(&client).await }
         })
         .await;
-        Self::of(client, servers.iter().cloned().zip(answers))
+        Self::of(client, servers.iter().zip(answers))
     }
 
     /// Collects the answers of servers.
-    pub(crate) fn of(
+    pub(crate) fn of<'a>(
         client: String,
-        answers: impl IntoIterator<Item = (RemoteServer, Result<LocatedReport, QueryError>)>,
+        answers: impl IntoIterator<Item = (&'a RemoteServer, Result<LocatedReport, QueryError>)>,
     ) -> Self {
         let mut located = Self {
             client,
@@ -42,6 +42,7 @@ impl Located {
             errors: Vec::new(),
         };
         for (server, answer) in answers {
+            let server = server.clone();
             match answer {
                 Ok(report) => located.holders.push((server, report)),
                 Err(QueryError::UnknownClient) => located.without.push(server),
@@ -113,13 +114,10 @@ pub(crate) struct ServerError<'a> {
 
 /// Returns the servers without an answer.
 pub(crate) fn errors(errors: &[(RemoteServer, QueryError)]) -> Vec<ServerError<'_>> {
-    let error = |(server, error)| ServerError {
-        server: RemoteServer::title(server),
+    let errors = errors.iter().map(|(server, error)| ServerError {
+        server: server.title(),
         address: server.address().to_string(),
         error,
-    };
-    errors
-        .iter()
-        .map(|(server, e)| error((server, e)))
-        .collect()
+    });
+    errors.collect()
 }

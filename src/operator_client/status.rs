@@ -36,6 +36,14 @@ impl StatusRound {
     /// Queries all servers at once.
     pub(crate) async fn query(servers: &[RemoteServer]) -> Self {
         let results = statuses(servers).await;
+        Self::of(Instant::now(), servers.iter().zip(results))
+    }
+
+    /// Collects the answers of servers, of the time `at`.
+    pub(crate) fn of<'a>(
+        at: Instant,
+        answers: impl IntoIterator<Item = (&'a RemoteServer, StatusResult)>,
+    ) -> Self {
         let status = |(server, result): (&RemoteServer, _)| ServerStatus {
             title: server.title(),
             address: server.address().to_string(),
@@ -43,8 +51,8 @@ impl StatusRound {
             result,
         };
         Self {
-            at: Instant::now(),
-            servers: servers.iter().zip(results).map(status).collect(),
+            at,
+            servers: answers.into_iter().map(status).collect(),
         }
     }
 

@@ -279,8 +279,7 @@ impl BoundServer {
             }
             None => None,
         };
-        let folder = plan.storage.dir.as_ref();
-        let folder = folder.map(|dir| Folder::open(dir.join(name.as_str())));
+        let folder = plan.storage.folder(name).map(Folder::open);
         let folder = folder.transpose().map_err(|error| StartError::Storage {
             server: name.clone(),
             error,

@@ -23,8 +23,7 @@ pub struct StoredState {
 ///
 /// Returns [`FolderError`] if the server runs.
 pub fn read_stored(plan: &ServerPlan, clock: &Clock) -> Result<Option<StoredState>, FolderError> {
-    let path = plan.storage.dir.as_ref();
-    let path = path.map(|dir| dir.join(plan.name.as_str()));
+    let path = plan.storage.folder(&plan.name);
     let Some(path) = path.filter(|path| path.is_dir()) else {
         return Ok(None);
     };

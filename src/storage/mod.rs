@@ -58,6 +58,8 @@ pub use task::{Storage, Stored};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::name::Name;
+
 /// Settings of storage. `config/herd.toml` explains each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageSettings {
@@ -65,6 +67,13 @@ pub struct StorageSettings {
     pub dir: Option<PathBuf>,
     /// Time between two syncs, 10 ms to 1 min. Default: 1 s.
     pub sync: Duration,
+}
+
+impl StorageSettings {
+    /// Returns the folder of a server; `None` for no storage.
+    pub fn folder(&self, server: &Name) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(server.as_str()))
+    }
 }
 
 impl Default for StorageSettings {

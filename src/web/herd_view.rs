@@ -14,8 +14,7 @@ use crate::gateway::{Gateway, Member, StatusSource, age, known_report};
 use crate::model::client::ClientId;
 use crate::net::Resolver;
 use crate::operator_client::{
-    HeldReport, Identity, Located, LocatedReport, QueryError, RemoteServer, ServerStatus,
-    StatusRound, query_all,
+    HeldReport, Identity, Located, LocatedReport, QueryError, RemoteServer, StatusRound, query_all,
 };
 use crate::proto::time::timestamp;
 use crate::proto::{as_seconds, rfc3339};
@@ -57,7 +56,6 @@ struct Asked {
 
 /// The status of every server, at one time.
 pub(super) struct HerdRound {
-    at: Instant,
     /// Time at which the servers were asked, by RFC 3339.
     pub(super) asked_at: String,
     /// The servers, as the config describes them.
@@ -83,30 +81,17 @@ impl HerdView {
     pub(super) async fn round(&self) -> Result<Arc<HerdRound>, Problem> {
         let mut asked = self.dialled().await?;
         if let Some(round) = &asked.round
-            && round.at.elapsed() < MAX_ROUND_AGE
+            && round.statuses.at.elapsed() < MAX_ROUND_AGE
         {
             return Ok(round.clone());
         }
         let (at, asked_at) = (Instant::now(), self.now());
         let ask = |server: RemoteServer| async move { server.status().await };
-        let statuses = self.ask(&asked.servers, || Ok(self.source.read()), ask);
-        let statuses = statuses
-            .await
-            .into_iter()
-            .map(|(server, result)| ServerStatus {
-                title: server.title(),
-                address: server.address().to_string(),
-                neighbours: server.neighbours().to_vec(),
-                result,
-            });
+        let answers = self.ask(&asked.servers, || Ok(self.source.read()), ask);
         let round = Arc::new(HerdRound {
-            at,
             asked_at,
             members: asked.members.clone(),
-            statuses: StatusRound {
-                at,
-                servers: statuses.collect(),
-            },
+            statuses: StatusRound::of(at, answers.await),
         });
         asked.round = Some(round.clone());
         Ok(round)
@@ -138,12 +123,12 @@ impl HerdView {
     }
 
     /// Asks all servers at once, this one by `here`. Returns the answers in the servers' order.
-    async fn ask<T, F>(
+    async fn ask<'a, T, F>(
         &self,
-        servers: &[RemoteServer],
+        servers: &'a [RemoteServer],
         here: impl FnOnce() -> Result<T, QueryError>,
         ask: impl Fn(RemoteServer) -> F,
-    ) -> Vec<(RemoteServer, Result<T, QueryError>)>
+    ) -> Vec<(&'a RemoteServer, Result<T, QueryError>)>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, QueryError>> + Send + 'static,
@@ -153,12 +138,12 @@ impl HerdView {
         let others: Vec<RemoteServer> = servers.iter().filter(is_other).cloned().collect();
         let mut answers = query_all(&others, ask).await.into_iter();
         let mut here = Some(here);
-        let answer = |server: &RemoteServer| {
+        let answer = |server: &'a RemoteServer| {
             let answer = match here.take_if(|_| !is_other(&server)) {
                 Some(here) => here(),
                 None => answers.next()?,
             };
-            Some((server.clone(), answer))
+            Some((server, answer))
         };
         servers.iter().filter_map(answer).collect()
     }

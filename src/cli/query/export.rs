@@ -8,6 +8,7 @@ use serde::Serialize;
 use tonic::Streaming;
 
 use crate::gateway::Clock;
+use crate::output::{PatientWriter, print};
 use crate::proto::PushFrame;
 use crate::replication::Incarnation;
 use crate::replication::feed_reader::FeedReader;
@@ -117,9 +118,9 @@ fn report(exported: &Exported, file: &Path, is_json: bool) -> Result<(), Command
         format!("exported {reports} of {source} to {name}: {bytes}{lost}\n")
     };
     if is_stdout(file) {
-        io::stderr().write_all(text.as_bytes())?;
+        PatientWriter(io::stderr()).write_all(text.as_bytes())?;
     } else {
-        crate::output::print(&text)?;
+        print(&text)?;
     }
     Ok(())
 }
@@ -281,14 +282,14 @@ impl Output {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Stdout => io::stdout().write_all(bytes),
+            Self::Stdout => PatientWriter(io::stdout()).write_all(bytes),
             Self::File { file, .. } => file.write_all(bytes),
         }
     }
 
     fn finish(self) -> io::Result<()> {
         match &self {
-            Self::Stdout => io::stdout().flush(),
+            Self::Stdout => Ok(()),
             Self::File {
                 file,
                 unfinished,
