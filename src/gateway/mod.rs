@@ -65,6 +65,7 @@ use std::time::Duration;
 
 use tokio::sync::futures::Notified;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -79,7 +80,7 @@ use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
 use crate::places::PlacesQuery;
 use crate::random;
-use crate::replication::replica::Replica;
+use crate::replication::replica::{MergeStats, Replica};
 use crate::replication::store::{MergeResult, StoreFull};
 use crate::replication::{Incarnation, NeighbourId};
 
@@ -89,6 +90,10 @@ use scans::ScanTurns;
 /// Minimum interval between two new incarnations, so that a neighbour that answers nonsense cannot
 /// make this server send everything again and again. Meanwhile the link to it is down.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Number of reports that are merged before other tasks get their turn: half a millisecond's work,
+/// and enough to be merged well together.
+const MERGE_PIECE: usize = 1024;
 
 /// Minimum interval between warnings that no more clients fit.
 const STORE_FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -269,6 +274,23 @@ impl Gateway {
     pub fn connect(self: &Arc<Self>) -> OpenConnection {
         self.counters.client_connections_accepted.add(1);
         OpenConnection(self.clone())
+    }
+
+    /// Merges reports that did not come from clients: passes pieces of them to `merge`, with the
+    /// time, and wakes what waits for changes. Other tasks get their turn after each whole piece.
+    pub async fn merge_in_turns<'a>(
+        &self,
+        reports: &[Report<'a>],
+        mut merge: impl FnMut(&[Report<'a>], UnixNanos) -> MergeStats,
+    ) {
+        for piece in reports.chunks(MERGE_PIECE) {
+            if merge(piece, self.clock.now()).newer > 0 {
+                self.links.notify_changes();
+            }
+            if piece.len() == MERGE_PIECE {
+                yield_now().await;
+            }
+        }
     }
 
     /// Subscribes to changes of the feed. Without subscribers, changes cost nothing more.

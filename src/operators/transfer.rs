@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::spawn_blocking;
 use tonic::Status;
 use tracing::info;
 
 use crate::gateway::Gateway;
 use crate::log::LogThrottle;
+use crate::model::report::Report;
 use crate::proto::{ImportRequest, ImportResponse, PushFrame};
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::replica::MergeStats;
@@ -19,9 +20,6 @@ use crate::wire::{self, PushError};
 
 use super::watch::shutting_down;
 use super::wire::{invalid, panicked};
-
-/// Number of reports that are merged before other tasks get their turn.
-const MERGE_CHUNK: usize = 1024;
 
 /// Minimum time between two log lines about imports.
 const IMPORT_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -103,17 +101,14 @@ impl Importer {
         }
         let reports = push.reports().map_err(malformed)?;
         let mut total = MergeStats::default();
-        for chunk in reports.chunks(MERGE_CHUNK) {
-            let now = gateway.clock().now();
+        let merge = |chunk: &[Report<'_>], now| {
             let stats = gateway.replica().import(chunk, now);
-            if stats.newer > 0 {
-                gateway.links().notify_changes();
-            }
             total.newer += stats.newer;
             total.duplicate += stats.duplicate;
             total.stale += stats.stale;
-            yield_now().await;
-        }
+            stats
+        };
+        gateway.merge_in_turns(&reports, merge).await;
         gateway.counters().reports_imported.add(total.newer as u64);
         if let Some(suppressed) = self.log.admit() {
             let MergeStats { newer, .. } = total;

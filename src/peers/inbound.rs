@@ -21,10 +21,6 @@ use super::admission;
 use super::incoming::OtherEnd;
 use crate::wire::{self, PushError};
 
-/// Number of reports that are merged before other tasks get their turn: half a
-/// millisecond's work, and enough to be merged well together.
-const MERGE_CHUNK: usize = 1024;
-
 /// Interval between log messages about several processes of one name. Suppressed ones are counted.
 const DUPLICATES_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -98,17 +94,12 @@ impl Inbound {
         self.note_reports(name, &reports);
         self.record_incoming(neighbour, push.header.sender_incarnation, other_end);
         let traffic = self.gateway.links().traffic(neighbour);
-        for chunk in reports.chunks(MERGE_CHUNK) {
-            let now = self.gateway.clock().now();
+        let merge = |chunk: &[Report<'_>], now| {
             let stats = replica.merge(&pending, chunk, now);
             traffic.record_received(stats);
-            if stats.newer > 0 {
-                self.gateway.links().notify_changes();
-            }
-            if chunk.len() == MERGE_CHUNK {
-                tokio::task::yield_now().await;
-            }
-        }
+            stats
+        };
+        self.gateway.merge_in_turns(&reports, merge).await;
         let progress = replica.finish_push(&pending).map_err(status)?;
         traffic.counters.batches_received.add(1);
         let now = self.gateway.clock().now();
