@@ -21,6 +21,7 @@ pub mod places;
 pub mod proto;
 pub mod queries;
 mod random;
+mod recent;
 pub mod replication;
 pub mod server;
 mod signals;

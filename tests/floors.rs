@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 /// opens the crate and holds nothing.
 const FLOORS: [&[&str]; 10] = [
     &[
-        "model", "proto", "metrics", "cause", "format", "lock", "output", "random", "table",
-        "threads",
+        "model", "proto", "metrics", "cause", "format", "lock", "output", "random", "recent",
+        "table", "threads",
     ],
     &["line_protocol", "replication"],
     &["places", "log", "tls", "queries", "wire"],

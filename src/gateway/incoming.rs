@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::recent::touch_or_push;
+
 /// Time after which a silent incarnation counts as gone: twice the maximum heartbeat.
 pub const MAX_SILENCE: Duration = Duration::from_secs(20);
 
@@ -46,25 +48,16 @@ pub struct DuplicateProcesses {
 impl IncomingCalls {
     /// Records a call of an incarnation.
     pub(super) fn record(&mut self, incarnation: u64, from: Option<SocketAddr>, now: Instant) {
-        let known = self.0.iter().position(|it| it.incarnation == incarnation);
-        match known {
-            Some(at) => self.0[at..].rotate_left(1),
-            None => {
-                if self.0.len() == MAX_INCARNATIONS {
-                    self.0.remove(0);
-                }
-                self.0.push(HeardIncarnation {
-                    incarnation,
-                    from,
-                    first: now,
-                    last: now,
-                });
-            }
-        }
-        if let Some(last) = self.0.last_mut() {
-            last.last = now;
-            last.from = from.or(last.from);
-        }
+        let make = || HeardIncarnation {
+            incarnation,
+            from,
+            first: now,
+            last: now,
+        };
+        let is_it = |it: &HeardIncarnation| it.incarnation == incarnation;
+        let heard = touch_or_push(&mut self.0, MAX_INCARNATIONS, is_it, make);
+        heard.last = now;
+        heard.from = from.or(heard.from);
     }
 
     /// Returns the time of the last call, and its incarnation.

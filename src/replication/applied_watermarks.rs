@@ -1,5 +1,7 @@
 //! The last applied sequence number of each incarnation of a neighbour.
 
+use crate::recent::{touch, touch_or_push};
+
 use super::seen_by::SenderSlot;
 use super::sent_pushes::{LinkEnds, PushMark, PushProgress};
 
@@ -47,27 +49,22 @@ impl AppliedWatermarks {
     /// was unknown; then it begins with `initial`. A fifth pair replaces the one that was silent for
     /// longest.
     pub(super) fn greet(&mut self, ends: LinkEnds, initial: u64) -> (PushProgress, bool) {
-        if let Some(watermark) = self.touch(ends) {
-            let progress = PushProgress {
-                applied: watermark.applied,
-                others: watermark.marks.clone(),
-            };
-            return (progress, false);
-        }
-        if self.0.len() == MAX_PAIRS {
-            self.0.remove(0);
-        }
-        self.0.push(Watermark {
-            ends,
-            applied: initial,
-            marks: Vec::new(),
-            slot: None,
-        });
-        let progress = PushProgress {
-            applied: initial,
-            others: Vec::new(),
+        let mut is_new = false;
+        let make = || {
+            is_new = true;
+            Watermark {
+                ends,
+                applied: initial,
+                marks: Vec::new(),
+                slot: None,
+            }
         };
-        (progress, true)
+        let watermark = touch_or_push(&mut self.0, MAX_PAIRS, |it| it.ends == ends, make);
+        let progress = PushProgress {
+            applied: watermark.applied,
+            others: watermark.marks.clone(),
+        };
+        (progress, is_new)
     }
 
     /// Returns the pairs, and the last applied sequence number of each.
@@ -145,9 +142,7 @@ impl AppliedWatermarks {
     }
 
     fn touch(&mut self, ends: LinkEnds) -> Option<&mut Watermark> {
-        let at = self.0.iter().position(|pair| pair.ends == ends)?;
-        self.0[at..].rotate_left(1);
-        self.0.last_mut()
+        touch(&mut self.0, |it| it.ends == ends)
     }
 }
 

@@ -346,7 +346,7 @@ impl Replica {
 
     /// Returns whether a server with this name is a neighbour now.
     pub fn is_neighbour(&self, name: &str) -> bool {
-        self.neighbours().any(|(_, other)| other.as_str() == name)
+        self.neighbour_named(name).is_some()
     }
 
     /// Returns the name of a server that is or was a neighbour.
@@ -476,9 +476,9 @@ impl Replica {
     /// Records what an earlier incarnation of this server knew of a neighbour, if everything that
     /// it had stored before was restored. Has no effect for a server that is not a neighbour.
     pub fn restore_facts(&mut self, facts: &NeighbourFacts) {
-        let mut neighbours = self.neighbours();
-        let known = neighbours.find(|(_, name)| name.as_str() == facts.neighbour);
-        let Some((neighbour, _)) = known else { return };
+        let Some(neighbour) = self.neighbour_named(&facts.neighbour) else {
+            return;
+        };
         let neighbour = self.neighbour(neighbour);
         let mut watermarks = lock(&neighbour.watermarks);
         for applied in &facts.applied {
@@ -815,11 +815,8 @@ impl Replica {
         if sender == self.name.as_str() {
             return Err(Rejection::OwnName);
         }
-        let mut neighbours = self.neighbours();
-        match neighbours.find(|(_, name)| name.as_str() == sender) {
-            Some((neighbour, _)) => Ok(neighbour),
-            None => Err(self.rejection_of(sender)),
-        }
+        self.neighbour_named(&sender)
+            .ok_or_else(|| self.rejection_of(sender))
     }
 
     /// Returns the reason for rejecting a sender that is not a neighbour.
@@ -830,6 +827,12 @@ impl Replica {
         } else {
             Rejection::UnknownServer(name)
         }
+    }
+
+    fn neighbour_named(&self, name: &str) -> Option<NeighbourId> {
+        let mut neighbours = self.neighbours();
+        let (neighbour, _) = neighbours.find(|(_, other)| other.as_str() == name)?;
+        Some(neighbour)
     }
 
     fn neighbour(&self, NeighbourId(at): NeighbourId) -> &Neighbour {

@@ -7,6 +7,8 @@
 //! would never send it those of the former self. Such an answer is the proof that another process
 //! has used the incarnation, and a new incarnation mends it: then everything is sent again.
 
+use crate::recent::touch_or_push;
+
 use super::Incarnation;
 
 /// Maximum number of pairs of incarnations of both ends that are remembered. It is greater than the
@@ -114,23 +116,13 @@ impl SentPushes {
     }
 
     fn pair(&mut self, ends: LinkEnds) -> &mut PairPushes {
-        match self.pairs.iter().position(|pair| pair.ends == ends) {
-            Some(at) => self.pairs[at..].rotate_left(1),
-            None => {
-                if self.pairs.len() == MAX_PAIRS {
-                    self.pairs.remove(0);
-                }
-                self.pairs.push(PairPushes {
-                    ends,
-                    acknowledged: 0,
-                    sent: 0,
-                    unacknowledged: Vec::new(),
-                });
-            }
-        }
-        self.pairs
-            .last_mut()
-            .expect("the pair was moved or added there")
+        let make = || PairPushes {
+            ends,
+            acknowledged: 0,
+            sent: 0,
+            unacknowledged: Vec::new(),
+        };
+        touch_or_push(&mut self.pairs, MAX_PAIRS, |it| it.ends == ends, make)
     }
 }
 
