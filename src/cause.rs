@@ -1,4 +1,4 @@
-//! Causes of errors, in words for people.
+//! Causes of errors, as messages for people.
 
 use std::error::Error;
 
@@ -14,17 +14,17 @@ pub(crate) fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Er
     error
 }
 
-/// Returns the cause of a failed call in words. "It" is the other end.
+/// Returns a message for the cause of a failed call, in which "it" is the other end.
 ///
-/// Those of the system are kept. HTTP/2 names its errors by their codes, with bytes that the other
+/// Messages of the system are kept. HTTP/2 names its errors by their codes, with bytes that the other
 /// end sent, and an end that speaks another protocol makes it report whatever its bytes look like.
-pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn message(error: &(dyn Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(http2) = error.downcast_ref::<h2::Error>()
-            && let Some(words) = of_http2(http2)
+            && let Some(message) = of_http2(http2)
         {
-            return words;
+            return message;
         }
         next = error.source();
     }
@@ -52,7 +52,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn codes_of_http2_are_put_in_words() {
+    fn codes_of_http2_have_messages() {
         for (reason, text) in [
             (Reason::NO_ERROR, "it closed the connection"),
             (
@@ -61,11 +61,11 @@ mod tests {
             ),
         ] {
             let status = tonic::Status::from_error(Box::new(h2::Error::from(reason)));
-            assert_eq!(words(&status), text);
+            assert_eq!(message(&status), text);
         }
         let plain = io::Error::from(io::ErrorKind::ConnectionRefused);
         let status = tonic::Status::from_error(Box::new(plain));
-        assert_eq!(words(&status), "connection refused");
+        assert_eq!(message(&status), "connection refused");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::tls;
 const NO_CLOSE_NOTIFY: &str = "it closed the connection without close_notify of TLS";
 
 /// A TLS connection. When it is dropped, it sends close_notify if the other end reads, and does not
-/// wait. Its errors are put in words, in which "it" is the other end.
+/// wait. Its errors have messages for people, in which "it" is the other end.
 pub struct TlsSession(TlsStream<TcpStream>);
 
 impl TlsSession {
@@ -43,8 +43,8 @@ impl fmt::Debug for TlsSession {
     }
 }
 
-/// Puts an error in words. Its kind stays.
-fn in_words<T>(result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+/// Replaces the message of an error by one for people. Its kind stays.
+fn with_message<T>(result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     result.map_err(|error| match tls::handshake_error(&error) {
         Some(of_tls) => io::Error::new(error.kind(), of_tls.message),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -60,7 +60,7 @@ impl AsyncRead for TlsSession {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        in_words(Pin::new(&mut self.0).poll_read(context, buffer))
+        with_message(Pin::new(&mut self.0).poll_read(context, buffer))
     }
 }
 
@@ -70,7 +70,7 @@ impl AsyncWrite for TlsSession {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        in_words(Pin::new(&mut self.0).poll_write(context, bytes))
+        with_message(Pin::new(&mut self.0).poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -78,7 +78,7 @@ impl AsyncWrite for TlsSession {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        in_words(Pin::new(&mut self.0).poll_write_vectored(context, slices))
+        with_message(Pin::new(&mut self.0).poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -86,10 +86,10 @@ impl AsyncWrite for TlsSession {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        in_words(Pin::new(&mut self.0).poll_flush(context))
+        with_message(Pin::new(&mut self.0).poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        in_words(Pin::new(&mut self.0).poll_shutdown(context))
+        with_message(Pin::new(&mut self.0).poll_shutdown(context))
     }
 }

@@ -49,7 +49,7 @@ impl From<Status> for QueryError {
             Code::NotFound => Self::UnknownClient,
             Code::OutOfRange => Self::OtherIncarnation,
             Code::Unimplemented => Self::NoOperator,
-            _ if status.source().is_some() => Self::Unreachable(one_line(&cause::words(&status))),
+            _ if status.source().is_some() => Self::Unreachable(one_line(&cause::message(&status))),
             Code::Unavailable => Self::Unavailable(reason(&status)),
             _ => Self::Rejected(reason(&status)),
         }

@@ -218,10 +218,10 @@ pub(super) fn is_rejection(status: &Status) -> bool {
     is_of_server && status.source().is_none()
 }
 
-/// Returns the cause in words: "connection refused" says more than "transport error".
+/// Returns a message for the cause: "connection refused" says more than "transport error".
 pub(super) fn cause_of(status: &Status) -> String {
     match status.source() {
-        Some(source) => cause::words(source),
+        Some(source) => cause::message(source),
         None => status.message().to_owned(),
     }
 }
