@@ -15,7 +15,7 @@ use crate::model::name::Name;
 use crate::model::report::Report;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use crate::replication::NeighbourId;
-use crate::replication::replica::{GreetReply, Rejection};
+use crate::replication::messages::{GreetReply, Rejection};
 
 use super::admission;
 use super::incoming::OtherEnd;

@@ -23,7 +23,7 @@ use crate::proto::{GreetResponse, PushFrame, PushResponse};
 use crate::random;
 use crate::replication::anti_entropy::ComparedRange;
 use crate::replication::link::{CallFailure, LinkAction, LinkMachine, LinkRules};
-use crate::replication::replica::{PushHeader, VERSION};
+use crate::replication::messages::{PushHeader, VERSION};
 use crate::replication::send_cursor::Span;
 use crate::replication::{Incarnation, NeighbourId};
 

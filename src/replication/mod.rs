@@ -11,6 +11,7 @@
 //! | file | contents |
 //! |---|---|
 //! | [`replica`] | one server's part in the protocol: how it answers greetings and pushes |
+//! | [`messages`] | greetings, pushes, and why they are rejected |
 //! | [`link`] | the decisions of a link: greet, push, wait, give up |
 //! | [`send_cursor`] | the cursor of one neighbour, and its next batch |
 //! | [`sent_pushes`] | whether this process sent what a neighbour has applied |
@@ -50,6 +51,7 @@ pub mod feed_reader;
 pub mod lineage;
 pub mod link;
 mod merge_batch;
+pub mod messages;
 pub mod neighbour_clock;
 mod record;
 pub mod replica;

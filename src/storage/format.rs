@@ -14,7 +14,7 @@ use prost::Message;
 use crate::proto::{NeighbourProgress, PushFrame, StorageFacts, StorageHeader};
 use crate::replication::Incarnation;
 use crate::replication::lineage::{Lineage, NeighbourFacts};
-use crate::replication::replica::PushHeader;
+use crate::replication::messages::PushHeader;
 use crate::replication::send_cursor::MAX_BATCH_BYTES;
 use crate::wire;
 

@@ -6,7 +6,8 @@ use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
 use crate::replication::Incarnation;
 use crate::replication::lineage::{Lineage, NeighbourFacts};
-use crate::replication::replica::{PushHeader, Replica};
+use crate::replication::messages::PushHeader;
+use crate::replication::replica::Replica;
 
 use super::files::{FileName, Files, state_name};
 use super::format::{Content, FORMAT_VERSION, Frame, FrameReader};
@@ -308,7 +309,8 @@ mod tests {
     use crate::model::position::Position;
     use crate::model::report::Origin;
     use crate::model::timestamp::{Skew, Timestamp};
-    use crate::replication::replica::{Greeting, ServerIdentity, VERSION};
+    use crate::replication::messages::{Greeting, VERSION};
+    use crate::replication::replica::ServerIdentity;
     use crate::storage::Folder;
     use crate::storage::format;
     use crate::storage::journal::JournalSizes;

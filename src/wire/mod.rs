@@ -25,7 +25,8 @@ use crate::proto::{
 use crate::replication::Incarnation;
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::lineage::Acknowledged;
-use crate::replication::replica::{GreetReply, Greeting, PushHeader, Replica, VERSION, Version};
+use crate::replication::messages::{GreetReply, Greeting, PushHeader, VERSION, Version};
+use crate::replication::replica::Replica;
 use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 use crate::replication::sent_pushes::{self, PushProgress};
 

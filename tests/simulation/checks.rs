@@ -2,7 +2,7 @@
 
 use proxyherd::replication::Incarnation;
 use proxyherd::replication::lineage::Acknowledged;
-use proxyherd::replication::replica::{GreetReply, PushHeader, Rejection};
+use proxyherd::replication::messages::{GreetReply, PushHeader, Rejection};
 use proxyherd::replication::sent_pushes::PushProgress;
 use proxyherd::replication::store::MergeResult;
 

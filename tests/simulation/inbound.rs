@@ -2,7 +2,7 @@
 
 use proxyherd::model::report::Report;
 use proxyherd::replication::lineage::Acknowledged;
-use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION};
+use proxyherd::replication::messages::{Greeting, PushHeader, Rejection, VERSION};
 
 use crate::coverage::Situation;
 use crate::model::Pid;

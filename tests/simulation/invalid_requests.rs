@@ -2,7 +2,7 @@
 
 use std::mem::discriminant;
 
-use proxyherd::replication::replica::{Greeting, PushHeader, Rejection, VERSION, Version};
+use proxyherd::replication::messages::{Greeting, PushHeader, Rejection, VERSION, Version};
 
 use crate::model::Pid;
 use crate::process::HERD;

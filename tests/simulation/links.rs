@@ -6,7 +6,8 @@ use std::time::Duration;
 use proxyherd::model::report::Report;
 use proxyherd::replication::Incarnation;
 use proxyherd::replication::link::{CallFailure, LinkAction};
-use proxyherd::replication::replica::{Rejection, Replica};
+use proxyherd::replication::messages::Rejection;
+use proxyherd::replication::replica::Replica;
 use proxyherd::replication::send_cursor::{BatchBuilder, Span};
 use proxyherd::replication::sent_pushes::PushProgress;
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use proxyherd::replication::Incarnation;
 use proxyherd::replication::lineage::Acknowledged;
-use proxyherd::replication::replica::{PushHeader, Rejection};
+use proxyherd::replication::messages::{PushHeader, Rejection};
 use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};

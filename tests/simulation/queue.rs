@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use proxyherd::queries::digest::BucketSum;
 use proxyherd::replication::lineage::Acknowledged;
-use proxyherd::replication::replica::{GreetReply, PendingPush, Rejection};
+use proxyherd::replication::messages::{GreetReply, Rejection};
+use proxyherd::replication::replica::PendingPush;
 use proxyherd::replication::send_cursor::Span;
 use proxyherd::replication::sent_pushes::PushProgress;
 
