@@ -9,17 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
-use rustls::version::TLS13;
-use rustls::{
-    CertificateError, ClientConfig, Error, RootCertStore, ServerConfig, client::Resumption,
-};
-
+use rustls::client::verify_server_name;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, Error, ServerConfig};
 use tokio::sync::watch;
 
 use crate::format;
@@ -29,12 +23,7 @@ use super::expiry::CertificateExpiry;
 use super::files::{self, FileError, FileStamp, Files, Pair};
 use super::handshake_error::HandshakeError;
 use super::subject::{PeerIdentity, Subject};
-
-/// The protocol between servers, as ALPN (RFC 7301) names it.
-const HTTP_2: &[u8] = b"h2";
-
-/// The cause for which a file of CAs cannot be used, if none of its certificates has one.
-const NO_CA: &str = "it holds no certificate of a CA that can be used";
+use super::trust::{PeerRole, Trust, provider};
 
 /// A certificate with its key, and the CAs whose certificates are trusted.
 pub struct Credentials {
@@ -55,15 +44,6 @@ enum Purpose {
     Calls,
     /// A port for clients, which present no certificate and may check this host.
     Clients(Option<String>),
-}
-
-/// What the other end of a connection is, which decides how its certificates are verified.
-#[derive(Clone, Debug)]
-pub enum PeerRole {
-    /// It called this server.
-    Caller,
-    /// It was dialled as the server with this name.
-    Server(ServerName<'static>),
 }
 
 /// TLS configurations made from the files.
@@ -326,7 +306,11 @@ fn load_for_links(
 ) -> Result<LoadedCredentials, FileError> {
     let OwnCertificate { chain, key } = own;
     let trust = Trust::new(&files.ca, authorities)?;
-    trust.check(&files.own.certificate, &chain, purpose)?;
+    let server = match purpose {
+        Purpose::Links(server) => Some(server),
+        Purpose::Calls | Purpose::Clients(_) => None,
+    };
+    trust.check(&files.own.certificate, &chain, server)?;
     let expiries = expiries(files, &chain, authorities);
     let contents = vec![
         describe_file(&files.ca, "CA certificate", authorities),
@@ -443,137 +427,6 @@ fn judge_first_ca(
     })
 }
 
-/// Verifiers of certificates against the CAs.
-struct Trust {
-    servers: Arc<WebPkiServerVerifier>,
-    callers: Arc<dyn ClientCertVerifier>,
-}
-
-impl Trust {
-    fn new(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<Self, FileError> {
-        let mut roots = RootCertStore::empty();
-        for (i, authority) in authorities.iter().enumerate() {
-            roots.add(authority.clone()).map_err(|error| {
-                let cause = errors::describe_authority(&error);
-                FileError::new(path, format!("{cause} (number {})", i + 1))
-            })?;
-        }
-        let (roots, wrong) = (Arc::new(roots), |cause: &str| FileError::new(path, cause));
-        let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider())
-            .build()
-            .map_err(|_| wrong(NO_CA))?;
-        let callers = WebPkiClientVerifier::builder_with_provider(roots, provider())
-            .build()
-            .map_err(|_| wrong(NO_CA))?;
-        Ok(Self { servers, callers })
-    }
-
-    /// Verifies that a path leads from the first of these certificates to a CA, over any of the
-    /// others, and that all certificates of the path are valid now.
-    fn verify(&self, chain: &[CertificateDer<'_>], role: &PeerRole) -> Result<(), Error> {
-        let [own, between @ ..] = chain else {
-            return Err(Error::NoCertificatesPresented);
-        };
-        let now = UnixTime::now();
-        match role {
-            PeerRole::Caller => {
-                let verified = self.callers.verify_client_cert(own, between, now);
-                verified.map(drop)
-            }
-            PeerRole::Server(name) => {
-                let verified = self
-                    .servers
-                    .verify_server_cert(own, between, name, &[], now);
-                verified.map(drop)
-            }
-        }
-    }
-
-    /// Checks that the herd would accept this certificate as its owner's. Dates are ignored, since
-    /// they are logged separately.
-    fn check(
-        &self,
-        path: &Path,
-        chain: &[CertificateDer<'_>],
-        purpose: &Purpose,
-    ) -> Result<(), FileError> {
-        let wrong = |cause: String| FileError::new(path, cause);
-        let accept = |verified| ignore_dates(verified).map_err(|error| own_fault(chain, &error));
-        accept(self.verify(chain, &PeerRole::Caller)).map_err(wrong)?;
-        let Purpose::Links(server) = purpose else {
-            return Ok(());
-        };
-        let holder = chain.first().map(PeerIdentity::of).unwrap_or_default();
-        if !holder.is(server) {
-            return Err(wrong(format!(
-                "it is for {holder}; this server needs one with the DNS name {server} (subject \
-                 alternative name)"
-            )));
-        }
-        let name = server_name(server).map_err(|error| wrong(errors::describe_own(&error)))?;
-        accept(self.verify(chain, &PeerRole::Server(name))).map_err(wrong)
-    }
-
-    fn configs(
-        &self,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<(ServerConfig, ClientConfig), Error> {
-        let mut server = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(self.callers.clone())
-            .with_single_cert(chain.clone(), key.clone_key())?;
-        server.alpn_protocols = vec![HTTP_2.to_vec()];
-        // A resumed session presents no certificate, so an expired one would go unnoticed.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-        let mut client = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])?
-            .with_webpki_verifier(self.servers.clone())
-            .with_client_auth_cert(chain, key)?;
-        client.alpn_protocols = vec![HTTP_2.to_vec()];
-        client.resumption = Resumption::disabled();
-        Ok((server, client))
-    }
-}
-
-/// Returns the name that a server must present when it is dialled.
-///
-/// # Errors
-///
-/// If the name is not a valid DNS name.
-pub fn server_name(server: &Subject) -> Result<ServerName<'static>, Error> {
-    ServerName::try_from(server.to_string())
-        .map_err(|_| Error::General(format!("{server} is not a DNS name")))
-}
-
-fn ignore_dates(verified: Result<(), Error>) -> Result<(), Error> {
-    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-    match verified {
-        Err(Error::InvalidCertificate(
-            Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
-        )) => Ok(()),
-        verified => verified,
-    }
-}
-
-/// Describes why the herd would not accept a server's own certificate. In the message "it" is the
-/// file.
-fn own_fault(chain: &[CertificateDer<'_>], error: &Error) -> String {
-    let fault = errors::describe_own(error);
-    let is_unknown = matches!(
-        error,
-        Error::InvalidCertificate(CertificateError::UnknownIssuer)
-    );
-    match chain.last().filter(|_| is_unknown).and_then(files::issuer) {
-        Some(issuer) => format!(
-            "{fault}: {issuer}; if that is an intermediate CA, its certificate has to follow in \
-             this file"
-        ),
-        None => fault,
-    }
-}
-
 /// Describes a certificate and key that rustls does not accept.
 fn unusable(pair: &Pair, error: &Error) -> FileError {
     FileError::new(&pair.certificate, errors::describe_own(error))
@@ -615,8 +468,4 @@ fn expiries(
         path.push(issuer);
         last = between.swap_remove(i);
     }
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
 }

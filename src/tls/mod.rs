@@ -10,7 +10,8 @@
 //! | `subject` | names in certificates |
 //! | `pem` | the sections of a PEM file |
 //! | `files` | certificates and keys in PEM files |
-//! | `credentials` | TLS configurations made from those files |
+//! | `credentials` | a certificate and the CAs, loaded from those files and kept current |
+//! | `trust` | which certificates of others are trusted |
 //! | `watch` | reloads changed files, and warns before certificates expire |
 //! | `expiry` | certificates that others reject because of their dates |
 //! | `until_untrusted` | the end of the trust in an open connection |
@@ -42,14 +43,16 @@ mod inspect;
 pub mod issue;
 mod pem;
 mod subject;
+mod trust;
 mod until_untrusted;
 mod watch;
 
-pub use credentials::{Credentials, PeerRole, ReloadEvents, server_name};
+pub use credentials::{Credentials, ReloadEvents};
 pub use errors::{format_time, handshake_error};
 pub use files::{FileError, Files, Pair};
 pub use handshake_error::{HandshakeError, HandshakeErrorCounters, HandshakeErrorKind};
 pub use inspect::{CertificateSummary, authority_expiry, inspect};
 pub use subject::{PeerIdentity, Subject, quote_name};
+pub use trust::{PeerRole, server_name};
 pub use until_untrusted::until_untrusted;
 pub use watch::keep_current;

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::CertificateDer;
 use tokio::time::sleep;
 
-use super::credentials::{Credentials, PeerRole};
+use super::credentials::Credentials;
 use super::files;
 use super::handshake_error::HandshakeError;
+use super::trust::PeerRole;
 
 /// Maximum interval between checks. Timers do not follow a clock that is set, or a machine that
 /// slept.
