@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
+use crate::format::count;
 use crate::output::PatientWriter;
 
 use super::queue::{LogBlock, LogQueue};
@@ -61,8 +62,8 @@ fn run(mut output: impl Write, messages: &LogQueue) {
     while messages.take_into(&mut block) {
         if block.dropped > 0 {
             let note = format!(
-                "warning: {} messages are missing here; the logs have them\n",
-                block.dropped
+                "warning: left out {} here; the logs have all\n",
+                count(block.dropped, "message")
             );
             block.lines.extend_from_slice(note.as_bytes());
         }
@@ -133,7 +134,7 @@ mod tests {
         assert!(queue.flush(limit));
         let text = screen.lock();
         assert!(text.starts_with(b"one\ntwo\n"));
-        let note = b"warning: 2 messages are missing here; the logs have them\n";
+        let note = b"warning: left out 2 messages here; the logs have all\n";
         assert!(text.ends_with(note));
         queue.close();
     }
