@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Gateway;
+use crate::replication::feed_watermark::{FeedWatermark, MergedPosition};
+
+use super::{Gateway, StorageProgress};
 
 /// The time at which an IAMAT is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,8 +45,8 @@ impl AcknowledgeLevel {
 pub struct PendingAcknowledgement {
     gateway: Arc<Gateway>,
     /// `None` if nothing ever acknowledges them.
-    reached: Option<watch::Receiver<u64>>,
-    position: u64,
+    reached: Option<watch::Receiver<FeedWatermark>>,
+    position: MergedPosition,
 }
 
 /// A connection that waits for an acknowledgement, until dropped.
@@ -58,20 +60,28 @@ impl Drop for WaitingConnection<'_> {
 
 impl Gateway {
     /// Returns the acknowledgement of all reports that were merged before this call; `None` if they
-    /// are acknowledged.
+    /// are acknowledged. If they wait for the disk, asks for a write to it.
     pub fn acknowledgement(
         self: &Arc<Self>,
         level: AcknowledgeLevel,
     ) -> Option<PendingAcknowledgement> {
+        // The config has no level for the disk without storage.
+        let storage = self.storage();
         let reached = match level {
             AcknowledgeLevel::Received => return None,
-            // The config has no such level without storage.
-            AcknowledgeLevel::Disk => self.storage.as_ref().map(|storage| storage.subscribe()),
+            AcknowledgeLevel::Disk => storage.map(StorageProgress::subscribe),
             AcknowledgeLevel::Neighbour => Some(self.links.acknowledged()),
         };
-        let position = self.replica.store().last();
-        let is_reached = reached.as_ref().is_some_and(|it| *it.borrow() >= position);
-        (!is_reached).then(|| PendingAcknowledgement {
+        let position = MergedPosition::of(self.replica.store());
+        if let Some(reached) = &reached
+            && reached.borrow().covers(position)
+        {
+            return None;
+        }
+        if let (AcknowledgeLevel::Disk, Some(storage)) = (level, storage) {
+            storage.want(position);
+        }
+        Some(PendingAcknowledgement {
             gateway: self.clone(),
             reached,
             position,
@@ -86,7 +96,7 @@ impl PendingAcknowledgement {
         let _waiting = WaitingConnection(&self.gateway);
         let position = self.position;
         let reached = match &mut self.reached {
-            Some(reached) => reached.wait_for(|it| *it >= position).await.is_ok(),
+            Some(reached) => reached.wait_for(|it| it.covers(position)).await.is_ok(),
             None => false,
         };
         if !reached {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::lock::lock;
 use crate::model::timestamp::UnixNanos;
+use crate::replication::feed_watermark::FeedWatermark;
 use crate::replication::neighbour_clock::ClockOffset;
 use crate::replication::{Incarnation, NeighbourId};
 
@@ -26,8 +27,8 @@ pub struct LinkTable {
     /// Number of subscribers, which `changes` notifies.
     subscribers: AtomicUsize,
     changes: Notify,
-    /// The last sequence number of this server that any neighbour has acknowledged.
-    acknowledged: watch::Sender<u64>,
+    /// What any neighbour has acknowledged of this server's feed.
+    acknowledged: watch::Sender<FeedWatermark>,
 }
 
 #[derive(Debug)]
@@ -217,24 +218,21 @@ impl LinkTable {
         }
     }
 
-    /// Returns a receiver of the last sequence number of this server that any neighbour has
-    /// acknowledged, in any of its incarnations. It is notified when the number grows.
-    pub(super) fn acknowledged(&self) -> watch::Receiver<u64> {
+    /// Returns a receiver of what any neighbour has acknowledged of this server's feed, in any of
+    /// its incarnations. It is notified when that grows.
+    pub(super) fn acknowledged(&self) -> watch::Receiver<FeedWatermark> {
         self.acknowledged.subscribe()
     }
 
     /// Forgets what neighbours have acknowledged: some of it was another process's, and everything
     /// is sent again.
     pub(super) fn forget_acknowledged(&self) {
-        self.acknowledged.send_replace(0);
+        self.acknowledged.send_replace(FeedWatermark::default());
     }
 
     fn note_acknowledged(&self, cursor: u64) {
-        self.acknowledged.send_if_modified(|before| {
-            let is_greater = cursor > *before;
-            *before = cursor.max(*before);
-            is_greater
-        });
+        self.acknowledged
+            .send_if_modified(|watermark| watermark.raise(cursor));
     }
 
     /// Wakes all idle links and all subscribers, since the feed has changed. A link that is busy
@@ -308,7 +306,7 @@ mod tests {
         let [one, other] = [0, 1].map(NeighbourId);
         links.begin(one, UnixNanos(1));
         links.begin(other, UnixNanos(1));
-        let acknowledged = || *links.acknowledged().borrow();
+        let acknowledged = || links.acknowledged().borrow().sequence();
         links.set_up(one, UnixNanos(2), 7, 1, None);
         links.set_cursor(other, 5);
         assert_eq!(acknowledged(), 7);

@@ -57,7 +57,7 @@ pub use settings::{
 };
 pub use shutdown::Shutdown;
 pub use status::StatusSource;
-pub use storage::{StorageProgress, StorageSnapshot};
+pub use storage::{StorageProgress, StorageSnapshot, WriteRequest};
 pub use tiles::TilesUrl;
 
 use std::sync::{Arc, Mutex};
@@ -112,7 +112,7 @@ pub struct Gateway {
     renewed_at: Mutex<Option<Instant>>,
     scan_turns: ScanTurns,
     shutdown: Shutdown,
-    storage: Option<StorageProgress>,
+    storage: Option<Arc<StorageProgress>>,
 }
 
 /// Draws an incarnation that no other run of any server has.
@@ -176,7 +176,7 @@ impl Gateway {
     }
 
     /// Sets the progress of the server's storage.
-    pub fn with_storage(mut self, storage: Option<StorageProgress>) -> Self {
+    pub fn with_storage(mut self, storage: Option<Arc<StorageProgress>>) -> Self {
         self.storage = storage;
         self
     }
@@ -218,7 +218,7 @@ impl Gateway {
 
     /// Returns the progress of the server's storage; `None` if it stores nothing.
     pub fn storage(&self) -> Option<&StorageProgress> {
-        self.storage.as_ref()
+        self.storage.as_deref()
     }
 
     /// Returns the phases of the server's shutdown.

@@ -26,6 +26,7 @@
 //! | [`expiry`] | when a report is expired, and when it is purged |
 //! | `feed` | the order in which the store changed |
 //! | [`feed_reader`] | a reader of the feed inside the server |
+//! | [`feed_watermark`] | how much of the feed the disk or a neighbour has |
 //! | [`seen_by`] | which senders have a report, one bit for each |
 //! | `shard` | a part of the store's records, by client |
 //! | `record` | one report as the store keeps it |
@@ -48,6 +49,7 @@ mod batch_size;
 pub mod expiry;
 mod feed;
 pub mod feed_reader;
+pub mod feed_watermark;
 pub mod lineage;
 pub mod link;
 mod merge_batch;

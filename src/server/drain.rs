@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, info, warn};
 
 use crate::format::{count, list};
@@ -21,9 +21,6 @@ const MAX_LAST_CALLS: Duration = Duration::from_millis(500);
 
 /// Maximum time that a drained server waits for its storage beyond the drain time.
 const MAX_LAST_WRITE: Duration = Duration::from_millis(500);
-
-/// Time between two writes of what clients report during a drain.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Part of the drain time after which queries of places that are still in progress are answered
 /// with an error.
@@ -50,6 +47,8 @@ impl RunningServer {
             let were_up = self.neighbours_up();
             self.gateway.shutdown().drain().cancel();
             self.health.set(false).await;
+            // Answers may wait for a disk that failed.
+            self.storage.iter().for_each(Storage::retry);
             self.end_sessions(begun).await;
             let shutdown = self.gateway.shutdown();
             shutdown.finish().cancel();
@@ -79,35 +78,27 @@ impl RunningServer {
         .await
     }
 
-    /// Waits until no client is connected, in phases that end those that do not cooperate. Keeps
-    /// what they report durable meanwhile: their answers may wait for that.
+    /// Waits until no client is connected, in phases that end those that do not cooperate.
     async fn end_sessions(&mut self, begun: Instant) {
         let Self {
             gateway,
-            storage,
             clients,
             drain_time,
             ..
         } = self;
         let shutdown = gateway.shutdown();
-        let end = async {
-            for (share, phase) in [
-                (ABANDON_SHARE, shutdown.abandon()),
-                (DISCONNECT_SHARE, shutdown.disconnect()),
-            ] {
-                let deadline = begun + drain_time.mul_f64(share);
-                if timeout_at(deadline, all_ended(clients)).await.is_ok() {
-                    return;
-                }
-                phase.cancel();
+        for (share, phase) in [
+            (ABANDON_SHARE, shutdown.abandon()),
+            (DISCONNECT_SHARE, shutdown.disconnect()),
+        ] {
+            let deadline = begun + drain_time.mul_f64(share);
+            if timeout_at(deadline, all_ended(clients)).await.is_ok() {
+                return;
             }
-            // Disconnected sessions end at once.
-            all_ended(clients).await;
-        };
-        tokio::select! {
-            () = end => {}
-            () = keep_flushing(storage) => {}
+            phase.cancel();
         }
+        // Disconnected sessions end at once.
+        all_ended(clients).await;
     }
 
     fn neighbours_up(&self) -> Vec<NeighbourId> {
@@ -183,14 +174,6 @@ impl Unacknowledged {
 async fn flush(storage: &Option<Storage>) {
     if let Some(storage) = storage {
         storage.flush().await;
-    }
-}
-
-/// Writes again and again what is not durable. Never ends.
-async fn keep_flushing(storage: &Option<Storage>) {
-    loop {
-        flush(storage).await;
-        sleep(FLUSH_INTERVAL).await;
     }
 }
 

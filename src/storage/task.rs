@@ -2,15 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tracing::{Span, info, warn};
 
 use crate::format::count;
-use crate::gateway::{AcknowledgeLevel, Gateway, StorageProgress, StorageSnapshot};
+use crate::gateway::{AcknowledgeLevel, Gateway, StorageProgress, StorageSnapshot, WriteRequest};
 use crate::model::timestamp::UnixNanos;
 use crate::proto::RecoveryStatus;
 use crate::proto::time::duration;
@@ -31,6 +29,7 @@ pub struct Stored {
     report: RecoveryReport,
     clients: usize,
     took: Duration,
+    progress: Arc<StorageProgress>,
 }
 
 impl Stored {
@@ -38,34 +37,20 @@ impl Stored {
     pub fn recover(folder: Folder, replica: &mut Replica, now: UnixNanos) -> Self {
         let begun = Instant::now();
         let (journal, report) = recover(folder, replica, now);
+        let took = begun.elapsed();
+        let status = recovery_status(&report, took);
         Self {
             journal,
             report,
             clients: replica.store().clients(),
-            took: begun.elapsed(),
+            took,
+            progress: Arc::new(StorageProgress::new(status)),
         }
     }
 
-    /// Returns the progress with which the server starts.
-    pub fn progress(&self) -> StorageProgress {
-        let unused = |is_it: fn(&UnusedReason) -> bool| {
-            let all = self.report.unused.iter();
-            all.filter(|file| is_it(&file.reason)).count() as u64
-        };
-        let recovery = RecoveryStatus {
-            reports: self.report.reports,
-            bytes: self.report.bytes,
-            took: Some(duration(self.took)),
-            damaged: self.report.damaged,
-            unknown: self.report.unknown,
-            bytes_cut: self.report.bytes_cut,
-            files_of_other_version: unused(|it| matches!(it, UnusedReason::OtherVersion(_))),
-            files_of_other_server: unused(|it| matches!(it, UnusedReason::OtherServer(_))),
-            files_unreadable: unused(|it| {
-                matches!(it, UnusedReason::Unreadable | UnusedReason::Failed(_))
-            }),
-        };
-        StorageProgress::new(recovery)
+    /// Returns the progress of the storage, which has written nothing yet.
+    pub fn progress(&self) -> Arc<StorageProgress> {
+        self.progress.clone()
     }
 
     fn log(&self, folder: &Path) {
@@ -118,23 +103,43 @@ impl Stored {
     }
 }
 
+/// Returns what was found at the start, as a message.
+fn recovery_status(report: &RecoveryReport, took: Duration) -> RecoveryStatus {
+    let unused = |is_it: fn(&UnusedReason) -> bool| {
+        let all = report.unused.iter();
+        all.filter(|file| is_it(&file.reason)).count() as u64
+    };
+    RecoveryStatus {
+        reports: report.reports,
+        bytes: report.bytes,
+        took: Some(duration(took)),
+        damaged: report.damaged,
+        unknown: report.unknown,
+        bytes_cut: report.bytes_cut,
+        files_of_other_version: unused(|it| matches!(it, UnusedReason::OtherVersion(_))),
+        files_of_other_server: unused(|it| matches!(it, UnusedReason::OtherServer(_))),
+        files_unreadable: unused(|it| {
+            matches!(it, UnusedReason::Unreadable | UnusedReason::Failed(_))
+        }),
+    }
+}
+
 /// The storage of a running server. It ends, and releases its folder, when it is dropped.
 #[derive(Debug)]
 pub struct Storage {
-    /// Requests to write what is not durable, each answered when that was tried.
-    requests: Option<mpsc::Sender<oneshot::Sender<()>>>,
+    progress: Arc<StorageProgress>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Storage {
-    /// Starts the thread that writes the changes of a server each `sync`. `span` is that of the
-    /// server.
+    /// Starts the thread that writes the changes of a server each `sync`, and as soon as answers
+    /// wait for that. `span` is that of the server.
     ///
     /// # Panics
     ///
     /// Panics if the system has no room for a thread.
     pub fn start(stored: Stored, gateway: Arc<Gateway>, sync: Duration, span: Span) -> Self {
-        let (requests, received) = mpsc::channel();
+        let progress = stored.progress();
         let run = move || {
             let _entered = span.enter();
             let mut stored = stored;
@@ -143,28 +148,30 @@ impl Storage {
             let writer = Writer {
                 journal: stored.journal,
                 gateway,
+                progress: stored.progress,
                 sync,
                 snapshot: StorageSnapshot::default(),
                 failures: 0,
                 failing_since: Instant::now(),
             };
-            writer.run(&received);
+            writer.run();
         };
         let thread = thread::Builder::new().name("storage".to_owned()).spawn(run);
         Self {
-            requests: Some(requests),
+            progress,
             thread: Some(thread.expect("the system has room for a thread")),
         }
     }
 
     /// Tries to write all changes that are not durable, and resolves when that was tried.
     pub async fn flush(&self) {
-        let (done, is_done) = oneshot::channel();
-        let sent = self.requests.as_ref().map(|requests| requests.send(done));
-        if let Some(Ok(())) = sent {
-            // An error means that the thread has ended.
-            let _ = is_done.await;
-        }
+        // An error means that the thread has ended.
+        let _ = self.progress.flush().await;
+    }
+
+    /// Lets the thread write now, to a disk that fails too, without a wait for it.
+    pub fn retry(&self) {
+        drop(self.progress.flush());
     }
 
     /// Lets the thread end by itself, without a wait for it.
@@ -175,8 +182,8 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        // The thread ends with its requests, after at most one write.
-        self.requests = None;
+        // The thread ends after at most one write.
+        self.progress.close();
         if let Some(thread) = self.thread.take() {
             // The panic hook has logged a panic.
             let _ = thread.join();
@@ -187,6 +194,7 @@ impl Drop for Storage {
 struct Writer {
     journal: Journal<Folder>,
     gateway: Arc<Gateway>,
+    progress: Arc<StorageProgress>,
     sync: Duration,
     snapshot: StorageSnapshot,
     /// Number of attempts that failed in a row.
@@ -194,39 +202,52 @@ struct Writer {
     failing_since: Instant,
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Nobody waits for a thread that panicked.
+        self.progress.close();
+    }
+}
+
 impl Writer {
-    fn run(mut self, requests: &mpsc::Receiver<oneshot::Sender<()>>) {
+    fn run(mut self) {
         let mut due = Instant::now();
         loop {
+            let is_failing = self.failures > 0;
             let is_compacting =
-                self.failures == 0 && self.journal.needs_compaction(self.gateway.replica());
+                !is_failing && self.journal.needs_compaction(self.gateway.replica());
             let wait = if is_compacting {
                 Duration::ZERO
             } else {
                 due.saturating_duration_since(Instant::now())
             };
-            match requests.recv_timeout(wait) {
-                Ok(done) => {
+            // A disk that fails is tried when that is due, whoever waits for it.
+            match self.progress.next_request(wait, is_failing) {
+                WriteRequest::Flush(callers) => {
                     self.flush();
-                    // The caller may have given up.
-                    let _ = done.send(());
+                    for done in callers {
+                        // The caller may have given up.
+                        let _ = done.send(());
+                    }
+                    if self.failures > 0 {
+                        due = Instant::now() + self.interval();
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) if Instant::now() < due => {
+                WriteRequest::None if Instant::now() < due => {
                     self.attempt(|journal, replica| journal.compact(replica));
+                    if self.failures > 0 {
+                        due = Instant::now() + self.interval();
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => {
+                WriteRequest::None | WriteRequest::Wanted => {
                     let begun = Instant::now();
                     self.attempt(|journal, replica| {
                         let appended = journal.append(replica);
                         journal.compact(replica).and(appended)
                     });
                     due = begun + self.interval();
-                    continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if self.failures > 0 {
-                due = Instant::now() + self.interval();
+                WriteRequest::Closed => return,
             }
         }
     }
@@ -272,9 +293,8 @@ impl Writer {
             compactions: counts.compactions,
             ..std::mem::take(&mut self.snapshot)
         };
-        if let Some(progress) = self.gateway.storage() {
-            progress.record(self.journal.durable(), self.snapshot.clone());
-        }
+        self.progress
+            .record(self.journal.durable(), self.snapshot.clone());
     }
 
     /// Logs the beginning and the end of an outage.

@@ -1,6 +1,8 @@
 //! The levels of acknowledgement: an answer does not come before its report is where the level says.
 
+use std::fs;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use proxyherd::gateway::AcknowledgeLevel;
 use proxyherd::server::ServerPlan;
 use tempfile::TempDir;
 
-use crate::common::{ALONE, Client, Herd, Mode, PAIR, eventually};
+use crate::common::{ALONE, Client, Herd, Mode, PAIR, all_the_while, eventually};
 
 const T: &str = "1621464827";
 
@@ -18,24 +20,43 @@ fn answering_by_neighbour() -> Herd {
     Herd::new(PAIR).adjust(level).launch_all()
 }
 
-/// Returns one server that answers when its disk has the report, and its directory.
-fn answering_by_disk(sync: Duration) -> (Herd, TempDir) {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().to_owned();
+/// The time between two syncs, and between two attempts of a disk that fails, in a test that waits
+/// for neither.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// Returns one server that answers when its disk has the report, and stores in `dir`.
+fn answering_by_disk(dir: PathBuf) -> Herd {
     let adjust = move |plan: &mut ServerPlan| {
         plan.gateway.acknowledge = AcknowledgeLevel::Disk;
-        plan.storage.dir = Some(path.clone());
-        plan.storage.sync = sync;
+        plan.storage.dir = Some(dir.clone());
+        plan.storage.sync = NEVER;
     };
-    let herd = Herd::new(ALONE).adjust(adjust).launch_all();
-    await_first_write(&herd);
-    (herd, dir)
+    Herd::new(ALONE).adjust(adjust).launch_all()
 }
 
-/// Waits until the first write after the start has ended: the next is due after `sync`.
-fn await_first_write(herd: &Herd) {
-    let storage = herd.gateway("Riley").storage().unwrap();
-    eventually("a write", || storage.snapshot().succeeded_at);
+/// A directory of storage that cannot be used until it is mended.
+struct BrokenDir(TempDir);
+
+impl BrokenDir {
+    fn new() -> Self {
+        let dir = Self(TempDir::new().unwrap());
+        // A file of that name stops even root.
+        fs::write(dir.path(), "in the way").unwrap();
+        dir
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("state")
+    }
+
+    fn mend(&self) {
+        fs::remove_file(self.path()).unwrap();
+    }
+}
+
+/// Returns the number of failed attempts to write of Riley.
+fn errors(herd: &Herd) -> u64 {
+    herd.gateway("Riley").storage().unwrap().snapshot().errors
 }
 
 fn await_waiting(herd: &Herd, connections: u64) {
@@ -100,8 +121,30 @@ fn an_answer_that_never_became_true_is_not_given() {
 }
 
 #[test]
-fn an_answer_waits_for_the_disk_and_a_drain_is_its_chance() {
-    let (mut herd, _dir) = answering_by_disk(Duration::from_secs(60));
+fn an_answer_waits_for_the_disk_and_not_for_the_next_sync() {
+    let dir = TempDir::new().unwrap();
+    let herd = answering_by_disk(dir.path().to_owned());
+    let storage = herd.gateway("Riley").storage().unwrap();
+    let mut client = herd.client("Riley");
+    for n in 1..=3 {
+        assert!(
+            client
+                .ask(&format!("IAMAT kiwi +1+1 {n}"))
+                .ends_with(&format!(" kiwi +1+1 {n}"))
+        );
+        assert_eq!(storage.durable(), n);
+    }
+    // One that changes nothing waits for nothing.
+    let syncs = storage.snapshot().syncs;
+    assert!(client.ask("IAMAT kiwi +1+1 1").ends_with(" kiwi +1+1 1"));
+    assert_eq!(storage.snapshot().syncs, syncs);
+}
+
+#[test]
+fn a_disk_that_fails_holds_answers_back_and_a_drain_is_its_chance() {
+    let dir = BrokenDir::new();
+    let mut herd = answering_by_disk(dir.path());
+    eventually("a failed write", || (errors(&herd) > 0).then_some(()));
     let clients = ["2", "1"].map(|time| {
         // The second is stale, and waits for the first.
         let mut client = herd.client("Riley");
@@ -109,7 +152,10 @@ fn an_answer_waits_for_the_disk_and_a_drain_is_its_chance() {
         client
     });
     await_waiting(&herd, 2);
+    // They do not make the server try again and again.
+    all_the_while(Duration::from_millis(200), || assert_eq!(errors(&herd), 1));
     clients.iter().for_each(assert_silent);
+    dir.mend();
     let answers = clients.map(|mut client| thread::spawn(move || client.rest()));
     assert_eq!(herd.drain("Riley"), 0);
     for (answer, time) in answers.into_iter().zip(["2", "1"]) {
@@ -126,7 +172,8 @@ fn an_answer_waits_for_the_disk_and_a_drain_is_its_chance() {
 #[test]
 fn lines_in_a_row_share_the_waits_and_keep_their_order() {
     const LINES: usize = 20_000;
-    let (herd, _dir) = answering_by_disk(Duration::from_millis(10));
+    let dir = TempDir::new().unwrap();
+    let herd = answering_by_disk(dir.path().to_owned());
     let mut client = herd.client("Riley");
     let line = |n: usize| format!("IAMAT client-{} +1+1 {n}.5\n", n % 100);
     let mut sender = client.sender();
@@ -148,7 +195,8 @@ fn lines_in_a_row_share_the_waits_and_keep_their_order() {
 
 #[test]
 fn waiting_answers_are_bounded_in_memory() {
-    let (mut herd, _dir) = answering_by_disk(Duration::from_secs(60));
+    let dir = BrokenDir::new();
+    let mut herd = answering_by_disk(dir.path());
     let mut client = herd.client("Riley");
     client.fill(&format!("IAMAT kiwi +1+1 {T}\n"));
     let lines = herd.counters("Riley").client_lines.stale.get();
