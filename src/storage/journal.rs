@@ -1,5 +1,7 @@
 //! The writer of a server's storage: a feed reader with a durable cursor.
 
+use std::io;
+
 use crate::replication::Incarnation;
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::lineage::NeighbourFacts;
@@ -47,6 +49,10 @@ pub struct Journal<F> {
     facts: Vec<NeighbourFacts>,
     compaction: Option<Compaction>,
     next_generation: u64,
+    /// The files that recovery found and used, until the folder is listed before the first write.
+    known: Option<Vec<String>>,
+    /// Files that it had not read, which were set aside then.
+    set_aside: Vec<String>,
     /// Whether a new file must be begun, whatever the size of the current one.
     must_compact: bool,
     /// Files that are set aside instead of removed when a later generation is complete.
@@ -112,8 +118,10 @@ struct Compaction {
 /// have failed to sync what this one could read, and a later sync would not tell.
 #[derive(Debug)]
 pub(super) struct JournalStart {
-    pub(super) next_generation: u64,
-    /// Files that are set aside when a new one is complete.
+    /// Files that are of no use when a new one is complete. Any other one was not read: the folder
+    /// may have been there in part, or not at all.
+    pub(super) known: Vec<String>,
+    /// Those of them that are set aside when a new one is complete.
     pub(super) damaged: Vec<String>,
 }
 
@@ -125,7 +133,9 @@ impl<F: Files> Journal<F> {
             durable: 0,
             facts: Vec::new(),
             compaction: None,
-            next_generation: start.next_generation,
+            next_generation: 1,
+            known: Some(start.known),
+            set_aside: Vec::new(),
             must_compact: true,
             damaged: start.damaged,
             sizes: JournalSizes::default(),
@@ -156,6 +166,12 @@ impl<F: Files> Journal<F> {
         files.fold((0, 0), |(bytes, files), file| {
             (bytes + file.bytes, files + 1)
         })
+    }
+
+    /// Returns the present names of files that recovery had not read and that were found before the
+    /// first write, once.
+    pub fn take_set_aside(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.set_aside)
     }
 
     /// Returns the folder.
@@ -254,7 +270,34 @@ impl<F: Files> Journal<F> {
         Ok(())
     }
 
+    /// Before the first write: sets files aside that recovery could not read, since a new file would
+    /// replace them or be taken for an older one.
+    fn list_files(&mut self) -> Result<(), StorageError> {
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let names = match self.files.list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names.context("list", "the folder")?,
+        };
+        let parsed = names.into_iter().filter_map(|name| {
+            let parsed = FileName::parse(&name)?;
+            Some((name, parsed))
+        });
+        for (name, parsed) in parsed {
+            self.next_generation = self.next_generation.max(parsed.generation() + 1);
+            if matches!(parsed, FileName::State(_)) && !known.contains(&name) {
+                let aside = format!("{name}.unreadable");
+                self.files.rename(&name, &aside).context("rename", &name)?;
+                self.set_aside.push(aside);
+            }
+        }
+        self.known = None;
+        Ok(())
+    }
+
     fn begin_compaction(&mut self) -> Result<Compaction, StorageError> {
+        self.list_files()?;
         let generation = self.next_generation;
         let file = StateFile::new(unfinished_name(generation));
         self.files

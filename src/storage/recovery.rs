@@ -87,36 +87,37 @@ pub fn recover<F: Files>(
     let parsed = names.iter().filter_map(|name| FileName::parse(name));
     let mut names: Vec<FileName> = parsed.collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.generation()));
-    let next_generation = names.first().map_or(1, |name| name.generation() + 1);
     for name in &names {
         if let FileName::Unfinished(generation) = name {
             let _ = files.remove(&super::files::unfinished_name(*generation));
         }
     }
-    let (mut damaged, mut is_superseded) = (Vec::new(), false);
+    let (mut known, mut damaged, mut is_superseded) = (Vec::new(), Vec::new(), false);
     for name in names {
         let FileName::State(generation) = name else {
             continue;
         };
         let name = state_name(generation);
+        known.push(name.clone());
         if is_superseded {
-            let _ = files.remove(&name);
+            if damaged.is_empty() {
+                let _ = files.remove(&name);
+            }
             continue;
         }
         match recovery.read(&mut files, &name) {
             // It has all that earlier generations had.
-            Ok(true) if damaged.is_empty() => is_superseded = true,
-            Ok(true) => break,
+            Ok(true) => is_superseded = true,
             Ok(false) => damaged.push(name),
-            Err(reason) => recovery.set_aside(&mut files, &name, reason),
+            Err(reason) => {
+                known.pop();
+                recovery.set_aside(&mut files, &name, reason);
+            }
         }
     }
     recovery.finish();
     let report = recovery.report;
-    let start = JournalStart {
-        next_generation,
-        damaged,
-    };
+    let start = JournalStart { known, damaged };
     (Journal::new(files, start), report)
 }
 
@@ -616,6 +617,26 @@ mod tests {
             write(&mut journal, &replica);
             assert_eq!(site.names(), [name, "state-0000000000000008".to_owned()]);
         }
+    }
+
+    #[test]
+    fn a_file_that_was_not_there_at_the_start_is_set_aside_and_hides_nothing() {
+        let site = Site::new();
+        let mut replica = riley(2);
+        let (mut journal, _) = site.recover(&mut replica);
+        // Its disk is mounted only now.
+        let late = "state-0000000000000005";
+        fs::copy(two_frames().path(FIRST), site.path(late)).unwrap();
+        admit(&replica, "c", "1");
+        write(&mut journal, &replica);
+        let aside = format!("{late}.unreadable");
+        assert_eq!(journal.take_set_aside(), [aside.as_str()]);
+        let next = "state-0000000000000006".to_owned();
+        assert_eq!(site.names(), [aside, next]);
+        drop(journal);
+        let mut replica = riley(3);
+        site.recover(&mut replica);
+        assert_eq!(stored(&replica), [entry("c", "1", 1)]);
     }
 
     #[test]

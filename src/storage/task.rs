@@ -283,6 +283,13 @@ impl Writer {
     ) {
         let result = write(&mut self.journal, self.gateway.replica());
         self.note(result);
+        for name in self.journal.take_set_aside() {
+            let folder = self.journal.files().path().display();
+            warn!(
+                "{folder}/{name} could not be read at the start and was set aside; merge it with \
+                 \"proxyherd import {folder}/{name}\""
+            );
+        }
         let counts = self.journal.counts();
         let (bytes, files) = self.journal.size();
         self.snapshot = StorageSnapshot {

@@ -1,11 +1,13 @@
 //! Storage of processes: kills, a second process, and disks that do not work.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::T;
-use crate::common::{ALONE, PAIR, Process, Site, eventually};
+use crate::common::{ALONE, PAIR, PortTaken, Process, Site, eventually};
 
 const STORAGE: &str = "[storage]\ndir = \"state\"\nsync = \"10ms\"\n";
 
@@ -42,7 +44,7 @@ fn state_file(site: &Site, server: &str) -> PathBuf {
     paths.find(|path| is_state(path)).unwrap()
 }
 
-fn start(site: &Site) -> Process {
+fn start_again(site: &Site) -> Process {
     site.run(&["up"]).ok().expect("its ports are free again")
 }
 
@@ -53,7 +55,7 @@ fn a_herd_that_was_killed_answers_from_its_disks() {
     await_stored(&site, "Riley", "kiwi");
     await_stored(&site, "Jaquez", "kiwi");
     process.kill();
-    let process = start(&site);
+    let process = start_again(&site);
     for server in PAIR.0 {
         assert_eq!(site.report(server, "kiwi").as_ref(), Some(&answer));
     }
@@ -109,7 +111,7 @@ fn damage_costs_a_part_and_never_the_start() {
     let at = bytes.windows(4).position(|it| it == b"kiwi").unwrap();
     bytes[at] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let process = start(&site);
+    let process = start_again(&site);
     assert_eq!(site.report("Riley", "kiwi"), None);
     assert!(site.report("Riley", "plum").is_some());
     site.await_log(
@@ -121,7 +123,7 @@ fn damage_costs_a_part_and_never_the_start() {
     // The herd has another name now.
     let herd = "name = \"test\"";
     site.set_config(&site.config().replacen(herd, "name = \"other\"", 1));
-    let process = start(&site);
+    let process = start_again(&site);
     assert_eq!(site.report("Riley", "plum"), None);
     site.await_log(
         "Riley",
@@ -221,28 +223,217 @@ fn a_disk_that_takes_nothing_stops_nothing_and_loses_nothing() {
         let answer = client.ask(&format!("IAMAT {name} +1+1 {T}"));
         assert!(answer.starts_with("AT Riley "));
     }
-    let status = || {
-        let status = Process::run(&mut site.command(&["status", "--json"])).stdout;
-        let json: serde_json::Value = serde_json::from_str(&status).unwrap();
-        json["servers"][0]["status"]["storage"].clone()
-    };
-    let failing = eventually("a failed write", || {
-        Some(status()).filter(|storage| storage["error"] != "")
-    });
-    assert!(
-        failing["error"]
-            .as_str()
-            .unwrap()
-            .contains("File too large")
-    );
+    let failing = await_error(&site, "File too large");
     assert_eq!(failing["lag_reports"], 2);
     assert!(limit_files(&process, "unlimited"));
     await_stored(&site, "Riley", "plum");
-    eventually("no error", || {
-        (status()["error"] == "" && status()["lag_reports"] == 0).then_some(())
+    await_error(&site, "");
+    eventually("nothing is missing on the disk", || {
+        (storage_status(&site)["lag_reports"] == 0).then_some(())
     });
     process.kill();
-    let process = start(&site);
+    let process = start_again(&site);
     assert!(site.report("Riley", "kiwi").is_some() && site.report("Riley", "plum").is_some());
+    drop(process);
+}
+
+/// The arguments of `unshare` by which this user may mount disks in a namespace of a program, and
+/// those of `nsenter` by which another program joins it. `None`, with a word, if there are none.
+fn mount_arguments() -> Option<(&'static [&'static str], &'static [&'static str])> {
+    let ways: [(&[&str], &[&str]); 2] = [
+        (&["--mount"], &["--mount"]),
+        (
+            &["--map-root-user", "--mount"],
+            &["--user", "--preserve-credentials", "--mount"],
+        ),
+    ];
+    let may_mount = |(unshare, _): &(&[&str], &[&str])| {
+        let mut command = Command::new("unshare");
+        command.args(*unshare);
+        command.args(["sh", "-c", "mount -t tmpfs none /mnt"]);
+        command.output().is_ok_and(|tried| tried.status.success())
+    };
+    let way = ways.into_iter().find(may_mount);
+    if way.is_none() {
+        println!("skipped: this user may not mount a disk");
+    }
+    way
+}
+
+/// Runs the herd of a site where a script has mounted disks.
+fn up_where_mounted(site: &Site, unshare: &[&str], script: &str) -> Result<Process, PortTaken> {
+    let mut command = Command::new("unshare");
+    command.args(unshare);
+    command.args(["sh", "-c", &format!("{script} && exec \"$@\""), "sh"]);
+    command.arg(env!("CARGO_BIN_EXE_proxyherd"));
+    command.args(["up", "--config", "herd.toml"]);
+    command.current_dir(site.path("")).env_remove("RUST_LOG");
+    Process::spawn(&mut command).serving()
+}
+
+fn storage_status(site: &Site) -> serde_json::Value {
+    let status = Process::run(&mut site.command(&["status", "--json"])).stdout;
+    let json: serde_json::Value = serde_json::from_str(&status).unwrap();
+    json["servers"][0]["status"]["storage"].clone()
+}
+
+/// Waits until the status has an error of the storage with this text; "" for none.
+#[track_caller]
+fn await_error(site: &Site, text: &str) -> serde_json::Value {
+    eventually(&format!("the storage has the error {text:?}"), || {
+        let storage = storage_status(site);
+        let error = storage["error"].as_str().unwrap();
+        let is_it = error.contains(text) && error.is_empty() == text.is_empty();
+        is_it.then_some(storage)
+    })
+}
+
+/// Lets a server store the report of kiwi, and kills it.
+fn store_kiwi(site: &Site) -> Result<(), PortTaken> {
+    let process = site.run(&["up"])?;
+    let answer = site.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
+    assert!(answer.starts_with("AT Riley "), "{answer}");
+    await_stored(site, "Riley", "kiwi");
+    process.kill();
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_holds_back_the_answers_that_wait_for_it_until_it_has_room() {
+    const CLIENTS: usize = 100;
+    let Some((unshare, _)) = mount_arguments() else {
+        return;
+    };
+    let make = || {
+        let site = Site::new(
+            ALONE,
+            &format!("{STORAGE}[clients]\nacknowledge = \"disk\"\n"),
+        );
+        fs::create_dir(site.path("state")).unwrap();
+        site
+    };
+    let mount = "mount -t tmpfs -o size=64k none state";
+    let (site, process) = Site::start(make, |site| up_where_mounted(site, unshare, mount));
+    let mut client = site.client("Riley");
+    let answer = client.ask(&format!("IAMAT kiwi +1+1 {T}"));
+    assert!(answer.starts_with("AT Riley "), "{answer}");
+    // The program's own view of its files.
+    let state = site.path("state");
+    let state = PathBuf::from(format!("/proc/{}/root{}", process.id(), state.display()));
+    let filler = state.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 512]).is_ok() {}
+    drop(file);
+
+    let lines = (0..CLIENTS).map(|n| format!("IAMAT client-{n} +1+1 {T}\n"));
+    client.send(lines.collect::<String>());
+    let failing = await_error(&site, "No space left on device");
+    assert_ne!(failing["lag_reports"], 0);
+    let status = Process::run(&mut site.command(&["status"]));
+    assert_eq!(status.status.code(), Some(1), "{status:?}");
+    let last = CLIENTS - 1;
+    assert!(site.report("Riley", &format!("client-{last}")).is_some());
+
+    fs::remove_file(filler).unwrap();
+    for n in 0..CLIENTS {
+        let answer = client.text();
+        assert!(answer.contains(&format!(" client-{n} ")), "{answer}");
+    }
+    await_error(&site, "");
+    let stored = fs::read_dir(state.join("Riley")).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        is_state(&path)
+            && contains(
+                &fs::read(path).unwrap(),
+                format!("client-{last}").as_bytes(),
+            )
+    });
+    assert!(stored);
+}
+
+#[test]
+fn a_folder_that_is_read_only_is_read_and_written_once_it_can_be() {
+    let Some((unshare, nsenter)) = mount_arguments() else {
+        return;
+    };
+    let mount = "mount --bind state state && mount -o remount,bind,ro state";
+    let start = |site: &Site| {
+        store_kiwi(site)?;
+        up_where_mounted(site, unshare, mount)
+    };
+    let (site, process) = Site::start(|| Site::new(ALONE, STORAGE), start);
+    assert!(site.report("Riley", "kiwi").is_some());
+    let answer = site.client("Riley").ask(&format!("IAMAT plum +1+1 {T}"));
+    assert!(answer.starts_with("AT Riley "), "{answer}");
+    await_error(&site, "Read-only file system");
+    site.await_log("Riley", "reports are kept in memory and written when");
+
+    let mut remount = Command::new("nsenter");
+    remount.args(["--target", &process.id().to_string()]);
+    remount
+        .args(nsenter)
+        .args(["mount", "-o", "remount,bind,rw"]);
+    let remounted = Process::run(remount.arg(site.path("state")));
+    assert!(remounted.status.success(), "{remounted:?}");
+    await_error(&site, "");
+    await_stored(&site, "Riley", "plum");
+    process.kill();
+    let process = start_again(&site);
+    for client in ["kiwi", "plum"] {
+        assert!(site.report("Riley", client).is_some(), "{client}");
+    }
+    drop(process);
+}
+
+/// Gives a directory and all in it to a user.
+fn give(path: &Path, user: u32) {
+    chown(path, Some(user), Some(user)).unwrap();
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap();
+        entries.for_each(|entry| give(&entry.unwrap().path(), user));
+    }
+}
+
+#[test]
+fn a_folder_of_another_owner_is_used_once_it_is_ones_own_and_hides_no_file() {
+    const NOBODY: u32 = 65534;
+    if fs::metadata("/proc/self").map_or(1, |it| it.uid()) != 0 {
+        return println!("skipped: only root can start a program as another user");
+    }
+    let make = || {
+        let site = Site::new(ALONE, STORAGE);
+        let mode = fs::Permissions::from_mode;
+        fs::set_permissions(site.path(""), mode(0o755)).unwrap();
+        // The directory of the original may be closed to others.
+        fs::copy(env!("CARGO_BIN_EXE_proxyherd"), site.path("program")).unwrap();
+        site
+    };
+    let start = |site: &Site| {
+        store_kiwi(site)?;
+        let closed = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(site.path("state/Riley"), closed).unwrap();
+        give(&site.path("logs"), NOBODY);
+        let mut command = Command::new(site.path("program"));
+        command.args(["up", "--config", "herd.toml"]);
+        command.current_dir(site.path("")).env_remove("RUST_LOG");
+        Process::spawn(command.uid(NOBODY).gid(NOBODY)).serving()
+    };
+    let (site, process) = Site::start(make, start);
+    assert_eq!(site.report("Riley", "kiwi"), None);
+    let answer = site.client("Riley").ask(&format!("IAMAT plum +1+1 {T}"));
+    assert!(answer.starts_with("AT Riley "), "{answer}");
+    let failing = await_error(&site, "Permission denied");
+    assert_eq!(failing["recovery"]["files_unreadable"], 1, "{failing}");
+
+    give(&site.path("state"), NOBODY);
+    await_error(&site, "");
+    await_stored(&site, "Riley", "plum");
+    let log = site.await_log("Riley", "could not be read at the start and was set aside");
+    let (_, command) = log.split_once("\"proxyherd ").unwrap();
+    let command = command.trim_end_matches('"');
+    let arguments: Vec<&str> = command.split(' ').collect();
+    let imported = Process::run(&mut site.command(&arguments));
+    assert!(imported.stdout.contains("1 newer"), "{imported:?}");
+    assert!(site.report("Riley", "kiwi").is_some());
     drop(process);
 }
