@@ -71,7 +71,7 @@ impl Folder {
         if self.lock.is_some() {
             return Ok(());
         }
-        fs::create_dir_all(&self.path)?;
+        create_durably(&self.path)?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);
         let file = options.open(self.path.join(LOCK))?;
@@ -101,6 +101,28 @@ impl Folder {
     fn sync_names(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// Creates a folder and those above it, as far as they are missing, and makes their names durable: a
+/// file in a folder without a durable name is lost, however often it is synced.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().unwrap_or(Path::new(""));
+    // A relative path starts at the working directory.
+    let above = if above.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        create_durably(above)?;
+        above
+    };
+    match fs::create_dir(path) {
+        Err(error) if !path.is_dir() => return Err(error),
+        // Another server of the herd may have created it.
+        Ok(()) | Err(_) => {}
+    }
+    File::open(above)?.sync_all()
 }
 
 /// The error for a lock that another process holds.

@@ -17,6 +17,7 @@ mod leaps;
 mod links;
 mod load;
 mod policy;
+mod power_cut;
 mod processes;
 mod reload;
 mod storage;
