@@ -28,7 +28,8 @@ pub(crate) enum Reader {
 ///
 /// The output takes no more, as on a full disk. A reader that leaves is no error.
 pub(crate) fn print(text: &str) -> io::Result<Reader> {
-    match PatientWriter(io::stdout()).write_all(text.as_bytes()) {
+    // Locked, so that no other thread writes into the text.
+    match PatientWriter(io::stdout().lock()).write_all(text.as_bytes()) {
         Ok(()) => Ok(Reader::Open),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Closed),
         Err(error) => {

@@ -114,7 +114,10 @@ async fn run_until_stopped(
     let mut stop = Stop::listen()?;
     let addresses: Vec<_> = bound.iter().map(BoundServer::addresses).collect();
     let mut running = start_all(bound, logs, &places)?;
-    print_in_background(banner(config, servers, &addresses, router.is_some()));
+    // Whoever reads a log there wants nothing else; it names the addresses too.
+    if router.is_none() || !config.log.is_on_stdout() {
+        print_in_background(banner(config, servers, &addresses, router.is_some()));
+    }
 
     let failure = loop {
         tokio::select! {

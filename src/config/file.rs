@@ -157,6 +157,7 @@ mod tests {
             timeout = "2s"
             [log]
             dir = "/var/log/herd"
+            format = "json"
             level = "debug"
             max_bytes = 0x1_0000
             keep = 0
@@ -183,6 +184,7 @@ mod tests {
         let file = Some("parks.csv".into());
         assert_eq!(config.places, places::PlacesSettings::Offline { file });
         assert_eq!(config.log.dir, Path::new("/var/log/herd"));
+        assert_eq!(config.log.format, log::LogFormat::Json);
         assert_eq!(config.log_level, LevelFilter::DEBUG);
         assert_eq!((config.log.max_bytes, config.log.keep), (65_536, 0));
         assert_eq!(config.storage.dir, Some("/var/lib/herd".into()));

@@ -311,7 +311,7 @@ mod tests {
         for (text, expected) in [
             (
                 "[log]\nlvel = \"info\"",
-                "h:10: [log] has no key \"lvel\"; it has dir, level, max_bytes and keep; \
+                "h:10: [log] has no key \"lvel\"; it has dir, format, level, max_bytes and keep; \
                  did you mean \"level\"?",
             ),
             (

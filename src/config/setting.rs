@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 use super::value::FromToml;
 use crate::format;
 use crate::gateway::{AcknowledgeLevel, TilesUrl};
+use crate::log::LogFormat;
 use crate::model::networks::Network;
 
 /// A walk over the settings of one table, which fills them from a file or lists their
@@ -54,6 +55,12 @@ macro_rules! show_by_display {
 }
 
 show_by_display!(bool, u32, u64, usize, LevelFilter);
+
+impl Setting for LogFormat {
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
 
 impl Setting for AcknowledgeLevel {
     fn show(&self) -> String {

@@ -21,10 +21,12 @@ pub(super) fn log(
 ) {
     let log::LogSettings {
         dir,
+        format,
         max_bytes,
         keep,
     } = settings;
     on.plain("dir", dir);
+    on.plain("format", format);
     on.plain("level", level);
     on.bounded("max_bytes", max_bytes, log::LogSettings::MIN_BYTES..=TIB);
     on.bounded("keep", keep, 0..=log::LogSettings::MAX_KEEP);

@@ -11,6 +11,7 @@ use super::messages;
 use super::path_fault::path_fault;
 use crate::format;
 use crate::gateway::{AcknowledgeLevel, TilesUrl};
+use crate::log::LogFormat;
 use crate::model::address::Address;
 use crate::model::name::Name;
 use crate::model::networks::Network;
@@ -198,6 +199,19 @@ impl FromToml for LevelFilter {
     }
 }
 
+impl FromToml for LogFormat {
+    const WANTED: &'static str = r#"a format in quotes, as in "text""#;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
+        let name = text(value)?;
+        let named = Self::ALL.into_iter().find(|format| format.name() == name);
+        named.ok_or_else(|| {
+            let names = format::list(Self::ALL.map(Self::name), "or");
+            ValueError::Value(format!("must be {names}"))
+        })
+    }
+}
+
 impl FromToml for AcknowledgeLevel {
     const WANTED: &'static str = r#"a level in quotes, as in "received""#;
 
@@ -287,6 +301,7 @@ mod tests {
             error_of("clients", "acknowledge", "\"disc\""),
             "must be received, disk or neighbour"
         );
+        assert_eq!(error_of("log", "format", "\"xml\""), "must be text or json");
         assert_eq!(error_of("log", "dir", "\"\""), "a path cannot be empty");
     }
 

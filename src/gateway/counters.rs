@@ -241,7 +241,7 @@ pub const SERVER_METRICS: &[Metric<GetStatusResponse>] = &[
     ),
     Metric::counter(
         "proxyherd_log_lines_dropped_total",
-        "Lines missing in the log, since the disk did not keep up.",
+        "Lines missing in the log, since disk or reader did not keep up.",
         One(|server| server.log_lines_dropped as f64),
     ),
     Metric::gauge(

@@ -40,6 +40,22 @@ pub(super) fn quote_into(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
+/// Appends the JSON string of what [`escape_into`] makes of `bytes`. A program that parses it gets
+/// text that is still escaped, and so is safe on a terminal, and in which no byte is lost.
+pub(super) fn json_into(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Nearly all lines of clients: no copy to escape, and none to parse.
+    if is_plain(bytes) && memchr::memchr(b'"', bytes).is_none() {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
+    let mut text = Vec::new();
+    escape_into(&mut text, bytes);
+    serde_json::to_writer(out, &String::from_utf8_lossy(&text))
+        .expect("a string can be serialized, and a vector written to");
+}
+
 /// Returns true if `bytes` are printable ASCII without a backslash. There is no early return:
 /// checking all of them lets the compiler process sixteen or more at once.
 fn is_plain(bytes: &[u8]) -> bool {

@@ -9,9 +9,13 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use tracing::Event;
+
+use super::line::LineStyle;
 use super::queue::LogQueue;
 use super::rotation::LogFile;
 use super::settings::LogSettings;
+use super::target::LogTarget;
 use super::terminal;
 use super::writer::{LogWriter, Print};
 
@@ -37,8 +41,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens `NAME.log` in the directory of `settings` for the server of that name, and starts its
-    /// writer. An existing file is appended to.
+    /// Opens `NAME.log` in the directory of `settings` for the server of that name, or standard
+    /// output, and starts its writer. An existing file is appended to.
     ///
     /// # Errors
     ///
@@ -59,9 +63,21 @@ impl Log {
         opened.is_some_and(|opened| !opened.is_muted.load(Relaxed))
     }
 
-    /// Returns true if there is a file, even if the log is muted now.
-    pub(super) fn is_open(&self) -> bool {
-        self.opened.is_some()
+    /// Returns the form of its lines, even if the log is muted now; `None` for a log that is off.
+    pub(super) fn style(&self) -> Option<&LineStyle> {
+        self.opened.as_ref().map(|opened| &*opened.style)
+    }
+
+    /// Returns true if the log goes to standard output.
+    pub(super) fn is_on_stdout(&self) -> bool {
+        self.style().is_some_and(LineStyle::is_on_stdout)
+    }
+
+    /// Appends an event of `server`, whose message and fields as text are `text`.
+    pub(super) fn append_event(&self, event: &Event<'_>, server: Option<&str>, text: &[u8]) {
+        if let Some(style) = self.style() {
+            self.append(&style.event(event, server, text), 1);
+        }
     }
 
     /// Mutes the log, or ends that. A log that is off stays off.
@@ -115,15 +131,22 @@ impl Log {
         if !is_file_name(server) {
             return Err(OpenError::Name(server.to_owned()));
         }
-        let path = settings.dir.join(format!("{server}.log"));
-        let file = LogFile::open(path.clone(), settings.max_bytes, settings.keep)
-            .map_err(|cause| OpenError::File { path, cause })?;
+        let target = if settings.is_on_stdout() {
+            LogTarget::Stdout
+        } else {
+            let path = settings.dir.join(format!("{server}.log"));
+            let file = LogFile::open(path.clone(), settings.max_bytes, settings.keep)
+                .map_err(|cause| OpenError::File { path, cause })?;
+            LogTarget::File(file)
+        };
+        let style = Arc::new(LineStyle::new(settings, server));
         let queue = Arc::new(LogQueue::new(GATHER_TIME));
-        let ended = LogWriter::start(server, Arc::clone(&queue), file, print);
+        let ended = LogWriter::start(server, Arc::clone(&queue), target, style.clone(), print);
         let ended = ended.map_err(OpenError::Thread)?;
         Ok(Log {
             opened: Some(Arc::new(OpenLog {
                 queue,
+                style,
                 is_muted: AtomicBool::new(false),
                 ended: Mutex::new(ended),
             })),
@@ -228,6 +251,7 @@ fn is_file_name(server: &str) -> bool {
 /// The state that clones of a [`Log`] share; dropped with the last of them.
 struct OpenLog {
     queue: Arc<LogQueue>,
+    style: Arc<LineStyle>,
     is_muted: AtomicBool,
     /// Disconnects when the writer ends.
     ended: Mutex<Receiver<Infallible>>,

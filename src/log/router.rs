@@ -16,10 +16,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::lock::lock;
 
+use super::event::is_of_this_crate;
 use super::handle::{Log, WeakLog};
-
-/// The crate's name, with which the targets of its own events begin.
-pub(super) const CRATE: &str = env!("CARGO_CRATE_NAME");
 
 /// The name of a server's span, and of its field.
 const SERVER: &str = "server";
@@ -60,9 +58,19 @@ impl Router {
         }
     }
 
-    /// Returns the logs for an event of `server`: that server's, or all if it is `None`.
+    /// Returns the logs for an event of `server`: that server's, or all if it is `None`, of which
+    /// one at most goes to standard output.
     pub(super) fn logs_of(&self, server: Option<&str>) -> Vec<Log> {
-        self.logs(|name| server.is_none_or(|server| server == name))
+        let mut logs = self.logs(|name| server.is_none_or(|server| server == name));
+        let mut has_stdout = false;
+        logs.retain(|log| !log.is_on_stdout() || !std::mem::replace(&mut has_stdout, true));
+        logs
+    }
+
+    /// Returns true if lines of a log are written to standard output now.
+    pub(super) fn is_on_stdout(&self) -> bool {
+        let logs = self.logs(|_| true);
+        logs.iter().any(|log| log.is_on_stdout() && log.is_on())
     }
 
     fn logs(&self, wanted: impl Fn(&str) -> bool) -> Vec<Log> {
@@ -98,18 +106,6 @@ impl EventServer {
         let mut scope = context.event_scope(event)?;
         scope.find_map(|span| span.extensions().get::<EventServer>().cloned())
     }
-}
-
-/// Returns true if a target is of this crate.
-pub(super) fn is_of_this_crate(target: &str) -> bool {
-    is_within(target, CRATE)
-}
-
-/// Returns true if a target is `module` or inside it.
-pub(super) fn is_within(target: &str, module: &str) -> bool {
-    target
-        .strip_prefix(module)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 struct ServerField(Option<String>);

@@ -1,19 +1,47 @@
 //! The settings of logs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
 /// The level of events in logs unless the operator configures another.
 pub const DEFAULT_LEVEL: LevelFilter = LevelFilter::INFO;
 
-/// The place and the size of a server's log. Any values work; the bounds below are for callers that
+/// The directory that stands for standard output.
+const STDOUT: &str = "-";
+
+/// The form of the lines of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text for people.
+    #[default]
+    Text,
+    /// A JSON object in each line, for programs.
+    Json,
+}
+
+impl LogFormat {
+    /// All formats.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// Returns the name, as in the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The place, the format and the size of a server's log. Any values work; the bounds below are for callers that
 /// read them from a config and can report values out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     /// The directory of the log files, created if it is missing; relative to the working directory.
-    /// Default: `logs`.
+    /// `-` stands for standard output, which all servers of a process share. Default: `logs`.
     pub dir: PathBuf,
+    /// The form of the lines. Default: text.
+    pub format: LogFormat,
     /// Maximum size of a file in bytes: the line that would exceed it is the first of a new file.
     /// Default: 64 MiB; at least [`LogSettings::MIN_BYTES`]. Too high: files that are slow to open
     /// and a disk that fills; too low: a busy server renames files all the time and keeps only
@@ -31,12 +59,18 @@ impl LogSettings {
     pub const MIN_BYTES: u64 = 64 * 1024;
     /// Maximum sensible `keep`: each rotation renames that many files.
     pub const MAX_KEEP: usize = 1000;
+
+    /// Returns true if the log goes to standard output and not to files.
+    pub fn is_on_stdout(&self) -> bool {
+        self.dir == Path::new(STDOUT)
+    }
 }
 
 impl Default for LogSettings {
     fn default() -> LogSettings {
         LogSettings {
             dir: PathBuf::from("logs"),
+            format: LogFormat::default(),
             max_bytes: 64 * 1024 * 1024,
             keep: 4,
         }

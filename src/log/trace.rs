@@ -17,10 +17,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-use super::event;
-use super::router::{CRATE, EventServer, Router, is_of_this_crate, is_within};
+use super::event::{self, CRATE, is_of_this_crate, is_within};
+use super::line::append_text;
+use super::router::{EventServer, Router};
 use super::terminal;
-use super::timestamp::LogTimestamp;
 
 /// The environment variable that overrides the configured level.
 const VARIABLE: &str = "RUST_LOG";
@@ -47,7 +47,8 @@ const QUIET_ON_TERMINAL: [&str; 4] = [
 /// with [`LevelFilter::OFF`], or `RUST_LOG=off`, nothing does, and there is no need to open any.
 ///
 /// At any level, the terminal (stderr) shows warnings and errors of all crates, and the INFO events
-/// of this crate except those of clients, of neighbours that connect, and of Google.
+/// of this crate except those of clients, of neighbours that connect, and of Google. While a log
+/// goes to standard output the terminal shows none: whoever collects both would get them twice.
 ///
 /// # Errors
 ///
@@ -249,12 +250,11 @@ where
         let text = event::format_event(event);
         let server = EventServer::of(event, &context).map(|EventServer(name)| name);
         if self.is_for_logs(event.metadata()) {
-            let entry = entry(event.metadata(), &text);
             for log in self.router.logs_of(server.as_deref()) {
-                log.append(&entry, 1);
+                log.append_event(event, server.as_deref(), &text);
             }
         }
-        if is_for_the_terminal(event.metadata()) {
+        if is_for_the_terminal(event.metadata()) && !self.router.is_on_stdout() {
             (self.print)(&message(event.metadata(), server.as_deref(), &text));
         }
     }
@@ -268,14 +268,6 @@ fn is_for_the_terminal(metadata: &Metadata<'_>) -> bool {
             && !QUIET_ON_TERMINAL
                 .iter()
                 .any(|module| is_within(target, module)))
-}
-
-/// Formats a line for the log: `2026-11-22T09:31:05.123456Z INFO  link is up neighbour=Jaquez`
-fn entry(metadata: &Metadata<'_>, text: &[u8]) -> Vec<u8> {
-    let mut line = LogTimestamp::now().as_bytes().to_vec();
-    line.extend_from_slice(format!(" {:<5} ", metadata.level().as_str()).as_bytes());
-    append_text(&mut line, metadata, text);
-    line
 }
 
 /// Formats a line for the terminal: `warning: Riley: link to Jaquez is down`
@@ -294,20 +286,11 @@ fn message(metadata: &Metadata<'_>, server: Option<&str>, text: &[u8]) -> Vec<u8
     line
 }
 
-/// Adds the target, if it is a library's, and the text of the event.
-fn append_text(line: &mut Vec<u8>, metadata: &Metadata<'_>, text: &[u8]) {
-    if !is_of_this_crate(metadata.target()) {
-        super::escape_into(line, metadata.target().as_bytes());
-        line.extend_from_slice(b": ");
-    }
-    line.extend_from_slice(text);
-    line.push(b'\n');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Log, LogSettings};
+    use crate::log::timestamp::LogTimestamp;
+    use crate::log::{Log, LogFormat, LogSettings};
     use std::fs;
     use std::sync::{Arc, Mutex};
     use tempfile::TempDir;
@@ -325,9 +308,14 @@ mod tests {
 
     impl TwoServers {
         fn new(to_logs: Targets) -> TwoServers {
+            TwoServers::with_format(to_logs, LogFormat::Text)
+        }
+
+        fn with_format(to_logs: Targets, format: LogFormat) -> TwoServers {
             let dir = TempDir::new().unwrap();
             let settings = LogSettings {
                 dir: dir.path().to_owned(),
+                format,
                 ..LogSettings::default()
             };
             let router = Router::new();
@@ -421,6 +409,44 @@ mod tests {
             humantime::parse_rfc3339(&text[..LogTimestamp::LEN]).is_ok(),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_event_as_json_has_typed_fields_and_escaped_text() {
+        let process = TwoServers::with_format(targets(LevelFilter::INFO), LogFormat::Json);
+        process.run(|| {
+            server("Riley").in_scope(|| {
+                let (ratio, none) = (0.5, f64::NAN);
+                warn!(
+                    tries = 3,
+                    is_up = false,
+                    ratio,
+                    none,
+                    why = "a \"b\"\n\u{202e}",
+                    "down"
+                );
+                info!("plain");
+            });
+            error!(target: "h2::proto", debt = -1);
+        });
+        assert!(process.logs.iter().all(Log::flush));
+        let log = fs::read_to_string(process.dir.path().join("Riley.log")).unwrap();
+        let ends: Vec<&str> = log
+            .lines()
+            .map(|line| {
+                let (time, end) = line.split_once("\",\"level\":").unwrap();
+                let time = time.strip_prefix("{\"timestamp\":\"").unwrap();
+                assert!(humantime::parse_rfc3339(time).is_ok(), "{line}");
+                end
+            })
+            .collect();
+        let target = module_path!();
+        let down = format!(
+            r#""WARN","server":"Riley","target":"{target}","message":"down","fields":{{"tries":3,"is_up":false,"ratio":0.5,"none":"NaN","why":"a \"b\"\\n\\u{{202e}}"}}}}"#
+        );
+        let plain = format!(r#""INFO","server":"Riley","target":"{target}","message":"plain"}}"#);
+        let theirs = r#""ERROR","target":"h2::proto","message":"","fields":{"debt":-1}}"#;
+        assert_eq!(ends, [&*down, &*plain, theirs]);
     }
 
     #[test]

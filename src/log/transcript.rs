@@ -6,14 +6,22 @@
 //! 2026-11-22T09:31:05.131002Z neighbour Jaquez in  AT Bernard -0.000012021 mango.cs.ucla.edu +34.068930-118.445127 1621464828.1
 //! ```
 //!
+//! With `format = "json"` each line is an object:
+//!
+//! ```json
+//! {"timestamp":"2026-11-22T09:31:05.123456Z","server":"Riley","client":"127.0.0.1:50312","direction":"in","line":"WHATSAT kiwi.cs.ucla.edu 10 5"}
+//! ```
+//!
 //! Each connection fills a page of its own and appends it to the log as a whole, so the log's lock
 //! is taken once for each burst of lines. An idle connection has no page; a busy one allocates one
 //! for each burst, about as large as the last one.
 
 use std::fmt::Display;
 
-use super::escape::escape_into;
+use super::escape::{escape_into, json_into};
 use super::handle::Log;
+use super::line::TranscriptStyle;
+use super::settings::LogFormat;
 use super::timestamp::LogTimestamp;
 
 /// Number of bytes at which a page is appended to the log without a call. A page is at most this
@@ -24,6 +32,10 @@ const PAGE_BYTES: usize = 16 * 1024;
 /// Minimum allocation for a page: a command and its response.
 const MIN_PAGE_BYTES: usize = 512;
 
+/// Bytes of a line beside its time, its source and its text, which are reserved with it: the keys of
+/// JSON, and a number of places.
+const MAX_EXTRA_BYTES: usize = 64;
+
 /// The transcript of one client connection or neighbour: the lines received from it and sent to it.
 /// Dropping it appends the remaining lines to the log. On a log that is off it does and costs
 /// nothing.
@@ -32,8 +44,8 @@ const MIN_PAGE_BYTES: usize = 512;
 #[derive(Debug)]
 pub struct Transcript {
     log: Log,
-    /// ` client 127.0.0.1:50312 `, which follows the time in each line.
-    source: Box<[u8]>,
+    /// `None` for a log that is off.
+    style: Option<TranscriptStyle>,
     timestamp: LogTimestamp,
     page: Vec<u8>,
     lines: usize,
@@ -67,21 +79,17 @@ impl Transcript {
 
     /// Records a line received, given without its line end.
     pub fn received(&mut self, line: &[u8]) {
-        self.write(b"in  ", line, b"\n");
+        self.write(Direction::In, line, None);
     }
 
     /// Records a line sent; one line end at its end is removed.
     pub fn sent(&mut self, line: &[u8]) {
-        self.write(b"out ", without_end(line), b"\n");
+        self.write(Direction::Out, without_end(line), None);
     }
 
     /// Records the response to a WHATSAT: its AT line, and the number of places in it.
     pub fn sent_places(&mut self, at_line: &[u8], places: usize) {
-        if self.is_on() {
-            let noun = if places == 1 { "place" } else { "places" };
-            let end = format!(" and {places} {noun}\n");
-            self.write(b"out ", without_end(at_line), end.as_bytes());
-        }
+        self.write(Direction::Out, without_end(at_line), Some(places));
     }
 
     /// Appends the recorded lines to the log and frees the page. Until then they are in no file,
@@ -101,14 +109,11 @@ impl Transcript {
     }
 
     fn new(log: &Log, kind: &str, name: impl Display) -> Transcript {
-        let mut source = Vec::new();
         // The log may be muted now, and written later.
-        if log.is_open() {
-            escape_into(&mut source, format!(" {kind} {name} ").as_bytes());
-        }
+        let style = log.style();
         Transcript {
             log: log.clone(),
-            source: source.into_boxed_slice(),
+            style: style.map(|style| style.transcript(kind, &name.to_string())),
             timestamp: LogTimestamp::now(),
             page: Vec::new(),
             lines: 0,
@@ -116,26 +121,61 @@ impl Transcript {
         }
     }
 
-    fn write(&mut self, direction: &[u8; 4], line: &[u8], end: &[u8]) {
-        if !self.is_on() {
+    fn write(&mut self, direction: Direction, line: &[u8], places: Option<usize>) {
+        let Some(style) = self.style.as_ref().filter(|_| self.log.is_on()) else {
             return;
-        }
-        let length =
-            LogTimestamp::LEN + self.source.len() + direction.len() + line.len() + end.len();
+        };
         if self.page.capacity() == 0 {
+            let length = LogTimestamp::LEN + style.source.len() + line.len() + MAX_EXTRA_BYTES;
             self.page
                 .reserve(self.next_page.max(MIN_PAGE_BYTES).max(length));
         }
-        self.page.extend_from_slice(self.timestamp.as_bytes());
-        self.page.extend_from_slice(&self.source);
-        self.page.extend_from_slice(direction);
-        escape_into(&mut self.page, line);
-        self.page.extend_from_slice(end);
+        match style.format {
+            LogFormat::Text => {
+                self.page.extend_from_slice(self.timestamp.as_bytes());
+                self.page.extend_from_slice(&style.source);
+                self.page.extend_from_slice(match direction {
+                    Direction::In => b"in  ",
+                    Direction::Out => b"out ",
+                });
+                escape_into(&mut self.page, line);
+                if let Some(places) = places {
+                    let noun = if places == 1 { "place" } else { "places" };
+                    let end = format!(" and {places} {noun}");
+                    self.page.extend_from_slice(end.as_bytes());
+                }
+            }
+            LogFormat::Json => {
+                self.page.extend_from_slice(b"{\"timestamp\":\"");
+                self.page.extend_from_slice(self.timestamp.as_bytes());
+                self.page.extend_from_slice(&style.source);
+                self.page.extend_from_slice(match direction {
+                    Direction::In => b"in\",\"line\":",
+                    Direction::Out => b"out\",\"line\":",
+                });
+                json_into(&mut self.page, line);
+                if let Some(places) = places {
+                    let member = format!(",\"places\":{places}");
+                    self.page.extend_from_slice(member.as_bytes());
+                }
+                self.page.push(b'}');
+            }
+        }
+        self.page.push(b'\n');
         self.lines += 1;
         if self.page.len() >= PAGE_BYTES {
             self.append_page();
         }
     }
+}
+
+/// The direction of a line.
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    /// From the client or neighbour.
+    In,
+    /// To it.
+    Out,
 }
 
 impl Drop for Transcript {
@@ -197,6 +237,33 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_json_have_time_server_source_and_direction() {
+        let dir = TempDir::new().unwrap();
+        let settings = LogSettings {
+            dir: dir.path().to_owned(),
+            format: LogFormat::Json,
+            ..LogSettings::default()
+        };
+        let log = Log::open(&settings, "Riley").unwrap();
+        let mut client = Transcript::client(&log, "127.0.0.1:50312");
+        client.set_time(NOON);
+        client.received(b"WHATSAT \"kiwi\" 10 5\r");
+        client.sent_places(b"AT Riley +0.2 kiwi +34.0-118.4 1.5\n", 5);
+        drop(client);
+        let mut neighbour = Transcript::neighbour(&log, "Jaquez");
+        neighbour.set_time(NOON);
+        neighbour.received(b"AT Riley \xff");
+        drop(neighbour);
+        assert_eq!(
+            read(&dir, &log),
+            r#"{"timestamp":"2026-11-22T09:31:05.123456Z","server":"Riley","client":"127.0.0.1:50312","direction":"in","line":"WHATSAT \"kiwi\" 10 5\\r"}
+{"timestamp":"2026-11-22T09:31:05.123456Z","server":"Riley","client":"127.0.0.1:50312","direction":"out","line":"AT Riley +0.2 kiwi +34.0-118.4 1.5","places":5}
+{"timestamp":"2026-11-22T09:31:05.123456Z","server":"Riley","neighbour":"Jaquez","direction":"in","line":"AT Riley \\xff"}
+"#
+        );
+    }
+
+    #[test]
     fn a_line_from_outside_cannot_forge_another() {
         let dir = TempDir::new().unwrap();
         let log = open(&dir);
@@ -235,6 +302,6 @@ mod tests {
         client.set_time(NOON);
         client.received(b"IAMAT");
         client.sent_places(b"AT", 3);
-        assert_eq!((client.page.capacity(), client.source.len()), (0, 0));
+        assert_eq!((client.page.capacity(), client.style.is_none()), (0, true));
     }
 }

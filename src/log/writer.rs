@@ -1,7 +1,7 @@
-//! The thread that owns a log's file.
+//! The thread that writes a log to its file or to standard output.
 //!
 //! It takes the gathered lines from the queue by swapping an empty buffer for the full one, and
-//! writes them with one call. Only this thread waits for the disk.
+//! writes them with one call. Only this thread waits for the disk, or for a reader.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,10 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::escape::escape_into;
+use super::line::LineStyle;
 use super::queue::{LogBlock, LogQueue};
-use super::rotation::LogFile;
+use super::target::LogTarget;
 use super::throttle::LogThrottle;
-use super::timestamp::LogTimestamp;
 
 /// Minimum time between two reports of faults on the terminal. Shorter: an intermittent disk floods
 /// it; longer: a new fault may stay unreported for that long.
@@ -23,12 +23,13 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// The output for messages on the terminal; takes a whole line, escaped.
 pub(super) type Print = Box<dyn Fn(&[u8]) + Send>;
 
-/// The thread that owns the file. It reports faults of the log on the terminal only: an event would
+/// The thread that writes. It reports faults of the log on the terminal only: an event would
 /// be written to the log itself.
 pub(super) struct LogWriter {
     server: String,
     queue: Arc<LogQueue>,
-    file: LogFile,
+    target: LogTarget,
+    style: Arc<LineStyle>,
     reports: LogThrottle,
     /// Set while a fault is reported and nothing has been written since.
     is_failing: bool,
@@ -43,14 +44,16 @@ impl LogWriter {
     pub(super) fn start(
         server: &str,
         queue: Arc<LogQueue>,
-        file: LogFile,
+        target: LogTarget,
+        style: Arc<LineStyle>,
         print: Print,
     ) -> io::Result<Receiver<Infallible>> {
         let (alive, ended) = mpsc::channel();
         let writer = LogWriter {
             server: server.to_owned(),
             queue,
-            file,
+            target,
+            style,
             reports: LogThrottle::new(REPORT_INTERVAL),
             is_failing: false,
             reported_drops: 0,
@@ -67,7 +70,7 @@ impl LogWriter {
     fn run(mut self) {
         let mut block = LogBlock::default();
         while self.queue.take_into(&mut block) {
-            mark_gap(&mut block);
+            self.mark_gap(&mut block);
             if let Err(fault) = self.write(&block.lines) {
                 self.report_loss(block, &fault);
                 return;
@@ -78,18 +81,27 @@ impl LogWriter {
         }
     }
 
+    /// Adds the line that gives the number of lines missing after those of the block.
+    fn mark_gap(&self, block: &mut LogBlock) {
+        let dropped = block.dropped;
+        if dropped > 0 {
+            let slow = self.target.bottleneck();
+            let gap = format!("{dropped} lines are missing here: {slow} did not keep up");
+            block.lines.extend_from_slice(&self.style.warning(&gap));
+        }
+    }
+
     /// Writes `lines` however long it takes, unless no handle is left: then it gives up at the next
     /// fault. Appenders fill the queue meanwhile and do not wait.
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut done = 0;
-        while let Err(fault) = self.file.append(lines, &mut done) {
+        while let Err(fault) = self.target.append(lines, &mut done) {
             if !self.is_failing && self.reports.admit().is_some() {
                 self.is_failing = true;
-                let path = self.file.path().display();
                 self.print(&format!(
-                    "warning: {}: cannot write the log {path}: {fault}; the server continues and \
+                    "warning: {}: cannot write the log {}: {fault}; the server continues and \
                      retries",
-                    self.server,
+                    self.server, self.target
                 ));
             }
             if !self.queue.wait_to_retry() {
@@ -101,13 +113,12 @@ impl LogWriter {
 
     /// Reports a failed rotation, the end of a failure, and dropped lines.
     fn report_health(&mut self) {
-        if let Some(fault) = self.file.take_rotation_fault()
+        if let Some(fault) = self.target.take_rotation_fault()
             && self.reports.admit().is_some()
         {
-            let path = self.file.path().display();
             self.print(&format!(
-                "warning: {}: cannot rename the full log {path}: {fault}; it continues to grow",
-                self.server
+                "warning: {}: cannot rename the full log {}: {fault}; it continues to grow",
+                self.server, self.target
             ));
         }
         let dropped = self.queue.dropped();
@@ -119,8 +130,9 @@ impl LogWriter {
             ));
         } else if missing > 0 && self.reports.admit().is_some() {
             self.print(&format!(
-                "warning: {}: {missing} lines of the log are missing: the disk did not keep up",
-                self.server
+                "warning: {}: {missing} lines of the log are missing: {} did not keep up",
+                self.server,
+                self.target.bottleneck()
             ));
         } else {
             return;
@@ -147,16 +159,5 @@ impl LogWriter {
         escape_into(&mut line, message.as_bytes());
         line.push(b'\n');
         (self.print)(&line);
-    }
-}
-
-/// Adds the line that gives the number of lines missing after those of the block.
-fn mark_gap(block: &mut LogBlock) {
-    let dropped = block.dropped;
-    if dropped > 0 {
-        let now = LogTimestamp::now();
-        block.lines.extend_from_slice(now.as_bytes());
-        let note = format!(" WARN  {dropped} lines are missing here: the disk did not keep up\n");
-        block.lines.extend_from_slice(note.as_bytes());
     }
 }

@@ -65,6 +65,12 @@ impl Process {
         self.once(|_| fs::read_to_string(log).is_ok_and(started))
     }
 
+    /// Waits until a server that logs to standard output runs.
+    #[track_caller]
+    pub fn logging_to_stdout(self) -> Result<Self, PortTaken> {
+        self.once(|process| process.stdout().contains("started: "))
+    }
+
     #[track_caller]
     fn once(mut self, is_ready: impl Fn(&Self) -> bool) -> Result<Self, PortTaken> {
         let is_ready = eventually("the program serves or exits", || {

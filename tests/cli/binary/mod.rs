@@ -8,6 +8,7 @@ mod logs;
 mod mistakes;
 mod reload;
 mod starting;
+mod stdout_logs;
 mod stopping;
 mod storage;
 mod surroundings;
