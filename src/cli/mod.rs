@@ -8,6 +8,7 @@ mod plans;
 mod query;
 mod reload;
 mod run;
+mod service_manager;
 
 use std::error::Error;
 use std::io;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::files;
 use super::plans::plans;
 use super::reload::{Hangup, Reloader};
+use super::service_manager::ServiceManager;
 use crate::config::{Config, LocalServers, ServerConfig};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
@@ -23,7 +24,8 @@ use crate::{output, threads};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Number of threads beside the workers and the writers of the logs: places, lookups of names,
-/// blocking calls, standard error, signals. With fewer the process starts, and some of these wait.
+/// blocking calls, standard error, signals, the service manager. With fewer the process starts, and
+/// some of these wait.
 const OTHER_THREADS: usize = 8;
 
 /// Runs every server of the herd in this process.
@@ -91,6 +93,7 @@ async fn run_until_stopped(
 ) -> Result<()> {
     signals::survive_file_size_limit()?;
     let mut hangup = Hangup::listen()?;
+    let mut manager = ServiceManager::from_environment()?;
     let places = Places::start(&config.places)?;
     let bound = bind_all(config, servers, max_files).await?;
     let logs = open_logs(config, servers, router)?;
@@ -114,6 +117,7 @@ async fn run_until_stopped(
     let mut stop = Stop::listen()?;
     let addresses: Vec<_> = bound.iter().map(BoundServer::addresses).collect();
     let mut running = start_all(bound, logs, &places)?;
+    manager.serving(&running);
     // Whoever reads a log there wants nothing else; it names the addresses too.
     if router.is_none() || !config.log.is_on_stdout() {
         print_in_background(banner(config, servers, &addresses, router.is_some()));
@@ -123,14 +127,18 @@ async fn run_until_stopped(
         tokio::select! {
             signal = stop.wait() => break stopping(signal),
             failure = any_failed(&mut running) => break Some(failure),
-            () = hangup.wait() => {}
+            () = hangup.wait() => manager.reloading(),
         }
         // A SIGHUP that arrives meanwhile is handled after this one.
         tokio::select! {
             signal = stop.wait() => break stopping(signal),
-            read = reloader.read() => reloader.apply(read, &mut running).await,
+            read = reloader.read() => {
+                reloader.apply(read, &mut running).await;
+                manager.ready(&running);
+            }
         }
     };
+    manager.stopping();
     tokio::select! {
         () = drain_all(running) => {}
         _ = stop.wait() => return Err("stopped at once by a second signal; reports may be lost".into()),

@@ -17,6 +17,7 @@ use crate::format::list;
 use crate::log::LogThrottle;
 use crate::model::address::Address;
 
+use super::turn::{TurnProbe, TurnRequests};
 use super::{LIMIT_LOG_INTERVAL, Resolver};
 
 /// Interval between attempts to accept while the system lacks a resource, such as file
@@ -185,6 +186,7 @@ pub struct Acceptor {
     /// Whether the present shortage was logged. Shortages may come and go many times a second.
     is_logged: bool,
     starved: LogThrottle,
+    turns: TurnRequests,
 }
 
 impl Acceptor {
@@ -196,6 +198,7 @@ impl Acceptor {
             is_starved: false,
             is_logged: false,
             starved: LogThrottle::new(LIMIT_LOG_INTERVAL),
+            turns: TurnRequests::new(),
         }
     }
 
@@ -206,6 +209,11 @@ impl Acceptor {
     /// As [`TcpListener::local_addr`].
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.listeners[0].local_addr()
+    }
+
+    /// Returns the probe of the loop that calls [`accept`](Self::accept).
+    pub fn turn_probe(&self) -> TurnProbe {
+        self.turns.probe()
     }
 
     /// Returns the loopback addresses that a name stands for on this machine, if it stands for
@@ -231,7 +239,7 @@ impl Acceptor {
     /// retries every 50 ms and logs that once. Cancel safe.
     pub async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
-            match poll_fn(|context| self.poll_accept(context)).await {
+            match self.accept_next().await {
                 Ok((stream, peer)) => {
                     self.note_recovery();
                     // Fails only on a connection that has ended, which reading reports.
@@ -247,19 +255,14 @@ impl Acceptor {
         }
     }
 
-    fn poll_accept(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let count = self.listeners.len();
-        for turn in 0..count {
-            let index = (self.first + turn) % count;
-            if let Poll::Ready(accepted) = self.listeners[index].poll_accept(context) {
-                self.first = (index + 1) % count;
-                return Poll::Ready(accepted);
-            }
+    /// Returns the next connection, and meanwhile answers the probe. Cancel safe.
+    async fn accept_next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (listeners, first) = (&self.listeners, &mut self.first);
+        tokio::select! {
+            biased;
+            never = self.turns.answer() => match never {},
+            accepted = poll_fn(|context| poll_accept(listeners, first, context)) => accepted,
         }
-        Poll::Pending
     }
 
     fn note_shortage(&mut self, error: &io::Error) {
@@ -282,6 +285,23 @@ impl Acceptor {
         }
         self.is_starved = false;
     }
+}
+
+/// Accepts from each listener in turn, beginning with the one after the last that had a connection.
+fn poll_accept(
+    listeners: &[TcpListener],
+    first: &mut usize,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    let count = listeners.len();
+    for turn in 0..count {
+        let index = (*first + turn) % count;
+        if let Poll::Ready(accepted) = listeners[index].poll_accept(context) {
+            *first = (index + 1) % count;
+            return Poll::Ready(accepted);
+        }
+    }
+    Poll::Pending
 }
 
 impl fmt::Display for Acceptor {

@@ -22,6 +22,7 @@
 //! | `tcp_dialer` | connections to a host that may have several addresses |
 //! | `tls_gate` | the server's side of a TLS handshake |
 //! | `tls_session` | a TLS connection that ends as TLS requires |
+//! | `turn` | the proof that a loop still turns |
 
 mod accept_loop;
 mod acceptor;
@@ -37,6 +38,7 @@ mod resolver;
 mod tcp_dialer;
 mod tls_gate;
 mod tls_session;
+mod turn;
 
 use std::io;
 use std::time::Duration;
@@ -56,6 +58,7 @@ pub use resolver::Resolver;
 pub use tcp_dialer::{AddressTrial, TcpDialer};
 pub use tls_gate::TlsGate;
 pub use tls_session::TlsSession;
+pub use turn::TurnProbe;
 
 /// Interval between log messages about a limit that is reached. Suppressed ones are counted.
 const LIMIT_LOG_INTERVAL: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@
 //! | `credentials` | certificates |
 //! | `links` | links, which begin and end while the server runs |
 //! | `change` | changes of the plan at run time |
+//! | `progress` | the proof that a server does not hang |
 //! | `drain` | the end: last answers, last pushes, and what may be lost |
 //! | `stored` | the stored state of a server that does not run |
 
@@ -12,6 +13,7 @@ mod change;
 mod credentials;
 mod drain;
 mod links;
+mod progress;
 mod stored;
 
 use std::convert::Infallible;
@@ -46,6 +48,7 @@ use crate::web::{self, WebServer};
 pub use change::PreparedChange;
 pub use credentials::ServerCredentials;
 use links::{LinkFactory, Links};
+pub use progress::ProgressProbe;
 pub use stored::{StoredState, read_stored};
 
 /// The number of the error EMFILE of Unix systems: the process has opened as many files as
@@ -319,6 +322,14 @@ impl BoundServer {
         }
     }
 
+    /// Returns the acceptors of all ports.
+    fn acceptors(&self) -> impl Iterator<Item = &Acceptor> {
+        let clients_tls = self.clients_tls.as_ref().map(|(acceptor, _)| acceptor);
+        let web = self.web.as_ref().map(|(acceptor, _)| acceptor);
+        let optional = clients_tls.into_iter().chain(web);
+        [&self.clients, &self.peers].into_iter().chain(optional)
+    }
+
     /// Warns of names that others cannot dial, as the hosts file of Debian has them.
     fn warn_of_loopback(&self) {
         let clients_tls = self.clients_tls.as_ref().map(|(acceptor, _)| acceptor);
@@ -383,6 +394,7 @@ impl BoundServer {
         let _entered = span.enter();
         self.warn_of_loopback();
         let addresses = self.addresses();
+        let ports = self.acceptors().map(Acceptor::turn_probe).collect();
         let resolver = self.resolver.clone();
         self.recover(&clock);
         let (replica, stored) = self.recovered.take().expect("it was recovered above");
@@ -461,6 +473,7 @@ impl BoundServer {
         Ok(RunningServer {
             drain_time: self.plan.peers.drain,
             _stop_on_drop: gateway.shutdown().stop_on_drop(),
+            progress: ProgressProbe::new(gateway.clone(), ports),
             gateway,
             log,
             health,
@@ -562,6 +575,7 @@ fn summary(plan: &ServerPlan, addresses: &ListeningAddresses) -> String {
 #[derive(Debug)]
 pub struct RunningServer {
     gateway: Arc<Gateway>,
+    progress: ProgressProbe,
     log: Log,
     health: PortHealth,
     clients: JoinSet<()>,

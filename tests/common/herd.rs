@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use proxyherd::gateway::{
@@ -16,7 +17,7 @@ use proxyherd::model::name::Name;
 use proxyherd::model::timestamp::UnixNanos;
 use proxyherd::places::{Places, PlacesResponse};
 use proxyherd::replication::{Incarnation, NeighbourId};
-use proxyherd::server::{BoundServer, RunningServer, ServerPlan};
+use proxyherd::server::{BoundServer, ProgressProbe, RunningServer, ServerPlan};
 use proxyherd::{gateway, peers};
 use tokio::runtime::{Builder, Runtime};
 
@@ -287,6 +288,23 @@ impl Herd {
 
     pub fn gateway(&self, name: &str) -> &Arc<Gateway> {
         &self.nodes[name].gateway
+    }
+
+    /// Returns the probe of a server's progress.
+    pub fn progress_probe(&self, name: &str) -> ProgressProbe {
+        let running = self.nodes[name].running.as_ref();
+        running.expect("it runs").progress_probe()
+    }
+
+    /// Blocks the only thread of a server's runtime until the sender of `released` is dropped.
+    pub fn occupy_thread(&self, name: &str, released: Receiver<()>) {
+        let runtime = self.nodes[name].runtime.as_ref().expect("it runs");
+        let (began, begun) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            began.send(()).unwrap();
+            let _ = released.recv();
+        });
+        begun.recv().unwrap();
     }
 
     /// Returns the counters of a server.

@@ -124,7 +124,9 @@ impl Site {
     pub fn command_alone(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proxyherd"));
         command.args(arguments).current_dir(self.dir.path());
-        command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+        for variable in ["RUST_LOG", "RUST_BACKTRACE", "NOTIFY_SOCKET"] {
+            command.env_remove(variable);
+        }
         command
     }
 

@@ -19,5 +19,6 @@ mod load;
 mod policy;
 mod power_cut;
 mod processes;
+mod progress;
 mod reload;
 mod storage;

@@ -7,6 +7,7 @@ mod files;
 mod logs;
 mod mistakes;
 mod reload;
+mod service_manager;
 mod starting;
 mod stdout_logs;
 mod stopping;
