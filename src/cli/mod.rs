@@ -4,6 +4,7 @@ mod bench;
 mod certs;
 mod check;
 mod files;
+mod healthcheck;
 mod plans;
 mod query;
 mod reload;
@@ -59,6 +60,17 @@ enum CliCommand {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Check whether servers serve on this machine, as a container's health check does
+    ///
+    /// Asks each server at its listening address for neighbours, with its own certificate if
+    /// the herd uses TLS. Links that are down are no failure. Exit codes: 0 all serve; 1 one
+    /// does not, or the config is invalid; 2 a mistake on the command line.
+    Healthcheck {
+        #[command(flatten)]
+        arguments: healthcheck::HealthcheckArguments,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
     /// Measure a herd, or any servers of the line protocol, under load
     #[command(after_long_help = NOTES)]
     Bench {
@@ -100,6 +112,9 @@ fn run(command: CliCommand) -> ExitCode {
         CliCommand::Serve { name, config } => code(run::serve(&name, &config.path)),
         CliCommand::Certs(arguments) => code(certs::certs(&arguments)),
         CliCommand::Check { config } => code(check::check(&config.path)),
+        CliCommand::Healthcheck { config, arguments } => {
+            code(healthcheck::healthcheck(&config.path, &arguments))
+        }
         CliCommand::Bench { config, arguments } => code(bench::bench(&config.path, &arguments)),
         CliCommand::Query(query) => query.run(),
     }

@@ -44,6 +44,7 @@ use crate::threads;
 
 use outcome::{CommandError, Outcome};
 use targets::Targets;
+pub(super) use targets::parse_timeout;
 use terminal::Screen;
 
 /// Number of worker threads. A query waits for the network most of the time.

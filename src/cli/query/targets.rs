@@ -27,7 +27,7 @@ pub(super) struct Targets {
           conflicts_with_all = ["path", "names"])]
     addresses: Vec<Address>,
     /// Maximum wait for an answer, such as 500ms
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = timeout)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout)]
     timeout: Duration,
     /// Your certificate as an operator, if the herd uses TLS: a PEM file that
     /// `proxyherd certs operator NAME` makes
@@ -130,7 +130,8 @@ impl Targets {
     }
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// Parses the maximum wait for an answer.
+pub(in crate::cli) fn parse_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&time) => Ok(time),
         Ok(_) => Err("the allowed range is 1ms to 1h".to_owned()),

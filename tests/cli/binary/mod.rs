@@ -4,6 +4,7 @@ mod checks;
 mod crowds;
 mod disks;
 mod files;
+mod healthcheck;
 mod logs;
 mod mistakes;
 mod reload;

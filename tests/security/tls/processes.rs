@@ -50,6 +50,12 @@ fn a_herd_of_processes_runs_with_the_created_certificates_and_answers_an_operato
     );
     let at_line = site.client("Riley").ask("IAMAT kiwi +34.0-118.4 1");
     site.await_report(CLASSIC.0, "kiwi", &at_line);
+    // With the servers' own certificates.
+    let healthy = done(Process::run(&mut site.command(&["healthcheck"])));
+    assert_eq!(
+        healthy,
+        "Riley, Jaquez, Juzang, Campbell and Bernard serve\n"
+    );
     done(certs(&site, &["operator", "alice"]));
     let address = loopback(site.server("Campbell").peers);
     let name = "campbell.test.proxyherd";
