@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, info, warn};
 
@@ -71,7 +71,9 @@ impl RunningServer {
                 Some(warning) => warn!("stopped; {warning}"),
                 None => info!("stopped"),
             }
-            self.log.flush();
+            // A disk or a reader that hangs delays no other server of the process.
+            let log = self.log.clone();
+            let _ = spawn_blocking(move || log.flush()).await;
             unacknowledged.reports
         }
         .instrument(span)

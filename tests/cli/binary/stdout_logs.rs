@@ -193,6 +193,21 @@ fn a_reader_that_does_not_read_delays_no_client_and_misses_nothing() {
 }
 
 #[test]
+fn a_reader_that_never_reads_does_not_keep_the_process() {
+    let make = || Site::new(ALONE, "[log]\ndir = \"-\"\n");
+    let (site, (process, reader, _)) = Site::start(make, with_own_reader);
+    let mut client = site.client("Riley");
+    // Several times what a pipe holds.
+    for n in 0..100 {
+        client.ask(&format!("{n} {}", "x".repeat(4000)));
+    }
+    process.signal("TERM");
+    let ended = process.end();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    drop(reader);
+}
+
+#[test]
 fn a_reader_that_leaves_is_reported_and_the_server_continues() {
     let make = || Site::new(ALONE, "[log]\ndir = \"-\"\n");
     let (site, (process, reader, _)) = Site::start(make, with_own_reader);
