@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind::UnknownArgument;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use crate::bench::NOTES;
 use crate::config::DEFAULT_PATH;
@@ -104,6 +104,11 @@ pub fn main() -> ExitCode {
     };
     log::flush_terminal();
     code
+}
+
+/// Returns the description of the command line, from which man pages are made.
+pub fn command() -> Command {
+    CommandLine::command()
 }
 
 fn run(command: CliCommand) -> ExitCode {
