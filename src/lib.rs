@@ -29,5 +29,6 @@ pub mod storage;
 mod table;
 mod threads;
 pub mod tls;
+pub mod topology;
 pub mod web;
 mod wire;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 10] = [
     &[
         "model", "proto", "metrics", "cause", "format", "lock", "output", "random", "recent",
-        "table", "threads",
+        "table", "threads", "topology",
     ],
     &["line_protocol", "replication"],
     &["places", "log", "tls", "queries", "wire"],
@@ -31,7 +31,13 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// Folders without socket, clock, random source or async code: those are arguments.
-const PURE: [&str; 4] = ["model", "line_protocol", "replication", "queries"];
+const PURE: [&str; 5] = [
+    "model",
+    "line_protocol",
+    "replication",
+    "queries",
+    "topology",
+];
 
 /// Dependencies that a pure folder may use, since they only compute.
 const PURE_CRATES: [&str; 6] = [
