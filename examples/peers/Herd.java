@@ -515,8 +515,14 @@ final class Herd {
                 herd.links.add(herd.new Link(fields[1], ports.get(fields[1])[1]));
             }
         }
-        listen(ports.get(name)[0], herd::serveClient);
-        listen(ports.get(name)[1], herd::serveNeighbour);
+        try {
+            listen(ports.get(name)[0], herd::serveClient);
+            listen(ports.get(name)[1], herd::serveNeighbour);
+        } catch (IOException e) {
+            System.err.println("cannot listen: " + e.getMessage());
+            // The thread of the first listener would go on.
+            System.exit(1);
+        }
         herd.links.forEach(link -> Thread.startVirtualThread(link::run));
     }
 }

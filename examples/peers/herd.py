@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 MAX_LINE = 4096
@@ -41,34 +42,35 @@ NO_PLACES = b"""\
 """
 
 
-def nanoseconds(seconds, fraction):
+def nanoseconds(seconds: bytes, fraction: bytes | None) -> int:
     return int(seconds) * 10**9 + int((fraction or b"0").ljust(9, b"0")[:9])
 
 
-def order_time(sent, skew):
+def order_time(sent: int, skew: int) -> int:
     """The time by which reports are ordered: at most 10 s after they were received."""
     return sent + min(0, skew + MAX_AHEAD)
 
 
-def tie_break(line):
+def tie_break(line: bytes) -> tuple[int, bytes, bytes, int, bytes]:
     """The key that decides between two reports of one order time."""
     _, origin, skew, _, position, text = line.split()
-    skew = int(skew.replace(b".", b""))
     seconds, _, fraction = text.partition(b".")
-    return nanoseconds(seconds, fraction), origin, position, -skew, text
+    smaller_skew = -int(skew.replace(b".", b""))
+    return nanoseconds(seconds, fraction), origin, position, smaller_skew, text
 
 
 class Herd:
     """The reports of one server, and its links."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name.encode()
-        self.reports = {}  # client: (order time, AT line)
-        self.links = {}  # neighbour: Link
+        # The order time and the AT line of each client.
+        self.reports: dict[bytes, tuple[int, bytes]] = {}
+        self.links: dict[str, Link] = {}
         self.loop = asyncio.get_running_loop()
         self.is_flush_due = False
 
-    def answer(self, line):
+    def answer(self, line: bytes) -> bytes:
         if match := IAMAT.fullmatch(line):
             client, position, text, seconds, fraction = match.groups()
             now, sent = time.time_ns(), nanoseconds(seconds, fraction)
@@ -85,7 +87,7 @@ class Herd:
                 return report[1] + NO_PLACES
         return b"? %b\n" % line
 
-    def merge(self, client, order, line, sender):
+    def merge(self, client: bytes, order: int, line: bytes, sender: str | None) -> None:
         """Keeps a report that is newer than the one held, and passes it on."""
         if held := self.reports.get(client):
             if order < held[0] or line == held[1]:
@@ -100,13 +102,13 @@ class Herd:
             self.is_flush_due = True
             self.loop.call_soon(self.flush)
 
-    def flush(self):
+    def flush(self) -> None:
         self.is_flush_due = False
         for link in self.links.values():
             link.flush()
 
 
-def is_utf8(text):
+def is_utf8(text: bytes) -> bool:
     try:
         return text.isascii() or text.decode() is not None
     except UnicodeDecodeError:
@@ -116,13 +118,15 @@ def is_utf8(text):
 class Client(asyncio.Protocol):
     """A connection of a client."""
 
-    def __init__(self, herd):
-        self.herd, self.transport, self.rest = herd, None, b""
+    transport: asyncio.Transport
 
-    def connection_made(self, transport):
+    def __init__(self, herd: Herd) -> None:
+        self.herd, self.rest = herd, b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         *lines, rest = (self.rest + data).split(b"\n")
         # Of a line that is too long, one byte more than the limit and a CR is enough.
         self.rest = rest[: MAX_LINE + 2]
@@ -130,29 +134,30 @@ class Client(asyncio.Protocol):
             answers = [self.answer(line.removesuffix(b"\r")) for line in lines]
             self.transport.write(b"".join(answers))
 
-    def answer(self, line):
+    def answer(self, line: bytes) -> bytes:
         if len(line) > MAX_LINE:
             return b"? %b\n" % line[:MAX_LINE]
         return self.herd.answer(line)
 
-    def eof_received(self):
+    def eof_received(self) -> None:
         if self.rest:
             self.transport.write(self.answer(self.rest))
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         self.transport.pause_reading()
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         self.transport.resume_reading()
 
 
 class Neighbour(asyncio.Protocol):
     """A connection on which a neighbour sends its name and then AT lines."""
 
-    def __init__(self, herd):
-        self.herd, self.sender, self.rest = herd, None, b""
+    def __init__(self, herd: Herd) -> None:
+        self.herd, self.rest = herd, b""
+        self.sender: str | None = None
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         *lines, self.rest = (self.rest + data).split(b"\n")
         if lines and self.sender is None:
             self.sender = lines.pop(0).decode()
@@ -168,13 +173,14 @@ class Neighbour(asyncio.Protocol):
 class Link(asyncio.Protocol):
     """The connection on which this server sends to one neighbour."""
 
-    def __init__(self, herd, port):
+    def __init__(self, herd: Herd, port: int) -> None:
         self.herd, self.port = herd, port
-        self.transport, self.is_paused = None, False
+        self.transport: asyncio.Transport | None = None
+        self.is_paused = False
         # At most one report for each client, however long the neighbour takes.
-        self.pending = {}
+        self.pending: dict[bytes, bytes] = {}
 
-    async def run(self):
+    async def run(self) -> None:
         retry = MIN_RETRY
         while True:
             try:
@@ -187,25 +193,25 @@ class Link(asyncio.Protocol):
             await asyncio.sleep(retry)
             retry = min(2 * retry, MAX_RETRY)
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport, self.is_paused = transport, False
         transport.write(self.herd.name + b"\n")
         # Nothing tells what the neighbour has, so it gets everything.
         self.pending = {client: line for client, (_, line) in self.herd.reports.items()}
         self.flush()
 
-    def connection_lost(self, error):
+    def connection_lost(self, error: Exception | None) -> None:
         self.transport, self.pending = None, {}
         self.closed.set_result(None)
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         self.is_paused = True
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         self.is_paused = False
         self.flush()
 
-    def flush(self):
+    def flush(self) -> None:
         if self.transport is None:
             self.pending.clear()
         elif self.pending and not self.is_paused:
@@ -213,8 +219,9 @@ class Link(asyncio.Protocol):
             self.transport.write(b"".join(lines.values()))
 
 
-def read_config(path):
-    servers, links = {}, []
+def read_config(path: str) -> tuple[dict[str, tuple[int, int]], list[tuple[str, str]]]:
+    servers: dict[str, tuple[int, int]] = {}
+    links: list[tuple[str, str]] = []
     for line in Path(path).read_text().splitlines():
         match line.partition("#")[0].split():
             case ["server", name, clients, peers]:
@@ -224,24 +231,28 @@ def read_config(path):
     return servers, links
 
 
-async def serve(config, name):
+async def serve(config: str, name: str) -> None:
     servers, links = read_config(config)
     herd = Herd(name)
     for one, other in links:
         if one == name:
             herd.links[other] = Link(herd, servers[other][1])
     clients, peers = servers[name]
-    for port, protocol in (clients, Client), (peers, Neighbour):
-        await herd.loop.create_server(
-            lambda protocol=protocol: protocol(herd), "127.0.0.1", port, backlog=4096
-        )
+    await listen(herd.loop, clients, lambda: Client(herd))
+    await listen(herd.loop, peers, lambda: Neighbour(herd))
     async with asyncio.TaskGroup() as group:
         group.create_task(asyncio.Event().wait())
         for link in herd.links.values():
             group.create_task(link.run())
 
 
-def main():
+async def listen(
+    loop: asyncio.AbstractEventLoop, port: int, protocol: Callable[[], asyncio.Protocol]
+) -> None:
+    await loop.create_server(protocol, "127.0.0.1", port, backlog=4096)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description="A server of a herd.")
     parser.add_argument("--uvloop", action="store_true", help="libuv's event loop")
     parser.add_argument("config")

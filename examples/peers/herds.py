@@ -28,7 +28,7 @@ LINKS = [
     ("Bernard", "Campbell"),
 ]
 FIRST_CLIENT_PORT, FIRST_PEER_PORT = 22000, 23000
-TIMEOUT = 30
+TIMEOUT = 60
 JDK = 21
 
 
@@ -183,9 +183,13 @@ class Herd:
         self.processes = {}
 
     def __enter__(self):
-        for name in self.names:
-            self.start(name)
-        self.await_ready()
+        try:
+            for name in self.names:
+                self.start(name)
+            self.await_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -212,7 +216,7 @@ class Herd:
 
     def toml(self, name):
         # The others have no places, so this one has none within reach.
-        places = self.folder / "places.csv"
+        places = self.folder / f"{name}.csv"
         places.write_text("name,lat,lon\nSouth Pole,-90,0\n")
         lines = ['[herd]\nname = "compare"\n[log]\nlevel = "off"\n[places]']
         lines.append(f"file = {json.dumps(str(places))}\n")
