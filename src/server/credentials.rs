@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::model::address::Address;
-use crate::tls::{Credentials, FileError, Subject};
+use crate::tls::{Credentials, DialledHost, FileError, Subject};
 
 use super::{ServerPlan, StartError};
 
@@ -28,10 +28,14 @@ impl ServerCredentials {
         let server = Subject::server(&plan.name, &plan.herd);
         let links = plan.tls.clone();
         let links = links.map(|files| Credentials::of_server(files, server));
-        let host = plan.clients_tls_host.as_ref().map(Address::subject_host);
+        let dialled = |key, address: &Option<Address>| {
+            let host = address.as_ref().map(Address::subject_host);
+            host.map(|host| DialledHost { key, host })
+        };
+        let host = dialled("clients_tls", &plan.clients_tls_host);
         let clients = plan.clients_tls.clone();
         let clients = clients.map(|(_, pair)| Credentials::for_clients(pair, host));
-        let host = plan.web_address.as_ref().map(Address::subject_host);
+        let host = dialled("web", &plan.web_address);
         let web = plan.web_tls.clone();
         let web = web.map(|pair| Credentials::for_clients(pair, host));
         let shared = |loaded: Option<Result<Credentials, FileError>>| {

@@ -35,6 +35,16 @@ pub struct Credentials {
     first: Vec<Option<FileStamp>>,
 }
 
+/// The host of an address in the config that others dial, for which they may look in the
+/// certificate.
+#[derive(Clone, Debug)]
+pub struct DialledHost {
+    /// The key of the address.
+    pub key: &'static str,
+    /// The host.
+    pub host: String,
+}
+
 /// The use of credentials.
 #[derive(Clone, Debug)]
 enum Purpose {
@@ -43,7 +53,7 @@ enum Purpose {
     /// An operator's calls to servers.
     Calls,
     /// A port for clients, which present no certificate and may check this host.
-    Clients(Option<String>),
+    Clients(Option<DialledHost>),
 }
 
 /// TLS configurations made from the files.
@@ -78,13 +88,13 @@ impl Credentials {
         Self::open(files, Purpose::Calls)
     }
 
-    /// Loads the credentials that a server presents to its clients, which dial `host`.
+    /// Loads the credentials that a server presents to those who dial `host`.
     ///
     /// # Errors
     ///
     /// If a file is invalid, or the key is not the certificate's. A certificate that clients may
     /// reject is no error, as not all of them check it; it is logged.
-    pub fn for_clients(pair: Pair, host: Option<String>) -> Result<Self, FileError> {
+    pub fn for_clients(pair: Pair, host: Option<DialledHost>) -> Result<Self, FileError> {
         let ca = PathBuf::new();
         Self::open(Files { ca, own: pair }, Purpose::Clients(host))
     }
@@ -217,7 +227,7 @@ fn paths(files: &Files, purpose: &Purpose) -> Vec<PathBuf> {
 fn load(files: &Files, purpose: &Purpose) -> Result<LoadedCredentials, FileError> {
     let own = OwnCertificate::read(&files.own)?;
     match purpose {
-        Purpose::Clients(host) => load_for_clients(files, own, host.as_deref()),
+        Purpose::Clients(host) => load_for_clients(files, own, host.as_ref()),
         Purpose::Links(_) | Purpose::Calls => {
             let authorities = files::authorities(&files.ca)?;
             load_for_links(files, purpose, own, &authorities)
@@ -269,7 +279,7 @@ impl OwnCertificate {
 fn load_for_clients(
     files: &Files,
     own: OwnCertificate,
-    host: Option<&str>,
+    host: Option<&DialledHost>,
 ) -> Result<LoadedCredentials, FileError> {
     let OwnCertificate { chain, key } = own;
     let expiries = expiries(files, &chain, &[]);
@@ -277,10 +287,11 @@ fn load_for_clients(
     let mut warnings = file_warnings(&files.own, None);
     let unfit = chain.first().and_then(files::unfit_for_servers);
     warnings.extend(unfit.map(|why| format!("{path}: {why}, and clients that check it reject it")));
-    warnings.extend(host.filter(|host| !names_host(&chain, host)).map(|host| {
+    let lacking = host.filter(|dialled| !names_host(&chain, &dialled.host));
+    warnings.extend(lacking.map(|DialledHost { key, host }| {
         format!(
-            "{path}: it does not name {host}, which clients dial (clients_tls), and those that \
-             check it reject it; renew it with this subject alternative name"
+            "{path}: it does not name {host}, which clients dial ({key}), and those that check it \
+             reject it; renew it with this subject alternative name"
         )
     }));
     let contents = vec![describe_file(&files.own.certificate, "certificate", &chain)];

@@ -47,7 +47,7 @@ mod trust;
 mod until_untrusted;
 mod watch;
 
-pub use credentials::{Credentials, ReloadEvents};
+pub use credentials::{Credentials, DialledHost, ReloadEvents};
 pub use errors::{format_time, handshake_error};
 pub use files::{FileError, Files, Pair};
 pub use handshake_error::{HandshakeError, HandshakeErrorCounters, HandshakeErrorKind};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use proxyherd::tls::{Credentials, Files, Pair};
+use proxyherd::tls::{Credentials, DialledHost, Files, Pair};
 
 use crate::common::{Pki, days, server};
 
@@ -240,7 +240,11 @@ fn what_clients_may_reject_is_a_warning() {
     let setup = Setup::new();
     let own = setup.files.own.clone();
     let warnings = |pair: &Pair, host: &str| {
-        let loaded = Credentials::for_clients(pair.clone(), Some(host.to_owned())).unwrap();
+        let dialled = DialledHost {
+            key: "web",
+            host: host.to_owned(),
+        };
+        let loaded = Credentials::for_clients(pair.clone(), Some(dialled)).unwrap();
         loaded.warnings()
     };
     for host in ["localhost", "127.0.0.1", "riley.test.proxyherd"] {
@@ -250,7 +254,7 @@ fn what_clients_may_reject_is_a_warning() {
         let [warning] = &warnings(&own, host)[..] else {
             panic!("{host}");
         };
-        let expected = format!("Riley.pem: it does not name {host}, which clients dial");
+        let expected = format!("Riley.pem: it does not name {host}, which clients dial (web), ");
         assert!(warning.contains(&expected), "{warning}");
     }
     let old = setup
