@@ -13,7 +13,7 @@ use crate::metrics::{Counter, Histogram, Metric};
 use crate::proto::time::timestamp_seconds;
 use crate::proto::{
     ClientLines, ConfigStatus, GetStatusResponse, LinkStatus, PlacesStatus, RecoveryStatus,
-    RejectedCalls, RejectedConnections, StorageStatus, as_seconds,
+    RejectedCalls, RejectedConnections, RejectedWebCalls, StorageStatus, as_seconds,
 };
 use crate::replication::replica::MergeStats;
 use crate::tls::{HandshakeErrorCounters, HandshakeErrorKind};
@@ -71,6 +71,18 @@ counters! {
         comparisons,
         ranges_differed,
         reports_pushed_again,
+    }
+}
+
+counters! {
+    /// Counters of the rejected calls of the web port.
+    RejectedWebCallCounters reads RejectedWebCalls {
+        missing_token,
+        wrong_token,
+        rate_limited,
+        host,
+        max_watches,
+        max_calls,
     }
 }
 
@@ -139,6 +151,8 @@ pub struct ServerCounters {
     pub peer_connections_rejected: RejectedConnectionCounters,
     /// Rejected connections to the web port.
     pub web_connections_rejected: RejectedConnectionCounters,
+    /// Rejected calls of the web port.
+    pub web_calls_rejected: RejectedWebCallCounters,
     /// Rejected calls to the peer port.
     pub peer_calls_rejected: Counter,
     /// Those of the rejected calls that the caller's certificate does not permit.
@@ -179,6 +193,7 @@ impl ServerCounters {
             client_connections_rejected: Some(self.client_connections_rejected.read()),
             peer_connections_rejected: Some(self.peer_connections_rejected.read()),
             web_connections_rejected: Some(self.web_connections_rejected.read()),
+            web_calls_rejected: Some(self.web_calls_rejected.read()),
             peer_calls_rejected: Some(RejectedCalls {
                 certificate: by_certificate,
                 // A call is counted first by its certificate and then as rejected.
@@ -407,6 +422,25 @@ pub const REJECTED_CALL_METRICS: &[Metric<RejectedCalls>] = &[Metric::counter(
         &[
             ("certificate", |calls| calls.certificate as f64),
             ("other", |calls| calls.other as f64),
+        ],
+    ),
+)];
+
+/// Metrics of rejected calls of the web port.
+pub const REJECTED_WEB_CALL_METRICS: &[Metric<RejectedWebCalls>] = &[Metric::counter(
+    "proxyherd_web_calls_rejected_total",
+    "Rejected calls of the API at the web port. missing_token: such as the first call of a page. \
+     rate_limited: the address had sent too many wrong tokens. host: a Host header of another \
+     site. max_watches and max_calls: too many at a time.",
+    By(
+        "reason",
+        &[
+            ("missing_token", |calls| calls.missing_token as f64),
+            ("wrong_token", |calls| calls.wrong_token as f64),
+            ("rate_limited", |calls| calls.rate_limited as f64),
+            ("host", |calls| calls.host as f64),
+            ("max_watches", |calls| calls.max_watches as f64),
+            ("max_calls", |calls| calls.max_calls as f64),
         ],
     ),
 )];

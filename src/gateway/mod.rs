@@ -19,6 +19,7 @@
 //! | `purge` | purging of reports |
 //! | `scans` | scans of the store for queries |
 //! | `tiles` | the address of a raster map |
+//! | `token` | the token of the API |
 //! | `shutdown` | the phases of a shutdown |
 
 mod acknowledgement;
@@ -36,14 +37,15 @@ mod shutdown;
 mod status;
 mod storage;
 mod tiles;
+mod token;
 
 pub use acknowledgement::{AcknowledgeLevel, PendingAcknowledgement};
 pub use clock::Clock;
 pub use counters::{
     CLIENT_LINE_METRICS, CONFIG_METRICS, ClientLineCounters, LINK_METRICS, LinkCounters,
     LinkTraffic, PLACES_METRICS, RECOVERY_METRICS, REJECTED_CALL_METRICS,
-    REJECTED_CONNECTION_METRICS, RejectedConnectionCounters, SERVER_METRICS, STORAGE_METRICS,
-    ServerCounters,
+    REJECTED_CONNECTION_METRICS, REJECTED_WEB_CALL_METRICS, RejectedConnectionCounters,
+    RejectedWebCallCounters, SERVER_METRICS, STORAGE_METRICS, ServerCounters,
 };
 pub use feed_watch::{FeedWatch, ReportFilter, WatchBatch, WatchStart};
 pub use incoming::{DuplicateProcesses, MAX_SILENCE};
@@ -59,6 +61,7 @@ pub use shutdown::Shutdown;
 pub use status::StatusSource;
 pub use storage::{StorageProgress, StorageSnapshot, WriteRequest};
 pub use tiles::TilesUrl;
+pub use token::{Token, TokenError};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

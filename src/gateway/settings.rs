@@ -11,7 +11,7 @@ use crate::model::name::Name;
 use crate::model::networks::{Network, Networks};
 use crate::replication::expiry::DEFAULT_PURGE_DELAY;
 
-use super::{AcknowledgeLevel, TilesUrl};
+use super::{AcknowledgeLevel, TilesUrl, Token};
 
 /// The settings of a server that change while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct ServerSettings {
     pub clients: ClientSettings,
     /// Limits on the web port.
     pub web: WebSettings,
+    /// The token that the API requires, read from its file.
+    pub web_token: Option<Token>,
     /// Limits on clients' reports, and when they are acknowledged.
     pub gateway: GatewaySettings,
     /// All servers of the herd, in the order of the config.
@@ -95,7 +97,8 @@ pub struct WebSettings {
     pub servers: Vec<Name>,
     /// Whether the port serves the page and the API beside metrics and health: true by default.
     pub api: bool,
-    /// The file of the token that the API requires: none by default. It is read at each call.
+    /// The file of the token that the API requires: none by default. It is read again with the
+    /// config.
     pub token_file: Option<PathBuf>,
     /// Whether the port uses TLS, with the certificate for clients: false by default. It does not
     /// change at run time.

@@ -24,9 +24,9 @@ pub use generated::{
     ImportRequest, ImportResponse, KnownReport, LinkStatus, ListClientsRequest,
     ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
     NearbyResponse, NeighbourProgress, PlacesStatus, Point, PushMark, PushResponse, RecoveryStatus,
-    RejectedCalls, RejectedConnections, Report, Resume, StorageFacts, StorageHeader, StorageStatus,
-    WatchRequest, WatchResponse, nearby_request, operator_client, operator_server,
-    propagate_client, propagate_server, watch_request,
+    RejectedCalls, RejectedConnections, RejectedWebCalls, Report, Resume, StorageFacts,
+    StorageHeader, StorageStatus, WatchRequest, WatchResponse, nearby_request, operator_client,
+    operator_server, propagate_client, propagate_server, watch_request,
 };
 
 /// The compiled `proto/` with its comments, as server reflection returns it.

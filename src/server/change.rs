@@ -1,6 +1,8 @@
 //! Changes of a running server's plan.
 
-use tracing::Instrument;
+use tracing::{Instrument, info};
+
+use crate::gateway::ServerSettings;
 
 use super::links::PreparedLinks;
 use super::{RunningServer, ServerPlan, StartError};
@@ -9,19 +11,26 @@ use super::{RunningServer, ServerPlan, StartError};
 #[derive(Debug)]
 pub struct PreparedChange {
     plan: ServerPlan,
+    settings: ServerSettings,
     links: PreparedLinks,
 }
 
 impl RunningServer {
     /// Prepares a change to `plan` without changing anything, so that several servers can
-    /// change together or not at all. Call it within the server's runtime.
+    /// change together or not at all. Reads the token of the web port. Call it within the
+    /// server's runtime.
     ///
     /// # Errors
-    /// [`StartError::Dial`] and [`StartError::TooManyNeighbours`].
+    /// [`StartError::WebToken`], [`StartError::Dial`] and [`StartError::TooManyNeighbours`].
     pub fn prepare(&self, plan: ServerPlan) -> Result<PreparedChange, StartError> {
         let _entered = self.span.enter();
+        let settings = plan.settings()?;
         let links = self.links.prepare(&plan.neighbours)?;
-        Ok(PreparedChange { plan, links })
+        Ok(PreparedChange {
+            plan,
+            settings,
+            links,
+        })
     }
 
     /// Accepts greetings of new neighbours. Call it for all servers that change together,
@@ -31,13 +40,22 @@ impl RunningServer {
     }
 
     /// Changes to another plan, as far as that is possible at run time: limits except
-    /// `expire_after`, allowed networks, members of the herd, and links. Open connections
-    /// stay open with the limits they began with, and they count against the new maximum
-    /// of connections and share the new rate limit of their address. Names, listening
-    /// addresses, paths of certificates and settings of links do not change.
+    /// `expire_after`, allowed networks, the token, members of the herd, and links. Open
+    /// connections stay open with the limits they began with, and they count against the
+    /// new maximum of connections and share the new rate limit of their address. Names,
+    /// listening addresses, paths of certificates and settings of links do not change.
     pub async fn change(&mut self, change: PreparedChange) {
-        let PreparedChange { plan, links } = change;
-        self.gateway.change_settings(plan.settings());
+        let PreparedChange {
+            plan,
+            settings,
+            links,
+        } = change;
+        let has_new_token = self.gateway.settings().web_token != settings.web_token;
+        self.gateway.change_settings(settings);
+        if has_new_token {
+            let _entered = self.span.enter();
+            info!("the token of the web port changed");
+        }
         self.gateway.replica().set_members(plan.member_names());
         let changed = self.links.change(links);
         changed.instrument(self.span.clone()).await;

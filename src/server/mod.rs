@@ -30,7 +30,7 @@ use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::clients::{self, ClientPort};
 use crate::format::list;
-use crate::gateway::{self, Clock, Gateway, ServerSettings, StatusSource};
+use crate::gateway::{self, Clock, Gateway, ServerSettings, StatusSource, Token, TokenError};
 use crate::log::Log;
 use crate::model::address::Address;
 use crate::model::name::Name;
@@ -97,14 +97,28 @@ pub struct ServerPlan {
 }
 
 impl ServerPlan {
-    /// Returns the settings that change at run time.
-    pub(crate) fn settings(&self) -> ServerSettings {
-        ServerSettings {
+    /// Returns the settings that change at run time. Reads the token of the web port.
+    ///
+    /// # Errors
+    /// [`StartError::WebToken`].
+    pub(crate) fn settings(&self) -> Result<ServerSettings, StartError> {
+        Ok(ServerSettings {
             clients: self.clients.clone(),
             web: self.web.clone(),
+            web_token: self.web_token()?,
             gateway: self.gateway,
             members: self.members.clone(),
-        }
+        })
+    }
+
+    fn web_token(&self) -> Result<Option<Token>, StartError> {
+        let has_api = self.bind_web.is_some() && self.web.api;
+        let file = self.web.token_file.as_deref().filter(|_| has_api);
+        let read = file.map(Token::read).transpose();
+        read.map_err(|error| StartError::WebToken {
+            server: self.name.clone(),
+            error,
+        })
     }
 
     /// Returns the names of all servers of the herd.
@@ -156,7 +170,7 @@ pub enum StartError {
         /// The server.
         server: Name,
         /// The file and its error.
-        error: web::TokenError,
+        error: TokenError,
     },
     /// Too many different servers were neighbours during one incarnation.
     TooManyNeighbours,
@@ -195,7 +209,10 @@ impl fmt::Display for StartError {
                 )
             }
             Self::WebToken { server, error } => {
-                write!(f, "cannot start the web port of server {server}: {error}")
+                write!(
+                    f,
+                    "cannot use the [web] token_file of server {server}: {error}"
+                )
             }
             Self::TooManyNeighbours => f.write_str(
                 "too many servers were neighbours of this server since it started; restart it",
@@ -231,6 +248,7 @@ fn bind_remedy(server: &Name, key: &str, error: &net::BindError) -> String {
 #[derive(Debug)]
 pub struct BoundServer {
     plan: ServerPlan,
+    settings: ServerSettings,
     clients: Acceptor,
     clients_tls: Option<(Acceptor, Arc<Credentials>)>,
     peers: Acceptor,
@@ -256,17 +274,19 @@ pub struct ListeningAddresses {
 }
 
 impl BoundServer {
-    /// Reads the certificates of a server, opens its TCP sockets, and locks the folder of its
-    /// storage. Looks a name that is not resolved yet up again for a while.
+    /// Reads the certificates and the token of a server, opens its TCP sockets, and locks the
+    /// folder of its storage. Looks a name that is not resolved yet up again for a while.
     ///
     /// # Errors
-    /// [`StartError::Bind`], [`StartError::Tls`] and [`StartError::Storage`].
+    /// [`StartError::Bind`], [`StartError::Tls`], [`StartError::WebToken`] and
+    /// [`StartError::Storage`].
     pub async fn open(plan: ServerPlan) -> Result<Self, StartError> {
         let name = &plan.name;
         let resolver = Resolver::system();
         let bind = |key, address, send_buffer| bind(name, key, address, &resolver, send_buffer);
         let for_clients = |key, address| bind(key, address, Some(clients::SEND_BUFFER_BYTES));
         let credentials = ServerCredentials::load(&plan)?;
+        let settings = plan.settings()?;
         let clients = for_clients("clients", &plan.bind_clients).await?;
         let clients_tls = match plan.clients_tls.iter().zip(credentials.clients).next() {
             Some(((address, _), credentials)) => {
@@ -276,10 +296,7 @@ impl BoundServer {
         };
         let peers = bind("peers", &plan.bind_peers, None).await?;
         let web = match &plan.bind_web {
-            Some(address) => {
-                check_token(&plan)?;
-                Some((bind("web", address, None).await?, credentials.web))
-            }
+            Some(address) => Some((bind("web", address, None).await?, credentials.web)),
             None => None,
         };
         let folder = plan.storage.folder(name).map(Folder::open);
@@ -289,6 +306,7 @@ impl BoundServer {
         })?;
         Ok(Self {
             plan,
+            settings,
             clients,
             clients_tls,
             peers,
@@ -398,7 +416,7 @@ impl BoundServer {
         let resolver = self.resolver.clone();
         self.recover(&clock);
         let (replica, stored) = self.recovered.take().expect("it was recovered above");
-        let gateway = Gateway::new(replica, clock, self.plan.settings());
+        let gateway = Gateway::new(replica, clock, self.settings);
         let gateway = gateway.with_storage(stored.as_ref().map(Stored::progress));
         let gateway = Arc::new(gateway);
 
@@ -485,16 +503,6 @@ impl BoundServer {
             span: span.clone(),
         })
     }
-}
-
-/// Checks the token of the web port, so that a missing one stops the start.
-fn check_token(plan: &ServerPlan) -> Result<(), StartError> {
-    let file = plan.web.token_file.as_deref().filter(|_| plan.web.api);
-    let read = file.map(web::Token::read).transpose();
-    read.map(drop).map_err(|error| StartError::WebToken {
-        server: plan.name.clone(),
-        error,
-    })
 }
 
 async fn bind(

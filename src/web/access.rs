@@ -9,19 +9,13 @@ use std::net::IpAddr;
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::uri::Authority;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
-use tracing::error;
 
-use crate::gateway::WebSettings;
-use crate::log::LogThrottle;
+use crate::gateway::{RejectedWebCallCounters, Token};
 use crate::model::address::Address;
 
+use super::failures::Failures;
 use super::problem::Problem;
-use super::token::{Failures, Token};
-
-/// Interval between log messages about a token that cannot be read. Suppressed ones are counted.
-const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The rules of access of one port.
 #[derive(Debug)]
@@ -29,7 +23,6 @@ pub(super) struct Access {
     /// The configured addresses of the port.
     hosts: Vec<Address>,
     failures: Failures,
-    unreadable: LogThrottle,
 }
 
 impl Access {
@@ -38,7 +31,6 @@ impl Access {
         Self {
             hosts,
             failures: Failures::default(),
-            unreadable: LogThrottle::new(LOG_INTERVAL),
         }
     }
 
@@ -65,43 +57,32 @@ impl Access {
             || self.hosts.iter().any(is_own)
     }
 
-    /// Checks the token of a request from this address, if the port requires one.
-    pub(super) async fn check_token(
+    /// Checks the token of a request from this address, and counts a rejection.
+    pub(super) fn check_token(
         &self,
-        settings: &WebSettings,
+        token: &Token,
         from: IpAddr,
         request: &Parts,
+        rejected: &RejectedWebCallCounters,
     ) -> Result<(), Problem> {
-        let Some(path) = settings.token_file.clone() else {
-            return Ok(());
-        };
         if let Some(wait) = self.failures.wait(from, Instant::now()) {
+            rejected.rate_limited.add(1);
             return Err(Problem::too_many(
                 "too many wrong tokens from this address: try again later",
                 wait.as_secs() + 1,
             ));
         }
-        let given = bearer(request).ok_or_else(|| {
-            Problem::unauthorized(
+        let Some(given) = bearer(request) else {
+            rejected.missing_token.add(1);
+            return Err(Problem::unauthorized(
                 "the token is missing: send the content of token_file in the header \
                  \"Authorization: Bearer TOKEN\"",
-            )
-        })?;
-        // The disk may be slow.
-        let read = spawn_blocking(move || Token::read(&path)).await;
-        let token = match read {
-            Ok(Ok(token)) => token,
-            Ok(Err(error)) => {
-                if let Some(suppressed) = self.unreadable.admit() {
-                    error!("rejected calls of the API: {error}{suppressed}");
-                }
-                return Err(Problem::internal());
-            }
-            Err(_) => return Err(Problem::internal()),
+            ));
         };
         if token.is(given) {
             return Ok(());
         }
+        rejected.wrong_token.add(1);
         self.failures.add(from, Instant::now());
         Err(Problem::unauthorized(
             "the token is wrong: send the content of token_file",

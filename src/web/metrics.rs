@@ -8,8 +8,8 @@
 
 use crate::gateway::{
     CLIENT_LINE_METRICS, CONFIG_METRICS, LINK_METRICS, PLACES_METRICS, RECOVERY_METRICS,
-    REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS, SERVER_METRICS, STORAGE_METRICS,
-    StatusSource,
+    REJECTED_CALL_METRICS, REJECTED_CONNECTION_METRICS, REJECTED_WEB_CALL_METRICS, SERVER_METRICS,
+    STORAGE_METRICS, StatusSource,
 };
 use crate::metrics::Metric;
 use crate::metrics::Series::One;
@@ -73,6 +73,10 @@ fn status(text: &mut MetricsText, status: &GetStatusResponse) {
     text.table(
         REJECTED_CALL_METRICS,
         &unlabelled(&status.peer_calls_rejected),
+    );
+    text.table(
+        REJECTED_WEB_CALL_METRICS,
+        &unlabelled(&status.web_calls_rejected),
     );
     let neighbours: Vec<_> = status
         .links

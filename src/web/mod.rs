@@ -7,7 +7,7 @@
 //! | `routes` | which path is answered by what, and the headers of every response |
 //! | `state` | what the routes share, and the checks that a request passes |
 //! | `access` | who may call the API: `Host` and token |
-//! | `token` | the token, and wrong ones |
+//! | `failures` | the addresses that sent wrong tokens |
 //! | `answer` | bodies of responses |
 //! | `problem` | errors as problem details |
 //! | `parameters` | parameters of calls, strictly |
@@ -38,6 +38,7 @@ mod access;
 mod answer;
 mod clients;
 mod deadline;
+mod failures;
 mod feature;
 mod format;
 mod herd;
@@ -51,9 +52,7 @@ mod problem;
 mod process;
 mod routes;
 mod state;
-mod token;
 mod watch;
 
 pub use herd_view::Dialling;
 pub use port::{WebServer, serve};
-pub use token::{Token, TokenError};

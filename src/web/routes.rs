@@ -34,12 +34,14 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Headers of every response, except the content security policy. No page of another site may
 /// read, frame or guess what is here.
-const HEADERS: [(&str, &str); 4] = [
+const HEADERS: [(&str, &str); 3] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
 ];
+
+/// A further one with TLS. Without it, browsers ignore it and complain.
+const TLS_HEADER: (&str, &str) = ("cross-origin-opener-policy", "same-origin");
 
 /// Returns the routes of a port.
 pub(super) fn router(state: Arc<WebState>) -> Router {
@@ -68,13 +70,14 @@ pub(super) fn router(state: Arc<WebState>) -> Router {
 /// Checks a request before it is answered, and adds the headers of every response.
 async fn guard(State(web): Web, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let mut response = match web.check(&parts).await {
+    let mut response = match web.check(&parts) {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(problem) => problem.into_response(),
     };
     let settings = web.gateway().settings();
     let headers = response.headers_mut();
-    for (name, value) in HEADERS {
+    let of_tls = settings.web.tls.then_some(TLS_HEADER);
+    for (name, value) in HEADERS.into_iter().chain(of_tls) {
         let name = HeaderName::from_static(name);
         headers.insert(name, HeaderValue::from_static(value));
     }

@@ -10,7 +10,7 @@ use http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::gateway::{Gateway, StatusSource};
+use crate::gateway::{Gateway, RejectedWebCallCounters, StatusSource};
 use crate::model::address::Address;
 
 use super::access::Access;
@@ -66,16 +66,22 @@ impl WebState {
         self.source.gateway()
     }
 
+    /// Returns the counters of rejected calls.
+    pub(super) fn rejected(&self) -> &RejectedWebCallCounters {
+        &self.gateway().counters().web_calls_rejected
+    }
+
     /// Waits for the turn of a call that takes time or memory.
     pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let acquired = timeout(MAX_WAIT, self.calls.clone().acquire_owned()).await;
         acquired.ok().and_then(Result::ok).ok_or_else(|| {
+            self.rejected().max_calls.add(1);
             Problem::unavailable("the server is overloaded with calls: try again later")
         })
     }
 
     /// Checks method, host and token of a request.
-    pub(super) async fn check(&self, request: &Parts) -> Result<(), Problem> {
+    pub(super) fn check(&self, request: &Parts) -> Result<(), Problem> {
         if !matches!(request.method, Method::GET | Method::HEAD) {
             return Err(Problem::method_not_allowed());
         }
@@ -90,15 +96,17 @@ impl WebState {
                  switched off (api under [web])",
             ));
         }
-        self.access.check_host(request)?;
+        let host = self.access.check_host(request);
+        host.inspect_err(|_| self.rejected().host.add(1))?;
         if !path.starts_with("/api/") {
             return Ok(());
         }
-        let connection = request.extensions.get::<Connection>();
-        let from = connection.ok_or_else(Problem::internal)?.from;
-        self.access
-            .check_token(&settings.web, from, request)
-            .await?;
+        if let Some(token) = &settings.web_token {
+            let connection = request.extensions.get::<Connection>();
+            let from = connection.ok_or_else(Problem::internal)?.from;
+            self.access
+                .check_token(token, from, request, self.rejected())?;
+        }
         if self.gateway().shutdown().has_begun() {
             return Err(Problem::unavailable("the server shuts down"));
         }

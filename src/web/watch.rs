@@ -76,6 +76,7 @@ pub(super) async fn watch(
     let gateway = web.gateway().clone();
     let start = start(&gateway, &headers)?;
     let permit = web.watches.clone().try_acquire_owned().map_err(|_| {
+        web.rejected().max_watches.add(1);
         Problem::too_many(
             "this server has as many watches as it permits: try again later",
             RETRY_SECONDS,

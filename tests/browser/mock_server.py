@@ -139,7 +139,7 @@ class Herd:
                     client.origin = next(name for name in LINKS if name not in self.down)
                 client.time = now
                 batch.append(client)
-            at = (at + due) % len(everyone)
+            at = (at + due) % max(1, len(everyone))
             with self.changed:
                 for client in batch:
                     self.sequence += 1
@@ -212,6 +212,9 @@ class Herd:
             "peer_connections_rejected": rejected,
             "web_connections_rejected": rejected,
             "peer_calls_rejected": {"certificate": 0, "other": 0},
+            "web_calls_rejected": dict.fromkeys(
+                ["missing_token", "wrong_token", "rate_limited", "host", "max_watches", "max_calls"], 0
+            ),
             "peer_calls_evicted": 0,
             "servers_with_web": list(LINKS),
             "places": {"provider": "offline", "answered": 0, "failed": 0},

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::{herd, with_web};
-use crate::common::{ALONE, Herd, Process, Site, http_get, http_get_with, http_send};
+use crate::common::{
+    ALONE, Herd, Process, Site, free_ports, http_get, http_get_with, http_send, loopback,
+};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -29,7 +31,7 @@ fn bearer(token: &str) -> String {
 
 #[test]
 fn the_api_needs_the_token_and_the_page_and_metrics_do_not() {
-    let (_dir, path, herd) = with_token();
+    let (_dir, path, mut herd) = with_token();
     let web = herd.web_address("Riley");
     for open in ["/metrics", "/healthz", "/readyz", "/"] {
         assert_eq!(http_get(web, open).status, 200, "{open}");
@@ -45,13 +47,45 @@ fn the_api_needs_the_token_and_the_page_and_metrics_do_not() {
     for path in ["/api/v1/clients", "/api/v1/herd", "/api/v1/names"] {
         assert_eq!(http_get_with(web, path, &right).status, 200, "{path}");
     }
-    // Another token applies at once.
+    // Another token applies when the config is read again.
     fs::write(&path, "fedcba9876543210").unwrap();
+    assert_eq!(http_get_with(web, "/api/v1/clients", &right).status, 200);
+    herd.change("Riley", |_| {});
     assert_eq!(http_get_with(web, "/api/v1/clients", &right).status, 401);
     let new = bearer("fedcba9876543210");
     assert_eq!(http_get_with(web, "/api/v1/clients", &new).status, 200);
-    fs::remove_file(&path).unwrap();
-    assert_eq!(http_get_with(web, "/api/v1/clients", &new).status, 500);
+}
+
+#[test]
+fn a_reload_without_a_usable_token_changes_nothing() {
+    let make = || {
+        let site = Site::new(ALONE, "[log]\nlevel = \"info\"\n");
+        let web = format!("[[servers]]\nweb = \"127.0.0.1:{}\"\n", free_ports(1)[0]);
+        let text = site.config().replacen("[[servers]]\n", &web, 1);
+        site.set_config(&format!("{text}[web]\ntoken_file = \"web.token\"\n"));
+        fs::write(site.path("web.token"), TOKEN).unwrap();
+        site
+    };
+    let (site, process) = Site::start(make, |site| site.run(&["up"]));
+    let text = site.config();
+    let (_, port) = text.split_once("web = \"127.0.0.1:").unwrap();
+    let web = loopback(port.split('"').next().unwrap().parse().unwrap());
+    let status = |token: &str| http_get_with(web, "/api/v1/clients", &bearer(token)).status;
+    for (token, message) in [
+        (
+            "short",
+            "error: cannot use the [web] token_file of server Riley: the token file",
+        ),
+        (TOKEN, "reloaded "),
+        ("fedcba9876543210", "the token of the web port changed"),
+    ] {
+        fs::write(site.path("web.token"), token).unwrap();
+        let begin = process.stderr().len();
+        process.signal("HUP");
+        process.await_stderr_after(begin, message);
+        assert_eq!(status(TOKEN) == 200, token != "fedcba9876543210");
+    }
+    assert_eq!(status("fedcba9876543210"), 200);
 }
 
 #[test]
@@ -142,7 +176,7 @@ fn every_response_forbids_what_the_page_does_not_need() {
 #[test]
 fn a_server_beyond_loopback_starts_with_a_token_or_without_the_api() {
     let site = Site::new(ALONE, "");
-    let port = crate::common::free_ports(1)[0];
+    let port = free_ports(1)[0];
     let web = format!("[[servers]]\nweb = \"0.0.0.0:{port}\"\n");
     let text = site.config().replacen("[[servers]]\n", &web, 1);
     site.set_config(&text);
@@ -157,6 +191,7 @@ fn a_server_beyond_loopback_starts_with_a_token_or_without_the_api() {
     site.set_config(&format!("{text}[web]\ntoken_file = \"web.token\"\n"));
     fs::write(site.path("web.token"), "short").unwrap();
     let ended = Process::run(&mut site.command(&["up"]));
-    let expected = "cannot start the web port of server Riley: the token file web.token must hold";
+    let expected =
+        "cannot use the [web] token_file of server Riley: the token file web.token must hold";
     assert!(ended.stderr.contains(expected), "{}", ended.stderr);
 }

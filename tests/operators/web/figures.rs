@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use proxyherd::gateway::Clock;
+use proxyherd::gateway::{Clock, Member};
 use proxyherd::log::Log;
 use proxyherd::model::address::Address;
 use proxyherd::model::networks::Network;
@@ -17,13 +18,15 @@ use proxyherd::places::{Places, PlacesResponse};
 use proxyherd::proto::{PushMark, Report};
 use proxyherd::server::ServerPlan;
 use proxyherd::tls::Pair;
+use tempfile::TempDir;
 use tonic::Status;
 
 use super::metrics_page::MetricsPage;
 use super::with_web;
 use crate::common::{
     ALONE, Client, FakeNeighbour, FakeSender, Herd, LIMIT, ManualClock, PAIR, PeerClient, Pki,
-    ResponseMode, call_as, days, eventually, report, server,
+    ResponseMode, call_as, days, eventually, http_connect, http_get_with, http_send, member,
+    report, server,
 };
 
 /// Metrics whose values no scenario here knows, and what compares them.
@@ -196,6 +199,7 @@ fn every_figure_of_the_metrics_page_is_what_the_test_did() {
     connections_of_clients(&mut figures);
     delayed_reads(&mut figures);
     connections_to_the_web_port(&mut figures);
+    calls_of_the_api(&mut figures);
     evicted_connections(&mut figures);
     reloads_and_drain(&mut figures);
     a_link(&mut figures);
@@ -396,6 +400,80 @@ fn connections_to_the_web_port(figures: &mut Figures) {
     }
     let name = rejected("web", "evicted");
     figures.expect_from(web, || vec![(name.clone(), 2)]);
+}
+
+fn calls_of_the_api(figures: &mut Figures) {
+    const TOKEN: &str = "0123456789abcdef";
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("web.token");
+    std::fs::write(&file, TOKEN).unwrap();
+    // It accepts connections and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peers = Address::parse(&silent.local_addr().unwrap().to_string()).unwrap();
+    let (_herd, web) = riley(move |plan| {
+        plan.web.token_file = Some(file.clone());
+        plan.members.push(Member {
+            peers: peers.clone(),
+            ..member("Silent")
+        });
+    });
+    figures.expect(web, []);
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    let status = |path: &str, headers: &str| http_get_with(web, path, headers).status;
+
+    // One server does not answer, so each call lasts two seconds, and eight are permitted.
+    let locate = || status("/api/v1/clients/kiwi", &right);
+    let mut overloaded = 0;
+    while overloaded == 0 {
+        let statuses = thread::scope(|scope| {
+            let calls: Vec<_> = (0..40).map(|_| scope.spawn(locate)).collect();
+            let statuses = calls.into_iter().map(|call| call.join().unwrap());
+            statuses.collect::<Vec<_>>()
+        });
+        overloaded += statuses.iter().filter(|status| **status == 503).count();
+    }
+    let watches: Vec<_> = (0..32).map(|_| begin_watch(web, &right)).collect();
+    for _ in 0..5 {
+        assert_eq!(status("/api/v1/watch", &right), 429);
+    }
+    for _ in 0..3 {
+        assert_eq!(status("/api/v1/herd", ""), 401);
+    }
+    for _ in 0..2 {
+        let request = "GET /api/v1/herd HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+        assert_eq!(http_send(web, request).status, 403);
+    }
+    for n in 0..14 {
+        let expected = if n < 10 { 401 } else { 429 };
+        let wrong = "Authorization: Bearer wrong\r\n";
+        assert_eq!(status("/api/v1/herd", wrong), expected);
+    }
+    let rejected = |reason: &str| format!("web_calls_rejected_total{{reason=\"{reason}\"}}");
+    figures.expect_from(web, || {
+        let counts = [
+            ("max_calls", overloaded),
+            ("max_watches", 5),
+            ("missing_token", 3),
+            ("host", 2),
+            ("wrong_token", 10),
+            ("rate_limited", 4),
+        ];
+        counts
+            .map(|(reason, count)| (rejected(reason), count))
+            .to_vec()
+    });
+    drop(watches);
+}
+
+/// Begins a watch, which lasts as long as its connection.
+fn begin_watch(web: SocketAddr, headers: &str) -> TcpStream {
+    let mut stream = http_connect(web);
+    let request = format!("GET /api/v1/watch HTTP/1.1\r\nHost: {web}\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    stream
 }
 
 /// Idle connections that make room for newer ones, at the other ports.
