@@ -55,12 +55,15 @@ pub(super) async fn places(State(web): Web, uri: Uri) -> Result<Response<Body>, 
     let rule = format!("must be a number of kilometres from 0 to {MAX_RADIUS_KM}");
     let radius = parameters.radius(|radius| (0.0..=MAX_RADIUS_KM).contains(&radius), &rule)?;
     // Digits without an exponent, as a client writes them.
-    let radius = radius.unwrap_or(DEFAULT_RADIUS_KM).abs().to_string();
+    let radius = billionths(radius.unwrap_or(DEFAULT_RADIUS_KM))
+        .abs()
+        .to_string();
     let radius = Decimal::parse(radius.as_bytes()).ok_or_else(Problem::internal)?;
     let limit = parameters.limit(0..=MAX_PLACES, MAX_PLACES)?;
     let gateway = web.gateway();
     let (at_line, query) = match Center::read(&parameters)? {
         Center::Point((latitude, longitude)) => {
+            let [latitude, longitude] = [latitude, longitude].map(billionths);
             let text = format!("{latitude:+}{longitude:+}");
             let position = Position::parse(text.as_bytes()).ok_or_else(Problem::internal)?;
             (None, PlacesQuery::new(position, radius, limit))
@@ -81,6 +84,11 @@ pub(super) async fn places(State(web): Web, uri: Uri) -> Result<Response<Body>, 
         places: RawValue::from_string(response.json).map_err(|_| Problem::internal())?,
     };
     Ok(json("application/json", &answer))
+}
+
+/// Rounds to nine decimals. The text of a small number would be too long for a field of a line.
+fn billionths(number: f64) -> f64 {
+    (number * 1e9).round() / 1e9
 }
 
 /// Answers `/api/v1/names`.

@@ -309,6 +309,8 @@ fn places_are_those_of_whatsat() {
         "20 within 10000 of -0.0000001,10"
     );
     assert_eq!(of_point["at_line"], Value::Null);
+    let (_, of_tiny) = http_json(web, "/api/v1/places?point=1e-308,-1e-9&radius=1e-300");
+    assert_eq!(of_tiny["places"]["status"], "20 within 0 of 0,-0.000000001");
     assert_eq!(http_json(web, "/api/v1/places?client=dodo").0, 404);
 }
 

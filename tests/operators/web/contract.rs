@@ -234,7 +234,7 @@ fn the_contract_has_the_paths_that_are_served_and_no_others() {
         }
         let request = format!("POST {url} HTTP/1.1\r\nHost: {web}\r\n\r\n");
         assert_eq!(http_send(web, &request).status, 405);
-        for status in [400, 401, 403, 429, 503] {
+        for status in [400, 401, 403, 429, 431, 500, 503] {
             assert!(contract.response(path, status).is_some(), "{path} {status}");
         }
     }
