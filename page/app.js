@@ -145,6 +145,7 @@ function followerEvents() {
 function showCount() {
   const shown = map.grid ? Number(byId('count').dataset.matched) : store.size;
   setText(byId('count'), count(shown, 'client'));
+  byId('empty').hidden = shown > 0;
 }
 
 /** Selects a client, or none. With `isFlight` the map moves there. */

@@ -33,7 +33,8 @@ export function drawList(map, store, select) {
   const now = performance.now();
   const { total, slots } = seen(store, view, now);
   const more = total > slots.length ? `; the first ${slots.length} are listed` : '';
-  setText(byId('list-note'), `${count(total, 'client')} on the map${more}`);
+  const text = total ? `${count(total, 'client')} on the map${more}` : 'No client is on the map.';
+  setText(byId('list-note'), text);
   replaceKept(byId('list'), clientTable(store, slots, now, select));
 }
 

@@ -11,8 +11,12 @@ export function askForToken(problem) {
   input.value = '';
   dialog.showModal();
   return new Promise((resolve) => {
+    // Escape would leave a page that can show nothing, and no way to the dialog.
+    const reopen = () => dialog.showModal();
+    dialog.addEventListener('close', reopen);
     byId('token-form').addEventListener('submit', (event) => {
       event.preventDefault();
+      dialog.removeEventListener('close', reopen);
       dialog.close();
       resolve(input.value.trim());
     }, { once: true });

@@ -16,23 +16,18 @@ import argparse
 import contextlib
 import os
 import pathlib
-import socket
-import subprocess
-import sys
+import struct
 import tempfile
-import threading
 import time
-import urllib.request
+import zlib
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
-import mock_server
+import herds
 
 LIMIT = 30_000
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-CLIENTS = 10_000
-NAMES = ["Riley", "Jaquez", "Juzang", "Campbell", "Bernard"]
-LINKS = {"Riley": ["Jaquez", "Juzang"], "Juzang": ["Campbell"], "Bernard": ["Jaquez", "Juzang", "Campbell"]}
 
 # Notes what the content security policy blocks, from the first moment.
 WATCH_CSP = """
@@ -49,136 +44,19 @@ def check(what, holds):
     print(f"  {what}", flush=True)
 
 
-# Herds. Each has `base`, `second` (the page of another server, if any), `client`, `kill(name)`
-# and `start(name)`, and ends with its context.
-
-
-class Running:
-    """A server that somebody else runs."""
-
-    def __init__(self, base):
-        self.base = self.second = base.rstrip("/") + "/"
-        self.can_kill = False
-        self.client = None
-
-
-@contextlib.contextmanager
-def mock(arguments):
-    """The mock server, in a process of its own."""
-    command = [sys.executable, pathlib.Path(mock_server.__file__), "--clients", str(CLIENTS), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        herd = Running(process.stdout.readline().strip())
-        herd.can_kill = True
-        herd.client = "kiwi.cs.ucla.edu"
-        post = lambda path, name: urllib.request.urlopen(
-            urllib.request.Request(f"{herd.base}mock/{path}?server={name}", method="POST"), timeout=30
-        ).close()
-        herd.kill = lambda name: post("kill", name)
-        herd.start = lambda name: post("start", name)
-        yield herd
-    finally:
-        process.kill()
-        process.wait()
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [it.getsockname()[1] for it in sockets]
-    for it in sockets:
-        it.close()
-    return ports
-
-
-@contextlib.contextmanager
-def processes(program):
-    """A herd of five processes, with clients that walk around Los Angeles."""
-    program = pathlib.Path(program).resolve()
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        ports = free_ports(15)
-        config = "[herd]\nname = 'classic'\n[log]\nlevel = 'warn'\n"
-        for i, name in enumerate(NAMES):
-            clients, peers, web = ports[3 * i : 3 * i + 3]
-            config += (
-                f"[[servers]]\nname = '{name}'\nclients = '127.0.0.1:{clients}'\n"
-                f"peers = '127.0.0.1:{peers}'\nweb = '127.0.0.1:{web}'\n"
-                f"talks_to = {LINKS.get(name, [])}\n"
-            )
-        pathlib.Path(folder, "herd.toml").write_text(config)
-        running = {}
-
-        def start(name):
-            running[name] = subprocess.Popen(
-                [program, "serve", name, "--config", "herd.toml"],
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-
-        def kill(name):
-            running[name].kill()
-            running[name].wait()
-
-        stack.callback(lambda: [kill(name) for name in running])
-        for name in NAMES:
-            start(name)
-        herd = Running(f"http://127.0.0.1:{ports[2]}")
-        herd.second = f"http://127.0.0.1:{ports[5]}/"
-        herd.can_kill, herd.client, herd.kill, herd.start = True, "walker00000", kill, start
-        stop = threading.Event()
-        for port in ports:
-            wait_for_port(port)
-        for i in range(len(NAMES)):
-            walk = threading.Thread(target=walk_clients, args=(ports[3 * i], stop, 60 * i), daemon=True)
-            walk.start()
-            stack.callback(walk.join)
-        stack.callback(stop.set)
-        yield herd
-
-
-def wait_for_port(port):
-    end = time.monotonic() + 120
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
-def walk_clients(port, stop, first, count=60):
-    """Reports the positions of clients that walk, once a second each. A server that was killed has
-    them again when it is back."""
-    import math
-    import random
-
-    rng = random.Random(first)
-    clients = [
-        [34.05 + rng.gauss(0, 0.08), -118.25 + rng.gauss(0, 0.1), rng.uniform(0, 6.3)] for _ in range(count)
-    ]
-
-    def walk(connection):
-        answers = connection.makefile("rb")
-        while not stop.wait(1):
-            lines = []
-            for number, client in enumerate(clients, first):
-                client[2] += rng.gauss(0, 0.3)
-                client[0] += 14 * math.sin(client[2]) / 111_195
-                client[1] += 14 * math.cos(client[2]) / 92_000
-                lines.append(f"IAMAT walker{number:05d} {client[0]:+.6f}{client[1]:+.6f} {time.time():.9f}\n")
-            connection.sendall("".join(lines).encode())
-            for _ in lines:
-                if not answers.readline():
-                    return
-
-    while not stop.wait(0.1):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-            walk(connection)
-
-
 # The page.
+
+
+def pixel_of(png):
+    """Returns the colour of an image of one pixel."""
+    data, at = b"", 8
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        if png[at + 4 : at + 8] == b"IDAT":
+            data += png[at + 8 : at + 8 + length]
+        at += length + 12
+    # The first byte is the filter, which changes nothing in the first pixel.
+    return tuple(zlib.decompress(data)[1:4])
 
 
 class Page:
@@ -214,10 +92,29 @@ class Page:
     def wait(self, expression, what):
         """Waits until an expression is true. Playwright's own wait needs eval, which is blocked."""
         end = time.monotonic() + LIMIT / 1000
-        while not self.page.evaluate(expression):
+        while not self.evaluate(expression):
             if time.monotonic() > end:
                 self.page.screenshot(path=pathlib.Path(tempfile.gettempdir(), "page_test.png"))
                 raise AssertionError(f"not within {LIMIT / 1000:.0f} s: {what}; errors: {self.errors}")
+            time.sleep(0.05)
+        print(f"  {what}", flush=True)
+
+    def evaluate(self, expression):
+        """Returns a value, or nothing while the page is being loaded again."""
+        try:
+            return self.page.evaluate(expression)
+        except PlaywrightError as error:
+            if "Execution context was destroyed" not in str(error):
+                raise
+            return None
+
+    def wait_pixel(self, point, colour, what):
+        """Waits until a pixel has a colour. A canvas with images of others cannot be read."""
+        x, y = point
+        end = time.monotonic() + LIMIT / 1000
+        while (seen := pixel_of(self.page.screenshot(clip={"x": x, "y": y, "width": 1, "height": 1}))) != colour:
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {LIMIT / 1000:.0f} s: {what}; the pixel is {seen}")
             time.sleep(0.05)
         print(f"  {what}", flush=True)
 
@@ -351,20 +248,81 @@ def reconnects(browser, herd):
     page.close()
 
 
+def starts_again_if_a_module_is_missing(browser, herd):
+    page = Page(browser, herd)
+    page.wait_live()
+    page.page.route("**/net/api.js", lambda route: route.abort(), times=1)
+    page.page.reload()
+    page.wait("document.getElementById('state').textContent.includes('incomplete')", "the page says so")
+    page.wait_live()
+    page.close()
+
+
+def says_that_there_is_no_client(browser, herd):
+    # In the ocean south of all cities.
+    page = Page(browser, herd, path="#map=7/-70/-130")
+    page.wait_live()
+    page.wait("!document.getElementById('empty').hidden", "the map says so")
+    page.page.click("#tab-list")
+    page.wait("document.getElementById('list-note').textContent.includes('No client')", "the list says so")
+    page.page.click("#whole-world")
+    page.wait("document.getElementById('empty').hidden", "elsewhere there are some")
+    page.close()
+
+
 def asks_for_a_token(browser, herd):
     page = Page(browser, herd)
+    page.page.wait_for_selector("#token-dialog[open]")
+    page.page.keyboard.press("Escape")
     page.page.wait_for_selector("#token-dialog[open]")
     page.page.fill("#token", "wrong")
     page.page.keyboard.press("Enter")
     page.page.wait_for_selector("#token-problem:not([hidden])")
     check("a wrong token is named", "wrong" in page.page.inner_text("#token-problem"))
-    page.page.fill("#token", "secret")
+    check("nothing is shown", page.page.evaluate("proxyherd.store.size") == 0)
+    page.page.fill("#token", herd.token)
     page.page.keyboard.press("Enter")
     page.wait_live()
+    page.wait("proxyherd.store.size > 0", "clients are there")
     page.page.reload()
     page.wait_live()
     check("a reload keeps the token", not page.page.locator("#token-dialog").is_visible())
     check("there is no cookie", not page.context.cookies())
+    check("the address does not hold it", herd.token not in page.page.url)
+    other = page.context.new_page()
+    other.goto(herd.base)
+    other.wait_for_selector("#token-dialog[open]")
+    check("another tab has to give it again", True)
+    other.close()
+    page.close()
+
+
+def shows_tiles(browser, herd):
+    page = Page(browser, herd, path="#map=3/30/20")
+    page.wait_live()
+    page.wait("document.getElementById('tiles-credit').textContent !== ''", "a credit is shown")
+    check("it is that of the config", herds.CREDIT in page.page.inner_text("#credits"))
+    page.wait_pixel((300, 700), herds.TILE_COLOUR, "the tiles are there")
+    path, referrer = herd.tiles.requests[0]
+    check(f"tiles are requested by zoom, column and row ({path})", path.startswith("/3/"))
+    check(f"their server sees no more than the origin ({referrer})", referrer in (None, herd.base))
+    foreign = {url for url in page.foreign if not url.startswith(herd.tiles_origin + "/")}
+    check("no other origin is asked", not foreign)
+    page.foreign.clear()
+    page.page.evaluate("new Image().src = 'http://127.0.0.2:9/0/0/0.png'")
+    page.wait("cspReports.length > 0", "the policy permits no other origin")
+    page.page.evaluate("cspReports.length = 0")
+    # The browser writes of that; nothing else may be there.
+    page.errors = [it for it in page.errors if "127.0.0.2:9" not in it]
+    page.foreign.clear()
+    herd.reload_without("tiles")
+    page.wait("document.getElementById('tiles-credit').textContent === ''", "without tiles, no credit")
+    count = len(herd.tiles.requests)
+    page.page.evaluate("proxyherd.map.view.lookAt(-118.25, 34.05, 12); proxyherd.map.pan(0, 0)")
+    page.wait("document.getElementById('near-note') && proxyherd.map.view.zoom > 11", "the view is another")
+    page.page.reload()
+    page.wait_live()
+    check("without tiles, no request", len(herd.tiles.requests) == count)
     page.close()
 
 
@@ -372,7 +330,7 @@ def shows_numbers_where_clients_are_many(browser, herd):
     page = Page(browser, herd)
     page.wait("proxyherd.map.grid !== null", "there is a grid")
     total = page.page.evaluate("proxyherd.map.grid.reduce((sum, it) => sum + it.properties.count, 0)")
-    check(f"it counts all clients ({total})", total == CLIENTS)
+    check(f"it counts all clients ({total})", total == herds.CLIENTS)
     page.page.evaluate("proxyherd.map.view.lookAt(-118.25, 34.05, 12); proxyherd.map.pan(0, 0)")
     page.wait("proxyherd.map.grid === null && proxyherd.store.size > 0", "near by, there are clients")
     page.close()
@@ -443,10 +401,10 @@ def main():
     options = parser.parse_args()
     program = os.environ.get("PROXYHERD")
 
-    def herd(*arguments):
+    def herd():
         if options.base:
-            return contextlib.nullcontext(Running(options.base))
-        return processes(program) if program else mock(arguments)
+            return contextlib.nullcontext(herds.Running(options.base))
+        return herds.processes(program) if program else herds.mock(())
 
     is_mock = not options.base and not program
     common = [
@@ -454,26 +412,33 @@ def main():
         draws_a_circle,
         works_by_keyboard,
         works_by_touch,
+        starts_again_if_a_module_is_missing,
+        says_that_there_is_no_client,
         has_no_serious_accessibility_issue,
         draws_frames,
     ]
     killing = [searches_and_opens, sees_a_server_go_and_come_back, reconnects]
-    plan = [(common + ([] if options.base else killing), ())]
+    plan = [(common + ([] if options.base else killing), herd)]
     if is_mock:
         plan += [
-            ([asks_for_a_token], ("--token", "secret")),
-            ([shows_numbers_where_clients_are_many], ("--limit", "2000")),
+            ([asks_for_a_token], lambda: herds.mock(("--token", herds.TOKEN))),
+            ([shows_numbers_where_clients_are_many], lambda: herds.mock(("--limit", "2000"))),
+        ]
+    elif program:
+        plan += [
+            ([asks_for_a_token], lambda: herds.with_token(program)),
+            ([shows_tiles], lambda: herds.with_tiles(program)),
         ]
     count = 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--headless=new", "--no-sandbox", "--disable-gpu"]
         )
-        for checks, arguments in plan:
+        for checks, herd in plan:
             wanted = [it for it in checks if options.check in (None, it.__name__)]
             if not wanted and not (options.pictures and checks is plan[0][0]):
                 continue
-            with herd(*arguments) as running:
+            with herd() as running:
                 for it in wanted:
                     print(it.__name__.replace("_", " "), flush=True)
                     it(browser, running)
