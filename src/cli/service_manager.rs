@@ -55,7 +55,7 @@ enum Notification {
     Ready(String),
     /// The config is read again, since this time of the monotonic clock.
     Reloading(NotifyState<'static>),
-    /// The state of the servers as one line.
+    /// The state of the servers as one line, which is sent if the manager has another.
     Status(String),
     /// All servers made progress.
     Watchdog,
@@ -85,7 +85,8 @@ impl ServiceManager {
         self.ready(running);
         let status = tokio::spawn(keep_status(mailbox.clone(), gateways(running)));
         self.status = Some(AbortOnDropHandle::new(status));
-        if let Some(limit) = sd_notify::watchdog_enabled() {
+        let watchdog = sd_notify::watchdog_enabled();
+        if let Some(limit) = watchdog.filter(|limit| !limit.is_zero()) {
             let probes = running.iter().map(RunningServer::progress_probe).collect();
             let watchdog = tokio::spawn(keep_watchdog(mailbox.clone(), limit, probes));
             self._watchdog = Some(AbortOnDropHandle::new(watchdog));
@@ -131,16 +132,11 @@ impl Mailbox {
     }
 }
 
-/// Sends the status line whenever it has changed.
+/// Keeps the status line current.
 async fn keep_status(mailbox: Mailbox, gateways: Vec<Arc<Gateway>>) {
-    let mut sent = status(&gateways);
     loop {
         sleep(STATUS_INTERVAL).await;
-        let status = status(&gateways);
-        if status != sent {
-            mailbox.post(Notification::Status(status.clone()));
-            sent = status;
-        }
+        mailbox.post(Notification::Status(status(&gateways)));
     }
 }
 
@@ -161,7 +157,16 @@ fn gateways(running: &[RunningServer]) -> Vec<Arc<Gateway>> {
 
 fn send_all(notifications: &Receiver<Notification>) {
     let failures = LogThrottle::new(FAILURE_LOG_INTERVAL);
+    let mut shown = String::new();
     for notification in notifications {
+        match &notification {
+            Notification::Status(status) if *status == shown => continue,
+            Notification::Ready(status) | Notification::Status(status) => {
+                shown.clone_from(status);
+            }
+            Notification::Reloading(_) | Notification::Stopping => shown.clear(),
+            Notification::Watchdog => {}
+        }
         if let Err(error) = send(&notification)
             && let Some(suppressed) = failures.admit()
         {

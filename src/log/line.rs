@@ -58,8 +58,7 @@ impl LineStyle {
             LogFormat::Json => {
                 let mut line = json_head(*metadata.level(), server);
                 let EventJson { message, fields } = EventJson::of(event);
-                line.extend_from_slice(b",\"target\":");
-                json_into(&mut line, metadata.target().as_bytes());
+                append_member(&mut line, "target", metadata.target());
                 line.extend_from_slice(b",\"message\":");
                 line.extend_from_slice(&message);
                 if !fields.is_empty() {
@@ -84,8 +83,8 @@ impl LineStyle {
             }
             LogFormat::Json => {
                 let mut line = json_head(Level::WARN, Some(&self.server));
-                line.extend_from_slice(b",\"message\":");
-                json_into(&mut line, message.as_bytes());
+                append_member(&mut line, "target", module_path!());
+                append_member(&mut line, "message", message);
                 line.extend_from_slice(b"}\n");
                 line
             }
@@ -102,10 +101,9 @@ impl LineStyle {
                 escape_into(&mut source, format!("{server} {kind} {name} ").as_bytes());
             }
             LogFormat::Json => {
-                source.extend_from_slice(b"\",\"server\":");
-                json_into(&mut source, self.server.as_bytes());
-                source.extend_from_slice(format!(",\"{kind}\":").as_bytes());
-                json_into(&mut source, name.as_bytes());
+                source.push(b'"'); // of the time
+                append_member(&mut source, "server", &self.server);
+                append_member(&mut source, kind, name);
                 source.extend_from_slice(b",\"direction\":\"");
             }
         }
@@ -143,8 +141,13 @@ fn json_head(level: Level, server: Option<&str>) -> Vec<u8> {
     line.extend_from_slice(LogTimestamp::now().as_bytes());
     line.extend_from_slice(format!("\",\"level\":\"{level}\"").as_bytes());
     if let Some(server) = server {
-        line.extend_from_slice(b",\"server\":");
-        json_into(&mut line, server.as_bytes());
+        append_member(&mut line, "server", server);
     }
     line
+}
+
+/// Appends a member to an object that has one. `key` needs no escapes.
+fn append_member(line: &mut Vec<u8>, key: &str, value: &str) {
+    line.extend_from_slice(format!(",\"{key}\":").as_bytes());
+    json_into(line, value.as_bytes());
 }

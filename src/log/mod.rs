@@ -10,17 +10,22 @@
 //!
 //! ```text
 //! Transcript ─┐  blocks          one lock, one copy        one thread for each log
-//!             ├────────► Log ─────────► queue ─────────────► writer ────► NAME.log
+//!             ├────────► Log ─────────► queue ─────────────► writer ────► NAME.log, or stdout
 //! tracing ────┘                   (bounded: drops, counts)             └► NAME.log.1 ...
 //! ```
+//!
+//! In place of files all servers of a process may write to standard output, and lines are text or
+//! JSON: `line` forms them. The subscriber of tracing-subscriber with the feature `json` formats
+//! events only, keeps what a terminal interprets, and knows nothing of the transcript, so both are
+//! formed here, with strings by serde_json.
 //!
 //! Promises:
 //!
 //! - An entry is in the file within 200 ms of being appended, while the disk keeps up. Times are
 //!   UTC.
-//! - Logging never waits for the disk or the terminal. Lines that the disk does not accept wait in
-//!   a bounded queue; beyond its bound they are dropped, and a line in the file at that place gives
-//!   their number. Messages on the terminal use a queue of the same kind.
+//! - Logging never waits for the disk, the terminal or the reader of standard output. Lines that
+//!   these do not accept wait in a bounded queue; beyond its bound they are dropped, and a line in
+//!   the log at that place gives their number. Messages on the terminal use a queue of the same kind.
 //! - Text from outside is escaped ([`escape_into`]), so it cannot forge a line.
 //! - Files rotate by size, a bounded number is kept, and no line is split between two files.
 //! - A file or directory that is moved or removed is created again at the next block.

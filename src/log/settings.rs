@@ -33,8 +33,8 @@ impl LogFormat {
     }
 }
 
-/// The place, the format and the size of a server's log. Any values work; the bounds below are for callers that
-/// read them from a config and can report values out of bounds.
+/// The place, the format and the size of a server's log. Any values work; the bounds below are for
+/// callers that read them from a config and can report values out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     /// The directory of the log files, created if it is missing; relative to the working directory.

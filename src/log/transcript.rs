@@ -32,8 +32,8 @@ const PAGE_BYTES: usize = 16 * 1024;
 /// Minimum allocation for a page: a command and its response.
 const MIN_PAGE_BYTES: usize = 512;
 
-/// Bytes of a line beside its time, its source and its text, which are reserved with it: the keys of
-/// JSON, and a number of places.
+/// Bytes of a line beside its time, its source and its text, which are reserved with it: the keys
+/// of JSON, and a number of places.
 const MAX_EXTRA_BYTES: usize = 64;
 
 /// The transcript of one client connection or neighbour: the lines received from it and sent to it.
