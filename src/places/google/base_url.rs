@@ -18,7 +18,14 @@ impl BaseUrl {
     ///
     /// The fault of the text. The message does not repeat it, since it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut url = Url::parse(text).map_err(|error| format!("this is no URL: {error}"))?;
+        let mut url = Url::parse(text).map_err(|error| {
+            let remedy = if text.is_ascii() {
+                ""
+            } else {
+                "; write a host with other letters than ASCII as its xn-- name"
+            };
+            format!("this is no URL: {error}{remedy}")
+        })?;
         if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
             return Err("a URL begins with https:// or http://, then a host".to_owned());
         }
@@ -91,6 +98,15 @@ mod tests {
             "https://maps.googleapis.com"
         );
         assert_eq!(shown("http://[::1]:80/x/"), "http://[::1]/x");
+    }
+
+    #[test]
+    fn hosts_with_other_letters_have_their_xn_names() {
+        let named = BaseUrl::parse("https://xn--mller-kva.example").unwrap();
+        assert_eq!(named.to_string(), "https://xn--mller-kva.example");
+        let rejection = BaseUrl::parse("https://m\u{fc}ller.example").unwrap_err();
+        assert!(rejection.starts_with("this is no URL: "), "{rejection}");
+        assert!(rejection.ends_with("as its xn-- name"), "{rejection}");
     }
 
     #[test]
