@@ -148,7 +148,6 @@ impl LinkTable {
         reports: usize,
         clock_offset: Option<ClockOffset>,
     ) -> bool {
-        self.note_acknowledged(cursor);
         let mut state = self.lock_state(neighbour);
         state.cursor = cursor;
         state.clock_offset = clock_offset;
@@ -186,7 +185,6 @@ impl LinkTable {
 
     /// Sets the last sequence number that the neighbour acknowledged.
     pub fn set_cursor(&self, neighbour: NeighbourId, cursor: u64) {
-        self.note_acknowledged(cursor);
         self.lock_state(neighbour).cursor = cursor;
     }
 
@@ -230,9 +228,11 @@ impl LinkTable {
         self.acknowledged.send_replace(FeedWatermark::default());
     }
 
-    fn note_acknowledged(&self, cursor: u64) {
+    /// Records the position in the feed through which a neighbour has acknowledged every report, or
+    /// what had replaced it.
+    pub fn note_acknowledged(&self, position: u64) {
         self.acknowledged
-            .send_if_modified(|watermark| watermark.raise(cursor));
+            .send_if_modified(|watermark| watermark.raise(position));
     }
 
     /// Wakes all idle links and all subscribers, since the feed has changed. A link that is busy
@@ -307,15 +307,16 @@ mod tests {
         links.begin(one, UnixNanos(1));
         links.begin(other, UnixNanos(1));
         let acknowledged = || links.acknowledged().borrow().sequence();
-        links.set_up(one, UnixNanos(2), 7, 1, None);
-        links.set_cursor(other, 5);
+        links.note_acknowledged(7);
+        links.note_acknowledged(5);
         assert_eq!(acknowledged(), 7);
-        // It has restarted and lost everything, which does not undo that it had acknowledged.
-        links.set_cursor(one, 0);
+        // A cursor tells nothing of reports that were replaced.
+        links.set_up(one, UnixNanos(2), 9, 1, None);
+        links.set_cursor(other, 0);
         assert_eq!(acknowledged(), 7);
         links.forget_acknowledged();
         assert_eq!(acknowledged(), 0);
-        links.set_up(other, UnixNanos(3), 6, 1, None);
+        links.note_acknowledged(6);
         assert_eq!(acknowledged(), 6);
     }
 

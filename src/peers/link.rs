@@ -336,6 +336,9 @@ impl Link {
         self.write_lines();
         self.traffic().record_sent(span.reports, took);
         let (links, cursor) = (self.gateway.links(), self.machine.cursor().cursor());
+        if let Some(position) = self.machine.caught_up() {
+            links.note_acknowledged(position);
+        }
         if links.set_up(self.neighbour, clock, cursor, span.reports, offset) {
             info!("link to {} is up", self.name);
         }

@@ -31,7 +31,8 @@ impl FeedReader {
 
     /// Passes the next changes to `each`, at most about `limit` of them. `each` must be quick,
     /// since it runs under a lock; if it returns `Break`, the reader stops before that change.
-    /// Returns whether the reader reached the end that the feed had when the call began.
+    /// Returns whether the reader reached the end of the feed: then it has returned what every
+    /// client had reported at one moment of the call.
     pub fn read(
         &mut self,
         store: &Store,
@@ -46,32 +47,41 @@ impl FeedReader {
 
 /// Passes about `limit` changes after `after` to `each`. Returns the last sequence number that was
 /// processed, and whether it was the last of the feed.
+///
+/// A report that is replaced during the call leaves the feed for a number at its end. So the last
+/// number that the feed had at the start would not do: a reader that stopped there may have seen
+/// neither a report nor what replaced it. The end is reached when the rest of the feed was copied
+/// at one moment, and none of it was replaced before it was passed on.
 pub(super) fn read_changes(
     store: &Store,
     after: u64,
     limit: usize,
     mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
 ) -> (u64, bool) {
-    // Changes from here on are left for the next call: their numbers are greater than `through`,
-    // even if the record had a smaller number when this call began.
-    let through = store.last();
     let mut done = after;
     let mut chunk: Vec<FeedEntry> = Vec::with_capacity(CHUNK_CHANGES);
     for _ in 0..limit.div_ceil(CHUNK_CHANGES) {
         chunk.clear();
-        store.changes(done, through, CHUNK_CHANGES, &mut chunk);
+        let last = store.changes(done, CHUNK_CHANGES, &mut chunk);
         if chunk.is_empty() {
-            return (through, true);
+            return (last.max(done), true);
         }
-        if store.read(&chunk, &mut done, &mut each).is_break() {
-            return (done, false);
+        match store.read(&chunk, &mut done, &mut each) {
+            ControlFlow::Break(()) => return (done, false),
+            // All that was replaced before the copy is in it, and nothing was replaced after it.
+            ControlFlow::Continue(true) if chunk.len() < CHUNK_CHANGES => {
+                return (last.max(done), true);
+            }
+            ControlFlow::Continue(_) => {}
         }
     }
-    (done, done == through)
+    (done, false)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
     use super::*;
     use crate::model::client::ClientId;
     use crate::model::position::Position;
@@ -107,6 +117,40 @@ mod tests {
             ControlFlow::Continue(())
         });
         (seen, is_end)
+    }
+
+    #[test]
+    fn at_the_end_a_reader_has_seen_every_client_however_often_they_report() {
+        const CLIENTS: usize = 9;
+        const ROUNDS: u64 = 20_000;
+        let store = Store::new([1, 2, 3, 4]);
+        let merged: Vec<AtomicU64> = (0..CLIENTS).map(|_| AtomicU64::new(0)).collect();
+        let merged_times = || merged.iter().map(|time| time.load(SeqCst));
+        std::thread::scope(|scope| {
+            let reporting = scope.spawn(|| {
+                for time in 1..=ROUNDS {
+                    for (client, newest) in merged.iter().enumerate() {
+                        admit(&store, &client.to_string(), &time.to_string());
+                        newest.store(time, SeqCst);
+                    }
+                }
+            });
+            let (mut reader, mut seen) = (FeedReader::after(0), [0; CLIENTS]);
+            while !reporting.is_finished() {
+                let before: Vec<u64> = merged_times().collect();
+                let is_end = reader.read(&store, usize::MAX, |stored| {
+                    let client: usize = stored.report.client.text().parse().unwrap();
+                    seen[client] = stored.report.time.text().parse().unwrap();
+                    ControlFlow::Continue(())
+                });
+                assert!(is_end);
+                let mut both = before.iter().zip(&seen);
+                assert!(
+                    both.all(|(before, seen)| seen >= before),
+                    "{before:?}, {seen:?}"
+                );
+            }
+        });
     }
 
     #[test]

@@ -5,8 +5,12 @@
 
 use super::store::Store;
 
-/// The last sequence number of a server's feed through which all changes are in a place, or were
-/// replaced by changes that are.
+/// The last position of a server's feed through which every report is in a place, or what had
+/// replaced it.
+///
+/// It grows only when a reader of the feed has reached the end. A report that is replaced leaves
+/// the feed for a number at its end: between two ends, a reader may have passed the place of a
+/// report and not what replaced it, and the place has neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedWatermark(u64);
 

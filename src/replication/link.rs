@@ -133,6 +133,8 @@ pub struct LinkMachine {
     /// Shortest time of a call since the last greeting, that one included: the time of a call of
     /// any size.
     round_trip: Duration,
+    /// The end of the feed to which the batch was filled that was acknowledged last, if it was.
+    caught_up: Option<u64>,
     /// Rejections in a row.
     rejections: u32,
     /// Whether a push has succeeded since the link was last down.
@@ -175,6 +177,7 @@ impl LinkMachine {
             own: None,
             greeter: None,
             round_trip: Duration::ZERO,
+            caught_up: None,
             rejections: 0,
             is_up: false,
             is_finishing: false,
@@ -190,6 +193,14 @@ impl LinkMachine {
     /// Returns the incarnation of this server that greets, greeted last, and sends pushes.
     pub fn own_incarnation(&self) -> Option<Incarnation> {
         self.own
+    }
+
+    /// Returns the position in the feed through which the neighbour has every report, or what had
+    /// replaced it; `None` if the push that was acknowledged last left changes for the next one.
+    ///
+    /// The cursor is no such position: a report before it may have been replaced by one after it.
+    pub fn caught_up(&self) -> Option<u64> {
+        self.caught_up
     }
 
     /// Returns the maximum size of the next batch, in bytes. A single report may exceed it.
@@ -292,6 +303,7 @@ impl LinkMachine {
                     reports: size.reports,
                     bytes: size.bytes,
                     is_cut: false,
+                    is_end: false,
                 };
                 self.phase = LinkPhase::Pushing {
                     sent: now,
@@ -322,6 +334,7 @@ impl LinkMachine {
         };
         self.accept(replica, Some(incarnation), progress)?;
         self.cursor.start_at(incarnation, progress.applied);
+        self.caught_up = None;
         self.round_trip = now.saturating_sub(sent);
         let is_other = |greeter: Incarnation| greeter != incarnation;
         self.phase = if self.greeter.take().is_some_and(is_other) {
@@ -396,6 +409,7 @@ impl LinkMachine {
         }
         self.accept(replica, self.cursor.greeted(), progress)?;
         self.cursor.acknowledged(applied);
+        self.caught_up = span.is_end.then_some(span.to);
         self.note_speed(span, now, now.saturating_sub(sent));
         self.is_up = true;
         self.rejections = 0;
@@ -720,6 +734,7 @@ mod tests {
             reports: 1,
             bytes: 100,
             is_cut: false,
+            is_end: true,
         };
         let sent = it.now;
         it.link.phase = LinkPhase::Pushing {

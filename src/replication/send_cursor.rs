@@ -45,6 +45,9 @@ pub struct Span {
     pub bytes: usize,
     /// Whether a limit left out changes that come next.
     pub is_cut: bool,
+    /// Whether the batch was filled to the end of the feed: with the batches before it, the
+    /// neighbour then has the newest reports of one moment.
+    pub is_end: bool,
 }
 
 /// One neighbour's cursor into this server's change feed.
@@ -130,7 +133,7 @@ impl SendCursor {
             max_reports: self.max_reports,
             max_bytes,
         };
-        let (to, reports, is_cut) = filler.fill(self.scanned, batch);
+        let (to, reports, is_cut, is_end) = filler.fill(self.scanned, batch);
         if reports == 0 {
             self.scanned = to;
         }
@@ -140,6 +143,7 @@ impl SendCursor {
             reports,
             bytes: batch.bytes(),
             is_cut,
+            is_end,
         }
     }
 
@@ -162,12 +166,12 @@ struct BatchFiller<'a> {
 }
 
 impl BatchFiller<'_> {
-    /// Returns the last sequence number that was processed, the number of reports in the batch, and
-    /// whether a limit cut it.
-    fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize, bool) {
+    /// Returns the last sequence number that was processed, the number of reports in the batch,
+    /// whether a limit cut it, and whether it reached the end of the feed.
+    fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize, bool, bool) {
         let (mut reports, mut is_cut) = (0, false);
         let store = self.replica.store();
-        let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |stored| {
+        let (to, is_end) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |stored| {
             let is_withheld = || {
                 self.replica
                     .is_withheld(stored.report.order_time(), self.now)
@@ -187,6 +191,6 @@ impl BatchFiller<'_> {
             reports += 1;
             ControlFlow::Continue(())
         });
-        (to, reports, is_cut)
+        (to, reports, is_cut, is_end)
     }
 }

@@ -197,15 +197,13 @@ impl<F: Files> Journal<F> {
         };
         // In this order: see the documentation of the folder.
         let facts = replica.facts();
-        let through = replica.store().last();
+        let last = replica.store().last();
         let is_new = file.incarnation != Some(replica.incarnation());
-        if through <= self.durable && facts == self.facts && !is_new {
+        if last <= self.durable && facts == self.facts && !is_new {
             return Ok(());
         }
         let mut reader = FeedReader::after(self.durable);
-        let result = self.append_to(&mut file, replica, &mut reader, |reader, _| {
-            reader.position() < through
-        });
+        let result = self.append_to(&mut file, replica, &mut reader, |_| true);
         let result = result.and_then(|_| self.append_facts(&mut file, &facts));
         if let Err(error) = result {
             self.cut_back();
@@ -326,7 +324,7 @@ impl<F: Files> Journal<F> {
         // Read before the last part of the feed, as in `append`.
         let facts = replica.facts();
         let end = file.bytes + self.sizes.step_bytes;
-        let is_end = self.append_to(file, replica, reader, |_, file| file.bytes < end)?;
+        let is_end = self.append_to(file, replica, reader, |file| file.bytes < end)?;
         let is_complete = is_end && reader.position() >= self.durable;
         if is_complete {
             self.append_facts(file, &facts)?;
@@ -348,14 +346,14 @@ impl<F: Files> Journal<F> {
         Ok(Some(facts))
     }
 
-    /// Appends changes to a file while `is_wanted` returns `true`, and a header if the file needs
-    /// one. Returns whether the reader reached the end that the feed had.
+    /// Appends changes to a file, up to the end of the feed, while `is_wanted` returns `true`, and a
+    /// header if the file needs one. Returns whether the reader reached the end.
     fn append_to(
         &mut self,
         file: &mut StateFile,
         replica: &Replica,
         reader: &mut FeedReader,
-        mut is_wanted: impl FnMut(&FeedReader, &StateFile) -> bool,
+        is_wanted: impl Fn(&StateFile) -> bool,
     ) -> Result<bool, StorageError> {
         let incarnation = replica.incarnation();
         let mut bytes = Vec::new();
@@ -371,7 +369,7 @@ impl<F: Files> Journal<F> {
             file.incarnation = Some(incarnation);
         }
         let mut is_end = false;
-        while !is_end && is_wanted(reader, file) {
+        while !is_end && is_wanted(file) {
             let limits = (self.sizes.frame_reports, usize::MAX);
             let changes = wire::next_changes(replica, incarnation, reader, limits);
             is_end = changes.is_end;

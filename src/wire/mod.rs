@@ -237,7 +237,7 @@ pub(super) struct StoredChanges {
     pub(super) push: PushFrame,
     /// Number of reports in it: none if there are no further changes.
     pub(super) reports: usize,
-    /// Whether the reader reached the end that the feed had.
+    /// Whether the reader reached the end of the feed.
     pub(super) is_end: bool,
 }
 

@@ -97,9 +97,17 @@ pub(crate) enum Situation {
     Compacted,
     /// A process ended during a compaction.
     EndedDuringCompaction,
+    /// The disk of a server was lost with its process.
+    DiskLost,
+    /// An answer was given since its report was on the disk.
+    AnsweredByDisk,
+    /// An answer was given since a neighbour had its report.
+    AnsweredByNeighbour,
+    /// Such a report is there although the process that answered is not.
+    AnswerOutlivedServer,
 }
 
-const ALL: [Situation; 46] = [
+const ALL: [Situation; 50] = [
     Situation::FromClient,
     Situation::Newer,
     Situation::Duplicate,
@@ -146,6 +154,10 @@ const ALL: [Situation; 46] = [
     Situation::WriteFailed,
     Situation::Compacted,
     Situation::EndedDuringCompaction,
+    Situation::DiskLost,
+    Situation::AnsweredByDisk,
+    Situation::AnsweredByNeighbour,
+    Situation::AnswerOutlivedServer,
 ];
 
 #[derive(Clone)]

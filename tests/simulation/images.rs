@@ -48,6 +48,7 @@ impl World {
         let mut image = past.processes.swap_remove(former.0);
         let runs = self.processes.iter().filter(|p| p.server == image.server);
         (image.pid, image.run) = (pid, runs.count() + 1);
+        image.answers = std::mem::take(&mut image.answers).without_clients();
         (image.born, image.paused_until) = (self.events, self.now);
         self.shared |= Pid::of_incarnation(image.incarnation).bit();
         let (server, calls) = (
@@ -112,6 +113,7 @@ impl World {
             let process = &mut self.processes[pid.0];
             process.incarnation = fresh.get();
             process.model.renew();
+            process.answers.forget_acknowledged();
             self.wake_links(pid);
         }
         self.call_failed(pid, at, failure);

@@ -72,7 +72,8 @@ impl World {
         }
         self.wake_links(pid);
         self.check_client(pid, client)?;
-        self.check_located(pid, client).map(drop)
+        self.check_located(pid, client)?;
+        self.wait_for_levels(pid, id)
     }
 
     pub(crate) fn receive_greeting(

@@ -184,6 +184,7 @@ impl World {
                 reports: 0,
                 bytes: 0,
                 is_cut: false,
+                is_end: true,
             },
             reports: [].into(),
         };
@@ -264,7 +265,8 @@ impl World {
         if let Err(failure) = link.machine.acknowledged(replica, now, progress) {
             return self.not_accepted(pid, at, failure);
         }
-        self.check_cursor(pid, at, cursor.max(applied))
+        self.check_cursor(pid, at, cursor.max(applied))?;
+        self.reached_neighbour(pid, at)
     }
 
     pub(crate) fn time_out(&mut self, pid: Pid, at: usize, number: u32) -> CheckResult {

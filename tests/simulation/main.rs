@@ -16,6 +16,7 @@
 //! | `PROXYHERD_SEED=n` | runs this seed only, and prints its trace (with `--nocapture`) |
 //! | `PROXYHERD_SEEDS=n` | sets the number of seeds |
 
+mod answers;
 mod anti_entropy;
 mod checks;
 mod clients;

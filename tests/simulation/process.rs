@@ -12,6 +12,7 @@ use proxyherd::replication::{Incarnation, NeighbourId};
 use proxyherd::storage::journal::Journal;
 use proxyherd::storage::recovery::RecoveryReport;
 
+use crate::answers::Answers;
 use crate::anti_entropy;
 use crate::clients::ReportId;
 use crate::disk::Disk;
@@ -54,6 +55,7 @@ pub(crate) struct Process {
     pub(crate) journal: Option<Journal<Disk>>,
     /// What it found there, until that is checked.
     pub(crate) recovery: Option<RecoveryReport>,
+    pub(crate) answers: Answers,
 }
 
 /// The rules of all links. A tick is a millisecond.
@@ -133,6 +135,7 @@ impl Process {
             lineage: replica.lineage(),
             journal,
             recovery,
+            answers: Answers::default(),
             replica: Some(replica),
             model: Model::new(setup.clients, neighbours.len()),
             links: neighbours.iter().enumerate().map(link).collect(),

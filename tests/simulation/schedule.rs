@@ -29,7 +29,8 @@ impl World {
         self.settle_by_comparisons()?;
         self.check_converged(&floor)?;
         self.check_quiet()?;
-        self.check_disks()
+        self.check_disks()?;
+        self.check_answers()
     }
 
     /// Schedules the first events, and draws all that does not depend on events.

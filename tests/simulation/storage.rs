@@ -33,6 +33,8 @@ pub(crate) struct StorageSetup {
     power: u32,
     /// How often a bit changes while a server does not run, per mille.
     flips: u32,
+    /// How often the disk is lost with the process, per mille.
+    losses: u32,
 }
 
 impl StorageSetup {
@@ -46,6 +48,7 @@ impl StorageSetup {
             failing: random.pick(&[0, 0, 50, 300]),
             power: random.pick(&[0, 500, 1000]),
             flips: random.pick(&[0, 0, 0, 200]),
+            losses: random.pick(&[0, 0, 0, 300]),
         }
     }
 
@@ -60,6 +63,9 @@ impl StorageSetup {
         }
         if self.flips > 0 {
             all.push(Self { flips: 0, ..self });
+        }
+        if self.losses > 0 {
+            all.push(Self { losses: 0, ..self });
         }
         if self.slack < 5000 {
             let slack = 5000;
@@ -79,6 +85,8 @@ pub(crate) struct ServerDisk {
     disk: Option<Disk>,
     /// The newest report of each client that is durable.
     durable: Vec<Option<ReportId>>,
+    /// The newest report of each client that was answered since it was on the disk.
+    answered: Vec<Option<ReportId>>,
     is_damaged: bool,
 }
 
@@ -88,12 +96,17 @@ impl ServerDisk {
             let storage = setup.storage.as_ref();
             storage.is_some_and(|storage| storage.servers >> server & 1 == 1)
         };
-        let disk = |server| Self {
-            disk: has_storage(server).then(Disk::default),
-            durable: vec![None; setup.clients],
-            is_damaged: false,
-        };
+        let disk = |server| Self::new(has_storage(server), setup.clients);
         (0..setup.servers).map(disk).collect()
+    }
+
+    fn new(has_storage: bool, clients: usize) -> Self {
+        Self {
+            disk: has_storage.then(Disk::default),
+            durable: vec![None; clients],
+            answered: vec![None; clients],
+            is_damaged: false,
+        }
     }
 }
 
@@ -131,6 +144,12 @@ impl World {
             trace!(self, "{} loses its power", NAMES[server]);
             disk.cut_power(&mut self.random);
         }
+        if self.random.chance(storage.losses) {
+            trace!(self, "{} loses its disk", NAMES[server]);
+            self.coverage.count(Situation::DiskLost);
+            self.disks[server] = ServerDisk::new(true, self.setup.clients);
+            return;
+        }
         if self.stage == Stage::Faulty
             && self.random.chance(storage.flips)
             && disk.flip_bit(&mut self.random)
@@ -161,13 +180,19 @@ impl World {
                 self.coverage.count(situation);
             }
         }
-        let durable = std::mem::take(&mut self.disks[server].durable);
+        let disk = &mut self.disks[server];
+        let durable = std::mem::take(&mut disk.durable);
+        if is_damaged {
+            disk.answered = vec![None; self.setup.clients];
+        }
+        let disk = &self.disks[server];
         let model = &self.processes[pid.0].model;
-        let mut lost = durable.iter().flatten();
-        let lost = lost.find(|&&report| !model.has(&self.ledger, report));
-        if let (Some(lost), false) = (lost, is_damaged) {
-            let name = self.process_name(pid);
-            return Err(format!("{name} lost {lost:?}, which was durable"));
+        let is_lost = |report: &&ReportId| !is_damaged && !model.has(&self.ledger, **report);
+        for (reports, promise) in [(&durable, "durable"), (&disk.answered, "answered")] {
+            if let Some(lost) = reports.iter().flatten().find(is_lost) {
+                let name = self.process_name(pid);
+                return Err(format!("{name} lost {lost:?}, which was {promise}"));
+            }
         }
         self.disks[server].durable = vec![None; self.setup.clients];
         self.note_durable(pid);
@@ -248,7 +273,16 @@ impl World {
         self.note_durable(pid);
         let at = self.now + self.random.between(1, 2 * storage.interval);
         self.queue.push(at, Event::Sync(pid));
-        Ok(())
+        self.reached_disk(pid, durable)
+    }
+
+    /// Remembers a report that a process answered since it is on its disk.
+    pub(crate) fn promise_on_disk(&mut self, pid: Pid, report: ReportId) {
+        let (server, client) = (self.server(pid), self.ledger.client(report));
+        let answered = &mut self.disks[server].answered[client];
+        if answered.is_none_or(|newest| self.ledger.compare(newest, report).is_lt()) {
+            *answered = Some(report);
+        }
     }
 
     /// Remembers what a process has on its disk.
@@ -294,6 +328,7 @@ impl World {
             if used > 2 * 320 * clients + slack + 1000 {
                 return Err(format!("{used} bytes for {clients} clients"));
             }
+            self.reached_disk(pid, durable)?;
         }
         Ok(())
     }

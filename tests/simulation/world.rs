@@ -2,6 +2,7 @@
 
 use proxyherd::replication::replica::Replica;
 
+use crate::answers::GivenAnswer;
 use crate::clients::Ledger;
 use crate::coverage::{Coverage, Situation};
 use crate::model::Pid;
@@ -59,6 +60,8 @@ pub(crate) struct World {
     pub(crate) shared: u64,
     /// The disks of the servers.
     pub(crate) disks: Vec<ServerDisk>,
+    /// The answers that were given since a neighbour had their reports.
+    pub(crate) given: Vec<GivenAnswer>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,6 +108,7 @@ impl World {
             images_left: MAX_IMAGES,
             shared: 0,
             disks: ServerDisk::of_all(setup),
+            given: Vec::new(),
             setup: setup.clone(),
         }
     }
