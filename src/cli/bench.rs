@@ -3,13 +3,11 @@
 use std::error::Error;
 use std::path::Path;
 
-use clap::CommandFactory;
-use clap::error::ErrorKind;
-
 use crate::bench::{self, BenchError, BenchSettings};
-use crate::config::Config;
+use crate::config::{Config, ServerConfig};
+use crate::model::address::Address;
 
-use super::print_json_error;
+use super::{misuse, print_json_error};
 
 pub(super) use crate::bench::BenchArguments;
 
@@ -17,20 +15,11 @@ pub(super) use crate::bench::BenchArguments;
 /// arguments contradict each other.
 pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<dyn Error>> {
     let servers = match arguments.servers.as_slice() {
-        [] => Config::load(path)?
-            .servers
-            .into_iter()
-            .map(|server| server.clients)
-            .collect(),
+        [] => configured(&Config::load(path)?)?,
         named => named.to_vec(),
     };
-    let settings = BenchSettings::new(arguments, servers).unwrap_or_else(|message| {
-        let mut command = super::CommandLine::command();
-        command.build();
-        let bench = command.find_subcommand_mut("bench");
-        let bench = bench.expect("it is a command");
-        bench.error(ErrorKind::ValueValidation, message).exit()
-    });
+    let settings = BenchSettings::new(arguments, servers);
+    let settings = settings.unwrap_or_else(|message| misuse("bench", message));
     let ended = bench::run(&settings);
     if let Err(error) = &ended
         && settings.is_json()
@@ -39,4 +28,18 @@ pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<d
         print_json_error(error);
     }
     Ok(ended?)
+}
+
+/// Returns the addresses of all servers for clients.
+fn configured(config: &Config) -> Result<Vec<Address>, String> {
+    let address = |server: &ServerConfig| match server.clients.port() {
+        0 => Err(format!(
+            "{}: the port of {} is picked at its start (port 0); give the addresses that its \
+             process printed with --server",
+            config.path.display(),
+            server.name
+        )),
+        _ => Ok(server.clients.clone()),
+    };
+    config.servers.iter().map(address).collect()
 }

@@ -39,6 +39,7 @@ pub(super) fn check(path: &Path) -> Result<(), Box<dyn Error>> {
         }
     }
     check_credentials(&config, &all, &mut add)?;
+    print_rejected_by_serve(&config)?;
     if errors.is_empty() && all.len() > 1 {
         print_rejected_by_up(&config, &all, max_files)?;
     }
@@ -101,6 +102,19 @@ fn own_files(plan: &ServerPlan) -> Vec<&PathBuf> {
     pairs
         .flat_map(|pair| [&pair.certificate, &pair.key])
         .collect()
+}
+
+/// Prints why the servers of the file can run in one process only.
+fn print_rejected_by_serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    let servers = config.servers.iter();
+    let errors = servers.filter_map(|server| config.check_ports(server).err());
+    let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+    // Both ends of a link name a port.
+    let lines: BTreeSet<&str> = errors.iter().flat_map(|error| error.lines()).collect();
+    for line in lines {
+        print(&format!("Not for `serve`, only for `up`: {line}\n"))?;
+    }
+    Ok(())
 }
 
 /// Prints why the servers of the file cannot run in one process, which those of several machines

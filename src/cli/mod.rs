@@ -5,6 +5,7 @@ mod certs;
 mod check;
 mod files;
 mod healthcheck;
+mod plan;
 mod plans;
 mod query;
 mod reload;
@@ -16,12 +17,11 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind::UnknownArgument;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, Parser, Subcommand};
 
 use crate::bench::NOTES;
-use crate::config::DEFAULT_PATH;
+use crate::config::default_path;
 use crate::{log, output, signals};
 
 /// An application server herd: an eventually consistent store of the last known position
@@ -39,6 +39,8 @@ enum CliCommand {
     Up {
         #[command(flatten)]
         config: ConfigPath,
+        #[command(flatten)]
+        start: StartArguments,
     },
     /// Run one server of the herd
     Serve {
@@ -46,7 +48,11 @@ enum CliCommand {
         name: String,
         #[command(flatten)]
         config: ConfigPath,
+        #[command(flatten)]
+        start: StartArguments,
     },
+    /// Write the config of a new herd, with links that survive the loss of servers
+    Plan(Box<plan::PlanArguments>),
     /// Make what a herd needs for TLS: a CA and a certificate for each server
     ///
     /// Existing files stay, and their state is printed. Private keys are never
@@ -85,9 +91,16 @@ enum CliCommand {
 
 #[derive(Debug, clap::Args)]
 struct ConfigPath {
-    /// The file that describes the herd
-    #[arg(long = "config", global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    /// The file that describes the herd, - for standard input [env: PROXYHERD_CONFIG]
+    #[arg(long = "config", global = true, value_name = "FILE", default_value_os_t = default_path())]
     path: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct StartArguments {
+    /// Print the addresses as one line of JSON once the servers run, and nothing else
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command line. The exit code is 0 for success, 1 for a failure, 2 for a
@@ -113,8 +126,13 @@ pub fn command() -> Command {
 
 fn run(command: CliCommand) -> ExitCode {
     match command {
-        CliCommand::Up { config } => code(run::up(&config.path)),
-        CliCommand::Serve { name, config } => code(run::serve(&name, &config.path)),
+        CliCommand::Up { config, start } => code(run::up(&config.path, start.json)),
+        CliCommand::Serve {
+            name,
+            config,
+            start,
+        } => code(run::serve(&name, &config.path, start.json)),
+        CliCommand::Plan(arguments) => code(plan::plan(&arguments)),
         CliCommand::Certs(arguments) => code(certs::certs(&arguments)),
         CliCommand::Check { config } => code(check::check(&config.path)),
         CliCommand::Healthcheck { config, arguments } => {
@@ -132,7 +150,10 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
         return error;
     };
     let is_value = argument.starts_with('-') && !argument.starts_with("--");
-    if error.kind() == UnknownArgument && is_value && error.get(ContextKind::Suggested).is_none() {
+    if error.kind() == ErrorKind::UnknownArgument
+        && is_value
+        && error.get(ContextKind::Suggested).is_none()
+    {
         let hint = format!(
             "to pass '{argument}' as the value of an option, write '=' between them, as in \
              '--OPTION={argument}'"
@@ -141,6 +162,15 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::Suggested, hint);
     }
     error
+}
+
+/// Rejects arguments of a command that contradict each other, and exits.
+fn misuse(command: &str, message: impl std::fmt::Display) -> ! {
+    let mut program = CommandLine::command();
+    program.build();
+    let command = program.find_subcommand_mut(command);
+    let command = command.expect("it is a command");
+    command.error(ErrorKind::ValueValidation, message).exit()
 }
 
 /// Prints an error, if there is one, and returns the exit code.

@@ -2,18 +2,23 @@
 
 use std::future::pending;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::plans::plans;
-use crate::config::{Config, ConfigError, LocalServers, ReloadPlan};
+use crate::config::{Config, ConfigError, LocalServers, ReloadPlan, is_stdin};
 use crate::log::Levels;
 use crate::server::{PreparedChange, RunningServer};
 
 /// Reason why the level cannot change if `RUST_LOG` sets it.
 const LEVEL_FROM_ENVIRONMENT: &str = "RUST_LOG is set and overrides it";
+
+/// Reason why standard input is not reloaded.
+const ONLY_ONCE: &str = "the config is from standard input, which cannot be read again; restart \
+                         with --config FILE to reload it on SIGHUP";
 
 /// Reason why the level cannot change if no log was opened.
 const LOG_NOT_OPEN: &str = "it was off at the start and no log is open; restart to open one";
@@ -38,6 +43,8 @@ impl Hangup {
 
 /// Reloads the config of the running servers.
 pub(super) struct Reloader {
+    /// The file; `None` for standard input.
+    file: Option<PathBuf>,
     /// The config that the servers run with.
     config: Config,
     here: LocalServers,
@@ -47,8 +54,9 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// A reloader of servers that run with `config`.
+    /// A reloader of servers that run with `config`, which was read from `file`.
     pub(super) fn new(
+        file: &Path,
         config: &Config,
         here: LocalServers,
         levels: &Levels,
@@ -62,6 +70,7 @@ impl Reloader {
             Some(LOG_NOT_OPEN)
         };
         Self {
+            file: (!is_stdin(file)).then(|| file.to_owned()),
             config: config.clone(),
             here: LocalServers {
                 fixed_level_reason,
@@ -74,11 +83,8 @@ impl Reloader {
 
     /// Reads the config's file again. Changes nothing, and may be cancelled at any time.
     pub(super) async fn read(&self) -> Result<ReloadPlan, String> {
-        let (path, running, here) = (
-            self.config.path.clone(),
-            self.config.clone(),
-            self.here.clone(),
-        );
+        let path = self.file.clone().ok_or(ONLY_ONCE)?;
+        let (running, here) = (self.config.clone(), self.here.clone());
         // The disk may be slow.
         let read = spawn_blocking(move || read(&path, &running, &here));
         match read.await {
@@ -165,12 +171,14 @@ impl Reloader {
     }
 }
 
-fn read(
-    path: &std::path::Path,
-    running: &Config,
-    here: &LocalServers,
-) -> Result<ReloadPlan, ConfigError> {
-    let file = Config::load(path)?;
+fn read(path: &Path, running: &Config, here: &LocalServers) -> Result<ReloadPlan, ConfigError> {
+    let mut file = Config::load(path)?;
+    file.keep_ports(running);
+    if !here.is_whole_herd {
+        for server in here.those_of(&file) {
+            file.check_ports(server)?;
+        }
+    }
     file.check_exposure(&here.those_of(&file))?;
     let reload = here.reload(running, file);
     // TLS that waits for a restart does not protect reports until then.

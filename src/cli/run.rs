@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 
@@ -13,9 +15,10 @@ use super::files;
 use super::plans::plans;
 use super::reload::{Hangup, Reloader};
 use super::service_manager::ServiceManager;
-use crate::config::{Config, LocalServers, ServerConfig};
+use crate::config::{BoundPorts, Config, LocalServers, ServerConfig};
 use crate::gateway::Clock;
 use crate::log::{self, Log, Router};
+use crate::model::address::Address;
 use crate::places::Places;
 use crate::server::{BoundServer, ListeningAddresses, RunningServer};
 use crate::signals::{self, Stop, StopSignal};
@@ -28,21 +31,48 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// some of these wait.
 const OTHER_THREADS: usize = 8;
 
+/// What this process runs.
+struct Run<'a> {
+    /// The file of the config.
+    file: &'a Path,
+    config: &'a Config,
+    servers: Vec<&'a ServerConfig>,
+    /// Whether it prints JSON for a program in place of text for people.
+    is_json: bool,
+}
+
 /// Runs every server of the herd in this process.
-pub(super) fn up(path: &Path) -> Result<()> {
+pub(super) fn up(path: &Path, is_json: bool) -> Result<()> {
     let config = Config::load(path)?;
     let servers: Vec<_> = config.servers.iter().collect();
     config.check_overlaps(&servers)?;
-    run(&config, &servers, true)
+    let run = Run {
+        file: path,
+        config: &config,
+        servers,
+        is_json,
+    };
+    run_process(&run, true)
 }
 
 /// Runs one server of the herd.
-pub(super) fn serve(name: &str, path: &Path) -> Result<()> {
+pub(super) fn serve(name: &str, path: &Path, is_json: bool) -> Result<()> {
     let config = Config::load(path)?;
-    run(&config, &[config.server(name)?], false)
+    let server = config.server(name)?;
+    config.check_ports(server)?;
+    let run = Run {
+        file: path,
+        config: &config,
+        servers: vec![server],
+        is_json,
+    };
+    run_process(&run, false)
 }
 
-fn run(config: &Config, servers: &[&ServerConfig], is_whole_herd: bool) -> Result<()> {
+fn run_process(run: &Run<'_>, is_whole_herd: bool) -> Result<()> {
+    let Run {
+        config, servers, ..
+    } = run;
     config.check_exposure(servers)?;
     let router = Router::new();
     let levels = log::install(&router, config.log_level)?;
@@ -54,9 +84,9 @@ fn run(config: &Config, servers: &[&ServerConfig], is_whole_herd: bool) -> Resul
         is_whole_herd,
         fixed_level_reason: None,
     };
-    let reloader = Reloader::new(config, here, &levels, max_files);
     let router = levels.is_on().then_some(&router);
-    let serving = run_until_stopped(config, servers, router, reloader, max_files);
+    let reloader = |config: &Config| Reloader::new(run.file, config, here, &levels, max_files);
+    let serving = run_until_stopped(run, router, reloader, max_files);
     let result = runtime.block_on(serving);
     runtime.shutdown_background();
     result
@@ -83,19 +113,28 @@ fn runtime(servers: usize) -> Result<Runtime> {
     Ok(runtime?)
 }
 
-/// Runs the servers, with logs if there is a router.
+/// Runs the servers, with logs if there is a router. `reloader` makes one for the config with the
+/// ports that were picked.
 async fn run_until_stopped(
-    config: &Config,
-    servers: &[&ServerConfig],
+    run: &Run<'_>,
     router: Option<&Router>,
-    mut reloader: Reloader,
+    reloader: impl FnOnce(&Config) -> Reloader,
     max_files: Option<usize>,
 ) -> Result<()> {
+    let Run {
+        config, servers, ..
+    } = run;
     signals::survive_file_size_limit()?;
     let mut hangup = Hangup::listen()?;
     let mut manager = ServiceManager::from_environment()?;
     let places = Places::start(&config.places)?;
-    let bound = bind_all(config, servers, max_files).await?;
+    let mut bound = bind_all(config, servers, max_files).await?;
+    let config = &with_picked_ports(config, &bound)?;
+    let servers = &same_servers(config, servers)?;
+    for (server, plan) in bound.iter_mut().zip(plans(config, servers, max_files)?) {
+        server.set_addresses(plan);
+    }
+    let mut reloader = reloader(config);
     let logs = open_logs(config, servers, router)?;
     if let Some(file) = places.file() {
         info!("{file}");
@@ -118,8 +157,10 @@ async fn run_until_stopped(
     let addresses: Vec<_> = bound.iter().map(BoundServer::addresses).collect();
     let mut running = start_all(bound, logs, &places)?;
     manager.serving(&running);
-    // Whoever reads a log there wants nothing else; it names the addresses too.
-    if router.is_none() || !config.log.is_on_stdout() {
+    if run.is_json {
+        print_in_background(json_line(config, servers));
+    } else if router.is_none() || !config.log.is_on_stdout() {
+        // Whoever reads a log there wants nothing else; it names the addresses too.
         print_in_background(banner(config, servers, &addresses, router.is_some()));
     }
 
@@ -166,6 +207,31 @@ async fn bind_all(
         bound.push(BoundServer::open(plan).await?);
     }
     Ok(bound)
+}
+
+/// Returns the config with the ports that the system picked in place of each port 0.
+fn with_picked_ports(config: &Config, bound: &[BoundServer]) -> Result<Config> {
+    let mut picked = config.clone();
+    for server in bound {
+        let port = |address: io::Result<SocketAddr>| address.map(|address| address.port());
+        let ports = BoundPorts {
+            clients: port(server.clients_address())?,
+            clients_tls: server.clients_tls_address().map(port).transpose()?,
+            peers: port(server.peers_address())?,
+            web: server.web_address().map(port).transpose()?,
+        };
+        picked.set_ports(&server.plan().name, ports);
+    }
+    Ok(picked)
+}
+
+/// Returns the servers of another config that have the names of these.
+fn same_servers<'a>(
+    config: &'a Config,
+    servers: &[&ServerConfig],
+) -> Result<Vec<&'a ServerConfig>> {
+    let same = |server: &&ServerConfig| config.server(server.name.as_str()).map_err(Into::into);
+    servers.iter().map(same).collect()
 }
 
 /// Opens all logs before any server starts, so that all start or none.
@@ -221,6 +287,26 @@ fn start_all(
 fn print_in_background(text: String) {
     // The servers run, whoever reads this.
     tokio::task::spawn_blocking(move || output::print(&text));
+}
+
+/// Returns the addresses at which the servers of this process are reached, for a program.
+fn json_line(config: &Config, servers: &[&ServerConfig]) -> String {
+    let shown = |address: &Address| address.to_string();
+    let server = |server: &&ServerConfig| {
+        serde_json::json!({
+            "name": server.name.as_str(),
+            "clients": shown(&server.clients),
+            "clients_tls": server.clients_tls.as_ref().map(shown),
+            "peers": shown(&server.peers),
+            "web": server.web.as_ref().map(shown),
+        })
+    };
+    let servers: Vec<_> = servers.iter().map(server).collect();
+    let herd = config.herd.as_str();
+    format!(
+        "{}\n",
+        serde_json::json!({ "herd": herd, "servers": servers })
+    )
 }
 
 /// Returns the addresses on which the servers listen, and a first command to try.

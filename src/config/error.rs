@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-use super::DEFAULT_PATH;
 use super::messages;
+use super::{DEFAULT_PATH, PATH_VARIABLE};
 use crate::model::name::Name;
 
 /// Maximum number of problems printed for one file; the rest are counted.
@@ -78,8 +78,8 @@ fn unreadable(f: &mut fmt::Formatter<'_>, path: &Path, cause: &io::Error) -> fmt
     match cause.kind() {
         io::ErrorKind::NotFound => write!(
             f,
-            "{path}: no such file; name another one with --config FILE (the default is \
-             {DEFAULT_PATH})"
+            "{path}: no such file; name another one with --config FILE or {PATH_VARIABLE} (the \
+             default is {DEFAULT_PATH})"
         ),
         io::ErrorKind::IsADirectory => write!(
             f,

@@ -15,17 +15,24 @@ const MAX_COLUMNS: u16 = 96;
 const INDENT: &str = "  ";
 
 impl Config {
-    /// Returns the herd as text: servers and links, the settings that differ from their
-    /// defaults, and the [warnings](Self::warnings). Ends in a line end.
+    /// Returns the herd as text: servers and links, what the links cost and survive, the settings
+    /// that differ from their defaults, and the [warnings](Self::warnings), to which those of
+    /// weak links are added. Ends in a line end.
     pub fn explain(&self) -> String {
         let parts = [
             self.title(),
             self.table(),
+            self.topology(),
             self.settings(),
             self.warning_lines(),
         ];
-        let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        shown.join("\n")
+        join(parts)
+    }
+
+    /// Returns the herd as text without its servers and settings: what its links cost and survive,
+    /// and the warnings. Ends in a line end.
+    pub fn summary(&self) -> String {
+        join([self.title(), self.topology(), self.warning_lines()])
     }
 
     fn title(&self) -> String {
@@ -95,8 +102,15 @@ impl Config {
         let wrapped = |text: &String| {
             wrap(&format!("Warning: {text}"), width).join(&format!("\n{INDENT}")) + "\n"
         };
-        self.warnings().iter().map(wrapped).collect()
+        let warnings = self.warnings().into_iter().chain(self.weak_points());
+        warnings.map(|text| wrapped(&text)).collect()
     }
+}
+
+/// Joins the parts that are not empty by empty lines.
+fn join<const N: usize>(parts: [String; N]) -> String {
+    let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    shown.join("\n")
 }
 
 /// Returns the addresses that others dial, and the listening addresses in further rows if
@@ -180,8 +194,17 @@ h: herd sample of 3 servers, 2 links
   Cy            127.0.0.1:12002  127.0.0.1:13002  Bo
     listens on  127.0.0.1:12002  [::1]:9
 
+Topology:
+  links     1 to 2 for each server
+  hops      at most 2 between two servers
+  pushes    2 for each report, the fewest possible
+  survives  not every loss of one server
+
 Settings that differ from their defaults:
   limits.idle = 1m 30s (default 10m)
+
+Warning: one failure splits the herd: the loss of Bo, or of the link Riley - Bo or Bo - Cy.
+  More links survive it; `proxyherd plan` chooses them.
 "
         );
     }

@@ -1,5 +1,6 @@
 //! The tables of the file, and the config made of them.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -8,21 +9,31 @@ use super::problems::Problems;
 use super::section::{self, Section};
 use super::tls::TlsSettings;
 use super::{Config, ServerConfig};
-use super::{messages, provider, servers, settings};
+use super::{messages, provider, servers, settings, variables};
 use crate::gateway::AcknowledgeLevel;
 use crate::model::name::Name;
 use crate::{gateway, log, peers, places, storage};
 
 /// Parses a whole file. Errors are added to `problems`; `None` means that there is at least
 /// one.
-pub(super) fn read(text: &str, path: &Path, problems: &mut Problems) -> Option<Config> {
-    let (document, errors) = DeTable::parse_recoverable(text);
+pub(super) fn read(
+    text: &str,
+    path: &Path,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let (mut document, errors) = DeTable::parse_recoverable(text);
     // The parser may misread what follows an error of syntax: further messages would only
     // confuse.
     for error in &errors {
         add_syntax_error(error, problems);
     }
     if !errors.is_empty() {
+        return None;
+    }
+    variables::expand(document.get_mut(), variable, problems);
+    // What is not expanded is no valid value: further messages would only confuse.
+    if !problems.is_empty() {
         return None;
     }
     section::document(document.get_ref(), problems, |file| config(file, path))

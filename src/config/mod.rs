@@ -10,9 +10,10 @@
 //! `servers`, optional settings with their bounds in `settings`. The parser, the
 //! messages and the output of `check` all follow from those.
 //!
-//! This folder does not resolve names, open sockets, test whether a directory or a
-//! list of places exists, or read the environment. The file is read at the start and
-//! on SIGHUP; `reload` decides which changes apply to a running herd.
+//! This folder does not resolve names, open sockets, or test whether a directory or a
+//! list of places exists. Of the environment it reads the variables that the file names.
+//! The file is read at the start and on SIGHUP; `reload` decides which changes apply to a
+//! running herd.
 //!
 //! Stating the cost of too high and too low beside each bound is quinn's idea
 //! (`quinn-proto/src/config/transport.rs`). Here both are in `config/herd.toml`, and a
@@ -25,6 +26,7 @@ mod file;
 mod messages;
 mod overlap;
 mod path_fault;
+mod ports;
 mod problems;
 mod provider;
 mod reload;
@@ -41,9 +43,12 @@ mod shapes;
 mod shipped;
 mod source;
 mod tls;
+mod topology;
 mod value;
+mod variables;
 mod warnings;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
@@ -56,18 +61,29 @@ use crate::{gateway, log, peers, places, storage, tls as files};
 
 pub use error::{ConfigError, ConfigProblem};
 pub use path_fault::parse_path;
+pub use ports::BoundPorts;
 pub use reload::{LocalServers, ReloadPlan};
 pub use servers::MAX_SERVERS;
-pub use source::MAX_FILE_BYTES;
+pub use source::{MAX_FILE_BYTES, is_stdin};
 pub use tls::TlsSettings;
 
 /// The config file that is read by default.
-pub const DEFAULT_PATH: &str = "config/herd.toml";
+const DEFAULT_PATH: &str = "config/herd.toml";
+
+/// The environment variable that names another one.
+const PATH_VARIABLE: &str = "PROXYHERD_CONFIG";
+
+/// Returns the config file that is read by default: the one of `PROXYHERD_CONFIG`, if that is set
+/// and not empty.
+pub fn default_path() -> PathBuf {
+    let path = std::env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty());
+    path.map_or_else(|| DEFAULT_PATH.into(), PathBuf::from)
+}
 
 /// A herd and the settings of its servers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The file that this was read from, for messages.
+    /// The file that this was read from, or words for standard input, for messages.
     pub path: PathBuf,
     /// The name of the herd.
     pub herd: Name,
@@ -96,7 +112,8 @@ pub struct Config {
     pub tls: TlsSettings,
 }
 
-/// One server of a herd. No port of its addresses is 0.
+/// One server of a herd. Port 0 of an address that others use stands for a port that the system
+/// picks, and the listening address has port 0 too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// The line of the file on which its entry begins, for messages.
@@ -135,24 +152,34 @@ impl ServerConfig {
 }
 
 impl Config {
-    /// Reads the file at `path`, of at most [`MAX_FILE_BYTES`].
+    /// Reads the file at `path`, of at most [`MAX_FILE_BYTES`]; `-` is standard input.
     ///
     /// # Errors
     /// [`ConfigError::Unreadable`], or [`ConfigError::Invalid`] with every error of the
     /// file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        Self::parse(&source::read(path)?, path)
+        Self::parse(&source::read(path)?, source::title(path))
     }
 
-    /// Parses the text of a file; `path` is its name in messages.
+    /// Parses the text of a file, with the environment of this process; `path` is its name in
+    /// messages.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with every error of the text, in the order of its lines.
     pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        Self::parse_with(text, path, &|name| std::env::var_os(name))
+    }
+
+    /// Parses the text of a file, with other variables.
+    fn parse_with(
+        text: &str,
+        path: impl AsRef<Path>,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let mut problems = problems::Problems::new(text);
-        match file::read(text, path, &mut problems) {
+        match file::read(text, path, variable, &mut problems) {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(problems.into_error(path)),
         }

@@ -1,13 +1,14 @@
 //! Paths that a shell, systemd or a template would have changed.
 //!
-//! Nothing here expands a path, so that a file means the same wherever it is read. A path that
-//! expects it would silently be a strange directory beside the program.
+//! Nothing here expands a path, except the variables that a file may have in every value. A path
+//! that expects more would silently be a strange directory beside the program.
 
 use std::path::PathBuf;
 
 /// Returns why a path cannot be meant as it is written; completes `dir = "...": `. Sections that
 /// are inserted for each server are removed before.
-pub(super) fn path_fault(path: &str) -> Option<String> {
+/// `variable` ends the message about a variable with another way to write it.
+pub(super) fn path_fault(path: &str, variable: &str) -> Option<String> {
     let expanded = |what: &str, remedy: &str| {
         format!("{what} is not expanded here; write the whole path{remedy}")
     };
@@ -24,7 +25,7 @@ pub(super) fn path_fault(path: &str) -> Option<String> {
     let is_variable: fn(char) -> bool = |c| c.is_ascii_alphabetic() || "_{(".contains(c);
     let mut dollars = path.match_indices('$');
     if dollars.any(|(at, _)| follows(at, is_variable)) {
-        return Some(expanded("a variable ($)", ""));
+        return Some(expanded("a variable ($)", variable));
     }
     let mut percents = path.match_indices('%');
     if percents.any(|(at, _)| follows(at, |c| c.is_ascii_alphabetic())) {
@@ -40,7 +41,7 @@ pub(super) fn path_fault(path: &str) -> Option<String> {
 ///
 /// Why it cannot be meant as it is written.
 pub fn parse_path(path: &str) -> Result<PathBuf, String> {
-    match path_fault(path) {
+    match path_fault(path, "") {
         Some(fault) => Err(fault),
         None => Ok(path.into()),
     }
@@ -69,7 +70,7 @@ mod tests {
             "a\0b",
             "a\nb",
         ] {
-            assert!(path_fault(path).is_some(), "{path}");
+            assert!(path_fault(path, "").is_some(), "{path}");
         }
         for path in [
             "logs",
@@ -82,7 +83,7 @@ mod tests {
             "a%20b",
             "Zoë/ü",
         ] {
-            assert_eq!(path_fault(path), None, "{path}");
+            assert_eq!(path_fault(path, ""), None, "{path}");
         }
     }
 }

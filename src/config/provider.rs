@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::messages;
 use super::setting::{Setting, SettingVisitor};
 use super::value::{FromToml, ValueError, text};
+use super::variables::is_variable_name;
 use crate::format;
 use crate::places::PlacesSettings;
 use crate::places::google::{
@@ -122,11 +123,8 @@ impl FromToml for VariableName {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let name = text(value)?;
-        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-            && !name.is_empty()
-            && !name.starts_with(|first: char| first.is_ascii_digit());
         // Google's keys begin like this, and variables do not.
-        if is_name && !name.starts_with("AIza") {
+        if is_variable_name(name) && !name.starts_with("AIza") {
             return Ok(Self(name.to_owned()));
         }
         Err(ValueError::Secret(format!(

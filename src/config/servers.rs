@@ -179,7 +179,11 @@ fn check_names(entries: &[ServerTable], problems: &mut Problems) {
 fn check_addresses(entries: &[ServerTable], problems: &mut Problems) {
     let mut seen: HashMap<u16, Vec<(Host, String)>> = HashMap::new();
     for entry in entries {
-        for (key, address) in entry.dialled() {
+        // Port 0 is another port for each.
+        let dialled = entry
+            .dialled()
+            .filter(|(_, address)| address.get_ref().port() != 0);
+        for (key, address) in dialled {
             let at = address.span().start;
             let host = Host::of(address.get_ref());
             let others = seen.entry(address.get_ref().port()).or_default();
@@ -194,7 +198,30 @@ fn check_addresses(entries: &[ServerTable], problems: &mut Problems) {
             others.retain(|(other, _)| *other != host);
             others.push((host, owner));
         }
+        check_picked_ports(entry, problems);
         check_listeners(entry, problems);
+    }
+}
+
+/// Rejects a server whose port is picked by the system on one side only.
+fn check_picked_ports(entry: &ServerTable, problems: &mut Problems) {
+    for (key, address, bind) in [
+        ("clients", &entry.clients, &entry.bind_clients),
+        ("peers", &entry.peers, &entry.bind_peers),
+        ("clients_tls", &entry.clients_tls, &entry.bind_clients_tls),
+        ("web", &entry.web, &entry.bind_web),
+    ] {
+        if let (Some(address), Some(bind)) = (address, bind)
+            && (address.get_ref().port() == 0) != (bind.get_ref().port() == 0)
+        {
+            let message = format!(
+                "bind_{key} = \"{}\", and {key} = \"{}\": with port 0 the system picks a port, \
+                 for both or for none of them",
+                bind.get_ref(),
+                address.get_ref()
+            );
+            problems.add(bind.span().start, message);
+        }
     }
 }
 
@@ -432,7 +459,6 @@ mod tests {
         for (key, port) in [("clients", 12000), ("peers", 13000)] {
             let old = format!("{key} = \"127.0.0.1:{port}\"");
             for (new, why) in [
-                ("127.0.0.1:0", "the port must be from 1 to 65535"),
                 ("127.0.0.1", "it must end in a colon and a port"),
                 ("http://a:1", "an IPv6 address needs brackets"),
             ] {
@@ -443,6 +469,25 @@ mod tests {
             let errors = error(&alone().replace(&old, ""));
             assert!(errors.starts_with(&format!("h:3: [[servers]] needs {key}: an address")));
         }
+    }
+
+    #[test]
+    fn port_0_is_picked_for_both_addresses_and_is_never_taken() {
+        let two = herd(&[("A", &["B"]), ("B", &[])]);
+        let free = |text: String, port| text.replace(&format!(":{port}\""), ":0\"");
+        let config = parse(&[12_000, 12_001, 13_000, 13_001].into_iter().fold(two, free));
+        assert_eq!(config.servers[1].peers.to_string(), "127.0.0.1:0");
+        assert_eq!(config.servers[1].bind_peers.to_string(), "127.0.0.1:0");
+        assert!(
+            config
+                .check_overlaps(&config.servers.iter().collect::<Vec<_>>())
+                .is_ok()
+        );
+        assert_eq!(
+            error(&(alone() + "bind_clients = \"0.0.0.0:0\"\n")),
+            "h:9: bind_clients = \"0.0.0.0:0\", and clients = \"127.0.0.1:12000\": with port 0 the \
+             system picks a port, for both or for none of them"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads the text of a config file.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::ConfigError;
@@ -11,15 +11,34 @@ use super::problems::Problems;
 /// list in a config, since each element takes bytes of its own.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Reads a file of UTF-8, of at most [`MAX_FILE_BYTES`].
+/// Returns whether a path stands for standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Returns the name of a file in messages.
+pub(super) fn title(path: &Path) -> &Path {
+    if is_stdin(path) {
+        Path::new("standard input")
+    } else {
+        path
+    }
+}
+
+/// Reads a file of UTF-8, of at most [`MAX_FILE_BYTES`]. `-` is standard input.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|cause| ConfigError::Unreadable {
-            path: path.to_owned(),
-            cause,
-        })?;
+    let mut read = |source: &mut dyn Read| source.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    let result = if is_stdin(path) {
+        read(&mut io::stdin())
+    } else {
+        File::open(path).and_then(|mut file| read(&mut file))
+    };
+    let path = title(path);
+    result.map_err(|cause| ConfigError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_large(path));
     }
@@ -62,7 +81,7 @@ mod tests {
     fn an_unreadable_file_is_reported_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let missing = read(&dir.path().join("no.toml")).unwrap_err().to_string();
-        assert!(missing.contains("no.toml: no such file; name another one with --config FILE"));
+        assert!(missing.contains("no.toml: no such file; name another one with --config FILE or"));
         assert!(missing.contains("config/herd.toml"));
         let directory = read(dir.path()).unwrap_err().to_string();
         assert!(directory.contains("is a directory"), "{directory}");

@@ -10,6 +10,7 @@ use super::problems::Problems;
 use super::section::Section;
 use super::setting::Setting;
 use super::value::{FromToml, ValueError, text};
+use super::variables::IN_BRACES;
 use crate::format;
 use crate::model::name::Name;
 use crate::tls::{Files, Pair};
@@ -44,7 +45,7 @@ impl FromToml for Option<ServerPath> {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let path = text(value)?;
-        match path_fault(&path.replace(NAME_PLACEHOLDER, "name")) {
+        match path_fault(&path.replace(NAME_PLACEHOLDER, "name"), IN_BRACES) {
             Some(fault) if path.contains(['{', '}']) => Err(ValueError::Value(format!(
                 "{fault}; {NAME_PLACEHOLDER} is the only placeholder, for the name of the server"
             ))),
@@ -215,7 +216,7 @@ mod tests {
             (
                 "key",
                 "$DIR/{name}.key",
-                "a variable ($) is not expanded here",
+                "a variable ($) is not expanded here; write the whole path, or ${NAME} in braces",
             ),
             (
                 "ca",

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::messages;
 use super::path_fault::path_fault;
+use super::variables::IN_BRACES;
 use crate::format;
 use crate::gateway::{AcknowledgeLevel, TilesUrl};
 use crate::log::LogFormat;
@@ -63,12 +64,7 @@ impl FromToml for Address {
     const WANTED: &'static str = r#"an address in quotes, as in "127.0.0.1:12000""#;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
-        let address = Self::parse(text(value)?).map_err(|e| ValueError::Value(e.to_string()))?;
-        // With port 0 the system would choose a port that no other server has in its config.
-        match address.port() {
-            0 => Err(ValueError::Value("the port must be from 1 to 65535".into())),
-            _ => Ok(address),
-        }
+        Self::parse(text(value)?).map_err(|error| ValueError::Value(error.to_string()))
     }
 }
 
@@ -132,7 +128,7 @@ impl FromToml for PathBuf {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, ValueError> {
         let path = text(value)?;
-        match path_fault(path) {
+        match path_fault(path, IN_BRACES) {
             Some(fault) => Err(ValueError::Value(fault)),
             None => Ok(path.into()),
         }

@@ -71,6 +71,12 @@ impl Address {
         self.port
     }
 
+    /// Returns the same host with another port.
+    pub fn with_port(&self, port: u16) -> Self {
+        let host = self.host.clone();
+        Self { host, port }
+    }
+
     /// Returns the host without the brackets of an IPv6 address, as the system's resolver takes it.
     pub fn bare_host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')

@@ -392,6 +392,12 @@ impl BoundServer {
         web.map(|(acceptor, _)| acceptor.local_address())
     }
 
+    /// Replaces the plan by one that differs only in the ports of addresses: those that the system
+    /// picked, of this server and of others, take the place of port 0.
+    pub fn set_addresses(&mut self, plan: ServerPlan) {
+        self.plan = plan;
+    }
+
     /// Returns the plan.
     pub fn plan(&self) -> &ServerPlan {
         &self.plan

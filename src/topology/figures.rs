@@ -4,8 +4,8 @@ use super::MAX_SURVIVED;
 use super::connectivity::splitting_loss;
 use super::graph::Graph;
 
-/// Maximum number of steps for the ways after all losses of a number of servers: half a second.
-const MAX_STEPS: u64 = 600_000_000;
+/// Maximum number of steps for the ways after all losses of a number of servers: about a second.
+const MAX_STEPS: u64 = 1_000_000_000;
 
 /// The figures of a connected graph of two servers or more.
 #[derive(Clone, Debug, PartialEq, Eq)]

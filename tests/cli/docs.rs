@@ -11,7 +11,11 @@ use snapbox::Assert;
 use crate::common::{CLASSIC, LIMIT, Process, Site, eventually, within};
 
 /// Commands that need no running herd. They run with the shipped config.
-const WITHOUT_HERD: [&str; 2] = ["proxyherd check", "proxyherd certs"];
+const WITHOUT_HERD: [&str; 3] = [
+    "proxyherd check",
+    "proxyherd certs",
+    "proxyherd plan edge-{1..12} -o edge.toml",
+];
 
 /// One command of a console block.
 struct Example {

@@ -185,6 +185,7 @@ fn run(command: &str, site: &Site) -> Ended {
     let mut shell = Command::new("sh");
     shell.current_dir(site.path("")).arg("-c");
     shell.env("PATH", path).env_remove("RUST_LOG");
+    shell.env_remove("PROXYHERD_CONFIG");
     let Some((command, lines)) = command.split_once(INTERRUPTED) else {
         return Process::run(shell.arg(command));
     };

@@ -124,7 +124,12 @@ impl Site {
     pub fn command_alone(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_proxyherd"));
         command.args(arguments).current_dir(self.dir.path());
-        for variable in ["RUST_LOG", "RUST_BACKTRACE", "NOTIFY_SOCKET"] {
+        for variable in [
+            "RUST_LOG",
+            "RUST_BACKTRACE",
+            "NOTIFY_SOCKET",
+            "PROXYHERD_CONFIG",
+        ] {
             command.env_remove(variable);
         }
         command

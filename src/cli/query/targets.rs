@@ -1,10 +1,10 @@
 //! The servers of a query, as the command line selects them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::config::{Config, DEFAULT_PATH, ServerConfig};
+use crate::config::{Config, ServerConfig, default_path};
 use crate::model::address::Address;
 use crate::net::Resolver;
 use crate::operator_client::{Identity, RemoteServer};
@@ -16,9 +16,12 @@ use super::units;
 /// Arguments of every query.
 #[derive(Debug, clap::Args)]
 pub(super) struct Targets {
-    /// The file that describes the herd
-    #[arg(long = "config", value_name = "FILE", default_value = DEFAULT_PATH)]
+    /// The file that describes the herd, - for standard input [env: PROXYHERD_CONFIG]
+    #[arg(long = "config", value_name = "FILE", default_value_os_t = default_path())]
     path: PathBuf,
+    /// The config, once it was read: standard input can be read once.
+    #[arg(skip)]
+    loaded: OnceLock<Config>,
     /// Query only this server of the config; may be repeated
     #[arg(long = "server", value_name = "NAME")]
     names: Vec<String>,
@@ -67,7 +70,7 @@ impl Targets {
     /// Returns the config; `None` if servers are given by their addresses.
     pub(super) fn config(&self) -> Result<Option<Config>, CommandError> {
         if self.addresses.is_empty() {
-            Ok(Some(Config::load(&self.path)?))
+            Ok(Some(self.load()?.clone()))
         } else {
             Ok(None)
         }
@@ -84,14 +87,30 @@ impl Targets {
         self.timeout
     }
 
-    fn configured(&self, resolver: &Resolver) -> Result<Vec<RemoteServer>, CommandError> {
+    fn load(&self) -> Result<&Config, CommandError> {
+        if let Some(config) = self.loaded.get() {
+            return Ok(config);
+        }
         let config = Config::load(&self.path)?;
+        Ok(self.loaded.get_or_init(|| config))
+    }
+
+    fn configured(&self, resolver: &Resolver) -> Result<Vec<RemoteServer>, CommandError> {
+        let config = self.load()?;
         for name in &self.names {
             config.server(name)?;
         }
-        let credentials = self.credentials(&config)?;
+        let credentials = self.credentials(config)?;
         let targets = config.servers.iter().filter(|server| self.includes(server));
         let dial = |server: &ServerConfig| {
+            if server.peers.port() == 0 {
+                return Err(CommandError::usage(format!(
+                    "{}: the port of {} is picked at its start (port 0); give the address that \
+                     its process printed with --at",
+                    config.path.display(),
+                    server.name
+                )));
+            }
             let identity = Identity {
                 herd: config.herd.clone(),
                 name: server.name.clone(),

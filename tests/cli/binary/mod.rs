@@ -7,6 +7,7 @@ mod files;
 mod healthcheck;
 mod logs;
 mod mistakes;
+mod picked_ports;
 mod reload;
 mod service_manager;
 mod starting;

@@ -54,7 +54,8 @@ fn check_herd(config: &Config) {
     let names = servers.iter().map(|s| s.name.as_str().to_lowercase());
     assert_eq!(names.collect::<HashSet<_>>().len(), servers.len());
     let dialled = servers.iter().flat_map(|s| [&s.clients, &s.peers]);
-    assert_eq!(dialled.collect::<HashSet<_>>().len(), 2 * servers.len());
+    let dialled: Vec<_> = dialled.filter(|address| address.port() != 0).collect();
+    assert_eq!(dialled.iter().collect::<HashSet<_>>().len(), dialled.len());
     for server in servers {
         for name in &server.neighbours {
             let neighbour = config.server(name.as_str()).unwrap();
