@@ -227,7 +227,7 @@ impl Exchange {
         let places = [random.below(links.len())?, random.below(links.len())?];
         let old = places.map(|place| links[place]);
         let [(a, b), (mut c, mut d)] = old;
-        if random.next() % 2 == 0 {
+        if random.next().is_multiple_of(2) {
             std::mem::swap(&mut c, &mut d);
         }
         let is_valid = a != c && a != d && b != c && b != d;

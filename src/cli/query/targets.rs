@@ -21,7 +21,7 @@ pub(super) struct Targets {
     path: PathBuf,
     /// The config, once it was read: standard input can be read once.
     #[arg(skip)]
-    loaded: OnceLock<Config>,
+    loaded: OnceLock<Box<Config>>,
     /// Query only this server of the config; may be repeated
     #[arg(long = "server", value_name = "NAME")]
     names: Vec<String>,
@@ -91,7 +91,7 @@ impl Targets {
         if let Some(config) = self.loaded.get() {
             return Ok(config);
         }
-        let config = Config::load(&self.path)?;
+        let config = Box::new(Config::load(&self.path)?);
         Ok(self.loaded.get_or_init(|| config))
     }
 
