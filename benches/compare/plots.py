@@ -68,8 +68,8 @@ def lines(panels):
     """Draws panels (title, x labels, [(label, values)]) of lines on a logarithmic axis."""
     parts, height, plot = [], 300, 200
     for column, (title, labels, series) in enumerate(panels):
-        x, y = column * WIDTH + 60, 40
-        width = WIDTH - 80
+        x, y = column * WIDTH + 70, 40
+        width = WIDTH - 95
         values = [value for _, row in series for value in row if value]
         bottom = math.floor(math.log10(min(values)))
         top = math.ceil(math.log10(max(values)))

@@ -27,7 +27,9 @@ LINKS = [
     ("Bernard", "Juzang"),
     ("Bernard", "Campbell"),
 ]
-FIRST_CLIENT_PORT, FIRST_PEER_PORT = 22000, 23000
+# From here to 400 ports on, and the same 1000 ports on.
+FIRST_CLIENT_PORT = int(os.environ.get("PEERS_FIRST_PORT", "22000"))
+FIRST_PEER_PORT = FIRST_CLIENT_PORT + 1000
 TIMEOUT = 60
 JDK = 21
 

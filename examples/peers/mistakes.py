@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Plants a mistake of each kind in each implementation, and prints what notices before it runs.
 
-    python3 examples/peers/mistakes.py
+    python3 examples/peers/mistakes.py [--only python,node,java,go,rust]
 
 A checker notices if it fails or warns. For Python that is mypy --strict, for Node.js node --check,
 for Java javac -Xlint:all, for Go the compiler and go vet, and for Rust cargo check, on the sources
 of proxyherd itself. What is not installed is skipped.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -76,8 +77,9 @@ MISTAKES = {
 
 
 class Checker:
-    def __init__(self, name, files, commands, absent=""):
-        self.name, self.files, self.commands, self.absent = name, files, commands, absent
+    def __init__(self, key, name, files, commands, absent=""):
+        self.key, self.name, self.files = key, name, files
+        self.commands, self.absent = commands, absent
 
     def notices(self, folder, environment):
         for command in self.commands:
@@ -97,17 +99,20 @@ def checkers():
     has_mypy = subprocess.run([*mypy[:3], "--version"], capture_output=True).returncode == 0
     rust = ["cargo", "check", "--quiet", "--locked", "--lib"]
     return [
-        Checker("Python, mypy", "herd.py", [mypy], "" if has_mypy else "mypy"),
-        Checker("Node.js", "herd.mjs", [[node, "--check", "herd.mjs"]], "" if node else "node"),
+        Checker("python", "Python, mypy", "herd.py", [mypy], "" if has_mypy else "mypy"),
         Checker(
-            "Java", "Herd.java", [[*(javac or []), "-Xlint:all", "-d", "out", "Herd.java"]],
+            "node", "Node.js", "herd.mjs", [[node, "--check", "herd.mjs"]],
+            "" if node else "node",
+        ),
+        Checker(
+            "java", "Java", "Herd.java", [[*(javac or []), "-Xlint:all", "-d", "out", "Herd.java"]],
             "" if javac else "a JDK",
         ),
         Checker(
-            "Go", "herd.go", [[go, "build", "-o", "out", "herd.go"], [go, "vet", "herd.go"]],
+            "go", "Go", "herd.go", [[go, "build", "-o", "out", "herd.go"], [go, "vet", "herd.go"]],
             "" if go else "go",
         ),
-        Checker("Rust", "src", [rust], "" if shutil.which("cargo") else "cargo"),
+        Checker("rust", "Rust", "src", [rust], "" if shutil.which("cargo") else "cargo"),
     ]  # fmt: skip
 
 
@@ -142,8 +147,13 @@ def plant(folder, file, changes):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", help="languages, as in python,go")
+    only = parser.parse_args().only
     found = []
     for checker in checkers():
+        if only and checker.key not in only.split(","):
+            continue
         if checker.absent:
             print(f"skipped: {checker.name}: there is no {checker.absent}", file=sys.stderr)
         else:

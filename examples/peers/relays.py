@@ -4,9 +4,9 @@ import selectors
 import socket
 import threading
 
-from herds import LINKS, NAMES
+from herds import FIRST_PEER_PORT, LINKS, NAMES
 
-FIRST_PORT = 23100
+FIRST_PORT = FIRST_PEER_PORT + 100
 SIZE = 1 << 16
 
 
@@ -18,13 +18,13 @@ class Relays:
     that loses packets.
     """
 
-    def __init__(self, links=LINKS, names=NAMES, first_peer_port=23000):
+    def __init__(self, links=LINKS, names=NAMES):
         self.ports, self.listeners = {}, {}
         self.selector = selectors.DefaultSelector()
         self.lock = threading.Lock()
         self.pairs = {}  # link: list of pairs of sockets
         self.is_cut, self.is_stalled = set(), set()
-        self.target = {name: first_peer_port + number for number, name in enumerate(names)}
+        self.target = {name: FIRST_PEER_PORT + number for number, name in enumerate(names)}
         for number, (one, other) in enumerate(both_ways(links)):
             self.ports[one, other] = FIRST_PORT + number
             self.listen((one, other))
