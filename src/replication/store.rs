@@ -286,8 +286,8 @@ impl Store {
 
     /// Passes the records of some changes to `each`, in order. It skips a record that has changed
     /// again since: that record has a later entry in the feed. If `each` returns `Break`, reading
-    /// stops before that change. Sets `done` to the last sequence number that was processed. Returns
-    /// whether no record was skipped.
+    /// stops before that change. Sets `done` to the last sequence number that was processed.
+    /// Returns whether no record was skipped.
     ///
     /// Changes from one push form runs in one shard, and each run locks its shard once: one lock
     /// for each change would take longer than all the rest.

@@ -103,8 +103,8 @@ impl Folder {
     }
 }
 
-/// Creates a folder and those above it, as far as they are missing, and makes their names durable: a
-/// file in a folder without a durable name is lost, however often it is synced.
+/// Creates a folder and those above it, as far as they are missing, and makes their names durable:
+/// a file in a folder without a durable name is lost, however often it is synced.
 fn create_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

@@ -268,8 +268,8 @@ impl<F: Files> Journal<F> {
         Ok(())
     }
 
-    /// Before the first write: sets files aside that recovery could not read, since a new file would
-    /// replace them or be taken for an older one.
+    /// Before the first write: sets files aside that recovery could not read, since a new file
+    /// would replace them or be taken for an older one.
     fn list_files(&mut self) -> Result<(), StorageError> {
         let Some(known) = &self.known else {
             return Ok(());
@@ -346,8 +346,8 @@ impl<F: Files> Journal<F> {
         Ok(Some(facts))
     }
 
-    /// Appends changes to a file, up to the end of the feed, while `is_wanted` returns `true`, and a
-    /// header if the file needs one. Returns whether the reader reached the end.
+    /// Appends changes to a file, up to the end of the feed, while `is_wanted` returns `true`, and
+    /// a header if the file needs one. Returns whether the reader reached the end.
     fn append_to(
         &mut self,
         file: &mut StateFile,

@@ -13,8 +13,8 @@
 //! that restarts exchanges with its neighbours only what changed meanwhile; [`lineage`] has the
 //! proof. Two orders make it true:
 //!
-//! - *What is known of neighbours* is read first, then all changes to the end of the feed, which are
-//!   written before it. What is applied was merged before it was read, so it is among those
+//! - *What is known of neighbours* is read first, then all changes to the end of the feed, which
+//!   are written before it. What is applied was merged before it was read, so it is among those
 //!   changes, or was replaced by one of them. Recovery believes it only if every
 //!   change before it in the file is whole.
 //! - *What was lost is sent again.* Let a report be in the lost end of the feed, and a neighbour
