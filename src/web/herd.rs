@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::state::Web;
 
 #[derive(Serialize)]
-struct Herd<'a> {
+struct HerdJson<'a> {
     server: &'a str,
     herd: &'a str,
     now: String,
@@ -75,7 +75,7 @@ pub(super) async fn herd(State(web): Web, uri: Uri) -> Result<Response<Body>, Pr
             failure: problem.is_failure,
         })
         .collect();
-    let answer = Herd {
+    let answer = HerdJson {
         server: replica.name().as_str(),
         herd: replica.herd().as_str(),
         now: web.herd.now(),
