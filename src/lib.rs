@@ -27,6 +27,7 @@ pub mod server;
 mod signals;
 pub mod storage;
 mod table;
+pub mod testkit;
 mod threads;
 pub mod tls;
 pub mod topology;

@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 10] = [
     &["operator_client"],
     &["clients", "peers", "operators", "web", "storage"],
     &["server"],
-    &["config", "bench"],
+    &["config", "bench", "testkit"],
     &["cli"],
     &["main", "lib"],
 ];

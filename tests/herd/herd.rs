@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::common::{CLASSIC, FakeNeighbour, Herd, LIMIT, Mode, Random, ResponseMode, eventually};
+use crate::common::{
+    CLASSIC, FakeNeighbour, Herd, LIMIT, Mode, Random, ResponseMode, eventually, linked,
+};
 use crate::load::ClientLoad;
 use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
@@ -49,7 +51,7 @@ fn a_server_catches_up_after_a_quick_restart() {
     herd.client("Jaquez").ask(&format!("IAMAT kiwi +1+1 {T}"));
     herd.await_everywhere("kiwi", "+1+1");
     for _ in 0..3 {
-        herd.kill_and_launch("Riley");
+        herd.restart("Riley");
         herd.await_everywhere("kiwi", "+1+1");
     }
     herd.client("Riley").ask(&format!("IAMAT kiwi +2+2 {T}.5"));
@@ -60,20 +62,21 @@ fn a_server_catches_up_after_a_quick_restart() {
 fn both_sides_of_a_partition_serve_clients_and_agree_after_it() {
     let herd = Herd::start(CLASSIC);
     let side = ["Riley", "Jaquez"];
-    herd.set_border(&side, Mode::Cut);
+    herd.partition(&side);
     herd.client("Riley").ask(&format!("IAMAT kiwi +1+1 {T}"));
     herd.client("Bernard")
         .ask(&format!("IAMAT kiwi +2+2 {T}.1"));
     herd.client("Campbell").ask(&format!("IAMAT plum +3+3 {T}"));
     assert_eq!(herd.position("Riley", "plum"), None);
-    herd.set_border(&side, Mode::Pass);
-    herd.await_everywhere("kiwi", "+2+2");
-    herd.await_everywhere("plum", "+3+3");
+    herd.heal_all();
+    herd.settle();
+    assert_eq!(herd.position("Riley", "kiwi").unwrap(), "+2+2");
+    assert_eq!(herd.position("Riley", "plum").unwrap(), "+3+3");
 }
 
 #[test]
 fn a_link_that_carries_nothing_is_detected_and_heals() {
-    let herd = Herd::start((&["A", "B"], &[("A", "B")]));
+    let herd = Herd::start(linked(&["A", "B"], &[("A", "B")]));
     herd.set_link("A", "B", Mode::Stall);
     herd.client("A").ask(&format!("IAMAT kiwi +1+1 {T}"));
     eventually("A takes the link down", || {
@@ -98,17 +101,6 @@ fn a_drained_server_loses_no_report() {
     herd.await_clients(500);
 }
 
-/// Waits until all running servers have the same report of a client, and returns its AT line.
-#[track_caller]
-fn await_agreement(herd: &Herd, client: &str) -> String {
-    eventually(&format!("all agree on {client}"), || {
-        let mut lines = herd.running().into_iter();
-        let first = herd.at_line(&lines.next()?, client)?;
-        let is_same = |server: String| herd.at_line(&server, client).as_ref() == Some(&first);
-        lines.all(is_same).then_some(first)
-    })
-}
-
 #[test]
 fn every_partition_of_the_five_in_two_heals() {
     let herd = Herd::new(CLASSIC).adjust(|plan| {
@@ -123,7 +115,7 @@ fn every_partition_of_the_five_in_two_heals() {
             .filter(|n| split >> n & 1 == 1)
             .map(|n| all[n])
             .collect();
-        herd.set_border(&side, Mode::Cut);
+        herd.partition(&side);
         for (n, server) in all.iter().enumerate() {
             let mut client = herd.client(server);
             client.ask(&format!("IAMAT on-{split}-{server} +1+1 {T}"));
@@ -132,7 +124,7 @@ fn every_partition_of_the_five_in_two_heals() {
         let (here, there) = (side[0], all[all.len() - 1]);
         assert_eq!(herd.position(there, &format!("on-{split}-{here}")), None);
         assert_eq!(herd.position(here, &format!("on-{split}-{there}")), None);
-        herd.set_border(&side, Mode::Pass);
+        herd.heal_all();
         for server in all {
             herd.await_everywhere(&format!("on-{split}-{server}"), "+1+1");
         }
@@ -154,8 +146,9 @@ fn servers_agree_on_reports_of_equal_times_at_different_servers() {
             client.text();
         }
     }
+    herd.settle();
     for n in 0..50 {
-        let line = await_agreement(&herd, &format!("tie-{n}"));
+        let line = herd.at_line("Bernard", &format!("tie-{n}")).unwrap();
         assert!(line.starts_with("AT Riley "), "the greatest origin: {line}");
         assert!(line.contains(&format!(" +0+{n} ")), "{line}");
     }
@@ -175,9 +168,10 @@ fn servers_agree_on_reports_of_equal_times_at_one_server() {
         herd.client("Campbell")
             .ask(&format!("IAMAT tie {position} 7.{}", "0".repeat(n + 1)));
     }
-    let line = await_agreement(&herd, "tie");
+    herd.settle();
+    let line = herd.at_line("Riley", "tie").unwrap();
     assert_eq!(
-        line, "AT Campbell -7.000000000 tie -0+0 7.00\n",
+        line, "AT Campbell -7.000000000 tie -0+0 7.00",
         "the greatest texts"
     );
 }
@@ -204,7 +198,7 @@ fn a_restart_of_each_server_in_turn_does_not_affect_clients_of_the_others() {
 #[test]
 fn a_neighbour_that_hangs_or_is_dead_does_not_delay_others() {
     let slow = FakeNeighbour::start("Slow");
-    let herd = Herd::new((
+    let herd = Herd::new(linked(
         &["Hub", "Quick", "Slow", "Dead"],
         &[("Hub", "Quick"), ("Hub", "Slow"), ("Hub", "Dead")],
     ));
@@ -332,34 +326,20 @@ fn servers_agree_after_any_trouble_and_reports_of_surviving_incarnations_are_kep
                 .ask(&format!("IAMAT c-{client} +1+1 {n}"));
             last[client] = Some((server, herd.incarnation(server), n));
         }
-        for (a, b) in CLASSIC.1 {
-            herd.set_link(a, b, Mode::Pass);
-        }
+        herd.heal_all();
         for name in CLASSIC.0.iter().filter(|name| !running.contains(name)) {
             herd.launch(name);
         }
         herd.await_links();
+        herd.settle();
         for (client, last) in last.iter().enumerate() {
             let Some((server, incarnation, n)) = last else {
                 continue;
             };
             if herd.incarnation(server) == *incarnation {
-                let line = await_agreement(&herd, &format!("c-{client}"));
-                assert!(line.ends_with(&format!(" {n}\n")), "not {n}: {line}");
-            } else {
-                await_agreement_if_any(&herd, &format!("c-{client}"));
+                let line = herd.at_line("Riley", &format!("c-{client}")).unwrap();
+                assert!(line.ends_with(&format!(" {n}")), "not {n}: {line}");
             }
         }
     }
-}
-
-/// Waits until all running servers have the same report of a client, or none.
-#[track_caller]
-fn await_agreement_if_any(herd: &Herd, client: &str) {
-    eventually(&format!("all agree on {client}, or have no report"), || {
-        let mut lines = herd.running().into_iter();
-        let first = herd.at_line(&lines.next()?, client);
-        let is_same = |server: String| herd.at_line(&server, client) == first;
-        lines.all(is_same).then_some(())
-    });
 }

@@ -209,7 +209,7 @@ impl Run {
         for (client, report) in &self.newest {
             let age = i128::from(self.now) * SECOND - report.order_time();
             let is_hidden = age > i128::from(HOUR) * SECOND;
-            let expected = (!is_hidden).then(|| format!("{report}\n"));
+            let expected = (!is_hidden).then(|| report.to_string());
             hidden += usize::from(is_hidden);
             for server in LINE.0 {
                 let what = || self.failure(&format!("{server} has {expected:?} of {client}"));

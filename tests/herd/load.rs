@@ -128,7 +128,7 @@ impl LastReports {
             for (client, line) in &self.0 {
                 eventually(&format!("{server} has {line}"), || {
                     let held = herd.at_line(&server, client)?;
-                    (held.trim_end() == line).then_some(())
+                    (held == *line).then_some(())
                 });
             }
         }

@@ -22,3 +22,4 @@ mod processes;
 mod progress;
 mod reload;
 mod storage;
+mod testkit;

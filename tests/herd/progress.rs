@@ -71,7 +71,12 @@ fn a_lock_that_is_never_released_starves_the_watchdog_of_its_server_only() {
 fn a_thread_that_never_returns_starves_the_watchdog() {
     let herd = Herd::start(PAIR);
     let (release, released) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
     // The only one of this server's runtime.
-    herd.occupy_thread("Riley", released);
+    herd.runtime("Riley").spawn(async move {
+        begin.send(()).unwrap();
+        let _ = released.recv();
+    });
+    begun.recv_timeout(LIMIT).unwrap();
     assert_starved(&herd.progress_probe("Riley"), release);
 }

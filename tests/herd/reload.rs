@@ -111,7 +111,7 @@ fn web_access_lists_apply_to_new_connections() {
 
 #[test]
 fn limits_of_reports_apply_immediately() {
-    let mut herd = Herd::alone_at(1_000_000_000_000);
+    let mut herd = Herd::new(ALONE).launched_at(1_000_000_000_000);
     let mut client = herd.client("Riley");
     herd.change("Riley", |plan| {
         plan.gateway.max_future = Duration::from_secs(5)

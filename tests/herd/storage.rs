@@ -6,7 +6,7 @@ use proxyherd::gateway::Gateway;
 use proxyherd::server::ServerPlan;
 use tempfile::TempDir;
 
-use crate::common::{CLASSIC, Herd, eventually};
+use crate::common::{ALONE, CLASSIC, Herd, eventually};
 
 /// Number of clients that report to each server.
 const CLIENTS: usize = 200;
@@ -83,7 +83,7 @@ fn assert_all_there(herd: &Herd, time: usize) {
         for origin in CLASSIC.0 {
             let line = herd.at_line(server, &format!("{origin}-7")).unwrap();
             assert!(line.starts_with(&format!("AT {origin} ")), "{line}");
-            assert!(line.ends_with(&format!(" {time}\n")), "{line}");
+            assert!(line.ends_with(&format!(" {time}")), "{line}");
         }
     }
 }
@@ -160,10 +160,10 @@ fn a_server_without_neighbours_that_stops_has_all_on_its_disk() {
         plan.storage.dir = Some(path.clone());
         plan.storage.sync = Duration::from_secs(60);
     };
-    let mut herd = Herd::new((&["Riley"], &[])).adjust(adjust).launch_all();
+    let mut herd = Herd::new(ALONE).adjust(adjust).launch_all();
     let answer = herd.client("Riley").ask("IAMAT kiwi +1+1 1");
     assert_eq!(herd.drain("Riley"), 0);
     herd.launch("Riley");
     let line = herd.at_line("Riley", "kiwi").unwrap();
-    assert_eq!(line.trim_end(), answer);
+    assert_eq!(line, answer);
 }

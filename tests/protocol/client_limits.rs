@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{ALONE, Herd, LIMIT, eventually, places_from};
+use crate::common::{ALONE, Herd, LIMIT, eventually, linked, places_from};
 use proxyherd::gateway::ClientSettings;
 use proxyherd::places::{Places, PlacesQuery, PlacesResponse};
 use tokio::sync::oneshot;
@@ -513,7 +513,7 @@ fn a_server_that_shuts_down_answers_what_it_read_and_queries_in_progress_with_an
 #[test]
 fn a_server_that_shuts_down_pushes_its_reports_even_if_a_client_never_reads() {
     let drain = millis(1000);
-    let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")]))
+    let mut herd = Herd::new(linked(&["Abe", "Zoe"], &[("Abe", "Zoe")]))
         .adjust(move |plan| plan.peers.drain = drain)
         .launched_at(NOW);
     let mut unread = herd.client("Abe").sender();
@@ -533,7 +533,7 @@ fn a_server_that_shuts_down_pushes_its_reports_even_if_a_client_never_reads() {
 fn a_client_that_never_stops_sending_does_not_delay_a_server_that_shuts_down() {
     // Twice the limit of a wait: a server that waits for the client exceeds it.
     let drain = LIMIT * 2;
-    let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")]))
+    let mut herd = Herd::new(linked(&["Abe", "Zoe"], &[("Abe", "Zoe")]))
         .adjust(move |plan| plan.peers.drain = drain);
     herd = herd.launched_at(NOW);
     let mut client = herd.client("Abe");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use crate::common::{ALONE, Client, Herd, places_from};
+use crate::common::{ALONE, Client, Herd, linked, places_from};
 use proptest::prelude::*;
 use proxyherd::gateway::Clock;
 use proxyherd::log::Log;
@@ -21,7 +21,7 @@ const AT_KIWI: &str =
 const MAX_LINE: usize = 4096;
 
 fn riley() -> Herd {
-    Herd::alone_at(NOW)
+    Herd::new(ALONE).launched_at(NOW)
 }
 
 /// Starts Riley with a clock that the test sets.
@@ -227,7 +227,7 @@ fn the_newer_of_two_reports_is_the_same_in_either_order() {
 
 #[test]
 fn a_full_server_with_a_slow_clock_accepts_a_neighbour_s_reports() {
-    let mut herd = Herd::new((&["Abe", "Zoe"], &[("Abe", "Zoe")])).adjust(|plan| {
+    let mut herd = Herd::new(linked(&["Abe", "Zoe"], &[("Abe", "Zoe")])).adjust(|plan| {
         if plan.name.as_str() == "Zoe" {
             plan.gateway.max_clients = 1;
         }

@@ -23,7 +23,7 @@ use proxyherd::model::timestamp::UnixNanos;
 use snapbox::assert::DEFAULT_ACTION_ENV;
 use snapbox::{Assert, Data};
 
-use crate::common::{Herd, places_from};
+use crate::common::{Herd, linked, places_from};
 
 /// The time of all clocks unless a transcript sets it, in nanoseconds.
 const NOW: i64 = 1_621_464_828_223_371_889;
@@ -227,7 +227,7 @@ impl Settings {
         let names: Vec<&str> = self.servers.iter().map(String::as_str).collect();
         let links: Vec<_> = names[1..].iter().map(|&other| (names[0], other)).collect();
         let gateway = self.gateway;
-        let mut herd = Herd::new((&names, &links)).adjust(move |plan| plan.gateway = gateway);
+        let mut herd = Herd::new(linked(&names, &links)).adjust(move |plan| plan.gateway = gateway);
         if !self.places.is_empty() {
             herd = herd.with_places(places_from("places.csv", &self.places).unwrap());
         }

@@ -304,7 +304,7 @@ fn reports_of_neighbours_are_checked_by_their_form_only() {
     assert_eq!(
         herd.at_line("Riley", "odd\0клиент").unwrap(),
         format!(
-            "AT {} -9223372036.854775808 odd\0клиент -90-180/ 0000.000000000000000001\n",
+            "AT {} -9223372036.854775808 odd\0клиент -90-180/ 0000.000000000000000001",
             "x".repeat(63)
         )
     );

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::common::{FakeSender, Herd, PeerClient, alone, within};
+use crate::common::{FakeSender, Herd, PAIR, PeerClient, alone, within};
 use proxyherd::gateway::Clock;
 use proxyherd::log::{self, Log, Router};
 use tokio::task::JoinHandle;
@@ -30,8 +30,7 @@ fn rejected_calls_are_logged_once_a_second_with_the_number_of_suppressed_ones() 
         let router = Router::new();
         router.register("Riley", &log);
         log::install(&router, LevelFilter::INFO).unwrap();
-        let mut herd = Herd::new((&["Riley", "Jaquez"], &[("Riley", "Jaquez")]))
-            .adjust(|plan| plan.peers.max_pushes = 2);
+        let mut herd = Herd::new(PAIR).adjust(|plan| plan.peers.max_pushes = 2);
         let mut held: Vec<JoinHandle<Status>> = Vec::new();
         herd.launch_with("Riley", Clock::system(), log.clone());
         let caller = PeerClient::dial(herd.peers_address("Riley"));

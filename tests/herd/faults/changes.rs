@@ -110,7 +110,7 @@ fn servers_join_and_leave_one_at_a_time_without_effect_on_clients_of_others() {
         .flat_map(|s| lines.iter().map(move |r| (s, r)))
     {
         eventually(&format!("{server} has {line}"), || {
-            (herd.at_line(server, client)?.trim_end() == line).then_some(())
+            (herd.at_line(server, client)? == *line).then_some(())
         });
     }
 }

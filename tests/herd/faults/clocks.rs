@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proxyherd::log::Log;
 
-use crate::common::{Client, Herd, LIMIT, ManualClock, Mode, Topology, eventually};
+use crate::common::{Client, Herd, LIMIT, ManualClock, Mode, Topology, eventually, linked};
 
 const PAIR: Topology<'static> = (&["A", "B"], &[("A", "B")]);
 
@@ -102,7 +102,7 @@ fn a_server_whose_clock_leaps_ahead_hides_reports_and_loses_none() {
 #[test]
 fn a_server_whose_clock_is_wrong_is_shown_by_all_its_links() {
     let (right, wrong) = (ManualClock::at(NOW), ManualClock::at(NOW + 5));
-    let mut herd = Herd::new((&["A", "X", "B"], &[("A", "X"), ("X", "B")]));
+    let mut herd = Herd::new(linked(&["A", "X", "B"], &[("A", "X"), ("X", "B")]));
     for (server, clock) in [("A", &right), ("X", &wrong), ("B", &right)] {
         herd.launch_with(server, clock.clock(), Log::off());
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::common::{CLASSIC, Herd, Mode, eventually};
+use crate::common::{CLASSIC, Herd, Mode, eventually, linked};
 use crate::load::ClientLoad;
 
 /// One side of the five; the other is larger.
@@ -95,13 +95,13 @@ fn a_neighbour_that_crashes_without_closing_connections_is_filled_after_its_rest
         let (other, bernard) = CLASSIC.1[n];
         herd.set_connections(other, bernard, Mode::HalfOpen);
     }
-    herd.kill_and_launch("Bernard");
+    herd.restart("Bernard");
     load.stop().await_everywhere(&herd);
 }
 
 #[test]
 fn two_servers_that_consider_each_other_dead_reconnect() {
-    let herd = Herd::new((&["A", "B"], &[("A", "B")]));
+    let herd = Herd::new(linked(&["A", "B"], &[("A", "B")]));
     let herd = herd
         .adjust(|plan| plan.peers = Default::default())
         .launch_all();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxyherd::gateway::LinkState;
 
 use super::T;
-use crate::common::{FakeNeighbour, Herd, Mode, ResponseMode, Topology, eventually};
+use crate::common::{FakeNeighbour, Herd, Mode, PAIR, ResponseMode, Topology, eventually};
 use crate::load::ClientLoad;
 use proxyherd::peers::PeerSettings;
 
@@ -108,7 +108,7 @@ fn an_outage_costs_no_memory_and_ends_with_one_report_of_each_client() {
     const REPORTS: usize = 100_000;
     const CLIENTS: usize = 3;
     let jaquez = FakeNeighbour::start("Jaquez");
-    let mut herd = Herd::new((&["Riley", "Jaquez"], &[("Riley", "Jaquez")]));
+    let mut herd = Herd::new(PAIR);
     herd.redirect("Riley", "Jaquez", jaquez.address());
     herd.set_connections("Riley", "Jaquez", Mode::Stall);
     herd.launch("Riley");

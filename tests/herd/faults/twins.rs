@@ -27,7 +27,7 @@ fn report_everywhere(herd: &Herd, ends: &[&str], turn: usize) {
     {
         eventually(&format!("{end} has report {turn} of {server}"), || {
             let line = herd.at_line(end, &format!("from-{server}"))?;
-            line.ends_with(&format!(" {T}.{turn}\n")).then_some(())
+            line.ends_with(&format!(" {T}.{turn}")).then_some(())
         });
     }
 }

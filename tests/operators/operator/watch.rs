@@ -251,7 +251,7 @@ fn slow_watch(operator: &Operator) -> (Watch<'_>, u64) {
 #[test]
 fn watches_end_when_the_server_shuts_down_and_the_drain_waits_for_none() {
     let mut herd = Herd::start(PAIR).adjust(|plan| plan.peers.drain = Duration::from_secs(60));
-    herd.kill_and_launch("Riley");
+    herd.restart("Riley");
     herd.await_links();
     let operator = Operator::of(&herd, "Riley");
     let (mut reading, _) = operator.watch_all();

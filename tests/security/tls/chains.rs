@@ -11,7 +11,7 @@ use rcgen::{
 };
 
 use super::logs::ServerLog;
-use crate::common::{Herd, Pki, days, eventually, server};
+use crate::common::{Herd, Pki, days, eventually, linked, server};
 
 /// The validity of a certificate that expires during a test.
 const SHORT_VALIDITY: Duration = Duration::from_secs(15);
@@ -95,7 +95,7 @@ impl Tree {
             self.files(names[0], &self.root, &[]),
             self.files(names[1], ca, others),
         ];
-        Herd::new((&names, &[(names[0], names[1])])).adjust(move |plan| {
+        Herd::new(linked(&names, &[(names[0], names[1])])).adjust(move |plan| {
             let at = names.iter().position(|&name| name == plan.name.as_str());
             plan.tls = at.map(|at| files[at].clone());
         })
@@ -225,7 +225,8 @@ fn a_server_warns_of_the_end_of_each_certificate_in_the_path_and_of_no_other() {
     let name = "Warned";
     let others = [&*expired.pem, &*middle.pem, &*lower.pem];
     let files = tree.files(name, &lower, &others);
-    let mut herd = Herd::new((&[name], &[])).adjust(move |plan| plan.tls = Some(files.clone()));
+    let mut herd =
+        Herd::new(linked(&[name], &[])).adjust(move |plan| plan.tls = Some(files.clone()));
     let log = ServerLog::launch(&mut herd, name);
     let parts = [
         "WARN",

@@ -15,14 +15,14 @@ use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 
 use super::logs::ServerLog;
-use crate::common::{Client, Herd, LIMIT, Pki, client_config, days, eventually, server};
+use crate::common::{ALONE, Client, Herd, LIMIT, Pki, client_config, days, eventually, server};
 
 type TlsClient = BufReader<StreamOwned<ClientConnection, TcpStream>>;
 
 /// Returns a herd of one server with a port for clients with TLS.
 fn riley(pki: &Arc<Pki>) -> Herd {
     let pki = pki.clone();
-    Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    Herd::new(ALONE).adjust(move |plan| {
         let name = plan.name.as_str();
         let pair = pki.issue("clients", &server(name, "test"), days(-1, 30));
         plan.clients_tls = Some((Address::parse("127.0.0.1:0").unwrap(), pair));
@@ -73,7 +73,7 @@ fn the_protocol_is_the_same_with_tls_and_without_a_certificate_of_the_client() {
 fn the_web_port_uses_the_same_certificate() {
     let pki = Arc::new(Pki::new());
     let issued = pki.clone();
-    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    let herd = Herd::new(ALONE).adjust(move |plan| {
         let pair = issued.issue("web", &server(plan.name.as_str(), "test"), days(-1, 30));
         plan.bind_web = Some(Address::parse("127.0.0.1:0").unwrap());
         plan.web_tls = Some(pair);
@@ -176,7 +176,7 @@ fn the_end_of_a_response_arrives_whatever_the_client_left_unread() {
 fn max_connections_counts_both_ports() {
     let pki = Arc::new(Pki::new());
     let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
-    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    let herd = Herd::new(ALONE).adjust(move |plan| {
         let anywhere = Address::parse("127.0.0.1:0").unwrap();
         plan.clients_tls = Some((anywhere, pair.clone()));
         plan.clients.max_connections = 2;
@@ -207,7 +207,7 @@ fn max_connections_counts_both_ports() {
 fn networks_and_connections_per_address_apply_before_tls_and_to_both_ports() {
     let pki = Arc::new(Pki::new());
     let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
-    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    let herd = Herd::new(ALONE).adjust(move |plan| {
         let anywhere = Address::parse("127.0.0.1:0").unwrap();
         plan.clients_tls = Some((anywhere, pair.clone()));
         plan.clients.networks.deny = vec![Network::parse("127.0.0.2").unwrap()];
@@ -249,7 +249,7 @@ fn networks_and_connections_per_address_apply_before_tls_and_to_both_ports() {
 fn the_header_of_a_proxy_comes_before_tls() {
     let pki = Arc::new(Pki::new());
     let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
-    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    let herd = Herd::new(ALONE).adjust(move |plan| {
         let anywhere = Address::parse("127.0.0.1:0").unwrap();
         plan.clients_tls = Some((anywhere, pair.clone()));
         plan.clients.proxies = vec![Network::parse("127.0.0.1").unwrap()];
@@ -284,7 +284,7 @@ fn the_header_of_a_proxy_comes_before_tls() {
 fn commands_per_second_applies_with_tls() {
     let pki = Arc::new(Pki::new());
     let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
-    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    let herd = Herd::new(ALONE).adjust(move |plan| {
         let anywhere = Address::parse("127.0.0.1:0").unwrap();
         plan.clients_tls = Some((anywhere, pair.clone()));
         plan.clients.commands_per_second = Some(50);
@@ -333,7 +333,7 @@ fn a_client_connects_beside_slow_handshakes_and_plaintext() {
 fn a_client_that_does_not_finish_its_handshake_is_disconnected() {
     let pki = Arc::new(Pki::new());
     let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
-    let herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    let herd = Herd::new(ALONE).adjust(move |plan| {
         let anywhere = Address::parse("127.0.0.1:0").unwrap();
         plan.clients_tls = Some((anywhere, pair.clone()));
         plan.clients.idle = Duration::from_millis(200);
@@ -394,7 +394,7 @@ fn openssl_s_client_works_as_a_client() {
 fn a_client_that_is_cut_receives_close_notify_and_one_that_sends_none_is_not_called_broken() {
     let pki = Arc::new(Pki::new());
     let pair = pki.issue("clients", &server("Riley", "test"), days(-1, 30));
-    let mut herd = Herd::new((&["Riley"], &[])).adjust(move |plan| {
+    let mut herd = Herd::new(ALONE).adjust(move |plan| {
         let anywhere = Address::parse("127.0.0.1:0").unwrap();
         plan.clients_tls = Some((anywhere, pair.clone()));
         plan.clients.idle = Duration::from_millis(500);

@@ -12,7 +12,7 @@ use tonic::Streaming;
 
 use super::herd;
 use super::logs::ServerLog;
-use crate::common::{Herd, PeerClient, Pki, call_as, days, eventually, operator, server};
+use crate::common::{Herd, PeerClient, Pki, call_as, days, eventually, linked, operator, server};
 
 /// The validity of a certificate that expires during a test. A busy machine needs less to link two
 /// servers and to reload files.
@@ -51,7 +51,7 @@ impl Two {
             own(&second, names[1], validity),
         ];
         let link = [(names[0], names[1])];
-        let mut herd = Herd::new((&names, &link)).adjust(move |plan| {
+        let mut herd = Herd::new(linked(&names, &link)).adjust(move |plan| {
             let at = names.iter().position(|&name| name == plan.name.as_str());
             plan.tls = at.map(|at| files[at].clone());
         });

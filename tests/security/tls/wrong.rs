@@ -18,8 +18,8 @@ use tonic::Code;
 use super::herd;
 use super::logs::ServerLog;
 use crate::common::{
-    FakeSender, Herd, LIMIT, PeerClient, Pki, call_as, days, eventually, operator, report, server,
-    server_config,
+    FakeSender, Herd, LIMIT, PeerClient, Pki, call_as, days, eventually, linked, operator, report,
+    server, server_config,
 };
 
 /// A server with a fake neighbour.
@@ -219,7 +219,7 @@ fn assert_rejected_both_ways(
     let [riley, jaquez] = names;
     let (topology, second) = ([(riley, jaquez)], jaquez.to_owned());
     let files = pki.clone();
-    let mut herd = Herd::new((&names, &topology)).adjust(move |plan| {
+    let mut herd = Herd::new(linked(&names, &topology)).adjust(move |plan| {
         plan.tls = Some(if plan.name.as_str() == second {
             wrong(&files)
         } else {
@@ -377,7 +377,7 @@ fn a_link_by_tls_to_a_port_without_tls_is_reported_by_both_sides() {
     let pki = Arc::new(Pki::new());
     let (names, links) = (["Secret", "Open"], [("Secret", "Open")]);
     let files = pki.clone();
-    let mut herd = Herd::new((&names, &links)).adjust(move |plan| {
+    let mut herd = Herd::new(linked(&names, &links)).adjust(move |plan| {
         let is_secret = plan.name.as_str() == "Secret";
         plan.tls = is_secret.then(|| files.files("Secret"));
     });
@@ -401,7 +401,7 @@ fn a_link_by_tls_to_a_port_without_tls_is_reported_by_both_sides() {
 fn an_unfinished_handshake_is_ended_and_logged() {
     let pki = Arc::new(Pki::new());
     let files = pki.clone();
-    let mut herd = Herd::new((&["Slow"], &[])).adjust(move |plan| {
+    let mut herd = Herd::new(linked(&["Slow"], &[])).adjust(move |plan| {
         plan.tls = Some(files.files("Slow"));
         plan.peers.attempt = Duration::from_millis(200);
     });
@@ -418,7 +418,7 @@ fn a_neighbour_connects_beside_unfinished_handshakes() {
     let pki = Arc::new(Pki::new());
     let (names, links) = (["Busy", "Friend"], [("Busy", "Friend")]);
     let files = pki.clone();
-    let mut herd = Herd::new((&names, &links)).adjust(move |plan| {
+    let mut herd = Herd::new(linked(&names, &links)).adjust(move |plan| {
         plan.tls = Some(files.files(plan.name.as_str()));
         plan.peers.attempt = Duration::from_secs(60);
         plan.peers.backoff_cap = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! A proxy between two ends of a connection, with the faults of networks.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{self, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,12 +13,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::eventually;
+use super::error::{TestkitError, done};
+use super::wait::eventually;
 
 /// The treatment of connections. A change of mode neither loses nor reorders bytes, unless it
 /// ends their connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum LinkMode {
     /// Carries bytes in both directions.
     Pass,
     /// Closes all connections, old and new.
@@ -31,7 +32,7 @@ pub enum Mode {
     OnlyBackward,
     /// Delays every byte in both directions, without a limit of bandwidth.
     Delay(Duration),
-    /// Limits the bytes per second in each direction of each connection.
+    /// Limits the bytes per second in each direction of each connection, to at least 1.
     Throttle(u32),
     /// Carries at most this number of bytes at once: more than that, and everything after it in
     /// that direction of the connection, arrives under another mode only. An example is a path
@@ -42,9 +43,9 @@ pub enum Mode {
     HalfOpen,
 }
 
-/// A proxy to a server that may not run yet.
-#[derive(Clone)]
-pub struct Proxy {
+/// A proxy to a server that may not run yet. Clones are the same proxy.
+#[derive(Clone, Debug)]
+pub struct LinkProxy {
     address: SocketAddr,
     order: Arc<watch::Sender<Order>>,
     target: Arc<watch::Sender<Option<SocketAddr>>>,
@@ -53,9 +54,9 @@ pub struct Proxy {
 }
 
 /// The current treatment of all connections.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Order {
-    mode: Mode,
+    mode: LinkMode,
     /// The number of times that old connections were left half open.
     left: usize,
 }
@@ -88,38 +89,59 @@ const MAX_CHUNKS_IN_TRANSIT: usize = 1024;
 /// The interval between two chunks of a throttled direction.
 const THROTTLE_INTERVAL: Duration = Duration::from_millis(20);
 
-impl Proxy {
-    /// Starts a proxy on a free port, without a target.
+/// Time after which a proxy without a free socket tries again.
+const ACCEPT_DELAY: Duration = Duration::from_millis(10);
+
+impl LinkProxy {
+    /// Starts a proxy on a free port of loopback, without a target. It ends with the runtime.
+    ///
+    /// # Panics
+    /// There are no more sockets or ports.
+    #[track_caller]
     pub fn start(runtime: &Handle) -> Self {
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let (mode, left) = (Mode::Pass, 0);
+        done(Self::try_start(runtime).map_err(TestkitError::Resources))
+    }
+
+    pub(super) fn try_start(runtime: &Handle) -> io::Result<Self> {
+        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener)?;
+        drop(entered);
+        let (mode, left) = (LinkMode::Pass, 0);
         let proxy = Self {
-            address: listener.local_addr().unwrap(),
+            address: listener.local_addr()?,
             order: Arc::new(watch::Sender::new(Order { mode, left })),
             target: Arc::new(watch::Sender::new(None)),
             bytes_sent: Arc::default(),
             accepted: Arc::default(),
         };
         runtime.spawn(proxy.clone().serve(listener));
-        proxy
+        Ok(proxy)
     }
 
+    /// Returns the address that diallers use.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Sets the treatment of bytes that are sent from now on. A cut is complete when this returns.
     #[track_caller]
-    pub fn set_mode(&self, mode: Mode) {
+    pub fn set_mode(&self, mode: LinkMode) {
         self.order.send_modify(|order| {
             order.mode = mode;
-            order.left += usize::from(mode == Mode::HalfOpen);
+            order.left += usize::from(mode == LinkMode::HalfOpen);
         });
-        if mode == Mode::Cut {
+        if mode == LinkMode::Cut {
             // Each open connection has a receiver.
             let closed = || (self.order.receiver_count() == 0).then_some(());
             eventually("all connections are closed", closed);
         }
+    }
+
+    /// Returns the treatment of bytes that are sent now.
+    pub fn mode(&self) -> LinkMode {
+        self.order.borrow().mode
     }
 
     /// Sets the target of new connections.
@@ -139,7 +161,10 @@ impl Proxy {
 
     async fn serve(self, listener: TcpListener) {
         loop {
-            let (near, _) = listener.accept().await.unwrap();
+            let Ok((near, _)) = listener.accept().await else {
+                sleep(ACCEPT_DELAY).await;
+                continue;
+            };
             self.accepted.fetch_add(1, Relaxed);
             let orders = self.order.subscribe();
             let left_before = orders.borrow().left;
@@ -156,13 +181,13 @@ impl Proxy {
     async fn hold(self, near: TcpStream, orders: Orders) {
         tokio::select! {
             biased;
-            () = orders.clone().until(|mode| mode == Mode::Cut) => {}
+            () = orders.clone().until(|mode| mode == LinkMode::Cut) => {}
             _ = self.connect(near, orders) => {}
         }
     }
 
     async fn connect(&self, mut near: TcpStream, orders: Orders) -> io::Result<()> {
-        orders.clone().until(|mode| mode != Mode::Stall).await;
+        orders.clone().until(|mode| mode != LinkMode::Stall).await;
         let target = *self.target.borrow();
         let mut far = TcpStream::connect(target.ok_or(ErrorKind::NotFound)?).await?;
         near.set_nodelay(true)?;
@@ -175,7 +200,7 @@ impl Proxy {
     }
 }
 
-impl Mode {
+impl LinkMode {
     fn carries(self, direction: Direction) -> bool {
         match self {
             Self::Cut | Self::Stall => false,
@@ -197,12 +222,12 @@ impl Mode {
 
 impl Orders {
     /// Returns the current mode, which is a stall after the connection was left half open.
-    fn mode(&mut self) -> Mode {
+    fn mode(&mut self) -> LinkMode {
         let Order { mode, left } = *self.orders.borrow_and_update();
         if left == self.left_before {
             mode
         } else {
-            Mode::Stall
+            LinkMode::Stall
         }
     }
 
@@ -210,7 +235,7 @@ impl Orders {
         self.orders.changed().await.expect("the proxy serves");
     }
 
-    async fn until(mut self, is_it: impl Fn(Mode) -> bool) {
+    async fn until(mut self, is_it: impl Fn(LinkMode) -> bool) {
         drop(self.orders.wait_for(|order| is_it(order.mode)).await);
     }
 }
@@ -241,16 +266,17 @@ async fn take(
     loop {
         let mode = orders.mode();
         let limit = match mode {
-            Mode::Throttle(rate) => {
-                (THROTTLE_INTERVAL.as_secs_f64() * f64::from(rate)).ceil() as usize
+            LinkMode::Throttle(rate) => {
+                (THROTTLE_INTERVAL.as_secs_f64() * f64::from(rate.max(1))).ceil() as usize
             }
             _ => MAX_CHUNK_BYTES,
         };
+        let size = limit.min(MAX_CHUNK_BYTES);
         let read = tokio::select! {
             // A new mode applies to all bytes that are sent after it.
             biased;
             () = orders.changed() => continue,
-            read = from.read(&mut buffer[..limit.min(MAX_CHUNK_BYTES)]), if mode.carries(direction) => read?,
+            read = from.read(&mut buffer[..size]), if mode.carries(direction) => read?,
         };
         if read == 0 {
             return Ok(());
@@ -258,17 +284,18 @@ async fn take(
         if direction == Direction::Forward {
             orders.bytes_sent.fetch_add(read as u64, Relaxed);
         }
-        let mut is_stalled = matches!(mode, Mode::Ceiling(bytes) if bytes < read);
+        let mut is_stalled = matches!(mode, LinkMode::Ceiling(bytes) if bytes < read);
         while is_stalled {
             orders.changed().await;
             let mode = orders.mode();
-            is_stalled = matches!(mode, Mode::Ceiling(_)) || !mode.carries(direction);
+            is_stalled = matches!(mode, LinkMode::Ceiling(_)) || !mode.carries(direction);
         }
         let bytes = (Instant::now() + mode.delay(), buffer[..read].to_vec());
         let sent = in_transit.send(bytes).await;
         sent.map_err(|_| ErrorKind::BrokenPipe)?;
-        if let Mode::Throttle(rate) = mode {
-            sleep(Duration::from_secs_f64(read as f64 / f64::from(rate))).await;
+        if let LinkMode::Throttle(rate) = mode {
+            let seconds = read as f64 / f64::from(rate.max(1));
+            sleep(Duration::from_secs_f64(seconds)).await;
         }
     }
 }

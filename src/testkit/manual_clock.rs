@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use proxyherd::gateway::Clock;
-use proxyherd::model::timestamp::UnixNanos;
+use crate::gateway::Clock;
+use crate::model::timestamp::UnixNanos;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// A clock that shows the same time until it is set. Clones are one clock.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
