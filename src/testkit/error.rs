@@ -67,15 +67,15 @@ impl fmt::Display for TestkitError {
             }
             Self::Resources(error) => write!(
                 f,
-                "cannot start the herd: {error}; run fewer tests at once (--test-threads), or raise \
-                 the limits on open files and processes (ulimit -n, ulimit -u)"
+                "cannot start the herd: {error}; run fewer tests at once (--test-threads), or \
+                 raise the limits on open files and processes (ulimit -n, ulimit -u)"
             ),
             Self::Log { server, error } => write!(f, "cannot start server {server}: {error}"),
             Self::Start { server, error } => write!(f, "cannot start server {server}: {error}"),
             Self::Connect { server, error } => write!(
                 f,
-                "cannot connect to server {server}: {error}; launch it, or use try_client if it may \
-                 be down"
+                "cannot connect to server {server}: {error}; launch it, or use try_client if it \
+                 may be down"
             ),
             Self::LinksDown { limit, links } => {
                 write!(f, "links are down after {limit:?}: {}", list_of(links))

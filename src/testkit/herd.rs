@@ -339,7 +339,8 @@ impl Herd {
         self.set_connections(from, to, LinkMode::Pass);
     }
 
-    /// Directs the connections that `from` makes to `to` to another address, until `to` is launched.
+    /// Directs the connections that `from` makes to `to` to another address, until `to` is
+    /// launched.
     #[track_caller]
     pub fn redirect(&self, from: &str, to: &str, address: SocketAddr) {
         self.proxy(from, to).set_target(address);
