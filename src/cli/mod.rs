@@ -91,7 +91,7 @@ enum CliCommand {
 
 #[derive(Debug, clap::Args)]
 struct ConfigPath {
-    /// The file that describes the herd, - for standard input [env: PROXYHERD_CONFIG]
+    /// The config file, - for standard input [env: PROXYHERD_CONFIG]
     #[arg(long = "config", global = true, value_name = "FILE", default_value_os_t = default_path())]
     path: PathBuf,
 }

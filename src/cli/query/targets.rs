@@ -16,7 +16,7 @@ use super::units;
 /// Arguments of every query.
 #[derive(Debug, clap::Args)]
 pub(super) struct Targets {
-    /// The file that describes the herd, - for standard input [env: PROXYHERD_CONFIG]
+    /// The config file, - for standard input [env: PROXYHERD_CONFIG]
     #[arg(long = "config", value_name = "FILE", default_value_os_t = default_path())]
     path: PathBuf,
     /// The config, once it was read: standard input can be read once.
