@@ -62,6 +62,8 @@ folder=$(mktemp -d)
 mkdir "$folder/$name"
 cp -r "$package"/{proxyherd,man1,bash,zsh,fish} README.md CHANGELOG.md LICENSE \
     config docs deploy "$folder/$name/"
+# The licence of the places is a different one.
+install -D --mode=644 data/README.md "$folder/$name/data/README.md"
 tar --create --directory "$folder" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 \
     --numeric-owner --mode=go=rX,u+rw,a-s "$name" | gzip --no-name >"$out/$name.tar.gz"
 rm -r "$folder"
@@ -91,4 +93,4 @@ else
 fi
 
 say "checksums"
-(cd "$out" && sha256sum -- *proxyherd* | grep -v SHA256SUMS >SHA256SUMS && cat SHA256SUMS)
+(cd "$out" && sha256sum -- proxyherd* | tee SHA256SUMS)

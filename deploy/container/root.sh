@@ -15,8 +15,9 @@ ldd "$program" | grep -o '/[^ ]*' | while read -r library; do
     cp -L "$library" "$root$library"
 done
 cp /usr/share/doc/libc6/copyright "$root/usr/share/doc/libc6/"
-# The second names the source of the places.
-cp "$source/LICENSE" "$source/data/README.md" "$root/usr/share/doc/proxyherd/"
+# The licence of the places is a different one.
+cp "$source/LICENSE" "$root/usr/share/doc/proxyherd/"
+cp "$source/data/README.md" "$root/usr/share/doc/proxyherd/places.md"
 cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
 echo 'proxyherd:x:65532:65532::/var/lib/proxyherd:/nonexistent' >"$root/etc/passwd"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # A container of Debian with systemd, for the tests beside this file and of the package.
 # Sourced; ends the caller, with a word, if there is no docker or no image
 # debian:trixie-slim. `start_systemd` starts it, and the end of the caller removes it.
