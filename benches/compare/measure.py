@@ -97,7 +97,7 @@ def one_server(implementation, folder, bench, seconds):
     return figures
 
 
-def one_server_memory(implementation, folder, bench):
+def one_server_memory(implementation, folder, bench, seconds):
     figures = {}
     with Herd(implementation, folder, NAMES[:1], []) as herd:
         address, pid = herd.address(NAMES[0]), herd.pid(NAMES[0])
@@ -185,7 +185,7 @@ def bench_ids(count, clients, prefix="bench-"):
     return [f"{prefix}{n:0{width}}" for n in random.sample(range(clients), count)]
 
 
-def catch_up(implementation, folder, bench):
+def catch_up(implementation, folder, bench, seconds):
     """A server is killed and started again while its neighbours hold 100,000 clients."""
     with Herd(implementation, folder) as herd:
         addresses = [herd.address(name) for name in NAMES]
@@ -305,7 +305,7 @@ def nanos(stamp):
     return int(stamp.replace(".", ""))
 
 
-def partitioned(implementation, folder, how):
+def partitioned(how, implementation, folder, bench, seconds):
     """The links between Riley and Juzang and the rest are cut or stalled for three seconds."""
     with Relays() as relays:
         with Herd(implementation, folder, via=relays.ports) as herd:
