@@ -34,6 +34,7 @@ mod process;
 mod queue;
 #[path = "../common/random.rs"]
 mod random;
+mod redundancy;
 mod reload;
 mod schedule;
 mod setup;
