@@ -8,7 +8,6 @@ use std::thread::yield_now;
 use tower::{Service, ServiceExt};
 
 use crate::gateway::Gateway;
-use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
 use crate::proto::time::timestamp;
 use crate::proto::{Bucket, DigestRequest, DigestResponse};
@@ -124,9 +123,9 @@ pub(super) async fn collect(
         let wanted = HashRanges::new(wanted).expect("they are in order");
         let mut batches = VecDeque::new();
         let add = |stored: &StoredReport<'_>| {
-            let report = &stored.report;
-            if wanted.find(client_hash(report.client.text())).is_some() {
-                add(&mut batches, report, (max_bytes, max_reports), is_recorded);
+            let client = stored.report.client.text();
+            if wanted.find(client_hash(client)).is_some() {
+                add(&mut batches, stored, (max_bytes, max_reports), is_recorded);
             }
         };
         scan_visible(replica, as_of, add, yield_now);
@@ -138,19 +137,19 @@ pub(super) async fn collect(
 /// Adds a report to the last batch, or to a new one if it does not fit.
 fn add(
     batches: &mut VecDeque<CollectedBatch>,
-    report: &Report<'_>,
+    stored: &StoredReport<'_>,
     (max_bytes, max_reports): (usize, usize),
     is_recorded: bool,
 ) {
     let last = batches.back_mut().filter(|it| it.reports < max_reports);
     if let Some(last) = last
-        && last.batch.add(report, max_bytes)
+        && last.batch.add(&stored.report, stored.tag, max_bytes)
     {
         last.reports += 1;
         return;
     }
     let mut batch = RecordedBatch::new(0, Vec::new(), is_recorded);
     // A single report may exceed the limit of the link.
-    batch.add(report, usize::MAX);
+    batch.add(&stored.report, stored.tag, usize::MAX);
     batches.push_back(CollectedBatch { batch, reports: 1 });
 }

@@ -309,7 +309,7 @@ impl Link {
         if let Some(check) = check {
             self.machine.sent(replica, span, check);
         }
-        push.finish(&PushHeader {
+        let header = PushHeader {
             herd: replica.herd().as_str(),
             sender: replica.name().as_str(),
             sender_incarnation: number(self.machine.own_incarnation()),
@@ -317,7 +317,8 @@ impl Link {
             from: span.from,
             to: span.to,
             check,
-        })
+        };
+        push.finish_tagged(&header, self.machine.vector(), replica)
     }
 
     /// Returns whether the acknowledgement covers the push.
@@ -327,8 +328,8 @@ impl Link {
         let offset = self.clock_check.record(sent, theirs, clock);
         let now = self.now();
         let replica = self.gateway.replica();
-        let progress = wire::progress(response.applied_sequence, &response.other_pushes);
-        let acknowledged = self.machine.acknowledged(replica, now, &progress);
+        let answer = wire::push_answer(response).map_err(CallFailure::Rejected);
+        let acknowledged = answer.and_then(|it| self.machine.acknowledged(replica, now, &it));
         if let Err(failure) = acknowledged {
             self.failed(failure);
             return false;

@@ -25,7 +25,7 @@ pub use generated::{
     ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
     NearbyResponse, NeighbourProgress, PlacesStatus, Point, PushMark, PushResponse, RecoveryStatus,
     RejectedCalls, RejectedConnections, Report, Resume, StorageFacts, StorageHeader, StorageStatus,
-    WatchRequest, WatchResponse, nearby_request, operator_client, operator_server,
+    VectorEntry, WatchRequest, WatchResponse, nearby_request, operator_client, operator_server,
     propagate_client, propagate_server, watch_request,
 };
 

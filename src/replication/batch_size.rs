@@ -117,6 +117,7 @@ mod tests {
             reports: bytes.div_ceil(100),
             bytes,
             is_cut: true,
+            is_whole: false,
         }
     }
 

@@ -44,30 +44,73 @@ impl FeedReader {
     }
 }
 
-/// Passes about `limit` changes after `after` to `each`. Returns the last sequence number that was
-/// processed, and whether it was the last of the feed.
+/// Passes about `limit` changes after `after` to `each`, up to the end that the feed has now.
+/// Returns the last sequence number that was processed, and whether it was the last of the feed.
 pub(super) fn read_changes(
     store: &Store,
     after: u64,
     limit: usize,
-    mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
+    each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
 ) -> (u64, bool) {
     // Changes from here on are left for the next call: their numbers are greater than `through`,
     // even if the record had a smaller number when this call began.
     let through = store.last();
+    let done = read_through(store, (after, through), limit, each);
+    (done, done == through)
+}
+
+/// Does the same with changes up to the sequence number `through`, which is not after the end of
+/// the feed. Returns the last sequence number that was processed.
+pub(super) fn read_through(
+    store: &Store,
+    (after, through): (u64, u64),
+    limit: usize,
+    mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
+) -> u64 {
     let mut done = after;
     let mut chunk: Vec<FeedEntry> = Vec::with_capacity(CHUNK_CHANGES);
     for _ in 0..limit.div_ceil(CHUNK_CHANGES) {
         chunk.clear();
         store.changes(done, through, CHUNK_CHANGES, &mut chunk);
         if chunk.is_empty() {
-            return (through, true);
+            return through.max(after);
         }
-        if store.read(&chunk, &mut done, &mut each).is_break() {
-            return (done, false);
+        if store
+            .read(&chunk, u64::MAX, &mut done, &mut each)
+            .is_break()
+        {
+            break;
         }
     }
-    (done, done == through)
+    done
+}
+
+/// Passes about `limit` changes after `after` to `each`, and those that come meanwhile. Returns
+/// the last sequence number that was processed, and whether all changes after `after` were passed
+/// that the store had at one moment of the call, each in the report of that moment or a newer one.
+pub(super) fn read_to_end(
+    store: &Store,
+    after: u64,
+    limit: usize,
+    mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
+) -> (u64, bool) {
+    let mut done = after;
+    let mut chunk: Vec<FeedEntry> = Vec::with_capacity(CHUNK_CHANGES);
+    for _ in 0..limit.div_ceil(CHUNK_CHANGES) {
+        chunk.clear();
+        let last = store.changes(done, u64::MAX, CHUNK_CHANGES, &mut chunk);
+        // That moment is now, if these are all. A record of an earlier chunk that has changed since
+        // is among them. One of these that changes before it is read is passed in its new report.
+        let is_end = chunk.len() < CHUNK_CHANGES;
+        let end = if is_end { last } else { u64::MAX };
+        if store.read(&chunk, end, &mut done, &mut each).is_break() {
+            return (done, false);
+        }
+        if is_end {
+            return (last.max(after), true);
+        }
+    }
+    (done, false)
 }
 
 #[cfg(test)]

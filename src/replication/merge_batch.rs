@@ -14,6 +14,7 @@ use super::record::{Receipt, Record};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
 use super::store::{MergeResult, SHARDS, Store, StoreFull, compare_and_mark, record_id, shard_of};
+use super::tag::Tag;
 use super::{lock, try_lock};
 
 /// Maximum number of reports that are merged together. More would not be fetched faster, and would
@@ -30,10 +31,18 @@ struct Incoming<'a> {
 
 /// Parameters that all reports of one call share; see [`Store::admit`].
 #[derive(Clone, Copy)]
-struct MergeContext {
+struct MergeContext<'a> {
     seen_by: SeenBy,
     receipt: Receipt,
+    /// The tags of the reports, by their index. A report beyond the end has none.
+    tags: &'a [Tag],
     max_clients: usize,
+}
+
+impl MergeContext<'_> {
+    fn tag(&self, index: usize) -> Tag {
+        self.tags.get(index).copied().unwrap_or_default()
+    }
 }
 
 impl Store {
@@ -45,16 +54,36 @@ impl Store {
     /// that client meanwhile.
     pub fn admit_all<'a>(
         &self,
-        mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
+        reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
         seen_by: SeenBy,
         receipt: Receipt,
         max_clients: usize,
+        each: impl FnMut(usize, Result<MergeResult, StoreFull>),
+    ) {
+        self.admit_all_tagged(reports, &[], (seen_by, receipt), max_clients, each);
+    }
+
+    /// Does the same with reports that have tags, by their index.
+    pub(super) fn admit_all_tagged<'a>(
+        &self,
+        mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
+        tags: &[Tag],
+        (seen_by, receipt): (SeenBy, Receipt),
+        max_clients: usize,
         mut each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let admit = |report| self.admit(report, seen_by, receipt, max_clients);
+        let context = MergeContext {
+            seen_by,
+            receipt,
+            tags,
+            max_clients,
+        };
+        let admit = |index, report| {
+            self.admit_tagged(report, context.tag(index), (seen_by, receipt), max_clients)
+        };
         let Some(first) = reports.next() else { return };
         let Some(second) = reports.next() else {
-            return each(first.0, admit(first.1));
+            return each(first.0, admit(first.0, first.1));
         };
         let all = [first, second].into_iter().chain(reports);
         let incoming = all.map(|(index, report)| Incoming {
@@ -68,17 +97,12 @@ impl Store {
             // these changes.
             incoming.sort_unstable_by_key(|it| shard_of(it.hash));
         }
-        let context = MergeContext {
-            seen_by,
-            receipt,
-            max_clients,
-        };
         let mut deferred = Vec::new();
         for batch in incoming.chunks(MERGE_BATCH) {
             self.admit_batch(batch, context, &mut deferred, &mut each);
         }
         for Incoming { index, report, .. } in deferred {
-            each(index, admit(report));
+            each(index, admit(index, report));
         }
     }
 
@@ -87,7 +111,7 @@ impl Store {
     fn admit_batch<'a>(
         &self,
         batch: &[Incoming<'a>],
-        context: MergeContext,
+        context: MergeContext<'_>,
         deferred: &mut Vec<Incoming<'a>>,
         each: &mut impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
@@ -115,7 +139,7 @@ impl Store {
                     let merged =
                         compare_and_mark(shards.record(position, slot), report, context.seen_by);
                     if merged == MergeResult::Newer {
-                        newer.push((position, slot, report));
+                        newer.push((position, slot, report, context.tag(index)));
                     }
                     Ok(merged)
                 }
@@ -126,7 +150,7 @@ impl Store {
                         shards.get(position),
                         hash,
                         report,
-                        0,
+                        (0, context.tag(index)),
                         metadata,
                     );
                     MergeResult::Newer
@@ -136,18 +160,19 @@ impl Store {
         }
         let first = {
             let mut feed = lock(&self.feed);
-            for &(position, slot, _) in &newer {
+            for &(position, slot, ..) in &newer {
                 feed.remove(shards.record(position, slot).number);
             }
             let first = feed.last() + 1;
-            for &(position, slot, _) in &newer {
+            for &(position, slot, ..) in &newer {
                 feed.append(record_id(shards.number(position), slot));
             }
             first
         };
-        for (number, (position, slot, report)) in (first..).zip(newer) {
+        for (number, (position, slot, report, tag)) in (first..).zip(newer) {
             let record = shards.record(position, slot);
             record.replace(report, number, context.seen_by, context.receipt);
+            record.tag = self.tag_of(context.receipt, number, tag);
         }
     }
 }

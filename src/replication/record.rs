@@ -10,10 +10,11 @@ use crate::model::timestamp::{ClientTime, OrderTime, Skew, Timestamp, UnixNanos}
 use super::NeighbourId;
 use super::expiry::ExpiredSince;
 use super::seen_by::SeenBy;
+use super::tag::Tag;
 
-/// Maximum number of text bytes that a record holds inline: a client ID of 25 bytes with the usual
-/// lengths of the other fields.
-const INLINE_BYTES: usize = 79;
+/// Maximum number of text bytes that a record holds inline: a client ID of 22 bytes with the usual
+/// lengths of the other fields, and an origin of eight.
+const INLINE_BYTES: usize = 71;
 
 /// The newest report of one client, with its sequence number and the senders that have it.
 ///
@@ -36,6 +37,8 @@ pub(super) struct Record {
     pub(super) number: u64,
     /// The neighbours that sent exactly this report.
     pub(super) seen_by: SeenBy,
+    /// The incarnation to which a client gave the report, and its number there.
+    pub(super) tag: Tag,
     /// Since when the report was expired at all visits of the purge walk.
     pub(super) expired_since: ExpiredSince,
 }
@@ -72,6 +75,8 @@ pub struct StoredReport<'a> {
     pub seen_by: SeenBy,
     /// The report's sequence number in the feed.
     pub number: u64,
+    /// The incarnation to which a client gave the report, and its number there.
+    pub tag: Tag,
     delay: ReceiptDelay,
     from: u16,
 }
@@ -124,13 +129,14 @@ impl Record {
             from: OWN_CLIENT,
             number,
             seen_by,
+            tag: Tag::default(),
             expired_since: ExpiredSince::default(),
         };
         record.replace(report, number, seen_by, receipt);
         record
     }
 
-    /// Replaces the report by another of the same client.
+    /// Replaces the report by another of the same client, without a tag.
     pub(super) fn replace(
         &mut self,
         report: &Report<'_>,
@@ -148,6 +154,7 @@ impl Record {
         self.from = number_of(receipt.from);
         self.number = number;
         self.seen_by = seen_by;
+        self.tag = Tag::default();
         self.expired_since = ExpiredSince::default();
     }
 
@@ -209,6 +216,7 @@ impl Record {
             report: self.report(),
             seen_by: self.seen_by,
             number: self.number,
+            tag: self.tag,
             delay: self.delay,
             from: self.from,
         }

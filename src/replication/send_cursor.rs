@@ -5,9 +5,12 @@ use std::ops::ControlFlow;
 use crate::model::report::Report;
 use crate::model::timestamp::UnixNanos;
 
-use super::feed_reader::read_changes;
+use super::feed_reader::{read_through, read_to_end};
 use super::replica::Replica;
 use super::seen_by::{SeenBy, SenderSlot};
+use super::store::StoredReport;
+use super::tag::Tag;
+use super::version_vector::{KnownVector, OriginNumber};
 use super::{Incarnation, NeighbourId};
 
 /// Maximum number of reports in one batch. It is part of the protocol: a receiver rejects more.
@@ -25,7 +28,7 @@ const MAX_CONSIDERED_CHANGES: usize = 32 * 1024;
 pub trait BatchBuilder {
     /// Adds a report if the batch then has at most `max_bytes`. Returns `false`, and adds nothing,
     /// if it would be larger, or larger than a message may be.
-    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool;
+    fn add(&mut self, report: &Report<'_>, tag: Tag, max_bytes: usize) -> bool;
 
     /// Returns the size of the added reports, in bytes.
     fn bytes(&self) -> usize;
@@ -45,6 +48,8 @@ pub struct Span {
     pub bytes: usize,
     /// Whether a limit left out changes that come next.
     pub is_cut: bool,
+    /// Whether the neighbour, with this batch, has all that this server had at one moment.
+    pub is_whole: bool,
 }
 
 /// One neighbour's cursor into this server's change feed.
@@ -58,6 +63,8 @@ pub struct SendCursor {
     cursor: u64,
     scanned: u64,
     max_reports: usize,
+    /// What the greeted incarnation has, by its own account.
+    known: KnownVector,
 }
 
 impl SendCursor {
@@ -70,6 +77,7 @@ impl SendCursor {
             cursor: 0,
             scanned: 0,
             max_reports: max_reports.clamp(1, MAX_BATCH_REPORTS),
+            known: KnownVector::default(),
         }
     }
 
@@ -103,6 +111,12 @@ impl SendCursor {
         self.cursor = applied;
         self.scanned = self.cursor;
         self.greeted = Some(incarnation);
+        self.known = KnownVector::default();
+    }
+
+    /// Records entries of the version vector of the greeted incarnation.
+    pub fn learn(&mut self, replica: &Replica, vector: &[OriginNumber]) {
+        replica.resolve(vector, |origin, number| self.known.raise(origin, number));
     }
 
     /// Fills `batch` with the reports that the neighbour needs next, up to `max_bytes`: at least
@@ -113,11 +127,13 @@ impl SendCursor {
     /// A report that has been expired for the purge delay at `now` is withheld, since the neighbour
     /// may have purged it. `now` is the earlier of the clocks of both servers, so that one wrong
     /// clock withholds nothing.
+    ///
+    /// Considers changes up to the sequence number `through`; all if it is `None`.
     pub fn fill(
         &mut self,
         replica: &Replica,
         now: UnixNanos,
-        max_bytes: usize,
+        (max_bytes, through): (usize, Option<u64>),
         batch: &mut impl BatchBuilder,
     ) -> Span {
         let slot = self
@@ -127,19 +143,18 @@ impl SendCursor {
             replica,
             now,
             already_seen: slot.as_ref().map_or(SeenBy::default(), SenderSlot::bit),
+            known: &self.known,
             max_reports: self.max_reports,
             max_bytes,
         };
-        let (to, reports, is_cut) = filler.fill(self.scanned, batch);
-        if reports == 0 {
-            self.scanned = to;
+        let filled = filler.fill(self.scanned, through, batch);
+        if filled.reports == 0 {
+            self.scanned = filled.to;
         }
         Span {
             from: self.cursor,
-            to,
-            reports,
             bytes: batch.bytes(),
-            is_cut,
+            ..filled
         }
     }
 
@@ -157,22 +172,17 @@ struct BatchFiller<'a> {
     replica: &'a Replica,
     now: UnixNanos,
     already_seen: SeenBy,
+    known: &'a KnownVector,
     max_reports: usize,
     max_bytes: usize,
 }
 
 impl BatchFiller<'_> {
-    /// Returns the last sequence number that was processed, the number of reports in the batch, and
-    /// whether a limit cut it.
-    fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize, bool) {
+    /// Fills a batch with changes after `after`. Returns its span, except for `from` and `bytes`.
+    fn fill(&self, after: u64, through: Option<u64>, batch: &mut impl BatchBuilder) -> Span {
         let (mut reports, mut is_cut) = (0, false);
-        let store = self.replica.store();
-        let (to, _) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |stored| {
-            let is_withheld = || {
-                self.replica
-                    .is_withheld(stored.report.order_time(), self.now)
-            };
-            if stored.seen_by.intersects(self.already_seen) || is_withheld() {
+        let add = |stored: &StoredReport<'_>| {
+            if !self.is_needed(stored) {
                 return ControlFlow::Continue(());
             }
             let max_bytes = if reports == 0 {
@@ -180,13 +190,37 @@ impl BatchFiller<'_> {
             } else {
                 self.max_bytes
             };
-            is_cut = reports == self.max_reports || !batch.add(&stored.report, max_bytes);
+            is_cut =
+                reports == self.max_reports || !batch.add(&stored.report, stored.tag, max_bytes);
             if is_cut {
                 return ControlFlow::Break(());
             }
             reports += 1;
             ControlFlow::Continue(())
-        });
-        (to, reports, is_cut)
+        };
+        let (store, limit) = (self.replica.store(), MAX_CONSIDERED_CHANGES);
+        let (to, is_whole) = match through {
+            Some(through) => (read_through(store, (after, through), limit, add), false),
+            None => read_to_end(store, after, limit, add),
+        };
+        Span {
+            from: after,
+            to,
+            reports,
+            bytes: 0,
+            is_cut,
+            is_whole,
+        }
+    }
+
+    /// Returns whether the neighbour needs a report.
+    fn is_needed(&self, stored: &StoredReport<'_>) -> bool {
+        let is_there =
+            stored.seen_by.intersects(self.already_seen) || self.known.covers(stored.tag);
+        let is_withheld = || {
+            let time = stored.report.order_time();
+            self.replica.is_withheld(time, self.now)
+        };
+        !is_there && !is_withheld()
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering::Relaxed};
 
 use ahash::RandomState as Hasher;
 
@@ -17,6 +17,7 @@ use super::record::Record;
 pub use super::record::{Receipt, ReportSource, StoredReport};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
+use super::tag::{OriginIndex, Tag};
 
 /// Number of shards: enough that threads rarely contend for one, few enough that empty ones cost
 /// almost nothing.
@@ -57,6 +58,8 @@ pub struct Store {
     pub(super) shards: Box<[Mutex<Shard>]>,
     pub(super) feed: Mutex<Feed>,
     clients: AtomicUsize,
+    /// Index of this server's incarnation in tags. It is read under a shard's lock.
+    own_origin: AtomicU16,
     hasher: Hasher,
 }
 
@@ -93,6 +96,7 @@ impl Store {
                 .collect(),
             feed: Mutex::new(Feed::new()),
             clients: AtomicUsize::new(0),
+            own_origin: AtomicU16::new(OriginIndex::default().0),
             hasher: Hasher::with_seeds(a, b, c, d),
         }
     }
@@ -175,7 +179,18 @@ impl Store {
         receipt: Receipt,
         max_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
-        self.admit_at(0, report, seen_by, receipt, max_clients)
+        self.admit_tagged(report, Tag::default(), (seen_by, receipt), max_clients)
+    }
+
+    /// Does the same with a report that has a tag.
+    pub(super) fn admit_tagged(
+        &self,
+        report: &Report<'_>,
+        tag: Tag,
+        metadata: (SeenBy, Receipt),
+        max_clients: usize,
+    ) -> Result<MergeResult, StoreFull> {
+        self.admit_at(0, report, tag, metadata, max_clients)
     }
 
     /// Does the same, with a sequence number of at least `number` if the report is stored.
@@ -183,8 +198,8 @@ impl Store {
         &self,
         number: u64,
         report: &Report<'_>,
-        seen_by: SeenBy,
-        receipt: Receipt,
+        tag: Tag,
+        (seen_by, receipt): (SeenBy, Receipt),
         max_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
         let hash = self.hash(report.client);
@@ -192,7 +207,14 @@ impl Store {
         let mut shard = lock(&self.shards[at]);
         let Some(slot) = shard.find(hash, report.client) else {
             self.count_client(max_clients)?;
-            self.add(at, &mut shard, hash, report, number, (seen_by, receipt));
+            self.add(
+                at,
+                &mut shard,
+                hash,
+                report,
+                (number, tag),
+                (seen_by, receipt),
+            );
             return Ok(MergeResult::Newer);
         };
         let record = &mut shard.records[slot];
@@ -204,6 +226,7 @@ impl Store {
                 feed.append_at(record_id(at, slot), number)
             };
             record.replace(report, number, seen_by, receipt);
+            record.tag = self.tag_of(receipt, number, tag);
         }
         Ok(merged)
     }
@@ -216,7 +239,15 @@ impl Store {
     /// skipped.
     pub(super) fn restore(&self, reports: &[Report<'_>], first: u64, receipt: Receipt) -> usize {
         let nobody = SeenBy::default();
-        let admit = |(number, report)| self.admit_at(number, report, nobody, receipt, usize::MAX);
+        let admit = |(number, report)| {
+            self.admit_at(
+                number,
+                report,
+                Tag::default(),
+                (nobody, receipt),
+                usize::MAX,
+            )
+        };
         let merged = (first..).zip(reports).map(admit);
         merged.filter(|it| *it == Ok(MergeResult::Newer)).count()
     }
@@ -232,6 +263,32 @@ impl Store {
             for record in &mut lock(shard).records {
                 record.seen_by.remove(seen_by);
             }
+        }
+    }
+
+    /// Lets the reports of this server's clients have tags with this index from now on. Removes all
+    /// tags of earlier indexes of this server.
+    pub(super) fn set_own_origin(&self, own: OriginIndex) {
+        let before = OriginIndex(self.own_origin.swap(own.0, Relaxed));
+        if before == OriginIndex::default() {
+            return;
+        }
+        for shard in &self.shards {
+            for record in &mut lock(shard).records {
+                if record.tag.origin() == before {
+                    record.tag = Tag::default();
+                }
+            }
+        }
+    }
+
+    /// Returns the tag of a report that gets the sequence number `number`. `tag` is the tag with
+    /// which a neighbour sent it.
+    pub(super) fn tag_of(&self, receipt: Receipt, number: u64, tag: Tag) -> Tag {
+        match receipt.from {
+            ReportSource::Client => Tag::new(OriginIndex(self.own_origin.load(Relaxed)), number),
+            ReportSource::Neighbour(_) => tag,
+            ReportSource::Storage => Tag::default(),
         }
     }
 
@@ -270,13 +327,22 @@ impl Store {
     }
 
     /// Appends the feed entries after `after`, up to and including `through`, to `out`; at most
-    /// `limit` of them.
-    pub(super) fn changes(&self, after: u64, through: u64, limit: usize, out: &mut Vec<FeedEntry>) {
-        lock(&self.feed).copy(after, through, limit, out);
+    /// `limit` of them. Returns the last sequence number at that moment.
+    pub(super) fn changes(
+        &self,
+        after: u64,
+        through: u64,
+        limit: usize,
+        out: &mut Vec<FeedEntry>,
+    ) -> u64 {
+        let feed = lock(&self.feed);
+        feed.copy(after, through, limit, out);
+        feed.last()
     }
 
     /// Passes the records of some changes to `each`, in order. It skips a record that has changed
-    /// again since: that record has a later entry in the feed. If `each` returns `Break`, reading
+    /// again since, because that record has a later entry in the feed; unless that entry is after
+    /// `end`: then its present report is passed. If `each` returns `Break`, reading
     /// stops before that change. Sets `done` to the last sequence number that was processed.
     ///
     /// Changes from one push form runs in one shard, and each run locks its shard once: one lock
@@ -284,6 +350,7 @@ impl Store {
     pub(super) fn read(
         &self,
         entries: &[FeedEntry],
+        end: u64,
         done: &mut u64,
         mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
@@ -292,7 +359,7 @@ impl Store {
             let shard = lock(&self.shards[shard_of(&run[0])]);
             for entry in run {
                 let record = &shard.records[parts(entry.record).1];
-                if record.number == entry.number {
+                if record.number == entry.number || record.number > end {
                     each(&record.stored())?;
                 }
                 *done = entry.number;
@@ -301,19 +368,20 @@ impl Store {
         ControlFlow::Continue(())
     }
 
-    /// Adds a new client's first report, with a sequence number of at least `number`. The caller has
-    /// already counted the client.
+    /// Adds a new client's first report, with a sequence number of at least `number` and this tag.
+    /// The caller has already counted the client.
     pub(super) fn add(
         &self,
         at: usize,
         shard: &mut Shard,
         hash: u64,
         report: &Report<'_>,
-        number: u64,
+        (number, tag): (u64, Tag),
         (seen_by, receipt): (SeenBy, Receipt),
     ) {
         let number = lock(&self.feed).append_at(record_id(at, shard.next_slot()), number);
-        let record = Record::new(report, number, seen_by, receipt);
+        let mut record = Record::new(report, number, seen_by, receipt);
+        record.tag = self.tag_of(receipt, number, tag);
         shard.insert(hash, record, &self.hasher);
     }
 
@@ -402,7 +470,7 @@ mod tests {
         let mut entries = Vec::new();
         store.changes(0, u64::MAX, usize::MAX, &mut entries);
         let (mut reports, mut done) = (Vec::new(), 0);
-        let read = store.read(&entries, &mut done, |stored| {
+        let read = store.read(&entries, u64::MAX, &mut done, |stored| {
             let r = stored.report;
             let texts = [r.client.text(), r.position.text(), r.time.text()];
             reports.push(texts.map(str::to_owned).into());

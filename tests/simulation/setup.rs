@@ -246,7 +246,9 @@ impl Setup {
     }
 
     /// Restores images, mostly while pushes are merged or their responses are lost.
+    /// Comparisons find what a link left out by an ambiguous tag.
     fn make_imaged(&mut self, random: &mut Random) {
+        self.anti_entropy = Some(random.between(50, 400));
         self.images = random.pick(&[30, 100, 300]);
         for fault in [
             Fault::Pieces,
