@@ -196,6 +196,10 @@ def markdown(subjects, rounds, found, notes, arguments, begun):
     ]
     lines += [f"| {each.title} | {each.version} | {len(rounds[each.key])} |" for each in subjects]
     for title, figures in TABLES.items():
+        measured = {figure for _, figure in found}
+        figures = {figure: what for figure, what in figures.items() if figure in measured}
+        if not figures:
+            continue
         shown = [each for each in subjects if any((each.key, f) in found for f in figures)]
         lines += ["", f"## {title}", "", "| |" + "".join(f" {each.title} |" for each in shown)]
         lines.append("|---|" + "---|" * len(shown))
@@ -223,7 +227,8 @@ def bar_panel(subjects, found, figure, title):
 def draw(subjects, found, folder):
     def bars(name, *panels):
         panels = [bar_panel(subjects, found, figure, title) for figure, title in panels]
-        (folder / name).write_text(plots.bars(panels))
+        if panels := [panel for panel in panels if panel[1]]:
+            (folder / name).write_text(plots.bars(panels))
 
     bars(
         "rate.svg",
@@ -319,6 +324,7 @@ def main():
     rounds, notes, begun = {each.key: [] for each in subjects}, [], date.today()
     if arguments.add:
         read(arguments.out, rounds)
+        write(subjects, rounds, notes, arguments, begun)
     for number in range(1, arguments.rounds + 1):
         for each in measured:
             start = time.monotonic()
