@@ -32,14 +32,10 @@ pub(super) fn bench(path: &Path, arguments: &BenchArguments) -> Result<(), Box<d
 
 /// Returns the addresses of all servers for clients.
 fn configured(config: &Config) -> Result<Vec<Address>, String> {
-    let address = |server: &ServerConfig| match server.clients.port() {
-        0 => Err(format!(
-            "{}: the port of {} is picked at its start (port 0); give the addresses that its \
-             process printed with --server",
-            config.path.display(),
-            server.name
-        )),
-        _ => Ok(server.clients.clone()),
+    let way_out = "give the addresses that its process printed with --server";
+    let address = |server: &ServerConfig| {
+        config.check_known(server, &server.clients, way_out)?;
+        Ok(server.clients.clone())
     };
     config.servers.iter().map(address).collect()
 }

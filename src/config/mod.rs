@@ -83,7 +83,7 @@ pub fn default_path() -> PathBuf {
 /// A herd and the settings of its servers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The file that this was read from, or words for standard input, for messages.
+    /// The file that this was read from, or a name for standard input, for messages.
     pub path: PathBuf,
     /// The name of the herd.
     pub herd: Name,

@@ -60,6 +60,26 @@ impl Config {
         }
     }
 
+    /// Checks that the port of an address of `server` is in the file, for a program that only reads
+    /// it. `way_out` tells what to do otherwise.
+    ///
+    /// # Errors
+    /// The port is picked when the server starts.
+    pub fn check_known(
+        &self,
+        server: &ServerConfig,
+        address: &Address,
+        way_out: &str,
+    ) -> Result<(), String> {
+        if address.port() > 0 {
+            return Ok(());
+        }
+        let (path, name) = (self.path.display(), &server.name);
+        Err(format!(
+            "{path}: the port of {name} is picked at its start (port 0); {way_out}"
+        ))
+    }
+
     /// Checks that neighbours in other processes can find `server`, and it them.
     ///
     /// # Errors

@@ -163,21 +163,32 @@ impl OpenFile {
 
     /// Writes all of `bytes` and advances `done` by the number of bytes written, also before an
     /// error.
-    fn write(&mut self, mut bytes: &[u8], done: &mut usize) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.file.write(bytes) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    bytes = &bytes[written..];
-                    self.length += written as u64;
-                    *done += written;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    fn write(&mut self, bytes: &[u8], done: &mut usize) -> io::Result<()> {
+        let before = *done;
+        let written = write_counted(&mut self.file, bytes, done);
+        self.length += (*done - before) as u64;
+        written
     }
+}
+
+/// Writes all of `bytes` and advances `done` by the number of bytes written, also before an error.
+pub(super) fn write_counted(
+    to: &mut impl Write,
+    mut bytes: &[u8],
+    done: &mut usize,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                *done += written;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Locks a file for this process.

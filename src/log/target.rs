@@ -1,11 +1,11 @@
 //! The place that a log is written to: a file, or standard output.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 
 use crate::output::PatientWriter;
 
-use super::rotation::LogFile;
+use super::rotation::{LogFile, write_counted};
 
 /// The place that a log is written to.
 #[derive(Debug)]
@@ -25,15 +25,7 @@ impl LogTarget {
             Self::Stdout => {
                 // Held until all is written, so that no other log writes into a line.
                 let mut stdout = PatientWriter(io::stdout().lock());
-                while *done < lines.len() {
-                    match stdout.write(&lines[*done..]) {
-                        Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                        Ok(written) => *done += written,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(())
+                write_counted(&mut stdout, &lines[*done..], done)
             }
         }
     }

@@ -103,14 +103,9 @@ impl Targets {
         let credentials = self.credentials(config)?;
         let targets = config.servers.iter().filter(|server| self.includes(server));
         let dial = |server: &ServerConfig| {
-            if server.peers.port() == 0 {
-                return Err(CommandError::usage(format!(
-                    "{}: the port of {} is picked at its start (port 0); give the address that \
-                     its process printed with --at",
-                    config.path.display(),
-                    server.name
-                )));
-            }
+            let way_out = "give the address that its process printed with --at";
+            let known = config.check_known(server, &server.peers, way_out);
+            known.map_err(CommandError::usage)?;
             let identity = Identity {
                 herd: config.herd.clone(),
                 name: server.name.clone(),
