@@ -419,9 +419,10 @@ fn first_process(site: &Site, arguments: &[&str]) -> Option<(Process, u32)> {
     let child = eventually("the program handles signals", || {
         let child: u32 = fs::read_to_string(&children).ok()?.trim().parse().ok()?;
         let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
-        let caught = status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigCgt:"))?;
+        // Before it runs the program, the child is a copy of unshare, with its handlers.
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let caught =
+            field("SigCgt:").filter(|_| field("Name:").map(str::trim) == Some("proxyherd"))?;
         let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
         (caught & (1 << (TERM - 1)) != 0).then_some(child)
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proxyherd::places::{Places, PlacesResponse};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use super::metrics_page::MetricsPage;
 use super::{herd, with_web};
@@ -18,6 +19,7 @@ fn a_query_and_the_lines_after_it_wait_for_its_places() {
         let gate = gate.clone();
         async move {
             let _permit = gate.acquire().await;
+            sleep(Duration::from_millis(300)).await;
             PlacesResponse::none()
         }
     };
@@ -31,7 +33,6 @@ fn a_query_and_the_lines_after_it_wait_for_its_places() {
     client.ask("IAMAT kiwi +1+1 1");
     client.send("before\nWHATSAT kiwi 1 1\nafter\n");
     assert_eq!(client.text(), "? before", "the line before does not wait");
-    std::thread::sleep(Duration::from_millis(300));
     opened.add_permits(1);
     client.places();
     client.text();
