@@ -179,7 +179,12 @@ impl World {
             return Some(event);
         }
         if let Event::Step(_, link) = event {
-            process.links[link].next_step = resumes_at;
+            let next_step = &mut process.links[link].next_step;
+            if *next_step != self.now {
+                // It was moved forward, or the link was dropped.
+                return None;
+            }
+            *next_step = resumes_at;
         }
         self.queue.push(resumes_at, event);
         None
