@@ -8,6 +8,7 @@ use proxyherd::replication::replica::Replica;
 use proxyherd::replication::send_cursor::{
     BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS, SendCursor,
 };
+use proxyherd::replication::tag::Tag;
 use proxyherd::replication::{Incarnation, NeighbourId};
 
 use crate::samples::{CLIENTS, admit, full_server, ids, report};
@@ -16,7 +17,7 @@ use crate::samples::{CLIENTS, admit, full_server, ids, report};
 struct Sink;
 
 impl BatchBuilder for Sink {
-    fn add(&mut self, report: &Report<'_>, _: usize) -> bool {
+    fn add(&mut self, report: &Report<'_>, _: Tag, _: usize) -> bool {
         black_box(report);
         true
     }
@@ -41,7 +42,14 @@ fn all(bencher: Bencher<'_, '_>) {
 fn none(bencher: Bencher<'_, '_>) {
     let riley = full_server();
     let mut cursor = new_cursor(riley.replica().store().last());
-    bencher.bench_local(|| cursor.fill(riley.replica(), UnixNanos(0), MAX_BATCH_BYTES, &mut Sink));
+    bencher.bench_local(|| {
+        cursor.fill(
+            riley.replica(),
+            UnixNanos(0),
+            (MAX_BATCH_BYTES, u64::MAX),
+            &mut Sink,
+        )
+    });
 }
 
 /// One change and the path to it, on a server with many clients: the cost of a report on an
@@ -59,7 +67,12 @@ fn one(bencher: Bencher<'_, '_>) {
         })
         .bench_local_refs(|(id, time)| {
             admit(replica, &report(id, time));
-            let span = cursor.fill(replica, UnixNanos(0), MAX_BATCH_BYTES, &mut Sink);
+            let span = cursor.fill(
+                replica,
+                UnixNanos(0),
+                (MAX_BATCH_BYTES, u64::MAX),
+                &mut Sink,
+            );
             cursor.acknowledged(span.to);
         });
 }
@@ -73,7 +86,12 @@ fn new_cursor(applied: u64) -> SendCursor {
 
 fn catch_up(mut cursor: SendCursor, replica: &Replica) {
     while !cursor.is_at_end(replica) {
-        let span = cursor.fill(replica, UnixNanos(0), MAX_BATCH_BYTES, &mut Sink);
+        let span = cursor.fill(
+            replica,
+            UnixNanos(0),
+            (MAX_BATCH_BYTES, u64::MAX),
+            &mut Sink,
+        );
         cursor.acknowledged(span.to);
     }
 }

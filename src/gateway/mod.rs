@@ -281,10 +281,10 @@ impl Gateway {
 
     /// Merges reports that did not come from clients: passes pieces of them to `merge`, with the
     /// time, and wakes what waits for changes. Other tasks get their turn after each whole piece.
-    pub async fn merge_in_turns<'a>(
+    pub async fn merge_in_turns<T>(
         &self,
-        reports: &[Report<'a>],
-        mut merge: impl FnMut(&[Report<'a>], UnixNanos) -> MergeStats,
+        reports: &[T],
+        mut merge: impl FnMut(&[T], UnixNanos) -> MergeStats,
     ) {
         for piece in reports.chunks(MERGE_PIECE) {
             if merge(piece, self.clock.now()).newer > 0 {

@@ -3,6 +3,7 @@
 use crate::line_protocol::reply;
 use crate::model::report::Report;
 use crate::replication::send_cursor::BatchBuilder;
+use crate::replication::tag::Tag;
 
 use crate::wire::PushWriter;
 
@@ -28,8 +29,8 @@ impl RecordedBatch {
 }
 
 impl BatchBuilder for RecordedBatch {
-    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool {
-        let added = self.push.add(report, max_bytes);
+    fn add(&mut self, report: &Report<'_>, tag: Tag, max_bytes: usize) -> bool {
+        let added = self.push.add(report, tag, max_bytes);
         if added && self.is_recorded {
             reply::at(&mut self.lines, report);
         }

@@ -20,6 +20,7 @@ use crate::replication::anti_entropy::{CollectedSize, ComparedRange, RangeDigest
 use crate::replication::replica::Replica;
 use crate::replication::send_cursor::BatchBuilder;
 use crate::replication::store::StoredReport;
+use crate::replication::tag::Tag;
 
 use super::batch::RecordedBatch;
 use super::policy::{Caller, PeerRequest, PeerResponse};
@@ -144,13 +145,13 @@ fn add(
 ) {
     let last = batches.back_mut().filter(|it| it.reports < max_reports);
     if let Some(last) = last
-        && last.batch.add(report, max_bytes)
+        && last.batch.add(report, Tag::default(), max_bytes)
     {
         last.reports += 1;
         return;
     }
     let mut batch = RecordedBatch::new(0, Vec::new(), is_recorded);
     // A single report may exceed the limit of the link.
-    batch.add(report, usize::MAX);
+    batch.add(report, Tag::default(), usize::MAX);
     batches.push_back(CollectedBatch { batch, reports: 1 });
 }

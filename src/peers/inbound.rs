@@ -12,10 +12,10 @@ use crate::gateway::Gateway;
 use crate::line_protocol::reply;
 use crate::log::{Log, LogThrottle, Transcript};
 use crate::model::name::Name;
-use crate::model::report::Report;
 use crate::proto::{GreetRequest, GreetResponse, PushFrame, PushResponse};
 use crate::replication::NeighbourId;
 use crate::replication::messages::{GreetReply, Rejection};
+use crate::replication::tag::TaggedReport;
 
 use super::admission;
 use super::incoming::OtherEnd;
@@ -87,23 +87,26 @@ impl Inbound {
         let push = wire::read_push(frame).map_err(push_status)?;
         self.check_sender(other_end, push.header.sender)?;
         let pending = replica.begin_push(&push.header).map_err(status)?;
-        let reports = push.reports().map_err(push_status)?;
+        let origins = replica.push_origins(&push.origins);
+        let reports = push.tagged_reports(&origins).map_err(push_status)?;
         let neighbour = pending.neighbour;
         let name = replica.name_of(neighbour);
         self.note_connected(name, other_end);
         self.note_reports(name, &reports);
         self.record_incoming(neighbour, push.header.sender_incarnation, other_end);
         let traffic = self.gateway.links().traffic(neighbour);
-        let merge = |chunk: &[Report<'_>], now| {
+        let merge = |chunk: &[TaggedReport<'_>], now| {
             let stats = replica.merge(&pending, chunk, now);
             traffic.record_received(stats);
             stats
         };
         self.gateway.merge_in_turns(&reports, merge).await;
-        let progress = replica.finish_push(&pending).map_err(status)?;
+        let answer = replica
+            .finish_push(&pending, &push.vector)
+            .map_err(status)?;
         traffic.counters.batches_received.add(1);
         let now = self.gateway.clock().now();
-        Ok((neighbour, wire::push_response(progress, now)))
+        Ok((neighbour, wire::push_response(answer, now)))
     }
 
     fn check_draining(&self) -> Result<(), Status> {
@@ -172,14 +175,14 @@ impl Inbound {
         new.is_some()
     }
 
-    fn note_reports(&self, sender: &Name, reports: &[Report<'_>]) {
+    fn note_reports(&self, sender: &Name, reports: &[TaggedReport<'_>]) {
         if !self.log.is_on() || reports.is_empty() {
             return;
         }
         let mut transcript = Transcript::neighbour(&self.log, sender.as_str());
         transcript.set_time(self.gateway.clock().now().0);
         let mut line = Vec::new();
-        for report in reports {
+        for TaggedReport { report, .. } in reports {
             line.clear();
             reply::at(&mut line, report);
             transcript.received(line.trim_ascii_end());

@@ -22,7 +22,7 @@ use crate::model::timestamp::UnixNanos;
 use crate::proto::{GreetResponse, PushFrame, PushResponse};
 use crate::random;
 use crate::replication::anti_entropy::ComparedRange;
-use crate::replication::link::{CallFailure, LinkAction, LinkMachine, LinkRules};
+use crate::replication::link::{CallFailure, LinkAction, LinkMachine, LinkRules, MIN_LOAD};
 use crate::replication::messages::{PushHeader, VERSION};
 use crate::replication::send_cursor::Span;
 use crate::replication::{Incarnation, NeighbourId};
@@ -83,6 +83,7 @@ impl Link {
             backoff_cap: settings.backoff_cap,
             linger: settings.linger,
             batch_reports: settings.batch_reports,
+            min_load: MIN_LOAD,
             anti_entropy: settings.anti_entropy,
         };
         Self {
@@ -309,7 +310,7 @@ impl Link {
         if let Some(check) = check {
             self.machine.sent(replica, span, check);
         }
-        push.finish(&PushHeader {
+        let header = PushHeader {
             herd: replica.herd().as_str(),
             sender: replica.name().as_str(),
             sender_incarnation: number(self.machine.own_incarnation()),
@@ -317,7 +318,8 @@ impl Link {
             from: span.from,
             to: span.to,
             check,
-        })
+        };
+        push.finish_tagged(&header, self.machine.vector(), replica)
     }
 
     /// Returns whether the acknowledgement covers the push.
@@ -327,8 +329,8 @@ impl Link {
         let offset = self.clock_check.record(sent, theirs, clock);
         let now = self.now();
         let replica = self.gateway.replica();
-        let progress = wire::progress(response.applied_sequence, &response.other_pushes);
-        let acknowledged = self.machine.acknowledged(replica, now, &progress);
+        let answer = wire::push_answer(response).map_err(CallFailure::Rejected);
+        let acknowledged = answer.and_then(|it| self.machine.acknowledged(replica, now, &it));
         if let Err(failure) = acknowledged {
             self.failed(failure);
             return false;

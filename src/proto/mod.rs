@@ -25,8 +25,8 @@ pub use generated::{
     ListClientsResponse, LocateRequest, LocateResponse, NearbyClient, NearbyRequest,
     NearbyResponse, NeighbourProgress, PlacesStatus, Point, PushMark, PushResponse, RecoveryStatus,
     RejectedCalls, RejectedConnections, RejectedWebCalls, Report, Resume, StorageFacts,
-    StorageHeader, StorageStatus, WatchRequest, WatchResponse, nearby_request, operator_client,
-    operator_server, propagate_client, propagate_server, watch_request,
+    StorageHeader, StorageStatus, VectorEntry, WatchRequest, WatchResponse, nearby_request,
+    operator_client, operator_server, propagate_client, propagate_server, watch_request,
 };
 
 /// The compiled `proto/` with its comments, as server reflection returns it.

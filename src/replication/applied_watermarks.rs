@@ -27,6 +27,8 @@ struct Watermark {
     /// does not know to be acknowledged, and the last one that it does.
     marks: Vec<PushMark>,
     slot: Option<SenderSlot>,
+    /// The number of changes of this server's version vector in the last answer to the sender.
+    vector_changes: u64,
 }
 
 /// The sequence numbers of a push, and its checksum if its sender computed one.
@@ -57,9 +59,12 @@ impl AppliedWatermarks {
                 applied: initial,
                 marks: Vec::new(),
                 slot: None,
+                vector_changes: 0,
             }
         };
         let watermark = touch_or_push(&mut self.0, MAX_PAIRS, |it| it.ends == ends, make);
+        // The sender forgets the vector when it greets.
+        watermark.vector_changes = 0;
         let progress = PushProgress {
             applied: watermark.applied,
             others: watermark.marks.clone(),
@@ -117,6 +122,13 @@ impl AppliedWatermarks {
             applied: watermark.applied,
             others: marks.filter(is_other).collect(),
         })
+    }
+
+    /// Records that an answer to the sender has the version vector after `changes` changes. Returns
+    /// the number of changes in the answer before.
+    pub(super) fn answer(&mut self, ends: LinkEnds, changes: u64) -> u64 {
+        let watermark = self.0.iter_mut().find(|it| it.ends == ends);
+        watermark.map_or(0, |it| std::mem::replace(&mut it.vector_changes, changes))
     }
 
     /// Returns the sender slot of the most recent pair, if it has one.

@@ -39,14 +39,14 @@ impl FeedReader {
         limit: usize,
         each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
     ) -> bool {
-        let (position, is_end) = read_changes(store, self.position, limit, each);
+        let (position, is_end) = read_changes(store, (self.position, u64::MAX), limit, each);
         self.position = position;
         is_end
     }
 }
 
-/// Passes about `limit` changes after `after` to `each`. Returns the last sequence number that was
-/// processed, and whether it was the last of the feed.
+/// Passes about `limit` changes after `after`, up to and including `through`, to `each`. Returns
+/// the last sequence number that was processed, and whether it was the last of the feed.
 ///
 /// A report that is replaced during the call leaves the feed for a number at its end. So the last
 /// number that the feed had at the start would not do: a reader that stopped there may have seen
@@ -54,7 +54,7 @@ impl FeedReader {
 /// at one moment, and none of it was replaced before it was passed on.
 pub(super) fn read_changes(
     store: &Store,
-    after: u64,
+    (after, through): (u64, u64),
     limit: usize,
     mut each: impl FnMut(&StoredReport<'_>) -> ControlFlow<()>,
 ) -> (u64, bool) {
@@ -62,15 +62,16 @@ pub(super) fn read_changes(
     let mut chunk: Vec<FeedEntry> = Vec::with_capacity(CHUNK_CHANGES);
     for _ in 0..limit.div_ceil(CHUNK_CHANGES) {
         chunk.clear();
-        let last = store.changes(done, CHUNK_CHANGES, &mut chunk);
+        let last = store.changes((done, through), CHUNK_CHANGES, &mut chunk);
+        let end = last.min(through).max(done);
         if chunk.is_empty() {
-            return (last.max(done), true);
+            return (end, end >= last);
         }
         match store.read(&chunk, &mut done, &mut each) {
             ControlFlow::Break(()) => return (done, false),
             // All that was replaced before the copy is in it, and nothing was replaced after it.
             ControlFlow::Continue(true) if chunk.len() < CHUNK_CHANGES => {
-                return (last.max(done), true);
+                return (end, end >= last);
             }
             ControlFlow::Continue(_) => {}
         }

@@ -4,7 +4,12 @@
 //! A link repeats one step: take the changes after the neighbour's cursor, push them as one batch,
 //! and advance the cursor on the acknowledgement. The next batch gathers in the feed while one is
 //! in flight, so batches grow with load, and on a quiet link a report leaves at once. A busy link
-//! waits a little between batches, since many small pushes cost more than their reports.
+//! waits a little between batches, since many small pushes cost more than their reports. One that
+//! carries many duplicates [waits longer](super::lazy_push).
+//!
+//! A push that reaches the end of the feed carries the server's
+//! [version vector](super::version_vector). Each answer carries the neighbour's, and batches omit
+//! what it covers.
 //!
 //! The link is up from an acknowledged push until a call fails with all its quick retries, or is
 //! rejected more than twice in a row. A link that is down tries again with backoff, and at once
@@ -22,9 +27,12 @@ use crate::model::timestamp::UnixNanos;
 use super::anti_entropy::{AntiEntropy, AntiEntropyStep, CollectedSize, ComparedRange};
 use super::backoff::Backoff;
 use super::batch_size::BatchSize;
+use super::lazy_push::LazyPush;
+use super::messages::PushAnswer;
 use super::replica::Replica;
 use super::send_cursor::{BatchBuilder, SendCursor, Span};
 use super::sent_pushes::{LinkEnds, PushMark, PushProgress};
+use super::version_vector::OriginNumber;
 use super::{Incarnation, NeighbourId};
 
 /// Number of rejections in a row, with a greeting after each, that leave the link up.
@@ -33,6 +41,9 @@ const MAX_CONSECUTIVE_REJECTIONS: u32 = 2;
 /// Number of reports from which on a batch counts as one of a busy link. A push of fewer costs both
 /// sides more than its reports.
 const BUSY_BATCH_REPORTS: usize = 32;
+
+/// The usual value of [`LinkRules::min_load`].
+pub const MIN_LOAD: usize = 64;
 
 /// The settings of a link's decisions.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +60,9 @@ pub struct LinkRules {
     /// Maximum number of reports in a batch, clamped to 1 to
     /// [`MAX_BATCH_REPORTS`](super::send_cursor::MAX_BATCH_REPORTS).
     pub batch_reports: usize,
+    /// Number of reports in 20 ms from which on the link may hold changes back, if its neighbour
+    /// gets them over a quicker way.
+    pub min_load: usize,
     /// Maximum interval of comparisons with the neighbour; `None` for none.
     pub anti_entropy: Option<Duration>,
 }
@@ -126,6 +140,11 @@ pub struct LinkMachine {
     backoff: Backoff,
     phase: LinkPhase,
     anti_entropy: AntiEntropy,
+    lazy_push: LazyPush,
+    /// The number of changes of this server's version vector that the neighbour has received.
+    vector_changes: u64,
+    /// What the push of the last action carries of the vector, and the number of changes then.
+    vector: (u64, Vec<OriginNumber>),
     /// The incarnation of this server that greeted last.
     own: Option<Incarnation>,
     /// An incarnation of the neighbour that greeted while a greeting was in flight.
@@ -174,6 +193,9 @@ impl LinkMachine {
             backoff: Backoff::new(rules.backoff_cap),
             phase: LinkPhase::Ungreeted,
             anti_entropy: AntiEntropy::new(rules.anti_entropy, random),
+            lazy_push: LazyPush::new(rules.min_load),
+            vector_changes: 0,
+            vector: (0, Vec::new()),
             own: None,
             greeter: None,
             round_trip: Duration::ZERO,
@@ -206,6 +228,17 @@ impl LinkMachine {
     /// Returns the maximum size of the next batch, in bytes. A single report may exceed it.
     pub fn max_batch_bytes(&self) -> usize {
         self.sizes.limit()
+    }
+
+    /// Returns the entries of this server's version vector that the push of the last action
+    /// carries.
+    pub fn vector(&self) -> &[OriginNumber] {
+        &self.vector.1
+    }
+
+    /// Returns whether the link holds changes back, since its neighbour had many of its reports.
+    pub fn is_lazy(&self) -> bool {
+        self.lazy_push.interval().is_some()
     }
 
     /// Returns whether a push has succeeded since the link was last down.
@@ -241,7 +274,10 @@ impl LinkMachine {
         match self.phase {
             LinkPhase::Greeting { .. } | LinkPhase::Pushing { .. } => wait(None),
             LinkPhase::Down { .. } if self.is_finishing => LinkAction::End,
-            LinkPhase::Down { until } if now < until => wait(Some(until)),
+            LinkPhase::Down { until } if now < until => {
+                replica.set_position(self.cursor.neighbour(), None);
+                wait(Some(until))
+            }
             LinkPhase::Down { .. } | LinkPhase::Ungreeted => {
                 self.anti_entropy.abandon(now);
                 self.own = Some(replica.incarnation());
@@ -252,11 +288,58 @@ impl LinkMachine {
                 wait(Some(not_before))
             }
             LinkPhase::Ready { heartbeat, .. } => {
-                let max_bytes = self.sizes.limit();
-                let span = self.cursor.fill(replica, clock, max_bytes, batch);
+                let horizon = self.horizon(replica, now);
+                let span = self.fill(replica, clock, horizon, batch);
+                if horizon.is_some() {
+                    // If only to get the neighbour's vector.
+                    return self.push(now, span);
+                }
                 self.next_push(replica, now, heartbeat, span)
             }
         }
+    }
+
+    /// Returns the sequence number through which a lazy link pushes changes now; `None` on an
+    /// eager link.
+    fn horizon(&mut self, replica: &Replica, now: Duration) -> Option<u64> {
+        self.lazy_push.interval()?;
+        if self.is_finishing || replica.is_tree_link(self.cursor.neighbour()) {
+            self.lazy_push.end(now);
+        }
+        let horizon = self.lazy_push.horizon(now, replica.store().last());
+        horizon.map(|horizon| horizon.max(self.cursor.scanned()))
+    }
+
+    /// Fills a batch, and the vector that goes with it.
+    fn fill(
+        &mut self,
+        replica: &Replica,
+        clock: UnixNanos,
+        horizon: Option<u64>,
+        batch: &mut impl BatchBuilder,
+    ) -> Span {
+        // It is read before the end of the feed is, so that the batch brings all that it claims.
+        let (changes, mut vector) = replica.vector_since(self.vector_changes);
+        let limits = (self.sizes.limit(), horizon.unwrap_or(u64::MAX));
+        let span = self.cursor.fill(replica, clock, limits, batch);
+        self.vector = match self.own {
+            Some(origin) if span.is_end => {
+                let number = span.to;
+                vector.push(OriginNumber { origin, number });
+                (changes, vector)
+            }
+            _ => (self.vector_changes, Vec::new()),
+        };
+        span
+    }
+
+    fn push(&mut self, now: Duration, span: Span) -> LinkAction {
+        self.phase = LinkPhase::Pushing {
+            sent: now,
+            span,
+            is_again: false,
+        };
+        LinkAction::Push(span)
     }
 
     fn next_push(
@@ -277,12 +360,7 @@ impl LinkMachine {
                 return self.next_comparison(now, heartbeat);
             }
         }
-        self.phase = LinkPhase::Pushing {
-            sent: now,
-            span,
-            is_again: false,
-        };
-        LinkAction::Push(span)
+        self.push(now, span)
     }
 
     /// Returns the next action of a link that is caught up.
@@ -305,6 +383,7 @@ impl LinkMachine {
                     is_cut: false,
                     is_end: false,
                 };
+                self.vector = (self.vector_changes, Vec::new());
                 self.phase = LinkPhase::Pushing {
                     sent: now,
                     span,
@@ -335,6 +414,9 @@ impl LinkMachine {
         self.accept(replica, Some(incarnation), progress)?;
         self.cursor.start_at(incarnation, progress.applied);
         self.caught_up = None;
+        self.vector_changes = 0;
+        self.lazy_push.end(now);
+        replica.set_position(self.cursor.neighbour(), None);
         self.round_trip = now.saturating_sub(sent);
         let is_other = |greeter: Incarnation| greeter != incarnation;
         self.phase = if self.greeter.take().is_some_and(is_other) {
@@ -380,7 +462,7 @@ impl LinkMachine {
         Some(LinkEnds { own, theirs })
     }
 
-    /// Records the acknowledgement of a push: what the neighbour has applied.
+    /// Records the answer to a push: what the neighbour has applied, and what it has.
     ///
     /// # Errors
     ///
@@ -390,8 +472,9 @@ impl LinkMachine {
         &mut self,
         replica: &Replica,
         now: Duration,
-        progress: &PushProgress,
+        answer: &PushAnswer,
     ) -> Result<(), CallFailure> {
+        let progress = &answer.progress;
         let LinkPhase::Pushing {
             sent,
             span,
@@ -407,29 +490,57 @@ impl LinkMachine {
                 "it acknowledged sequence number {applied} instead of {to}"
             )));
         }
+        self.check_vector(replica, &answer.vector)?;
         self.accept(replica, self.cursor.greeted(), progress)?;
+        self.cursor.learn(replica, &answer.vector);
         self.cursor.acknowledged(applied);
+        replica.record_delivered(span.to);
         self.caught_up = span.is_end.then_some(span.to);
+        self.vector_changes = self.vector.0;
+        let position = self.cursor.greeted().zip(answer.position);
+        replica.set_position(self.cursor.neighbour(), position);
         self.note_speed(span, now, now.saturating_sub(sent));
         self.is_up = true;
         self.rejections = 0;
         if is_again {
             self.anti_entropy.pushed(now);
         }
-        // Reports gather if they come by the dozen. If the batch was cut, more wait already.
-        let is_worth_waiting = span.reports >= BUSY_BATCH_REPORTS && !span.is_cut;
+        if !is_again && !replica.is_tree_link(self.cursor.neighbour()) {
+            let counts = (span.reports, answer.redundant);
+            self.lazy_push.acknowledged(now, span.to, counts);
+        }
         self.phase = LinkPhase::Ready {
-            not_before: if is_worth_waiting {
-                sent + self.rules.linger
-            } else {
-                now
-            },
+            not_before: self.next_batch(sent, now, span),
             heartbeat: now + self.rules.heartbeat,
         };
         Ok(())
     }
 
-    /// Lets batches grow while their size adds little to the time of a call. So a slow link settles
+    /// Returns the time of the next batch at the earliest.
+    fn next_batch(&self, sent: Duration, now: Duration, span: Span) -> Duration {
+        if span.is_cut {
+            // More wait already.
+            now
+        } else if let Some(interval) = self.lazy_push.interval() {
+            sent + interval
+        } else if span.reports >= BUSY_BATCH_REPORTS {
+            // Reports come by the dozen, and gather.
+            sent + self.rules.linger
+        } else {
+            now
+        }
+    }
+
+    /// Checks that a vector of the neighbour claims no more of this incarnation than this process
+    /// has.
+    fn check_vector(&self, replica: &Replica, vector: &[OriginNumber]) -> Result<(), CallFailure> {
+        let last = replica.store().last();
+        let is_foreign = |it: &&OriginNumber| Some(it.origin) == self.own && it.number > last;
+        let foreign = vector.iter().find(is_foreign);
+        foreign.map_or(Ok(()), |it| Err(CallFailure::IncarnationUsed(it.origin)))
+    }
+
+    /// Lets batches grow while their size adds little to the time of a call. So a lazy link settles
     /// at a size that it can carry, and a distant neighbour does not count as slow.
     fn note_speed(&mut self, span: Span, now: Duration, took: Duration) {
         self.round_trip = self.round_trip.min(took);
@@ -531,6 +642,7 @@ mod tests {
     use crate::model::name::Name;
     use crate::model::report::Report;
     use crate::replication::replica::ServerIdentity;
+    use crate::replication::tag::Tag;
 
     const RULES: LinkRules = LinkRules {
         heartbeat: Duration::from_millis(500),
@@ -538,6 +650,7 @@ mod tests {
         backoff_cap: Duration::from_secs(1),
         linger: Duration::from_millis(5),
         batch_reports: 100,
+        min_load: MIN_LOAD,
         anti_entropy: None,
     };
 
@@ -545,7 +658,7 @@ mod tests {
     struct NoReports;
 
     impl BatchBuilder for NoReports {
-        fn add(&mut self, _: &Report<'_>, _: usize) -> bool {
+        fn add(&mut self, _: &Report<'_>, _: Tag, _: usize) -> bool {
             panic!("the store is empty")
         }
 
@@ -607,7 +720,7 @@ mod tests {
         }
 
         fn acknowledged(&mut self) {
-            let acknowledged = self.link.acknowledged(&self.replica, self.now, &through(0));
+            let acknowledged = self.link.acknowledged(&self.replica, self.now, &answer(0));
             acknowledged.unwrap();
         }
 
@@ -624,6 +737,15 @@ mod tests {
         PushProgress {
             applied,
             others: Vec::new(),
+        }
+    }
+
+    fn answer(applied: u64) -> PushAnswer {
+        PushAnswer {
+            progress: through(applied),
+            vector: Vec::new(),
+            redundant: 0,
+            position: None,
         }
     }
 
@@ -742,7 +864,7 @@ mod tests {
             span,
             is_again: false,
         };
-        let acknowledged = it.link.acknowledged(&it.replica, it.now, &through(6));
+        let acknowledged = it.link.acknowledged(&it.replica, it.now, &answer(6));
         let failure = acknowledged.unwrap_err();
         it.failed(&failure);
         assert!(it.link.is_down());
@@ -778,7 +900,7 @@ mod tests {
         it.pushes();
         // A neighbour without sense takes only its own link down.
         for is_last in [false, false, true] {
-            let acknowledged = it.link.acknowledged(&it.replica, it.now, &through(7));
+            let acknowledged = it.link.acknowledged(&it.replica, it.now, &answer(7));
             it.failed(&acknowledged.unwrap_err());
             assert_eq!(it.link.is_down(), is_last);
             if !is_last {

@@ -14,6 +14,7 @@ use super::record::{Receipt, Record};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
 use super::store::{MergeResult, SHARDS, Store, StoreFull, compare_and_mark, record_id, shard_of};
+use super::tag::Tag;
 use super::{lock, try_lock};
 
 /// Maximum number of reports that are merged together. More would not be fetched faster, and would
@@ -30,10 +31,18 @@ struct Incoming<'a> {
 
 /// Parameters that all reports of one call share; see [`Store::admit`].
 #[derive(Clone, Copy)]
-struct MergeContext {
+struct MergeContext<'a> {
+    /// The tags of the reports, by their index. A report beyond the end has none.
+    tags: &'a [Tag],
     seen_by: SeenBy,
     receipt: Receipt,
     max_clients: usize,
+}
+
+impl MergeContext<'_> {
+    fn tag(&self, index: usize) -> Tag {
+        self.tags.get(index).copied().unwrap_or_default()
+    }
 }
 
 impl Store {
@@ -42,19 +51,30 @@ impl Store {
     ///
     /// The order in which the reports are merged is unspecified. Of up to [`MERGE_BATCH`] reports,
     /// those of one client are merged in the given order, unless other threads merge reports of
-    /// that client meanwhile.
+    /// that client meanwhile. `tags` are those with which a neighbour sent the reports, by their
+    /// index; a report beyond their end has none.
     pub fn admit_all<'a>(
         &self,
         mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
+        tags: &[Tag],
         seen_by: SeenBy,
         receipt: Receipt,
         max_clients: usize,
         mut each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let admit = |report| self.admit(report, seen_by, receipt, max_clients);
+        let context = MergeContext {
+            tags,
+            seen_by,
+            receipt,
+            max_clients,
+        };
+        let admit = |index, report| {
+            let unnumbered = (0, context.tag(index));
+            self.admit_at(unnumbered, report, seen_by, receipt, max_clients)
+        };
         let Some(first) = reports.next() else { return };
         let Some(second) = reports.next() else {
-            return each(first.0, admit(first.1));
+            return each(first.0, admit(first.0, first.1));
         };
         let all = [first, second].into_iter().chain(reports);
         let incoming = all.map(|(index, report)| Incoming {
@@ -68,17 +88,12 @@ impl Store {
             // these changes.
             incoming.sort_unstable_by_key(|it| shard_of(it.hash));
         }
-        let context = MergeContext {
-            seen_by,
-            receipt,
-            max_clients,
-        };
         let mut deferred = Vec::new();
         for batch in incoming.chunks(MERGE_BATCH) {
             self.admit_batch(batch, context, &mut deferred, &mut each);
         }
         for Incoming { index, report, .. } in deferred {
-            each(index, admit(report));
+            each(index, admit(index, report));
         }
     }
 
@@ -87,7 +102,7 @@ impl Store {
     fn admit_batch<'a>(
         &self,
         batch: &[Incoming<'a>],
-        context: MergeContext,
+        context: MergeContext<'_>,
         deferred: &mut Vec<Incoming<'a>>,
         each: &mut impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
@@ -115,7 +130,7 @@ impl Store {
                     let merged =
                         compare_and_mark(shards.record(position, slot), report, context.seen_by);
                     if merged == MergeResult::Newer {
-                        newer.push((position, slot, report));
+                        newer.push((position, slot, report, context.tag(index)));
                     }
                     Ok(merged)
                 }
@@ -126,7 +141,7 @@ impl Store {
                         shards.get(position),
                         hash,
                         report,
-                        0,
+                        (0, context.tag(index)),
                         metadata,
                     );
                     MergeResult::Newer
@@ -136,18 +151,18 @@ impl Store {
         }
         let first = {
             let mut feed = lock(&self.feed);
-            for &(position, slot, _) in &newer {
+            for &(position, slot, ..) in &newer {
                 feed.remove(shards.record(position, slot).number);
             }
             let first = feed.last() + 1;
-            for &(position, slot, _) in &newer {
+            for &(position, slot, ..) in &newer {
                 feed.append(record_id(shards.number(position), slot));
             }
             first
         };
-        for (number, (position, slot, report)) in (first..).zip(newer) {
+        for (number, (position, slot, report, tag)) in (first..).zip(newer) {
             let record = shards.record(position, slot);
-            record.replace(report, number, context.seen_by, context.receipt);
+            record.replace(report, (number, tag), context.seen_by, context.receipt);
         }
     }
 }
@@ -248,7 +263,7 @@ mod tests {
         let mut results = vec![None; reports.len()];
         let each = |index: usize, result| assert_eq!(results[index].replace(result), None);
         let all = reports.iter().enumerate();
-        store.admit_all(all, SeenBy::default(), receipt, max_clients, each);
+        store.admit_all(all, &[], SeenBy::default(), receipt, max_clients, each);
         results.into_iter().map(Option::unwrap).collect()
     }
 

@@ -8,11 +8,13 @@ use crate::model::name::is_name;
 
 use super::lineage::Acknowledged;
 use super::sent_pushes::PushProgress;
+use super::spanning_tree::TreePosition;
+use super::version_vector::OriginNumber;
 use super::{Incarnation, NeighbourId};
 
 /// The version of the protocol between servers. Servers with equal major versions interoperate. Any
 /// change to the rules by which reports are validated needs a new major version.
-pub const VERSION: Version = Version { major: 2, minor: 1 };
+pub const VERSION: Version = Version { major: 2, minor: 2 };
 
 /// A version of the protocol between servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,20 @@ pub struct GreetReply {
     /// Whether this incarnation was unknown before the greeting. The link to the neighbour must
     /// then greet again.
     pub is_new: bool,
+}
+
+/// The answer to a push whose reports were all merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushAnswer {
+    /// What was applied of the sender's incarnation.
+    pub progress: PushProgress,
+    /// The entries of the answering server's version vector that have changed since its last answer
+    /// to this sender.
+    pub vector: Vec<OriginNumber>,
+    /// Number of reports of the push that were not newer than the stored ones.
+    pub redundant: usize,
+    /// The answering server's place in the spanning tree; `None` for an earlier version.
+    pub position: Option<TreePosition>,
 }
 
 /// The fields of a push besides its reports, which are all changes after `from`, up to and

@@ -16,10 +16,14 @@
 //! | [`send_cursor`] | the cursor of one neighbour, and its next batch |
 //! | [`sent_pushes`] | whether this process sent what a neighbour has applied |
 //! | [`anti_entropy`] | comparisons of two servers, and what they push again |
+//! | `lazy_push` | when a link under load waits before it pushes a change |
+//! | [`spanning_tree`] | the links that never wait |
 //! | `batch_size` | how large the batches of a link may be |
 //! | `backoff` | the delays of a link that is down |
 //! | [`lineage`] | what a server that restarts knows of its earlier incarnations |
 //! | `applied_watermarks` | the last applied sequence number of each incarnation of a neighbour |
+//! | [`tag`] | the incarnation to which a client gave a report, and its number there |
+//! | [`version_vector`] | what a server has of the reports of each incarnation |
 //! | [`store`] | the newest report of every client |
 //! | `merge_batch` | several reports merged into the store at once |
 //! | [`neighbour_clock`] | an estimate of a neighbour's clock |
@@ -50,6 +54,7 @@ pub mod expiry;
 mod feed;
 pub mod feed_reader;
 pub mod feed_watermark;
+mod lazy_push;
 pub mod lineage;
 pub mod link;
 mod merge_batch;
@@ -61,7 +66,10 @@ pub mod seen_by;
 pub mod send_cursor;
 pub mod sent_pushes;
 mod shard;
+pub mod spanning_tree;
 pub mod store;
+pub mod tag;
+pub mod version_vector;
 
 pub use merge_batch::MERGE_BATCH;
 

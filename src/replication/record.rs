@@ -10,10 +10,11 @@ use crate::model::timestamp::{ClientTime, OrderTime, Skew, Timestamp, UnixNanos}
 use super::NeighbourId;
 use super::expiry::ExpiredSince;
 use super::seen_by::SeenBy;
+use super::tag::{OriginIndex, Tag};
 
-/// Maximum number of text bytes that a record holds inline: a client ID of 25 bytes with the usual
-/// lengths of the other fields.
-const INLINE_BYTES: usize = 79;
+/// Maximum number of text bytes that a record holds inline: a client ID of 22 bytes with the usual
+/// lengths of the other fields, and an origin of eight.
+const INLINE_BYTES: usize = 71;
 
 /// The newest report of one client, with its sequence number and the senders that have it.
 ///
@@ -36,6 +37,8 @@ pub(super) struct Record {
     pub(super) number: u64,
     /// The neighbours that sent exactly this report.
     pub(super) seen_by: SeenBy,
+    /// The tag with which a neighbour sent the report.
+    tag: Tag,
     /// Since when the report was expired at all visits of the purge walk.
     pub(super) expired_since: ExpiredSince,
 }
@@ -72,11 +75,21 @@ pub struct StoredReport<'a> {
     pub seen_by: SeenBy,
     /// The report's sequence number in the feed.
     pub number: u64,
+    tag: Tag,
     delay: ReceiptDelay,
     from: u16,
 }
 
 impl StoredReport<'_> {
+    /// Returns the tag, in a server whose incarnation has the index `own`.
+    pub(super) fn tag(&self, own: OriginIndex) -> Tag {
+        if self.from == OWN_CLIENT {
+            Tag::new(own, self.number)
+        } else {
+            self.tag
+        }
+    }
+
     /// Returns the time and the neighbour of the first receipt.
     pub fn receipt(&self) -> Receipt {
         let from = match self.from {
@@ -112,7 +125,12 @@ struct Lengths {
 }
 
 impl Record {
-    pub(super) fn new(report: &Report<'_>, number: u64, seen_by: SeenBy, receipt: Receipt) -> Self {
+    pub(super) fn new(
+        report: &Report<'_>,
+        (number, tag): (u64, Tag),
+        seen_by: SeenBy,
+        receipt: Receipt,
+    ) -> Self {
         let mut record = Self {
             texts: Texts::Inline([0; INLINE_BYTES]),
             lengths: Lengths::of(report),
@@ -124,9 +142,10 @@ impl Record {
             from: OWN_CLIENT,
             number,
             seen_by,
+            tag,
             expired_since: ExpiredSince::default(),
         };
-        record.replace(report, number, seen_by, receipt);
+        record.replace(report, (number, tag), seen_by, receipt);
         record
     }
 
@@ -134,7 +153,7 @@ impl Record {
     pub(super) fn replace(
         &mut self,
         report: &Report<'_>,
-        number: u64,
+        (number, tag): (u64, Tag),
         seen_by: SeenBy,
         receipt: Receipt,
     ) {
@@ -148,6 +167,7 @@ impl Record {
         self.from = number_of(receipt.from);
         self.number = number;
         self.seen_by = seen_by;
+        self.tag = tag;
         self.expired_since = ExpiredSince::default();
     }
 
@@ -209,6 +229,7 @@ impl Record {
             report: self.report(),
             seen_by: self.seen_by,
             number: self.number,
+            tag: self.tag,
             delay: self.delay,
             from: self.from,
         }
@@ -332,7 +353,7 @@ mod tests {
     fn a_record_keeps_its_receipt() {
         let report = report("k", "+1-2");
         let held = |receipt| {
-            let record = Record::new(&report, 1, SeenBy::default(), receipt);
+            let record = Record::new(&report, (1, Tag::default()), SeenBy::default(), receipt);
             record.stored().receipt()
         };
         let at = |nanos| Receipt {
@@ -365,7 +386,12 @@ mod tests {
         let longer = "+0".to_owned() + &"0".repeat(29) + "-1";
         let clients = ["k", "kiwi.cs.ucla.edu", &long];
         for client in clients {
-            let mut record = Record::new(&report(client, "+1-2"), 1, SeenBy::default(), RECEIPT);
+            let mut record = Record::new(
+                &report(client, "+1-2"),
+                (1, Tag::default()),
+                SeenBy::default(),
+                RECEIPT,
+            );
             for position in [
                 &longer,
                 "+1-2",
@@ -375,7 +401,7 @@ mod tests {
                 "+2-2/",
             ] {
                 let report = report(client, position);
-                record.replace(&report, 2, SeenBy::default(), RECEIPT);
+                record.replace(&report, (2, Tag::default()), SeenBy::default(), RECEIPT);
                 assert_eq!(record.report(), report);
                 assert!(record.is_of(report.client));
                 assert_eq!(record.compare(&report), Ordering::Equal);

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::model::client::ClientId;
@@ -16,12 +16,15 @@ use super::expiry::Expiry;
 use super::feed_reader::read_changes;
 use super::lineage::{Acknowledged, Lineage, NeighbourFacts};
 use super::messages::{
-    GreetReply, Greeting, PushHeader, Rejection, VERSION, incarnation, well_formed,
+    GreetReply, Greeting, PushAnswer, PushHeader, Rejection, VERSION, incarnation, well_formed,
 };
 use super::record::Record;
 use super::seen_by::{SeenBy, SenderSlot, SenderSlots};
 use super::sent_pushes::{LinkEnds, PushMark, PushProgress, SentPushes};
+use super::spanning_tree::{SpanningTree, TreePosition};
 use super::store::{MergeResult, Receipt, ReportSource, Store, StoreFull, Walk};
+use super::tag::{OriginIndex, PushOrigins, Tag, TaggedReport};
+use super::version_vector::{OriginNumber, VersionVector};
 use super::{Incarnation, NeighbourId, lock};
 
 /// Maximum number of servers that are or were neighbours. A record holds a neighbour's number in 16
@@ -48,6 +51,8 @@ pub struct PendingPush {
     ends: LinkEnds,
     span: PushSpan,
     slot: Option<SenderSlot>,
+    /// Number of merged reports that were not newer.
+    redundant: AtomicUsize,
 }
 
 /// The results of merged reports.
@@ -93,6 +98,13 @@ pub struct Replica {
     neighbours: boxcar::Vec<Neighbour>,
     senders: SenderSlots,
     store: Store,
+    /// What the store has of the reports of other incarnations. Its lock is held for a few reads
+    /// and writes, and the feed's lock is taken inside it.
+    vector: Mutex<VersionVector>,
+    tree: Mutex<SpanningTree>,
+    /// The last sequence number through which each report of this server's clients that is in the
+    /// feed was pushed to some neighbour.
+    delivered: AtomicU64,
     expiry: Option<Expiry>,
     /// The incarnations whose feed was restored, and the one that restored it.
     lineage: (Lineage, Option<Incarnation>),
@@ -141,6 +153,9 @@ impl Replica {
             neighbours: boxcar::Vec::new(),
             senders: SenderSlots::new(max_senders),
             store: Store::new(keys),
+            vector: Mutex::default(),
+            tree: Mutex::default(),
+            delivered: AtomicU64::new(0),
             expiry: None,
             lineage: (Lineage::default(), None),
         };
@@ -179,11 +194,18 @@ impl Replica {
     ///
     /// The store stays. Nothing that was applied or acknowledged under the earlier incarnation
     /// counts under the new one, so neighbours and this server send each other everything again.
+    /// The version vector is empty then: what it claimed may be of a process that had the same
+    /// incarnation.
     pub fn renew_incarnation(&self, used: Incarnation, fresh: Incarnation) -> bool {
         let (used, fresh) = (used.get(), fresh.get());
+        // The vector counts for one incarnation. Who reads both holds its lock.
+        let mut vector = lock(&self.vector);
         let renewed = self
             .incarnation
             .compare_exchange(used, fresh, Relaxed, Relaxed);
+        if renewed.is_ok() {
+            vector.forget();
+        }
         renewed.is_ok()
     }
 
@@ -237,8 +259,81 @@ impl Replica {
     /// Makes a server no neighbour: its greetings and pushes are rejected, and a push that is being
     /// merged is rejected at its end. Its reports stay.
     pub fn unlink(&self, neighbour: NeighbourId) {
+        self.set_position(neighbour, None);
         let neighbour = self.neighbour(neighbour);
         neighbour.is_linked.store(false, Relaxed);
+    }
+
+    /// Sets the position of an incarnation of a neighbour in the spanning tree; `None` if it is
+    /// unknown.
+    pub(super) fn set_position(
+        &self,
+        neighbour: NeighbourId,
+        position: Option<(Incarnation, TreePosition)>,
+    ) {
+        lock(&self.tree).set(neighbour, position);
+    }
+
+    /// Returns whether the link with a neighbour is one of the spanning tree.
+    pub(super) fn is_tree_link(&self, neighbour: NeighbourId) -> bool {
+        lock(&self.tree).has_link(self.incarnation(), neighbour)
+    }
+
+    /// Returns the number of changes of this server's version vector, and the entries that changed
+    /// since there were `since` changes. The store has all that they claim.
+    pub(super) fn vector_since(&self, since: u64) -> (u64, Vec<OriginNumber>) {
+        let vector = lock(&self.vector);
+        (vector.changes(), vector.changed_since(since))
+    }
+
+    /// Passes the entries of a vector to `each`, with the indexes of their origins.
+    pub(super) fn resolve(&self, entries: &[OriginNumber], mut each: impl FnMut(OriginIndex, u64)) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut vector = lock(&self.vector);
+        for entry in entries {
+            each(vector.index(entry.origin), entry.number);
+        }
+    }
+
+    /// Records an acknowledged push through the sequence number `to`.
+    pub(super) fn record_delivered(&self, to: u64) {
+        self.delivered.fetch_max(to, Relaxed);
+    }
+
+    /// Returns the last sequence number through which each report of this server's clients that is
+    /// in the feed was pushed to some neighbour.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered.load(Relaxed)
+    }
+
+    /// Returns the index of this server's incarnation in tags.
+    pub(super) fn own_origin(&self) -> OriginIndex {
+        let mut vector = lock(&self.vector);
+        vector.index(self.incarnation())
+    }
+
+    /// Returns the incarnation with an index in tags.
+    pub fn origin(&self, index: OriginIndex) -> Option<Incarnation> {
+        lock(&self.vector).origin(index)
+    }
+
+    /// Resolves the incarnations that a push names, for the tags of its reports. Must be called
+    /// before its reports are merged.
+    pub fn push_origins(&self, origins: &[Incarnation]) -> PushOrigins {
+        let mut vector = lock(&self.vector);
+        let own = self.incarnation();
+        let origin = |&origin: &Incarnation| {
+            let index = vector.index(origin);
+            let covered = if origin == own {
+                self.store.last()
+            } else {
+                vector.number(index)
+            };
+            (index, covered)
+        };
+        PushOrigins(origins.iter().map(origin).collect())
     }
 
     /// Sets the list of all servers of the herd.
@@ -400,7 +495,7 @@ impl Replica {
         };
         let nobody = SeenBy::default();
         self.store
-            .admit_all(reports, nobody, receipt, max_clients, each);
+            .admit_all(reports, &[], nobody, receipt, max_clients, each);
     }
 
     /// Passes the newest report of a client to `read`, which must be quick (see [`Store::find`]).
@@ -526,6 +621,7 @@ impl Replica {
             ends,
             span,
             slot: watermarks.begin(ends, span, slot),
+            redundant: AtomicUsize::new(0),
         })
     }
 
@@ -533,7 +629,7 @@ impl Replica {
     pub fn merge(
         &self,
         pending: &PendingPush,
-        reports: &[Report<'_>],
+        reports: &[TaggedReport<'_>],
         now: UnixNanos,
     ) -> MergeStats {
         let seen_by = pending
@@ -544,7 +640,12 @@ impl Replica {
             at: now,
             from: ReportSource::Neighbour(pending.neighbour),
         };
-        self.merge_all(reports, seen_by, receipt)
+        let tags: Vec<Tag> = reports.iter().map(|it| it.tag).collect();
+        let reports = reports.iter().map(|it| &it.report);
+        let stats = self.merge_all(reports, &tags, seen_by, receipt);
+        let redundant = stats.duplicate + stats.stale;
+        pending.redundant.fetch_add(redundant, Relaxed);
+        stats
     }
 
     /// Merges reports of an export at `now`, and returns their results.
@@ -553,35 +654,79 @@ impl Replica {
             at: now,
             from: ReportSource::Storage,
         };
-        self.merge_all(reports, SeenBy::default(), receipt)
+        self.merge_all(reports.iter(), &[], SeenBy::default(), receipt)
     }
 
-    fn merge_all(&self, reports: &[Report<'_>], seen_by: SeenBy, receipt: Receipt) -> MergeStats {
+    fn merge_all<'a>(
+        &self,
+        reports: impl Iterator<Item = &'a Report<'a>>,
+        tags: &[Tag],
+        seen_by: SeenBy,
+        receipt: Receipt,
+    ) -> MergeStats {
         let mut stats = MergeStats::default();
         let each = |_, merged: Result<MergeResult, StoreFull>| {
             merged.into_iter().for_each(|it| stats.count(it))
         };
-        let all = reports.iter().enumerate();
-        self.store
-            .admit_all(all, seen_by, receipt, usize::MAX, each);
+        self.store.admit_all(
+            reports.enumerate(),
+            tags,
+            seen_by,
+            receipt,
+            usize::MAX,
+            each,
+        );
         stats
     }
 
-    /// Records that all reports of a push were merged. Returns what was applied of its sender's
-    /// incarnation. Must not be called if a report of the push was not merged.
+    /// Records that all reports of a push were merged, which carried these entries of its sender's
+    /// version vector. Returns the answer. Must not be called if a report of the push was not
+    /// merged.
     ///
     /// # Errors
     ///
     /// Returns the reason if the sender is no longer a neighbour, or its incarnation was dropped
     /// meanwhile.
-    pub fn finish_push(&self, pending: &PendingPush) -> Result<PushProgress, Rejection> {
+    pub fn finish_push(
+        &self,
+        pending: &PendingPush,
+        vector: &[OriginNumber],
+    ) -> Result<PushAnswer, Rejection> {
         let neighbour = self.neighbour(pending.neighbour);
         if !neighbour.is_linked.load(Relaxed) {
             return Err(self.rejection_of(neighbour.name.to_string()));
         }
-        lock(&neighbour.watermarks)
+        let progress = lock(&neighbour.watermarks)
             .advance(pending.ends, pending.span)
-            .ok_or(Rejection::NotGreeted)
+            .ok_or(Rejection::NotGreeted)?;
+        let (own, changes) = self.adopt(pending.ends.own, vector);
+        let before = lock(&neighbour.watermarks).answer(pending.ends, changes);
+        let mut vector = lock(&self.vector).changed_since(before);
+        vector.push(OriginNumber {
+            origin: own,
+            number: self.store.last(),
+        });
+        Ok(PushAnswer {
+            progress,
+            vector,
+            redundant: pending.redundant.load(Relaxed),
+            position: Some(lock(&self.tree).position(own)),
+        })
+    }
+
+    /// Adopts entries of the vector of a push to the incarnation `own` of this server, unless it
+    /// has another one by now. Returns the present incarnation, and the number of changes of the
+    /// vector.
+    fn adopt(&self, own: Incarnation, entries: &[OriginNumber]) -> (Incarnation, u64) {
+        let mut vector = lock(&self.vector);
+        let present = self.incarnation();
+        if own == present {
+            for entry in entries.iter().filter(|entry| entry.origin != own) {
+                let index = vector.index(entry.origin);
+                vector.raise(index, entry.number);
+            }
+        }
+        (present, vector.changes())
     }
 
     /// Records a push to a neighbour before it is sent.
@@ -624,7 +769,7 @@ impl Replica {
                 held.add(slot.bit());
             }
         }
-        read_changes(&self.store, after, usize::MAX, |stored| {
+        read_changes(&self.store, (after, u64::MAX), usize::MAX, |stored| {
             let is_own = stored.receipt().from == ReportSource::Client;
             if is_own && !stored.seen_by.intersects(held) {
                 each(&stored.report);
@@ -748,8 +893,12 @@ mod tests {
             check: None,
         };
         let pending = riley.begin_push(&header).unwrap();
-        riley.merge(&pending, &[*report], UnixNanos(0));
-        riley.finish_push(&pending).unwrap();
+        let report = TaggedReport {
+            report: *report,
+            tag: Tag::default(),
+        };
+        riley.merge(&pending, &[report], UnixNanos(0));
+        riley.finish_push(&pending, &[]).unwrap();
     }
 
     /// Accepts all reports and keeps their clients.
@@ -757,7 +906,7 @@ mod tests {
     struct ClientList(Vec<String>);
 
     impl BatchBuilder for ClientList {
-        fn add(&mut self, report: &Report<'_>, _: usize) -> bool {
+        fn add(&mut self, report: &Report<'_>, _: Tag, _: usize) -> bool {
             self.0.push(report.client.text().to_owned());
             true
         }
@@ -772,7 +921,8 @@ mod tests {
         let mut cursor = SendCursor::new(NeighbourId(0), 100);
         cursor.start_at(Incarnation::new(incarnation).unwrap(), 0);
         let mut clients = ClientList::default();
-        cursor.fill(riley, UnixNanos(0), MAX_BATCH_BYTES, &mut clients);
+        let limits = (MAX_BATCH_BYTES, u64::MAX);
+        cursor.fill(riley, UnixNanos(0), limits, &mut clients);
         clients.0
     }
 
@@ -787,6 +937,61 @@ mod tests {
             let dead = incarnation - 1;
             assert_eq!(for_jaquez(&riley, dead), ["plum", "kiwi"], "no loss");
         }
+    }
+
+    #[test]
+    fn a_vector_excuses_from_a_report_of_an_own_client_only_if_some_neighbour_has_it() {
+        let riley = riley(2);
+        riley
+            .admit(&report("kiwi", "1"), UnixNanos(0), usize::MAX)
+            .unwrap();
+        let mut cursor = SendCursor::new(NeighbourId(0), 100);
+        cursor.start_at(Incarnation::new(1).unwrap(), 0);
+        let claim = OriginNumber {
+            origin: riley.incarnation(),
+            number: 1,
+        };
+        cursor.learn(&riley, &[claim]);
+        let mut sent = || {
+            let mut clients = ClientList::default();
+            let limits = (MAX_BATCH_BYTES, u64::MAX);
+            cursor.fill(&riley, UnixNanos(0), limits, &mut clients);
+            clients.0
+        };
+        assert_eq!(sent(), ["kiwi"], "it may be the claim of another process");
+        riley.record_delivered(1);
+        assert!(sent().is_empty());
+    }
+
+    #[test]
+    fn a_tag_that_stands_for_another_report_is_dropped() {
+        let riley = riley(2);
+        greet_and_push(&riley, "Juzang", 1, &report("plum", "1"));
+        let origin = Incarnation::new(1).unwrap();
+        let vector = [OriginNumber { origin, number: 5 }];
+        riley.adopt(riley.incarnation(), &vector);
+        let origins = riley.push_origins(&[origin, riley.incarnation()]);
+        assert_eq!(origins.tag(0, 5), Tag::default());
+        assert_eq!(origins.tag(0, 6).number(), 6);
+        let last = riley.store().last();
+        assert_eq!(origins.tag(1, last), Tag::default());
+    }
+
+    #[test]
+    fn a_renewed_incarnation_claims_nothing_that_the_earlier_one_did() {
+        let riley = riley(2);
+        let [origin, fresh] = [1, 10].map(|it| Incarnation::new(it).unwrap());
+        let before = riley.incarnation();
+        let vector = [OriginNumber { origin, number: 5 }];
+        riley.adopt(before, &vector);
+        assert_eq!(riley.vector_since(0).1, vector);
+        assert!(riley.renew_incarnation(before, fresh));
+        assert!(riley.vector_since(0).1.is_empty());
+        riley.adopt(before, &vector);
+        assert!(
+            riley.vector_since(0).1.is_empty(),
+            "a push to the earlier one"
+        );
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::model::timestamp::UnixNanos;
 use super::feed_reader::read_changes;
 use super::replica::Replica;
 use super::seen_by::{SeenBy, SenderSlot};
+use super::store::StoredReport;
+use super::tag::{OriginIndex, Tag};
+use super::version_vector::{KnownVector, OriginNumber};
 use super::{Incarnation, NeighbourId};
 
 /// Maximum number of reports in one batch. It is part of the protocol: a receiver rejects more.
@@ -25,7 +28,7 @@ const MAX_CONSIDERED_CHANGES: usize = 32 * 1024;
 pub trait BatchBuilder {
     /// Adds a report if the batch then has at most `max_bytes`. Returns `false`, and adds nothing,
     /// if it would be larger, or larger than a message may be.
-    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool;
+    fn add(&mut self, report: &Report<'_>, tag: Tag, max_bytes: usize) -> bool;
 
     /// Returns the size of the added reports, in bytes.
     fn bytes(&self) -> usize;
@@ -61,6 +64,8 @@ pub struct SendCursor {
     cursor: u64,
     scanned: u64,
     max_reports: usize,
+    /// What the greeted incarnation has, by its own account.
+    known: KnownVector,
 }
 
 impl SendCursor {
@@ -73,6 +78,7 @@ impl SendCursor {
             cursor: 0,
             scanned: 0,
             max_reports: max_reports.clamp(1, MAX_BATCH_REPORTS),
+            known: KnownVector::default(),
         }
     }
 
@@ -106,6 +112,12 @@ impl SendCursor {
         self.cursor = applied;
         self.scanned = self.cursor;
         self.greeted = Some(incarnation);
+        self.known = KnownVector::default();
+    }
+
+    /// Records entries of the version vector of the greeted incarnation.
+    pub fn learn(&mut self, replica: &Replica, vector: &[OriginNumber]) {
+        replica.resolve(vector, |origin, number| self.known.raise(origin, number));
     }
 
     /// Fills `batch` with the reports that the neighbour needs next, up to `max_bytes`: at least
@@ -116,11 +128,13 @@ impl SendCursor {
     /// A report that has been expired for the purge delay at `now` is withheld, since the neighbour
     /// may have purged it. `now` is the earlier of the clocks of both servers, so that one wrong
     /// clock withholds nothing.
+    ///
+    /// Only changes up to the sequence number `through` are considered.
     pub fn fill(
         &mut self,
         replica: &Replica,
         now: UnixNanos,
-        max_bytes: usize,
+        (max_bytes, through): (usize, u64),
         batch: &mut impl BatchBuilder,
     ) -> Span {
         let slot = self
@@ -130,20 +144,20 @@ impl SendCursor {
             replica,
             now,
             already_seen: slot.as_ref().map_or(SeenBy::default(), SenderSlot::bit),
+            known: &self.known,
+            own: replica.own_origin(),
+            delivered: replica.delivered(),
             max_reports: self.max_reports,
             max_bytes,
         };
-        let (to, reports, is_cut, is_end) = filler.fill(self.scanned, batch);
-        if reports == 0 {
-            self.scanned = to;
+        let filled = filler.fill((self.scanned, through), batch);
+        if filled.reports == 0 {
+            self.scanned = filled.to;
         }
         Span {
             from: self.cursor,
-            to,
-            reports,
             bytes: batch.bytes(),
-            is_cut,
-            is_end,
+            ..filled
         }
     }
 
@@ -161,22 +175,22 @@ struct BatchFiller<'a> {
     replica: &'a Replica,
     now: UnixNanos,
     already_seen: SeenBy,
+    known: &'a KnownVector,
+    own: OriginIndex,
+    delivered: u64,
     max_reports: usize,
     max_bytes: usize,
 }
 
 impl BatchFiller<'_> {
-    /// Returns the last sequence number that was processed, the number of reports in the batch,
-    /// whether a limit cut it, and whether it reached the end of the feed.
-    fn fill(&self, after: u64, batch: &mut impl BatchBuilder) -> (u64, usize, bool, bool) {
+    /// Fills a batch with changes after `after`, up to `through`. Returns its span, except for
+    /// `from` and `bytes`.
+    fn fill(&self, (after, through): (u64, u64), batch: &mut impl BatchBuilder) -> Span {
         let (mut reports, mut is_cut) = (0, false);
         let store = self.replica.store();
-        let (to, is_end) = read_changes(store, after, MAX_CONSIDERED_CHANGES, |stored| {
-            let is_withheld = || {
-                self.replica
-                    .is_withheld(stored.report.order_time(), self.now)
-            };
-            if stored.seen_by.intersects(self.already_seen) || is_withheld() {
+        let (changes, limit) = ((after, through), MAX_CONSIDERED_CHANGES);
+        let (to, is_end) = read_changes(store, changes, limit, |stored| {
+            if self.has(stored) || self.is_withheld(stored) {
                 return ControlFlow::Continue(());
             }
             let max_bytes = if reports == 0 {
@@ -184,13 +198,35 @@ impl BatchFiller<'_> {
             } else {
                 self.max_bytes
             };
-            is_cut = reports == self.max_reports || !batch.add(&stored.report, max_bytes);
+            let mut add = || batch.add(&stored.report, stored.tag(self.own), max_bytes);
+            is_cut = reports == self.max_reports || !add();
             if is_cut {
                 return ControlFlow::Break(());
             }
             reports += 1;
             ControlFlow::Continue(())
         });
-        (to, reports, is_cut, is_end)
+        Span {
+            from: after,
+            to,
+            reports,
+            bytes: 0,
+            is_cut,
+            is_end,
+        }
+    }
+
+    /// Returns whether the neighbour has a report, as far as this server knows.
+    fn has(&self, stored: &StoredReport<'_>) -> bool {
+        let tag = stored.tag(self.own);
+        // What the vector says of this server's own reports counts only for those that some
+        // neighbour acknowledged.
+        let is_known = || tag.origin() != self.own || tag.number() <= self.delivered;
+        stored.seen_by.intersects(self.already_seen) || self.known.covers(tag) && is_known()
+    }
+
+    fn is_withheld(&self, stored: &StoredReport<'_>) -> bool {
+        let time = stored.report.order_time();
+        self.replica.is_withheld(time, self.now)
     }
 }

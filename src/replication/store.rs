@@ -17,6 +17,7 @@ use super::record::Record;
 pub use super::record::{Receipt, ReportSource, StoredReport};
 use super::seen_by::SeenBy;
 use super::shard::Shard;
+use super::tag::Tag;
 
 /// Number of shards: enough that threads rarely contend for one, few enough that empty ones cost
 /// almost nothing.
@@ -182,13 +183,15 @@ impl Store {
         receipt: Receipt,
         max_clients: usize,
     ) -> Result<MergeResult, StoreFull> {
-        self.admit_at(0, report, seen_by, receipt, max_clients)
+        let unnumbered = (0, Tag::default());
+        self.admit_at(unnumbered, report, seen_by, receipt, max_clients)
     }
 
-    /// Does the same, with a sequence number of at least `number` if the report is stored.
-    fn admit_at(
+    /// Does the same, with a sequence number of at least `number` if the report is stored, and with
+    /// the tag with which a neighbour sent it.
+    pub(super) fn admit_at(
         &self,
-        number: u64,
+        (number, tag): (u64, Tag),
         report: &Report<'_>,
         seen_by: SeenBy,
         receipt: Receipt,
@@ -199,7 +202,8 @@ impl Store {
         let mut shard = lock(&self.shards[at]);
         let Some(slot) = shard.find(hash, report.client) else {
             self.count_client(max_clients)?;
-            self.add(at, &mut shard, hash, report, number, (seen_by, receipt));
+            let numbers = (number, tag);
+            self.add(at, &mut shard, hash, report, numbers, (seen_by, receipt));
             return Ok(MergeResult::Newer);
         };
         let record = &mut shard.records[slot];
@@ -210,7 +214,7 @@ impl Store {
                 feed.remove(record.number);
                 feed.append_at(record_id(at, slot), number)
             };
-            record.replace(report, number, seen_by, receipt);
+            record.replace(report, (number, tag), seen_by, receipt);
         }
         Ok(merged)
     }
@@ -223,7 +227,10 @@ impl Store {
     /// skipped.
     pub(super) fn restore(&self, reports: &[Report<'_>], first: u64, receipt: Receipt) -> usize {
         let nobody = SeenBy::default();
-        let admit = |(number, report)| self.admit_at(number, report, nobody, receipt, usize::MAX);
+        let admit = |(number, report)| {
+            let numbers = (number, Tag::default());
+            self.admit_at(numbers, report, nobody, receipt, usize::MAX)
+        };
         let merged = (first..).zip(reports).map(admit);
         merged.filter(|it| *it == Ok(MergeResult::Newer)).count()
     }
@@ -276,11 +283,16 @@ impl Store {
         purged.len()
     }
 
-    /// Appends the feed entries after `after` to `out`; at most `limit` of them. Returns the last
-    /// sequence number of the feed at the same moment.
-    pub(super) fn changes(&self, after: u64, limit: usize, out: &mut Vec<FeedEntry>) -> u64 {
+    /// Appends the feed entries after `after`, up to and including `through`, to `out`; at most
+    /// `limit` of them. Returns the last sequence number of the feed at the same moment.
+    pub(super) fn changes(
+        &self,
+        (after, through): (u64, u64),
+        limit: usize,
+        out: &mut Vec<FeedEntry>,
+    ) -> u64 {
         let feed = lock(&self.feed);
-        feed.copy(after, u64::MAX, limit, out);
+        feed.copy(after, through, limit, out);
         feed.last()
     }
 
@@ -314,19 +326,19 @@ impl Store {
         ControlFlow::Continue(is_all)
     }
 
-    /// Adds a new client's first report, with a sequence number of at least `number`. The caller has
-    /// already counted the client.
+    /// Adds a new client's first report, with a sequence number of at least `number`, and this tag.
+    /// The caller has already counted the client.
     pub(super) fn add(
         &self,
         at: usize,
         shard: &mut Shard,
         hash: u64,
         report: &Report<'_>,
-        number: u64,
+        (number, tag): (u64, Tag),
         (seen_by, receipt): (SeenBy, Receipt),
     ) {
         let number = lock(&self.feed).append_at(record_id(at, shard.next_slot()), number);
-        let record = Record::new(report, number, seen_by, receipt);
+        let record = Record::new(report, (number, tag), seen_by, receipt);
         shard.insert(hash, record, &self.hasher);
     }
 
@@ -408,12 +420,12 @@ mod tests {
         each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
         let reports = reports.iter().enumerate();
-        store.admit_all(reports, SeenBy::default(), RECEIPT, usize::MAX, each);
+        store.admit_all(reports, &[], SeenBy::default(), RECEIPT, usize::MAX, each);
     }
 
     fn all(store: &Store) -> Vec<(String, String, String)> {
         let mut entries = Vec::new();
-        store.changes(0, usize::MAX, &mut entries);
+        store.changes((0, u64::MAX), usize::MAX, &mut entries);
         let (mut reports, mut done) = (Vec::new(), 0);
         let read = store.read(&entries, &mut done, |stored| {
             let r = stored.report;
@@ -562,7 +574,7 @@ mod tests {
             let mut seen = 0;
             while done.load(Relaxed) < THREADS {
                 let mut entries = Vec::new();
-                let last = store.changes(seen, usize::MAX, &mut entries);
+                let last = store.changes((seen, u64::MAX), usize::MAX, &mut entries);
                 assert!(entries.is_sorted_by_key(|entry| entry.number));
                 assert!(entries.last().is_none_or(|entry| entry.number == last));
                 seen = last;

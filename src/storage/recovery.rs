@@ -369,7 +369,7 @@ mod tests {
             to: applied,
             check: None,
         });
-        replica.finish_push(&pending.unwrap()).unwrap();
+        replica.finish_push(&pending.unwrap(), &[]).unwrap();
     }
 
     /// Returns the clients with their times and sequence numbers, in the order of the feed.

@@ -20,27 +20,41 @@ use crate::model::position::Position;
 use crate::model::report::{Origin, Report};
 use crate::model::timestamp::{Skew, Timestamp, UnixNanos};
 use crate::proto::{
-    Acknowledgement, GreetRequest, GreetResponse, PushFrame, PushMark, PushResponse,
+    Acknowledgement, GreetRequest, GreetResponse, PushFrame, PushMark, PushResponse, VectorEntry,
 };
 use crate::replication::Incarnation;
 use crate::replication::feed_reader::FeedReader;
 use crate::replication::lineage::Acknowledged;
-use crate::replication::messages::{GreetReply, Greeting, PushHeader, VERSION, Version};
+use crate::replication::messages::{
+    GreetReply, Greeting, PushAnswer, PushHeader, VERSION, Version,
+};
 use crate::replication::replica::Replica;
 use crate::replication::send_cursor::{BatchBuilder, MAX_BATCH_BYTES, MAX_BATCH_REPORTS};
 use crate::replication::sent_pushes::{self, PushProgress};
+use crate::replication::spanning_tree::TreePosition;
+use crate::replication::tag::{OriginIndex, PushOrigins, Tag, TaggedReport};
+use crate::replication::version_vector::{MAX_VECTOR_ENTRIES, OriginNumber};
 
 use protobuf::{
     FieldValue, MessageFields, WireError, bytes_len, put_bytes, put_fixed32, put_fixed64,
-    put_sint64, put_uint64, put_varint, sint64_len, unzigzag,
+    put_sint64, put_uint64, put_varint, sint64_len, uint64_len, unzigzag,
 };
 
 /// Maximum size of an encoded push, in bytes.
 pub(super) const MAX_PUSH_BYTES: usize = MAX_BATCH_BYTES;
 
-/// Maximum size of a push without its reports, in bytes: two names of 63 bytes, five
-/// numbers, and their keys.
-const MAX_HEADER_BYTES: usize = 192;
+/// Maximum number of origins in a push. Reports of further ones have no tag. It is part of
+/// the protocol: a receiver rejects more.
+const MAX_PUSH_ORIGINS: usize = MAX_VECTOR_ENTRIES;
+
+/// Size of the names and numbers of a push, in bytes: two names of 63 bytes, five numbers,
+/// and their keys.
+const MAX_NAMES_BYTES: usize = 192;
+
+/// Maximum size of a push without its reports, in bytes: with 8 bytes for each origin, and
+/// 22 for each entry of the vector.
+const MAX_HEADER_BYTES: usize =
+    MAX_NAMES_BYTES + 8 + 8 * MAX_PUSH_ORIGINS + 22 * MAX_VECTOR_ENTRIES;
 
 pub(super) fn greet_request(greeting: &Greeting<'_>) -> GreetRequest {
     GreetRequest {
@@ -107,12 +121,59 @@ pub(super) fn greet_response(
 }
 
 /// Makes the acknowledgement of a server whose clock shows `now`.
-pub(super) fn push_response(progress: PushProgress, now: UnixNanos) -> PushResponse {
+pub(super) fn push_response(answer: PushAnswer, now: UnixNanos) -> PushResponse {
+    let position = answer.position;
+    let number = |of: fn(TreePosition) -> Incarnation| position.map_or(0, |it| of(it).get());
     PushResponse {
-        applied_sequence: progress.applied,
+        applied_sequence: answer.progress.applied,
         clock_nanos: now.0,
-        other_pushes: marks(progress),
+        other_pushes: marks(answer.progress),
+        vector: answer.vector.into_iter().map(vector_entry).collect(),
+        redundant_reports: answer.redundant as u64,
+        root_incarnation: number(|it| it.root),
+        root_distance: position.map_or(0, |it| it.distance),
+        parent_incarnation: number(|it| it.parent),
     }
+}
+
+/// Reads an acknowledgement.
+///
+/// # Errors
+///
+/// Returns the reason if it is malformed.
+pub(super) fn push_answer(response: &PushResponse) -> Result<PushAnswer, String> {
+    if response.vector.len() > MAX_VECTOR_ENTRIES {
+        return Err(format!(
+            "it acknowledged with a vector of over {MAX_VECTOR_ENTRIES} entries"
+        ));
+    }
+    let entry = |it: &VectorEntry| origin_number(it.origin_incarnation, it.through_sequence);
+    let vector: Option<Vec<_>> = response.vector.iter().map(entry).collect();
+    let root = Incarnation::new(response.root_incarnation);
+    let parent = Incarnation::new(response.parent_incarnation);
+    let position = |(root, parent)| TreePosition {
+        root,
+        distance: response.root_distance,
+        parent,
+    };
+    Ok(PushAnswer {
+        progress: progress(response.applied_sequence, &response.other_pushes),
+        vector: vector.ok_or("it acknowledged with a vector of the incarnation 0")?,
+        redundant: usize::try_from(response.redundant_reports).unwrap_or(usize::MAX),
+        position: root.zip(parent).map(position),
+    })
+}
+
+fn vector_entry(entry: OriginNumber) -> VectorEntry {
+    VectorEntry {
+        origin_incarnation: entry.origin.get(),
+        through_sequence: entry.number,
+    }
+}
+
+fn origin_number(origin: u64, number: u64) -> Option<OriginNumber> {
+    let origin = Incarnation::new(origin)?;
+    Some(OriginNumber { origin, number })
 }
 
 fn marks(progress: PushProgress) -> Vec<PushMark> {
@@ -167,13 +228,44 @@ pub(super) fn name_of(response: &GreetResponse) -> String {
 #[derive(Debug)]
 pub(super) struct PushWriter {
     bytes: Vec<u8>,
+    /// The tags of the reports, encoded.
+    tags: Vec<u8>,
+    origins: TagOrigins,
+}
+
+/// The origins of the tags in a push.
+#[derive(Debug, Default)]
+struct TagOrigins {
+    all: Vec<OriginIndex>,
+    /// The place of each origin in `all`, counted from 1, by its index; 0 if it is not there.
+    places: Vec<u16>,
+}
+
+impl TagOrigins {
+    /// Returns the place of a tag's origin, counted from 1; `None` without a tag, or without room.
+    fn place(&mut self, tag: Tag) -> Option<u16> {
+        let at = tag.origin().get()?;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, 0);
+        }
+        if self.places[at] == 0 {
+            if self.all.len() == MAX_PUSH_ORIGINS {
+                return None;
+            }
+            self.all.push(tag.origin());
+            self.places[at] = self.all.len() as u16;
+        }
+        Some(self.places[at])
+    }
 }
 
 impl PushWriter {
     /// Returns an empty push, with room for `capacity` bytes before it must grow.
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(capacity.min(MAX_PUSH_BYTES) + MAX_HEADER_BYTES),
+            bytes: Vec::with_capacity(capacity.min(MAX_PUSH_BYTES) + MAX_NAMES_BYTES),
+            tags: Vec::new(),
+            origins: TagOrigins::default(),
         }
     }
 
@@ -188,7 +280,36 @@ impl PushWriter {
         })
     }
 
-    /// Completes the push.
+    /// Completes a push with the tags of its reports and entries of this server's version
+    /// vector.
+    pub(super) fn finish_tagged(
+        mut self,
+        header: &PushHeader<'_>,
+        vector: &[OriginNumber],
+        replica: &Replica,
+    ) -> PushFrame {
+        let origins = std::mem::take(&mut self.origins.all);
+        if !origins.is_empty() {
+            put_bytes(&mut self.bytes, 11, &self.tags);
+            put_varint(&mut self.bytes, 9 << 3 | 2);
+            put_varint(&mut self.bytes, 8 * origins.len() as u64);
+            for origin in origins {
+                let origin = replica.origin(origin);
+                let origin = origin.expect("a tag has an origin");
+                self.bytes.extend_from_slice(&origin.get().to_le_bytes());
+            }
+        }
+        for entry in vector {
+            let length = 9 + uint64_len(entry.number);
+            put_varint(&mut self.bytes, 10 << 3 | 2);
+            put_varint(&mut self.bytes, length as u64);
+            put_fixed64(&mut self.bytes, 1, entry.origin.get());
+            put_uint64(&mut self.bytes, 2, entry.number);
+        }
+        self.finish(header)
+    }
+
+    /// Completes a push whose reports have no tags.
     pub(super) fn finish(mut self, header: &PushHeader<'_>) -> PushFrame {
         let before = self.bytes.len();
         put_bytes(&mut self.bytes, 1, header.herd.as_bytes());
@@ -200,18 +321,19 @@ impl PushWriter {
         if let Some(check) = header.check {
             put_fixed32(&mut self.bytes, 8, check);
         }
-        debug_assert!(self.bytes.len() - before <= MAX_HEADER_BYTES);
+        debug_assert!(self.bytes.len() - before <= MAX_NAMES_BYTES);
+        debug_assert!(self.origins.all.is_empty());
         PushFrame(Bytes::from(self.bytes))
     }
 }
 
 impl BatchBuilder for PushWriter {
-    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool {
+    fn add(&mut self, report: &Report<'_>, tag: Tag, max_bytes: usize) -> bool {
         let texts = texts_of(report);
         let length =
             texts.iter().map(|text| bytes_len(text)).sum::<usize>() + sint64_len(report.skew.0);
-        // The key and the length of a report take four bytes at most.
-        if self.bytes.len() + 4 + length > max_bytes.min(MAX_PUSH_BYTES - MAX_HEADER_BYTES) {
+        // The key and the length of a report take four bytes at most, and a tag ten.
+        if self.bytes() + 14 + length > max_bytes.min(MAX_PUSH_BYTES - MAX_HEADER_BYTES) {
             return false;
         }
         put_varint(&mut self.bytes, 7 << 3 | 2);
@@ -220,11 +342,15 @@ impl BatchBuilder for PushWriter {
             put_bytes(&mut self.bytes, field, text);
         }
         put_sint64(&mut self.bytes, 5, report.skew.0);
+        let place = self.origins.place(tag);
+        let number = place.map_or(0, |_| tag.number());
+        put_varint(&mut self.tags, u64::from(place.unwrap_or_default()));
+        put_varint(&mut self.tags, number);
         true
     }
 
     fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.tags.len()
     }
 }
 
@@ -252,7 +378,8 @@ pub(super) fn next_changes(
     let from = reader.position();
     let (mut changes, mut reports) = (PushWriter::with_capacity(USUAL_CHANGES_BYTES), 0);
     let is_end = reader.read(replica.store(), usize::MAX, |stored| {
-        if reports == max_reports || !changes.add(&stored.report, max_bytes) {
+        let is_full = reports == max_reports;
+        if is_full || !changes.add(&stored.report, Tag::default(), max_bytes) {
             return ControlFlow::Break(());
         }
         reports += 1;
@@ -334,6 +461,12 @@ impl From<WireError> for PushError {
 #[derive(Debug)]
 pub(super) struct EncodedPush<'a> {
     pub(super) header: PushHeader<'a>,
+    /// The origins of the tags of its reports.
+    pub(super) origins: Vec<Incarnation>,
+    /// Entries of the sender's version vector.
+    pub(super) vector: Vec<OriginNumber>,
+    /// Two numbers for each report, or none.
+    tags: Vec<u64>,
     bytes: &'a [u8],
     reports: usize,
 }
@@ -345,6 +478,7 @@ pub(super) struct EncodedPush<'a> {
 /// The message is malformed, or has too many reports.
 pub(super) fn read_push(frame: &PushFrame) -> Result<EncodedPush<'_>, PushError> {
     let mut reports = 0;
+    let (mut origins, mut vector, mut tags) = (Vec::new(), Vec::new(), Vec::new());
     let mut header = PushHeader {
         herd: "",
         sender: "",
@@ -364,15 +498,37 @@ pub(super) fn read_push(frame: &PushFrame) -> Result<EncodedPush<'_>, PushError>
             (6, FieldValue::Varint(number)) => header.to = number,
             (7, FieldValue::Bytes(_)) => reports += 1,
             (8, FieldValue::Fixed32(check)) => header.check = Some(check),
-            (field @ 3..=8, _) => return Err(WireError::WrongType(field).into()),
+            (9, value) => read_origins(value, &mut origins)?,
+            (10, FieldValue::Bytes(bytes)) => vector.push(read_entry(bytes)?),
+            (11, value) => read_tags(value, &mut tags)?,
+            (field @ 3..=10, _) => return Err(WireError::WrongType(field).into()),
             _ => {}
+        }
+        if origins.len() > MAX_PUSH_ORIGINS || vector.len() > MAX_VECTOR_ENTRIES {
+            let cause = format!("over {MAX_VECTOR_ENTRIES} origins or entries of a vector");
+            return Err(malformed(cause));
         }
     }
     if reports > MAX_BATCH_REPORTS {
         return Err(PushError::TooMany(reports));
     }
+    if !tags.is_empty() && tags.len() != 2 * reports {
+        let cause = "there must be two numbers in tags for each report, or none";
+        return Err(malformed(cause.to_owned()));
+    }
+    let places = tags.iter().step_by(2);
+    if places
+        .max()
+        .is_some_and(|&place| place > origins.len() as u64)
+    {
+        let cause = "a place in tags exceeds the number of origins";
+        return Err(malformed(cause.to_owned()));
+    }
     Ok(EncodedPush {
         header,
+        origins,
+        vector,
+        tags,
         bytes: &frame.0,
         reports,
     })
@@ -397,6 +553,85 @@ impl<'a> EncodedPush<'a> {
         }
         Ok(reports)
     }
+
+    /// Reads all reports with their tags.
+    ///
+    /// # Errors
+    ///
+    /// As [`reports`](Self::reports).
+    pub(super) fn tagged_reports(
+        &self,
+        origins: &PushOrigins,
+    ) -> Result<Vec<TaggedReport<'a>>, PushError> {
+        let mut tags = self.tags.chunks_exact(2);
+        let mut tag = || {
+            let &[place, number] = tags.next()? else {
+                return None;
+            };
+            let at = usize::try_from(place).ok()?.checked_sub(1)?;
+            Some(origins.tag(at, number))
+        };
+        let reports = self.reports()?.into_iter();
+        let tagged = reports.map(|report| TaggedReport {
+            report,
+            tag: tag().unwrap_or_default(),
+        });
+        Ok(tagged.collect())
+    }
+}
+
+fn malformed(cause: String) -> PushError {
+    PushError::Malformed {
+        report: None,
+        cause,
+    }
+}
+
+/// Reads origins, packed or one by one.
+fn read_origins(value: FieldValue<'_>, origins: &mut Vec<Incarnation>) -> Result<(), PushError> {
+    let bytes = match &value {
+        FieldValue::Fixed64(number) => &number.to_le_bytes(),
+        FieldValue::Bytes(bytes) => *bytes,
+        _ => return Err(WireError::WrongType(9).into()),
+    };
+    let (numbers, rest) = bytes.as_chunks();
+    if !rest.is_empty() {
+        return Err(WireError::Truncated.into());
+    }
+    for number in numbers.iter().take(MAX_PUSH_ORIGINS + 1) {
+        let origin = Incarnation::new(u64::from_le_bytes(*number));
+        origins.push(origin.ok_or_else(|| malformed("an origin must not be 0".to_owned()))?);
+    }
+    Ok(())
+}
+
+/// Reads tags, packed or one by one.
+fn read_tags(value: FieldValue<'_>, tags: &mut Vec<u64>) -> Result<(), PushError> {
+    match value {
+        FieldValue::Varint(number) => tags.push(number),
+        FieldValue::Bytes(bytes) => {
+            let mut numbers = MessageFields(bytes);
+            while !numbers.0.is_empty() && tags.len() <= 2 * MAX_BATCH_REPORTS {
+                tags.push(numbers.varint()?);
+            }
+        }
+        _ => return Err(WireError::WrongType(11).into()),
+    }
+    Ok(())
+}
+
+fn read_entry(bytes: &[u8]) -> Result<OriginNumber, PushError> {
+    let (mut origin, mut number) = (0, 0);
+    for field in MessageFields(bytes) {
+        match field? {
+            (1, FieldValue::Fixed64(it)) => origin = it,
+            (2, FieldValue::Varint(it)) => number = it,
+            (1..=2, _) => return Err(WireError::WrongType(10).into()),
+            _ => {}
+        }
+    }
+    let entry = origin_number(origin, number);
+    entry.ok_or_else(|| malformed("a vector must not have the incarnation 0".to_owned()))
 }
 
 fn text(field: u32, value: FieldValue<'_>) -> Result<&str, WireError> {
@@ -444,6 +679,8 @@ mod tests {
     use prost::Message;
 
     use super::*;
+    use crate::model::name::Name;
+    use crate::replication::replica::ServerIdentity;
 
     /// The message of a push as prost reads and writes it: the reference.
     #[derive(Clone, PartialEq, prost::Message)]
@@ -464,6 +701,12 @@ mod tests {
         reports: Vec<crate::proto::Report>,
         #[prost(fixed32, optional, tag = "8")]
         check: Option<u32>,
+        #[prost(fixed64, repeated, tag = "9")]
+        origins: Vec<u64>,
+        #[prost(message, repeated, tag = "10")]
+        vector: Vec<VectorEntry>,
+        #[prost(uint64, repeated, tag = "11")]
+        tags: Vec<u64>,
     }
 
     fn message(client: &str, skew_nanos: i64) -> crate::proto::Report {
@@ -486,6 +729,63 @@ mod tests {
             to_sequence: u64::MAX,
             reports,
             check: Some(0),
+            origins: Vec::new(),
+            vector: Vec::new(),
+            tags: Vec::new(),
+        }
+    }
+
+    /// A server with the incarnation 9.
+    fn replica() -> Replica {
+        let name = |text| Name::parse(text).unwrap();
+        let identity = ServerIdentity {
+            herd: name("classic"),
+            name: name("Riley"),
+            incarnation: Incarnation::new(9).unwrap(),
+        };
+        Replica::new(identity, Vec::new(), Vec::new(), [1, 2, 3, 4])
+    }
+
+    #[test]
+    fn prost_reads_tags_and_vectors_that_are_written_here_and_the_reverse() {
+        let mut theirs = push(vec![message("kiwi", 5); 4]);
+        theirs.origins = vec![u64::MAX, 7];
+        theirs.tags = vec![1, 300, 2, 1, 0, 0, 1, 1 << 40];
+        theirs.vector = vec![
+            VectorEntry {
+                origin_incarnation: u64::MAX,
+                through_sequence: 1 << 40,
+            },
+            VectorEntry {
+                origin_incarnation: 9,
+                through_sequence: 1,
+            },
+        ];
+        let (bytes, replica) = (frame(&theirs), replica());
+        let read = read_push(&bytes).unwrap();
+        let origins = replica.push_origins(&read.origins);
+        let mut writer = PushWriter::with_capacity(0);
+        for TaggedReport { report, tag } in read.tagged_reports(&origins).unwrap() {
+            assert!(writer.add(&report, tag, MAX_PUSH_BYTES));
+        }
+        let ours = writer.finish_tagged(&read.header, &read.vector, &replica);
+        assert_eq!(PushRequest::decode(ours.0).unwrap(), theirs);
+    }
+
+    #[test]
+    fn malformed_tags_and_vectors_are_rejected() {
+        let spoil: [fn(&mut PushRequest); 6] = [
+            |push| push.origins = vec![0],
+            |push| push.origins = vec![1; MAX_PUSH_ORIGINS + 1],
+            |push| push.vector = vec![VectorEntry::default()],
+            |push| push.vector = vec![VectorEntry::default(); MAX_VECTOR_ENTRIES + 1],
+            |push| (push.origins, push.tags) = (vec![1], vec![1, 1]),
+            |push| (push.origins, push.tags) = (vec![1], vec![1, 1, 2, 1]),
+        ];
+        for (at, spoil) in spoil.into_iter().enumerate() {
+            let mut push = push(vec![message("kiwi", 5); 2]);
+            spoil(&mut push);
+            assert!(read_push(&frame(&push)).is_err(), "{at}");
         }
     }
 
@@ -503,7 +803,7 @@ mod tests {
         let read = read_push(&bytes).unwrap();
         let mut writer = PushWriter::with_capacity(0);
         for report in read.reports().unwrap() {
-            assert!(writer.add(&report, MAX_PUSH_BYTES));
+            assert!(writer.add(&report, Tag::default(), MAX_PUSH_BYTES));
         }
         let ours = writer.finish(&read.header);
         assert_eq!(PushRequest::decode(ours.0).unwrap(), theirs);
@@ -543,7 +843,7 @@ mod tests {
             let read = read_push(&bytes).unwrap();
             let mut writer = PushWriter::with_capacity(0);
             for report in read.reports().unwrap() {
-                prop_assert!(writer.add(&report, MAX_PUSH_BYTES));
+                prop_assert!(writer.add(&report, Tag::default(), MAX_PUSH_BYTES));
             }
             let ours = writer.finish(&read.header);
             prop_assert_eq!(PushRequest::decode(ours.0.clone()).unwrap(), theirs);
@@ -561,15 +861,14 @@ mod tests {
         let report = read.reports().unwrap()[0];
         let mut writer = PushWriter::with_capacity(0);
         let mut reports = 0;
-        while writer.add(&report, MAX_PUSH_BYTES) {
+        while writer.add(&report, Tag::default(), MAX_PUSH_BYTES) {
             reports += 1;
         }
         let size = writer.finish(&read.header).0.len();
         assert!(reports < MAX_BATCH_REPORTS);
-        assert!(
-            (MAX_PUSH_BYTES - 1000..=MAX_PUSH_BYTES).contains(&size),
-            "{size}"
-        );
+        // Each report has room for a tag of at least two bytes, and none has one.
+        let least = MAX_PUSH_BYTES - MAX_HEADER_BYTES - 2 * reports - 1000;
+        assert!((least..=MAX_PUSH_BYTES).contains(&size), "{size}");
     }
 
     #[test]

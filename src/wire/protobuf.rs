@@ -106,7 +106,8 @@ impl<'a> MessageFields<'a> {
         }
     }
 
-    fn varint(&mut self) -> Result<u64, WireError> {
+    /// Reads a number without a key, as packed fields have them.
+    pub(super) fn varint(&mut self) -> Result<u64, WireError> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let (&byte, rest) = self.0.split_first().ok_or(WireError::Truncated)?;
@@ -186,9 +187,14 @@ pub(super) fn bytes_len(bytes: &[u8]) -> usize {
     1 + varint_len(bytes.len() as u64) + bytes.len()
 }
 
+/// Returns the length of a field of type `uint64` with a number below 16, in bytes.
+pub(super) fn uint64_len(number: u64) -> usize {
+    1 + varint_len(number)
+}
+
 /// Returns the length of a field of type `sint64` with a number below 16, in bytes.
 pub(super) fn sint64_len(number: i64) -> usize {
-    1 + varint_len(zigzag(number))
+    uint64_len(zigzag(number))
 }
 
 fn zigzag(number: i64) -> u64 {

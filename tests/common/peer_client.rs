@@ -177,7 +177,7 @@ impl FakeSender {
     pub fn greet(&mut self, through: &PeerClient) -> u64 {
         let answer = through.greet(&self.greeting()).unwrap();
         assert_eq!((&*answer.herd, &answer.receiver), ("test", &self.receiver));
-        assert_eq!((answer.version_major, answer.version_minor), (2, 1));
+        assert_eq!((answer.version_major, answer.version_minor), (2, 2));
         assert_ne!(answer.receiver_incarnation, 0);
         self.receiver_incarnation = answer.receiver_incarnation;
         answer.applied_sequence

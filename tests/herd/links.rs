@@ -178,7 +178,8 @@ fn a_batch_has_at_most_one_mebibyte_in_total() {
     let pushes = jaquez.pushes();
     let longest = pushes.iter().map(|pushed| pushed.bytes).max().unwrap();
     println!("longest push: {longest} bytes");
-    assert!((MIB - 600..=MIB).contains(&longest), "{longest}");
+    // The longest push leaves room for origins of tags and for a version vector.
+    assert!((MIB - 32 * 1024..=MIB).contains(&longest), "{longest}");
     assert_eq!(jaquez.clients().len(), 9_000, "each once");
 }
 

@@ -90,12 +90,12 @@ fn an_invalid_greeting_is_rejected_with_its_cause_and_registers_nothing() {
         (
             |g| g.version_major = 1,
             Code::FailedPrecondition,
-            "protocol version 1.0 is incompatible with version 2.1",
+            "protocol version 1.0 is incompatible with version 2.2",
         ),
         (
             |g| g.version_major = 0,
             Code::FailedPrecondition,
-            "protocol version 0.0 is incompatible with version 2.1",
+            "protocol version 0.0 is incompatible with version 2.2",
         ),
         (
             |g| g.sender_incarnation = 0,

@@ -129,7 +129,7 @@ impl World {
         let server = self.server(by);
         let others = self.processes.iter().filter(|it| it.server != server);
         let mut holders = others
-            .filter(|it| it.model.has(&self.ledger, report))
+            .filter(|it| it.model.has_surely(&self.ledger, report))
             .peekable();
         if holders.peek().is_none() {
             let name = self.process_name(by);

@@ -102,6 +102,7 @@ impl World {
         for client in lost {
             self.coverage.count(Situation::Damaged);
             self.processes[pid.0].model.damage(client);
+            self.ledger.note_damage(client);
         }
     }
 
@@ -200,7 +201,9 @@ impl World {
         let push = Push {
             greeted,
             span,
+            tags: vec![None; reports.len()].into(),
             reports: reports.into(),
+            vector: [].into(),
         };
         self.request(pid, at, Body::Push(push))
     }

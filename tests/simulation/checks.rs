@@ -2,8 +2,7 @@
 
 use proxyherd::replication::Incarnation;
 use proxyherd::replication::lineage::Acknowledged;
-use proxyherd::replication::messages::{GreetReply, PushHeader, Rejection};
-use proxyherd::replication::sent_pushes::PushProgress;
+use proxyherd::replication::messages::{GreetReply, PushAnswer, PushHeader, Rejection};
 use proxyherd::replication::store::MergeResult;
 
 use crate::clients::{Ledger, ReportId};
@@ -139,7 +138,7 @@ impl World {
             && span.from <= span.to
             && span.to <= model.last()
             && span.reports == sent
-            && (sent == room || sent < room && span.to == model.last());
+            && (sent == room || sent < room && (span.to == model.last() || link.machine.is_lazy()));
         if !is_sane {
             return Err(format!(
                 "{} made the wrong {span:?} for room {room}",
@@ -148,7 +147,8 @@ impl World {
         }
         let receiver = &self.processes[push.greeted.0].model;
         let mut reports = push.reports.iter().copied().peekable();
-        let (mut avoided, mut withheld) = (0, Vec::new());
+        let is_held_back = span.to < model.last() && sent < room;
+        let (mut avoided, mut covered, mut withheld) = (0, 0, Vec::new());
         for report in model.current(&self.ledger, span.from, span.to) {
             let is_sent = reports.next_if_eq(&report).is_some();
             if self.is_withheld(pid, at, report) {
@@ -164,7 +164,10 @@ impl World {
             if !receiver.has(&self.ledger, report) && !self.is_shared(push.greeted) {
                 return Err(format!("{} leaves out {report:?}", self.process_name(pid)));
             }
-            avoided += 1;
+            let held = model.held(self.ledger.client(report));
+            let is_echo = held.is_some_and(|held| held.from & push.greeted.bit() != 0);
+            avoided += usize::from(is_echo);
+            covered += usize::from(!is_echo);
         }
         if let Some(report) = reports.next() {
             return Err(format!(
@@ -173,6 +176,10 @@ impl World {
             ));
         }
         (0..avoided).for_each(|_| self.coverage.count(Situation::EchoAvoided));
+        (0..covered).for_each(|_| self.coverage.count(Situation::Covered));
+        if is_held_back {
+            self.coverage.count(Situation::HeldBack);
+        }
         for report in withheld {
             self.coverage.count(Situation::Withheld);
             self.excuse(report)?;
@@ -293,7 +300,7 @@ impl World {
     pub(crate) fn check_finished(
         &mut self,
         incoming: &IncomingPush,
-        finished: &Result<PushProgress, Rejection>,
+        finished: &Result<PushAnswer, Rejection>,
     ) -> CheckResult {
         let (pid, from, span) = (incoming.by, incoming.request.sender(), incoming.push.span);
         let server = self.server(from);
@@ -315,8 +322,8 @@ impl World {
         let is_exact = process.model.is_exact(neighbour);
         let expected = process.model.finish(from, span.to);
         match finished {
-            Ok(progress) if progress.applied == expected || !is_exact => {
-                self.check_applied(pid, &incoming.request, progress.applied)
+            Ok(answer) if answer.progress.applied == expected || !is_exact => {
+                self.check_applied(pid, &incoming.request, answer.progress.applied)
             }
             Err(Rejection::NotGreeted) if !is_exact => Ok(()),
             _ => Err(format!(

@@ -1,7 +1,7 @@
 //! The clients, and the ledger of all reports that they ever sent.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -83,6 +83,13 @@ pub(crate) struct Ledger {
     /// The newest report of each client that a server may lack, since it purged the report or a
     /// neighbour withheld it.
     excused: HashMap<usize, ReportId>,
+    /// Whether an image of a server was restored: its neighbours believe that it has what its
+    /// former self had, and pass that on with their version vectors, and one tag may stand for two
+    /// of its reports. So a link may leave a report out, and only a comparison finds it.
+    is_imaged: bool,
+    /// The clients of which a server has lost a report, as a fault of its own. Its version vector
+    /// still claims the report, so that a link may leave it out, and only a comparison finds it.
+    damaged: HashSet<usize>,
     /// Scrambles the order of skews, so that a later report may have a smaller one.
     mix: u64,
 }
@@ -92,6 +99,8 @@ impl Ledger {
         Self {
             reports: Vec::new(),
             excused: HashMap::new(),
+            is_imaged: false,
+            damaged: HashSet::new(),
             mix: random.pick(&[0, 1, 7]),
         }
     }
@@ -121,6 +130,26 @@ impl Ledger {
     pub(crate) fn is_excused(&self, report: ReportId) -> bool {
         let newest = self.excused.get(&self.client(report));
         newest.is_some_and(|&newest| self.compare(newest, report).is_ge())
+    }
+
+    /// Records that an image of a server was restored.
+    pub(crate) fn note_image(&mut self) {
+        self.is_imaged = true;
+    }
+
+    /// Records that a server has lost a report of a client.
+    pub(crate) fn note_damage(&mut self, client: usize) {
+        self.damaged.insert(client);
+    }
+
+    /// Returns whether some server may have lost a report, as a fault of its own.
+    pub(crate) fn is_damaged(&self, report: ReportId) -> bool {
+        self.damaged.contains(&self.client(report))
+    }
+
+    /// Returns whether a version vector may claim a report that its server does not have.
+    pub(crate) fn is_doubtful(&self, report: ReportId) -> bool {
+        self.is_imaged || self.is_damaged(report)
     }
 
     /// Returns the time of the clients' clocks, in seconds.

@@ -21,6 +21,10 @@ pub(crate) enum Situation {
     Echoed,
     /// A report was not sent to a process that had sent it.
     EchoAvoided,
+    /// A report was not sent to a process whose version vector covered it.
+    Covered,
+    /// A lazy link left changes for a later push.
+    HeldBack,
     /// A push was applied that had been applied before.
     AppliedAgain,
     /// The response to a push acknowledged more than the push covered.
@@ -107,7 +111,7 @@ pub(crate) enum Situation {
     AnswerOutlivedServer,
 }
 
-const ALL: [Situation; 50] = [
+const ALL: [Situation; 52] = [
     Situation::FromClient,
     Situation::Newer,
     Situation::Duplicate,
@@ -116,6 +120,8 @@ const ALL: [Situation; 50] = [
     Situation::Sent,
     Situation::Echoed,
     Situation::EchoAvoided,
+    Situation::Covered,
+    Situation::HeldBack,
     Situation::AppliedAgain,
     Situation::AppliedBeyond,
     Situation::FromEndedProcess,

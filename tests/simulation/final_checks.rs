@@ -6,6 +6,7 @@ use proxyherd::queries::digest::{self, Buckets};
 use proxyherd::queries::hash_range::HashRange;
 use proxyherd::replication::NeighbourId;
 use proxyherd::replication::send_cursor::{BatchBuilder, MAX_BATCH_REPORTS, SendCursor};
+use proxyherd::replication::tag::Tag;
 
 use crate::clients::ReportId;
 use crate::model::Pid;
@@ -17,7 +18,7 @@ use crate::world::{CheckResult, World};
 struct Count(usize);
 
 impl BatchBuilder for Count {
-    fn add(&mut self, _: &Report<'_>, _: usize) -> bool {
+    fn add(&mut self, _: &Report<'_>, _: Tag, _: usize) -> bool {
         self.0 += 1;
         true
     }
@@ -116,7 +117,7 @@ impl World {
         SendCursor::new(NeighbourId(0), MAX_BATCH_REPORTS).fill(
             replica,
             now,
-            usize::MAX,
+            (usize::MAX, u64::MAX),
             &mut count,
         );
         let clients = process.model.clients();

@@ -77,6 +77,7 @@ impl World {
             .position(|&running| running == former);
         self.end(former);
         self.running[server].insert(at.expect("a running process was drawn"), pid);
+        self.ledger.note_image();
         self.coverage.count(Situation::ImageRestored);
         if has_call {
             self.coverage.count(Situation::ImageOfCall);

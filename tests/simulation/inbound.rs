@@ -1,9 +1,11 @@
 //! The receiving side of a process: reports of clients, greetings and pushes of neighbours.
 
-use proxyherd::model::report::Report;
 use proxyherd::replication::lineage::Acknowledged;
 use proxyherd::replication::messages::{Greeting, PushHeader, Rejection, VERSION};
+use proxyherd::replication::tag::{Tag, TaggedReport};
+use proxyherd::replication::version_vector::OriginNumber;
 
+use crate::clients::ReportId;
 use crate::coverage::Situation;
 use crate::model::Pid;
 use crate::process::HERD;
@@ -184,8 +186,14 @@ impl World {
     }
 
     fn merge(&mut self, incoming: &mut IncomingPush, piece: usize) -> CheckResult {
-        let ids = &incoming.push.reports[incoming.merged..incoming.merged + piece];
-        let reports: Vec<Report<'_>> = ids.iter().map(|&id| *self.ledger.report(id)).collect();
+        let piece_of_it = incoming.merged..incoming.merged + piece;
+        let ids = &incoming.push.reports[piece_of_it.clone()];
+        let tags = &incoming.push.tags[piece_of_it];
+        let tagged = |(&id, &tag): (&ReportId, &Option<OriginNumber>)| TaggedReport {
+            report: *self.ledger.report(id),
+            tag: self.tag(incoming.by, tag),
+        };
+        let reports: Vec<TaggedReport<'_>> = ids.iter().zip(tags).map(tagged).collect();
         let now = self.clock(incoming.by);
         let won = self
             .replica(incoming.by)
@@ -204,8 +212,18 @@ impl World {
         Ok(())
     }
 
+    /// Returns a tag as a process keeps it.
+    fn tag(&self, pid: Pid, tag: Option<OriginNumber>) -> Tag {
+        tag.map_or(Tag::default(), |tag| {
+            let origins = self.replica(pid).push_origins(&[tag.origin]);
+            origins.tag(0, tag.number)
+        })
+    }
+
     fn finish(&mut self, incoming: IncomingPush) -> CheckResult {
-        let finished = self.replica(incoming.by).finish_push(&incoming.pending);
+        let finished = self
+            .replica(incoming.by)
+            .finish_push(&incoming.pending, &incoming.push.vector);
         self.check_finished(&incoming, &finished)?;
         let body = finished.map_or_else(ResponseBody::Rejected, ResponseBody::Applied);
         self.respond(incoming.by, &incoming.request, body);

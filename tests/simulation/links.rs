@@ -1,15 +1,17 @@
 //! The calls and timers of a link, in place of a server's task: the decisions are those of the
 //! product's own [`LinkMachine`](proxyherd::replication::link::LinkMachine).
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use proxyherd::model::report::Report;
 use proxyherd::replication::Incarnation;
 use proxyherd::replication::link::{CallFailure, LinkAction};
-use proxyherd::replication::messages::Rejection;
+use proxyherd::replication::messages::{PushAnswer, Rejection};
 use proxyherd::replication::replica::Replica;
 use proxyherd::replication::send_cursor::{BatchBuilder, Span};
-use proxyherd::replication::sent_pushes::PushProgress;
+use proxyherd::replication::tag::Tag;
+use proxyherd::replication::version_vector::OriginNumber;
 
 use crate::clients::{Ledger, ReportId};
 use crate::coverage::Situation;
@@ -27,17 +29,21 @@ struct CollectedBatch<'a> {
     ledger: &'a Ledger,
     room: usize,
     reports: Vec<ReportId>,
+    tags: Vec<Tag>,
     /// A report that no client sent, if one was added.
     unknown_report: Option<String>,
 }
 
 impl BatchBuilder for CollectedBatch<'_> {
-    fn add(&mut self, report: &Report<'_>, max_bytes: usize) -> bool {
+    fn add(&mut self, report: &Report<'_>, tag: Tag, max_bytes: usize) -> bool {
         if self.reports.len() == self.room || self.bytes() + REPORT_BYTES > max_bytes {
             return false;
         }
         match self.ledger.find(report) {
-            Ok(id) => self.reports.push(id),
+            Ok(id) => {
+                self.reports.push(id);
+                self.tags.push(tag);
+            }
             Err(unknown_report) => self.unknown_report = Some(unknown_report),
         }
         true
@@ -80,10 +86,10 @@ impl World {
             return Ok(());
         }
         link.next_step = u64::MAX;
-        let (action, reports) = self.next_action(pid, at)?;
+        let (action, reports, tags) = self.next_action(pid, at)?;
         match action {
             LinkAction::Greet => self.greet(pid, at),
-            LinkAction::Push(span) => self.push(pid, at, span, reports),
+            LinkAction::Push(span) => self.push(pid, at, span, (reports, tags)),
             LinkAction::PushAgain(span) => self.push_again(pid, at, span),
             LinkAction::Compare => {
                 self.compare(pid, at);
@@ -112,13 +118,18 @@ impl World {
         }
     }
 
-    fn next_action(&mut self, pid: Pid, at: usize) -> CheckResult<(LinkAction, Vec<ReportId>)> {
+    fn next_action(
+        &mut self,
+        pid: Pid,
+        at: usize,
+    ) -> CheckResult<(LinkAction, Vec<ReportId>, Vec<Tag>)> {
         let (now, room) = (self.time(), self.setup.room);
         let clock = self.earlier_clock(pid, at);
         let mut batch = CollectedBatch {
             ledger: &self.ledger,
             room,
             reports: Vec::new(),
+            tags: Vec::new(),
             unknown_report: None,
         };
         let Process { replica, links, .. } = &mut self.processes[pid.0];
@@ -127,7 +138,7 @@ impl World {
         let action = links[at].machine.next(replica, (now, clock), &mut batch);
         match batch.unknown_report {
             Some(unknown_report) => Err(unknown_report),
-            None => Ok((action, batch.reports)),
+            None => Ok((action, batch.reports, batch.tags)),
         }
     }
 
@@ -156,12 +167,21 @@ impl World {
         self.request(pid, at, Body::Greeting(acknowledged))
     }
 
-    fn push(&mut self, pid: Pid, at: usize, span: Span, reports: Vec<ReportId>) -> CheckResult {
+    fn push(
+        &mut self,
+        pid: Pid,
+        at: usize,
+        span: Span,
+        (reports, tags): (Vec<ReportId>, Vec<Tag>),
+    ) -> CheckResult {
         let greeted = self.link(pid, at).greeted();
+        let vector = self.link(pid, at).machine.vector().into();
         let push = Push {
             greeted: greeted.ok_or("a link pushes before it greets")?,
             span,
             reports: reports.into(),
+            tags: self.tags_of(pid, &tags),
+            vector,
         };
         self.check_batch(pid, at, &push)?;
         self.coverage.count(Situation::Pushed);
@@ -187,6 +207,8 @@ impl World {
                 is_end: true,
             },
             reports: [].into(),
+            tags: [].into(),
+            vector: [].into(),
         };
         self.check_batch(pid, at, &push)
     }
@@ -238,8 +260,8 @@ impl World {
                     Err(failure) => self.not_accepted(pid, at, failure)?,
                 }
             }
-            (Some(span), ResponseBody::Applied(progress)) => {
-                self.acknowledged(pid, at, span, &progress)?
+            (Some(span), ResponseBody::Applied(answer)) => {
+                self.acknowledged(pid, at, span, &answer)?
             }
             (_, ResponseBody::Rejected(rejection)) => self.call_failed(pid, at, failure(rejection)),
             _ => return Err("a response to another request".to_owned()),
@@ -253,16 +275,16 @@ impl World {
         pid: Pid,
         at: usize,
         span: Span,
-        progress: &PushProgress,
+        answer: &PushAnswer,
     ) -> CheckResult {
-        let applied = progress.applied;
+        let applied = answer.progress.applied;
         if applied > span.to {
             self.coverage.count(Situation::AppliedBeyond);
         }
         let now = self.time();
         let (link, replica) = self.link_and_replica(pid, at);
         let cursor = link.cursor().cursor();
-        if let Err(failure) = link.machine.acknowledged(replica, now, progress) {
+        if let Err(failure) = link.machine.acknowledged(replica, now, answer) {
             return self.not_accepted(pid, at, failure);
         }
         self.check_cursor(pid, at, cursor.max(applied))?;
@@ -293,6 +315,16 @@ impl World {
             link.waiting = None;
             self.step_at(pid, at, now);
         }
+    }
+
+    /// Returns the tags of reports as they are sent.
+    pub(crate) fn tags_of(&self, pid: Pid, tags: &[Tag]) -> Rc<[Option<OriginNumber>]> {
+        let replica = self.replica(pid);
+        let sent = |tag: &Tag| {
+            let (origin, number) = (replica.origin(tag.origin())?, tag.number());
+            Some(OriginNumber { origin, number })
+        };
+        tags.iter().map(sent).collect()
     }
 
     fn stop_waiting(&mut self, pid: Pid, at: usize, number: u32) -> Option<Waiting> {

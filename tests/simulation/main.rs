@@ -35,6 +35,7 @@ mod process;
 mod queue;
 #[path = "../common/random.rs"]
 mod random;
+mod redundancy;
 mod reload;
 mod schedule;
 mod setup;

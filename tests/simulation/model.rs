@@ -64,8 +64,6 @@ pub(crate) struct Model {
     progress: Vec<SenderProgress>,
     /// The set of incarnations that greeted, by the neighbour's index.
     greeted_by: Vec<u64>,
-    /// The clients whose reports the process may have lost, as a fault of its own.
-    damaged: Vec<bool>,
     /// The number of those that greeted an earlier incarnation of this process.
     greeted_before: u32,
     /// What earlier processes of the server had applied.
@@ -76,7 +74,6 @@ impl Model {
     pub(crate) fn new(clients: usize, neighbours: usize) -> Self {
         Self {
             held: vec![None; clients],
-            damaged: vec![false; clients],
             greeted_by: vec![0; neighbours],
             ..Self::default()
         }
@@ -89,7 +86,6 @@ impl Model {
     /// Removes the report of a client, which the process has lost.
     pub(crate) fn damage(&mut self, client: usize) {
         self.held[client] = None;
-        self.damaged[client] = true;
     }
 
     /// Returns the number of clients with a report.
@@ -185,12 +181,18 @@ impl Model {
         Ok(())
     }
 
-    /// Returns whether the process has this report or a newer one of its client. A report that
-    /// servers may lack counts as present.
+    /// Returns whether the process has this report or a newer one of its client, as far as links
+    /// can know. A report that servers may lack counts as present, as does a doubtful one.
     pub(crate) fn has(&self, ledger: &Ledger, report: ReportId) -> bool {
+        ledger.is_doubtful(report) || self.has_surely(ledger, report)
+    }
+
+    /// Returns whether the process has this report or a newer one of its client. A report that
+    /// servers may lack, or may have lost, counts as present.
+    pub(crate) fn has_surely(&self, ledger: &Ledger, report: ReportId) -> bool {
         let held = self.held[ledger.client(report)];
         ledger.is_excused(report)
-            || self.damaged[ledger.client(report)]
+            || ledger.is_damaged(report)
             || held.is_some_and(|held| ledger.compare(held.report, report).is_ge())
     }
 

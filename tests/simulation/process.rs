@@ -66,6 +66,7 @@ fn rules(setup: &Setup) -> LinkRules {
         backoff_cap: Duration::from_millis(MAX_BACKOFF),
         linger: Duration::from_millis(5),
         batch_reports: setup.batch,
+        min_load: setup.min_load,
         anti_entropy: setup.anti_entropy.map(Duration::from_millis),
     }
 }

@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use proxyherd::queries::digest::BucketSum;
 use proxyherd::replication::lineage::Acknowledged;
-use proxyherd::replication::messages::{GreetReply, Rejection};
+use proxyherd::replication::messages::{GreetReply, PushAnswer, Rejection};
 use proxyherd::replication::replica::PendingPush;
 use proxyherd::replication::send_cursor::Span;
-use proxyherd::replication::sent_pushes::PushProgress;
+use proxyherd::replication::version_vector::OriginNumber;
 
 use crate::clients::ReportId;
 use crate::model::Pid;
@@ -75,6 +75,10 @@ pub(crate) struct Push {
     pub(crate) greeted: Pid,
     pub(crate) span: Span,
     pub(crate) reports: Rc<[ReportId]>,
+    /// The tags of the reports.
+    pub(crate) tags: Rc<[Option<OriginNumber>]>,
+    /// Entries of the sender's version vector.
+    pub(crate) vector: Rc<[OriginNumber]>,
 }
 
 impl Push {
@@ -115,7 +119,7 @@ pub(crate) struct Response {
 #[derive(Debug)]
 pub(crate) enum ResponseBody {
     GreetReply(GreetReply),
-    Applied(PushProgress),
+    Applied(PushAnswer),
     Rejected(Rejection),
 }
 

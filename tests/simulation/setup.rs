@@ -141,6 +141,8 @@ pub(crate) struct Setup {
     pub(crate) senders: usize,
     /// Maximum number of reports in a batch, by the cursor.
     pub(crate) batch: usize,
+    /// Reports in 20 ms from which on a link may hold changes back.
+    pub(crate) min_load: usize,
     /// Maximum number of reports in a batch, by the size of the message.
     pub(crate) room: usize,
     pub(crate) clients: usize,
@@ -192,6 +194,7 @@ impl Setup {
                 3,
             ]),
             batch: random.pick(&[1, 2, 3, 5, 10, 10_000]),
+            min_load: random.pick(&[1, 1, 2, 4, 64]),
             room: random.pick(&[1, 4, 1000, 1000, 1000]),
             clients: random.pick(&[1, 2, 4, 8, 16]),
             reports: random.between(4, 60) as usize,
@@ -246,7 +249,9 @@ impl Setup {
     }
 
     /// Restores images, mostly while pushes are merged or their responses are lost.
+    /// Comparisons find what a link left out by an ambiguous tag.
     fn make_imaged(&mut self, random: &mut Random) {
+        self.anti_entropy = Some(random.between(50, 400));
         self.images = random.pick(&[30, 100, 300]);
         for fault in [
             Fault::Pieces,
@@ -329,6 +334,9 @@ impl Setup {
         if self.reports > 1 {
             add(&|setup| setup.reports /= 2);
             add(&|setup| setup.reports -= 1);
+        }
+        if self.min_load < 64 {
+            add(&|setup| setup.min_load = 64);
         }
         if self.batch < 10_000 || self.room < 1000 {
             add(&|setup| (setup.batch, setup.room) = (10_000, 1000));

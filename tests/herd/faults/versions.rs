@@ -265,7 +265,7 @@ fn servers_of_different_major_versions_reject_each_other_with_a_reason() {
     let runtime = Runtime::new().unwrap();
     let (herd, major) = other_versions(runtime.handle(), 3);
     herd.client("Old").ask(&format!("IAMAT kiwi +1+1 {T}"));
-    let reason = "rejected: protocol version 3.9 is incompatible with version 2.1 of this server: major versions must be equal";
+    let reason = "rejected: protocol version 3.9 is incompatible with version 2.2 of this server: major versions must be equal";
     for (from, to) in [("Old", "New"), ("New", "Old")] {
         eventually(&format!("the link from {from} is {reason}"), || {
             (herd.link(from, to).reason == reason).then_some(())

@@ -36,8 +36,11 @@ pub(crate) fn pushes() -> impl Strategy<Value = Input> {
         60 => Just(Vec::new()),
         1 => (9_990..10_010_usize).prop_map(|count| valid_report(7).repeat(count)),
     ];
-    let message = (header, reports, others, flood).prop_map(|(header, reports, others, flood)| {
-        [header.to_vec(), reports, others, vec![flood]].concat()
+    let tags = prop::option::weighted(0.6, tags());
+    let fields = (header, reports, tags, vector(), others, flood);
+    let message = fields.prop_map(|(header, reports, tags, vector, others, flood)| {
+        let tags = tags.map_or_else(Vec::new, |tags| tag_fields(reports.len(), tags));
+        [header.to_vec(), reports, tags, vector, others, vec![flood]].concat()
     });
     let message = shuffled(message);
     let bytes = prop_oneof![8 => message, 2 => seed("push"), 1 => noise(60)];
@@ -58,6 +61,43 @@ pub(crate) fn greetings() -> impl Strategy<Value = Input> {
     let message = shuffled(message);
     let bytes = prop_oneof![8 => message, 2 => seed("greeting"), 1 => noise(60)];
     (bytes, changes(PIECES)).prop_map(|(bytes, changes)| change(bytes, changes))
+}
+
+/// Generates origins, numbers of tags, a number of tags too many, and whether numbers are packed.
+fn tags() -> impl Strategy<Value = (Vec<u64>, Vec<u64>, usize, bool)> {
+    let origins = prop::collection::vec(prop_oneof![20 => 1..4_u64, 1 => any::<u64>()], 0..4);
+    let place = prop_oneof![20 => 0..4_u64, 1 => any::<u64>()];
+    let numbers = prop::collection::vec((place, any::<u64>()), 5);
+    let numbers = numbers.prop_map(|all| all.into_iter().flat_map(|it| [it.0, it.1]).collect());
+    let excess = prop_oneof![30 => Just(0), 1 => 1..3_usize];
+    (origins, numbers, excess, any::<bool>())
+}
+
+/// Returns the fields of origins, and of the tags of this number of reports.
+fn tag_fields(
+    reports: usize,
+    (origins, numbers, excess, is_packed): (Vec<u64>, Vec<u64>, usize, bool),
+) -> Vec<Vec<u8>> {
+    let origins = origins.iter().map(|it| it.to_le_bytes().to_vec());
+    let numbers = numbers.iter().cycle().take(2 * reports + excess);
+    let numbers = numbers.map(|&it| varint(it));
+    if is_packed {
+        let [origins, numbers] = [origins.collect::<Vec<_>>(), numbers.collect()];
+        return vec![bytes(9, &origins.concat()), bytes(11, &numbers.concat())];
+    }
+    let origins = origins.map(|it| [key(9, FIXED64), it].concat());
+    let numbers = numbers.map(|it| [key(11, VARINT), it].concat());
+    vec![
+        origins.collect::<Vec<_>>().concat(),
+        numbers.collect::<Vec<_>>().concat(),
+    ]
+}
+
+fn vector() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let origin = fixed(1, &[1, 11, u64::MAX], &[0]);
+    let through = number(2, &[0, 3, u64::MAX], &[]);
+    let entry = (origin, through).prop_map(|(origin, through)| [origin, through].concat());
+    prop::collection::vec(entry.prop_map(|entry| bytes(10, &entry)), 0..3)
 }
 
 fn report() -> impl Strategy<Value = Vec<u8>> {

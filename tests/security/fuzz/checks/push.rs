@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use proxyherd::model::client::ClientId;
-use proxyherd::proto::Report;
+use proxyherd::proto::{Report, VectorEntry};
 use tonic::{Code, Status};
 
 use super::reference::{is_client, is_name, position, time};
@@ -13,6 +13,9 @@ use super::server::{HERD, JAQUEZ, JAQUEZ_INCARNATION, RILEYS_INCARNATION, Server
 
 /// The maximum number of reports of a push.
 const MAX_REPORTS: usize = 10_000;
+
+/// The maximum number of origins, and of entries of a vector.
+const MAX_ORIGINS: usize = 1024;
 
 /// `PushRequest` of `proto/`, as a message of prost.
 #[derive(Clone, PartialEq, Message)]
@@ -33,6 +36,12 @@ pub(crate) struct PushRequest {
     pub(crate) reports: Vec<Report>,
     #[prost(fixed32, optional, tag = "8")]
     pub(crate) check: Option<u32>,
+    #[prost(fixed64, repeated, tag = "9")]
+    pub(crate) origins: Vec<u64>,
+    #[prost(message, repeated, tag = "10")]
+    pub(crate) vector: Vec<VectorEntry>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub(crate) tags: Vec<u64>,
 }
 
 /// Returns a push without reports that Riley accepts.
@@ -46,6 +55,9 @@ pub(crate) fn heartbeat() -> PushRequest {
         to_sequence: 3,
         reports: Vec::new(),
         check: None,
+        origins: Vec::new(),
+        vector: Vec::new(),
+        tags: Vec::new(),
     }
 }
 
@@ -93,12 +105,15 @@ fn check_rejection(status: &Status, push: Option<&PushRequest>) {
             Code::PermissionDenied,
             Code::FailedPrecondition,
         ][..],
-        Some(push) if push.reports.len() > MAX_REPORTS => &[Code::ResourceExhausted],
+        Some(push) if push.reports.len() > MAX_REPORTS && has_form(push) => {
+            &[Code::ResourceExhausted]
+        }
         Some(push) if is_for_riley(push) => &[Code::InvalidArgument],
         Some(push) if has_form(push) => &[Code::PermissionDenied, Code::FailedPrecondition],
         // The first fault determines the status.
         Some(_) => &[
             Code::InvalidArgument,
+            Code::ResourceExhausted,
             Code::PermissionDenied,
             Code::FailedPrecondition,
         ],
@@ -111,6 +126,21 @@ fn has_form(push: &PushRequest) -> bool {
         && is_name(&push.sender)
         && push.sender_incarnation != 0
         && push.from_sequence <= push.to_sequence
+        && has_valid_tags(push)
+}
+
+fn has_valid_tags(push: &PushRequest) -> bool {
+    let is_origin = |&origin: &u64| origin != 0;
+    let mut claimed = push.vector.iter().map(|entry| entry.origin_incarnation);
+    push.origins.len() <= MAX_ORIGINS
+        && push.vector.len() <= MAX_ORIGINS
+        && push.origins.iter().all(is_origin)
+        && claimed.all(|origin| is_origin(&origin))
+        && (push.tags.is_empty() || push.tags.len() == 2 * push.reports.len())
+        && push
+            .tags
+            .chunks(2)
+            .all(|tag| tag[0] <= push.origins.len() as u64)
 }
 
 fn is_for_riley(push: &PushRequest) -> bool {
