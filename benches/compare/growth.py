@@ -12,15 +12,18 @@ import argparse
 import csv
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
-import measure
-import plots
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples" / "peers"))
+
+import measure  # noqa: E402
+import plots  # noqa: E402
+
 PROGRAM = ROOT / "target" / "release" / "proxyherd"
 PORT = 21_000
 
@@ -67,12 +70,20 @@ def sent(servers):
     return total
 
 
+def cost(bench, pids, addresses, options):
+    """Runs a load. Returns the reports sent to neighbours, the CPU time, and the result."""
+    before, cpu = sent(len(pids)), measure.Cpu(pids)
+    result = bench.run(addresses, *options)
+    time.sleep(1)
+    return sent(len(pids)) - before, cpu.seconds(), result
+
+
 def run(bench, seconds, herd):
     servers, survive, clients, rate = herd
     with tempfile.TemporaryDirectory() as folder:
         file, names, links = plan(folder, servers, survive)
         processes = [
-            subprocess.Popen([PROGRAM, "serve", name, "--config", file], stderr=subprocess.DEVNULL)
+            subprocess.Popen([PROGRAM, "serve", name, "--config", file], stdout=subprocess.DEVNULL)
             for name in names
         ]
         try:
@@ -80,19 +91,18 @@ def run(bench, seconds, herd):
             pids = [process.pid for process in processes]
             await_links(servers)
             load = ["--clients", clients, "--warmup", 0, "--no-verify"]
-            bench.run(addresses, *load, "--pipeline", 16, "--requests", 1)
-            time.sleep(1)
-            before, cpu = sent(servers), measure.Cpu(pids)
-            result = bench.run(
-                addresses, *load, "--rate", rate, "--seconds", seconds, "--spread", "--under-load"
-            )
-            time.sleep(0.5)
-            reports = result["load"]["iamat"]["sent"] + clients
+            # Each client reports once before a load begins. What that costs is measured by itself.
+            once = ["--pipeline", 16, "--requests", 1]
+            bench.run(addresses, *load, *once)
+            first_sent, first_cpu, _ = cost(bench, pids, addresses, load + once)
+            rated = ["--rate", rate, "--seconds", seconds, "--spread", "--under-load"]
+            all_sent, all_cpu, result = cost(bench, pids, addresses, load + rated)
+            reports = result["load"]["iamat"]["sent"]
             spread = measure.spread(result, "spread")
-            cpu_us = cpu.seconds() / reports * 1e6
+            cpu_us = (all_cpu - first_cpu) / reports * 1e6
             return {
                 "links": links,
-                "sent": (sent(servers) - before) / reports,
+                "sent": (all_sent - first_sent) / reports,
                 "cpu_us": cpu_us,
                 "cpu_share_us": cpu_us / servers,
                 "p50_ms": spread.get("spread_p50_ms"),

@@ -42,8 +42,9 @@ const MAX_CONSECUTIVE_REJECTIONS: u32 = 2;
 /// sides more than its reports.
 const BUSY_BATCH_REPORTS: usize = 32;
 
-/// The usual value of [`LinkRules::min_load`].
-pub const MIN_LOAD: usize = 64;
+/// The usual value of [`LinkRules::min_load`]. Measured with a herd of five at 1,000 and 2,000
+/// reports a second: 0.84 of the CPU time that 64 takes, and reports are not later.
+pub const MIN_LOAD: usize = 16;
 
 /// The settings of a link's decisions.
 #[derive(Clone, Copy, Debug)]
