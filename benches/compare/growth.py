@@ -5,7 +5,7 @@
     python3 benches/compare/growth.py [--seconds S] [--out FOLDER]
 
 Each herd is planned by `proxyherd plan` and runs as processes on this machine, under a load of
-`proxyherd bench`. Writes growth.csv and growth.md into the folder (docs/comparison by default).
+`proxyherd bench`. Writes growth.csv, growth.md and growth.svg into the folder (docs/comparison by default).
 """
 
 import argparse
@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -34,6 +35,11 @@ SERIES = {
     "clients": [(5, 2, n, 4_000) for n in (10_000, 100_000, 1_000_000)],
     "IAMAT a second": [(5, 2, 10_000, n) for n in (500, 2_000, 8_000, 32_000)],
 }
+# Plots of the time until a report is at every server: the series, its title, and what grows.
+PANELS = [
+    ("servers", "At every server, by servers (2,000 IAMAT/s)", 0),
+    ("IAMAT a second", "At every of 5 servers, by IAMAT a second", 3),
+]
 FIGURES = {
     "links": "links",
     "sent": "times that a report is sent",
@@ -59,55 +65,64 @@ def plan(folder, servers, survive):
     return file, names, links
 
 
-def sent(servers):
-    """Returns the number of reports that all servers have sent to neighbours."""
-    total = 0
+def counters(servers):
+    """Returns the reports that clients gave to all servers, and those sent to neighbours."""
+    totals = {}
     for n in range(servers):
         with urllib.request.urlopen(f"http://127.0.0.1:{PORT + 200 + n}/metrics") as answer:
             page = answer.read().decode()
-        found = re.findall(r"^proxyherd_link_reports_sent_total\S* (\S+)", page, re.MULTILINE)
-        total += sum(map(float, found))
-    return total
+        for name in "client_reports", "link_reports_sent":
+            found = re.findall(rf"^proxyherd_{name}_total\S* (\S+)", page, re.MULTILINE)
+            totals[name] = totals.get(name, 0) + sum(map(float, found))
+    return totals["client_reports"], totals["link_reports_sent"]
 
 
-def cost(bench, pids, addresses, options):
-    """Runs a load. Returns the reports sent to neighbours, the CPU time, and the result."""
-    before, cpu = sent(len(pids)), measure.Cpu(pids)
-    result = bench.run(addresses, *options)
-    time.sleep(1)
-    return sent(len(pids)) - before, cpu.seconds(), result
+def cost(bench, pids, addresses, clients, rate, seconds):
+    """Returns the times that a report is sent under a load, and its CPU time in seconds."""
+    servers = len(pids)
+    before, _ = counters(servers)
+    load = ["--clients", clients, "--warmup", 0, "--rate", rate, "--seconds", seconds + 2]
+    loading = threading.Thread(target=bench.run, args=[addresses, *load, "--no-verify"])
+    loading.start()
+    # Each client reports once before the load begins.
+    while counters(servers)[0] < before + clients + rate / 2:
+        time.sleep(0.1)
+    reports, sent = counters(servers)
+    cpu = measure.Cpu(pids)
+    time.sleep(seconds)
+    took, (reports_after, sent_after) = cpu.seconds(), counters(servers)
+    loading.join()
+    reports = reports_after - reports
+    return (sent_after - sent) / reports, took / reports
 
 
 def run(bench, seconds, herd):
     servers, survive, clients, rate = herd
     with tempfile.TemporaryDirectory() as folder:
         file, names, links = plan(folder, servers, survive)
+        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         processes = [
-            subprocess.Popen([PROGRAM, "serve", name, "--config", file], stdout=subprocess.DEVNULL)
+            subprocess.Popen([PROGRAM, "serve", name, "--config", file], **output)
             for name in names
         ]
         try:
             addresses = [("127.0.0.1", PORT + n) for n in range(servers)]
             pids = [process.pid for process in processes]
             await_links(servers)
-            load = ["--clients", clients, "--warmup", 0, "--no-verify"]
-            # Each client reports once before a load begins. What that costs is measured by itself.
-            once = ["--pipeline", 16, "--requests", 1]
-            bench.run(addresses, *load, *once)
-            first_sent, first_cpu, _ = cost(bench, pids, addresses, load + once)
-            rated = ["--rate", rate, "--seconds", seconds, "--spread", "--under-load"]
-            all_sent, all_cpu, result = cost(bench, pids, addresses, load + rated)
-            reports = result["load"]["iamat"]["sent"]
+            sent, cpu = cost(bench, pids, addresses, clients, rate, seconds)
+            memory = sum(map(measure.memory, pids)) / servers
+            # The queries of this measurement cost CPU time too.
+            load = ["--clients", clients, "--warmup", 0, "--rate", rate, "--seconds", seconds]
+            result = bench.run(addresses, *load, "--spread", "--under-load", "--no-verify")
             spread = measure.spread(result, "spread")
-            cpu_us = (all_cpu - first_cpu) / reports * 1e6
             return {
                 "links": links,
-                "sent": (all_sent - first_sent) / reports,
-                "cpu_us": cpu_us,
-                "cpu_share_us": cpu_us / servers,
+                "sent": sent,
+                "cpu_us": cpu * 1e6,
+                "cpu_share_us": cpu * 1e6 / servers,
                 "p50_ms": spread.get("spread_p50_ms"),
                 "p99_ms": spread.get("spread_p99_ms"),
-                "memory_mb": sum(map(measure.memory, pids)) / servers / 1e6,
+                "memory_mb": memory / 1e6,
             }
         finally:
             for process in processes:
@@ -168,6 +183,14 @@ def write(folder, rows):
             cells = [plots.short(figures[key]) for key in FIGURES]
             lines.append(f"| {growing:,} | {' | '.join(cells)} |")
     (folder / "growth.md").write_text("\n".join(lines[1:]) + "\n")
+    (folder / "growth.svg").write_text(plots.lines([panel(rows, *it) for it in PANELS]))
+
+
+def panel(rows, what, title, place):
+    """Returns the times of a series, for a plot."""
+    series = [(herd, figures) for growing, herd, figures in rows if growing == what]
+    times = [(key, [figures[f"{key}_ms"] for _, figures in series]) for key in ("p50", "p99")]
+    return title, [f"{herd[place]:,}" for herd, _ in series], times
 
 
 def survive_links(herd):

@@ -234,7 +234,8 @@ class Nats:
             while waiting or min(received.values()) < batches * len(delivered(PAYLOAD)) * pipeline:
                 is_over = is_over or time.perf_counter() > start + seconds
                 for key, _ in selector.select(1):
-                    count = key.fileobj.recv_into(buffer)
+                    if not (count := key.fileobj.recv_into(buffer)):
+                        raise RuntimeError("the server closed a connection, as of a slow consumer")
                     if key.fileobj in received:
                         received[key.fileobj] += count
                     elif buffer[:4] == b"PONG":
