@@ -60,10 +60,11 @@ say "tarball"
 name=proxyherd-$version-$machine
 folder=$(mktemp -d)
 mkdir "$folder/$name"
-cp -r "$package"/{proxyherd,man1,bash,zsh,fish} README.md CHANGELOG.md LICENSE \
-    config docs deploy "$folder/$name/"
-# The licence of the places is a different one.
-install -D --mode=644 data/README.md "$folder/$name/data/README.md"
+cp -r "$package"/{proxyherd,man1,bash,zsh,fish} "$folder/$name/"
+# Only files that git tracks, without leftovers of tests. The licence of the places, in
+# data/README.md, is a different one.
+git ls-files -z README.md CHANGELOG.md LICENSE config docs deploy data/README.md |
+    xargs -0 cp --parents --target-directory "$folder/$name"
 tar --create --directory "$folder" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 \
     --numeric-owner --mode=go=rX,u+rw,a-s "$name" | gzip --no-name >"$out/$name.tar.gz"
 rm -r "$folder"
@@ -77,8 +78,11 @@ fi
 
 if has cargo-cyclonedx; then
     say "bill of materials"
-    cargo cyclonedx --format json --override-filename "$name.cdx"
-    mv "$name.cdx.json" "$out/"
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename "$name.cdx"
+    # References and the package URL of this crate carry the path of the source.
+    sed --regexp-extended 's|"path\+file://[^"#]*#|"|; s|\?download_url=file://\.||' \
+        "$name.cdx.json" >"$out/$name.cdx.json"
+    rm "$name.cdx.json"
 else
     say "skipped: the bill of materials; cargo-cyclonedx is missing (cargo install cargo-cyclonedx)"
 fi

@@ -3,8 +3,8 @@
 # servers run in a container of Debian with the rights that systemd needs. A minute, half of
 # it for the watchdog.
 set -euo pipefail
+program=$(realpath "${1:-$(dirname "$0")/../../target/debug/proxyherd}")
 cd "$(dirname "$0")"
-program=$(realpath "${1:-../../target/debug/proxyherd}")
 . ./container.sh
 
 # status_has TEXT: whether the status that Riley sent to systemd has a text.
