@@ -27,60 +27,44 @@ struct Incoming<'a> {
     hash: u64,
     index: usize,
     report: &'a Report<'a>,
+    tag: Tag,
 }
 
 /// Parameters that all reports of one call share; see [`Store::admit`].
 #[derive(Clone, Copy)]
-struct MergeContext<'a> {
-    /// The tags of the reports, by their index. A report beyond the end has none.
-    tags: &'a [Tag],
+struct MergeContext {
     seen_by: SeenBy,
     receipt: Receipt,
     max_clients: usize,
 }
 
-impl MergeContext<'_> {
-    fn tag(&self, index: usize) -> Tag {
-        self.tags.get(index).copied().unwrap_or_default()
-    }
-}
-
 impl Store {
-    /// Merges several reports as [`admit`](Self::admit) does. Calls `each` with the index and the
-    /// result of every report; `each` must be quick, since it runs under locks.
+    /// Merges several reports, each with its index and the tag with which a neighbour sent it, as
+    /// [`admit`](Self::admit) does. Calls `each` with the index and the result of every report;
+    /// `each` must be quick, since it runs under locks.
     ///
     /// The order in which the reports are merged is unspecified. Of up to [`MERGE_BATCH`] reports,
     /// those of one client are merged in the given order, unless other threads merge reports of
-    /// that client meanwhile. `tags` are those with which a neighbour sent the reports, by their
-    /// index; a report beyond their end has none.
+    /// that client meanwhile.
     pub fn admit_all<'a>(
         &self,
-        mut reports: impl Iterator<Item = (usize, &'a Report<'a>)>,
-        tags: &[Tag],
+        mut reports: impl Iterator<Item = (usize, &'a Report<'a>, Tag)>,
         seen_by: SeenBy,
         receipt: Receipt,
         max_clients: usize,
         mut each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
-        let context = MergeContext {
-            tags,
-            seen_by,
-            receipt,
-            max_clients,
-        };
-        let admit = |index, report| {
-            let unnumbered = (0, context.tag(index));
-            self.admit_at(unnumbered, report, seen_by, receipt, max_clients)
-        };
+        let admit = |report, tag| self.admit_at((0, tag), report, seen_by, receipt, max_clients);
         let Some(first) = reports.next() else { return };
         let Some(second) = reports.next() else {
-            return each(first.0, admit(first.0, first.1));
+            return each(first.0, admit(first.1, first.2));
         };
         let all = [first, second].into_iter().chain(reports);
-        let incoming = all.map(|(index, report)| Incoming {
+        let incoming = all.map(|(index, report, tag)| Incoming {
             hash: self.hash(report.client),
             index,
             report,
+            tag,
         });
         let mut incoming: Vec<_> = incoming.collect();
         if incoming.len() > MERGE_BATCH {
@@ -88,12 +72,17 @@ impl Store {
             // these changes.
             incoming.sort_unstable_by_key(|it| shard_of(it.hash));
         }
+        let context = MergeContext {
+            seen_by,
+            receipt,
+            max_clients,
+        };
         let mut deferred = Vec::new();
         for batch in incoming.chunks(MERGE_BATCH) {
             self.admit_batch(batch, context, &mut deferred, &mut each);
         }
-        for Incoming { index, report, .. } in deferred {
-            each(index, admit(index, report));
+        for it in deferred {
+            each(it.index, admit(it.report, it.tag));
         }
     }
 
@@ -102,7 +91,7 @@ impl Store {
     fn admit_batch<'a>(
         &self,
         batch: &[Incoming<'a>],
-        context: MergeContext<'_>,
+        context: MergeContext,
         deferred: &mut Vec<Incoming<'a>>,
         each: &mut impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
@@ -124,13 +113,14 @@ impl Store {
                 hash,
                 index,
                 report,
+                tag,
             } = *incoming;
             let merged = match shards.get(position).find(hash, report.client) {
                 Some(slot) => {
                     let merged =
                         compare_and_mark(shards.record(position, slot), report, context.seen_by);
                     if merged == MergeResult::Newer {
-                        newer.push((position, slot, report, context.tag(index)));
+                        newer.push((position, slot, report, tag));
                     }
                     Ok(merged)
                 }
@@ -141,7 +131,7 @@ impl Store {
                         shards.get(position),
                         hash,
                         report,
-                        (0, context.tag(index)),
+                        (0, tag),
                         metadata,
                     );
                     MergeResult::Newer
@@ -263,7 +253,8 @@ mod tests {
         let mut results = vec![None; reports.len()];
         let each = |index: usize, result| assert_eq!(results[index].replace(result), None);
         let all = reports.iter().enumerate();
-        store.admit_all(all, &[], SeenBy::default(), receipt, max_clients, each);
+        let all = all.map(|(index, report)| (index, report, Tag::default()));
+        store.admit_all(all, SeenBy::default(), receipt, max_clients, each);
         results.into_iter().map(Option::unwrap).collect()
     }
 

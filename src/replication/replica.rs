@@ -494,8 +494,9 @@ impl Replica {
             from: ReportSource::Client,
         };
         let nobody = SeenBy::default();
+        let reports = reports.map(|(index, report)| (index, report, Tag::default()));
         self.store
-            .admit_all(reports, &[], nobody, receipt, max_clients, each);
+            .admit_all(reports, nobody, receipt, max_clients, each);
     }
 
     /// Passes the newest report of a client to `read`, which must be quick (see [`Store::find`]).
@@ -640,9 +641,8 @@ impl Replica {
             at: now,
             from: ReportSource::Neighbour(pending.neighbour),
         };
-        let tags: Vec<Tag> = reports.iter().map(|it| it.tag).collect();
-        let reports = reports.iter().map(|it| &it.report);
-        let stats = self.merge_all(reports, &tags, seen_by, receipt);
+        let reports = reports.iter().map(|it| (&it.report, it.tag));
+        let stats = self.merge_all(reports, seen_by, receipt);
         let redundant = stats.duplicate + stats.stale;
         pending.redundant.fetch_add(redundant, Relaxed);
         stats
@@ -654,13 +654,13 @@ impl Replica {
             at: now,
             from: ReportSource::Storage,
         };
-        self.merge_all(reports.iter(), &[], SeenBy::default(), receipt)
+        let reports = reports.iter().map(|report| (report, Tag::default()));
+        self.merge_all(reports, SeenBy::default(), receipt)
     }
 
     fn merge_all<'a>(
         &self,
-        reports: impl Iterator<Item = &'a Report<'a>>,
-        tags: &[Tag],
+        reports: impl Iterator<Item = (&'a Report<'a>, Tag)>,
         seen_by: SeenBy,
         receipt: Receipt,
     ) -> MergeStats {
@@ -668,14 +668,11 @@ impl Replica {
         let each = |_, merged: Result<MergeResult, StoreFull>| {
             merged.into_iter().for_each(|it| stats.count(it))
         };
-        self.store.admit_all(
-            reports.enumerate(),
-            tags,
-            seen_by,
-            receipt,
-            usize::MAX,
-            each,
-        );
+        let all = reports
+            .enumerate()
+            .map(|(index, (report, tag))| (index, report, tag));
+        self.store
+            .admit_all(all, seen_by, receipt, usize::MAX, each);
         stats
     }
 

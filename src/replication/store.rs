@@ -420,7 +420,8 @@ mod tests {
         each: impl FnMut(usize, Result<MergeResult, StoreFull>),
     ) {
         let reports = reports.iter().enumerate();
-        store.admit_all(reports, &[], SeenBy::default(), RECEIPT, usize::MAX, each);
+        let reports = reports.map(|(index, report)| (index, report, Tag::default()));
+        store.admit_all(reports, SeenBy::default(), RECEIPT, usize::MAX, each);
     }
 
     fn all(store: &Store) -> Vec<(String, String, String)> {
