@@ -24,22 +24,25 @@ sys.path.insert(0, str(ROOT / "examples" / "peers"))
 
 import measure  # noqa: E402
 import plots  # noqa: E402
+from herds import await_true  # noqa: E402
+from others import Processes  # noqa: E402
 
 PROGRAM = ROOT / "target" / "release" / "proxyherd"
 PORT = 21_000
 
-# What grows, and the herds: servers, servers whose loss the links survive, clients, IAMAT a second.
+# What grows, where it is in a herd, and the herds: servers, links of each server, clients, and
+# IAMAT a second.
 SERIES = {
-    "servers": [(n, 2, 10_000, 2_000) for n in (5, 10, 20, 40)],
-    "links of each of 20 servers": [(20, k, 10_000, 2_000) for k in (1, 2, 4, 8)],
-    "clients": [(5, 2, n, 4_000) for n in (10_000, 100_000, 1_000_000)],
-    "IAMAT a second": [(5, 2, 10_000, n) for n in (500, 2_000, 8_000, 32_000)],
+    "servers": (0, [(n, 3, 10_000, 2_000) for n in (5, 10, 20, 40)]),
+    "links of each of 20 servers": (1, [(20, n, 10_000, 2_000) for n in (2, 3, 5, 9)]),
+    "clients": (2, [(5, 3, n, 4_000) for n in (10_000, 100_000, 1_000_000)]),
+    "IAMAT a second": (3, [(5, 3, 10_000, n) for n in (500, 2_000, 8_000, 32_000)]),
 }
-# Plots of the time until a report is at every server: the series, its title, and what grows.
-PANELS = [
-    ("servers", "At every server, by servers (2,000 IAMAT/s)", 0),
-    ("IAMAT a second", "At every of 5 servers, by IAMAT a second", 3),
-]
+# Plots of the time until a report is at every server.
+PANELS = {
+    "servers": "At every server, by servers (2,000 IAMAT/s)",
+    "IAMAT a second": "At every of 5 servers, by IAMAT a second",
+}
 FIGURES = {
     "links": "links",
     "sent": "times that a report is sent",
@@ -51,11 +54,11 @@ FIGURES = {
 }
 
 
-def plan(folder, servers, survive):
+def plan(folder, servers, degree):
     """Writes the config of a herd. Returns its path, the names, and the number of links."""
     file = Path(folder) / "herd.toml"
     names = [f"s{n}" for n in range(1, servers + 1)]
-    command = [PROGRAM, "plan", f"s{{1..{servers}}}", "--survive", str(survive)]
+    command = [PROGRAM, "plan", f"s{{1..{servers}}}", "--survive", str(degree - 1)]
     for port, kind in enumerate(["clients", "peers", "web"]):
         command += [f"--{kind}", f"127.0.0.1:{PORT + 100 * port}+"]
     subprocess.run([*command, "-o", file], check=True, capture_output=True)
@@ -97,18 +100,15 @@ def cost(bench, pids, addresses, clients, rate, seconds):
 
 
 def run(bench, seconds, herd):
-    servers, survive, clients, rate = herd
+    servers, degree, clients, rate = herd
     with tempfile.TemporaryDirectory() as folder:
-        file, names, links = plan(folder, servers, survive)
-        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        processes = [
-            subprocess.Popen([PROGRAM, "serve", name, "--config", file], **output)
-            for name in names
-        ]
-        try:
+        file, names, links = plan(folder, servers, degree)
+        with Processes(*([PROGRAM, "serve", name, "--config", file] for name in names)) as started:
             addresses = [("127.0.0.1", PORT + n) for n in range(servers)]
-            pids = [process.pid for process in processes]
-            await_links(servers)
+            pids = [process.pid for process in started]
+            for n in range(servers):
+                await_true(lambda n=n: is_ready(n), "every server is ready", 60, 0.1)
+            time.sleep(1)
             sent, cpu = cost(bench, pids, addresses, clients, rate, seconds)
             memory = sum(map(measure.memory, pids)) / servers
             # The queries of this measurement cost CPU time too.
@@ -124,27 +124,14 @@ def run(bench, seconds, herd):
                 "p99_ms": spread.get("spread_p99_ms"),
                 "memory_mb": memory / 1e6,
             }
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait()
 
 
-def await_links(servers):
-    """Waits until every server is ready."""
-    limit = time.monotonic() + 60
-    waiting = set(range(servers))
-    while waiting:
-        for n in list(waiting):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT + 200 + n}/readyz").close()
-                waiting.discard(n)
-            except OSError:
-                if time.monotonic() > limit:
-                    raise
-        time.sleep(0.1)
-    time.sleep(1)
+def is_ready(n):
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{PORT + 200 + n}/readyz").close()
+        return True
+    except OSError:
+        return False
 
 
 def main():
@@ -155,7 +142,7 @@ def main():
     measure.raise_file_limit()
     bench = measure.Bench(PROGRAM)
     rows = []
-    for what, herds in SERIES.items():
+    for what, (_, herds) in SERIES.items():
         for herd in herds:
             rows.append((what, herd, run(bench, arguments.seconds, herd)))
             print(*rows[-1], flush=True)
@@ -165,37 +152,32 @@ def main():
 
 
 def write(folder, rows):
-    keys = ["servers", "survive", "clients", "rate"]
+    keys = ["servers", "degree", "clients", "rate"]
     with open(folder / "growth.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["growing", *keys, *FIGURES])
         for what, herd, figures in rows:
             table.writerow([what, *herd, *(figures[key] for key in FIGURES)])
+    series = {
+        what: [(f"{herd[place]:,}", figures) for growing, herd, figures in rows if growing == what]
+        for what, (place, _) in SERIES.items()
+    }
     lines = []
-    for what in SERIES:
+    for what, row in series.items():
         lines += ["", f"| {what} | {' | '.join(FIGURES.values())} |"]
         lines.append("|" + "---|" * (len(FIGURES) + 1))
-        for series, herd, figures in rows:
-            if series != what:
-                continue
-            place = dict(zip(SERIES, range(4)))[what]
-            growing = survive_links(herd) if place == 1 else [herd[0], 0, herd[2], herd[3]][place]
+        for growing, figures in row:
             cells = [plots.short(figures[key]) for key in FIGURES]
-            lines.append(f"| {growing:,} | {' | '.join(cells)} |")
+            lines.append(f"| {growing} | {' | '.join(cells)} |")
     (folder / "growth.md").write_text("\n".join(lines[1:]) + "\n")
-    (folder / "growth.svg").write_text(plots.lines([panel(rows, *it) for it in PANELS]))
+    panels = [panel(title, series[what]) for what, title in PANELS.items()]
+    (folder / "growth.svg").write_text(plots.lines(panels))
 
 
-def panel(rows, what, title, place):
+def panel(title, row):
     """Returns the times of a series, for a plot."""
-    series = [(herd, figures) for growing, herd, figures in rows if growing == what]
-    times = [(key, [figures[f"{key}_ms"] for _, figures in series]) for key in ("p50", "p99")]
-    return title, [f"{herd[place]:,}" for herd, _ in series], times
-
-
-def survive_links(herd):
-    """Returns the least number of links of a server that survives the loss of others."""
-    return herd[1] + 1
+    times = [(key, [figures[f"{key}_ms"] for _, figures in row]) for key in ("p50", "p99")]
+    return title, [growing for growing, _ in row], times
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ use proxyherd::replication::version_vector::OriginNumber;
 use proxyherd::replication::{Incarnation, NeighbourId};
 
 use crate::random::Random;
-use crate::topology::Link;
+use crate::topology::{self, Link};
 
 const HERD: &str = "classic";
 
@@ -105,19 +105,15 @@ impl Herd {
     }
 
     fn classic() -> Self {
-        let links = vec![(0, 1), (0, 2), (1, 4), (2, 4), (2, 3), (3, 4)];
-        Self::new("classic", 5, links)
+        Self::new("classic", 5, topology::classic())
     }
 
     fn mesh(servers: usize) -> Self {
-        let below = |one| (0..one).map(move |other| (other, one));
-        let links = (1..servers).flat_map(below).collect();
-        Self::new("full mesh", servers, links)
+        Self::new("full mesh", servers, topology::complete(servers))
     }
 
     fn ring(servers: usize) -> Self {
-        let links = (0..servers).map(|one| (one, (one + 1) % servers));
-        Self::new("ring", servers, links.collect())
+        Self::new("ring", servers, topology::ring(servers))
     }
 
     /// A random connected graph in which each server has `degree` links.

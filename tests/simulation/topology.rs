@@ -31,19 +31,19 @@ fn star(servers: usize) -> Vec<Link> {
     (1..servers).map(|one| (0, one)).collect()
 }
 
-fn ring(servers: usize) -> Vec<Link> {
+pub(crate) fn ring(servers: usize) -> Vec<Link> {
     let mut links = line(servers);
     links.push((0, servers - 1));
     links
 }
 
-fn complete(servers: usize) -> Vec<Link> {
+pub(crate) fn complete(servers: usize) -> Vec<Link> {
     let below = |one| (0..one).map(move |other| (other, one));
     (1..servers).flat_map(below).collect()
 }
 
 /// Returns the classic herd: Bernard has links with all servers except Riley.
-fn classic() -> Vec<Link> {
+pub(crate) fn classic() -> Vec<Link> {
     vec![(0, 1), (0, 2), (1, 4), (2, 4), (2, 3), (3, 4)]
 }
 
